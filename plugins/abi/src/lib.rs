@@ -1,0 +1,3 @@
+//! The plugin ABI.
+#![allow(missing_docs)]
+pub mod abi;

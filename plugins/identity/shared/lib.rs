@@ -1,0 +1,1 @@
+//! identity as a shared library.

@@ -1,0 +1,1 @@
+//! uppercase as a shared library.

@@ -1,0 +1,110 @@
+//! What can go wrong, said so that the reader knows what and where.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The result of everything fallible in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Any failure that the engine reports to its owner.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An address, chain or option that cannot be read.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The operating system refused; `what` names the call and its object.
+    #[error("{what}: {source}")]
+    System {
+        /// What was attempted, for example `bind tcp://127.0.0.1:80`.
+        what: String,
+        /// The system's own answer.
+        source: io::Error,
+    },
+    /// A plugin file that cannot be used.
+    #[error("plugin {}: {reason}", path.display())]
+    Plugin {
+        /// The file as it was named.
+        path: PathBuf,
+        /// Which promise it breaks.
+        reason: String,
+    },
+    /// A transform that refused to be created.
+    #[error("transform {id}: {reason}")]
+    Transform {
+        /// The transform's id.
+        id: String,
+        /// What it said, or what the engine saw.
+        reason: String,
+    },
+    /// The call does not fit the state that the engine is in.
+    #[error("{0}")]
+    State(&'static str),
+    /// An id that names nothing, or no longer.
+    #[error("no such {0}")]
+    Handle(&'static str),
+    /// The deadline passed first.
+    #[error("{what}: no result within {limit:?}")]
+    Timeout {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        limit: Duration,
+    },
+}
+
+impl Error {
+    /// A system error with its context; for `map_err`.
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+        let what = what.into();
+        move |source| Error::System { what, source }
+    }
+
+    /// The `errno` behind this error, where there is one.
+    pub fn os_error(&self) -> Option<i32> {
+        match self {
+            Error::System { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+/// Text that does not follow its grammar, and the place where it stops doing so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecError {
+    /// What the text was meant to be: `address`, `chain`, `option`.
+    pub subject: &'static str,
+    /// The text as it was given.
+    pub text: String,
+    /// The offset, in bytes, of the first character that is wrong (`text.len()`: something is missing at the end).
+    pub at: usize,
+    /// What is wrong there, and what would be right.
+    pub message: String,
+}
+
+impl SpecError {
+    /// An error at byte `at` of `text`.
+    pub fn new(subject: &'static str, text: &str, at: usize, message: impl Into<String>) -> Self {
+        SpecError { subject, text: text.to_owned(), at: at.min(text.len()), message: message.into() }
+    }
+
+    /// The character (not byte) position of the fault, counted from 1.
+    pub fn column(&self) -> usize {
+        self.text.char_indices().take_while(|(offset, _)| *offset < self.at).count() + 1
+    }
+
+    /// Two lines for a terminal: the text, and a caret below the fault.
+    pub fn pointer(&self) -> String {
+        format!("  {}\n  {:>width$}", self.text, '^', width = self.column())
+    }
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}, character {}: {}", self.subject, self.text, self.column(), self.message)
+    }
+}
+
+impl std::error::Error for SpecError {}

@@ -1,0 +1,2 @@
+//! Resay.
+mod error;
