@@ -1,2 +1,59 @@
-//! Resay.
+//! Resay: an embeddable echo engine.
+//!
+//! It owns TCP, UDP and AF_UNIX sockets and the loops behind them, passes every message through a chain of
+//! transforms, which are plugins behind a small C ABI, and sends the answer back to whoever sent the message.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//!
+//! let engine = resay::Engine::builder().listen("tcp://127.0.0.1:0")?.chain("uppercase")?.start()?;
+//! let url = &engine.urls()[0];
+//! let mut peer = std::net::TcpStream::connect(url.trim_start_matches("tcp://"))?;
+//! peer.write_all(b"hello")?;
+//! let mut answer = [0; 5];
+//! peer.read_exact(&mut answer)?;
+//! assert_eq!(&answer, b"HELLO");
+//! engine.set_chain("identity")?; // live
+//! engine.drain(std::time::Duration::from_secs(5))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `ARCHITECTURE.md` is the map of the modules.
+#![deny(unsafe_code)]
+
+mod buffer;
+mod chain;
+pub mod client;
+mod connection;
+mod datagram;
+mod driver;
+mod engine;
 mod error;
+mod event;
+#[allow(unsafe_code)] // DOOR: callers.
+mod ffi;
+mod frame;
+mod limits;
+mod listener;
+pub mod net;
+pub mod options;
+mod slab;
+mod stats;
+#[allow(unsafe_code)] // DOOR: the kernel.
+mod sys;
+mod timer;
+pub mod transform;
+mod worker;
+
+pub use client::Client;
+pub use engine::{Backend, Builder, Engine, ListenerId, ListenerInfo, TransformInfo, transforms};
+pub use error::{Error, Result, SpecError};
+pub use event::{Event, Kind, Level};
+pub use net::{Peer, SocketKind};
+pub use options::Options;
+pub use stats::{CloseReason, DropReason, Stats};
+pub use transform::library::OptionHelp;
+pub use transform::registry::Origin;
+
+/// The version of this library, as in `Cargo.toml`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,1 +1,3 @@
-//! uppercase as a shared library.
+//! `uppercase` as a shared library: the export, apart from the table, so that nothing else links it.
+
+resay_plugin::export!(resay_uppercase::TABLE);

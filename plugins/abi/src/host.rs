@@ -1,0 +1,229 @@
+//! What the host offers a transform: a log and counters; and whom a session talks to.
+
+use crate::abi;
+use crate::error::Clipped;
+use crate::growing;
+use crate::options::Options;
+use core::ffi::{CStr, c_char};
+use core::fmt::{self, Write};
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// The longest line that [`Host::log`] writes; the rest is cut.
+const LOG_BYTES_MAX: usize = 1024;
+
+/// How much someone wants to know of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(i32)]
+pub enum Level {
+    /// Something failed that should not.
+    Error = abi::RESAY_LOG_ERROR,
+    /// Something that someone should look at.
+    Warn = abi::RESAY_LOG_WARN,
+    /// What an operator wants to know.
+    Info = abi::RESAY_LOG_INFO,
+    /// What a developer wants to know.
+    Debug = abi::RESAY_LOG_DEBUG,
+    /// Every step.
+    Trace = abi::RESAY_LOG_TRACE,
+}
+
+/// A counter of the host's: a number that any instance may keep. See [`Setup::counter`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counter(u32);
+
+/// The host, borrowed for a call. Everything works with every host: what it lacks does nothing.
+#[derive(Clone, Copy)]
+pub struct Host<'a> {
+    table: &'a HostTable,
+}
+
+impl<'a> Host<'a> {
+    pub(crate) fn new(table: &'a HostTable) -> Self {
+        Self { table }
+    }
+
+    /// Whether a line of this level is wanted now.
+    #[inline]
+    pub fn wants(&self, level: Level) -> bool {
+        self.table.log.is_some() && self.table.level().is_none_or(|highest| level as i32 <= highest.into())
+    }
+
+    /// Logs one line, `host.log(Level::Warn, format_args!("odd: {value}"))`, without allocating. A line that
+    /// is not wanted is not formatted.
+    pub fn log(&self, level: Level, line: fmt::Arguments<'_>) {
+        if !self.wants(level) {
+            return;
+        }
+        let Some(log) = self.table.log else { return };
+        let mut memory = [0; LOG_BYTES_MAX];
+        let mut text = Clipped::new(&mut memory);
+        let _ = text.write_fmt(line); // Clipped never fails; a Display that does has said what it could.
+        let text = text.as_bytes();
+        // SAFETY: the host lives as long as the instance, 'a is shorter; the text is borrowed for the call.
+        unsafe { log(self.table.ctx, level as i32, text.as_ptr().cast::<c_char>(), text.len()) }
+    }
+
+    /// Adds to a counter. Wait-free.
+    #[inline]
+    pub fn add(&self, counter: Counter, n: u64) {
+        if let Some(counter_add) = self.table.counter_add {
+            // SAFETY: as in log(); the host ignores ids that it does not know.
+            unsafe { counter_add(self.table.ctx, counter.0, n) }
+        }
+    }
+}
+
+impl fmt::Debug for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("abi_minor", &self.table.abi_minor).finish_non_exhaustive()
+    }
+}
+
+/// What an instance is made from: the options, and a [`Host`] that can also make counters.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The options that were given.
+    pub options: Options<'a>,
+    host: Host<'a>,
+}
+
+impl<'a> Setup<'a> {
+    pub(crate) fn new(host: Host<'a>, options: Options<'a>) -> Self {
+        Self { options, host }
+    }
+
+    /// The counter of that name. Keep it in the instance, and add to it with [`Host::add`]; with a host
+    /// that has no counters, adding does nothing.
+    pub fn counter(&self, name: &CStr) -> Counter {
+        let table = self.host.table;
+        // SAFETY: this is create(), when the host makes counters; the name is borrowed for the call.
+        Counter(table.counter.map_or(0, |counter| unsafe { counter(table.ctx, name.as_ptr()) }))
+    }
+
+    /// The host, to log what the setup should not fail for.
+    pub fn host(&self) -> Host<'a> {
+        self.host
+    }
+}
+
+/// Our copy of the host's functions, brought to our size once, so that no call has to compare sizes.
+pub(crate) struct HostTable(abi::resay_host);
+
+impl HostTable {
+    /// # Safety
+    /// `host` is NULL or what the ABI promises, and outlives the result.
+    pub(crate) unsafe fn new(host: *const abi::resay_host) -> Self {
+        if host.is_null() {
+            // SAFETY: all zero is a resay_host.
+            return Self(unsafe { core::mem::zeroed() });
+        }
+        // SAFETY: a struct of struct_size bytes, by the contract.
+        Self(unsafe { growing::read(host) })
+    }
+
+    fn level(&self) -> Option<u8> {
+        let level = self.0.log_level.cast_mut();
+        // SAFETY: NULL, or a byte that lives as long as the host does and that others change atomically.
+        (!level.is_null()).then(|| unsafe { AtomicU8::from_ptr(level) }.load(Ordering::Relaxed))
+    }
+}
+
+impl core::ops::Deref for HostTable {
+    type Target = abi::resay_host;
+
+    fn deref(&self) -> &abi::resay_host {
+        &self.0
+    }
+}
+
+// SAFETY: log and counter_add may be called on any thread, counter only through Setup, on the thread of
+// create(); ctx is the host's and only passed back.
+unsafe impl Send for HostTable {}
+// SAFETY: as above.
+unsafe impl Sync for HostTable {}
+
+/// What sort of conversation a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerKind {
+    /// A TCP or unix stream connection.
+    Stream,
+    /// The sender of one datagram.
+    Datagram,
+    /// A unix seqpacket connection.
+    Seqpacket,
+    /// Something that this crate does not know yet.
+    Other,
+}
+
+/// Who a session talks to.
+pub struct Peer<'a> {
+    raw: abi::resay_peer,
+    borrowed: PhantomData<&'a abi::resay_peer>,
+}
+
+impl<'a> Peer<'a> {
+    /// # Safety
+    /// `peer` is NULL or what the ABI promises, for 'a.
+    pub(crate) unsafe fn new(peer: *const abi::resay_peer) -> Self {
+        // SAFETY: all zero is a resay_peer; else a struct of struct_size bytes, by the contract.
+        let raw = unsafe { if peer.is_null() { core::mem::zeroed() } else { growing::read(peer) } };
+        Self { raw, borrowed: PhantomData }
+    }
+
+    /// The sort of conversation.
+    pub fn kind(&self) -> PeerKind {
+        match self.raw.kind {
+            abi::RESAY_STREAM => PeerKind::Stream,
+            abi::RESAY_DATAGRAM => PeerKind::Datagram,
+            abi::RESAY_SEQPACKET => PeerKind::Seqpacket,
+            _ => PeerKind::Other,
+        }
+    }
+
+    /// The connection's number, which one engine never uses twice; 0 for a datagram.
+    pub fn id(&self) -> u64 {
+        self.raw.id
+    }
+
+    /// Our address as a URL; empty where it is not known.
+    pub fn local(&self) -> &'a str {
+        // SAFETY: a field of a peer that is borrowed for 'a.
+        unsafe { text(self.raw.local) }
+    }
+
+    /// The peer's address as a URL; empty where it has none.
+    pub fn address(&self) -> &'a str {
+        // SAFETY: as above.
+        unsafe { text(self.raw.peer) }
+    }
+
+    /// The listener, as the URL that it was opened with; empty where it is not known.
+    pub fn listener(&self) -> &'a str {
+        // SAFETY: as above.
+        unsafe { text(self.raw.listener) }
+    }
+}
+
+impl fmt::Debug for Peer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("kind", &self.kind())
+            .field("id", &self.id())
+            .field("local", &self.local())
+            .field("address", &self.address())
+            .field("listener", &self.listener())
+            .finish()
+    }
+}
+
+/// # Safety
+/// `text` is NULL or NUL-ended, and lives for 'a.
+unsafe fn text<'a>(text: *const c_char) -> &'a str {
+    if text.is_null() {
+        return "";
+    }
+    // SAFETY: by the contract.
+    unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("")
+}

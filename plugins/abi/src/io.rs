@@ -1,0 +1,154 @@
+//! One call of [`Process`](crate::Process): the input, the room for the output, what the call means.
+
+use crate::abi;
+use core::fmt;
+use core::time::Duration;
+
+/// One call of [`Process::process`](crate::Process::process).
+///
+/// What is consumed and produced is counted here; nothing of it is copied, for both ends are the host's own
+/// memory.
+pub struct Io<'a> {
+    raw: &'a mut abi::resay_io,
+    input: &'a [u8],
+    out: &'a mut [u8],
+}
+
+impl<'a> Io<'a> {
+    /// # Safety
+    /// `raw` is what the ABI promises of process()'s argument, for 'a, and its out does not overlap its in.
+    #[inline]
+    pub(crate) unsafe fn new(raw: &'a mut abi::resay_io) -> Self {
+        raw.in_used = 0;
+        raw.out_len = 0;
+        let input: &'a [u8] =
+            // SAFETY: in_len bytes, borrowed for the call.
+            if raw.in_len == 0 { &[] } else { unsafe { core::slice::from_raw_parts(raw.r#in, raw.in_len) } };
+        let out: &'a mut [u8] = if raw.out_cap == 0 {
+            &mut []
+        } else {
+            // SAFETY: out_cap initialised bytes, ours for the call, apart from in.
+            unsafe { core::slice::from_raw_parts_mut(raw.out, raw.out_cap) }
+        };
+        Self { raw, input, out }
+    }
+
+    /// The input that is not consumed yet. It stays readable while output is written.
+    #[inline]
+    pub fn input(&self) -> &'a [u8] {
+        &self.input[self.raw.in_used..]
+    }
+
+    /// Counts `n` bytes of [`input`](Self::input) as done with.
+    ///
+    /// # Panics
+    /// If there is less input.
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
+        assert!(n <= self.input.len() - self.raw.in_used, "consumed more than there is");
+        self.raw.in_used += n;
+    }
+
+    /// Takes all of the input.
+    #[inline]
+    pub fn take(&mut self) -> &'a [u8] {
+        let all = self.input();
+        self.raw.in_used = self.input.len();
+        all
+    }
+
+    /// How many bytes of output fit yet. Where a bound is declared, it is what the whole input may need.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.out.len() - self.raw.out_len
+    }
+
+    /// Writes as much of `bytes` as fits, and says how much that was.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(self.room());
+        self.spare()[..n].copy_from_slice(&bytes[..n]);
+        self.raw.out_len += n;
+        n
+    }
+
+    /// Writes all of `bytes`, or nothing if they do not fit; whether they did.
+    #[inline]
+    pub fn write_all(&mut self, bytes: &[u8]) -> bool {
+        let fits = bytes.len() <= self.room();
+        if fits {
+            self.write(bytes);
+        }
+        fits
+    }
+
+    /// The room for output, to be written in place and then counted with [`produce`](Self::produce). Its
+    /// content is unspecified.
+    #[inline]
+    pub fn spare(&mut self) -> &mut [u8] {
+        &mut self.out[self.raw.out_len..]
+    }
+
+    /// Counts `n` bytes of [`spare`](Self::spare) as output.
+    ///
+    /// # Panics
+    /// If there is less room.
+    #[inline]
+    pub fn produce(&mut self, n: usize) {
+        assert!(n <= self.room(), "produced more than fits");
+        self.raw.out_len += n;
+    }
+
+    /// With [`Status::MoreOut`](crate::Status::MoreOut): how much room the next call shall bring at least.
+    #[inline]
+    pub fn need(&mut self, room: usize) {
+        self.raw.out_need = room;
+    }
+
+    /// Holds this call's output back. In a stream, later output waits behind it.
+    #[inline]
+    pub fn delay(&mut self, time: Duration) {
+        self.raw.delay_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    }
+
+    /// Whether this call begins a message. Never so on a raw stream, which has no messages.
+    #[inline]
+    pub fn begins_message(&self) -> bool {
+        self.raw.flags & abi::RESAY_IO_BEGIN != 0
+    }
+
+    /// Whether the input ends a message.
+    #[inline]
+    pub fn ends_message(&self) -> bool {
+        self.raw.flags & abi::RESAY_IO_END != 0
+    }
+
+    /// Whether the stream has ended.
+    #[inline]
+    pub fn ends_stream(&self) -> bool {
+        self.raw.flags & abi::RESAY_IO_EOF != 0
+    }
+
+    /// Whether nothing will follow that could complete the input: what is left in hand must come out now,
+    /// and [`Status::MoreIn`](crate::Status::MoreIn) is no answer.
+    #[inline]
+    pub fn is_last(&self) -> bool {
+        self.raw.flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0
+    }
+
+    /// Whether the message is a datagram.
+    #[inline]
+    pub fn is_datagram(&self) -> bool {
+        self.raw.flags & abi::RESAY_IO_DATAGRAM != 0
+    }
+}
+
+impl fmt::Debug for Io<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io")
+            .field("flags", &self.raw.flags)
+            .field("unread", &self.input().len())
+            .field("room", &self.room())
+            .finish_non_exhaustive()
+    }
+}

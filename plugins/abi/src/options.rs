@@ -1,0 +1,307 @@
+//! The options of a transform: how they are declared, and how create() reads them.
+
+use crate::abi;
+use crate::error::Error;
+use core::ffi::{CStr, c_char};
+use core::fmt;
+use core::time::Duration;
+
+/// How much of a bad value an error quotes.
+const QUOTED_CHARS_MAX: usize = 40;
+
+/// One option that a transform understands.
+///
+/// ```
+/// use resay_plugin::OptionSpec;
+/// const OPTIONS: &[OptionSpec] = &[
+///     OptionSpec::duration(c"time", c"how long to hold an answer back"), // must be given
+///     OptionSpec::integer(c"seed", c"repeats a run").or(c"0"),           // 0 when not given
+/// ];
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+pub struct OptionSpec(abi::resay_option);
+
+impl OptionSpec {
+    /// Any text. [`Options::text`]
+    pub const fn text(key: &'static CStr, help: &'static CStr) -> Self {
+        Self::of_type(key, c"string", help)
+    }
+
+    /// `1` or `true`, `0` or `false`. [`Options::bool`]
+    pub const fn bool(key: &'static CStr, help: &'static CStr) -> Self {
+        Self::of_type(key, c"bool", help)
+    }
+
+    /// A whole number. [`Options::integer`]
+    pub const fn integer(key: &'static CStr, help: &'static CStr) -> Self {
+        Self::of_type(key, c"integer", help)
+    }
+
+    /// A share of something, `5%` or `0.05`. [`Options::rate`]
+    pub const fn rate(key: &'static CStr, help: &'static CStr) -> Self {
+        Self::of_type(key, c"rate", help)
+    }
+
+    /// A time with its unit, `20ms`. [`Options::duration`]
+    pub const fn duration(key: &'static CStr, help: &'static CStr) -> Self {
+        Self::of_type(key, c"duration", help)
+    }
+
+    /// A number of bytes, `64k`. [`Options::size`]
+    pub const fn size(key: &'static CStr, help: &'static CStr) -> Self {
+        Self::of_type(key, c"size", help)
+    }
+
+    /// What holds when the option is not given. Without this, it must be given.
+    pub const fn or(mut self, fallback: &'static CStr) -> Self {
+        self.0.fallback = fallback.as_ptr();
+        self
+    }
+
+    const fn of_type(key: &'static CStr, kind: &'static CStr, help: &'static CStr) -> Self {
+        Self(abi::resay_option {
+            key: key.as_ptr(),
+            r#type: kind.as_ptr(),
+            fallback: core::ptr::null(),
+            help: help.as_ptr(),
+        })
+    }
+}
+
+/// The options of one instance. Each getter gives the value that was given or else the declared fallback;
+/// its error names the key and the value.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    given: &'a [abi::resay_kv],
+    declared: &'a [abi::resay_option],
+}
+
+impl<'a> Options<'a> {
+    /// # Safety
+    /// All three are what the ABI promises of create()'s arguments, for 'a.
+    pub(crate) unsafe fn new(
+        transform: *const abi::resay_transform,
+        given: *const abi::resay_kv,
+        n: usize,
+    ) -> Self {
+        // SAFETY: by the contract: NULL, or n pairs; the table is one of ours, and its options are static.
+        unsafe {
+            let given = if given.is_null() { &[] } else { core::slice::from_raw_parts(given, n) };
+            let declared = match transform.as_ref() {
+                Some(table) if !table.options.is_null() => {
+                    core::slice::from_raw_parts(table.options, table.n_options as usize)
+                }
+                _ => &[],
+            };
+            Self { given, declared }
+        }
+    }
+
+    /// The value as it was given, or `None` if it was not.
+    pub fn given(&self, key: &str) -> Option<&'a [u8]> {
+        // SAFETY: keys are NUL-ended; values are len bytes; both borrowed for 'a.
+        let value = unsafe { self.given.iter().find(|kv| is(kv.key, key))?.value };
+        // SAFETY: as above.
+        Some(if value.len == 0 { &[] } else { unsafe { core::slice::from_raw_parts(value.ptr, value.len) } })
+    }
+
+    /// The value as bytes.
+    pub fn bytes(&self, key: &str) -> Result<&'a [u8], Error> {
+        if let Some(value) = self.given(key) {
+            return Ok(value);
+        }
+        // SAFETY: keys are NUL-ended.
+        let Some(option) = self.declared.iter().find(|option| unsafe { is(option.key, key) }) else {
+            return Err(Error::config(format!("option '{key}' is not declared by the transform")));
+        };
+        if option.fallback.is_null() {
+            return Err(Error::config(format!("option '{key}' must be given")));
+        }
+        // SAFETY: a fallback is NUL-ended.
+        Ok(unsafe { CStr::from_ptr(option.fallback) }.to_bytes())
+    }
+
+    /// The value as text.
+    pub fn text(&self, key: &str) -> Result<&'a str, Error> {
+        let value = self.bytes(key)?;
+        core::str::from_utf8(value).map_err(|_| refused(key, value, "text in UTF-8"))
+    }
+
+    /// `1` or `true`, `0` or `false`.
+    pub fn bool(&self, key: &str) -> Result<bool, Error> {
+        match self.bytes(key)? {
+            b"1" | b"true" => Ok(true),
+            b"0" | b"false" => Ok(false),
+            value => Err(refused(key, value, "1, 0, true or false")),
+        }
+    }
+
+    /// A whole number of any integer type: `let seed: u64 = options.integer("seed")?`.
+    pub fn integer<N: TryFrom<i128>>(&self, key: &str) -> Result<N, Error> {
+        let value = self.bytes(key)?;
+        let number = core::str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse::<i128>().ok())
+            .ok_or_else(|| refused(key, value, "a whole number"))?;
+        N::try_from(number).map_err(|_| refused(key, value, "a number in the range of the option"))
+    }
+
+    /// A share of something, `5%` or `0.05`: from 0 to 1.
+    pub fn rate(&self, key: &str) -> Result<f64, Error> {
+        let value = self.bytes(key)?;
+        core::str::from_utf8(value)
+            .ok()
+            .and_then(|text| match text.strip_suffix('%') {
+                Some(percent) => percent.parse::<f64>().ok().map(|percent| percent / 100.0),
+                None => text.parse().ok(),
+            })
+            .filter(|rate| (0.0..=1.0).contains(rate))
+            .ok_or_else(|| refused(key, value, "a rate such as 5% or 0.05"))
+    }
+
+    /// A time with its unit: `us`, `ms`, `s` or `m`. A bare `0` needs none.
+    pub fn duration(&self, key: &str) -> Result<Duration, Error> {
+        const MICROSECONDS: &[(&str, u64)] = &[("us", 1), ("ms", 1000), ("s", 1_000_000), ("m", 60_000_000)];
+        let value = self.bytes(key)?;
+        match split_unit(value) {
+            Some((0, "")) => Some(0),
+            Some((number, unit)) => scaled(number, unit, MICROSECONDS),
+            None => None,
+        }
+        .map(Duration::from_micros)
+        .ok_or_else(|| refused(key, value, "a duration such as 20ms (us, ms, s, m)"))
+    }
+
+    /// A number of bytes, bare or with `k`, `m` or `g` (1024 each).
+    pub fn size(&self, key: &str) -> Result<usize, Error> {
+        const BYTES: &[(&str, u64)] = &[("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30)];
+        let value = self.bytes(key)?;
+        split_unit(value)
+            .and_then(|(number, unit)| scaled(number, unit, BYTES))
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .ok_or_else(|| refused(key, value, "a size such as 64k (k, m, g)"))
+    }
+}
+
+impl fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.given.iter().map(|kv| {
+                // SAFETY: keys are NUL-ended, borrowed for 'a.
+                let key = unsafe { CStr::from_ptr(kv.key) }.to_string_lossy();
+                let value = self.given(&key).map(String::from_utf8_lossy);
+                (key, value.unwrap_or_default())
+            }))
+            .finish()
+    }
+}
+
+/// # Safety
+/// `theirs` is NUL-ended.
+unsafe fn is(theirs: *const c_char, key: &str) -> bool {
+    // SAFETY: by the contract.
+    unsafe { CStr::from_ptr(theirs) }.to_bytes() == key.as_bytes()
+}
+
+fn split_unit(value: &[u8]) -> Option<(u64, &str)> {
+    let text = core::str::from_utf8(value).ok()?;
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    Some((number.parse().ok()?, unit))
+}
+
+fn scaled(number: u64, unit: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.checked_mul(*factor)
+}
+
+fn refused(key: &str, value: &[u8], expected: &str) -> Error {
+    let text = String::from_utf8_lossy(value);
+    let quoted: String = text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_debug).collect();
+    let more = if text.chars().nth(QUOTED_CHARS_MAX).is_some() { "…" } else { "" };
+    Error::config(format!("option '{key}' is '{quoted}{more}', but must be {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECLARED: &[OptionSpec] = &[
+        OptionSpec::text(c"name", c""),
+        OptionSpec::bool(c"flag", c"").or(c"0"),
+        OptionSpec::duration(c"time", c"").or(c"20ms"),
+    ];
+
+    /// What `read` makes of `x=value`.
+    fn given<T>(value: &[u8], read: impl FnOnce(&Options<'_>) -> T) -> T {
+        let value = abi::resay_bytes { ptr: value.as_ptr(), len: value.len() };
+        let declared: Vec<_> = DECLARED.iter().map(|option| option.0).collect();
+        read(&Options { given: &[abi::resay_kv { key: c"x".as_ptr(), value }], declared: &declared })
+    }
+
+    fn texts<T: fmt::Debug>(result: Result<T, Error>) -> String {
+        result.unwrap_err().text().to_owned()
+    }
+
+    #[test]
+    fn fallbacks() {
+        given(b"", |options| {
+            assert_eq!(options.given("x"), Some(&b""[..]));
+            assert_eq!(options.given("flag"), None);
+            assert_eq!(options.bool("flag"), Ok(false));
+            assert_eq!(options.duration("time"), Ok(Duration::from_millis(20)));
+            assert_eq!(texts(options.text("name")), "option 'name' must be given");
+            assert_eq!(texts(options.text("nome")), "option 'nome' is not declared by the transform");
+        });
+    }
+
+    #[test]
+    fn values() {
+        for (value, expected) in [("1", true), ("true", true), ("0", false), ("false", false)] {
+            assert_eq!(given(value.as_bytes(), |o| o.bool("x")), Ok(expected));
+        }
+        assert_eq!(given(b"18446744073709551615", |o| o.integer::<u64>("x")), Ok(u64::MAX));
+        assert_eq!(given(b"-128", |o| o.integer::<i8>("x")), Ok(-128));
+        assert_eq!(given(b"5%", |o| o.rate("x")), Ok(0.05));
+        assert_eq!(given(b"0.5", |o| o.rate("x")), Ok(0.5));
+        for (value, micros) in
+            [("7us", 7), ("20ms", 20_000), ("3s", 3_000_000), ("2m", 120_000_000), ("0", 0)]
+        {
+            assert_eq!(given(value.as_bytes(), |o| o.duration("x")), Ok(Duration::from_micros(micros)));
+        }
+        for (value, bytes) in [("7", 7), ("64k", 65_536), ("1m", 1 << 20), ("1g", 1 << 30), ("0", 0)] {
+            assert_eq!(given(value.as_bytes(), |o| o.size("x")), Ok(bytes));
+        }
+        assert_eq!(given("größe".as_bytes(), |o| o.text("x").map(str::to_owned)), Ok("größe".to_owned()));
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_value() {
+        assert_eq!(
+            texts(given(b"yes", |o| o.bool("x"))),
+            "option 'x' is 'yes', but must be 1, 0, true or false"
+        );
+        assert_eq!(
+            texts(given(b"256", |o| o.integer::<u8>("x"))),
+            "option 'x' is '256', but must be a number in the range of the option"
+        );
+        for bad in [&b""[..], b"x", b"1.5", b" 1", b"1 ", b"\xff"] {
+            assert!(given(bad, |o| o.integer::<u8>("x")).is_err(), "{bad:?}");
+        }
+        for bad in [&b""[..], b"ms", b"20", b"20 ms", b"-1ms", b"1h", b"99999999999999999999s", b"\xff"] {
+            assert!(given(bad, |o| o.duration("x")).is_err(), "{bad:?}");
+        }
+        for bad in [&b""[..], b"k", b"1K", b"1kb", b"-1", b"99999999999g", b"\xff"] {
+            assert!(given(bad, |o| o.size("x")).is_err(), "{bad:?}");
+        }
+        for bad in [&b""[..], b"%", b"101%", b"1.01", b"-1%", b"nan", b"\xff"] {
+            assert!(given(bad, |o| o.rate("x")).is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            texts(given(b"a\xff\n", |o| o.text("x").map(str::to_owned))),
+            "option 'x' is 'a\u{fffd}\\n', but must be text in UTF-8"
+        );
+        let long = texts(given(&[b'7'; 400], |o| o.bool("x")));
+        assert!(long.contains("…") && long.len() < 120, "{long}");
+    }
+}

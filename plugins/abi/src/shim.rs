@@ -1,0 +1,227 @@
+//! The C functions of a table, made for each transform. They turn the host's pointers into references, and
+//! a panic into a status; everything else is the transform's.
+//!
+//! Each is called by a host that keeps the promises of `abi.rs`: `instance` is what `create` here stored, for
+//! the same T, and `session` what `session_open` here opened, used by one call at a time.
+
+use crate::abi;
+use crate::error::{Error, tell};
+use crate::host::{Host, HostTable, Peer, Setup};
+use crate::io::Io;
+use crate::options::Options;
+use crate::state::Carry;
+use crate::transform::{Call, Map, Process, Transform};
+use core::any::Any;
+use core::ffi::{CStr, c_char, c_void};
+use core::mem::{needs_drop, size_of};
+use core::ptr::NonNull;
+use std::alloc::{Layout, alloc, dealloc};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What `instance` points to.
+struct Instance<T> {
+    host: HostTable,
+    transform: T,
+}
+
+/// Whether the host must keep a session: else session_open and session_close are NULL.
+pub(crate) const fn has_session<T: Transform>() -> bool {
+    size_of::<T::Session>() != 0 || needs_drop::<T::Session>()
+}
+
+pub(crate) unsafe extern "C" fn create<T: Transform>(
+    table: *const abi::resay_transform,
+    host: *const abi::resay_host,
+    options: *const abi::resay_kv,
+    n_options: usize,
+    instance: *mut *mut c_void,
+    err: *mut abi::resay_text,
+) -> abi::resay_status {
+    let made = catch_unwind(|| {
+        // SAFETY: the host outlives the instance.
+        let host = unsafe { HostTable::new(host) };
+        // SAFETY: create()'s own arguments, for the call.
+        let options = unsafe { Options::new(table, options, n_options) };
+        let transform = T::create(&Setup::new(Host::new(&host), options))?;
+        // SAFETY: an Instance is never empty: it has a HostTable.
+        let memory = unsafe { alloc(Layout::new::<Instance<T>>()) }.cast::<Instance<T>>();
+        if memory.is_null() {
+            return Err(Error::no_memory());
+        }
+        // SAFETY: new memory of that layout; where to put the pointer is the host's.
+        unsafe {
+            memory.write(Instance { host, transform });
+            instance.write(memory.cast());
+        }
+        Ok(())
+    });
+    // SAFETY: err is create()'s own.
+    unsafe { report(made, err) }
+}
+
+pub(crate) unsafe extern "C" fn destroy<T: Transform>(instance: *mut c_void) {
+    let Some(instance) = NonNull::new(instance.cast::<Instance<T>>()) else { return };
+    // SAFETY: what create() stored; nothing uses it any more.
+    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { instance.drop_in_place() }));
+    // SAFETY: allocated by create() with this layout, and dropped, as far as its Drop let it.
+    unsafe { dealloc(instance.as_ptr().cast(), Layout::new::<Instance<T>>()) };
+    if let Err(panic) = dropped {
+        bury(panic);
+    }
+}
+
+pub(crate) unsafe extern "C" fn session_open<T: Transform>(
+    instance: *mut c_void,
+    session: *mut c_void,
+    peer: *const abi::resay_peer,
+    err: *mut abi::resay_text,
+) -> abi::resay_status {
+    let opened = catch_unwind(|| {
+        // SAFETY: what create() stored; shared, and T is Sync.
+        let instance = unsafe { &*instance.cast::<Instance<T>>() };
+        // Made here and moved there, so that the host's memory holds a session or nothing.
+        let mut opening = T::Session::default();
+        let call = Call { session: &mut opening, host: Host::new(&instance.host) };
+        // SAFETY: session_open()'s own argument, for the call.
+        instance.transform.open(call, &unsafe { Peer::new(peer) })?;
+        // SAFETY: session_size bytes of that alignment, ours until session_close().
+        unsafe { place::<T>(session).write(opening) };
+        Ok(())
+    });
+    // SAFETY: err is session_open()'s own.
+    unsafe { report(opened, err) }
+}
+
+pub(crate) unsafe extern "C" fn session_close<T: Transform>(_: *mut c_void, session: *mut c_void) {
+    // SAFETY: session_open() wrote it; nothing uses it any more.
+    if let Err(panic) = catch_unwind(|| unsafe { place::<T>(session).drop_in_place() }) {
+        bury(panic);
+    }
+}
+
+pub(crate) unsafe extern "C" fn map<T: Map>(
+    instance: *mut c_void,
+    session: *mut c_void,
+    data: *mut u8,
+    len: usize,
+) -> abi::resay_status {
+    caught(|| {
+        // SAFETY: what create() stored; shared, and T is Sync.
+        let instance = unsafe { &*instance.cast::<Instance<T>>() };
+        // SAFETY: what session_open() wrote; one call at a time.
+        let session = unsafe { place::<T>(session).as_mut() };
+        // SAFETY: len bytes, ours for the call; NULL only where len is 0.
+        let data = unsafe { core::slice::from_raw_parts_mut(or_dangling(data).as_ptr(), len) };
+        instance.transform.map(Call { session, host: Host::new(&instance.host) }, data).code()
+    })
+}
+
+pub(crate) unsafe extern "C" fn process<T: Process>(
+    instance: *mut c_void,
+    session: *mut c_void,
+    io: *mut abi::resay_io,
+) -> abi::resay_status {
+    caught(|| {
+        // SAFETY: what create() stored; shared, and T is Sync.
+        let instance = unsafe { &*instance.cast::<Instance<T>>() };
+        // SAFETY: what session_open() wrote; one call at a time.
+        let session = unsafe { place::<T>(session).as_mut() };
+        // SAFETY: the host's call, ours until we return. RESAY_CAP_ALIAS is never promised, so out is apart.
+        let mut io = unsafe { Io::new(&mut *io) };
+        instance.transform.process(Call { session, host: Host::new(&instance.host) }, &mut io).code()
+    })
+}
+
+pub(crate) unsafe extern "C" fn save<T: Carry>(
+    instance: *mut c_void,
+    session: *const c_void,
+    io: *mut abi::resay_io,
+) -> abi::resay_status {
+    caught(|| {
+        // SAFETY: what create() stored; shared, and T is Sync.
+        let instance = unsafe { &*instance.cast::<Instance<T>>() };
+        // SAFETY: what session_open() wrote; no call of the session runs meanwhile.
+        let session = unsafe { place::<T>(session.cast_mut()).as_ref() };
+        // SAFETY: the host's call, ours until we return; in is empty.
+        let mut io = unsafe { Io::new(&mut *io) };
+        instance.transform.save(session, &mut io).code()
+    })
+}
+
+pub(crate) unsafe extern "C" fn load<T: Carry>(
+    instance: *mut c_void,
+    session: *mut c_void,
+    schema: *const c_char,
+    state: abi::resay_bytes,
+    err: *mut abi::resay_text,
+) -> abi::resay_status {
+    let loaded = catch_unwind(|| {
+        // SAFETY: what create() stored; shared, and T is Sync.
+        let instance = unsafe { &*instance.cast::<Instance<T>>() };
+        // SAFETY: what session_open() wrote; one call at a time.
+        let session = unsafe { place::<T>(session).as_mut() };
+        // SAFETY: NUL-ended, borrowed for the call.
+        let schema = unsafe { CStr::from_ptr(schema) };
+        // SAFETY: len bytes, borrowed for the call; NULL only where len is 0.
+        let state =
+            unsafe { core::slice::from_raw_parts(or_dangling(state.ptr.cast_mut()).as_ptr(), state.len) };
+        instance.transform.load(session, schema, state)
+    });
+    // SAFETY: err is load()'s own.
+    unsafe { report(loaded, err) }
+}
+
+/// Where a session is. One that holds nothing is nowhere: the host may pass anything.
+#[inline(always)]
+fn place<T: Transform>(session: *mut c_void) -> NonNull<T::Session> {
+    if size_of::<T::Session>() == 0 { NonNull::dangling() } else { or_dangling(session.cast()) }
+}
+
+#[inline(always)]
+fn or_dangling<T>(pointer: *mut T) -> NonNull<T> {
+    NonNull::new(pointer).unwrap_or(NonNull::dangling())
+}
+
+#[inline(always)]
+fn caught(call: impl FnOnce() -> abi::resay_status) -> abi::resay_status {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(status) => status,
+        Err(panic) => bury(panic),
+    }
+}
+
+/// # Safety
+/// `err` is NULL or what the ABI promises of it.
+unsafe fn report(
+    result: std::thread::Result<Result<(), Error>>,
+    err: *mut abi::resay_text,
+) -> abi::resay_status {
+    match result {
+        Ok(Ok(())) => abi::RESAY_OK,
+        Ok(Err(error)) => {
+            // SAFETY: by the contract.
+            unsafe { tell(err, error.text()) };
+            error.status()
+        }
+        Err(panic) => {
+            let message = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("no message");
+            // SAFETY: by the contract.
+            unsafe { tell(err, &format!("panic: {message}")) };
+            bury(panic)
+        }
+    }
+}
+
+/// Ends a panic. Its payload may panic in turn when it is dropped: then that one's payload is leaked.
+#[cold]
+#[inline(never)]
+pub(crate) fn bury(panic: Box<dyn Any + Send>) -> abi::resay_status {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        core::mem::forget(another);
+    }
+    abi::RESAY_E_PANIC
+}

@@ -1,0 +1,343 @@
+//! Tables: what a transform is to the host, built at compile time.
+
+use crate::abi;
+use crate::growing::Growing;
+use crate::options::{OptionSpec, Options};
+use crate::shim;
+use crate::state::{self, Carry};
+use crate::transform::{Map, Process, Transform};
+use core::ffi::{CStr, c_char, c_void};
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::{align_of, size_of};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A transform as the host sees it: a constant. A `static`, for the host keeps its address.
+///
+/// ```
+/// # use resay_plugin::{Call, Error, Map, Setup, Status, Table, Transform};
+/// # struct Flip;
+/// # impl Transform for Flip {
+/// #     type Session = ();
+/// #     fn create(_: &Setup<'_>) -> Result<Self, Error> { Ok(Flip) }
+/// # }
+/// # impl Map for Flip {
+/// #     fn map(&self, _: Call<'_, ()>, _: &mut [u8]) -> Status { Status::Ok }
+/// # }
+/// pub static TABLE: Table = Table::map::<Flip>(c"flip")
+///     .version(c"1.0.0")
+///     .summary(c"flips the case of letters")
+///     .bytewise()
+///     .build();
+/// ```
+#[repr(C)]
+pub struct Table {
+    raw: abi::resay_transform, // first: a pointer to the one is a pointer to the other
+    select: Option<Select>,
+    session_state: Option<&'static abi::resay_session_state>,
+}
+
+/// How one table chooses another. See [`Draft::select`].
+type Select = fn(&Options<'_>) -> Option<&'static Table>;
+
+impl Table {
+    /// Begins the table of a transform that works in place.
+    pub const fn map<T: Map>(id: &'static CStr) -> Draft<T> {
+        let mut draft = Draft::<T>::new(id);
+        draft.table.raw.map = Some(shim::map::<T>);
+        draft
+    }
+
+    /// Begins the table of a transform that works from an input to an output.
+    pub const fn process<T: Process>(id: &'static CStr) -> Draft<T> {
+        let mut draft = Draft::<T>::new(id);
+        draft.table.raw.process = Some(shim::process::<T>);
+        draft
+    }
+
+    /// The table for C, and for whoever registers it without a library.
+    pub const fn raw(&'static self) -> *const abi::resay_transform {
+        (&raw const *self).cast()
+    }
+
+    /// The name in a chain.
+    pub fn id(&self) -> &'static CStr {
+        // SAFETY: Draft::new put a &'static CStr there.
+        unsafe { CStr::from_ptr(self.raw.id) }
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("id", &self.id()).field("caps", &self.raw.caps).finish_non_exhaustive()
+    }
+}
+
+/// A [`Table`] that is being described. Each method is one line of the description.
+#[must_use = "a draft becomes a table by build()"]
+pub struct Draft<T> {
+    table: Table,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Transform> Draft<T> {
+    const fn new(id: &'static CStr) -> Self {
+        assert!(size_of::<T::Session>() <= u32::MAX as usize, "a session is too large");
+        let mut raw = abi::resay_transform {
+            id: id.as_ptr(),
+            session_size: size_of::<T::Session>() as u32,
+            session_align: align_of::<T::Session>() as u32,
+            create: Some(shim::create::<T>),
+            destroy: Some(shim::destroy::<T>),
+            extension: Some(extension),
+            ..abi::resay_transform::EMPTY
+        };
+        if shim::has_session::<T>() {
+            raw.session_open = Some(shim::session_open::<T>);
+            raw.session_close = Some(shim::session_close::<T>);
+        }
+        Self { table: Table { raw, select: None, session_state: None }, of: PhantomData }
+    }
+
+    /// The transform's version, for people; [`package_version!`](crate::package_version) is the package's.
+    pub const fn version(mut self, version: &'static CStr) -> Self {
+        self.table.raw.version = version.as_ptr();
+        self
+    }
+
+    /// What it does, in one line for people.
+    pub const fn summary(mut self, summary: &'static CStr) -> Self {
+        self.table.raw.summary = summary.as_ptr();
+        self
+    }
+
+    /// The options that it understands. The host refuses every other.
+    pub const fn options(mut self, options: &'static [OptionSpec]) -> Self {
+        self.table.raw.options = options.as_ptr().cast(); // OptionSpec is transparent
+        self.table.raw.n_options = options.len() as u32;
+        self
+    }
+
+    /// Promises that each byte of output depends on the same byte of input alone: the host may then split
+    /// and merge messages.
+    pub const fn bytewise(self) -> Self {
+        self.promises(abi::RESAY_CAP_BYTEWISE)
+    }
+
+    /// Promises that the bytes are only looked at.
+    pub const fn observer(self) -> Self {
+        self.promises(abi::RESAY_CAP_OBSERVER)
+    }
+
+    /// Requires whole messages: never on a raw stream.
+    pub const fn needs_messages(self) -> Self {
+        self.requires(abi::RESAY_NEED_MESSAGES)
+    }
+
+    /// Requires to be called off the worker, because it may block.
+    pub const fn may_block(self) -> Self {
+        self.requires(abi::RESAY_NEED_OFFLOAD)
+    }
+
+    /// Wants an instance for each worker, so that what they count is not shared.
+    pub const fn per_worker(self) -> Self {
+        self.threading(abi::RESAY_PER_WORKER)
+    }
+
+    /// Wants one call of the instance at a time: the host takes a lock.
+    pub const fn serial(self) -> Self {
+        self.threading(abi::RESAY_SERIAL)
+    }
+
+    /// Lets the options choose another table, for a transform whose promises depend on them. That table has
+    /// the same id and options and is not asked in turn; `None` keeps this one, and is also the answer to a
+    /// value that is wrong, for `create` will say so.
+    pub const fn select(mut self, select: fn(&Options<'_>) -> Option<&'static Table>) -> Self {
+        self.table.select = Some(select);
+        self
+    }
+
+    /// Carries sessions over a swap of the chain. See [`Carry`].
+    pub const fn carries_sessions(mut self) -> Self
+    where
+        T: Carry,
+    {
+        self.table.session_state = Some(const { &state::table::<T>() });
+        self
+    }
+
+    /// The table.
+    pub const fn build(self) -> Table {
+        self.table
+    }
+
+    const fn promises(mut self, cap: u32) -> Self {
+        self.table.raw.caps |= cap;
+        self
+    }
+
+    const fn requires(mut self, need: u32) -> Self {
+        self.table.raw.needs |= need;
+        self
+    }
+
+    const fn threading(mut self, threading: u32) -> Self {
+        self.table.raw.threading = threading;
+        self
+    }
+}
+
+impl<T: Process> Draft<T> {
+    /// Promises that `n` bytes of input make at most `n * mul / div + add` bytes of output, so that the host
+    /// brings enough room at once. `div` is not 0.
+    pub const fn bound(mut self, mul: u32, div: u32, add: u32) -> Self {
+        assert!(div != 0, "a bound divides by something");
+        (self.table.raw.out_mul, self.table.raw.out_div, self.table.raw.out_add) = (mul, div, add);
+        self
+    }
+
+    /// Wants one call with empty input when a connection opens, before anything was received.
+    pub const fn greets(self) -> Self {
+        self.promises(abi::RESAY_CAP_GREETS)
+    }
+}
+
+impl<T> fmt::Debug for Draft<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft").field("table", &self.table).finish()
+    }
+}
+
+impl abi::resay_transform {
+    /// All zero but `struct_size`: what a table written by hand begins with.
+    pub const EMPTY: Self = Self {
+        struct_size: size_of::<Self>() as u32,
+        caps: 0,
+        needs: 0,
+        threading: abi::RESAY_SHARED,
+        id: core::ptr::null(),
+        version: core::ptr::null(),
+        summary: core::ptr::null(),
+        user: core::ptr::null_mut(),
+        options: core::ptr::null(),
+        n_options: 0,
+        session_size: 0,
+        session_align: 0,
+        out_mul: 0,
+        out_div: 0,
+        out_add: 0,
+        create: None,
+        destroy: None,
+        session_open: None,
+        session_close: None,
+        map: None,
+        process: None,
+        extension: None,
+    };
+}
+
+static SELECT: abi::resay_select =
+    abi::resay_select { struct_size: size_of::<abi::resay_select>() as u32, select: Some(select) };
+
+unsafe extern "C" fn extension(table: *const abi::resay_transform, id: *const c_char) -> *const c_void {
+    if table.is_null() || id.is_null() {
+        return core::ptr::null();
+    }
+    // SAFETY: the host passes the table's own pointer, which Table::raw made, and a NUL-ended id.
+    let (table, id) = unsafe { (&*table.cast::<Table>(), CStr::from_ptr(id)) };
+    if id == abi::RESAY_EXT_SELECT && table.select.is_some() {
+        return (&raw const SELECT).cast();
+    }
+    match table.session_state {
+        Some(state) if id == abi::RESAY_EXT_SESSION_STATE => (&raw const *state).cast(),
+        _ => core::ptr::null(),
+    }
+}
+
+unsafe extern "C" fn select(
+    table: *const abi::resay_transform,
+    options: *const abi::resay_kv,
+    n_options: usize,
+) -> *const abi::resay_transform {
+    let selected = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: as in extension(), which offered this function for this table.
+        let select = unsafe { (*table.cast::<Table>()).select }?;
+        // SAFETY: select()'s own arguments, for the call.
+        select(&unsafe { Options::new(table, options, n_options) })
+    }));
+    match selected {
+        Ok(selected) => selected.map_or(core::ptr::null(), Table::raw),
+        Err(panic) => {
+            shim::bury(panic);
+            core::ptr::null()
+        }
+    }
+}
+
+/// What a plugin library holds. [`export!`](crate::export) makes one.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Library(abi::resay_library);
+
+impl Library {
+    /// A library of these tables; the first is the one that the library's path alone names.
+    pub const fn new(tables: &'static [&'static Table]) -> Self {
+        Self(abi::resay_library {
+            struct_size: size_of::<abi::resay_library>() as u32,
+            abi_minor: abi::RESAY_PLUGIN_ABI_MINOR,
+            flags: 0, // never RESAY_LIB_UNLOADABLE: the thread-locals of a Rust library outlive its calls
+            n: tables.len() as u32,
+            transforms: tables.as_ptr().cast(), // a reference to a Table is a pointer to its raw table
+            shutdown: None,
+        })
+    }
+
+    /// The library for C.
+    pub const fn raw(&'static self) -> *const abi::resay_library {
+        (&raw const *self).cast()
+    }
+}
+
+/// Defines `resay_plugin_v1`, the one entry of a plugin library: `resay_plugin::export!(TABLE);`.
+///
+/// Its arguments are `static` [`Table`]s. Use it once, in a crate of type `cdylib` that nothing else links:
+/// two such entries cannot be linked into one program. An exported name is unsafe to Rust, so that crate cannot
+/// forbid unsafe code; the crate of the transform can.
+#[macro_export]
+macro_rules! export {
+    ($($table:path),+ $(,)?) => {
+        const _: () = {
+            static LIBRARY: $crate::Library = $crate::Library::new(&[$(&$table),+]);
+
+            // SAFETY: the name belongs to the plugin ABI; a library of another's has none of its own.
+            #[unsafe(no_mangle)]
+            extern "C" fn resay_plugin_v1(_host_abi_minor: u32) -> *const $crate::abi::resay_library {
+                LIBRARY.raw()
+            }
+        };
+    };
+}
+
+/// The version of the package that is being compiled, for [`Draft::version`](crate::Draft::version).
+#[macro_export]
+macro_rules! package_version {
+    () => {
+        const {
+            match ::core::ffi::CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes())
+            {
+                Ok(version) => version,
+                Err(_) => c"",
+            }
+        }
+    };
+}
+
+/// A table is shared with every thread of the host, and pointers to the two are interchangeable.
+const _: () = {
+    const fn is_sync<T: Sync>() {}
+    is_sync::<Table>();
+    is_sync::<Library>();
+    const fn grows<T: Growing>() {}
+    grows::<abi::resay_transform>();
+    assert!(core::mem::offset_of!(Table, raw) == 0);
+};

@@ -1,0 +1,65 @@
+/* Every macro and every type of the header, in C and in C++ alike. */
+#include <resay_plugin.h>
+#include <resay_plugin.h> /* once is enough */
+#include <string.h>
+
+static resay_status create(const resay_transform *transform, const resay_host *host, const resay_kv *options,
+                           size_t n_options, void **instance, resay_text *err) {
+  (void)options, (void)n_options, (void)instance, (void)err;
+  if (RESAY_HAS(host, extension) && host->extension) (void)host->extension(host->ctx, "some/1");
+  if (host->log && (!host->log_level || *host->log_level >= RESAY_LOG_WARN))
+    host->log(host->ctx, RESAY_LOG_WARN, "made", 4);
+  return transform->user ? RESAY_E_CONFIG : RESAY_OK;
+}
+
+static resay_status map(void *instance, void *session, uint8_t *data, size_t len) {
+  (void)instance, (void)session, (void)data, (void)len;
+  return RESAY_DROP;
+}
+
+static resay_status process(void *instance, void *session, resay_io *io) {
+  (void)instance, (void)session;
+  if (io->out_cap < io->in_len) {
+    io->out_need = io->in_len;
+    return RESAY_MORE_OUT;
+  }
+  if (io->in_len) memcpy(io->out, io->in, io->in_len);
+  io->in_used = io->out_len = io->in_len;
+  return RESAY_OK;
+}
+
+static const resay_option options[] = {{"unicode", "bool", "0", NULL}};
+static const resay_select chooses = {sizeof(resay_select), NULL};
+static const resay_session_state carries = {sizeof(resay_session_state), "state/1", NULL, NULL};
+
+static const void *extension(const resay_transform *transform, const char *id) {
+  (void)transform;
+  if (!strcmp(id, RESAY_EXT_SELECT)) return &chooses;
+  if (!strcmp(id, RESAY_EXT_SESSION_STATE)) return &carries;
+  return NULL;
+}
+
+static const resay_transform first = {
+  sizeof(resay_transform), RESAY_CAP_BYTEWISE | RESAY_CAP_ALIAS, RESAY_NEED_MESSAGES, RESAY_SERIAL,
+  "first", "1.0.0", "everything", NULL, options, 1, 0, 0, 1, 1, 0,
+  create, NULL, NULL, NULL, map, process, extension};
+static const resay_transform second = {
+  sizeof(resay_transform), 0, 0, RESAY_SHARED,
+  "second", NULL, NULL, NULL, NULL, 0, 8, 8, 0, 0, 0,
+  NULL, NULL, NULL, NULL, NULL, process, NULL};
+
+RESAY_PLUGIN(&first, &second)
+
+int main(void) {
+  resay_plugin_entry entry = resay_plugin_v1;
+  const resay_library *library = entry(0);
+  resay_peer shorter;
+  memset(&shorter, 0, sizeof shorter);
+  shorter.struct_size = (uint32_t)offsetof(resay_peer, peer);
+  return !(library->n == 2 && library->abi_minor == RESAY_PLUGIN_ABI_MINOR && library->flags == 0 &&
+           library->struct_size == sizeof(resay_library) && !library->shutdown &&
+           library->transforms[0] == &first && library->transforms[1] == &second &&
+           RESAY_HAS(&shorter, local) && !RESAY_HAS(&shorter, peer) && !RESAY_HAS(&shorter, listener) &&
+           RESAY_HAS(&first, struct_size) && RESAY_HAS(&first, extension) &&
+           -RESAY_E_DATA == 1 && 1 + RESAY_E_PANIC == -4);
+}

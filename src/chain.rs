@@ -1,0 +1,215 @@
+//! A chain: one generation of ordered transforms, and how a message goes through it.
+
+use std::sync::Arc;
+
+use resay_plugin::abi;
+
+use crate::error::Result;
+use crate::transform::library::{Fault, Instance, Session, Stages, Status};
+
+/// One chain as it stands, immutable. Changing a chain makes another generation.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    /// The chain's text, canonical.
+    pub(crate) spec: String,
+    stages: Arc<Stages>,
+    /// The last stage that needs memory of its own for its output; `None`: the whole chain works in place.
+    last_process: Option<usize>,
+}
+
+impl Generation {
+    pub(crate) fn new(number: u64, spec: String, instances: Vec<Arc<Instance>>) -> Result<Generation> {
+        let stages = Stages::new(instances)?;
+        let last_process = (0..stages.len()).rev().find(|&stage| !stages.instance(stage).is_map());
+        Ok(Generation { number, spec, stages: Arc::new(stages), last_process })
+    }
+
+    pub(crate) fn stages(&self) -> &Arc<Stages> {
+        &self.stages
+    }
+
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.last_process.is_none()
+    }
+
+    /// Whether leaving this generation would lose what a transform remembers of a conversation.
+    pub(crate) fn is_stateful(&self) -> bool {
+        self.stages.has_sessions()
+    }
+
+    /// A transform that only takes whole messages, if there is one.
+    pub(crate) fn needs_messages(&self) -> Option<&'static str> {
+        let mut stages = (0..self.stages.len()).map(|stage| self.stages.instance(stage));
+        stages.find(|instance| instance.needs_messages()).map(Instance::id)
+    }
+
+    pub(crate) fn stage_id(&self, stage: usize) -> &'static str {
+        if stage < self.stages.len() { self.stages.instance(stage).id() } else { "?" }
+    }
+
+    /// Sends one message through. An in-place chain leaves the answer in `message` and `out` as it is; any other
+    /// appends the answer to `out`, at most `out_max` bytes, and changes `message` on the way.
+    ///
+    /// `flags` are those of `resay_io`. `tails` keeps what stages of a raw stream have not read yet.
+    pub(crate) fn run(
+        &self,
+        session: &mut Session,
+        message: &mut [u8],
+        out: &mut Vec<u8>,
+        out_max: usize,
+        flags: u32,
+        scratch: &mut Scratch,
+        tails: &mut Tails,
+    ) -> Ran {
+        debug_assert!(Arc::ptr_eq(session.stages(), &self.stages), "a session belongs to one generation");
+        let base = out.len();
+        let mut at = Place::Message;
+        let mut ran = Ran::Answer;
+        for stage in 0..self.stages.len() {
+            let status = if self.stages.instance(stage).is_map() {
+                let bytes = match at {
+                    Place::Message => &mut *message,
+                    Place::Scratch(index) => &mut scratch.buffers[index],
+                    Place::Out => &mut out[base..],
+                };
+                session.map(stage, bytes)
+            } else {
+                let target = if self.last_process == Some(stage) { Place::Out } else { at.other() };
+                let status = self.process(session, stage, message, at, target, out, out_max, flags, scratch, tails);
+                at = target;
+                status
+            };
+            match status {
+                Status::Ok => {}
+                // The rest of a raw stream's input waits in `tails`; what there is goes on.
+                Status::MoreIn | Status::MoreOut => {}
+                Status::Close => ran = Ran::Close,
+                Status::Drop => {
+                    out.truncate(base);
+                    return Ran::Drop;
+                }
+                Status::Reset => {
+                    out.truncate(base);
+                    return Ran::Reset;
+                }
+                Status::Failed(fault) => {
+                    out.truncate(base);
+                    return Ran::Failed { stage, fault };
+                }
+            }
+        }
+        ran
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn process(
+        &self,
+        session: &mut Session,
+        stage: usize,
+        message: &[u8],
+        source: Place,
+        target: Place,
+        out: &mut Vec<u8>,
+        out_max: usize,
+        flags: u32,
+        scratch: &mut Scratch,
+        tails: &mut Tails,
+    ) -> Status {
+        let Scratch { buffers: [first, second], joined } = scratch;
+        let (input, output): (&[u8], &mut Vec<u8>) = match (source, target) {
+            (Place::Message, Place::Out) => (message, out),
+            (Place::Message, Place::Scratch(0)) => (message, first),
+            (Place::Message, _) => (message, second),
+            (Place::Scratch(0), Place::Out) => (first, out),
+            (Place::Scratch(0), _) => (first, second),
+            (_, Place::Out) => (second, out),
+            (_, _) => (second, first),
+        };
+        if target != Place::Out {
+            output.clear();
+        }
+        let tail = tails.of(stage);
+        let input = match tail {
+            Some(tail) if !tail.is_empty() => {
+                joined.clear();
+                joined.append(tail);
+                joined.extend_from_slice(input);
+                joined
+            }
+            _ => input,
+        };
+        let (status, used) = session.process(stage, input, output, out_max, flags);
+        if status == Status::MoreIn {
+            let rest = input.get(used..).unwrap_or_default();
+            if rest.len() > out_max {
+                return Status::Failed(Fault::TooLong);
+            }
+            if !rest.is_empty() {
+                tails.keep(stage, self.stages.len(), rest);
+            }
+        }
+        status
+    }
+}
+
+/// Where a message stands on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Message,
+    Scratch(usize),
+    Out,
+}
+
+impl Place {
+    /// A scratch buffer that is not this place.
+    fn other(self) -> Place {
+        if self == Place::Scratch(0) { Place::Scratch(1) } else { Place::Scratch(0) }
+    }
+}
+
+/// How a message came through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ran {
+    Answer,
+    Drop,
+    /// Send what there is, then close.
+    Close,
+    Reset,
+    Failed { stage: usize, fault: Fault },
+}
+
+/// A worker's memory for what lies between two stages.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    buffers: [Vec<u8>; 2],
+    joined: Vec<u8>,
+}
+
+/// What the stages of one raw stream have not read yet, a buffer a stage; nothing while all is read.
+#[derive(Debug, Default)]
+pub(crate) struct Tails(Option<Box<[Vec<u8>]>>);
+
+impl Tails {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|tails| tails.iter().all(Vec::is_empty))
+    }
+
+    fn of(&mut self, stage: usize) -> Option<&mut Vec<u8>> {
+        self.0.as_mut()?.get_mut(stage)
+    }
+
+    fn keep(&mut self, stage: usize, stages: usize, rest: &[u8]) {
+        let tails = self.0.get_or_insert_with(|| vec![Vec::new(); stages].into());
+        if let Some(tail) = tails.get_mut(stage) {
+            tail.extend_from_slice(rest);
+        }
+    }
+}
+
+/// The flags of a message that comes whole.
+pub(crate) const WHOLE: u32 = abi::RESAY_IO_BEGIN | abi::RESAY_IO_END;
+/// The flags of the end of a raw stream.
+pub(crate) const END_OF_STREAM: u32 = abi::RESAY_IO_EOF;
+/// The flags of a datagram.
+pub(crate) const DATAGRAM: u32 = WHOLE | abi::RESAY_IO_DATAGRAM;

@@ -1,0 +1,444 @@
+//! One stream or seqpacket peer: framer, session, backlog, closing. Sans-IO: bytes come in, what is to be done
+//! comes out; the worker does it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::buffer::Pool;
+use crate::chain::{END_OF_STREAM, Generation, Ran, Scratch, Tails, WHOLE};
+use crate::driver::Lent;
+use crate::frame::{Framer, Found};
+use crate::limits::READ_BYTES_MAX;
+use crate::net::Peer;
+use crate::stats::{Block, CloseReason, DropReason};
+use crate::timer::Moment;
+use crate::transform::library::{Fault, Session};
+
+/// What a connection is bound by; the same for all of a listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) framer: Framer,
+    /// Each receive is one message, each answer one record (seqpacket).
+    pub(crate) records: bool,
+    /// Answer bytes of one message.
+    pub(crate) answer_bytes_max: usize,
+    /// One read.
+    pub(crate) read_bytes_max: usize,
+    /// Answers that wait for the peer; no read is begun that could take them over it.
+    pub(crate) high_water_bytes: usize,
+}
+
+/// What a worker lends a connection for one step.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) terms: &'a Terms,
+    pub(crate) pool: &'a mut Pool,
+    pub(crate) scratch: &'a mut Scratch,
+    pub(crate) stats: &'a Block,
+}
+
+/// The answer to what was received.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) bytes: Reply,
+    pub(crate) end: Option<End>,
+}
+
+/// Bytes to send.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Nothing,
+    /// A part of the buffer that was lent.
+    Lent(Range<usize>),
+    Owned(Vec<u8>),
+}
+
+/// The connection is to end, once what is to be sent before has been sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) reason: CloseReason,
+    /// The stage and what it did, where a transform is the reason.
+    pub(crate) fault: Option<(usize, Fault)>,
+    /// With a reset, and at once.
+    pub(crate) reset: bool,
+}
+
+impl End {
+    pub(crate) fn because(reason: CloseReason) -> End {
+        End { reason, fault: None, reset: false }
+    }
+}
+
+/// How far the end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// No more is answered; what is queued is sent, then our side ends.
+    Flushing(CloseReason),
+    /// Our side has ended; the peer's input is thrown away until it ends too.
+    Lingering(CloseReason),
+}
+
+/// One connected peer.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: u64,
+    /// The listener's place in the worker.
+    pub(crate) listener: u32,
+    pub(crate) peer: Peer,
+    pub(crate) phase: Phase,
+    /// The peer has ended its side.
+    pub(crate) peer_ended: bool,
+    pub(crate) paused: bool,
+    /// A send is with the driver.
+    pub(crate) sending: bool,
+    pub(crate) last_received: Moment,
+    /// When the peer was last seen to take something, and how much it had not taken then.
+    pub(crate) last_progress: Moment,
+    pub(crate) unsent_then: usize,
+    /// How long a lingering connection is read on.
+    pub(crate) linger_until: Moment,
+    /// The deadline that is armed for this connection.
+    pub(crate) deadline: Moment,
+    generation: Arc<Generation>,
+    session: Session,
+    /// An unfinished frame, of which `scanned` bytes hold no end.
+    tail: Vec<u8>,
+    scanned: usize,
+    tails: Tails,
+    backlog: VecDeque<Vec<u8>>,
+    /// Bytes in the backlog and with the driver.
+    queued_bytes: usize,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        id: u64,
+        listener: u32,
+        peer: Peer,
+        generation: Arc<Generation>,
+        session: Session,
+        now: Moment,
+    ) -> Connection {
+        Connection {
+            id,
+            listener,
+            peer,
+            phase: Phase::Open,
+            peer_ended: false,
+            paused: false,
+            sending: false,
+            last_received: now,
+            last_progress: now,
+            unsent_then: 0,
+            linger_until: Moment::NEVER,
+            deadline: Moment::NEVER,
+            generation,
+            session,
+            tail: Vec::new(),
+            scanned: 0,
+            tails: Tails::default(),
+            backlog: VecDeque::new(),
+            queued_bytes: 0,
+        }
+    }
+
+    pub(crate) fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// Whether another generation could take over between two messages and nobody would notice: no transform
+    /// remembers anything, and none has input in hand.
+    pub(crate) fn can_switch(&self) -> bool {
+        !self.generation.is_stateful() && self.tails.is_empty()
+    }
+
+    /// Goes on with another generation; only where [`can_switch`](Self::can_switch).
+    pub(crate) fn switch(&mut self, generation: Arc<Generation>, session: Session) {
+        debug_assert!(self.can_switch());
+        self.generation = generation;
+        self.session = session;
+        self.tails = Tails::default();
+    }
+
+    /// Bytes arrived: `lent.buffer[lent.start..]`.
+    pub(crate) fn received(&mut self, lent: Lent<'_>, cx: &mut Context<'_>) -> Answer {
+        let Lent { buffer, start } = lent;
+        cx.stats.bytes_in.add((buffer.len() - start) as u64);
+        if self.phase != Phase::Open {
+            return Answer { bytes: Reply::Nothing, end: None };
+        }
+        // One window over the unfinished tail and what arrived: in front of it, where there is room, else
+        // behind the tail in memory of its own.
+        if self.tail.len() <= start {
+            let from = start - self.tail.len();
+            if let Some(place) = buffer.get_mut(from..start) {
+                place.copy_from_slice(&self.tail);
+            }
+            cx.pool.put(std::mem::take(&mut self.tail));
+            let window = buffer.get_mut(from..).unwrap_or_default();
+            let digest = self.digest(window, false, cx);
+            self.keep(window.get(digest.used..).unwrap_or_default(), cx.pool);
+            digest.into_answer(cx, |in_place, _| Reply::Lent(from..from + in_place))
+        } else {
+            let mut window = std::mem::take(&mut self.tail);
+            window.extend_from_slice(buffer.get(start..).unwrap_or_default());
+            let digest = self.digest(&mut window, false, cx);
+            if digest.used == 0 {
+                self.scanned = window.len();
+                self.tail = window;
+                return digest.into_answer(cx, |_, _| Reply::Nothing);
+            }
+            self.keep(window.get(digest.used..).unwrap_or_default(), cx.pool);
+            digest.into_answer_of(window, cx)
+        }
+    }
+
+    /// A record was longer than one read may be: its end is lost, so it is not answered.
+    pub(crate) fn truncated(&mut self, cx: &mut Context<'_>) -> Answer {
+        if self.phase == Phase::Open {
+            cx.stats.messages_in.add(1);
+            cx.stats.dropped(DropReason::TooLong, 1);
+        }
+        Answer { bytes: Reply::Nothing, end: Some(End::because(CloseReason::MessageTooLong)) }
+    }
+
+    /// The peer has ended its side: what is unfinished is answered as far as it can be.
+    pub(crate) fn ended(&mut self, cx: &mut Context<'_>) -> Answer {
+        self.peer_ended = true;
+        if self.phase != Phase::Open {
+            return Answer { bytes: Reply::Nothing, end: None };
+        }
+        let mut window = std::mem::take(&mut self.tail);
+        let mut digest = self.digest(&mut window, true, cx);
+        digest.end.get_or_insert(End::because(CloseReason::PeerEnded));
+        digest.into_answer_of(window, cx)
+    }
+
+    /// Keeps an unfinished frame.
+    fn keep(&mut self, rest: &[u8], pool: &mut Pool) {
+        if !rest.is_empty() {
+            self.tail = pool.copy_of(rest);
+        }
+        self.scanned = rest.len();
+    }
+
+    /// Answers all complete messages of a window; at the end of the stream also what is unfinished.
+    fn digest(&mut self, window: &mut [u8], at_end: bool, cx: &mut Context<'_>) -> Digest {
+        let mut digest = Digest { used: 0, in_place: 0, out: None, answers: 0, end: None };
+        if !self.generation.is_in_place() {
+            digest.out = Some(cx.pool.take(window.len()));
+        }
+        if cx.terms.records {
+            if !at_end {
+                let record = Found { body: 0..window.len(), len: window.len() };
+                self.step(window, &record, WHOLE, &mut digest, cx);
+            }
+            return digest;
+        }
+        let framer = cx.terms.framer;
+        let flags = if framer.has_messages() { WHOLE } else { 0 };
+        let mut scanned = std::mem::take(&mut self.scanned);
+        loop {
+            let rest = window.get(digest.used..).unwrap_or_default();
+            let found = match framer.find(rest, scanned) {
+                Ok(Some(found)) => found,
+                Ok(None) if at_end => match framer.find_last(rest) {
+                    Some(found) => found,
+                    None => {
+                        if !rest.is_empty() {
+                            cx.stats.messages_in.add(1);
+                            cx.stats.dropped(DropReason::Undelivered, 1);
+                        }
+                        break;
+                    }
+                },
+                Ok(None) => return digest,
+                Err(_) => {
+                    cx.stats.messages_in.add(1);
+                    cx.stats.dropped(DropReason::TooLong, 1);
+                    digest.end = Some(End::because(CloseReason::MessageTooLong));
+                    digest.used = window.len();
+                    return digest;
+                }
+            };
+            scanned = 0;
+            if !self.step(window, &found, flags, &mut digest, cx) {
+                // What is behind the message that ended the connection gets no answer.
+                digest.used = window.len();
+                return digest;
+            }
+        }
+        // The stream's end is told to transforms that may still have something in hand.
+        if !framer.has_messages() && !self.generation.is_in_place() {
+            let nothing = Found { body: digest.used..digest.used, len: 0 };
+            self.step(window, &nothing, END_OF_STREAM, &mut digest, cx);
+        }
+        digest
+    }
+
+    /// Sends the message at `digest.used` of the window through the chain; whether the next one may follow.
+    /// `found` counts from there.
+    fn step(
+        &mut self,
+        window: &mut [u8],
+        found: &Found,
+        flags: u32,
+        digest: &mut Digest,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let framer = cx.terms.framer;
+        let is_message = flags != END_OF_STREAM;
+        if is_message {
+            cx.stats.messages_in.add(1);
+        }
+        let in_place = self.generation.is_in_place();
+        let answered = digest.used;
+        digest.used += found.len;
+        let frame = window.get_mut(answered..digest.used).unwrap_or_default();
+        let mut unused = Vec::new();
+        let out = digest.out.as_mut().unwrap_or(&mut unused);
+        let mark = if in_place { out.len() } else { framer.open(out) };
+        let ran = self.generation.run(
+            &mut self.session,
+            frame.get_mut(found.body.clone()).unwrap_or_default(),
+            out,
+            cx.terms.answer_bytes_max,
+            flags,
+            cx.scratch,
+            &mut self.tails,
+        );
+        if matches!(ran, Ran::Answer | Ran::Close) {
+            digest.answers += usize::from(is_message);
+            cx.stats.messages_out.add(u64::from(is_message));
+            match &mut digest.out {
+                None => digest.in_place = digest.used,
+                Some(out) if in_place => out.extend_from_slice(frame),
+                Some(out) => framer.close(out, frame, found),
+            }
+        } else if let Some(out) = &mut digest.out {
+            out.truncate(mark);
+        }
+        digest.end = match ran {
+            Ran::Answer => return true,
+            Ran::Drop => {
+                cx.stats.dropped(DropReason::ByTransform, u64::from(is_message));
+                if digest.out.is_none() {
+                    // The answers are no longer one piece of the window.
+                    digest.out = Some(cx.pool.copy_of(window.get(..digest.in_place).unwrap_or_default()));
+                }
+                return true;
+            }
+            Ran::Close => Some(End::because(CloseReason::TransformClosed)),
+            Ran::Reset => Some(End { reason: CloseReason::TransformClosed, fault: None, reset: true }),
+            Ran::Failed { stage, fault } => {
+                cx.stats.transform_errors.add(1);
+                cx.stats.dropped(DropReason::TransformFailed, u64::from(is_message));
+                Some(End { reason: CloseReason::TransformFailed, fault: Some((stage, fault)), reset: false })
+            }
+        };
+        false
+    }
+
+    /// Puts an answer behind those that wait already.
+    pub(crate) fn queue(&mut self, bytes: &[u8], terms: &Terms, pool: &mut Pool) {
+        self.queued_bytes += bytes.len();
+        // Small answers of a stream share a buffer, and leave with one send.
+        match self.backlog.back_mut() {
+            Some(last) if !terms.records && last.len() + bytes.len() <= READ_BYTES_MAX => {
+                last.extend_from_slice(bytes);
+            }
+            _ => self.backlog.push_back(pool.copy_of(bytes)),
+        }
+    }
+
+    /// Counts bytes that the driver has taken over.
+    pub(crate) fn handed_over(&mut self, bytes: usize) {
+        self.queued_bytes += bytes;
+        self.sending = true;
+    }
+
+    /// A send is finished: the next one, which counts as with the driver from now on.
+    pub(crate) fn sent(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        let next = self.backlog.pop_front();
+        if next.is_none() {
+            // An idle connection holds no buffer.
+            self.backlog = VecDeque::new();
+        }
+        self.sending = next.is_some();
+        next
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Bytes of answers that the kernel has not taken, of which `unsent` are with the driver.
+    pub(crate) fn undelivered_bytes(&self, unsent: usize) -> usize {
+        self.backlog.iter().map(Vec::len).sum::<usize>() + unsent
+    }
+
+    /// Whether all answers are with the kernel.
+    pub(crate) fn is_flushed(&self) -> bool {
+        !self.sending && self.backlog.is_empty()
+    }
+
+    /// Whether a read must not be begun now: its answers might not fit under the high water.
+    pub(crate) fn must_pause(&self, terms: &Terms) -> bool {
+        self.queued_bytes + terms.read_bytes_max > terms.high_water_bytes
+    }
+
+    /// Whether a paused connection may be read again: at half of where it paused.
+    pub(crate) fn may_resume(&self, terms: &Terms) -> bool {
+        let pause_at = terms.high_water_bytes.saturating_sub(terms.read_bytes_max);
+        self.queued_bytes <= pause_at / 2
+    }
+}
+
+/// What became of a window.
+#[derive(Debug)]
+struct Digest {
+    /// Bytes from the start that are done with.
+    used: usize,
+    /// Without `out`: bytes from the start that are the answer.
+    in_place: usize,
+    out: Option<Vec<u8>>,
+    /// How many messages were answered.
+    answers: usize,
+    end: Option<End>,
+}
+
+impl Digest {
+    /// `in_place` makes the reply of an answer that is a part of the window.
+    fn into_answer(
+        self,
+        cx: &mut Context<'_>,
+        in_place: impl FnOnce(usize, &mut Pool) -> Reply,
+    ) -> Answer {
+        let bytes = match self.out {
+            // Of a stream, an answer without bytes is nothing to send; of records, it is an empty record.
+            Some(out) if out.is_empty() && !(cx.terms.records && self.answers > 0) => {
+                cx.pool.put(out);
+                Reply::Nothing
+            }
+            Some(out) => Reply::Owned(out),
+            None if self.in_place == 0 && !(cx.terms.records && self.answers > 0) => Reply::Nothing,
+            None => in_place(self.in_place, cx.pool),
+        };
+        Answer { bytes, end: self.end }
+    }
+
+    /// The same for a window that has memory of its own.
+    fn into_answer_of(self, mut window: Vec<u8>, cx: &mut Context<'_>) -> Answer {
+        if self.out.is_some() || self.answers == 0 {
+            cx.pool.put(window);
+            return self.into_answer(cx, |_, _| Reply::Nothing);
+        }
+        self.into_answer(cx, |in_place, _| {
+            window.truncate(in_place);
+            Reply::Owned(window)
+        })
+    }
+}

@@ -1,0 +1,151 @@
+//! Admission and answer of one datagram. Sans-IO.
+//!
+//! A datagram is a conversation of its own: its session is fresh, and what a peer leaves is never seen by another.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use resay_plugin::abi;
+
+use crate::chain::{DATAGRAM, Generation, Ran, Scratch, Tails};
+use crate::connection::Reply;
+use crate::driver::Lent;
+use crate::net::Peer;
+use crate::stats::{Block, DropReason};
+use crate::sys::Destination;
+use crate::transform::library::{Fault, Session, SessionPeer};
+
+/// Why a datagram must not even reach a transform, if so.
+pub(crate) fn refuse(from: &Peer, to: Destination, truncated: bool) -> Option<DropReason> {
+    if truncated {
+        return Some(DropReason::TooLong);
+    }
+    if to == Destination::Group {
+        return Some(DropReason::GroupDestination);
+    }
+    match from {
+        Peer::Ip(address) if !is_answerable(address) => Some(DropReason::BadSource),
+        Peer::Ip(_) | Peer::Abstract(_) => None,
+        // A relative name means a file in the sender's directory; here it would be one in ours.
+        Peer::Path(path) if path.as_os_str().as_bytes().first() == Some(&b'/') => None,
+        Peer::Path(_) | Peer::Unnamed => Some(DropReason::Unnamed),
+    }
+}
+
+fn is_answerable(address: &SocketAddr) -> bool {
+    let ip_answerable = match address.ip() {
+        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
+        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),
+    };
+    address.port() != 0 && ip_answerable
+}
+
+/// The conversation that the datagrams of one socket take turns in; its memory is zeroed for each.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    session: Option<Session>,
+}
+
+/// What became of a datagram.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) reply: Reply,
+    pub(crate) fault: Option<(usize, Fault)>,
+}
+
+impl Turn {
+    /// Sends one admitted datagram, all of `lent`, through the chain.
+    pub(crate) fn answer(
+        &mut self,
+        lent: Lent<'_>,
+        generation: &Arc<Generation>,
+        peer: &SessionPeer<'_>,
+        answer_bytes_max: usize,
+        scratch: &mut Scratch,
+        stats: &Block,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let failed = |at: (usize, Fault)| {
+            stats.transform_errors.add(1);
+            stats.dropped(DropReason::TransformFailed, 1);
+            Outcome { reply: Reply::Nothing, fault: Some(at) }
+        };
+        let session = match self.session_for(generation, peer) {
+            Ok(session) => session,
+            Err(fault) => return failed(fault),
+        };
+        let message = lent.buffer.get_mut(lent.start..).unwrap_or_default();
+        let mut tails = Tails::default();
+        let ran =
+            generation.run(session, message, out, answer_bytes_max, DATAGRAM, scratch, &mut tails);
+        match ran {
+            Ran::Answer | Ran::Close if generation.is_in_place() => {
+                Outcome { reply: Reply::Lent(lent.start..lent.buffer.len()), fault: None }
+            }
+            Ran::Answer | Ran::Close => {
+                Outcome { reply: Reply::Owned(std::mem::take(out)), fault: None }
+            }
+            Ran::Drop | Ran::Reset => {
+                stats.dropped(DropReason::ByTransform, 1);
+                Outcome { reply: Reply::Nothing, fault: None }
+            }
+            Ran::Failed { stage, fault } => failed((stage, fault)),
+        }
+    }
+
+    fn session_for(
+        &mut self,
+        generation: &Arc<Generation>,
+        peer: &SessionPeer<'_>,
+    ) -> Result<&mut Session, (usize, Fault)> {
+        let current =
+            self.session.take().filter(|session| Arc::ptr_eq(session.stages(), generation.stages()));
+        let session = match current {
+            Some(mut session) => {
+                session.renew(peer)?;
+                session
+            }
+            None => Session::open(generation.stages(), peer)?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    /// Ends the last conversation, which its transforms hear of.
+    pub(crate) fn close(&mut self) {
+        self.session = None;
+    }
+}
+
+/// The ABI's word for the kind of peer that sends datagrams.
+pub(crate) const PEER_KIND: u32 = abi::RESAY_DATAGRAM;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn what_cannot_be_answered_is_refused() {
+        let ip = |text: &str| Peer::Ip(text.parse().unwrap());
+        let unicast = Destination::Unicast("127.0.0.1".parse().unwrap());
+        for (from, to, truncated, expected) in [
+            (ip("10.0.0.1:9"), unicast, false, None),
+            (ip("[fe80::1]:9"), Destination::Bound, false, None),
+            (ip("10.0.0.1:9"), unicast, true, Some(DropReason::TooLong)),
+            (ip("10.0.0.1:9"), Destination::Group, false, Some(DropReason::GroupDestination)),
+            (ip("10.0.0.1:0"), unicast, false, Some(DropReason::BadSource)),
+            (ip("0.0.0.0:9"), unicast, false, Some(DropReason::BadSource)),
+            (ip("224.0.0.1:9"), unicast, false, Some(DropReason::BadSource)),
+            (ip("255.255.255.255:9"), unicast, false, Some(DropReason::BadSource)),
+            (ip("[ff02::1]:9"), unicast, false, Some(DropReason::BadSource)),
+            (ip("[::]:9"), unicast, false, Some(DropReason::BadSource)),
+            (Peer::Path(Path::new("/run/x").into()), Destination::Bound, false, None),
+            (Peer::Path(Path::new("x").into()), Destination::Bound, false, Some(DropReason::Unnamed)),
+            (Peer::Abstract((*b"x").into()), Destination::Bound, false, None),
+            (Peer::Unnamed, Destination::Bound, false, Some(DropReason::Unnamed)),
+        ] {
+            assert_eq!(refuse(&from, to, truncated), expected, "{from} {to:?}");
+        }
+    }
+}

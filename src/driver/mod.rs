@@ -1,0 +1,163 @@
+//! The contract between policy and kernel: completions.
+//!
+//! A worker owns one driver. The driver owns the sockets, the memory that is read into, and every byte that
+//! the worker has handed over to be sent; the worker owns everything else. Required of a driver:
+//!
+//! - **Names.** The worker chooses a [`Token`] for each socket it hands over; the driver uses it in every
+//!   completion. A token whose socket was closed never appears again.
+//! - **[`wait`](Driver::wait)** blocks until something has happened or the time is up. It is the only call
+//!   that blocks, and the only one that reads the clock; [`now`](Driver::now) is that reading.
+//! - **[`next`](Driver::next)** gives the completions of this turn one by one, then `None`. It is bounded: a socket
+//!   that always has more is continued in the next turn, after all others had theirs. Each stream has at
+//!   most one read a turn.
+//! - **Lent bytes.** [`Received`](Completion::Received) and [`Datagram`](Completion::Datagram) lend bytes that
+//!   belong to the driver: [`lent`](Driver::lent) gives them, writable, until the next call of `next`. The worker
+//!   may change them, and may hand any part of them back with [`send_lent`](Driver::send_lent) or
+//!   [`answer`](Driver::answer) without a copy. In front of a stream's bytes are up to `HEADROOM_BYTES` more
+//!   that the worker may write to.
+//! - **One send at a time.** A stream has at most one send in flight. `send` and `send_lent` either finish at
+//!   once ([`Progress::Done`]) or take over the bytes and report [`Completion::Sent`] later; until then the
+//!   worker keeps further answers in the connection's backlog.
+//! - **Pausing.** A paused socket reports no `Received`, `Ended` or `Accepted`, but its sends go on.
+//! - **Closing** is immediate for the worker. The driver keeps what the kernel may still write to until the
+//!   kernel has let go of it.
+//! - **Draining** a socket asks for one [`Completion::Drained`] as soon as nothing that has already arrived is left
+//!   unreported.
+//!
+//! Every driver gives the same results in the same order for one socket; order between sockets is free.
+
+pub(crate) mod ready;
+#[cfg(test)]
+pub(crate) mod script;
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::buffer::Pool;
+use crate::net::{Peer, SocketKind};
+use crate::sys::Destination;
+use crate::timer::Moment;
+
+/// Names a socket in one worker: its place, and how often that place had been used before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Token(u64);
+
+impl Token {
+    pub(crate) fn new(index: u32, generation: u32) -> Token {
+        Token(u64::from(generation) << 32 | u64::from(index))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    pub(crate) fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn from_u64(value: u64) -> Token {
+        Token(value)
+    }
+}
+
+/// Something that has happened.
+#[derive(Debug)]
+pub(crate) enum Completion<S> {
+    /// A listener brought a connection.
+    Accepted { token: Token, socket: S, peer: Peer },
+    /// One accept failed; the listener goes on unless it is paused.
+    AcceptFailed { token: Token, error: io::Error },
+    /// A stream or a seqpacket connection brought bytes: see [`Driver::lent`]. `truncated`: a record longer
+    /// than the connection's limit, of which the end is lost.
+    Received { token: Token, truncated: bool },
+    /// The peer has ended its side; nothing more will be received.
+    Ended { token: Token },
+    /// The send that was in flight is finished; its memory comes back.
+    Sent { token: Token, bytes: usize, memory: Vec<u8> },
+    /// The connection is broken, and still to be closed by the worker. On a datagram socket: an error that some
+    /// earlier answer left behind; the socket goes on.
+    Failed { token: Token, error: io::Error },
+    /// A datagram: see [`Driver::lent`] and [`Driver::answer`].
+    Datagram { token: Token, from: Peer, to: Destination, truncated: bool },
+    /// One answer to a datagram left (`Ok`: its bytes), or did not.
+    Answered { token: Token, result: io::Result<usize> },
+    /// Nothing that had arrived before [`Driver::drain`] is left.
+    Drained { token: Token },
+}
+
+/// The bytes of the last completion: `buffer[start..]` arrived, what is before is free to be written to.
+#[derive(Debug)]
+pub(crate) struct Lent<'a> {
+    pub buffer: &'a mut [u8],
+    pub start: usize,
+}
+
+/// How far a send came.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// All of it left; the memory, if any was handed over, comes back.
+    Done(Vec<u8>),
+    /// A [`Completion::Sent`] will follow.
+    Pending,
+    /// The connection is broken; close it.
+    Failed(io::Error),
+}
+
+/// How to close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// What the kernel holds for the peer is still delivered (close(2) without `SO_LINGER`).
+    Gently,
+    /// With a reset, where the socket knows it; what the kernel holds is thrown away.
+    Reset,
+}
+
+/// See the module's documentation.
+pub(crate) trait Driver {
+    /// A socket, until a worker hands it to its driver.
+    type Socket;
+
+    fn now(&self) -> Moment;
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+    fn next(&mut self) -> Option<Completion<Self::Socket>>;
+
+    fn listen(&mut self, token: Token, socket: Self::Socket) -> io::Result<()>;
+    /// `read_bytes_max` bounds one read (a record, for seqpacket).
+    fn connect(
+        &mut self,
+        token: Token,
+        socket: Self::Socket,
+        kind: SocketKind,
+        read_bytes_max: usize,
+    ) -> io::Result<()>;
+    /// `destinations`: the socket reports where each datagram was sent to.
+    fn datagrams(
+        &mut self,
+        token: Token,
+        socket: Self::Socket,
+        message_bytes_max: usize,
+        destinations: bool,
+    ) -> io::Result<()>;
+
+    fn lent(&mut self) -> Lent<'_>;
+    /// Sends `buffer[range]` of the lent bytes. `pool`: memory for what the peer does not take at once.
+    fn send_lent(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress;
+    fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress;
+    /// Bytes in flight that the kernel has not taken: a figure that falls while the peer reads.
+    fn unsent(&self, token: Token) -> usize;
+    /// Answers the datagram that is lent with a part of it; the answer leaves at the latest with the turn's end.
+    fn answer_lent(&mut self, range: Range<usize>);
+    fn answer(&mut self, bytes: Vec<u8>);
+
+    fn pause(&mut self, token: Token);
+    fn resume(&mut self, token: Token);
+    fn drain(&mut self, token: Token);
+    /// Ends our side; everything that was sent before still arrives, then the end.
+    fn finish(&mut self, token: Token) -> io::Result<()>;
+    fn close(&mut self, token: Token, how: Close);
+}

@@ -1,0 +1,590 @@
+//! Completions out of readiness: epoll (kqueue elsewhere) through mio. Try the operation; where it cannot go
+//! on, wait for the edge that says it can.
+//!
+//! Readiness is remembered a socket (`readable`, `writable`), so an edge is never lost while a socket is paused,
+//! and a read that brought less than it asked for needs no second one: the next byte is a new edge. Writability
+//! is only registered while a send waits for it, since unix sockets report it with every byte that the
+//! peer reads.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Waker};
+use socket2::SockRef;
+
+use super::{Close, Completion, Driver, Lent, Progress, Token};
+use crate::buffer::{Outgoing, Pool};
+use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES};
+use crate::net::SocketKind;
+use crate::sys::{self, Batch, Record, Reply};
+use crate::timer::Moment;
+
+const WAKE: mio::Token = mio::Token(usize::MAX);
+/// Records of one seqpacket connection that are read in a turn before the others have theirs.
+const RECORD_BURST: u32 = 16;
+
+/// The readiness driver.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    poll: Poll,
+    events: Events,
+    started: Instant,
+    now: Moment,
+    slots: Vec<Option<Slot>>,
+    /// Sockets that may have something to do; each at most once.
+    queue: VecDeque<u32>,
+    /// How many of the queue belong to this turn.
+    budget: usize,
+    buffer: Vec<u8>,
+    lent: LentState,
+    batch: Option<Batch>,
+    replies: Vec<Reply>,
+    answered: VecDeque<(Token, io::Result<usize>)>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    socket: OwnedFd,
+    generation: u32,
+    role: Role,
+    readable: bool,
+    writable: bool,
+    paused: bool,
+    /// In the queue.
+    queued: bool,
+    /// The peer has hung up or shut down: read on until the end shows, even after a short read.
+    hung_up: bool,
+    ended: bool,
+    draining: bool,
+    /// Registered for writability.
+    awaits_write: bool,
+    burst: u32,
+    read_bytes_max: u32,
+    outgoing: Option<Box<Outgoing>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Listener,
+    Stream,
+    Seqpacket,
+    Datagram { destinations: bool },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum LentState {
+    Nothing,
+    Stream { len: usize },
+    /// Slot `index` of `count` in the batch, received by `token`.
+    Datagram { token: Token, index: usize, count: usize, len: usize },
+}
+
+impl Ready {
+    /// A driver, and what wakes it from another thread.
+    pub(crate) fn new() -> io::Result<(Ready, Arc<Waker>)> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let ready = Ready {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_WAIT),
+            started: Instant::now(),
+            now: Moment::from_micros(0),
+            slots: Vec::new(),
+            queue: VecDeque::new(),
+            budget: 0,
+            buffer: Vec::new(),
+            lent: LentState::Nothing,
+            batch: None,
+            replies: Vec::new(),
+            answered: VecDeque::new(),
+        };
+        Ok((ready, waker))
+    }
+
+    /// The descriptor that a foreign loop may watch: readable when `wait` would find something.
+    pub(crate) fn poll_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+
+    /// Whether the next turn has work without waiting.
+    pub(crate) fn has_leftovers(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    fn insert(&mut self, token: Token, socket: OwnedFd, role: Role, read_bytes_max: usize) -> io::Result<()> {
+        self.poll.registry().register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            mio::Token(token.index()),
+            Interest::READABLE,
+        )?;
+        if self.slots.len() <= token.index() {
+            self.slots.resize_with(token.index() + 1, || None);
+        }
+        self.slots[token.index()] = Some(Slot {
+            socket,
+            generation: token.generation(),
+            role,
+            readable: false,
+            writable: true,
+            paused: false,
+            queued: false,
+            hung_up: false,
+            ended: false,
+            draining: false,
+            awaits_write: false,
+            burst: 0,
+            read_bytes_max: u32::try_from(read_bytes_max).unwrap_or(u32::MAX),
+            outgoing: None,
+        });
+        Ok(())
+    }
+
+    fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(token.index())?.as_mut()?;
+        (slot.generation == token.generation()).then_some(slot)
+    }
+
+    /// Puts a socket into the queue for this turn (`now`) or the next.
+    fn enqueue(queue: &mut VecDeque<u32>, budget: &mut usize, slot: &mut Slot, index: usize, now: bool) {
+        if slot.queued {
+            return;
+        }
+        slot.queued = true;
+        if now {
+            queue.push_front(index as u32);
+            *budget += 1;
+        } else {
+            queue.push_back(index as u32);
+        }
+    }
+
+    fn step(&mut self, index: usize) -> Option<Completion<OwnedFd>> {
+        let slot = self.slots.get_mut(index)?.as_mut()?;
+        slot.queued = false;
+        match slot.role {
+            Role::Listener => self.step_listener(index),
+            Role::Stream | Role::Seqpacket => self.step_stream(index),
+            Role::Datagram { destinations } => self.step_datagrams(index, destinations),
+        }
+    }
+
+    fn step_listener(&mut self, index: usize) -> Option<Completion<OwnedFd>> {
+        let slot = self.slots.get_mut(index)?.as_mut()?;
+        if !slot.readable || slot.paused {
+            return None;
+        }
+        let token = Token::new(index as u32, slot.generation);
+        let completion = match retry(|| sys::accept(slot.socket.as_fd())) {
+            Ok((socket, peer)) => Completion::Accepted { token, socket, peer },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                slot.readable = false;
+                slot.burst = 0;
+                return slot.take_drained(token);
+            }
+            Err(error) => Completion::AcceptFailed { token, error },
+        };
+        slot.burst += 1;
+        let now = slot.burst < ACCEPT_BURST;
+        if !now {
+            slot.burst = 0;
+        }
+        Self::enqueue(&mut self.queue, &mut self.budget, slot, index, now);
+        Some(completion)
+    }
+
+    fn step_stream(&mut self, index: usize) -> Option<Completion<OwnedFd>> {
+        let slot = self.slots.get_mut(index)?.as_mut()?;
+        let token = Token::new(index as u32, slot.generation);
+        if slot.writable
+            && let Some(mut outgoing) = slot.outgoing.take()
+        {
+            match slot.flush(&mut outgoing) {
+                Ok(true) => {
+                    if let Err(error) = watch_writes(&self.poll, slot, index, false) {
+                        return Some(Completion::Failed { token, error });
+                    }
+                    if slot.readable || slot.draining {
+                        Self::enqueue(&mut self.queue, &mut self.budget, slot, index, true);
+                    }
+                    let memory = outgoing.into_bytes();
+                    return Some(Completion::Sent { token, bytes: memory.len(), memory });
+                }
+                Ok(false) => slot.outgoing = Some(outgoing),
+                Err(error) => return Some(Completion::Failed { token, error }),
+            }
+        }
+        if !slot.readable || slot.paused || slot.ended {
+            return None;
+        }
+        let room = slot.read_bytes_max as usize;
+        if self.buffer.len() < HEADROOM_BYTES + room {
+            self.buffer.resize(HEADROOM_BYTES + room, 0);
+        }
+        let bytes = &mut self.buffer[HEADROOM_BYTES..][..room];
+        let received = if slot.role == Role::Stream {
+            retry(|| sys::recv(slot.socket.as_fd(), bytes)).map(|n| match n {
+                0 => Record::End,
+                len => Record::Data { len, truncated: false },
+            })
+        } else {
+            retry(|| sys::recv_record(slot.socket.as_fd(), bytes))
+        };
+        match received {
+            Ok(Record::End) => {
+                slot.ended = true;
+                slot.readable = false;
+                Some(Completion::Ended { token })
+            }
+            Ok(Record::Data { len, truncated }) => {
+                let now = if slot.role == Role::Stream {
+                    slot.readable = len == room || slot.hung_up;
+                    false
+                } else {
+                    slot.burst = (slot.burst + 1) % RECORD_BURST;
+                    slot.burst != 0
+                };
+                if slot.readable || slot.draining {
+                    // Draining is only over when the kernel says that nothing is left.
+                    slot.readable = true;
+                    Self::enqueue(&mut self.queue, &mut self.budget, slot, index, now);
+                }
+                self.lent = LentState::Stream { len };
+                Some(Completion::Received { token, truncated })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                slot.readable = false;
+                slot.burst = 0;
+                slot.take_drained(token)
+            }
+            Err(error) => {
+                slot.readable = false;
+                slot.ended = true;
+                Some(Completion::Failed { token, error })
+            }
+        }
+    }
+
+    fn step_datagrams(&mut self, index: usize, destinations: bool) -> Option<Completion<OwnedFd>> {
+        let slot = self.slots.get_mut(index)?.as_mut()?;
+        let token = Token::new(index as u32, slot.generation);
+        let batch = self.batch.as_mut()?;
+        if !slot.readable || slot.paused {
+            return None;
+        }
+        match retry(|| batch.receive(slot.socket.as_fd(), slot.read_bytes_max as usize, destinations)) {
+            Ok(count) => {
+                slot.readable = count == batch.slots();
+                if slot.readable || slot.draining {
+                    slot.readable = true;
+                    Self::enqueue(&mut self.queue, &mut self.budget, slot, index, false);
+                }
+                self.lend_datagram(token, 0, count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                slot.readable = false;
+                slot.take_drained(token)
+            }
+            // An error that an earlier answer left behind on the socket (ECONNREFUSED and so on, udp(7)).
+            Err(error) => {
+                Self::enqueue(&mut self.queue, &mut self.budget, slot, index, false);
+                Some(Completion::Failed { token, error })
+            }
+        }
+    }
+
+    fn lend_datagram(&mut self, token: Token, index: usize, count: usize) -> Option<Completion<OwnedFd>> {
+        let batch = self.batch.as_ref()?;
+        let received = batch.received(index);
+        self.lent = LentState::Datagram { token, index, count, len: received.len };
+        Some(Completion::Datagram {
+            token,
+            from: received.peer,
+            to: received.destination,
+            truncated: received.truncated,
+        })
+    }
+
+    /// The next datagram of a batch, or, after its last, the answers' departure.
+    fn continue_batch(&mut self) -> Option<Completion<OwnedFd>> {
+        let LentState::Datagram { token, index, count, .. } = self.lent else {
+            self.lent = LentState::Nothing;
+            return None;
+        };
+        if index + 1 < count {
+            return self.lend_datagram(token, index + 1, count);
+        }
+        self.lent = LentState::Nothing;
+        let slot = self.slots.get(token.index())?.as_ref()?;
+        if slot.generation != token.generation() {
+            self.replies.fill_with(|| Reply::None);
+            return None;
+        }
+        let answered = &mut self.answered;
+        self.batch.as_mut()?.send(slot.socket.as_fd(), &mut self.replies, |_, result| {
+            answered.push_back((token, result));
+        });
+        None
+    }
+
+    fn set_reply(&mut self, reply: Reply) {
+        if let LentState::Datagram { index, .. } = self.lent
+            && let Some(place) = self.replies.get_mut(index)
+        {
+            *place = reply;
+        }
+    }
+}
+
+impl Driver for Ready {
+    type Socket = OwnedFd;
+
+    fn now(&self) -> Moment {
+        self.now
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = if self.queue.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let result = self.poll.poll(&mut self.events, timeout);
+        self.now = Moment::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        if let Err(error) = result {
+            self.budget = self.queue.len();
+            return Err(error);
+        }
+        for event in self.events.iter() {
+            let index = event.token().0;
+            let Some(Some(slot)) = self.slots.get_mut(index) else { continue };
+            let broken = event.is_error();
+            slot.readable |= event.is_readable() || event.is_read_closed() || broken;
+            slot.writable |= event.is_writable() || event.is_write_closed() || broken;
+            slot.hung_up |= event.is_read_closed() || broken;
+            if !slot.queued {
+                slot.queued = true;
+                self.queue.push_back(index as u32);
+            }
+        }
+        self.budget = self.queue.len();
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completion<OwnedFd>> {
+        if let Some(completion) = self.continue_batch() {
+            return Some(completion);
+        }
+        loop {
+            if let Some((token, result)) = self.answered.pop_front() {
+                return Some(Completion::Answered { token, result });
+            }
+            if self.budget == 0 {
+                return None;
+            }
+            let index = self.queue.pop_front()?;
+            self.budget -= 1;
+            if let Some(completion) = self.step(index as usize) {
+                return Some(completion);
+            }
+        }
+    }
+
+    fn listen(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
+        self.insert(token, socket, Role::Listener, 0)
+    }
+
+    fn connect(
+        &mut self,
+        token: Token,
+        socket: OwnedFd,
+        kind: SocketKind,
+        read_bytes_max: usize,
+    ) -> io::Result<()> {
+        let role = if kind == SocketKind::UnixSeqpacket {
+            sys::tell_empty_records(socket.as_fd())?;
+            Role::Seqpacket
+        } else {
+            if kind == SocketKind::UnixStream {
+                // Unlike TCP's, it is not inherited from the listener.
+                sys::keep_urgent_inline(socket.as_fd())?;
+            }
+            Role::Stream
+        };
+        self.insert(token, socket, role, read_bytes_max)
+    }
+
+    fn datagrams(
+        &mut self,
+        token: Token,
+        socket: OwnedFd,
+        message_bytes_max: usize,
+        destinations: bool,
+    ) -> io::Result<()> {
+        if self.batch.as_ref().is_none_or(|batch| batch.slot_bytes() < message_bytes_max) {
+            self.batch = Some(Batch::new(DATAGRAM_BATCH, message_bytes_max));
+            self.replies.resize_with(DATAGRAM_BATCH, || Reply::None);
+        }
+        self.insert(token, socket, Role::Datagram { destinations }, message_bytes_max)
+    }
+
+    fn lent(&mut self) -> Lent<'_> {
+        match self.lent {
+            LentState::Stream { len } => {
+                Lent { buffer: &mut self.buffer[..HEADROOM_BYTES + len], start: HEADROOM_BYTES }
+            }
+            LentState::Datagram { index, len, .. } => match self.batch.as_mut() {
+                Some(batch) => Lent { buffer: &mut batch.slot(index)[..len], start: 0 },
+                None => Lent { buffer: &mut [], start: 0 },
+            },
+            LentState::Nothing => Lent { buffer: &mut [], start: 0 },
+        }
+    }
+
+    fn send_lent(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+        let Some(Some(slot)) = self.slots.get_mut(token.index()) else {
+            return Progress::Failed(io::ErrorKind::NotConnected.into());
+        };
+        debug_assert!(slot.outgoing.is_none(), "one send at a time");
+        let bytes = &self.buffer[range];
+        let sent = match retry(|| sys::send(slot.socket.as_fd(), bytes)) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Progress::Failed(error),
+        };
+        if sent == bytes.len() {
+            return Progress::Done(Vec::new());
+        }
+        let mut outgoing = Outgoing::new(pool.copy_of(bytes));
+        outgoing.advance(sent);
+        wait_to_write(&self.poll, slot, token.index(), outgoing)
+    }
+
+    fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
+        let Some(Some(slot)) = self.slots.get_mut(token.index()) else {
+            return Progress::Failed(io::ErrorKind::NotConnected.into());
+        };
+        debug_assert!(slot.outgoing.is_none(), "one send at a time");
+        let mut outgoing = Outgoing::new(bytes);
+        match slot.flush(&mut outgoing) {
+            Ok(true) => Progress::Done(outgoing.into_bytes()),
+            Ok(false) => wait_to_write(&self.poll, slot, token.index(), outgoing),
+            Err(error) => Progress::Failed(error),
+        }
+    }
+
+    fn unsent(&self, token: Token) -> usize {
+        match self.slots.get(token.index()) {
+            Some(Some(slot)) => slot.outgoing.as_ref().map_or(0, |outgoing| outgoing.rest().len()),
+            _ => 0,
+        }
+    }
+
+    fn answer_lent(&mut self, range: Range<usize>) {
+        self.set_reply(Reply::InPlace(range));
+    }
+
+    fn answer(&mut self, bytes: Vec<u8>) {
+        self.set_reply(Reply::Bytes(bytes));
+    }
+
+    fn pause(&mut self, token: Token) {
+        if let Some(slot) = self.slot_mut(token) {
+            slot.paused = true;
+        }
+    }
+
+    fn resume(&mut self, token: Token) {
+        if let Some(Some(slot)) = self.slots.get_mut(token.index())
+            && slot.generation == token.generation()
+        {
+            slot.paused = false;
+            if slot.readable {
+                Self::enqueue(&mut self.queue, &mut self.budget, slot, token.index(), false);
+            }
+        }
+    }
+
+    fn drain(&mut self, token: Token) {
+        if let Some(Some(slot)) = self.slots.get_mut(token.index())
+            && slot.generation == token.generation()
+        {
+            slot.draining = true;
+            slot.readable = !slot.ended;
+            Self::enqueue(&mut self.queue, &mut self.budget, slot, token.index(), false);
+        }
+    }
+
+    fn finish(&mut self, token: Token) -> io::Result<()> {
+        match self.slot_mut(token) {
+            Some(slot) => SockRef::from(&slot.socket).shutdown(std::net::Shutdown::Write),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&mut self, token: Token, how: Close) {
+        if self.slot_mut(token).is_none() {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(token.index()).and_then(Option::take) {
+            if how == Close::Reset {
+                // Fails on sockets that know no linger; then it is a plain close.
+                let _ = SockRef::from(&slot.socket).set_linger(Some(Duration::ZERO));
+            }
+            // Dropping the descriptor closes it and takes it out of the epoll set (epoll(7)). Its place in the
+            // queue, if it has one, finds nobody, or a successor with nothing to do.
+        }
+    }
+}
+
+impl Slot {
+    /// Writes on; whether all of it is gone. `WouldBlock` is no error: the rest waits for the next edge.
+    fn flush(&mut self, outgoing: &mut Outgoing) -> io::Result<bool> {
+        loop {
+            match retry(|| sys::send(self.socket.as_fd(), outgoing.rest())) {
+                Ok(sent) => outgoing.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+            if outgoing.is_done() {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn take_drained(&mut self, token: Token) -> Option<Completion<OwnedFd>> {
+        std::mem::take(&mut self.draining).then_some(Completion::Drained { token })
+    }
+}
+
+fn wait_to_write(poll: &Poll, slot: &mut Slot, index: usize, outgoing: Outgoing) -> Progress {
+    slot.writable = false;
+    slot.outgoing = Some(Box::new(outgoing));
+    match watch_writes(poll, slot, index, true) {
+        Ok(()) => Progress::Pending,
+        Err(error) => Progress::Failed(error),
+    }
+}
+
+/// (De)registers for writability. Registering anew reports what is already there, so no edge is lost.
+fn watch_writes(poll: &Poll, slot: &mut Slot, index: usize, watch: bool) -> io::Result<()> {
+    if slot.awaits_write == watch {
+        return Ok(());
+    }
+    slot.awaits_write = watch;
+    let interest = if watch { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+    poll.registry().reregister(&mut SourceFd(&slot.socket.as_raw_fd()), mio::Token(index), interest)
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The limits that no option changes, in one place, and what must hold between them.
+
+use std::time::Duration;
+
+/// Bytes that one read of a stream may bring. More than 64 KiB, so that a 64 KiB message is a short read and
+/// needs no second call to learn that the socket is empty.
+pub(crate) const READ_BYTES_MAX: usize = 128 * 1024;
+/// Free bytes in front of what a driver lends, so that an unfinished tail can be put there.
+pub(crate) const HEADROOM_BYTES: usize = 4 * 1024;
+/// The longest seqpacket record and unix datagram, where `max_message` does not say.
+pub(crate) const UNIX_RECORD_BYTES_MAX: usize = 256 * 1024;
+/// The longest UDP datagram: the length field of its header has 16 bits (RFC 768).
+pub(crate) const UDP_DATAGRAM_BYTES_MAX: usize = 65_535;
+/// The longest message of a framed stream, where `max_message` does not say.
+pub(crate) const STREAM_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// What `max_message` may be raised to.
+pub(crate) const MESSAGE_BYTES_CEILING: usize = 1024 * 1024 * 1024;
+
+/// Datagrams that one system call may bring.
+pub(crate) const DATAGRAM_BATCH: usize = 32;
+/// Connections that one listener may bring in a turn, before the others are served again.
+pub(crate) const ACCEPT_BURST: u32 = 64;
+/// How long a listener rests when descriptors or memory have run out.
+pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long a connection that we closed is read on, so that what the peer still sends does not turn our last
+/// answers into a reset.
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
+
+/// Buffers that a worker keeps for reuse, and the largest that it keeps.
+pub(crate) const POOL_BUFFERS_MAX: usize = 64;
+pub(crate) const POOL_BUFFER_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
+
+/// Threads of one engine.
+pub(crate) const THREADS_MAX: usize = 256;
+/// Readiness events that one wait may bring.
+pub(crate) const EVENTS_PER_WAIT: usize = 1024;
+
+const _: () = assert!(UDP_DATAGRAM_BYTES_MAX <= UNIX_RECORD_BYTES_MAX);
+const _: () = assert!(READ_BYTES_MAX <= UNIX_RECORD_BYTES_MAX);
+const _: () = assert!(STREAM_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_CEILING);
+const _: () = assert!(DATAGRAM_BATCH <= 256);
+const _: () = assert!(READ_BYTES_MAX <= POOL_BUFFER_BYTES_MAX);

@@ -1,0 +1,136 @@
+//! One listener as all workers know it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::chain::Generation;
+use crate::connection::Terms;
+use crate::error::{Error, Result};
+use crate::frame::Framer;
+use crate::limits::{
+    READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
+};
+use crate::net::SocketKind;
+use crate::net::socket::{Bound, SocketFile};
+use crate::options::{Frame, Options};
+use crate::stats::{Block, Stats};
+
+/// The least that one read asks for, however small the high water.
+const READ_BYTES_MIN: usize = 1024;
+
+/// A listening socket's name, rules and counters. The socket itself is with one worker's driver.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) id: u64,
+    pub(crate) url: String,
+    pub(crate) kind: SocketKind,
+    pub(crate) options: Options,
+    pub(crate) terms: Terms,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) destinations: bool,
+    /// What the kernel made of the options, read when the socket was bound.
+    pub(crate) effective: Vec<(String, String)>,
+    /// A block a worker.
+    stats: Vec<Block>,
+    /// A generation a worker; they differ in the instances that are one a worker.
+    chain: Mutex<Vec<Arc<Generation>>>,
+    /// Counts the changes of `chain`.
+    chain_number: AtomicU64,
+    /// The socket's file, until the listener is closed.
+    file: Mutex<Option<SocketFile>>,
+}
+
+impl Listener {
+    /// `effective`: see [`crate::net::socket::effective`].
+    pub(crate) fn new(
+        id: u64,
+        bound: &mut Bound,
+        effective: Vec<(String, String)>,
+        workers: usize,
+        chain: Vec<Arc<Generation>>,
+    ) -> Result<Listener> {
+        let options = bound.options.clone();
+        let kind = bound.kind;
+        let message_bytes_max = options.max_message_bytes.unwrap_or(match kind {
+            SocketKind::Udp => UDP_DATAGRAM_BYTES_MAX,
+            SocketKind::UnixDatagram | SocketKind::UnixSeqpacket => UNIX_RECORD_BYTES_MAX,
+            SocketKind::Tcp | SocketKind::UnixStream => STREAM_MESSAGE_BYTES_MAX,
+        });
+        let records = kind == SocketKind::UnixSeqpacket;
+        // Where records or datagrams are messages, there is nothing to frame.
+        let frame = if kind.is_datagram() || records { &Frame::Raw } else { &options.frame };
+        let framer = Framer::new(frame, message_bytes_max).map_err(|reason| Error::System {
+            what: format!("listen on {}", bound.url),
+            source: std::io::Error::new(std::io::ErrorKind::Unsupported, reason),
+        })?;
+        let read_bytes_max = if records {
+            message_bytes_max
+        } else {
+            READ_BYTES_MAX.min(options.high_water_bytes.max(READ_BYTES_MIN))
+        };
+        let terms = Terms {
+            framer,
+            records,
+            answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX).saturating_mul(16),
+            read_bytes_max,
+            high_water_bytes: options.high_water_bytes,
+        };
+        Ok(Listener {
+            id,
+            url: bound.url.clone(),
+            kind,
+            options,
+            terms,
+            message_bytes_max,
+            destinations: bound.destinations,
+            effective,
+            stats: (0..workers).map(|_| Block::default()).collect(),
+            chain: Mutex::new(chain),
+            chain_number: AtomicU64::new(0),
+            file: Mutex::new(bound.file.take()),
+        })
+    }
+
+    /// The counters that worker `worker`, and nobody else, adds to.
+    pub(crate) fn stats_of(&self, worker: usize) -> &Block {
+        &self.stats[worker]
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        self.stats.iter().for_each(|block| sum.add_block(block));
+        sum
+    }
+
+    /// Connections open now, over all workers.
+    pub(crate) fn open_connections(&self) -> u64 {
+        let closed: u64 = self.stats.iter().map(Block::closed_total).sum();
+        let accepted: u64 = self.stats.iter().map(|block| block.accepted.get()).sum();
+        accepted.saturating_sub(closed)
+    }
+
+    /// The generation that worker `worker` is to use now.
+    pub(crate) fn generation(&self, worker: usize) -> Arc<Generation> {
+        let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&chain[worker])
+    }
+
+    /// Counts the swaps.
+    pub(crate) fn chain_number(&self) -> u64 {
+        self.chain_number.load(Ordering::Acquire)
+    }
+
+    /// The hot swap: workers notice at their next turn. The old generation is given back, so that it is
+    /// destroyed outside the lock.
+    pub(crate) fn set_chain(&self, chain: Vec<Arc<Generation>>) -> Vec<Arc<Generation>> {
+        let mut current = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, chain);
+        self.chain_number.fetch_add(1, Ordering::Release);
+        old
+    }
+
+    /// Removes the socket's file, if there is one and it is still ours.
+    pub(crate) fn remove_file(&self) {
+        drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}

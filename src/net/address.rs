@@ -1,0 +1,1057 @@
+//! The grammar of addresses: `tcp://127.0.0.1:8888?frame=lines`, `unix:/run/e.sock`, `unix:@name`, `fd:3`.
+//!
+//! Pure: nothing is resolved, opened or bound here. What is refused is refused at its character, and through
+//! percent-decoding too: a fault inside a decoded value is traced back to where the URL spells it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::SpecError;
+use crate::options::{Key, Options, AddressKind, ValueFault, nearest};
+
+/// One listener as it is asked for: where, and how it behaves there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Where to listen.
+    pub address: Address,
+    /// The defaults with the URL's own options over them. Those that mean nothing for this kind of address
+    /// keep their defaults and are to be ignored.
+    pub options: Options,
+}
+
+impl Listen {
+    /// Reads a URL and applies its query over `defaults`.
+    pub fn parse(url: &str, defaults: &Options) -> Result<Listen, SpecError> {
+        let (address, pairs) = Address::parse(url)?;
+        let mut options = defaults.clone();
+        for pair in &pairs {
+            if let Some(reason) = address.refuses(&pair.key) {
+                return Err(SpecError::new(SUBJECT, url, pair.key_at(0), reason));
+            }
+            options.set(&pair.key, &pair.value).map_err(|fault| {
+                let at = if fault.in_key { pair.key_at(fault.at) } else { pair.value_at(fault.at) };
+                SpecError::new(SUBJECT, url, at, fault.message)
+            })?;
+        }
+        Ok(Listen { address, options })
+    }
+}
+
+/// Where a socket listens, or where it is to be found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// `tcp://HOST:PORT`
+    Tcp(Endpoint),
+    /// `udp://HOST:PORT`
+    Udp(Endpoint),
+    /// `unix:PATH`, `unix:@NAME` and their `unix-dgram` and `unix-seqpacket` kin.
+    Unix {
+        /// Stream, datagram or seqpacket.
+        kind: UnixKind,
+        /// The file, or the abstract name.
+        name: UnixName,
+    },
+    /// `fd:N`: an open descriptor, never negative.
+    Fd(i32),
+    /// `systemd:NAME`, or `systemd:` for all that the service manager passed.
+    Systemd(Option<String>),
+}
+
+impl Address {
+    /// Reads a URL: the address, and the options of its query in their order, no key twice. The options are
+    /// decoded but not yet understood; [`Listen::parse`] does both.
+    pub fn parse(text: &str) -> Result<(Address, Vec<Pair>), SpecError> {
+        parse_url(text).map_err(|fault| SpecError::new(SUBJECT, text, fault.at, fault.message))
+    }
+
+    /// The kind of socket, as far as the options differ.
+    pub fn kind(&self) -> AddressKind {
+        match self {
+            Address::Tcp(_) => AddressKind::Tcp,
+            Address::Udp(_) => AddressKind::Udp,
+            Address::Unix { kind: UnixKind::Stream, .. } => AddressKind::UnixStream,
+            Address::Unix { kind: UnixKind::Datagram, .. } => AddressKind::UnixDatagram,
+            Address::Unix { kind: UnixKind::Seqpacket, .. } => AddressKind::UnixSeqpacket,
+            Address::Fd(_) | Address::Systemd(_) => AddressKind::Inherited,
+        }
+    }
+
+    /// Why an option that exists means nothing here.
+    fn refuses(&self, key: &str) -> Option<String> {
+        let key = Key::find(key)?;
+        let (name, kind) = (key.name, self.kind());
+        if !key.applies_to(kind) {
+            let kinds: Vec<String> = key.applies.iter().map(AddressKind::to_string).collect();
+            let socket = if kind == AddressKind::Inherited { "a socket handed over" } else { self.scheme() };
+            return Some(format!("{name} means nothing for {socket}; it is for {}", kinds.join(", ")));
+        }
+        match (name, self) {
+            ("v6only", Address::Tcp(endpoint) | Address::Udp(endpoint))
+                if matches!(endpoint.host, Host::V4(_)) =>
+            {
+                Some("v6only means nothing for an IPv4 address".to_owned())
+            }
+            ("mode", Address::Unix { name: UnixName::Abstract(_), .. }) => {
+                Some("an abstract name is no file, so it has no mode: any local user may connect".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self {
+            Address::Tcp(_) => "tcp",
+            Address::Udp(_) => "udp",
+            Address::Unix { kind, .. } => kind.scheme(),
+            Address::Fd(_) => "fd",
+            Address::Systemd(_) => "systemd",
+        }
+    }
+}
+
+/// Reads an address without options.
+impl FromStr for Address {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Address, SpecError> {
+        let (address, pairs) = Address::parse(text)?;
+        match pairs.first() {
+            None => Ok(address),
+            Some(pair) => Err(SpecError::new(SUBJECT, text, pair.key_at(0), "no options are taken here")),
+        }
+    }
+}
+
+/// The canonical URL, which reads as the same address.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(endpoint) | Address::Udp(endpoint) => write!(f, "{}://{endpoint}", self.scheme()),
+            Address::Unix { kind, name } => write!(f, "{}:{name}", kind.scheme()),
+            Address::Fd(descriptor) => write!(f, "fd:{descriptor}"),
+            Address::Systemd(name) => {
+                f.write_str("systemd:")?;
+                write_escaped(f, name.as_deref().unwrap_or_default().as_bytes())
+            }
+        }
+    }
+}
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// The host.
+    pub host: Host,
+    /// The port; 0 lets the system choose.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Endpoint {
+        let host = match address {
+            SocketAddr::V4(address) => Host::V4(*address.ip()),
+            SocketAddr::V6(address) => Host::V6(*address.ip(), address.scope_id()),
+        };
+        Endpoint { host, port: address.port() }
+    }
+}
+
+/// The host of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// Nothing before the colon: all addresses, IPv4 and IPv6.
+    Any,
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address and its scope, the number of an interface; 0: none.
+    V6(Ipv6Addr, u32),
+    /// A name, to be resolved.
+    Name(String),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Any => Ok(()),
+            Host::V4(address) => address.fmt(f),
+            Host::V6(address, 0) => write!(f, "[{address}]"),
+            Host::V6(address, scope) => write!(f, "[{address}%25{scope}]"),
+            Host::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The three kinds of unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnixKind {
+    /// `unix`
+    Stream,
+    /// `unix-dgram`
+    Datagram,
+    /// `unix-seqpacket`
+    Seqpacket,
+}
+
+impl UnixKind {
+    fn scheme(self) -> &'static str {
+        match self {
+            UnixKind::Stream => "unix",
+            UnixKind::Datagram => "unix-dgram",
+            UnixKind::Seqpacket => "unix-seqpacket",
+        }
+    }
+}
+
+/// What a unix socket is called.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum UnixName {
+    /// A file: 1 to 107 bytes, none of them NUL.
+    Path(PathBuf),
+    /// A Linux abstract name, without the NUL before it: 1 to 107 bytes of any value.
+    Abstract(Vec<u8>),
+}
+
+/// What follows `unix:` in a URL.
+impl fmt::Display for UnixName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnixName::Abstract(name) => {
+                f.write_str("@")?;
+                write_escaped(f, name)
+            }
+            UnixName::Path(path) => match path.as_os_str().as_bytes() {
+                // An @ at the start would make the name abstract.
+                [b'@', rest @ ..] => {
+                    f.write_str("%40")?;
+                    write_escaped(f, rest)
+                }
+                // Two slashes at the start would be read as a URL's empty authority: give it one.
+                path @ [b'/', b'/', ..] => {
+                    f.write_str("//")?;
+                    write_escaped(f, path)
+                }
+                path => write_escaped(f, path),
+            },
+        }
+    }
+}
+
+/// One `key=value` of a query, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+    key_origin: Vec<usize>,
+    value_origin: Vec<usize>,
+}
+
+impl Pair {
+    /// The place in the URL of byte `offset` of the key; its length gives the key's end.
+    pub fn key_at(&self, offset: usize) -> usize {
+        origin_at(&self.key_origin, offset)
+    }
+
+    /// The place in the URL of byte `offset` of the value; its length gives the value's end.
+    pub fn value_at(&self, offset: usize) -> usize {
+        origin_at(&self.value_origin, offset)
+    }
+}
+
+/// In these helpers a fault's `at` is an offset in the whole URL.
+type Parsed<T> = Result<T, ValueFault>;
+
+fn parse_url(text: &str) -> Parsed<(Address, Vec<Pair>)> {
+    if let Some((offset, letter)) = text.char_indices().find(|(_, letter)| letter.is_control()) {
+        let mut bytes = [0; 4];
+        let bytes = letter.encode_utf8(&mut bytes).bytes();
+        let spelled: String = bytes.map(|byte| format!("%{byte:02X}")).collect();
+        return Err(ValueFault::new(offset, format!("a control character is written {spelled}")));
+    }
+    let url = Part { at: 0, text };
+    let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme.text)) else {
+        return Err(ValueFault::new(0, scheme_hint(text)));
+    };
+    let read = match scheme.text.to_ascii_lowercase().as_str() {
+        "tcp" => |_: &str, body| parse_endpoint("tcp", body).map(Address::Tcp),
+        "udp" => |_: &str, body| parse_endpoint("udp", body).map(Address::Udp),
+        "unix" => |_: &str, body| parse_unix(UnixKind::Stream, body),
+        "unix-dgram" => |_: &str, body| parse_unix(UnixKind::Datagram, body),
+        "unix-seqpacket" => |_: &str, body| parse_unix(UnixKind::Seqpacket, body),
+        "fd" => |_: &str, body| parse_descriptor(body),
+        "systemd" => |_: &str, body| parse_systemd(body),
+        _ => return Err(ValueFault::new(0, unknown_scheme(text, scheme.text))),
+    };
+    if let Some((before, _)) = rest.split_once('#') {
+        return Err(ValueFault::new(
+            before.end(),
+            "a fragment means nothing here; a literal # is written %23",
+        ));
+    }
+    let (body, query) = match rest.split_once('?') {
+        Some((body, query)) => (body, Some(query)),
+        None => (rest, None),
+    };
+    let address = read(scheme.text, body)?;
+    Ok((address, query.map_or(Ok(Vec::new()), parse_query)?))
+}
+
+fn parse_query(query: Part<'_>) -> Parsed<Vec<Pair>> {
+    let mut pairs: Vec<Pair> = Vec::new();
+    let mut next = Some(query);
+    while let Some(rest) = next {
+        let (text, after) = match rest.split_once('&') {
+            Some((text, after)) => (text, Some(after)),
+            None => (rest, None),
+        };
+        next = after;
+        if text.text.is_empty() {
+            return Err(ValueFault::new(text.at, "an option is missing here: key=value"));
+        }
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(ValueFault::new(text.end(), "the value is missing: an option is written key=value"));
+        };
+        let (key, key_origin) = decode(key)?.into_text()?;
+        let (value, value_origin) = decode(value)?.into_text()?;
+        if pairs.iter().any(|earlier| earlier.key == key) {
+            return Err(ValueFault::new(text.at, "this option is given twice"));
+        }
+        pairs.push(Pair { key, value, key_origin, value_origin });
+    }
+    Ok(pairs)
+}
+
+fn parse_endpoint(scheme: &str, body: Part<'_>) -> Parsed<Endpoint> {
+    let Some(authority) = body.strip_prefix("//") else {
+        return Err(ValueFault::new(body.at, format!("// is missing: {scheme}://HOST:PORT")));
+    };
+    let (authority, path) = match authority.split_once('/') {
+        Some((authority, _)) => (authority, true),
+        None => (authority, false),
+    };
+    if authority.text.contains('@') {
+        return Err(ValueFault::new(authority.at, "a user's name means nothing here"));
+    }
+    let endpoint = match authority.strip_prefix("[") {
+        Some(inside) => parse_bracketed(scheme, inside)?,
+        None => parse_host_and_port(scheme, authority)?,
+    };
+    if path {
+        return Err(ValueFault::new(authority.end(), "a path after the port means nothing here"));
+    }
+    Ok(endpoint)
+}
+
+fn parse_bracketed(scheme: &str, inside: Part<'_>) -> Parsed<Endpoint> {
+    let Some((host, after)) = inside.split_once(']') else {
+        return Err(ValueFault::new(inside.end(), "the closing ] is missing"));
+    };
+    let host = parse_ipv6(scheme, host)?;
+    match after.strip_prefix(":") {
+        Some(port) => Ok(Endpoint { port: parse_port(scheme, &host, port)?, host }),
+        None if after.text.is_empty() => Err(port_missing(scheme, &host, after.at)),
+        None => Err(ValueFault::new(after.at, "after the ] come a colon and the port")),
+    }
+}
+
+fn parse_ipv6(scheme: &str, text: Part<'_>) -> Parsed<Host> {
+    let (address, scope) = match text.split_once('%') {
+        Some((address, scope)) => (address, Some(scope)),
+        None => (text, None),
+    };
+    let Ok(address) = address.text.parse::<Ipv6Addr>() else {
+        let message = match address.text.parse::<Ipv4Addr>() {
+            Ok(v4) => format!("an IPv4 address stands without brackets: {scheme}://{v4}:PORT"),
+            Err(_) => "this is not an IPv6 address".to_owned(),
+        };
+        return Err(ValueFault::new(text.at, message));
+    };
+    match scope {
+        None => Ok(Host::V6(address, 0)),
+        Some(scope) => parse_scope(scope).map(|scope| Host::V6(address, scope)),
+    }
+}
+
+/// Reads what follows the `%`. A URL spells the percent sign itself `%25`, but who types one rarely does.
+fn parse_scope(text: Part<'_>) -> Parsed<u32> {
+    let number = text.strip_prefix("25").filter(|number| !number.text.is_empty()).unwrap_or(text);
+    let message = "a scope is the number of a network interface, from 1: [fe80::1%2]";
+    if let Some((offset, _)) = number.text.char_indices().find(|(_, letter)| !letter.is_ascii_digit()) {
+        return Err(ValueFault::new(number.at + offset, message));
+    }
+    match number.text.parse() {
+        Ok(0) | Err(_) => Err(ValueFault::new(number.at, message)),
+        Ok(scope) => Ok(scope),
+    }
+}
+
+fn parse_host_and_port(scheme: &str, authority: Part<'_>) -> Parsed<Endpoint> {
+    if authority.text.is_empty() {
+        let message = format!("the host and the port are missing: {scheme}://127.0.0.1:8888");
+        return Err(ValueFault::new(authority.at, message));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    };
+    if let Some((before, _)) = host.split_once(':') {
+        let (address, port) = match (host.text.parse::<Ipv6Addr>(), authority.text.parse::<Ipv6Addr>()) {
+            (Ok(address), _) => (address, port.map_or("PORT", |port| port.text)),
+            (_, Ok(address)) => (address, "PORT"),
+            _ => {
+                let message =
+                    "one colon only, before the port; an IPv6 address stands in brackets: [::1]:8888";
+                return Err(ValueFault::new(before.end(), message));
+            }
+        };
+        let message = format!("an IPv6 address stands in brackets: {scheme}://[{address}]:{port}");
+        return Err(ValueFault::new(authority.at, message));
+    }
+    let host = parse_host(scheme, host)?;
+    match port {
+        Some(port) => Ok(Endpoint { port: parse_port(scheme, &host, port)?, host }),
+        None => Err(port_missing(scheme, &host, authority.end())),
+    }
+}
+
+fn parse_host(scheme: &str, host: Part<'_>) -> Parsed<Host> {
+    let text = host.text;
+    if text.is_empty() {
+        return Ok(Host::Any);
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(Host::V4(address));
+    }
+    if text == "*" {
+        let message = format!("all addresses are written without a host: {scheme}://:PORT");
+        return Err(ValueFault::new(host.at, message));
+    }
+    let wrong = |letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '.' | '_');
+    if let Some((offset, _)) = text.char_indices().find(|(_, letter)| wrong(*letter)) {
+        return Err(ValueFault::new(host.at + offset, "a host has letters, digits, '-', '.' and '_'"));
+    }
+    // From here on the host is ASCII.
+    if text.len() > HOST_BYTES_MAX {
+        let message = format!("a host has at most {HOST_BYTES_MAX} characters, this one has {}", text.len());
+        return Err(ValueFault::new(host.at + HOST_BYTES_MAX, message));
+    }
+    let empty_label = if text.starts_with('.') { Some(0) } else { text.find("..").map(|offset| offset + 1) };
+    if let Some(offset) = empty_label {
+        return Err(ValueFault::new(host.at + offset, "nothing stands before this point"));
+    }
+    // Resolvers read 1.2.3 or 0x7f.1 as an IPv4 address, each in its own way.
+    let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let digits = |digits: &str, radix| digits.chars().all(|letter| letter.is_digit(radix));
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    if digits(last, 10) || hexadecimal.is_some_and(|last| digits(last, 16)) {
+        let message = "this is not an IPv4 address: four numbers from 0 to 255, without leading zeros";
+        return Err(ValueFault::new(host.at, message));
+    }
+    Ok(Host::Name(text.to_owned()))
+}
+
+fn parse_port(scheme: &str, host: &Host, port: Part<'_>) -> Parsed<u16> {
+    if port.text.is_empty() {
+        return Err(port_missing(scheme, host, port.at));
+    }
+    match parse_number(port, "a port has digits only")?.map(u16::try_from) {
+        Some(Ok(port)) => Ok(port),
+        _ => Err(ValueFault::new(port.at, "out of range: a port is 0 to 65535")),
+    }
+}
+
+fn port_missing(scheme: &str, host: &Host, at: usize) -> ValueFault {
+    ValueFault::new(at, format!("the port is missing: {scheme}://{host}:8888, or 0 to let the system choose"))
+}
+
+fn parse_unix(kind: UnixKind, body: Part<'_>) -> Parsed<Address> {
+    let scheme = kind.scheme();
+    let name = match body.strip_prefix("@") {
+        Some(name) => UnixName::Abstract(parse_sun_path(name, "an abstract name")?.bytes),
+        None => UnixName::Path(parse_unix_path(scheme, body)?),
+    };
+    Ok(Address::Unix { kind, name })
+}
+
+fn parse_unix_path(scheme: &str, body: Part<'_>) -> Parsed<PathBuf> {
+    let path = match body.strip_prefix("//") {
+        None => body,
+        Some(path) if path.text.starts_with('/') => path,
+        Some(path) => {
+            let example = match path.text.starts_with('@') || path.text.is_empty() {
+                true => format!("{scheme}:{}", path.text),
+                false => format!("{scheme}:{0}, or {scheme}:/{0}", path.text),
+            };
+            return Err(ValueFault::new(body.at, format!("no host stands here, so no //: {example}")));
+        }
+    };
+    let decoded = parse_sun_path(path, "a path")?;
+    if let Some(offset) = decoded.bytes.iter().position(|byte| *byte == 0) {
+        return Err(ValueFault::new(decoded.at(offset), "a path cannot contain NUL"));
+    }
+    Ok(PathBuf::from(OsString::from_vec(decoded.bytes)))
+}
+
+fn parse_sun_path<'a>(text: Part<'a>, what: &str) -> Parsed<Decoded<'a>> {
+    let decoded = decode(text)?;
+    let length = decoded.bytes.len();
+    if length == 0 {
+        return Err(ValueFault::new(text.at, format!("{what} is missing here")));
+    }
+    if length > SUN_PATH_BYTES_MAX {
+        let message = format!("{what} has at most {SUN_PATH_BYTES_MAX} bytes, this one has {length}");
+        return Err(ValueFault::new(decoded.at(SUN_PATH_BYTES_MAX), message));
+    }
+    Ok(decoded)
+}
+
+fn parse_descriptor(body: Part<'_>) -> Parsed<Address> {
+    if body.text.is_empty() {
+        return Err(ValueFault::new(body.at, "the descriptor's number is missing: fd:3"));
+    }
+    match parse_number(body, "a descriptor is a number: fd:3")?.map(i32::try_from) {
+        Some(Ok(descriptor)) => Ok(Address::Fd(descriptor)),
+        _ => Err(ValueFault::new(body.at, format!("out of range: a descriptor is 0 to {}", i32::MAX))),
+    }
+}
+
+/// The rules are those of FileDescriptorName= in systemd.socket(5).
+fn parse_systemd(body: Part<'_>) -> Parsed<Address> {
+    let decoded = decode(body)?;
+    let wrong = |byte: &u8| !byte.is_ascii() || byte.is_ascii_control() || *byte == b':';
+    if let Some(offset) = decoded.bytes.iter().position(wrong) {
+        let message = "a socket's name has ASCII characters, without controls and colons";
+        return Err(ValueFault::new(decoded.at(offset), message));
+    }
+    let length = decoded.bytes.len();
+    if length > SYSTEMD_NAME_BYTES_MAX {
+        let message =
+            format!("a socket's name has at most {SYSTEMD_NAME_BYTES_MAX} characters, this one has {length}");
+        return Err(ValueFault::new(decoded.at(SYSTEMD_NAME_BYTES_MAX), message));
+    }
+    let (name, _) = decoded.into_text()?;
+    Ok(Address::Systemd(Some(name).filter(|name| !name.is_empty())))
+}
+
+/// The number, or `None` where it is larger than any that is of use.
+fn parse_number(text: Part<'_>, message: &str) -> Parsed<Option<u64>> {
+    match text.text.char_indices().find(|(_, letter)| !letter.is_ascii_digit()) {
+        Some((offset, _)) => Err(ValueFault::new(text.at + offset, message)),
+        None => Ok(text.text.parse().ok()),
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '-' | '.'))
+}
+
+/// What to say about a text that begins with no scheme.
+fn scheme_hint(text: &str) -> String {
+    match likely_url(text) {
+        Some(url) => format!("the scheme is missing: {url}"),
+        None => format!("the scheme is missing; there are {}", SCHEMES.join(", ")),
+    }
+}
+
+fn unknown_scheme(text: &str, scheme: &str) -> String {
+    // localhost:8888 looks like a scheme and its rest.
+    if let Some(url) = likely_url(text) {
+        return format!("the scheme is missing: {url}");
+    }
+    let schemes = SCHEMES.iter().filter_map(|form| form.split(':').next());
+    match nearest(&scheme.to_ascii_lowercase(), schemes) {
+        Some(scheme) => format!("unknown scheme; did you mean {scheme}?"),
+        None => format!("unknown scheme; there are {}", SCHEMES.join(", ")),
+    }
+}
+
+/// The URL that was probably meant: one that can be read.
+fn likely_url(text: &str) -> Option<String> {
+    let mut candidates = vec![format!("tcp://{text}"), format!("tcp://:{text}")];
+    if text.starts_with("//") {
+        candidates.insert(0, format!("tcp:{text}"));
+    }
+    if text.starts_with(['/', '.', '@']) {
+        candidates.push(format!("unix:{text}"));
+    }
+    candidates.into_iter().find(|candidate| parse_url(candidate).is_ok())
+}
+
+/// A piece of the URL that knows where it stands.
+#[derive(Debug, Clone, Copy)]
+struct Part<'a> {
+    at: usize,
+    text: &'a str,
+}
+
+impl<'a> Part<'a> {
+    fn end(self) -> usize {
+        self.at + self.text.len()
+    }
+
+    fn strip_prefix(self, prefix: &str) -> Option<Part<'a>> {
+        let text = self.text.strip_prefix(prefix)?;
+        Some(Part { at: self.at + prefix.len(), text })
+    }
+
+    fn split_once(self, separator: char) -> Option<(Part<'a>, Part<'a>)> {
+        self.text.split_once(separator).map(|halves| self.halves(halves))
+    }
+
+    fn rsplit_once(self, separator: char) -> Option<(Part<'a>, Part<'a>)> {
+        self.text.rsplit_once(separator).map(|halves| self.halves(halves))
+    }
+
+    /// The two halves of this part, whatever stood between them.
+    fn halves(self, (before, after): (&'a str, &'a str)) -> (Part<'a>, Part<'a>) {
+        let after = Part { at: self.end() - after.len(), text: after };
+        (Part { at: self.at, text: before }, after)
+    }
+}
+
+/// A percent-decoded piece. `origin` has the place in the URL of each byte, and of the end.
+#[derive(Debug)]
+struct Decoded<'a> {
+    part: Part<'a>,
+    bytes: Vec<u8>,
+    origin: Vec<usize>,
+}
+
+impl Decoded<'_> {
+    /// The place in the URL of the character that byte `offset` belongs to.
+    fn at(&self, offset: usize) -> usize {
+        let mut at = origin_at(&self.origin, offset);
+        while at > self.part.at && !self.part.text.is_char_boundary(at - self.part.at) {
+            at -= 1;
+        }
+        at
+    }
+
+    fn into_text(self) -> Parsed<(String, Vec<usize>)> {
+        match std::str::from_utf8(&self.bytes) {
+            Ok(text) => Ok((text.to_owned(), self.origin)),
+            Err(error) => Err(ValueFault::new(self.at(error.valid_up_to()), "this is not UTF-8")),
+        }
+    }
+}
+
+fn origin_at(origin: &[usize], offset: usize) -> usize {
+    origin.get(offset).or(origin.last()).copied().unwrap_or_default()
+}
+
+fn decode(part: Part<'_>) -> Parsed<Decoded<'_>> {
+    let mut decoded = Decoded { part, bytes: Vec::new(), origin: Vec::new() };
+    let mut raw = part.text.bytes().zip(part.at..);
+    while let Some((byte, at)) = raw.next() {
+        let byte = match byte {
+            b'%' => match (raw.next().and_then(hex_digit), raw.next().and_then(hex_digit)) {
+                (Some(high), Some(low)) => high << 4 | low,
+                _ => {
+                    return Err(ValueFault::new(
+                        at,
+                        "two hexadecimal digits follow a %; a literal % is written %25",
+                    ));
+                }
+            },
+            byte => byte,
+        };
+        decoded.bytes.push(byte);
+        decoded.origin.push(at);
+    }
+    decoded.origin.push(part.end());
+    Ok(decoded)
+}
+
+fn hex_digit((byte, _): (u8, usize)) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+fn write_escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '?' | '%' | '#' => write_hex(f, letter.encode_utf8(&mut [0; 4]).as_bytes())?,
+                _ if letter.is_control() => write_hex(f, letter.encode_utf8(&mut [0; 4]).as_bytes())?,
+                _ => fmt::Write::write_char(f, letter)?,
+            }
+        }
+        write_hex(f, chunk.invalid())?;
+    }
+    Ok(())
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "%{byte:02X}"))
+}
+
+const SUBJECT: &str = "address";
+const SCHEMES: &[&str] = &[
+    "tcp://HOST:PORT",
+    "udp://HOST:PORT",
+    "unix:PATH",
+    "unix-dgram:PATH",
+    "unix-seqpacket:PATH",
+    "fd:N",
+    "systemd:NAME",
+];
+
+/// A resolver takes no longer name.
+const HOST_BYTES_MAX: usize = 253;
+/// `sun_path` has 108 bytes, one of them for the NUL after a path or before an abstract name.
+const SUN_PATH_BYTES_MAX: usize = 107;
+const SYSTEMD_NAME_BYTES_MAX: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Frame, KEYS};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn endpoint(host: Host, port: u16) -> Endpoint {
+        Endpoint { host, port }
+    }
+
+    fn v6(text: &str, scope: u32) -> Host {
+        Host::V6(text.parse().unwrap(), scope)
+    }
+
+    fn path(kind: UnixKind, path: &[u8]) -> Address {
+        Address::Unix { kind, name: UnixName::Path(OsString::from_vec(path.to_vec()).into()) }
+    }
+
+    fn unix(text: &str) -> Address {
+        path(UnixKind::Stream, text.as_bytes())
+    }
+
+    fn named(kind: UnixKind, name: &[u8]) -> Address {
+        Address::Unix { kind, name: UnixName::Abstract(name.to_vec()) }
+    }
+
+    fn name(text: &str) -> Host {
+        Host::Name(text.to_owned())
+    }
+
+    #[test]
+    fn good_addresses() {
+        let long = "x".repeat(107);
+        let host = format!("{}a", "a.".repeat(126));
+        let table = [
+            ("tcp://127.0.0.1:8888", Address::Tcp(endpoint(Host::V4(Ipv4Addr::LOCALHOST), 8888)), ""),
+            ("tcp://:8888", Address::Tcp(endpoint(Host::Any, 8888)), ""),
+            ("udp://[::1]:0", Address::Udp(endpoint(v6("::1", 0), 0)), ""),
+            ("TCP://:65535", Address::Tcp(endpoint(Host::Any, 65535)), "tcp://:65535"),
+            ("tcp://:00080", Address::Tcp(endpoint(Host::Any, 80)), "tcp://:80"),
+            ("tcp://[FE80::1%2]:1", Address::Tcp(endpoint(v6("fe80::1", 2), 1)), "tcp://[fe80::1%252]:1"),
+            ("tcp://[fe80::1%252]:1", Address::Tcp(endpoint(v6("fe80::1", 2), 1)), ""),
+            ("tcp://[fe80::1%25]:1", Address::Tcp(endpoint(v6("fe80::1", 25), 1)), "tcp://[fe80::1%2525]:1"),
+            ("udp://[::ffff:1.2.3.4]:5", Address::Udp(endpoint(v6("::ffff:1.2.3.4", 0), 5)), ""),
+            ("tcp://localhost:1", Address::Tcp(endpoint(name("localhost"), 1)), ""),
+            ("tcp://a_b-c.example.:1", Address::Tcp(endpoint(name("a_b-c.example."), 1)), ""),
+            ("tcp://1.2.3.4.example:1", Address::Tcp(endpoint(name("1.2.3.4.example"), 1)), ""),
+            (&format!("tcp://{host}:1"), Address::Tcp(endpoint(name(&host), 1)), ""),
+            ("unix:/run/e.sock", unix("/run/e.sock"), ""),
+            ("unix:e.sock", unix("e.sock"), ""),
+            ("unix:///run/e.sock", unix("/run/e.sock"), "unix:/run/e.sock"),
+            ("unix:////run", unix("//run"), ""),
+            ("unix:/with blank:&=é", unix("/with blank:&=é"), ""),
+            ("unix:%40x", unix("@x"), ""),
+            ("unix:a%3f%25%23%0a%ff", path(UnixKind::Stream, b"a?%#\n\xff"), "unix:a%3F%25%23%0A%FF"),
+            ("unix:%c2%85", unix("\u{85}"), "unix:%C2%85"),
+            (&format!("unix:{long}"), unix(&long), ""),
+            ("unix-dgram:/d", path(UnixKind::Datagram, b"/d"), ""),
+            ("unix-seqpacket:@s", named(UnixKind::Seqpacket, b"s"), ""),
+            ("unix:@name", named(UnixKind::Stream, b"name"), ""),
+            ("unix:@@/a%00%FE", named(UnixKind::Stream, b"@/a\0\xfe"), ""),
+            (&format!("unix:@{long}"), named(UnixKind::Stream, long.as_bytes()), ""),
+            ("fd:0", Address::Fd(0), ""),
+            ("fd:2147483647", Address::Fd(i32::MAX), ""),
+            ("systemd:", Address::Systemd(None), ""),
+            ("systemd:echo.socket", Address::Systemd(Some("echo.socket".to_owned())), ""),
+            ("systemd:a%3F b", Address::Systemd(Some("a? b".to_owned())), ""),
+        ];
+        for (text, address, canonical) in table {
+            let read: Address = text.parse().unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(read, address, "{text}");
+            assert_eq!(read.to_string(), if canonical.is_empty() { text } else { canonical });
+        }
+    }
+
+    #[test]
+    fn bad_addresses() {
+        let long = "x".repeat(108);
+        let table = [
+            ("", 0, "the scheme is missing; there are tcp://"),
+            ("what", 0, "the scheme is missing; there are tcp://"),
+            ("127.0.0.1:8888", 0, "missing: tcp://127.0.0.1:8888"),
+            ("localhost:8888", 0, "missing: tcp://localhost:8888"),
+            (":8888", 0, "missing: tcp://:8888"),
+            ("8888", 0, "missing: tcp://:8888"),
+            ("[::1]:80", 0, "missing: tcp://[::1]:80"),
+            ("//[::1]:80", 0, "missing: tcp://[::1]:80"),
+            ("/run/e.sock", 0, "missing: unix:/run/e.sock"),
+            ("./e.sock?mode=0600", 0, "missing: unix:./e.sock?mode=0600"),
+            ("@name", 0, "missing: unix:@name"),
+            ("tpc://127.0.0.1:1", 0, "did you mean tcp?"),
+            ("unix-datagram:/x", 0, "unknown scheme"),
+            ("unix-dgrm:/x", 0, "did you mean unix-dgram?"),
+            ("https://example.org", 0, "unknown scheme; there are tcp://"),
+            ("tcp:127.0.0.1:1", 4, "// is missing"),
+            ("tcp:/127.0.0.1:1", 4, "// is missing"),
+            ("tcp://", 6, "host and the port are missing"),
+            ("tcp://127.0.0.1", 15, "the port is missing: tcp://127.0.0.1:8888, or 0"),
+            ("tcp://127.0.0.1:", 16, "the port is missing"),
+            ("tcp://127.0.0.1?backlog=1", 15, "the port is missing"),
+            ("tcp://[::1]", 11, "the port is missing: tcp://[::1]:8888"),
+            ("tcp://127.0.0.1:65536", 16, "0 to 65535"),
+            ("tcp://127.0.0.1:99999999999999999999999", 16, "0 to 65535"),
+            ("tcp://127.0.0.1:8x", 17, "digits only"),
+            ("tcp://127.0.0.1:-1", 16, "digits only"),
+            ("tcp://127.0.0.1:8888/", 20, "path"),
+            ("tcp://127.0.0.1:8888/x?backlog=1", 20, "path"),
+            ("tcp://me:word@127.0.0.1:8888", 6, "user's name"),
+            ("tcp://127.0.0.1:8888#x", 20, "%23"),
+            ("unix:/a#b", 7, "%23"),
+            ("tcp://::1:8888", 6, "tcp://[::1]:8888"),
+            ("udp://fe80::1", 6, "udp://[fe80::1]:PORT"),
+            ("udp://fe80::12345", 10, "one colon only"),
+            ("tcp://::", 6, "tcp://[::]:PORT"),
+            ("tcp://a:b:1", 7, "one colon only"),
+            ("tcp://[::1", 10, "closing ]"),
+            ("tcp://[::1]8888", 11, "a colon and the port"),
+            ("tcp://[::g]:1", 7, "not an IPv6 address"),
+            ("tcp://[]:1", 7, "not an IPv6 address"),
+            ("tcp://[1.2.3.4]:1", 7, "without brackets: tcp://1.2.3.4:PORT"),
+            ("tcp://[fe80::1%eth0]:1", 15, "number of a network interface"),
+            ("tcp://[fe80::1%25eth0]:1", 17, "number of a network interface"),
+            ("tcp://[fe80::1%]:1", 15, "number of a network interface"),
+            ("tcp://[fe80::1%0]:1", 15, "from 1"),
+            ("tcp://[fe80::1%4294967296]:1", 15, "from 1"),
+            ("tcp://*:1", 6, "tcp://:PORT"),
+            ("tcp://a b:1", 7, "a host has"),
+            ("tcp://aé:1", 7, "a host has"),
+            ("tcp://a%41:1", 7, "a host has"),
+            ("tcp://.a:1", 6, "before this point"),
+            ("tcp://a..b:1", 8, "before this point"),
+            ("tcp://256.1.1.1:1", 6, "not an IPv4 address"),
+            ("tcp://127.1:1", 6, "not an IPv4 address"),
+            ("tcp://010.0.0.1:1", 6, "not an IPv4 address"),
+            ("tcp://0x7f.0x1:1", 6, "not an IPv4 address"),
+            ("tcp://1.2.3.4.:1", 6, "not an IPv4 address"),
+            (&format!("tcp://{}:1", "a".repeat(254)), 259, "at most 253 characters, this one has 254"),
+            ("unix:", 5, "a path is missing"),
+            ("unix:?mode=0600", 5, "a path is missing"),
+            ("unix://", 5, "no //: unix:"),
+            ("unix://rel/a", 5, "unix:rel/a, or unix:/rel/a"),
+            ("unix-dgram://@x", 11, "unix-dgram:@x"),
+            ("unix:/a%00b", 7, "NUL"),
+            ("unix:/a\0b", 7, "%00"),
+            ("unix:/a\u{85}b", 7, "%C2%85"),
+            ("unix:/a%4", 7, "two hexadecimal digits"),
+            ("unix:/a%é0", 7, "two hexadecimal digits"),
+            ("unix:/a%", 7, "two hexadecimal digits"),
+            (&format!("unix:{long}"), 112, "at most 107 bytes, this one has 108"),
+            (&format!("unix:%41{long}"), 114, "at most 107 bytes, this one has 109"),
+            (&format!("unix:x{}", "é".repeat(60)), 112, "at most 107 bytes, this one has 121"),
+            (&format!("unix:{}", "é".repeat(60)), 111, "at most 107 bytes, this one has 120"),
+            (&format!("unix:@{long}"), 113, "an abstract name has at most 107"),
+            ("unix:@", 6, "an abstract name is missing"),
+            ("fd:", 3, "missing"),
+            ("fd://3", 3, "fd:3"),
+            ("fd:-1", 3, "fd:3"),
+            ("fd:2147483648", 3, "0 to 2147483647"),
+            ("systemd:a:b", 9, "colons"),
+            ("systemd:é", 8, "ASCII"),
+            ("systemd:a%0ab", 9, "controls"),
+            (&format!("systemd:{}", "a".repeat(256)), 263, "at most 255"),
+        ];
+        for (text, at, message) in table {
+            let error = Address::parse(text).expect_err(text);
+            assert_eq!((error.subject, error.text.as_str(), error.at), ("address", text, at), "{error}");
+            assert!(error.message.contains(message), "{error}");
+        }
+        let error = "tcp://:1?backlog=1".parse::<Address>().unwrap_err();
+        assert_eq!((error.at, error.message.as_str()), (9, "no options are taken here"));
+    }
+
+    #[test]
+    fn queries_apply_over_defaults() {
+        let mut defaults = Options::default();
+        defaults.set("nodelay", "0").unwrap();
+        defaults.set("idle_timeout", "5s").unwrap();
+        let url = "tcp://:8888?backlog=16&frame=lines&chain=delay:time=1ms,jitter=2ms+|+hex&idle_timeout=30s";
+        let url = &url.replace('+', "%20");
+        let listen = Listen::parse(url, &defaults).unwrap();
+        assert_eq!(listen.options.backlog, 16);
+        assert_eq!(listen.options.frame, Frame::Lines);
+        assert_eq!(listen.options.chain.as_deref(), Some("delay:time=1ms,jitter=2ms | hex"));
+        assert_eq!(listen.options.idle_timeout, Some(Duration::from_secs(30)));
+        assert!(!listen.options.nodelay);
+
+        let plus = Listen::parse("udp://:1?chain=a:k=1+2%26%3D%C3%A9", &defaults).unwrap();
+        assert_eq!(plus.options.chain.as_deref(), Some("a:k=1+2&=é"));
+        // Defaults for other kinds of socket are let be.
+        assert_eq!(plus.options.idle_timeout, defaults.idle_timeout);
+    }
+
+    #[test]
+    fn bad_queries() {
+        let table = [
+            ("tcp://:1?", 9, "option is missing"),
+            ("tcp://:1?backlog=1&", 19, "option is missing"),
+            ("tcp://:1?backlog=1&&nodelay=1", 19, "option is missing"),
+            ("tcp://:1?backlog", 16, "key=value"),
+            ("tcp://:1?backlog&nodelay=1", 16, "key=value"),
+            ("tcp://:1?=1", 9, "unknown option"),
+            ("tcp://:1?bcklog=1", 9, "did you mean backlog?"),
+            ("tcp://:1?nodelay=1&allow=::1", 19, "unknown option; there are"),
+            ("tcp://:1?backlog=1&backlog=2", 19, "twice"),
+            ("tcp://:1?backlog=1&%62acklog=2", 19, "twice"),
+            ("tcp://:1?backlog=1x", 18, "digits only"),
+            ("tcp://:1?backlog=%31%78", 20, "digits only"),
+            ("tcp://:1?backlog=1%x", 18, "two hexadecimal digits"),
+            ("tcp://:1?backlog=%FF", 17, "UTF-8"),
+            ("tcp://:1?idle_timeout=30", 24, "unit is missing"),
+            ("tcp://:1?idle_timeout=%330&backlog=1", 26, "unit is missing"),
+            ("tcp://:1?chain=a%20|%20B", 23, "a-z"),
+            ("tcp://:1?chain=a:k=%22%2578%22,k=1", 31, "twice"),
+            ("tcp://:1?chain=a:k=%27é%27%27", 27, "unexpected"),
+            ("tcp://1.2.3.4:1?v6only=1", 16, "IPv4"),
+            (
+                "tcp://:1?mode=0600",
+                9,
+                "mode means nothing for tcp; it is for unix, unix-dgram, unix-seqpacket",
+            ),
+            ("udp://:1?rcvbuf=1m&nodelay=1", 19, "nodelay means nothing for udp"),
+            ("udp://:1?keepalive=1", 9, "udp"),
+            ("udp://:1?backlog=1", 9, "udp"),
+            ("udp://:1?frame=lines", 9, "frame means nothing for udp; it is for tcp, unix, inherited"),
+            ("unix:/a?v6only=1", 8, "unix"),
+            ("unix:/a?nodelay=1", 8, "unix"),
+            ("unix:@a?mode=0600", 8, "abstract"),
+            ("unix-dgram:/a?backlog=1", 14, "unix-dgram"),
+            ("unix-seqpacket:/a?frame=raw", 18, "unix-seqpacket"),
+            ("fd:3?mode=0600", 5, "a socket handed over"),
+            ("systemd:?v6only=1", 9, "a socket handed over"),
+        ];
+        for (text, at, message) in table {
+            let error = Listen::parse(text, &Options::default()).expect_err(text);
+            assert_eq!((error.subject, error.text.as_str(), error.at), ("address", text, at), "{error}");
+            assert!(error.message.contains(message), "{error}");
+        }
+    }
+
+    fn addresses() -> impl Strategy<Value = Address> {
+        let hosts = prop_oneof![
+            Just(Host::Any),
+            any::<[u8; 4]>().prop_map(|octets| Host::V4(octets.into())),
+            (any::<[u16; 8]>(), prop_oneof![Just(0), 1..300u32, any::<u32>()])
+                .prop_map(|(segments, scope)| Host::V6(segments.into(), scope)),
+            "[a-zA-Z0-9_-]{1,9}([.][a-z][a-z0-9-]{0,9}){1,3}".prop_map(Host::Name),
+        ];
+        let endpoints = (hosts, any::<u16>()).prop_map(|(host, port)| Endpoint { host, port });
+        let kinds = prop_oneof![Just(UnixKind::Stream), Just(UnixKind::Datagram), Just(UnixKind::Seqpacket)];
+        let paths = prop_oneof![
+            proptest::collection::vec(1u8.., 1..=SUN_PATH_BYTES_MAX),
+            "[/@?%#. é\u{85}]{1,9}".prop_map(String::into_bytes),
+        ];
+        let names = prop_oneof![
+            paths.prop_map(|path| UnixName::Path(OsString::from_vec(path).into())),
+            proptest::collection::vec(any::<u8>(), 1..=SUN_PATH_BYTES_MAX).prop_map(UnixName::Abstract),
+        ];
+        prop_oneof![
+            endpoints.clone().prop_map(Address::Tcp),
+            endpoints.prop_map(Address::Udp),
+            (kinds, names).prop_map(|(kind, name)| Address::Unix { kind, name }),
+            (0..=i32::MAX).prop_map(Address::Fd),
+            proptest::option::of("[ -9;-~]{1,20}").prop_map(Address::Systemd),
+        ]
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        let pieces = prop_oneof![
+            Just("tcp:"),
+            Just("udp:"),
+            Just("unix:"),
+            Just("fd:"),
+            Just("systemd:"),
+            Just("//"),
+            Just("/"),
+            Just(":"),
+            Just("[::1]"),
+            Just("["),
+            Just("]"),
+            Just("%"),
+            Just("%2"),
+            Just("%25"),
+            Just("%c3"),
+            Just("%a9"),
+            Just("127.0.0.1"),
+            Just("8888"),
+            Just("@"),
+            Just("?"),
+            Just("&"),
+            Just("="),
+            Just("#"),
+            Just("é"),
+            Just("chain"),
+            Just("backlog"),
+            Just("frame"),
+            Just("a|b:k='"),
+            Just("\u{85}"),
+            Just("."),
+        ];
+        prop_oneof![
+            any::<String>(),
+            proptest::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat()),
+            (addresses(), 0..KEYS.len(), any::<String>())
+                .prop_map(|(address, row, value)| format!("{address}?{}={value}", KEYS[row].name)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_canonical_url_reads_the_same(address in addresses()) {
+            let text = address.to_string();
+            prop_assert_eq!(text.parse::<Address>(), Ok(address), "{}", text);
+        }
+
+        #[test]
+        fn no_text_panics(text in texts()) {
+            match Listen::parse(&text, &Options::default()) {
+                Ok(listen) => {
+                    let canonical = listen.address.to_string();
+                    prop_assert_eq!(canonical.parse::<Address>(), Ok(listen.address), "{}", canonical);
+                }
+                Err(error) => prop_assert!(text.is_char_boundary(error.at), "{}", error),
+            }
+        }
+
+        #[test]
+        fn a_fault_in_a_value_is_found_however_it_is_spelled(
+            digits in "[0-9]{1,5}",
+            spelled in proptest::collection::vec(any::<bool>(), 6),
+        ) {
+            let mut url = "tcp://:1?backlog=".to_owned();
+            let mut at = 0;
+            for (letter, escaped) in format!("{digits}x").chars().zip(spelled) {
+                at = url.len();
+                url += &if escaped { format!("%{:02x}", u32::from(letter)) } else { letter.to_string() };
+            }
+            prop_assert_eq!(Listen::parse(&url, &Options::default()).unwrap_err().at, at, "{}", url);
+        }
+    }
+}

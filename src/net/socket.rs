@@ -1,0 +1,430 @@
+//! Sockets that listen: bind, options, and what is read back of them. Nothing here accepts or receives.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use super::SocketKind;
+use super::address::{Address, Endpoint, Host, Listen, UnixKind, UnixName};
+use crate::error::{Error, Result};
+use crate::options::{Keepalive, Options};
+use crate::sys;
+
+/// A socket that is bound, and listens if its kind does.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) socket: OwnedFd,
+    pub(crate) kind: SocketKind,
+    /// The URL with the real port, without options.
+    pub(crate) url: String,
+    /// The socket reports where each datagram was sent to.
+    pub(crate) destinations: bool,
+    pub(crate) options: Options,
+    /// Removed when this is dropped, if it is still ours.
+    pub(crate) file: Option<SocketFile>,
+}
+
+/// Binds what one URL asks for: one socket, or all that the service manager passed.
+pub(crate) fn bind(listen: &Listen) -> Result<Vec<Bound>> {
+    let options = &listen.options;
+    match &listen.address {
+        Address::Tcp(endpoint) => bind_ip(listen, endpoint, SocketKind::Tcp).map(|bound| vec![bound]),
+        Address::Udp(endpoint) => bind_ip(listen, endpoint, SocketKind::Udp).map(|bound| vec![bound]),
+        Address::Unix { kind, name } => bind_unix(listen, *kind, name).map(|bound| vec![bound]),
+        Address::Fd(fd) => {
+            let socket = sys::adopt(*fd).map_err(Error::system(format!("adopt {}", listen.address)))?;
+            adopt(socket, options).map(|bound| vec![bound])
+        }
+        Address::Systemd(name) => passed_by_systemd(name.as_deref())?
+            .into_iter()
+            .map(|fd| {
+                let socket = sys::adopt(fd).map_err(Error::system(format!("adopt fd:{fd}")))?;
+                adopt(socket, options)
+            })
+            .collect(),
+    }
+}
+
+/// The addresses that a host means; for `Any`, what to listen on.
+pub(crate) fn resolve(endpoint: &Endpoint, any: IpAddr) -> io::Result<Vec<SocketAddr>> {
+    match &endpoint.host {
+        Host::Any => Ok(vec![SocketAddr::new(any, endpoint.port)]),
+        Host::V4(ip) => Ok(vec![SocketAddr::new(IpAddr::V4(*ip), endpoint.port)]),
+        Host::V6(ip, scope) => Ok(vec![SocketAddr::V6(SocketAddrV6::new(*ip, endpoint.port, 0, *scope))]),
+        Host::Name(name) => {
+            let found: Vec<_> = (name.as_str(), endpoint.port).to_socket_addrs()?.collect();
+            if found.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            }
+            Ok(found)
+        }
+    }
+}
+
+fn bind_ip(listen: &Listen, endpoint: &Endpoint, kind: SocketKind) -> Result<Bound> {
+    let failed = |what: &'static str| Error::system(format!("{what} {}", listen.address));
+    let is_any = endpoint.host == Host::Any;
+    let addresses =
+        resolve(endpoint, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).map_err(failed("resolve"))?;
+    let mut address = *addresses.first().ok_or(Error::State("no address"))?;
+    let socket_type = if kind == SocketKind::Tcp { Type::STREAM } else { Type::DGRAM };
+    let open = |address: &SocketAddr| {
+        Socket::new(Domain::for_address(*address), socket_type.nonblocking().cloexec(), None)
+    };
+    let socket = match open(&address) {
+        // A machine without IPv6: all addresses are then those of IPv4.
+        Err(error) if is_any && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), endpoint.port);
+            open(&address)
+        }
+        result => result,
+    }
+    .map_err(failed("open a socket for"))?;
+    if address.is_ipv6() {
+        // `[::]` is IPv6 alone, so that it can stand beside `0.0.0.0`; no host at all is both.
+        let v6only = listen.options.v6only.unwrap_or(!is_any);
+        socket.set_only_v6(v6only).map_err(failed("set v6only of"))?;
+    }
+    if kind == SocketKind::Tcp {
+        // Connections that still wait for their last segments must not keep a restarted server out. On UDP the
+        // same option would let somebody else take our datagrams.
+        socket.set_reuse_address(true).map_err(failed("set SO_REUSEADDR of"))?;
+    }
+    configure(socket.as_fd(), kind, &listen.options).map_err(failed("set options of"))?;
+    let mut destinations = false;
+    if kind == SocketKind::Udp && address.ip().is_unspecified() {
+        report_destinations(socket.as_fd(), address.is_ipv6()).map_err(failed("set IP_PKTINFO of"))?;
+        destinations = true;
+    }
+    socket.bind(&SockAddr::from(address)).map_err(failed("bind"))?;
+    if kind == SocketKind::Tcp {
+        socket.listen(backlog(&listen.options)).map_err(failed("listen on"))?;
+    }
+    let local = socket.local_addr().map_err(failed("read the address of"))?;
+    let mut endpoint = Endpoint::from(local.as_socket().unwrap_or(address));
+    if is_any && address.is_ipv6() {
+        endpoint.host = Host::Any;
+    }
+    let url = match kind {
+        SocketKind::Tcp => Address::Tcp(endpoint),
+        _ => Address::Udp(endpoint),
+    }
+    .to_string();
+    Ok(Bound { socket: socket.into(), kind, url, destinations, options: listen.options.clone(), file: None })
+}
+
+fn backlog(options: &Options) -> i32 {
+    i32::try_from(options.backlog).unwrap_or(i32::MAX)
+}
+
+/// Options that a listening socket passes on to the connections it accepts (socket(7), tcp(7)), so that they cost
+/// no call a connection.
+fn configure(socket: BorrowedFd<'_>, kind: SocketKind, options: &Options) -> io::Result<()> {
+    let reference = SockRef::from(&socket);
+    if let Some(bytes) = options.rcvbuf_bytes {
+        reference.set_recv_buffer_size(bytes as usize)?;
+    }
+    if let Some(bytes) = options.sndbuf_bytes {
+        reference.set_send_buffer_size(bytes as usize)?;
+    }
+    if kind == SocketKind::Tcp {
+        reference.set_tcp_nodelay(options.nodelay)?;
+        match options.keepalive {
+            Keepalive::Off => {}
+            Keepalive::On => reference.set_keepalive(true)?,
+            Keepalive::After(idle) => {
+                reference.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+            }
+        }
+        // An echo owes urgent bytes too (RFC 6093): they stay in the stream.
+        reference.set_out_of_band_inline(true)?;
+    }
+    Ok(())
+}
+
+fn report_destinations(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+    if v6 {
+        sys::set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+    }
+    // On a dual-stack socket this one tells broadcasts from the rest for IPv4 packets.
+    sys::set_int(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+}
+
+fn bind_unix(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<Bound> {
+    let failed = |what: &'static str| Error::system(format!("{what} {}", listen.address));
+    let (kind, socket_type) = match kind {
+        UnixKind::Stream => (SocketKind::UnixStream, Type::STREAM),
+        UnixKind::Datagram => (SocketKind::UnixDatagram, Type::DGRAM),
+        UnixKind::Seqpacket => (SocketKind::UnixSeqpacket, Type::SEQPACKET),
+    };
+    let options = &listen.options;
+    let socket = Socket::new(Domain::UNIX, socket_type.nonblocking().cloexec(), None)
+        .map_err(failed("open a socket for"))?;
+    configure(socket.as_fd(), kind, options).map_err(failed("set options of"))?;
+    let listening = |socket: &Socket| match kind {
+        SocketKind::UnixDatagram => Ok(()),
+        _ => socket.listen(backlog(options)),
+    };
+    let mut file = None;
+    match name {
+        UnixName::Abstract(name) => {
+            let mut path = vec![0];
+            path.extend_from_slice(name);
+            let address = unix_address(&path).map_err(failed("bind"))?;
+            socket.bind(&address).map_err(failed("bind"))?;
+            listening(&socket).map_err(failed("listen on"))?;
+        }
+        UnixName::Path(path) => {
+            // Held until the socket listens: until then it looks to others as if it were stale.
+            let _lock = Lock::take(path).map_err(failed("lock the place of"))?;
+            if let Some(mode) = options.mode {
+                // Before bind there is no file: at no moment does it have more than this mode (unix(7)).
+                set_mode(socket.as_fd(), mode).map_err(failed("set the mode of"))?;
+            }
+            let address = unix_address(path.as_os_str().as_bytes()).map_err(failed("bind"))?;
+            match socket.bind(&address) {
+                Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
+                    remove_stale(path, &address, socket_type).map_err(failed("bind"))?;
+                    socket.bind(&address).map_err(failed("bind"))?;
+                }
+                result => result.map_err(failed("bind"))?,
+            }
+            file = Some(SocketFile::of(path).map_err(failed("look at"))?);
+            if let Some(mode) = options.mode {
+                // bind took the umask's bits away; they are given back without touching the umask.
+                fs::set_permissions(path, fs::Permissions::from_mode(mode))
+                    .map_err(failed("set the mode of"))?;
+            }
+            listening(&socket).map_err(failed("listen on"))?;
+        }
+    }
+    let url = listen.address.to_string();
+    Ok(Bound { socket: socket.into(), kind, url, destinations: false, options: options.clone(), file })
+}
+
+fn unix_address(path: &[u8]) -> io::Result<SockAddr> {
+    SockAddr::unix(std::ffi::OsStr::from_bytes(path))
+}
+
+fn set_mode(socket: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    // A second descriptor of the same socket, in the type that has fchmod.
+    File::from(socket.try_clone_to_owned()?).set_permissions(fs::Permissions::from_mode(mode))
+}
+
+/// Removes the file of a server that is gone. Whatever else stands there stays, and is the error.
+fn remove_stale(path: &Path, address: &SockAddr, socket_type: Type) -> io::Result<()> {
+    let in_use = |why: &str| io::Error::new(io::ErrorKind::AddrInUse, why.to_owned());
+    let found = fs::symlink_metadata(path)?;
+    if !found.file_type().is_socket() {
+        return Err(in_use("something that is not a socket stands there"));
+    }
+    if found.uid() != sys::effective_user() {
+        return Err(in_use("a socket of another user stands there"));
+    }
+    let probe = Socket::new(Domain::UNIX, socket_type.nonblocking().cloexec(), None)?;
+    match probe.connect(address) {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => Err(in_use("another server is listening there")),
+    }
+}
+
+/// A lock file beside a socket file, so that two servers do not both find the old one stale.
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    fn take(socket: &Path) -> io::Result<Lock> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        loop {
+            let file = OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+                .open(&path)?;
+            file.lock()?;
+            // The one before us removed the file while we waited: what we hold is then a lock on nothing.
+            let ours = file.metadata()?;
+            match fs::symlink_metadata(&path) {
+                Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                    return Ok(Lock { path, _file: file });
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While the lock is held, so that nobody can hold a lock on a file that is about to go.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The file of a bound unix socket.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<SocketFile> {
+        let found = fs::symlink_metadata(path)?;
+        // Absolute, so that a host that changes its directory does not make us remove another file.
+        Ok(SocketFile { path: std::path::absolute(path)?, device: found.dev(), inode: found.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Ok(found) = fs::symlink_metadata(&self.path)
+            && (found.dev(), found.ino()) == (self.device, self.inode)
+        {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Takes over a socket that was opened by somebody else, whatever kind it is.
+pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
+    let name = format!("fd:{}", socket.as_raw_fd());
+    let failed = |what: &'static str| Error::system(format!("{what} {name}"));
+    let wrong = |why: &'static str| {
+        Error::system(format!("adopt {name}"))(io::Error::new(io::ErrorKind::InvalidInput, why))
+    };
+    let fd = socket.as_fd();
+    let int = |option| sys::get_int(fd, libc::SOL_SOCKET, option);
+    let domain = int(libc::SO_DOMAIN).map_err(failed("adopt"))?;
+    let kind = match (domain, int(libc::SO_TYPE).map_err(failed("adopt"))?) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => SocketKind::Tcp,
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => SocketKind::Udp,
+        (libc::AF_UNIX, libc::SOCK_STREAM) => SocketKind::UnixStream,
+        (libc::AF_UNIX, libc::SOCK_DGRAM) => SocketKind::UnixDatagram,
+        (libc::AF_UNIX, libc::SOCK_SEQPACKET) => SocketKind::UnixSeqpacket,
+        _ => return Err(wrong("it is no TCP, UDP or unix socket")),
+    };
+    let reference = SockRef::from(&socket);
+    if reference.peer_addr().is_ok() {
+        return Err(wrong("it is connected; a listening or bound socket is wanted"));
+    }
+    reference.set_nonblocking(true).map_err(failed("set O_NONBLOCK of"))?;
+    reference.set_cloexec(true).map_err(failed("set FD_CLOEXEC of"))?;
+    configure(fd, kind, options).map_err(failed("set options of"))?;
+    let local = reference.local_addr().map_err(failed("read the address of"))?;
+    if kind.is_connected() && int(libc::SO_ACCEPTCONN).map_err(failed("adopt"))? == 0 {
+        let unbound = match local.as_socket() {
+            Some(address) => address.port() == 0,
+            None => local.is_unnamed(),
+        };
+        if unbound {
+            return Err(wrong("it is not bound"));
+        }
+        reference.listen(backlog(options)).map_err(failed("listen on"))?;
+    }
+    let mut destinations = false;
+    if kind == SocketKind::Udp && local.as_socket().is_some_and(|address| address.ip().is_unspecified()) {
+        report_destinations(fd, domain == libc::AF_INET6).map_err(failed("set IP_PKTINFO of"))?;
+        destinations = true;
+    }
+    let address = match (kind, local.as_socket()) {
+        (SocketKind::Tcp, Some(address)) => Some(Address::Tcp(address.into())),
+        (SocketKind::Udp, Some(address)) => Some(Address::Udp(address.into())),
+        _ => {
+            let unix = match kind {
+                SocketKind::UnixDatagram => UnixKind::Datagram,
+                SocketKind::UnixSeqpacket => UnixKind::Seqpacket,
+                _ => UnixKind::Stream,
+            };
+            let name = match (local.as_pathname(), local.as_abstract_namespace()) {
+                (Some(path), _) => Some(UnixName::Path(path.to_owned())),
+                (None, Some(name)) => Some(UnixName::Abstract(name.to_owned())),
+                (None, None) => None,
+            };
+            name.map(|name| Address::Unix { kind: unix, name })
+        }
+    };
+    let url = address.map_or(name, |address| address.to_string());
+    Ok(Bound { socket, kind, url, destinations, options: options.clone(), file: None })
+}
+
+/// The descriptors that the service manager passed under this name, or all of them (sd_listen_fds(3)).
+fn passed_by_systemd(name: Option<&str>) -> Result<Vec<i32>> {
+    const FIRST: i32 = 3;
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let wrong = |why: String| {
+        Error::system("read the sockets passed by the service manager")(io::Error::new(
+            io::ErrorKind::NotFound,
+            why,
+        ))
+    };
+    if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
+        return Err(wrong("LISTEN_PID does not name this process".into()));
+    }
+    let count: i32 = variable("LISTEN_FDS").parse().unwrap_or(0);
+    let names = variable("LISTEN_FDNAMES");
+    let mut names = names.split(':');
+    let found: Vec<i32> = (FIRST..FIRST.saturating_add(count))
+        .map(|fd| (fd, names.next().unwrap_or("unknown")))
+        .filter(|(_, passed)| name.is_none_or(|name| name == *passed))
+        .map(|(fd, _)| fd)
+        .collect();
+    if found.is_empty() {
+        return Err(wrong(match name {
+            Some(name) => format!("none is called {name:?}"),
+            None => "there are none".into(),
+        }));
+    }
+    Ok(found)
+}
+
+/// What the kernel made of the options: `getsockopt` of the listening socket.
+pub(crate) fn effective(socket: BorrowedFd<'_>, kind: SocketKind, options: &Options) -> Vec<(String, String)> {
+    let reference = SockRef::from(&socket);
+    let mut found = Vec::new();
+    let mut say = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            found.push((key.to_owned(), value));
+        }
+    };
+    let flag = |value: io::Result<bool>| value.ok().map(|on| u8::from(on).to_string());
+    say("rcvbuf", reference.recv_buffer_size().ok().map(|bytes| bytes.to_string()));
+    say("sndbuf", reference.send_buffer_size().ok().map(|bytes| bytes.to_string()));
+    if kind == SocketKind::Tcp {
+        say("nodelay", flag(reference.tcp_nodelay()));
+        say("keepalive", flag(reference.keepalive()));
+    }
+    if matches!(kind, SocketKind::Tcp | SocketKind::Udp) {
+        say("v6only", flag(reference.only_v6()));
+    }
+    if kind.is_connected() {
+        say("backlog", Some(effective_backlog(options).to_string()));
+    }
+    found
+}
+
+/// The kernel clamps the backlog (listen(2)).
+fn effective_backlog(options: &Options) -> u32 {
+    let limit = fs::read_to_string("/proc/sys/net/core/somaxconn");
+    match limit.map(|text| text.trim().parse()) {
+        Ok(Ok(limit)) => options.backlog.min(limit),
+        _ => options.backlog,
+    }
+}

@@ -1,0 +1,205 @@
+//! DOOR: the few system calls that mio and socket2 do not give in the form that the engine needs.
+//!
+//! Everything here is a thin, safe function over one call of the manual's section 2, takes descriptors
+//! as [`BorrowedFd`], never blocks (`MSG_DONTWAIT`), and never raises SIGPIPE (`MSG_NOSIGNAL`; `write`
+//! and `splice` would). No control buffer is ever passed for unix sockets, so descriptors that a peer
+//! sends along (`SCM_RIGHTS`) are never received.
+
+mod datagram;
+
+pub(crate) use datagram::{Batch, Destination, Reply};
+
+use std::ffi::OsString;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use crate::net::Peer;
+
+/// Turns the -1 of a system call into `io::Error::last_os_error()`, once.
+macro_rules! syscall {
+    ($call:expr) => {{
+        let result = $call;
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    }};
+}
+pub(crate) use syscall;
+
+/// recv(2): 0 is the end of the stream (or an empty `bytes`).
+pub(crate) fn recv(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and the length are those of one writable slice.
+    let n = syscall!(unsafe {
+        libc::recv(fd.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT)
+    })?;
+    Ok(n as usize)
+}
+
+/// send(2): how many bytes the kernel took.
+pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and the length are those of one readable slice.
+    let n = syscall!(unsafe {
+        libc::send(
+            fd.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    })?;
+    Ok(n as usize)
+}
+
+/// One record of a seqpacket connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// `len` bytes arrived; `truncated`: the record was longer than the buffer.
+    Data { len: usize, truncated: bool },
+    /// The peer has ended its side.
+    End,
+}
+
+/// recvmsg(2) on a seqpacket socket that has `SO_PASSCRED` set (see [`tell_empty_records`]).
+pub(crate) fn recv_record(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<Record> {
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: msghdr is plain data for which all zero is valid: no name, no control buffer.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    // SAFETY: `message` points to one iovec over a writable slice; both outlive the call.
+    let n = syscall!(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_DONTWAIT) })?;
+    if n == 0 && message.msg_flags & libc::MSG_CTRUNC == 0 {
+        return Ok(Record::End);
+    }
+    Ok(Record::Data { len: n as usize, truncated: message.msg_flags & libc::MSG_TRUNC != 0 })
+}
+
+/// Makes the kernel tell an empty record from the end of a seqpacket connection.
+///
+/// With `SO_PASSCRED` every record carries credentials; since no control buffer is passed, the kernel says
+/// that it cut them off (`MSG_CTRUNC`) for each record and not for the end, which is no record (unix(7)).
+pub(crate) fn tell_empty_records(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(fd, libc::SOL_SOCKET, libc::SO_PASSCRED, 1)
+}
+
+/// Leaves urgent bytes (`MSG_OOB`) where they are in the stream; an echo owes them too.
+pub(crate) fn keep_urgent_inline(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1)
+}
+
+/// accept4(2): the new connection, non-blocking and close-on-exec, and its peer's name.
+pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
+    let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: `name` has room for `len` bytes; the call writes at most that and says how much.
+    let accepted = syscall!(unsafe {
+        libc::accept4(
+            fd.as_raw_fd(),
+            name.as_mut_ptr().cast(),
+            &mut len,
+            libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+        )
+    })?;
+    // SAFETY: a descriptor that accept4 just made and that nobody else knows.
+    let socket = unsafe { OwnedFd::from_raw_fd(accepted) };
+    // SAFETY: sockaddr_storage is plain data and was zeroed.
+    let name = unsafe { name.assume_init() };
+    Ok((socket, peer_of(&name, len as usize)))
+}
+
+/// The name in a `sockaddr_storage` of which the kernel filled `len` bytes.
+fn peer_of(name: &libc::sockaddr_storage, len: usize) -> Peer {
+    let pointer: *const libc::sockaddr_storage = name;
+    match i32::from(name.ss_family) {
+        libc::AF_INET if len >= size_of::<libc::sockaddr_in>() => {
+            // SAFETY: the family and the length say that this is a sockaddr_in.
+            let v4 = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Peer::Ip(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(v4.sin_port))))
+        }
+        libc::AF_INET6 if len >= size_of::<libc::sockaddr_in6>() => {
+            // SAFETY: the family and the length say that this is a sockaddr_in6.
+            let v6 = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            // ::ffff:a.b.c.d is a.b.c.d, before anybody looks at it.
+            match ip.to_ipv4_mapped() {
+                Some(ip) => Peer::Ip(SocketAddr::V4(SocketAddrV4::new(ip, port))),
+                None => {
+                    Peer::Ip(SocketAddr::V6(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id)))
+                }
+            }
+        }
+        libc::AF_UNIX if len > size_of::<libc::sa_family_t>() => {
+            // SAFETY: the family says that this is a sockaddr_un, which a sockaddr_storage has room for.
+            let unix = unsafe { &*pointer.cast::<libc::sockaddr_un>() };
+            let used = (len - size_of::<libc::sa_family_t>()).min(unix.sun_path.len());
+            let bytes: Vec<u8> = unix.sun_path.iter().take(used).map(|&c| c as u8).collect();
+            match bytes.split_first() {
+                Some((0, rest)) => Peer::Abstract(rest.into()),
+                _ => {
+                    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+                    let path = bytes.get(..end).unwrap_or_default().to_vec();
+                    if path.is_empty() {
+                        Peer::Unnamed
+                    } else {
+                        Peer::Path(PathBuf::from(OsString::from_vec(path)).into_boxed_path())
+                    }
+                }
+            }
+        }
+        _ => Peer::Unnamed,
+    }
+}
+
+/// setsockopt(2) with an `int`.
+pub(crate) fn set_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the pointer and the size are those of one int.
+    syscall!(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+/// getsockopt(2) of an `int`.
+pub(crate) fn get_int(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
+    let mut value: i32 = 0;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the pointer and the size are those of one int.
+    syscall!(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &mut len)
+    })?;
+    Ok(value)
+}
+
+/// A descriptor that the caller says it was handed, for example by a parent process: it must be open.
+pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD takes no pointer; it fails with EBADF where the descriptor is not open.
+    syscall!(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    // SAFETY: the descriptor is open, and the caller hands it over.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The effective user of this process.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: geteuid has no arguments and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Blocks every signal in the calling thread: signals belong to the host's threads (pthread_sigmask(3)).
+pub(crate) fn block_signals() {
+    // SAFETY: sigset_t is plain data that sigfillset initialises; the old mask is not asked for. Neither
+    // call can fail with these arguments.
+    unsafe {
+        let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
+    }
+}

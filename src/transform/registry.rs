@@ -1,0 +1,172 @@
+//! Names to tables: what was registered, then what is bundled, then the plugin path. Never the working directory.
+
+use std::collections::HashMap;
+use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::library::{self, Table};
+use super::spec::Target;
+use crate::error::{Error, Result};
+
+/// Where a transform comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Given to the engine by its host.
+    Registered,
+    /// Linked into the engine.
+    Bundled,
+    /// A shared library.
+    File(PathBuf),
+}
+
+/// Where transforms are looked up.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    registered: Vec<Table>,
+    directories: Vec<PathBuf>,
+    /// Files that have been loaded, by what they were then.
+    loaded: HashMap<FileIdentity, Vec<Table>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct FileIdentity {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+impl Registry {
+    /// The plugin path is, after `directories`, `RESAY_PLUGIN_PATH` and `lib/resay/plugins` beside the command's
+    /// own directory.
+    pub(crate) fn new(directories: Vec<PathBuf>) -> Registry {
+        let mut directories = directories;
+        if let Some(path) = env::var_os("RESAY_PLUGIN_PATH") {
+            directories.extend(env::split_paths(&path).filter(|path| path.is_absolute()));
+        }
+        if let Ok(command) = env::current_exe()
+            && let Some(prefix) = command.parent().and_then(Path::parent)
+        {
+            directories.push(prefix.join("lib/resay/plugins"));
+        }
+        Registry { registered: Vec::new(), directories, loaded: HashMap::new() }
+    }
+
+    /// Adds a table of the host's own.
+    pub(crate) fn register(&mut self, table: Table) -> Result<()> {
+        if self.registered.iter().any(|known| known.id() == table.id()) {
+            let reason = "is registered already".to_owned();
+            return Err(Error::Transform { id: table.id().to_owned(), reason });
+        }
+        self.registered.push(table);
+        Ok(())
+    }
+
+    /// The table that a stage of a chain names.
+    pub(crate) fn find(&mut self, target: &Target) -> Result<Table> {
+        match target {
+            Target::Name(name) => self.find_name(name),
+            Target::File { path, id } => self.find_file(path, id.as_deref()),
+        }
+    }
+
+    fn find_name(&mut self, name: &str) -> Result<Table> {
+        if let Some(table) = self.registered.iter().find(|table| table.id() == name) {
+            return Ok(table.clone());
+        }
+        if let Some(table) = library::bundled().into_iter().find(|table| table.id() == name) {
+            return Ok(table);
+        }
+        for directory in self.directories.clone() {
+            for file in [format!("lib{name}.so"), format!("{name}.so")] {
+                let path = directory.join(file);
+                if path.is_file() {
+                    return self.find_file(&path, Some(name));
+                }
+            }
+        }
+        Err(Error::Transform { id: name.to_owned(), reason: self.not_found() })
+    }
+
+    fn not_found(&self) -> String {
+        let mut names: Vec<_> = self.registered.iter().map(Table::id).collect();
+        names.extend(library::bundled().iter().map(Table::id));
+        let mut text = format!("not found; there are {}", names.join(", "));
+        if !self.directories.is_empty() {
+            let directories: Vec<_> = self.directories.iter().map(|d| d.display().to_string()).collect();
+            text += &format!(", and no such plugin in {}", directories.join(", "));
+        }
+        text + " (a file is named with a slash: ./libmine.so)"
+    }
+
+    fn find_file(&mut self, path: &Path, id: Option<&str>) -> Result<Table> {
+        let tables = self.load(path)?;
+        let Some(id) = id else {
+            return match tables {
+                [table] => Ok(table.clone()),
+                several => Err(Error::Plugin {
+                    path: path.to_owned(),
+                    reason: format!("offers several transforms; name one after #: {}", ids(several)),
+                }),
+            };
+        };
+        tables.iter().find(|table| table.id() == id).cloned().ok_or_else(|| Error::Plugin {
+            path: path.to_owned(),
+            reason: format!("offers no transform {id:?}; it has {}", ids(tables)),
+        })
+    }
+
+    /// The transforms of a file. The same file is not loaded twice.
+    pub(crate) fn load(&mut self, path: &Path) -> Result<&[Table]> {
+        let unreadable =
+            |error: std::io::Error| Error::Plugin { path: path.to_owned(), reason: error.to_string() };
+        let file = fs::canonicalize(path).map_err(unreadable)?;
+        let metadata = fs::metadata(&file).map_err(unreadable)?;
+        let identity = FileIdentity {
+            path: file,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        };
+        if !self.loaded.contains_key(&identity) {
+            let tables = library::load(path)?;
+            self.loaded.insert(identity.clone(), tables);
+        }
+        Ok(self.loaded.get(&identity).map(Vec::as_slice).unwrap_or_default())
+    }
+
+    /// Every transform that a bare name can reach, with its origin; files that cannot be loaded are left out
+    /// and reported beside.
+    pub(crate) fn list(&mut self) -> (Vec<(Table, Origin)>, Vec<Error>) {
+        let mut found: Vec<(Table, Origin)> = Vec::new();
+        let mut errors = Vec::new();
+        found.extend(self.registered.iter().cloned().map(|table| (table, Origin::Registered)));
+        found.extend(library::bundled().into_iter().map(|table| (table, Origin::Bundled)));
+        for directory in self.directories.clone() {
+            let Ok(entries) = fs::read_dir(&directory) else { continue };
+            let mut files: Vec<_> = entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.extension().is_some_and(|extension| extension == "so"))
+                .collect();
+            files.sort();
+            for file in files {
+                match self.load(&file) {
+                    Ok(tables) => found
+                        .extend(tables.iter().cloned().map(|table| (table, Origin::File(file.clone())))),
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        found.retain(|(table, _)| seen.insert(table.id()));
+        (found, errors)
+    }
+}
+
+fn ids(tables: &[Table]) -> String {
+    tables.iter().map(Table::id).collect::<Vec<_>>().join(", ")
+}
