@@ -10,7 +10,6 @@ use crate::transform::library::{Fault, Instance, Session, Stages, Status};
 /// One chain as it stands, immutable. Changing a chain makes another generation.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    pub(crate) number: u64,
     /// The chain's text, canonical.
     pub(crate) spec: String,
     stages: Arc<Stages>,
@@ -19,10 +18,10 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    pub(crate) fn new(number: u64, spec: String, instances: Vec<Arc<Instance>>) -> Result<Generation> {
+    pub(crate) fn new(spec: String, instances: Vec<Arc<Instance>>) -> Result<Generation> {
         let stages = Stages::new(instances)?;
         let last_process = (0..stages.len()).rev().find(|&stage| !stages.instance(stage).is_map());
-        Ok(Generation { number, spec, stages: Arc::new(stages), last_process })
+        Ok(Generation { spec, stages: Arc::new(stages), last_process })
     }
 
     pub(crate) fn stages(&self) -> &Arc<Stages> {
@@ -48,53 +47,41 @@ impl Generation {
         if stage < self.stages.len() { self.stages.instance(stage).id() } else { "?" }
     }
 
-    /// Sends one message through. An in-place chain leaves the answer in `message` and `out` as it is; any other
-    /// appends the answer to `out`, at most `out_max` bytes, and changes `message` on the way.
-    ///
-    /// `flags` are those of `resay_io`. `tails` keeps what stages of a raw stream have not read yet.
-    pub(crate) fn run(
-        &self,
-        session: &mut Session,
-        message: &mut [u8],
-        out: &mut Vec<u8>,
-        out_max: usize,
-        flags: u32,
-        scratch: &mut Scratch,
-        tails: &mut Tails,
-    ) -> Ran {
-        debug_assert!(Arc::ptr_eq(session.stages(), &self.stages), "a session belongs to one generation");
-        let base = out.len();
+    /// Sends one message through. An in-place chain leaves the answer in `message` and `way.out` as it is; any
+    /// other appends the answer to `way.out`, and changes `message` on the way.
+    pub(crate) fn run(&self, message: &mut [u8], way: &mut Way<'_>) -> Ran {
+        debug_assert!(Arc::ptr_eq(way.session.stages(), &self.stages), "a session belongs to one generation");
+        let base = way.out.len();
         let mut at = Place::Message;
         let mut ran = Ran::Answer;
         for stage in 0..self.stages.len() {
             let status = if self.stages.instance(stage).is_map() {
                 let bytes = match at {
                     Place::Message => &mut *message,
-                    Place::Scratch(index) => &mut scratch.buffers[index],
-                    Place::Out => &mut out[base..],
+                    Place::Scratch(index) => &mut way.scratch.buffers[index],
+                    Place::Out => way.out.get_mut(base..).unwrap_or_default(),
                 };
-                session.map(stage, bytes)
+                way.session.map(stage, bytes)
             } else {
                 let target = if self.last_process == Some(stage) { Place::Out } else { at.other() };
-                let status = self.process(session, stage, message, at, target, out, out_max, flags, scratch, tails);
+                let status = self.process(stage, message, at, target, way);
                 at = target;
                 status
             };
             match status {
-                Status::Ok => {}
                 // The rest of a raw stream's input waits in `tails`; what there is goes on.
-                Status::MoreIn | Status::MoreOut => {}
+                Status::Ok | Status::MoreIn | Status::MoreOut => {}
                 Status::Close => ran = Ran::Close,
                 Status::Drop => {
-                    out.truncate(base);
+                    way.out.truncate(base);
                     return Ran::Drop;
                 }
                 Status::Reset => {
-                    out.truncate(base);
+                    way.out.truncate(base);
                     return Ran::Reset;
                 }
                 Status::Failed(fault) => {
-                    out.truncate(base);
+                    way.out.truncate(base);
                     return Ran::Failed { stage, fault };
                 }
             }
@@ -102,35 +89,29 @@ impl Generation {
         ran
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Sends what stands at `source` through one stage, to `target`.
     fn process(
         &self,
-        session: &mut Session,
         stage: usize,
         message: &[u8],
         source: Place,
         target: Place,
-        out: &mut Vec<u8>,
-        out_max: usize,
-        flags: u32,
-        scratch: &mut Scratch,
-        tails: &mut Tails,
+        way: &mut Way<'_>,
     ) -> Status {
-        let Scratch { buffers: [first, second], joined } = scratch;
+        let Scratch { buffers: [first, second], joined } = &mut *way.scratch;
         let (input, output): (&[u8], &mut Vec<u8>) = match (source, target) {
-            (Place::Message, Place::Out) => (message, out),
+            (Place::Message, Place::Out) => (message, &mut *way.out),
             (Place::Message, Place::Scratch(0)) => (message, first),
             (Place::Message, _) => (message, second),
-            (Place::Scratch(0), Place::Out) => (first, out),
+            (Place::Scratch(0), Place::Out) => (first, &mut *way.out),
             (Place::Scratch(0), _) => (first, second),
-            (_, Place::Out) => (second, out),
+            (_, Place::Out) => (second, &mut *way.out),
             (_, _) => (second, first),
         };
         if target != Place::Out {
             output.clear();
         }
-        let tail = tails.of(stage);
-        let input = match tail {
+        let input = match way.tails.of(stage) {
             Some(tail) if !tail.is_empty() => {
                 joined.clear();
                 joined.append(tail);
@@ -139,18 +120,32 @@ impl Generation {
             }
             _ => input,
         };
-        let (status, used) = session.process(stage, input, output, out_max, flags);
+        let (status, used) = way.session.process(stage, input, output, way.out_max, way.flags);
         if status == Status::MoreIn {
             let rest = input.get(used..).unwrap_or_default();
-            if rest.len() > out_max {
+            if rest.len() > way.out_max {
                 return Status::Failed(Fault::TooLong);
             }
             if !rest.is_empty() {
-                tails.keep(stage, self.stages.len(), rest);
+                way.tails.keep(stage, self.stages.len(), rest);
             }
         }
         status
     }
+}
+
+/// What a message takes along on its way through a chain.
+#[derive(Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) session: &'a mut Session,
+    /// Where answers are appended that are not made in place, at most `out_max` bytes a message.
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) out_max: usize,
+    /// Those of `resay_io`.
+    pub(crate) flags: u32,
+    pub(crate) scratch: &'a mut Scratch,
+    /// What stages of a raw stream have not read yet.
+    pub(crate) tails: &'a mut Tails,
 }
 
 /// Where a message stands on its way.
@@ -176,7 +171,10 @@ pub(crate) enum Ran {
     /// Send what there is, then close.
     Close,
     Reset,
-    Failed { stage: usize, fault: Fault },
+    Failed {
+        stage: usize,
+        fault: Fault,
+    },
 }
 
 /// A worker's memory for what lies between two stages.

@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::buffer::Pool;
-use crate::chain::{END_OF_STREAM, Generation, Ran, Scratch, Tails, WHOLE};
+use crate::chain::{END_OF_STREAM, Generation, Ran, Scratch, Tails, WHOLE, Way};
 use crate::driver::Lent;
-use crate::frame::{Framer, Found};
+use crate::frame::{Found, Framer};
 use crate::limits::READ_BYTES_MAX;
 use crate::net::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
@@ -300,15 +300,16 @@ impl Connection {
         let mut unused = Vec::new();
         let out = digest.out.as_mut().unwrap_or(&mut unused);
         let mark = if in_place { out.len() } else { framer.open(out) };
-        let ran = self.generation.run(
-            &mut self.session,
-            frame.get_mut(found.body.clone()).unwrap_or_default(),
+        let mut way = Way {
+            session: &mut self.session,
             out,
-            cx.terms.answer_bytes_max,
+            out_max: cx.terms.answer_bytes_max,
             flags,
-            cx.scratch,
-            &mut self.tails,
-        );
+            scratch: cx.scratch,
+            tails: &mut self.tails,
+        };
+        let body = frame.get_mut(found.body.clone()).unwrap_or_default();
+        let ran = self.generation.run(body, &mut way);
         if matches!(ran, Ran::Answer | Ran::Close) {
             digest.answers += usize::from(is_message);
             cx.stats.messages_out.add(u64::from(is_message));
@@ -412,11 +413,7 @@ struct Digest {
 
 impl Digest {
     /// `in_place` makes the reply of an answer that is a part of the window.
-    fn into_answer(
-        self,
-        cx: &mut Context<'_>,
-        in_place: impl FnOnce(usize, &mut Pool) -> Reply,
-    ) -> Answer {
+    fn into_answer(self, cx: &mut Context<'_>, in_place: impl FnOnce(usize, &mut Pool) -> Reply) -> Answer {
         let bytes = match self.out {
             // Of a stream, an answer without bytes is nothing to send; of records, it is an empty record.
             Some(out) if out.is_empty() && !(cx.terms.records && self.answers > 0) => {

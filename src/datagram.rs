@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use resay_plugin::abi;
 
-use crate::chain::{DATAGRAM, Generation, Ran, Scratch, Tails};
-use crate::connection::Reply;
+use crate::chain::{DATAGRAM, Generation, Ran, Tails, Way};
+use crate::connection::{Context, Reply};
 use crate::driver::Lent;
 use crate::net::Peer;
-use crate::stats::{Block, DropReason};
+use crate::stats::DropReason;
 use crate::sys::Destination;
 use crate::transform::library::{Fault, Session, SessionPeer};
 
@@ -61,37 +61,40 @@ impl Turn {
         lent: Lent<'_>,
         generation: &Arc<Generation>,
         peer: &SessionPeer<'_>,
-        answer_bytes_max: usize,
-        scratch: &mut Scratch,
-        stats: &Block,
-        out: &mut Vec<u8>,
+        cx: &mut Context<'_>,
     ) -> Outcome {
         let failed = |at: (usize, Fault)| {
-            stats.transform_errors.add(1);
-            stats.dropped(DropReason::TransformFailed, 1);
+            cx.stats.transform_errors.add(1);
+            cx.stats.dropped(DropReason::TransformFailed, 1);
             Outcome { reply: Reply::Nothing, fault: Some(at) }
         };
         let session = match self.session_for(generation, peer) {
             Ok(session) => session,
             Err(fault) => return failed(fault),
         };
-        let message = lent.buffer.get_mut(lent.start..).unwrap_or_default();
-        let mut tails = Tails::default();
-        let ran =
-            generation.run(session, message, out, answer_bytes_max, DATAGRAM, scratch, &mut tails);
-        match ran {
-            Ran::Answer | Ran::Close if generation.is_in_place() => {
-                Outcome { reply: Reply::Lent(lent.start..lent.buffer.len()), fault: None }
-            }
-            Ran::Answer | Ran::Close => {
-                Outcome { reply: Reply::Owned(std::mem::take(out)), fault: None }
-            }
-            Ran::Drop | Ran::Reset => {
-                stats.dropped(DropReason::ByTransform, 1);
-                Outcome { reply: Reply::Nothing, fault: None }
-            }
-            Ran::Failed { stage, fault } => failed((stage, fault)),
+        let Lent { buffer, start } = lent;
+        let message = buffer.get_mut(start..).unwrap_or_default();
+        let mut out = if generation.is_in_place() { Vec::new() } else { cx.pool.take(message.len()) };
+        let mut way = Way {
+            session,
+            out: &mut out,
+            out_max: cx.terms.answer_bytes_max,
+            flags: DATAGRAM,
+            scratch: cx.scratch,
+            tails: &mut Tails::default(),
+        };
+        let ran = generation.run(message, &mut way);
+        if matches!(ran, Ran::Answer | Ran::Close) {
+            let reply =
+                if generation.is_in_place() { Reply::Lent(start..buffer.len()) } else { Reply::Owned(out) };
+            return Outcome { reply, fault: None };
         }
+        cx.pool.put(out);
+        if let Ran::Failed { stage, fault } = ran {
+            return failed((stage, fault));
+        }
+        cx.stats.dropped(DropReason::ByTransform, 1);
+        Outcome { reply: Reply::Nothing, fault: None }
     }
 
     fn session_for(

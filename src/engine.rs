@@ -46,9 +46,12 @@ impl FromStr for Backend {
         match text {
             "auto" => Ok(Backend::Auto),
             "epoll" => Ok(Backend::Epoll),
-            "uring" => {
-                Err(SpecError::new("backend", text, 0, "this version has no io_uring driver; use auto or epoll"))
-            }
+            "uring" => Err(SpecError::new(
+                "backend",
+                text,
+                0,
+                "this version has no io_uring driver; use auto or epoll",
+            )),
             _ => Err(SpecError::new("backend", text, 0, "unknown; there are auto and epoll")),
         }
     }
@@ -131,11 +134,8 @@ impl Builder {
 
     /// Creates the transforms and binds the sockets: all of them, or none and an error. Nothing is served yet.
     pub fn build(self) -> Result<Engine> {
-        let listens = self
-            .urls
-            .iter()
-            .map(|url| Listen::parse(url, &self.defaults))
-            .collect::<Result<Vec<_>, _>>()?;
+        let listens =
+            self.urls.iter().map(|url| Listen::parse(url, &self.defaults)).collect::<Result<Vec<_>, _>>()?;
         let mut registry = Registry::new(self.plugin_directories);
         for table in self.registered {
             registry.register(table)?;
@@ -166,7 +166,6 @@ impl Builder {
             defaults: self.defaults,
             chain: self.chain,
             engine_chain: Vec::new(),
-            generations: 0,
             listeners: Vec::new(),
             last_listener: 0,
             threads: Vec::new(),
@@ -232,7 +231,6 @@ struct Control {
     chain: ChainSpec,
     /// The generations of `chain`, a worker each; made when the first listener needs them.
     engine_chain: Vec<Arc<Generation>>,
-    generations: u64,
     listeners: Vec<Arc<Listener>>,
     last_listener: u64,
     threads: Vec<JoinHandle<()>>,
@@ -363,12 +361,7 @@ impl Engine {
                 instances.iter_mut().for_each(|place| place.push(Arc::clone(&shared)));
             }
         }
-        control.generations += 1;
-        let number = control.generations;
-        instances
-            .into_iter()
-            .map(|stages| Generation::new(number, spec.to_string(), stages).map(Arc::new))
-            .collect()
+        instances.into_iter().map(|stages| Generation::new(spec.to_string(), stages).map(Arc::new)).collect()
     }
 
     /// The listeners, in the order in which they were added.
@@ -388,7 +381,12 @@ impl Engine {
 
     fn find(&self, id: ListenerId) -> Result<Arc<Listener>> {
         let control = lock(&self.control);
-        control.listeners.iter().find(|listener| listener.id == id.0).cloned().ok_or(Error::Handle("listener"))
+        control
+            .listeners
+            .iter()
+            .find(|listener| listener.id == id.0)
+            .cloned()
+            .ok_or(Error::Handle("listener"))
     }
 
     /// Closes a listener, once what already waits to be accepted has been. Its connections go on.
@@ -414,12 +412,8 @@ impl Engine {
         let spec = ChainSpec::parse(spec)?;
         let mut control = lock(&self.control);
         let chain = self.generations_of(&mut control, &spec)?;
-        let affected: Vec<_> = control
-            .listeners
-            .iter()
-            .filter(|listener| listener.options.chain.is_none())
-            .cloned()
-            .collect();
+        let affected: Vec<_> =
+            control.listeners.iter().filter(|listener| listener.options.chain.is_none()).cloned().collect();
         for listener in &affected {
             check_listener_needs(listener, &chain)?;
         }
@@ -492,7 +486,12 @@ impl Engine {
                         Ok(false) => break,
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => {
-                            events.say(Level::Error, Kind::Engine, "", format_args!("worker {index}: {error}"));
+                            events.say(
+                                Level::Error,
+                                Kind::Engine,
+                                "",
+                                format_args!("worker {index}: {error}"),
+                            );
                             break;
                         }
                     }
@@ -650,9 +649,8 @@ fn check_needs(bound: &Bound, chain: &[Arc<Generation>]) -> Result<()> {
 }
 
 fn check_listener_needs(listener: &Listener, chain: &[Arc<Generation>]) -> Result<()> {
-    let raw = !listener.terms.records
-        && listener.kind.is_connected()
-        && !listener.terms.framer.has_messages();
+    let raw =
+        !listener.terms.records && listener.kind.is_connected() && !listener.terms.framer.has_messages();
     check_raw(raw, chain)
 }
 

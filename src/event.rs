@@ -136,7 +136,7 @@ impl fmt::Debug for Event<'_> {
 }
 
 /// Where events go. Called on the thread on which the event happens, workers included: it must not block.
-pub type Sink = dyn Fn(&Event<'_>) + Send + Sync;
+pub(crate) type Sink = dyn Fn(&Event<'_>) + Send + Sync;
 
 /// The sink and the level up to which it wants to hear.
 #[derive(Default)]

@@ -776,7 +776,8 @@ const TCP: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Inherited];
 /// Before the bind, so not for an inherited socket.
 const INTERNET: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp];
 /// Before the bind, so not for an inherited socket.
-const UNIX: &[AddressKind] = &[AddressKind::UnixStream, AddressKind::UnixDatagram, AddressKind::UnixSeqpacket];
+const UNIX: &[AddressKind] =
+    &[AddressKind::UnixStream, AddressKind::UnixDatagram, AddressKind::UnixSeqpacket];
 const STREAMS: &[AddressKind] = &[AddressKind::Tcp, AddressKind::UnixStream, AddressKind::Inherited];
 const CONNECTED: &[AddressKind] =
     &[AddressKind::Tcp, AddressKind::UnixStream, AddressKind::UnixSeqpacket, AddressKind::Inherited];

@@ -355,7 +355,15 @@ impl<D: Driver> Worker<D> {
         if let Some((stage, fault)) = fault
             && let Some(Some(post)) = self.posts.get(connection.listener as usize)
         {
-            say_fault(&self.shared.events, post, connection.generation(), stage, &fault, connection.id, &connection.peer);
+            say_fault(
+                &self.shared.events,
+                post,
+                connection.generation(),
+                stage,
+                &fault,
+                connection.id,
+                &connection.peer,
+            );
         }
         if reset {
             return self.close_connection(token, reason, Close::Reset, None);
@@ -498,18 +506,11 @@ impl<D: Driver> Worker<D> {
             peer: &from,
             listener: &post.listener.url,
         };
-        let mut out = if post.generation.is_in_place() { Vec::new() } else { self.pool.take(lent.buffer.len()) };
-        let outcome = turn.answer(
-            lent,
-            &post.generation,
-            &peer,
-            post.listener.terms.answer_bytes_max,
-            &mut self.scratch,
-            stats,
-            &mut out,
-        );
+        let mut cx =
+            Context { terms: &post.listener.terms, pool: &mut self.pool, scratch: &mut self.scratch, stats };
+        let outcome = turn.answer(lent, &post.generation, &peer, &mut cx);
         match outcome.reply {
-            Reply::Nothing => self.pool.put(out),
+            Reply::Nothing => {}
             Reply::Lent(range) => self.driver.answer_lent(range),
             Reply::Owned(bytes) => self.driver.answer(bytes),
         }
@@ -592,8 +593,7 @@ impl<D: Driver> Worker<D> {
         let opened = match Session::open(generation.stages(), &described) {
             Ok(session) => {
                 let now = self.driver.now();
-                let connection =
-                    Connection::new(id, place as u32, peer.clone(), generation, session, now);
+                let connection = Connection::new(id, place as u32, peer.clone(), generation, session, now);
                 let token = self.sockets.insert(Socket::Connection(Box::new(connection)));
                 match self.driver.connect(token, socket, listener.kind, listener.terms.read_bytes_max) {
                     Ok(()) => Ok(token),
@@ -794,9 +794,8 @@ impl<D: Driver> Worker<D> {
     }
 
     fn close_listener(&mut self, id: u64) {
-        let place = self.posts.iter().position(|post| {
-            post.as_ref().is_some_and(|post| post.listener.id == id)
-        });
+        let place =
+            self.posts.iter().position(|post| post.as_ref().is_some_and(|post| post.listener.id == id));
         let Some(place) = place else { return };
         if let Some(Some(post)) = self.posts.get_mut(place) {
             post.closed = true;
@@ -1007,3 +1006,6 @@ impl std::fmt::Display for Lost<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod simulation;

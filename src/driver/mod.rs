@@ -55,14 +55,6 @@ impl Token {
     pub(crate) fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
-
-    pub(crate) fn to_u64(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) fn from_u64(value: u64) -> Token {
-        Token(value)
-    }
 }
 
 /// Something that has happened.

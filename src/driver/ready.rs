@@ -79,9 +79,16 @@ enum Role {
 #[derive(Debug, Clone, Copy)]
 enum LentState {
     Nothing,
-    Stream { len: usize },
+    Stream {
+        len: usize,
+    },
     /// Slot `index` of `count` in the batch, received by `token`.
-    Datagram { token: Token, index: usize, count: usize, len: usize },
+    Datagram {
+        token: Token,
+        index: usize,
+        count: usize,
+        len: usize,
+    },
 }
 
 impl Ready {
@@ -526,11 +533,12 @@ impl Driver for Ready {
         if self.slot_mut(token).is_none() {
             return;
         }
-        if let Some(slot) = self.slots.get_mut(token.index()).and_then(Option::take) {
-            if how == Close::Reset {
-                // Fails on sockets that know no linger; then it is a plain close.
-                let _ = SockRef::from(&slot.socket).set_linger(Some(Duration::ZERO));
-            }
+        let slot = self.slots.get_mut(token.index()).and_then(Option::take);
+        if let Some(slot) = slot
+            && how == Close::Reset
+        {
+            // Fails on sockets that know no linger; then it is a plain close.
+            let _ = SockRef::from(&slot.socket).set_linger(Some(Duration::ZERO));
             // Dropping the descriptor closes it and takes it out of the epoll set (epoll(7)). Its place in the
             // queue, if it has one, finds nobody, or a successor with nothing to do.
         }

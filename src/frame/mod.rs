@@ -80,6 +80,7 @@ impl Framer {
 
     /// Begins a frame in `out`; the message is then appended, and [`close`](Self::close) ends the frame. The mark
     /// is where the frame began: cutting `out` there takes it back.
+    #[allow(clippy::ptr_arg)] // Framings with a head append it here.
     pub(crate) fn open(self, out: &mut Vec<u8>) -> usize {
         match self {
             Framer::Raw | Framer::Lines { .. } => out.len(),

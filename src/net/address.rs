@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::SpecError;
-use crate::options::{Key, Options, AddressKind, ValueFault, nearest};
+use crate::options::{AddressKind, Key, Options, ValueFault, nearest};
 
 /// One listener as it is asked for: where, and how it behaves there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -70,8 +70,7 @@ pub(crate) fn resolve(endpoint: &Endpoint, any: IpAddr) -> io::Result<Vec<Socket
 fn bind_ip(listen: &Listen, endpoint: &Endpoint, kind: SocketKind) -> Result<Bound> {
     let failed = |what: &'static str| Error::system(format!("{what} {}", listen.address));
     let is_any = endpoint.host == Host::Any;
-    let addresses =
-        resolve(endpoint, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).map_err(failed("resolve"))?;
+    let addresses = resolve(endpoint, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).map_err(failed("resolve"))?;
     let mut address = *addresses.first().ok_or(Error::State("no address"))?;
     let socket_type = if kind == SocketKind::Tcp { Type::STREAM } else { Type::DGRAM };
     let open = |address: &SocketAddr| {
@@ -396,7 +395,11 @@ fn passed_by_systemd(name: Option<&str>) -> Result<Vec<i32>> {
 }
 
 /// What the kernel made of the options: `getsockopt` of the listening socket.
-pub(crate) fn effective(socket: BorrowedFd<'_>, kind: SocketKind, options: &Options) -> Vec<(String, String)> {
+pub(crate) fn effective(
+    socket: BorrowedFd<'_>,
+    kind: SocketKind,
+    options: &Options,
+) -> Vec<(String, String)> {
     let reference = SockRef::from(&socket);
     let mut found = Vec::new();
     let mut say = |key: &str, value: Option<String>| {

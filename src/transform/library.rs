@@ -21,7 +21,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use resay_plugin::abi::{self, resay_host, resay_io, resay_kv, resay_library, resay_peer, resay_text, resay_transform};
+use resay_plugin::abi::{
+    self, resay_host, resay_io, resay_kv, resay_library, resay_peer, resay_text, resay_transform,
+};
 
 use crate::error::{Error, Result};
 use crate::event::{Event, Events, Kind, Level};
@@ -107,7 +109,9 @@ impl Table {
         }
         let align = session_align(&fields);
         if !align.is_power_of_two() || align > SESSION_ALIGN_MAX {
-            return Err(format!("{id}: session_align {align} is not a power of two up to {SESSION_ALIGN_MAX}"));
+            return Err(format!(
+                "{id}: session_align {align} is not a power of two up to {SESSION_ALIGN_MAX}"
+            ));
         }
         if fields.session_size as usize > SESSION_BYTES_MAX {
             return Err(format!("{id}: session_size {} is over {SESSION_BYTES_MAX}", fields.session_size));
@@ -187,7 +191,10 @@ impl Table {
         // SAFETY: a table of the same owner, with the same lifetime.
         let chosen = unsafe { Table::new(chosen) }?;
         if chosen.id != self.id {
-            return Err(format!("{}: resay.select/1 gave a transform with another id, {}", self.id, chosen.id));
+            return Err(format!(
+                "{}: resay.select/1 gave a transform with another id, {}",
+                self.id, chosen.id
+            ));
         }
         Ok(chosen)
     }
@@ -247,9 +254,10 @@ pub(crate) fn load(path: &Path) -> Result<Vec<Table>> {
     let library = unsafe { Library::open(Some(&file), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| fault(innermost(&error)))?;
     // SAFETY: the one symbol of the ABI has this type.
-    let entry = unsafe { library.get::<abi::resay_plugin_entry>(c"resay_plugin_v1") }
-        .map(|symbol| *symbol)
-        .map_err(|_| fault("has no resay_plugin_v1: not a Resay plugin, or of another ABI major".into()))?;
+    let entry =
+        unsafe { library.get::<abi::resay_plugin_entry>(c"resay_plugin_v1") }.map(|symbol| *symbol).map_err(
+            |_| fault("has no resay_plugin_v1: not a Resay plugin, or of another ABI major".into()),
+        )?;
     // From here on something of the library may be in use: it is never closed.
     std::mem::forget(library);
     // SAFETY: the entry is pure and takes any minor version.
@@ -635,11 +643,8 @@ impl Stages {
                 id: instance.id().to_owned(),
                 reason: "the sessions of this chain are too large".to_owned(),
             };
-            let part = Layout::from_size_align(
-                fields.session_size as usize,
-                session_align(fields),
-            )
-            .map_err(too_large)?;
+            let part = Layout::from_size_align(fields.session_size as usize, session_align(fields))
+                .map_err(too_large)?;
             let (extended, offset) = layout.extend(part).map_err(too_large)?;
             layout = extended;
             list.push(Stage { instance, offset });
@@ -781,8 +786,7 @@ impl Session {
             Err(fault) => return Status::Failed(fault),
         };
         // SAFETY: the stage's own session memory, and a writable slice for the call.
-        let status =
-            unsafe { map(stage.instance.own, self.part(stage), data.as_mut_ptr(), data.len()) };
+        let status = unsafe { map(stage.instance.own, self.part(stage), data.as_mut_ptr(), data.len()) };
         match stage.instance.check(status) {
             Status::MoreOut | Status::MoreIn => Status::Failed(Fault::Broken("MORE_OUT or MORE_IN from map")),
             status => status,

@@ -155,8 +155,9 @@ impl Registry {
             files.sort();
             for file in files {
                 match self.load(&file) {
-                    Ok(tables) => found
-                        .extend(tables.iter().cloned().map(|table| (table, Origin::File(file.clone())))),
+                    Ok(tables) => {
+                        found.extend(tables.iter().cloned().map(|table| (table, Origin::File(file.clone()))))
+                    }
                     Err(error) => errors.push(error),
                 }
             }
