@@ -1,27 +1,85 @@
-//! A chain: one generation of ordered transforms, and how a message goes through it.
+//! A chain: its transforms, a generation of them for each worker, and how a message goes through one.
 
 use std::sync::Arc;
 
 use resay_plugin::abi;
 
 use crate::error::Result;
-use crate::transform::library::{Fault, Instance, Session, Stages, Status};
+use crate::transform::library::{Fault, Instance, Services, Session, Stages, Status, Table};
+use crate::transform::registry::Registry;
+use crate::transform::spec::ChainSpec;
+
+/// A chain whose transforms have been created, before it is known how many workers will use it.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// The text, canonical.
+    spec: String,
+    stages: Vec<Template>,
+}
+
+/// What makes a stage's instances.
+#[derive(Debug)]
+struct Template {
+    table: Table,
+    options: Vec<(String, Vec<u8>)>,
+    services: Services,
+    /// The only instance, or the first worker's.
+    first: Arc<Instance>,
+}
+
+impl Chain {
+    /// Finds and creates the transforms that a chain names.
+    pub(crate) fn create(spec: &ChainSpec, registry: &mut Registry, services: &Services) -> Result<Chain> {
+        let mut stages = Vec::with_capacity(spec.stages.len());
+        for stage in &spec.stages {
+            let table = registry.find(&stage.target)?;
+            let options: Vec<_> = stage.options.iter().map(|o| (o.key.clone(), o.value.clone())).collect();
+            let first = Arc::new(Instance::create(table.clone(), &options, services)?);
+            stages.push(Template { table, options, services: services.clone(), first });
+        }
+        Ok(Chain { spec: spec.to_string(), stages })
+    }
+
+    pub(crate) fn spec(&self) -> &str {
+        &self.spec
+    }
+
+    /// A transform that only takes whole messages, if there is one.
+    pub(crate) fn needs_messages(&self) -> Option<&'static str> {
+        self.stages.iter().find(|stage| stage.first.needs_messages()).map(|stage| stage.first.id())
+    }
+
+    /// A generation for each worker: with the same instances, or their own where a transform asks for that.
+    pub(crate) fn generations(&self, workers: usize) -> Result<Vec<Arc<Generation>>> {
+        let instance = |stage: &Template, worker: usize| {
+            if worker == 0 || !stage.table.is_per_worker() {
+                return Ok(Arc::clone(&stage.first));
+            }
+            Instance::create(stage.table.clone(), &stage.options, &stage.services).map(Arc::new)
+        };
+        (0..workers)
+            .map(|worker| {
+                let instances =
+                    self.stages.iter().map(|stage| instance(stage, worker)).collect::<Result<_>>()?;
+                Generation::new(instances).map(Arc::new)
+            })
+            .collect()
+    }
+}
 
 /// One chain as it stands, immutable. Changing a chain makes another generation.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    /// The chain's text, canonical.
-    pub(crate) spec: String,
     stages: Arc<Stages>,
     /// The last stage that needs memory of its own for its output; `None`: the whole chain works in place.
     last_process: Option<usize>,
 }
 
 impl Generation {
-    pub(crate) fn new(spec: String, instances: Vec<Arc<Instance>>) -> Result<Generation> {
+    pub(crate) fn new(instances: Vec<Arc<Instance>>) -> Result<Generation> {
         let stages = Stages::new(instances)?;
         let last_process = (0..stages.len()).rev().find(|&stage| !stages.instance(stage).is_map());
-        Ok(Generation { spec, stages: Arc::new(stages), last_process })
+        Ok(Generation { stages: Arc::new(stages), last_process })
     }
 
     pub(crate) fn stages(&self) -> &Arc<Stages> {
@@ -35,12 +93,6 @@ impl Generation {
     /// Whether leaving this generation would lose what a transform remembers of a conversation.
     pub(crate) fn is_stateful(&self) -> bool {
         self.stages.has_sessions()
-    }
-
-    /// A transform that only takes whole messages, if there is one.
-    pub(crate) fn needs_messages(&self) -> Option<&'static str> {
-        let mut stages = (0..self.stages.len()).map(|stage| self.stages.instance(stage));
-        stages.find(|instance| instance.needs_messages()).map(Instance::id)
     }
 
     pub(crate) fn stage_id(&self, stage: usize) -> &'static str {

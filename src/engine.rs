@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::chain::Generation;
+use crate::chain::{Chain, Generation};
 use crate::driver::ready::Ready;
 use crate::error::{Error, Result, SpecError};
 use crate::event::{Event, Events, Kind, Level};
@@ -23,7 +23,7 @@ use crate::net::socket::{self, Bound};
 use crate::options::Options;
 use crate::stats::Stats;
 use crate::sys;
-use crate::transform::library::{Counters, Instance, Services, Table};
+use crate::transform::library::{Counters, Services, Table};
 use crate::transform::registry::{Origin, Registry};
 use crate::transform::spec::ChainSpec;
 use crate::worker::{Command, Mailbox, Shared, Worker};
@@ -102,11 +102,7 @@ impl Builder {
 
     /// How many workers share the connections: threads of the engine's own, or threads lent by the host. 1 to 256.
     pub fn threads(mut self, threads: usize) -> Result<Builder> {
-        if !(1..=THREADS_MAX).contains(&threads) {
-            let text = threads.to_string();
-            let range = format!("must be 1 to {THREADS_MAX}");
-            return Err(SpecError::new("threads", &text, 0, range).into());
-        }
+        check_threads(threads)?;
         self.threads = threads;
         Ok(self)
     }
@@ -140,40 +136,26 @@ impl Builder {
         for table in self.registered {
             registry.register(table)?;
         }
-        let mut mailboxes = Vec::with_capacity(self.threads);
-        let mut drivers = Vec::with_capacity(self.threads);
-        for _ in 0..self.threads {
-            let (driver, waker) = Ready::new().map_err(Error::system("open an epoll instance"))?;
-            // A failing wake means that the eventfd is gone, and with it the worker.
-            mailboxes.push(Mailbox::new(Box::new(move || drop(waker.wake()))));
-            drivers.push(driver);
-        }
-        let events = Arc::new(self.events);
-        let shared = Arc::new(Shared {
-            events: Arc::clone(&events),
-            mailboxes,
-            stop: AtomicBool::new(false),
-            chain_epoch: AtomicUsize::new(0),
-            last_connection: AtomicUsize::new(0),
-        });
-        let workers: Vec<_> = drivers
-            .into_iter()
-            .enumerate()
-            .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
-            .collect();
+        let services = Services { events: Arc::new(self.events), counters: Arc::new(Counters::new()) };
+        let chain = Chain::create(&self.chain, &mut registry, &services)?;
         let control = Control {
             registry,
             defaults: self.defaults,
-            chain: self.chain,
+            chain: Arc::new(chain),
             engine_chain: Vec::new(),
             listeners: Vec::new(),
+            waiting: Vec::new(),
             last_listener: 0,
+            workers: self.threads,
             threads: Vec::new(),
-            ran: false,
         };
-        let services = Services { events, counters: Arc::new(Counters::new()) };
-        let ended = Arc::new(Ended { workers: Mutex::new(0), changed: Condvar::new() });
-        let engine = Engine { control: Mutex::new(control), workers, shared, services, ended };
+        let engine = Engine {
+            control: Mutex::new(control),
+            core: OnceLock::new(),
+            stop: Arc::new(AtomicBool::new(false)),
+            services,
+            ended: Arc::new(Ended { workers: Mutex::new(0), changed: Condvar::new() }),
+        };
         engine.open(&listens)?;
         Ok(engine)
     }
@@ -217,25 +199,72 @@ pub struct ListenerInfo {
 /// Sockets, workers and chains. May be used from any thread; dropping it stops it.
 pub struct Engine {
     control: Mutex<Control>,
-    workers: Vec<Arc<Mutex<Worker<Ready>>>>,
-    shared: Arc<Shared<OwnedFd>>,
+    /// The workers, from the first call on that needs them.
+    core: OnceLock<Core>,
+    stop: Arc<AtomicBool>,
     services: Services,
     ended: Arc<Ended>,
 }
 
+/// Everything that runs.
+struct Core {
+    workers: Vec<Arc<Mutex<Worker<Ready>>>>,
+    shared: Arc<Shared<OwnedFd>>,
+}
+
+impl Core {
+    fn new(workers: usize, stop: &Arc<AtomicBool>, events: &Arc<Events>) -> Result<Core> {
+        let mut mailboxes = Vec::with_capacity(workers);
+        let mut drivers = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            let (driver, waker) = Ready::new().map_err(Error::system("open an epoll instance"))?;
+            // A failing wake means that the eventfd is gone, and with it the worker.
+            mailboxes.push(Mailbox::new(Box::new(move || drop(waker.wake()))));
+            drivers.push(driver);
+        }
+        let shared = Arc::new(Shared {
+            events: Arc::clone(events),
+            mailboxes,
+            stop: Arc::clone(stop),
+            chain_epoch: AtomicUsize::new(0),
+            last_connection: AtomicUsize::new(0),
+        });
+        let workers = drivers
+            .into_iter()
+            .enumerate()
+            .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
+            .collect();
+        Ok(Core { workers, shared })
+    }
+
+    /// Hands a listener's socket to the worker whose turn it is.
+    fn serve(&self, listener: &Arc<Listener>, socket: OwnedFd) -> Result<()> {
+        let worker = (listener.id - 1) as usize % self.workers.len();
+        let command = Command::Listen { listener: Arc::clone(listener), socket };
+        self.shared.mailboxes[worker].push(command).map_err(|_| Error::State("the engine has stopped"))
+    }
+}
+
 /// What only the calls of the owner change.
-#[derive(Debug)]
 struct Control {
     registry: Registry,
     defaults: Options,
-    chain: ChainSpec,
-    /// The generations of `chain`, a worker each; made when the first listener needs them.
+    /// The chain of all listeners that have none of their own.
+    chain: Arc<Chain>,
+    /// Its generations, a worker each, once there are workers.
     engine_chain: Vec<Arc<Generation>>,
     listeners: Vec<Arc<Listener>>,
+    /// Listeners whose sockets wait for there to be workers.
+    waiting: Vec<Waiting>,
     last_listener: u64,
+    /// How many workers there are, or will be.
+    workers: usize,
     threads: Vec<JoinHandle<()>>,
-    /// Some worker has had a turn.
-    ran: bool,
+}
+
+struct Waiting {
+    listener: Arc<Listener>,
+    socket: OwnedFd,
 }
 
 /// How many workers have ended.
@@ -277,9 +306,9 @@ impl Engine {
             parsed.set_pair(pair)?;
         }
         let mut control = lock(&self.control);
-        let chain = self.chain_for(&mut control, &parsed)?;
+        let own = self.own_chain(&mut control, &parsed)?;
         let bound = socket::adopt(socket, &parsed)?;
-        self.serve(&mut control, vec![(bound, chain)])?
+        self.serve(&mut control, vec![(bound, own)])?
             .first()
             .copied()
             .ok_or(Error::State("the descriptor stands for no socket"))
@@ -293,75 +322,84 @@ impl Engine {
             Framer::new(&listen.options.frame, 0).map_err(|reason| {
                 SpecError::new("option", &format!("frame={}", listen.options.frame), 6, reason)
             })?;
-            chains.push(self.chain_for(&mut control, &listen.options)?);
+            chains.push(self.own_chain(&mut control, &listen.options)?);
         }
         let mut opened = Vec::with_capacity(listens.len());
-        for (listen, chain) in listens.iter().zip(chains) {
+        for (listen, own) in listens.iter().zip(chains) {
             for bound in socket::bind(listen)? {
-                opened.push((bound, chain.clone()));
+                opened.push((bound, own.clone()));
             }
         }
         self.serve(&mut control, opened)
     }
 
-    /// Hands bound sockets to workers: all of them, or none.
+    /// The chain that a listener has for itself.
+    fn own_chain(&self, control: &mut Control, options: &Options) -> Result<Option<Arc<Chain>>> {
+        let Some(text) = &options.chain else { return Ok(None) };
+        let chain = Chain::create(&ChainSpec::parse(text)?, &mut control.registry, &self.services)?;
+        Ok(Some(Arc::new(chain)))
+    }
+
+    /// Hands bound sockets to workers, or keeps them until there are some: all of them, or none.
     fn serve(
         &self,
         control: &mut Control,
-        opened: Vec<(Bound, Vec<Arc<Generation>>)>,
+        opened: Vec<(Bound, Option<Arc<Chain>>)>,
     ) -> Result<Vec<ListenerId>> {
         let mut ready = Vec::with_capacity(opened.len());
-        for (mut bound, chain) in opened {
-            check_needs(&bound, &chain)?;
+        for (mut bound, own) in opened {
+            let chain = own.as_ref().unwrap_or(&control.chain);
             let effective = socket::effective(bound.socket.as_fd(), bound.kind, &bound.options);
             control.last_listener += 1;
-            let listener =
-                Listener::new(control.last_listener, &mut bound, effective, self.workers.len(), chain)?;
-            ready.push((Arc::new(listener), bound.socket));
+            let listener = Listener::new(control.last_listener, &mut bound, effective, Arc::clone(chain))?;
+            check_needs(&listener, chain)?;
+            ready.push(Waiting { listener: Arc::new(listener), socket: bound.socket });
         }
-        let mut ids = Vec::with_capacity(ready.len());
-        for (listener, socket) in ready {
-            ids.push(ListenerId(listener.id));
-            let worker = (listener.id - 1) as usize % self.workers.len();
-            let command = Command::Listen { listener: Arc::clone(&listener), socket };
-            if self.shared.mailboxes[worker].push(command).is_err() {
-                return Err(Error::State("the engine has stopped"));
-            }
+        let ids = ready.iter().map(|waiting| ListenerId(waiting.listener.id)).collect();
+        let Some(core) = self.core.get() else {
+            control.listeners.extend(ready.iter().map(|waiting| Arc::clone(&waiting.listener)));
+            control.waiting.extend(ready);
+            return Ok(ids);
+        };
+        for Waiting { listener, .. } in &ready {
+            Self::prepare(control, listener)?;
+        }
+        for Waiting { listener, socket } in ready {
+            core.serve(&listener, socket)?;
             control.listeners.push(listener);
         }
         Ok(ids)
     }
 
-    /// The generations for a listener with these options: its own chain's, or the engine's.
-    fn chain_for(&self, control: &mut Control, options: &Options) -> Result<Vec<Arc<Generation>>> {
-        if let Some(own) = &options.chain {
-            return self.generations_of(control, &ChainSpec::parse(own)?);
-        }
-        if control.engine_chain.is_empty() {
-            let chain = control.chain.clone();
-            control.engine_chain = self.generations_of(control, &chain)?;
-        }
-        Ok(control.engine_chain.clone())
+    /// Gives a listener what it needs for each worker.
+    fn prepare(control: &mut Control, listener: &Listener) -> Result<()> {
+        let chain = listener.chain();
+        let generations = if !Arc::ptr_eq(&chain, &control.chain) {
+            chain.generations(control.workers)?
+        } else {
+            if control.engine_chain.is_empty() {
+                control.engine_chain = chain.generations(control.workers)?;
+            }
+            control.engine_chain.clone()
+        };
+        listener.prepare(control.workers, generations);
+        Ok(())
     }
 
-    /// Creates the transforms of a chain: one instance, or one for each worker where the transform asks for that.
-    fn generations_of(&self, control: &mut Control, spec: &ChainSpec) -> Result<Vec<Arc<Generation>>> {
-        let workers = self.workers.len();
-        let mut instances: Vec<Vec<Arc<Instance>>> = vec![Vec::new(); workers];
-        for stage in &spec.stages {
-            let table = control.registry.find(&stage.target)?;
-            let options: Vec<_> = stage.options.iter().map(|o| (o.key.clone(), o.value.clone())).collect();
-            let create = || Instance::create(table.clone(), &options, &self.services).map(Arc::new);
-            if table.is_per_worker() {
-                for place in &mut instances {
-                    place.push(create()?);
-                }
-            } else {
-                let shared = create()?;
-                instances.iter_mut().for_each(|place| place.push(Arc::clone(&shared)));
+    /// The workers, made now if there are none yet.
+    fn core(&self, control: &mut Control) -> Result<&Core> {
+        if self.core.get().is_none() {
+            let core = Core::new(control.workers, &self.stop, &self.services.events)?;
+            for listener in control.listeners.clone() {
+                Self::prepare(control, &listener)?;
             }
+            for Waiting { listener, socket } in std::mem::take(&mut control.waiting) {
+                core.serve(&listener, socket)?;
+            }
+            // Only set here, under the lock of `control`.
+            let _ = self.core.set(core);
         }
-        instances.into_iter().map(|stages| Generation::new(spec.to_string(), stages).map(Arc::new)).collect()
+        self.core.get().ok_or(Error::State("the engine has no workers"))
     }
 
     /// The listeners, in the order in which they were added.
@@ -398,53 +436,66 @@ impl Engine {
             .position(|listener| listener.id == id.0)
             .ok_or(Error::Handle("listener"))?;
         control.listeners.remove(place);
-        for mailbox in &self.shared.mailboxes {
+        control.waiting.retain(|waiting| waiting.listener.id != id.0);
+        for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
             // A worker that has ended has no listener any more.
             let _ = mailbox.push(Command::CloseListener { id: id.0 });
         }
         Ok(())
     }
 
-    /// Changes the engine's chain while it runs, for every listener that has no chain of its own. Messages that
-    /// are answered after this returns may still go through the old chain until each worker's next turn; no
-    /// message goes through both.
+    /// Changes the engine's chain, also while it runs, for every listener that has no chain of its own. Messages
+    /// that come after this returns may still go through the old chain until each worker's next turn; no message
+    /// goes through both.
     pub fn set_chain(&self, spec: &str) -> Result<()> {
         let spec = ChainSpec::parse(spec)?;
         let mut control = lock(&self.control);
-        let chain = self.generations_of(&mut control, &spec)?;
-        let affected: Vec<_> =
-            control.listeners.iter().filter(|listener| listener.options.chain.is_none()).cloned().collect();
-        for listener in &affected {
-            check_listener_needs(listener, &chain)?;
-        }
-        let old: Vec<_> = affected.iter().map(|listener| listener.set_chain(chain.clone())).collect();
-        control.engine_chain = chain;
-        control.chain = spec;
-        self.announce_swap(&control.chain.to_string(), "");
+        let chain = Arc::new(Chain::create(&spec, &mut control.registry, &self.services)?);
+        let uses_it = |listener: &&Arc<Listener>| Arc::ptr_eq(&listener.chain(), &control.chain);
+        let affected: Vec<_> = control.listeners.iter().filter(uses_it).cloned().collect();
+        affected.iter().try_for_each(|listener| check_needs(listener, &chain))?;
+        let generations = match self.core.get() {
+            Some(_) => chain.generations(control.workers)?,
+            None => Vec::new(),
+        };
+        let old: Vec<_> = affected
+            .iter()
+            .map(|listener| listener.set_chain(Arc::clone(&chain), generations.clone()))
+            .collect();
+        control.chain = chain;
+        control.engine_chain = generations;
+        self.announce_swap(&spec, "");
         drop(control);
+        // Destroying what nobody uses any more takes as long as its plugins do.
         drop(old);
         Ok(())
     }
 
-    /// Changes the chain of one listener while it runs.
+    /// Changes the chain of one listener, also while it runs. From then on it has a chain of its own.
     pub fn set_chain_of(&self, id: ListenerId, spec: &str) -> Result<()> {
         let spec = ChainSpec::parse(spec)?;
         let listener = self.find(id)?;
         let mut control = lock(&self.control);
-        let chain = self.generations_of(&mut control, &spec)?;
-        check_listener_needs(&listener, &chain)?;
-        let old = listener.set_chain(chain);
-        self.announce_swap(&spec.to_string(), &listener.url);
+        let chain = Arc::new(Chain::create(&spec, &mut control.registry, &self.services)?);
+        check_needs(&listener, &chain)?;
+        let generations = match self.core.get() {
+            Some(_) => chain.generations(control.workers)?,
+            None => Vec::new(),
+        };
+        let old = listener.set_chain(chain, generations);
+        self.announce_swap(&spec, &listener.url);
         drop(control);
         drop(old);
         Ok(())
     }
 
-    fn announce_swap(&self, spec: &str, listener: &str) {
-        self.shared.chain_epoch.fetch_add(1, Ordering::Release);
-        self.shared.mailboxes.iter().for_each(Mailbox::wake);
-        let text = format_args!("chain {:?}", spec);
-        self.shared.events.say(Level::Info, Kind::ChainChanged, listener, text);
+    fn announce_swap(&self, spec: &ChainSpec, listener: &str) {
+        if let Some(core) = self.core.get() {
+            core.shared.chain_epoch.fetch_add(1, Ordering::Release);
+            core.shared.mailboxes.iter().for_each(Mailbox::wake);
+        }
+        let text = format_args!("chain {:?}", spec.to_string());
+        self.services.events.say(Level::Info, Kind::ChainChanged, listener, text);
     }
 
     /// What all listeners have done, closed ones excluded.
@@ -470,41 +521,36 @@ impl Engine {
     /// every socket answers.
     pub fn start(&self) -> Result<()> {
         let mut control = lock(&self.control);
-        if control.ran {
+        self.start_threads(&mut control)
+    }
+
+    /// The same with another number of workers than the builder was told.
+    pub fn start_with(&self, threads: usize) -> Result<()> {
+        check_threads(threads)?;
+        let mut control = lock(&self.control);
+        if self.core.get().is_some() {
             return Err(Error::State("the engine has been started already"));
         }
-        control.ran = true;
-        for (index, worker) in self.workers.iter().enumerate() {
+        control.workers = threads;
+        self.start_threads(&mut control)
+    }
+
+    fn start_threads(&self, control: &mut Control) -> Result<()> {
+        if self.core.get().is_some() {
+            return Err(Error::State("the engine has been started already"));
+        }
+        let core = self.core(control)?;
+        for (index, worker) in core.workers.iter().enumerate() {
             let (worker, ended) = (Arc::clone(worker), Arc::clone(&self.ended));
-            let events = Arc::clone(&self.shared.events);
-            let spawned = thread::Builder::new().name(format!("resay-{index}")).spawn(move || {
-                sys::block_signals();
-                let mut worker = lock(&worker);
-                loop {
-                    match worker.turn(None) {
-                        Ok(true) => {}
-                        Ok(false) => break,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => {
-                            events.say(
-                                Level::Error,
-                                Kind::Engine,
-                                "",
-                                format_args!("worker {index}: {error}"),
-                            );
-                            break;
-                        }
-                    }
-                }
-                drop(worker);
-                ended.count();
-            });
+            let events = Arc::clone(&self.services.events);
+            let spawned = thread::Builder::new()
+                .name(format!("resay-{index}"))
+                .spawn(move || run_worker(index, &worker, &events, &ended));
             match spawned {
                 Ok(thread) => control.threads.push(thread),
                 Err(error) => {
-                    drop(control);
                     self.stop();
-                    self.join_threads();
+                    join_all(&mut control.threads);
                     return Err(Error::system(format!("start thread {index}"))(error));
                 }
             }
@@ -517,23 +563,14 @@ impl Engine {
     ///
     /// Fails with `Interrupted` when a signal came, so that the host can look after it.
     pub fn run(&self, timeout: Option<Duration>) -> Result<bool> {
-        let mut free = None;
-        {
-            let mut control = lock(&self.control);
-            if !control.threads.is_empty() {
-                return Err(Error::State("the engine runs on threads of its own"));
-            }
-            control.ran = true;
-            for worker in &self.workers {
-                match worker.try_lock() {
-                    Ok(worker) => free = Some(worker),
-                    Err(TryLockError::Poisoned(worker)) => free = Some(worker.into_inner()),
-                    Err(TryLockError::WouldBlock) => continue,
-                }
-                break;
-            }
+        let mut control = lock(&self.control);
+        if !control.threads.is_empty() {
+            return Err(Error::State("the engine runs on threads of its own"));
         }
-        let mut worker = free.ok_or(Error::State("every worker has a thread already"))?;
+        let core = self.core(&mut control)?;
+        drop(control);
+        let mut worker =
+            core.workers.iter().find_map(free).ok_or(Error::State("every worker has a thread already"))?;
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -554,10 +591,11 @@ impl Engine {
     /// A descriptor for the host's own event loop: readable when [`run`](Engine::run) would find something to
     /// do. It belongs to the engine. Only for engines with one worker.
     pub fn poll_fd(&self) -> Result<RawFd> {
-        match self.workers.as_slice() {
-            [worker] => match worker.try_lock() {
-                Ok(worker) => Ok(worker.driver().poll_fd()),
-                Err(_) => Err(Error::State("the worker has a thread")),
+        let core = self.core(&mut lock(&self.control))?;
+        match core.workers.as_slice() {
+            [worker] => match free(worker) {
+                Some(worker) => Ok(worker.driver().poll_fd()),
+                None => Err(Error::State("the worker has a thread")),
             },
             _ => Err(Error::State("an engine with several workers has no single descriptor")),
         }
@@ -566,22 +604,29 @@ impl Engine {
     /// How long the host's event loop may wait before it calls [`run`](Engine::run) even though the
     /// descriptor is not readable; `None`: as long as it likes.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let worker = self.workers.first()?.try_lock().ok()?;
+        let worker = free(self.core.get()?.workers.first()?)?;
         if worker.driver().has_leftovers() { Some(Duration::ZERO) } else { worker.until_deadline() }
     }
 
     /// Ends everything at once: connections are closed, what they had not been sent is counted. Returns
     /// immediately; [`join`](Engine::join) waits. May be called from a signal handler.
     pub fn stop(&self) {
-        self.shared.stop.store(true, Ordering::Release);
-        self.shared.mailboxes.iter().for_each(Mailbox::wake);
+        self.stop.store(true, Ordering::Release);
+        if let Some(core) = self.core.get() {
+            core.shared.mailboxes.iter().for_each(Mailbox::wake);
+        }
     }
 
     /// Stops listening, answers everything that has arrived, ends every connection and waits for that, at most
     /// `within`: what is not done by then is cut off and counted. On an engine that runs on lent threads it only
     /// begins the draining; the host goes on calling [`run`](Engine::run).
     pub fn drain(&self, within: Duration) -> Result<()> {
-        for mailbox in &self.shared.mailboxes {
+        let Some(core) = self.core.get() else {
+            // Nothing has been served, so there is nothing to answer.
+            self.stop();
+            return Ok(());
+        };
+        for mailbox in &core.shared.mailboxes {
             // A worker that has ended has nothing to drain.
             let _ = mailbox.push(Command::Drain { within });
         }
@@ -594,8 +639,8 @@ impl Engine {
 
     /// Waits until every worker has ended.
     pub fn join(&self, within: Duration) -> Result<()> {
+        let all = self.core.get().map_or(0, |core| core.workers.len());
         let ended = lock(&self.ended.workers);
-        let all = self.workers.len();
         let (ended, _) = self
             .ended
             .changed
@@ -610,11 +655,43 @@ impl Engine {
     }
 
     fn join_threads(&self) {
-        let threads = std::mem::take(&mut lock(&self.control).threads);
-        for thread in threads {
-            // A panic of a worker has been reported by the panic hook; there is nothing to add.
-            let _ = thread.join();
+        let mut threads = std::mem::take(&mut lock(&self.control).threads);
+        join_all(&mut threads);
+    }
+}
+
+/// One worker's life on a thread of its own.
+fn run_worker(index: usize, worker: &Mutex<Worker<Ready>>, events: &Events, ended: &Ended) {
+    sys::block_signals();
+    let mut worker = lock(worker);
+    loop {
+        match worker.turn(None) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                events.say(Level::Error, Kind::Engine, "", format_args!("worker {index}: {error}"));
+                break;
+            }
         }
+    }
+    drop(worker);
+    ended.count();
+}
+
+fn join_all(threads: &mut Vec<JoinHandle<()>>) {
+    for thread in threads.drain(..) {
+        // A panic of a worker has been reported by the panic hook; there is nothing to add.
+        let _ = thread.join();
+    }
+}
+
+/// The worker, if no thread has it.
+fn free(worker: &Arc<Mutex<Worker<Ready>>>) -> Option<MutexGuard<'_, Worker<Ready>>> {
+    match worker.try_lock() {
+        Ok(worker) => Some(worker),
+        Err(TryLockError::Poisoned(worker)) => Some(worker.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -636,32 +713,30 @@ fn info_of(listener: &Listener) -> ListenerInfo {
         id: ListenerId(listener.id),
         url: listener.url.clone(),
         kind: listener.kind,
-        chain: listener.generation(0).spec.clone(),
+        chain: listener.chain().spec().to_owned(),
         effective: listener.effective.clone(),
     }
 }
 
 /// Refuses transforms that need whole messages on a raw stream.
-fn check_needs(bound: &Bound, chain: &[Arc<Generation>]) -> Result<()> {
-    let raw = matches!(bound.kind, SocketKind::Tcp | SocketKind::UnixStream)
-        && bound.options.frame == crate::options::Frame::Raw;
-    check_raw(raw, chain)
-}
-
-fn check_listener_needs(listener: &Listener, chain: &[Arc<Generation>]) -> Result<()> {
+fn check_needs(listener: &Listener, chain: &Chain) -> Result<()> {
     let raw =
-        !listener.terms.records && listener.kind.is_connected() && !listener.terms.framer.has_messages();
-    check_raw(raw, chain)
-}
-
-fn check_raw(raw: bool, chain: &[Arc<Generation>]) -> Result<()> {
-    match chain.first().and_then(|generation| generation.needs_messages()) {
+        listener.kind.is_connected() && !listener.terms.records && !listener.terms.framer.has_messages();
+    match chain.needs_messages() {
         Some(id) if raw => Err(Error::Transform {
             id: id.to_owned(),
             reason: "needs whole messages; a raw stream has none (set frame, for example frame=lines)".into(),
         }),
         _ => Ok(()),
     }
+}
+
+fn check_threads(threads: usize) -> Result<()> {
+    if (1..=THREADS_MAX).contains(&threads) {
+        return Ok(());
+    }
+    let range = format!("must be 1 to {THREADS_MAX}");
+    Err(SpecError::new("threads", &threads.to_string(), 0, range).into())
 }
 
 /// A transform that a chain can name.

@@ -1,9 +1,9 @@
 //! One listener as all workers know it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::chain::Generation;
+use crate::chain::{Chain, Generation};
 use crate::connection::Terms;
 use crate::error::{Error, Result};
 use crate::frame::Framer;
@@ -30,14 +30,20 @@ pub(crate) struct Listener {
     pub(crate) destinations: bool,
     /// What the kernel made of the options, read when the socket was bound.
     pub(crate) effective: Vec<(String, String)>,
-    /// A block a worker.
-    stats: Vec<Block>,
-    /// A generation a worker; they differ in the instances that are one a worker.
-    chain: Mutex<Vec<Arc<Generation>>>,
+    /// A block a worker, once there are workers.
+    stats: OnceLock<Vec<Block>>,
+    chain: Mutex<Current>,
     /// Counts the changes of `chain`.
     chain_number: AtomicU64,
     /// The socket's file, until the listener is closed.
     file: Mutex<Option<SocketFile>>,
+}
+
+#[derive(Debug)]
+struct Current {
+    chain: Arc<Chain>,
+    /// A generation a worker, once there are workers.
+    generations: Vec<Arc<Generation>>,
 }
 
 impl Listener {
@@ -46,8 +52,7 @@ impl Listener {
         id: u64,
         bound: &mut Bound,
         effective: Vec<(String, String)>,
-        workers: usize,
-        chain: Vec<Arc<Generation>>,
+        chain: Arc<Chain>,
     ) -> Result<Listener> {
         let options = bound.options.clone();
         let kind = bound.kind;
@@ -84,35 +89,52 @@ impl Listener {
             message_bytes_max,
             destinations: bound.destinations,
             effective,
-            stats: (0..workers).map(|_| Block::default()).collect(),
-            chain: Mutex::new(chain),
+            stats: OnceLock::new(),
+            chain: Mutex::new(Current { chain, generations: Vec::new() }),
             chain_number: AtomicU64::new(0),
             file: Mutex::new(bound.file.take()),
         })
     }
 
+    /// Makes room for each worker's counters, and hands out the generations. Before any worker sees the listener.
+    pub(crate) fn prepare(&self, workers: usize, generations: Vec<Arc<Generation>>) {
+        self.stats.get_or_init(|| (0..workers).map(|_| Block::default()).collect());
+        self.current().generations = generations;
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.chain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blocks(&self) -> &[Block] {
+        self.stats.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// The counters that worker `worker`, and nobody else, adds to.
     pub(crate) fn stats_of(&self, worker: usize) -> &Block {
-        &self.stats[worker]
+        &self.blocks()[worker]
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let mut sum = Stats::default();
-        self.stats.iter().for_each(|block| sum.add_block(block));
+        self.blocks().iter().for_each(|block| sum.add_block(block));
         sum
     }
 
     /// Connections open now, over all workers.
     pub(crate) fn open_connections(&self) -> u64 {
-        let closed: u64 = self.stats.iter().map(Block::closed_total).sum();
-        let accepted: u64 = self.stats.iter().map(|block| block.accepted.get()).sum();
+        let closed: u64 = self.blocks().iter().map(Block::closed_total).sum();
+        let accepted: u64 = self.blocks().iter().map(|block| block.accepted.get()).sum();
         accepted.saturating_sub(closed)
+    }
+
+    pub(crate) fn chain(&self) -> Arc<Chain> {
+        Arc::clone(&self.current().chain)
     }
 
     /// The generation that worker `worker` is to use now.
     pub(crate) fn generation(&self, worker: usize) -> Arc<Generation> {
-        let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&chain[worker])
+        Arc::clone(&self.current().generations[worker])
     }
 
     /// Counts the swaps.
@@ -120,13 +142,16 @@ impl Listener {
         self.chain_number.load(Ordering::Acquire)
     }
 
-    /// The hot swap: workers notice at their next turn. The old generation is given back, so that it is
+    /// The hot swap: workers notice at their next turn. What was there before is given back, so that it is
     /// destroyed outside the lock.
-    pub(crate) fn set_chain(&self, chain: Vec<Arc<Generation>>) -> Vec<Arc<Generation>> {
-        let mut current = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *current, chain);
+    pub(crate) fn set_chain(
+        &self,
+        chain: Arc<Chain>,
+        generations: Vec<Arc<Generation>>,
+    ) -> (Arc<Chain>, Vec<Arc<Generation>>) {
+        let old = std::mem::replace(&mut *self.current(), Current { chain, generations });
         self.chain_number.fetch_add(1, Ordering::Release);
-        old
+        (old.chain, old.generations)
     }
 
     /// Removes the socket's file, if there is one and it is still ours.

@@ -119,7 +119,7 @@ pub(crate) struct Shared<S> {
     pub(crate) events: Arc<Events>,
     pub(crate) mailboxes: Vec<Mailbox<S>>,
     /// Everything is to end at once; looked at once a turn.
-    pub(crate) stop: AtomicBool,
+    pub(crate) stop: Arc<AtomicBool>,
     /// Changes with every swap of any chain; looked at once a turn.
     pub(crate) chain_epoch: AtomicUsize,
     /// The number of the last connection.

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
+use crate::chain::Chain;
 use crate::driver::script::{Client, Handle, Plan, Random, Script};
 use crate::event::Events;
 use crate::net::address::Address;
 use crate::net::socket::Bound;
 use crate::options::Options;
 use crate::stats::Stats;
-use crate::transform::library::{Counters, Instance, Services};
+use crate::transform::library::{Counters, Services};
 use crate::transform::registry::Registry;
 use crate::transform::spec::ChainSpec;
 
@@ -86,21 +87,6 @@ fn clients(random: &mut Random, case: &Case) -> Vec<Client> {
         .collect()
 }
 
-fn generation(case: &Case) -> Arc<Generation> {
-    let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
-    let mut registry = Registry::new(Vec::new());
-    let stages = ChainSpec::parse(case.chain).unwrap().stages;
-    let instances = stages
-        .iter()
-        .map(|stage| {
-            let options: Vec<_> = stage.options.iter().map(|o| (o.key.clone(), o.value.clone())).collect();
-            let table = registry.find(&stage.target).unwrap();
-            Arc::new(Instance::create(table, &options, &services).unwrap())
-        })
-        .collect();
-    Arc::new(Generation::new(case.chain.to_owned(), instances).unwrap())
-}
-
 fn listener(case: &Case) -> Arc<Listener> {
     // The simulator has no descriptors; any will do for the record.
     let socket = std::fs::File::open("/dev/null").unwrap().into();
@@ -113,7 +99,12 @@ fn listener(case: &Case) -> Arc<Listener> {
         options: case.options.clone(),
         file: None,
     };
-    Arc::new(Listener::new(1, &mut bound, Vec::new(), 1, vec![generation(case)]).unwrap())
+    let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
+    let spec = ChainSpec::parse(case.chain).unwrap();
+    let chain = Arc::new(Chain::create(&spec, &mut Registry::new(Vec::new()), &services).unwrap());
+    let listener = Listener::new(1, &mut bound, Vec::new(), Arc::clone(&chain)).unwrap();
+    listener.prepare(1, chain.generations(1).unwrap());
+    Arc::new(listener)
 }
 
 fn run(seed: u64) -> Result<Stats, String> {
@@ -124,7 +115,7 @@ fn run(seed: u64) -> Result<Stats, String> {
     let shared = Arc::new(Shared {
         events: Arc::new(Events::default()),
         mailboxes: vec![Mailbox::new(Box::new(|| {}))],
-        stop: AtomicBool::new(false),
+        stop: Arc::new(AtomicBool::new(false)),
         chain_epoch: AtomicUsize::new(0),
         last_connection: AtomicUsize::new(0),
     });
