@@ -18,7 +18,7 @@ use crate::frame::Framer;
 use crate::limits::THREADS_MAX;
 use crate::listener::Listener;
 use crate::net::SocketKind;
-use crate::net::address::Listen;
+use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound};
 use crate::options::Options;
 use crate::stats::Stats;
@@ -177,7 +177,19 @@ impl fmt::Debug for Builder {
 
 /// Names a listener of one engine. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ListenerId(pub(crate) u64);
+pub struct ListenerId(u64);
+
+impl ListenerId {
+    /// The name as a number, for languages that have no types for names. Never 0.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The name with that number; it need not name anything.
+    pub fn from_number(number: u64) -> ListenerId {
+        ListenerId(number)
+    }
+}
 
 /// A listener as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,6 +206,16 @@ pub struct ListenerInfo {
     /// Options as the operating system reports them (`getsockopt`): what it made of what was asked for. Linux
     /// doubles buffer sizes, for example (socket(7)).
     pub effective: Vec<(String, String)>,
+}
+
+impl ListenerInfo {
+    /// The port, where the socket has one.
+    pub fn port(&self) -> Option<u16> {
+        match Address::parse(&self.url) {
+            Ok((Address::Tcp(endpoint) | Address::Udp(endpoint), _)) => Some(endpoint.port),
+            _ => None,
+        }
+    }
 }
 
 /// Sockets, workers and chains. May be used from any thread; dropping it stops it.
@@ -289,6 +311,12 @@ impl Engine {
     /// Begins the description of an engine.
     pub fn builder() -> Builder {
         Builder::new()
+    }
+
+    /// Sets an option for the listeners that are added from now on.
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        lock(&self.control).defaults.set_pair(&format!("{key}={value}"))?;
+        Ok(())
     }
 
     /// Adds a listener, also while running, and answers its name.
