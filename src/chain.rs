@@ -95,6 +95,10 @@ impl Generation {
         self.stages.has_sessions()
     }
 
+    pub(crate) fn last_stage(&self) -> usize {
+        self.stages.len().saturating_sub(1)
+    }
+
     pub(crate) fn stage_id(&self, stage: usize) -> &'static str {
         if stage < self.stages.len() { self.stages.instance(stage).id() } else { "?" }
     }

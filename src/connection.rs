@@ -16,7 +16,7 @@ use crate::timer::Moment;
 use crate::transform::library::{Fault, Session};
 
 /// What a connection is bound by; the same for all of a listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) framer: Framer,
     /// Each receive is one message, each answer one record (seqpacket).
@@ -237,7 +237,7 @@ impl Connection {
             }
             return digest;
         }
-        let framer = cx.terms.framer;
+        let framer = &cx.terms.framer;
         let flags = if framer.has_messages() { WHOLE } else { 0 };
         let mut scanned = std::mem::take(&mut self.scanned);
         loop {
@@ -288,7 +288,7 @@ impl Connection {
         digest: &mut Digest,
         cx: &mut Context<'_>,
     ) -> bool {
-        let framer = cx.terms.framer;
+        let framer = &cx.terms.framer;
         let is_message = flags != END_OF_STREAM;
         if is_message {
             cx.stats.messages_in.add(1);
@@ -309,14 +309,21 @@ impl Connection {
             tails: &mut self.tails,
         };
         let body = frame.get_mut(found.body.clone()).unwrap_or_default();
-        let ran = self.generation.run(body, &mut way);
+        let mut ran = self.generation.run(body, &mut way);
+        if matches!(ran, Ran::Answer | Ran::Close)
+            && let Some(out) = &mut digest.out
+            && !in_place
+            && framer.close(out, mark, frame, found).is_err()
+        {
+            ran = Ran::Failed { stage: self.generation.last_stage(), fault: Fault::TooLong };
+        }
         if matches!(ran, Ran::Answer | Ran::Close) {
             digest.answers += usize::from(is_message);
             cx.stats.messages_out.add(u64::from(is_message));
             match &mut digest.out {
                 None => digest.in_place = digest.used,
                 Some(out) if in_place => out.extend_from_slice(frame),
-                Some(out) => framer.close(out, frame, found),
+                Some(_) => {}
             }
         } else if let Some(out) = &mut digest.out {
             out.truncate(mark);

@@ -14,7 +14,6 @@ use crate::chain::{Chain, Generation};
 use crate::driver::ready::Ready;
 use crate::error::{Error, Result, SpecError};
 use crate::event::{Event, Events, Kind, Level};
-use crate::frame::Framer;
 use crate::limits::THREADS_MAX;
 use crate::listener::Listener;
 use crate::net::SocketKind;
@@ -347,9 +346,6 @@ impl Engine {
         // Everything that can be wrong without a socket is found before one is bound.
         let mut chains = Vec::with_capacity(listens.len());
         for listen in listens {
-            Framer::new(&listen.options.frame, 0).map_err(|reason| {
-                SpecError::new("option", &format!("frame={}", listen.options.frame), 6, reason)
-            })?;
             chains.push(self.own_chain(&mut control, &listen.options)?);
         }
         let mut opened = Vec::with_capacity(listens.len());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::chain::{Chain, Generation};
 use crate::connection::Terms;
-use crate::error::{Error, Result};
+use crate::error::{Result, SpecError};
 use crate::frame::Framer;
 use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
@@ -64,10 +64,14 @@ impl Listener {
         let records = kind == SocketKind::UnixSeqpacket;
         // Where records or datagrams are messages, there is nothing to frame.
         let frame = if kind.is_datagram() || records { &Frame::Raw } else { &options.frame };
-        let framer = Framer::new(frame, message_bytes_max).map_err(|reason| Error::System {
-            what: format!("listen on {}", bound.url),
-            source: std::io::Error::new(std::io::ErrorKind::Unsupported, reason),
-        })?;
+        if let Frame::Fixed(bytes) = frame
+            && *bytes > message_bytes_max
+        {
+            let text = format!("frame={frame}");
+            let reason = format!("is over max_message ({message_bytes_max} bytes)");
+            return Err(SpecError::new("option", &text, "frame=fixed:".len(), reason).into());
+        }
+        let framer = Framer::new(frame, message_bytes_max);
         let read_bytes_max = if records {
             message_bytes_max
         } else {

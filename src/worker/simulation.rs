@@ -9,9 +9,10 @@ use super::*;
 use crate::chain::Chain;
 use crate::driver::script::{Client, Handle, Plan, Random, Script};
 use crate::event::Events;
+use crate::frame::{Found, Framer};
 use crate::net::address::Address;
 use crate::net::socket::Bound;
-use crate::options::Options;
+use crate::options::{Frame, Options};
 use crate::stats::Stats;
 use crate::transform::library::{Counters, Services};
 use crate::transform::registry::Registry;
@@ -32,8 +33,9 @@ impl Case {
     fn of(random: &mut Random) -> Case {
         let mut options = Options::default();
         let kind = [SocketKind::Tcp, SocketKind::UnixStream, SocketKind::UnixSeqpacket][random.below(3)];
-        if random.one_in(2) {
-            options.set("frame", "lines").unwrap();
+        if kind != SocketKind::UnixSeqpacket {
+            let frame = ["raw", "raw", "lines", "delim:0d0a", "len16be", "varint"][random.below(6)];
+            options.set("frame", frame).unwrap();
         }
         options.set("high_water", ["1k", "3k", "16k", "256k"][random.below(4)]).unwrap();
         options.set("max_message", "64k").unwrap();
@@ -46,8 +48,35 @@ impl Case {
         Case { kind, options, chain, drain_after }
     }
 
-    /// The one right answer to an input. The chains here do not depend on where messages begin.
+    /// What a client sends to mean `message`.
+    fn framed(&self, message: Vec<u8>) -> Vec<u8> {
+        let framer = Framer::new(&self.options.frame, usize::MAX);
+        if !matches!(self.options.frame, Frame::Len16Be | Frame::Varint) {
+            return message;
+        }
+        let mut out = Vec::new();
+        let mark = framer.open(&mut out);
+        out.extend_from_slice(&message);
+        framer.close(&mut out, mark, &[], &Found { body: 0..0, len: 0 }).unwrap();
+        out
+    }
+
+    /// The one right answer to all that a client sends.
     fn answer(&self, input: &[u8]) -> Vec<u8> {
+        if !matches!(self.options.frame, Frame::Len16Be | Frame::Varint) {
+            return self.transform(input);
+        }
+        let framer = Framer::new(&self.options.frame, usize::MAX);
+        let (mut rest, mut out) = (input, Vec::new());
+        while let Some(found) = framer.find(rest, 0).unwrap() {
+            out.extend(self.framed(self.transform(&rest[found.body])));
+            rest = &rest[found.len..];
+        }
+        out
+    }
+
+    /// The chains here do not depend on where messages begin.
+    fn transform(&self, input: &[u8]) -> Vec<u8> {
         match self.chain {
             "" | "identity" => input.to_vec(),
             "uppercase" => input.to_ascii_uppercase(),
@@ -69,7 +98,7 @@ fn clients(random: &mut Random, case: &Case) -> Vec<Client> {
             let records: Vec<_> = (0..random.below(12))
                 .map(|_| {
                     let chars = random.below(largest);
-                    text(random, chars)
+                    case.framed(text(random, chars))
                 })
                 .collect();
             let bytes = records.iter().map(Vec::len).sum::<usize>();
@@ -196,12 +225,14 @@ fn check_step(
         let Some(Socket::Connection(connection)) = worker.sockets.get(token) else { continue };
         let growth = if worker_grows(case) { 3 } else { 1 };
         let read = listener.terms.read_bytes_max;
-        let limit = case.options.high_water_bytes.max(read) + read * (growth - 1) + read;
+        // One read, or the one message that it completes, is always answered as a whole.
+        let message = if has_frames(case) { listener.message_bytes_max } else { 0 };
+        let limit = case.options.high_water_bytes.max(read) + growth * read.max(message);
         if connection.queued_bytes() > limit {
             return Err(format!("{} bytes wait, over {limit}", connection.queued_bytes()));
         }
         // Without growth, the high water itself is the bound.
-        if growth == 1 && case.kind != SocketKind::UnixSeqpacket && !unframed_tail(case) {
+        if growth == 1 && case.kind != SocketKind::UnixSeqpacket && !has_frames(case) {
             let queued = connection.queued_bytes();
             if queued > case.options.high_water_bytes {
                 return Err(format!("{queued} bytes wait, over high_water"));
@@ -223,8 +254,8 @@ fn worker_grows(case: &Case) -> bool {
 }
 
 /// With lines, one read may complete a message that began in earlier ones, and all of it is answered at once.
-fn unframed_tail(case: &Case) -> bool {
-    case.options.frame != crate::options::Frame::Raw
+fn has_frames(case: &Case) -> bool {
+    case.options.frame != Frame::Raw
 }
 
 /// What must hold when all is over.
