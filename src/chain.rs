@@ -107,10 +107,21 @@ impl Generation {
     /// other appends the answer to `way.out`, and changes `message` on the way.
     pub(crate) fn run(&self, message: &mut [u8], way: &mut Way<'_>) -> Ran {
         debug_assert!(Arc::ptr_eq(way.session.stages(), &self.stages), "a session belongs to one generation");
+        self.run_from(0, message, way)
+    }
+
+    /// What the transforms of this chain say when a connection opens, each sent through those behind it.
+    pub(crate) fn greetings(&self) -> impl Iterator<Item = usize> {
+        (0..self.stages.len()).filter(|&stage| self.stages.instance(stage).greets())
+    }
+
+    /// The same for a message that begins at a later stage.
+    pub(crate) fn run_from(&self, first: usize, message: &mut [u8], way: &mut Way<'_>) -> Ran {
         let base = way.out.len();
+        let mut delays = Delays { base, earlier_us: 0, is_noted: false };
         let mut at = Place::Message;
         let mut ran = Ran::Answer;
-        for stage in 0..self.stages.len() {
+        for stage in first..self.stages.len() {
             let status = if self.stages.instance(stage).is_map() {
                 let bytes = match at {
                     Place::Message => &mut *message,
@@ -120,7 +131,7 @@ impl Generation {
                 way.session.map(stage, bytes)
             } else {
                 let target = if self.last_process == Some(stage) { Place::Out } else { at.other() };
-                let status = self.process(stage, message, at, target, way);
+                let status = self.process(stage, message, at, target, way, &mut delays);
                 at = target;
                 status
             };
@@ -128,19 +139,13 @@ impl Generation {
                 // The rest of a raw stream's input waits in `tails`; what there is goes on.
                 Status::Ok | Status::MoreIn | Status::MoreOut => {}
                 Status::Close => ran = Ran::Close,
-                Status::Drop => {
-                    way.out.truncate(base);
-                    return Ran::Drop;
-                }
-                Status::Reset => {
-                    way.out.truncate(base);
-                    return Ran::Reset;
-                }
-                Status::Failed(fault) => {
-                    way.out.truncate(base);
-                    return Ran::Failed { stage, fault };
-                }
+                Status::Drop => return way.take_back(base, Ran::Drop),
+                Status::Reset => return way.take_back(base, Ran::Reset),
+                Status::Failed(fault) => return way.take_back(base, Ran::Failed { stage, fault }),
             }
+        }
+        if delays.earlier_us > 0 && !delays.is_noted {
+            delays.note(way.pieces, way.out.len(), 0);
         }
         ran
     }
@@ -153,6 +158,7 @@ impl Generation {
         source: Place,
         target: Place,
         way: &mut Way<'_>,
+        delays: &mut Delays,
     ) -> Status {
         let Scratch { buffers: [first, second], joined } = &mut *way.scratch;
         let (input, output): (&[u8], &mut Vec<u8>) = match (source, target) {
@@ -176,7 +182,14 @@ impl Generation {
             }
             _ => input,
         };
-        let (status, used) = way.session.process(stage, input, output, way.out_max, way.flags);
+        let pieces = &mut *way.pieces;
+        let delayed = |end: usize, delay_us: u64| match target {
+            // What another stage is going to change has no pieces any more: the message waits as a whole.
+            Place::Message | Place::Scratch(_) => delays.earlier_us = delays.earlier_us.max(delay_us),
+            Place::Out if delay_us > 0 || delays.is_noted => delays.note(pieces, end, delay_us),
+            Place::Out => {}
+        };
+        let (status, used) = way.session.process(stage, input, output, way.out_max, way.flags, delayed);
         if status == Status::MoreIn {
             let rest = input.get(used..).unwrap_or_default();
             if rest.len() > way.out_max {
@@ -202,6 +215,47 @@ pub(crate) struct Way<'a> {
     pub(crate) scratch: &'a mut Scratch,
     /// What stages of a raw stream have not read yet.
     pub(crate) tails: &'a mut Tails,
+    /// How `out` is to leave in time; empty while nothing is held back.
+    pub(crate) pieces: &'a mut Vec<Piece>,
+}
+
+impl Way<'_> {
+    /// Forgets a message that gets no answer.
+    fn take_back(&mut self, base: usize, ran: Ran) -> Ran {
+        self.out.truncate(base);
+        self.pieces.retain(|piece| piece.end <= base);
+        ran
+    }
+}
+
+/// A part of an answer, from the end of the one before, that is held back from now for so long. Bytes behind the last
+/// piece are not held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) end: usize,
+    pub(crate) delay_us: u64,
+}
+
+/// The delays of one message.
+struct Delays {
+    /// Where its answer begins.
+    base: usize,
+    /// What stages that are not the last asked for.
+    earlier_us: u64,
+    /// Some piece of this message is noted.
+    is_noted: bool,
+}
+
+impl Delays {
+    fn note(&mut self, pieces: &mut Vec<Piece>, end: usize, delay_us: u64) {
+        if !self.is_noted {
+            self.is_noted = true;
+            if pieces.last().map_or(0, |piece| piece.end) < self.base {
+                pieces.push(Piece { end: self.base, delay_us: 0 });
+            }
+        }
+        pieces.push(Piece { end, delay_us: delay_us.saturating_add(self.earlier_us) });
+    }
 }
 
 /// Where a message stands on its way.

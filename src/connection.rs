@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::buffer::Pool;
-use crate::chain::{END_OF_STREAM, Generation, Ran, Scratch, Tails, WHOLE, Way};
+use crate::chain::{END_OF_STREAM, Generation, Piece, Ran, Scratch, Tails, WHOLE, Way};
 use crate::driver::Lent;
 use crate::frame::{Found, Framer};
 use crate::limits::READ_BYTES_MAX;
@@ -42,7 +43,15 @@ pub(crate) struct Context<'a> {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) bytes: Reply,
+    /// How owned bytes are to leave in time; empty: at once.
+    pub(crate) pieces: Vec<Piece>,
     pub(crate) end: Option<End>,
+}
+
+impl Answer {
+    fn nothing(end: Option<End>) -> Answer {
+        Answer { bytes: Reply::Nothing, pieces: Vec::new(), end }
+    }
 }
 
 /// Bytes to send.
@@ -67,6 +76,10 @@ pub(crate) struct End {
 impl End {
     pub(crate) fn because(reason: CloseReason) -> End {
         End { reason, fault: None, reset: false }
+    }
+
+    fn failed(stage: usize, fault: Fault) -> End {
+        End { reason: CloseReason::TransformFailed, fault: Some((stage, fault)), reset: false }
     }
 }
 
@@ -108,8 +121,16 @@ pub(crate) struct Connection {
     scanned: usize,
     tails: Tails,
     backlog: VecDeque<Vec<u8>>,
-    /// Bytes in the backlog and with the driver.
+    /// Answers that transforms want to leave later.
+    held: VecDeque<Held>,
+    /// Bytes held, in the backlog and with the driver.
     queued_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    due: Moment,
+    bytes: Vec<u8>,
 }
 
 impl Connection {
@@ -140,6 +161,7 @@ impl Connection {
             scanned: 0,
             tails: Tails::default(),
             backlog: VecDeque::new(),
+            held: VecDeque::new(),
             queued_bytes: 0,
         }
     }
@@ -167,7 +189,7 @@ impl Connection {
         let Lent { buffer, start } = lent;
         cx.stats.bytes_in.add((buffer.len() - start) as u64);
         if self.phase != Phase::Open {
-            return Answer { bytes: Reply::Nothing, end: None };
+            return Answer::nothing(None);
         }
         // One window over the unfinished tail and what arrived: in front of it, where there is room, else
         // behind the tail in memory of its own.
@@ -201,14 +223,14 @@ impl Connection {
             cx.stats.messages_in.add(1);
             cx.stats.dropped(DropReason::TooLong, 1);
         }
-        Answer { bytes: Reply::Nothing, end: Some(End::because(CloseReason::MessageTooLong)) }
+        Answer::nothing(Some(End::because(CloseReason::MessageTooLong)))
     }
 
     /// The peer has ended its side: what is unfinished is answered as far as it can be.
     pub(crate) fn ended(&mut self, cx: &mut Context<'_>) -> Answer {
         self.peer_ended = true;
         if self.phase != Phase::Open {
-            return Answer { bytes: Reply::Nothing, end: None };
+            return Answer::nothing(None);
         }
         let mut window = std::mem::take(&mut self.tail);
         let mut digest = self.digest(&mut window, true, cx);
@@ -226,7 +248,8 @@ impl Connection {
 
     /// Answers all complete messages of a window; at the end of the stream also what is unfinished.
     fn digest(&mut self, window: &mut [u8], at_end: bool, cx: &mut Context<'_>) -> Digest {
-        let mut digest = Digest { used: 0, in_place: 0, out: None, answers: 0, end: None };
+        let mut digest =
+            Digest { used: 0, in_place: 0, out: None, pieces: Vec::new(), answers: 0, end: None };
         if !self.generation.is_in_place() {
             digest.out = Some(cx.pool.take(window.len()));
         }
@@ -307,15 +330,21 @@ impl Connection {
             flags,
             scratch: cx.scratch,
             tails: &mut self.tails,
+            pieces: &mut digest.pieces,
         };
+        let first_piece = way.pieces.len();
         let body = frame.get_mut(found.body.clone()).unwrap_or_default();
         let mut ran = self.generation.run(body, &mut way);
         if matches!(ran, Ran::Answer | Ran::Close)
             && let Some(out) = &mut digest.out
             && !in_place
-            && framer.close(out, mark, frame, found).is_err()
         {
-            ran = Ran::Failed { stage: self.generation.last_stage(), fault: Fault::TooLong };
+            let before = out.len();
+            if framer.close(out, mark, frame, found).is_err() {
+                ran = Ran::Failed { stage: self.generation.last_stage(), fault: Fault::TooLong };
+                digest.pieces.truncate(first_piece);
+            }
+            frame_pieces(framer, &mut digest.pieces, first_piece, before, out.len());
         }
         if matches!(ran, Ran::Answer | Ran::Close) {
             digest.answers += usize::from(is_message);
@@ -343,10 +372,98 @@ impl Connection {
             Ran::Failed { stage, fault } => {
                 cx.stats.transform_errors.add(1);
                 cx.stats.dropped(DropReason::TransformFailed, u64::from(is_message));
-                Some(End { reason: CloseReason::TransformFailed, fault: Some((stage, fault)), reset: false })
+                Some(End::failed(stage, fault))
             }
         };
         false
+    }
+
+    /// The connection is open: what its transforms have to say before they are asked.
+    pub(crate) fn greet(&mut self, cx: &mut Context<'_>) -> Answer {
+        let mut digest =
+            Digest { used: 0, in_place: 0, out: None, pieces: Vec::new(), answers: 0, end: None };
+        let generation = Arc::clone(&self.generation);
+        let framer = &cx.terms.framer;
+        for stage in generation.greetings() {
+            let out = digest.out.get_or_insert_with(|| cx.pool.take(0));
+            let mark = framer.open(out);
+            let mut way = Way {
+                session: &mut self.session,
+                out,
+                out_max: cx.terms.answer_bytes_max,
+                flags: 0,
+                scratch: cx.scratch,
+                tails: &mut self.tails,
+                pieces: &mut digest.pieces,
+            };
+            let ran = generation.run_from(stage, &mut [], &mut way);
+            digest.end = match ran {
+                Ran::Answer if framer.close_unasked(out, mark).is_ok() => {
+                    digest.answers += 1;
+                    cx.stats.messages_out.add(1);
+                    continue;
+                }
+                Ran::Drop => {
+                    out.truncate(mark);
+                    continue;
+                }
+                Ran::Close => Some(End::because(CloseReason::TransformClosed)),
+                Ran::Reset => Some(End { reason: CloseReason::TransformClosed, fault: None, reset: true }),
+                Ran::Answer => Some(End::failed(self.generation.last_stage(), Fault::TooLong)),
+                Ran::Failed { stage, fault } => {
+                    cx.stats.transform_errors.add(1);
+                    Some(End::failed(stage, fault))
+                }
+            };
+            break;
+        }
+        digest.into_answer(cx, |_, _| Reply::Nothing)
+    }
+
+    /// Puts an answer that is to leave later, in pieces, behind everything that waits.
+    pub(crate) fn hold(&mut self, bytes: Vec<u8>, pieces: &[Piece], now: Moment, pool: &mut Pool) {
+        let rest = Piece { end: bytes.len(), delay_us: 0 };
+        let mut from = 0;
+        for piece in pieces.iter().chain([&rest]) {
+            let part = bytes.get(from..piece.end).unwrap_or_default();
+            from = piece.end.max(from);
+            if part.is_empty() {
+                continue;
+            }
+            // In a stream, order comes first.
+            let due = now.after(Duration::from_micros(piece.delay_us));
+            let due = self.held.back().map_or(due, |last| due.max(last.due));
+            self.queued_bytes += part.len();
+            self.held.push_back(Held { due, bytes: pool.copy_of(part) });
+        }
+        pool.put(bytes);
+    }
+
+    /// A held answer whose time has come.
+    pub(crate) fn release(&mut self, now: Moment) -> Option<Vec<u8>> {
+        if self.held.front()?.due > now {
+            return None;
+        }
+        let held = self.held.pop_front()?;
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
+        self.queued_bytes -= held.bytes.len();
+        Some(held.bytes)
+    }
+
+    /// When the next held answer is due.
+    pub(crate) fn held_until(&self) -> Moment {
+        self.held.front().map_or(Moment::NEVER, |held| held.due)
+    }
+
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether the driver could take a send now.
+    pub(crate) fn can_send(&self) -> bool {
+        !self.sending && self.backlog.is_empty()
     }
 
     /// Puts an answer behind those that wait already.
@@ -385,12 +502,13 @@ impl Connection {
 
     /// Bytes of answers that the kernel has not taken, of which `unsent` are with the driver.
     pub(crate) fn undelivered_bytes(&self, unsent: usize) -> usize {
-        self.backlog.iter().map(Vec::len).sum::<usize>() + unsent
+        let held: usize = self.held.iter().map(|held| held.bytes.len()).sum();
+        self.backlog.iter().map(Vec::len).sum::<usize>() + held + unsent
     }
 
     /// Whether all answers are with the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
-        !self.sending && self.backlog.is_empty()
+        self.can_send() && self.held.is_empty()
     }
 
     /// Whether a read must not be begun now: its answers might not fit under the high water.
@@ -413,9 +531,22 @@ struct Digest {
     /// Without `out`: bytes from the start that are the answer.
     in_place: usize,
     out: Option<Vec<u8>>,
+    pieces: Vec<Piece>,
     /// How many messages were answered.
     answers: usize,
     end: Option<End>,
+}
+
+/// The frame of a message leaves with the message's own pieces, those from `first` on.
+fn frame_pieces(framer: &Framer, pieces: &mut [Piece], first: usize, before: usize, after: usize) {
+    let own = pieces.get_mut(first..).unwrap_or_default();
+    if framer.moves_body() {
+        own.iter_mut().for_each(|piece| piece.end += after - before);
+    } else if let Some(last) = own.last_mut()
+        && last.end == before
+    {
+        last.end = after;
+    }
 }
 
 impl Digest {
@@ -431,7 +562,7 @@ impl Digest {
             None if self.in_place == 0 && !(cx.terms.records && self.answers > 0) => Reply::Nothing,
             None => in_place(self.in_place, cx.pool),
         };
-        Answer { bytes, end: self.end }
+        Answer { bytes, pieces: self.pieces, end: self.end }
     }
 
     /// The same for a window that has memory of its own.

@@ -2,18 +2,22 @@
 //!
 //! A datagram is a conversation of its own: its session is fresh, and what a peer leaves is never seen by another.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use resay_plugin::abi;
 
 use crate::chain::{DATAGRAM, Generation, Ran, Tails, Way};
 use crate::connection::{Context, Reply};
 use crate::driver::Lent;
+use crate::limits::{HELD_DATAGRAM_BYTES_MAX, HELD_DATAGRAMS_MAX};
 use crate::net::Peer;
 use crate::stats::DropReason;
-use crate::sys::Destination;
+use crate::sys::{Destination, Envelope};
+use crate::timer::Moment;
 use crate::transform::library::{Fault, Session, SessionPeer};
 
 /// Why a datagram must not even reach a transform, if so.
@@ -51,7 +55,55 @@ pub(crate) struct Turn {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) reply: Reply,
+    /// How long an owned reply is to be held back.
+    pub(crate) delay: Duration,
     pub(crate) fault: Option<(usize, Fault)>,
+}
+
+impl Outcome {
+    const NOTHING: Outcome = Outcome { reply: Reply::Nothing, delay: Duration::ZERO, fault: None };
+}
+
+/// Answers of one socket that leave later, at most [`HELD_DATAGRAMS_MAX`] and [`HELD_DATAGRAM_BYTES_MAX`].
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// By the moment they are due; those of one moment in the order in which they came.
+    answers: BTreeMap<(Moment, u64), (Envelope, Vec<u8>)>,
+    bytes: usize,
+    last: u64,
+}
+
+impl Held {
+    /// Keeps an answer; it comes back where there is no room.
+    pub(crate) fn keep(&mut self, due: Moment, to: Envelope, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
+        let full = self.answers.len() >= HELD_DATAGRAMS_MAX;
+        if full || self.bytes + bytes.len() > HELD_DATAGRAM_BYTES_MAX {
+            return Err(bytes);
+        }
+        self.bytes += bytes.len();
+        self.last += 1;
+        self.answers.insert((due, self.last), (to, bytes));
+        Ok(())
+    }
+
+    /// Takes one answer that is due.
+    pub(crate) fn release(&mut self, now: Moment) -> Option<(Envelope, Vec<u8>)> {
+        if self.next() > now {
+            return None;
+        }
+        let (_, (to, bytes)) = self.answers.pop_first()?;
+        self.bytes -= bytes.len();
+        Some((to, bytes))
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next(&self) -> Moment {
+        self.answers.first_key_value().map_or(Moment::NEVER, |((due, _), _)| *due)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.answers.len()
+    }
 }
 
 impl Turn {
@@ -66,7 +118,7 @@ impl Turn {
         let failed = |at: (usize, Fault)| {
             cx.stats.transform_errors.add(1);
             cx.stats.dropped(DropReason::TransformFailed, 1);
-            Outcome { reply: Reply::Nothing, fault: Some(at) }
+            Outcome { fault: Some(at), ..Outcome::NOTHING }
         };
         let session = match self.session_for(generation, peer) {
             Ok(session) => session,
@@ -82,19 +134,23 @@ impl Turn {
             flags: DATAGRAM,
             scratch: cx.scratch,
             tails: &mut Tails::default(),
+            pieces: &mut Vec::new(),
         };
         let ran = generation.run(message, &mut way);
         if matches!(ran, Ran::Answer | Ran::Close) {
+            // One datagram, one answer: pieces of it all wait for the last.
+            let delay =
+                Duration::from_micros(way.pieces.iter().map(|piece| piece.delay_us).max().unwrap_or(0));
             let reply =
                 if generation.is_in_place() { Reply::Lent(start..buffer.len()) } else { Reply::Owned(out) };
-            return Outcome { reply, fault: None };
+            return Outcome { reply, delay, fault: None };
         }
         cx.pool.put(out);
         if let Ran::Failed { stage, fault } = ran {
             return failed((stage, fault));
         }
         cx.stats.dropped(DropReason::ByTransform, 1);
-        Outcome { reply: Reply::Nothing, fault: None }
+        Outcome::NOTHING
     }
 
     fn session_for(

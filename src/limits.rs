@@ -18,6 +18,9 @@ pub(crate) const MESSAGE_BYTES_CEILING: usize = 1024 * 1024 * 1024;
 
 /// Datagrams that one system call may bring.
 pub(crate) const DATAGRAM_BATCH: usize = 32;
+/// Answers, and their bytes, that one datagram socket holds back for transforms that delay.
+pub(crate) const HELD_DATAGRAMS_MAX: usize = 64 * 1024;
+pub(crate) const HELD_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Connections that one listener may bring in a turn, before the others are served again.
 pub(crate) const ACCEPT_BURST: u32 = 64;
 /// How long a listener rests when descriptors or memory have run out.

@@ -85,6 +85,8 @@ pub enum DropReason {
     Unnamed,
     /// The peer's queue is full.
     PeerFull,
+    /// Too many delayed answers wait already.
+    QueueFull,
     /// The answer could not be sent.
     SendFailed,
     /// The connection broke before the answer was sent, or its last frame was unfinished.
@@ -93,7 +95,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [DropReason; 9] = [
+    pub const ALL: [DropReason; 10] = [
         DropReason::ByTransform,
         DropReason::TransformFailed,
         DropReason::TooLong,
@@ -101,6 +103,7 @@ impl DropReason {
         DropReason::GroupDestination,
         DropReason::Unnamed,
         DropReason::PeerFull,
+        DropReason::QueueFull,
         DropReason::SendFailed,
         DropReason::Undelivered,
     ];
@@ -115,6 +118,7 @@ impl DropReason {
             DropReason::GroupDestination => "sent to a broadcast or multicast address",
             DropReason::Unnamed => "sender has no absolute name",
             DropReason::PeerFull => "peer's queue is full",
+            DropReason::QueueFull => "too many delayed answers wait",
             DropReason::SendFailed => "answer could not be sent",
             DropReason::Undelivered => "not delivered",
         }

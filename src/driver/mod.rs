@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::buffer::Pool;
 use crate::net::{Peer, SocketKind};
-use crate::sys::Destination;
+use crate::sys::{Destination, Envelope};
 use crate::timer::Moment;
 
 /// Names a socket in one worker: its place, and how often that place had been used before.
@@ -145,6 +145,10 @@ pub(crate) trait Driver {
     /// Answers the datagram that is lent with a part of it; the answer leaves at the latest with the turn's end.
     fn answer_lent(&mut self, range: Range<usize>);
     fn answer(&mut self, bytes: Vec<u8>);
+    /// Where an answer to the datagram that is lent is to go, for one that is sent later.
+    fn envelope(&mut self) -> Option<Envelope>;
+    /// Sends a datagram by itself, at once or not at all.
+    fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize>;
 
     fn pause(&mut self, token: Token);
     fn resume(&mut self, token: Token);

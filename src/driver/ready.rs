@@ -21,7 +21,7 @@ use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES};
 use crate::net::SocketKind;
-use crate::sys::{self, Batch, Record, Reply};
+use crate::sys::{self, Batch, Envelope, Record, Reply};
 use crate::timer::Moment;
 
 const WAKE: mio::Token = mio::Token(usize::MAX);
@@ -493,6 +493,20 @@ impl Driver for Ready {
 
     fn answer(&mut self, bytes: Vec<u8>) {
         self.set_reply(Reply::Bytes(bytes));
+    }
+
+    fn envelope(&mut self) -> Option<Envelope> {
+        match (self.lent, &self.batch) {
+            (LentState::Datagram { index, .. }, Some(batch)) => Some(batch.envelope(index)),
+            _ => None,
+        }
+    }
+
+    fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
+        match self.slot_mut(token) {
+            Some(slot) => retry(|| to.send(slot.socket.as_fd(), bytes)),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     fn pause(&mut self, token: Token) {

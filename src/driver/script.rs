@@ -13,6 +13,7 @@ use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::HEADROOM_BYTES;
 use crate::net::{Peer, SocketKind};
+use crate::sys::Envelope;
 use crate::timer::Moment;
 
 /// A small generator with a known sequence (splitmix64, Steele, Lea and Flood 2014).
@@ -461,6 +462,14 @@ impl Driver for Script {
     fn answer_lent(&mut self, _: Range<usize>) {}
 
     fn answer(&mut self, _: Vec<u8>) {}
+
+    fn envelope(&mut self) -> Option<Envelope> {
+        None
+    }
+
+    fn post(&mut self, _: Token, _: &Envelope, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     fn pause(&mut self, token: Token) {
         match &mut self.listener {

@@ -141,6 +141,23 @@ impl Framer {
     }
 }
 
+impl Framer {
+    /// Ends the frame of a message that answers none, so that there is no end to be like.
+    pub(crate) fn close_unasked(&self, out: &mut Vec<u8>, mark: usize) -> Result<(), TooLong> {
+        let (end, found): (&[u8], _) = match &self.kind {
+            Kind::Lines => (b"\n", Found { body: 0..0, len: 1 }),
+            Kind::Delimiter(end) => (end.needle(), Found { body: 0..0, len: end.needle().len() }),
+            Kind::Raw | Kind::Prefixed(_) | Kind::Fixed(_) => (b"", Found { body: 0..0, len: 0 }),
+        };
+        self.close(out, mark, end, &found)
+    }
+
+    /// Whether closing a frame moves the message in it.
+    pub(crate) fn moves_body(&self) -> bool {
+        matches!(self.kind, Kind::Prefixed(Length::Varint))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,6 +52,43 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
 }
 
+/// Where an answer goes and from which address of ours, for one that leaves after its batch is gone.
+#[derive(Clone, Copy)]
+pub(crate) struct Envelope {
+    name: libc::sockaddr_storage,
+    name_len: usize,
+    control: Option<(Control, usize)>,
+}
+
+impl Envelope {
+    /// sendmsg(2) of one datagram.
+    pub(crate) fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+        let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        let mut control = self.control;
+        // SAFETY: msghdr is plain data for which all zero is valid.
+        let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+        message.msg_name = (&raw const self.name).cast_mut().cast();
+        message.msg_namelen = self.name_len as libc::socklen_t;
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        if let Some((control, len)) = &mut control {
+            message.msg_control = control.0.as_mut_ptr().cast();
+            message.msg_controllen = *len as _;
+        }
+        // SAFETY: the header points to memory of this call and of `self`; sendmsg writes to none of it.
+        let n = syscall!(unsafe {
+            libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+        })?;
+        Ok(n as usize)
+    }
+}
+
+impl std::fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Envelope({})", peer_of(&self.name, self.name_len))
+    }
+}
+
 /// Slots for one recvmmsg and one sendmmsg. Everything the kernel's structures point at is owned here and
 /// does not move while a batch lives.
 pub(crate) struct Batch {
@@ -162,6 +199,12 @@ impl Batch {
             len: (header.msg_len as usize).min(self.slot_bytes),
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }
+    }
+
+    /// Where an answer to slot `index` is to go.
+    pub(crate) fn envelope(&self, index: usize) -> Envelope {
+        let control = answer_control(&self.headers[index].msg_hdr);
+        Envelope { name: self.names[index], name_len: self.name_lens[index], control }
     }
 
     /// The bytes of slot `index`, all of the slot.

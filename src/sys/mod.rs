@@ -7,7 +7,7 @@
 
 mod datagram;
 
-pub(crate) use datagram::{Batch, Destination, Reply};
+pub(crate) use datagram::{Batch, Destination, Envelope, Reply};
 
 use std::ffi::OsString;
 use std::io;

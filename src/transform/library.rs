@@ -471,7 +471,12 @@ impl Instance {
 
     /// Whether it works in place: the length stays, no other memory is needed.
     pub(crate) fn is_map(&self) -> bool {
-        self.table.fields.map.is_some()
+        self.table.fields.map.is_some() && !self.greets()
+    }
+
+    /// Whether it says something when a connection opens. Only `process` can.
+    pub(crate) fn greets(&self) -> bool {
+        self.table.fields.caps & abi::RESAY_CAP_GREETS != 0 && self.table.fields.process.is_some()
     }
 
     /// The declared bound of the output for `len` bytes of input; `None` where there is none.
@@ -794,7 +799,8 @@ impl Session {
     }
 
     /// Calls `process` of a stage until it has taken all of `input` or wants more (`MoreIn`); what it gives is
-    /// appended to `out`, at most `out_max` bytes. Answers how much of the input was taken.
+    /// appended to `out`, at most `out_max` bytes, and `delayed` hears for each call where its output ends in
+    /// `out` and for how many microseconds it is to be held back. Answers how much of the input was taken.
     pub(crate) fn process(
         &mut self,
         stage: usize,
@@ -802,6 +808,7 @@ impl Session {
         out: &mut Vec<u8>,
         out_max: usize,
         flags: u32,
+        mut delayed: impl FnMut(usize, u64),
     ) -> (Status, usize) {
         let stage = &self.stages.list[stage];
         let instance = &*stage.instance;
@@ -849,9 +856,7 @@ impl Session {
             if io.in_used > input.len() - used {
                 return broken("process used more than in_len", used);
             }
-            if io.delay_us != 0 {
-                return broken("delayed output is not supported by this version", used);
-            }
+            delayed(out.len(), io.delay_us);
             used += io.in_used;
             if out.len() - base > out_max {
                 return (Status::Failed(Fault::TooLong), used);

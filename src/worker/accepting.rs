@@ -1,0 +1,235 @@
+//! Listeners: open and close them, accept, and hand connections to the worker that has the fewest.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::mailbox::{Arrival, Command};
+use super::{Socket, State, Worker, peer_kind, say_fault};
+use crate::connection::Connection;
+use crate::datagram;
+use crate::driver::{Close, Driver, Token};
+use crate::event::{Event, Kind, Level};
+use crate::limits::ACCEPT_RETRY;
+use crate::listener::Listener;
+use crate::net::Peer;
+use crate::stats::{CloseReason, DropReason};
+use crate::timer::Moment;
+use crate::transform::library::{Session, SessionPeer};
+
+impl<D: Driver> Worker<D> {
+    pub(super) fn listen(&mut self, listener: Arc<Listener>, socket: D::Socket) {
+        let place = self.post_for(&listener);
+        let post = place as u32;
+        let is_datagram = listener.kind.is_datagram();
+        let token = self.sockets.insert(if is_datagram {
+            Socket::Datagrams {
+                post,
+                turn: datagram::Turn::default(),
+                held: datagram::Held::default(),
+                deadline: Moment::NEVER,
+                ends: false,
+            }
+        } else {
+            Socket::Listener { post, retry_at: Moment::NEVER }
+        });
+        let result = if is_datagram {
+            self.driver.datagrams(token, socket, listener.message_bytes_max, listener.destinations)
+        } else {
+            self.driver.listen(token, socket)
+        };
+        match result {
+            Ok(()) => {
+                if let Some(Some(post)) = self.posts.get_mut(place) {
+                    post.socket = Some(token);
+                }
+                let text = "listening";
+                self.shared.events.say(Level::Info, Kind::Listening, &listener.url, text);
+                if self.state != State::Running {
+                    self.driver.drain(token);
+                }
+            }
+            Err(error) => {
+                self.sockets.remove(token);
+                let text = format_args!("cannot listen: {error}");
+                self.shared.events.say(Level::Error, Kind::ListenerClosed, &listener.url, text);
+                self.leave_post(place);
+            }
+        }
+    }
+
+    pub(super) fn close_listener(&mut self, id: u64) {
+        let place =
+            self.posts.iter().position(|post| post.as_ref().is_some_and(|post| post.listener.id == id));
+        let Some(place) = place else { return };
+        if let Some(Some(post)) = self.posts.get_mut(place) {
+            post.closed = true;
+            if let Some(token) = post.socket {
+                // What already waits to be accepted was promised to be served: the socket goes when it is empty.
+                self.driver.resume(token);
+                self.driver.drain(token);
+            }
+        }
+        self.leave_post(place);
+    }
+
+    /// Closes a listening or datagram socket.
+    pub(super) fn close_socket(&mut self, token: Token) {
+        let (place, mut armed, held) = match self.sockets.remove(token) {
+            Some(Socket::Listener { post, retry_at }) => (post as usize, retry_at, 0),
+            Some(Socket::Datagrams { post, deadline, held, .. }) => (post as usize, deadline, held.len()),
+            Some(Socket::Connection(_)) | None => return,
+        };
+        self.timers.arm(token, &mut armed, Moment::NEVER);
+        self.driver.close(token, Close::Gently);
+        if let Some(Some(post)) = self.posts.get_mut(place) {
+            post.listener.stats_of(self.index).dropped(DropReason::Undelivered, held as u64);
+            post.socket = None;
+            post.closed = true;
+            post.listener.remove_file();
+            self.shared.events.say(Level::Info, Kind::ListenerClosed, &post.listener.url, "closed");
+        }
+        self.leave_post(place);
+    }
+
+    pub(super) fn accepted(&mut self, token: Token, socket: D::Socket, peer: Peer) {
+        let Some(Socket::Listener { post, .. }) = self.sockets.get(token) else { return };
+        let Some(Some(post)) = self.posts.get_mut(*post as usize) else { return };
+        post.accept_failing = false;
+        let listener = Arc::clone(&post.listener);
+        let stats = listener.stats_of(self.index);
+        if listener.open_connections() >= u64::from(listener.options.max_connections) {
+            stats.rejected.add(1);
+            let text = format_args!("rejected {peer}: max_connections={}", listener.options.max_connections);
+            self.shared.events.say(Level::Info, Kind::Rejected, &listener.url, text);
+            return;
+        }
+        stats.accepted.add(1);
+        let id = self.shared.last_connection.fetch_add(1, Ordering::Relaxed) as u64 + 1;
+        let arrival = Arrival { listener, socket, peer, id };
+        let target = self.least_loaded();
+        self.shared.mailboxes[target].load.fetch_add(1, Ordering::Relaxed);
+        if target == self.index {
+            return self.open(arrival);
+        }
+        if let Err(Command::Adopt(arrival)) = self.shared.mailboxes[target].push(Command::Adopt(arrival)) {
+            // That worker has ended meanwhile.
+            self.shared.mailboxes[target].load.fetch_sub(1, Ordering::Relaxed);
+            self.shared.mailboxes[self.index].load.fetch_add(1, Ordering::Relaxed);
+            self.open(arrival);
+        }
+    }
+
+    /// The worker with the fewest connections; this one among equals, and while draining.
+    pub(super) fn least_loaded(&self) -> usize {
+        if self.state != State::Running {
+            return self.index;
+        }
+        let load = |index: usize| self.shared.mailboxes[index].load.load(Ordering::Relaxed);
+        let others = 0..self.shared.mailboxes.len();
+        others.min_by_key(|&index| (load(index), index != self.index)).unwrap_or(self.index)
+    }
+
+    pub(super) fn open(&mut self, arrival: Arrival<D::Socket>) {
+        let Arrival { listener, socket, peer, id } = arrival;
+        let place = self.post_for(&listener);
+        let Some(Some(post)) = self.posts.get_mut(place) else { return };
+        let stats = listener.stats_of(self.index);
+        let described = SessionPeer {
+            kind: peer_kind(listener.kind),
+            id,
+            local: &listener.url,
+            peer: &peer,
+            listener: &listener.url,
+        };
+        let generation = Arc::clone(&post.generation);
+        let opened = match Session::open(generation.stages(), &described) {
+            Ok(session) => {
+                let now = self.driver.now();
+                let connection = Connection::new(id, place as u32, peer.clone(), generation, session, now);
+                let token = self.sockets.insert(Socket::Connection(Box::new(connection)));
+                match self.driver.connect(token, socket, listener.kind, listener.terms.read_bytes_max) {
+                    Ok(()) => Ok(token),
+                    Err(error) => {
+                        self.sockets.remove(token);
+                        Err((CloseReason::SystemError, error.to_string()))
+                    }
+                }
+            }
+            Err((stage, fault)) => {
+                stats.transform_errors.add(1);
+                say_fault(&self.shared.events, post, &generation, stage, &fault, id, &peer);
+                Err((CloseReason::TransformFailed, fault.to_string()))
+            }
+        };
+        match opened {
+            Ok(token) => {
+                post.connections += 1;
+                self.shared.events.emit(&Event {
+                    level: Level::Debug,
+                    kind: Kind::Accepted,
+                    listener: &listener.url,
+                    connection: id,
+                    peer: Some(&peer),
+                    text: &"accepted",
+                });
+                if self.state != State::Running {
+                    self.driver.drain(token);
+                }
+                self.greet(token);
+            }
+            Err((reason, text)) => {
+                stats.closed(reason);
+                self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
+                self.shared.events.emit(&Event {
+                    level: Level::Debug,
+                    kind: Kind::Closed,
+                    listener: &listener.url,
+                    connection: id,
+                    peer: Some(&peer),
+                    text: &format_args!("closed: {text}"),
+                });
+                self.leave_post(place);
+            }
+        }
+    }
+
+    pub(super) fn accept_failed(&mut self, token: Token, error: io::Error) {
+        let Some(Socket::Listener { post, retry_at }) = self.sockets.get_mut(token) else { return };
+        let Some(Some(post)) = self.posts.get_mut(*post as usize) else { return };
+        post.listener.stats_of(self.index).accept_errors.add(1);
+        if concerns_one_connection(&error) {
+            let text = format_args!("accept: {error}");
+            return self.shared.events.say(Level::Debug, Kind::AcceptFailed, &post.listener.url, text);
+        }
+        // Descriptors or memory have run out, or something unknown is wrong: trying again at once would only
+        // turn the worker in circles.
+        if !std::mem::replace(&mut post.accept_failing, true) {
+            let text = format_args!("accept: {error}; trying again every {ACCEPT_RETRY:?}");
+            self.shared.events.say(Level::Warn, Kind::AcceptFailed, &post.listener.url, text);
+        }
+        self.driver.pause(token);
+        self.timers.arm(token, retry_at, self.driver.now().after(ACCEPT_RETRY));
+    }
+}
+
+/// Whether accept(2) reported the fate of one connection, so that the next one may be fine.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    // The last group are errors of the network that Linux passes on from the new socket (accept(2)).
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNABORTED
+                | libc::EINTR
+                | libc::EPERM
+                | libc::EPROTO
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EHOSTUNREACH
+                | libc::EOPNOTSUPP
+                | libc::ENETUNREACH
+        )
+    )
+}

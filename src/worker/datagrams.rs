@@ -1,0 +1,111 @@
+//! Datagrams: admit, answer at once or later.
+
+use std::io;
+
+use super::{Socket, Worker, say_fault};
+use crate::connection::{Context, Reply};
+use crate::datagram;
+use crate::driver::{Driver, Token};
+use crate::event::{Event, Kind, Level};
+use crate::net::Peer;
+use crate::stats::DropReason;
+use crate::sys::Destination;
+use crate::timer::Moment;
+use crate::transform::library::SessionPeer;
+
+impl<D: Driver> Worker<D> {
+    pub(super) fn datagram(&mut self, token: Token, from: Peer, to: Destination, truncated: bool) {
+        let Some(Socket::Datagrams { post, turn, held, deadline, .. }) = self.sockets.get_mut(token) else {
+            return;
+        };
+        let Some(Some(post)) = self.posts.get(*post as usize) else { return };
+        let stats = post.listener.stats_of(self.index);
+        let lent = self.driver.lent();
+        stats.messages_in.add(1);
+        stats.bytes_in.add((lent.buffer.len() - lent.start) as u64);
+        let drop_it = |reason: DropReason| {
+            stats.dropped(reason, 1);
+            self.shared.events.emit(&Event {
+                level: Level::Debug,
+                kind: Kind::Dropped,
+                listener: &post.listener.url,
+                connection: 0,
+                peer: Some(&from),
+                text: &format_args!("dropped a datagram: {reason}"),
+            });
+        };
+        if let Some(reason) = datagram::refuse(&from, to, truncated) {
+            return drop_it(reason);
+        }
+        let peer = SessionPeer {
+            kind: datagram::PEER_KIND,
+            id: 0,
+            local: &post.listener.url,
+            peer: &from,
+            listener: &post.listener.url,
+        };
+        let mut cx =
+            Context { terms: &post.listener.terms, pool: &mut self.pool, scratch: &mut self.scratch, stats };
+        let outcome = turn.answer(lent, &post.generation, &peer, &mut cx);
+        match outcome.reply {
+            Reply::Nothing => {}
+            Reply::Lent(range) => self.driver.answer_lent(range),
+            Reply::Owned(bytes) if outcome.delay.is_zero() => self.driver.answer(bytes),
+            Reply::Owned(bytes) => {
+                let due = self.driver.now().after(outcome.delay);
+                let kept = match self.driver.envelope() {
+                    Some(to) => held.keep(due, to, bytes),
+                    None => Err(bytes),
+                };
+                match kept {
+                    Ok(()) => self.timers.arm(token, deadline, held.next()),
+                    Err(bytes) => {
+                        self.pool.put(bytes);
+                        drop_it(DropReason::QueueFull);
+                    }
+                }
+            }
+        }
+        if let Some((stage, fault)) = outcome.fault {
+            say_fault(&self.shared.events, post, &post.generation, stage, &fault, 0, &from);
+        }
+    }
+
+    /// Sends the delayed answers that are due.
+    pub(super) fn release_datagrams(&mut self, token: Token, now: Moment) {
+        if let Some(Socket::Datagrams { deadline, .. }) = self.sockets.get_mut(token) {
+            *deadline = Moment::NEVER;
+        }
+        while let Some(Socket::Datagrams { held, .. }) = self.sockets.get_mut(token)
+            && let Some((to, bytes)) = held.release(now)
+        {
+            let result = self.driver.post(token, &to, &bytes);
+            self.pool.put(bytes);
+            self.answered(token, result);
+        }
+        if let Some(Socket::Datagrams { held, deadline, ends, .. }) = self.sockets.get_mut(token) {
+            self.timers.arm(token, deadline, held.next());
+            if *ends && held.len() == 0 {
+                self.close_socket(token);
+            }
+        }
+    }
+
+    pub(super) fn answered(&mut self, token: Token, result: io::Result<usize>) {
+        let Some(Socket::Datagrams { post, .. }) = self.sockets.get(token) else { return };
+        let Some(Some(post)) = self.posts.get(*post as usize) else { return };
+        let stats = post.listener.stats_of(self.index);
+        match result {
+            Ok(bytes) => {
+                stats.messages_out.add(1);
+                stats.bytes_out.add(bytes as u64);
+            }
+            Err(error) => {
+                let full = error.kind() == io::ErrorKind::WouldBlock && post.listener.kind.is_unix();
+                stats.dropped(if full { DropReason::PeerFull } else { DropReason::SendFailed }, 1);
+                let text = format_args!("an answer could not be sent: {error}");
+                self.shared.events.say(Level::Debug, Kind::Dropped, &post.listener.url, text);
+            }
+        }
+    }
+}

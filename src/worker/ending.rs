@@ -1,0 +1,120 @@
+//! Commands of other threads, swapped chains, draining and the end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::mailbox::Command;
+use super::streams::switch_generation;
+use super::{Socket, State, Worker};
+use crate::connection::{End, Phase};
+use crate::driver::{Close, Driver, Token};
+use crate::stats::CloseReason;
+
+impl<D: Driver> Worker<D> {
+    pub(super) fn take_commands(&mut self) {
+        for command in self.shared.mailboxes[self.index].take() {
+            match command {
+                Command::Listen { listener, socket } => self.listen(listener, socket),
+                Command::Adopt(arrival) => self.open(arrival),
+                Command::CloseListener { id } => self.close_listener(id),
+                Command::Drain { within } => self.drain(within),
+            }
+        }
+        if self.shared.stop.load(Ordering::Acquire) && self.state != State::Ended {
+            self.stop(CloseReason::Stopped);
+        }
+        let epoch = self.shared.chain_epoch.load(Ordering::Acquire);
+        if epoch != self.chain_epoch {
+            self.chain_epoch = epoch;
+            self.take_chains();
+        }
+        self.end_if_drained();
+    }
+
+    /// Looks for swapped chains. Connections whose transforms remember nothing go over now; the others when
+    /// they can, or never.
+    pub(super) fn take_chains(&mut self) {
+        let mut changed = false;
+        for post in self.posts.iter_mut().flatten() {
+            let number = post.listener.chain_number();
+            if number != post.chain_number {
+                post.chain_number = number;
+                post.generation = post.listener.generation(self.index);
+                changed = true;
+            }
+        }
+        if !changed {
+            return;
+        }
+        for token in self.sockets.tokens() {
+            match self.sockets.get_mut(token) {
+                Some(Socket::Connection(connection)) => {
+                    if let Some(Some(post)) = self.posts.get(connection.listener as usize)
+                        && !Arc::ptr_eq(connection.generation(), &post.generation)
+                        && connection.can_switch()
+                    {
+                        switch_generation(connection, post);
+                    }
+                }
+                Some(Socket::Datagrams { turn, .. }) => turn.close(),
+                Some(Socket::Listener { .. }) | None => {}
+            }
+        }
+    }
+
+    pub(super) fn drain(&mut self, within: Duration) {
+        if self.state != State::Running {
+            return;
+        }
+        self.state = State::Draining { until: self.driver.now().after(within) };
+        for token in self.sockets.tokens() {
+            if let Some(Socket::Listener { .. }) = self.sockets.get(token) {
+                self.driver.resume(token);
+            }
+            self.driver.drain(token);
+        }
+    }
+
+    pub(super) fn drained(&mut self, token: Token) {
+        match self.sockets.get_mut(token) {
+            // Answers that are held back are still owed; nothing new is taken.
+            Some(Socket::Datagrams { held, ends, .. }) if held.len() > 0 => {
+                *ends = true;
+                self.driver.pause(token);
+            }
+            Some(Socket::Listener { .. } | Socket::Datagrams { .. }) => self.close_socket(token),
+            Some(Socket::Connection(_)) => self.begin_end(token, Some(End::because(CloseReason::Drained))),
+            None => {}
+        }
+    }
+
+    /// Ends everything now.
+    pub(super) fn stop(&mut self, reason: CloseReason) {
+        for token in self.sockets.tokens() {
+            match self.sockets.get(token) {
+                Some(Socket::Connection(connection)) => {
+                    let reason = match connection.phase {
+                        Phase::Lingering(reason) => reason,
+                        _ => reason,
+                    };
+                    self.close_connection(token, reason, Close::Gently, None);
+                }
+                _ => self.close_socket(token),
+            }
+        }
+        self.state = State::Draining { until: self.driver.now() };
+        self.end_if_drained();
+    }
+
+    pub(super) fn end_if_drained(&mut self) {
+        if matches!(self.state, State::Draining { .. })
+            && self.sockets.is_empty()
+            && self.shared.mailboxes[self.index].close()
+        {
+            self.state = State::Ended;
+            // Generations are destroyed with their last user; an ended worker uses none.
+            self.posts.clear();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What other threads ask of a worker, and where they leave it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::listener::Listener;
+use crate::net::Peer;
+
+/// What another thread asks of a worker.
+#[derive(Debug)]
+pub(crate) enum Command<S> {
+    /// Serve this listener's socket.
+    Listen { listener: Arc<Listener>, socket: S },
+    /// Serve a connection that another worker accepted.
+    Adopt(Arrival<S>),
+    /// Stop listening; connections go on.
+    CloseListener { id: u64 },
+    /// Answer what has arrived, then end; what is not done by then is cut off.
+    Drain { within: Duration },
+}
+
+/// A connection on its way to the worker that will serve it.
+#[derive(Debug)]
+pub(crate) struct Arrival<S> {
+    pub(super) listener: Arc<Listener>,
+    pub(super) socket: S,
+    pub(super) peer: Peer,
+    pub(super) id: u64,
+}
+
+/// Where other threads leave commands for a worker.
+pub(crate) struct Mailbox<S> {
+    queue: Mutex<Queue<S>>,
+    wake: Box<dyn Fn() + Send + Sync>,
+    /// Connections that the worker serves or is about to.
+    pub(super) load: AtomicUsize,
+}
+
+struct Queue<S> {
+    commands: VecDeque<Command<S>>,
+    /// The worker has ended and will not look again.
+    closed: bool,
+}
+
+impl<S> Mailbox<S> {
+    /// `wake` interrupts the driver's wait; any thread may call it.
+    pub(crate) fn new(wake: Box<dyn Fn() + Send + Sync>) -> Mailbox<S> {
+        let queue = Mutex::new(Queue { commands: VecDeque::new(), closed: false });
+        Mailbox { queue, wake, load: AtomicUsize::new(0) }
+    }
+
+    /// Leaves a command; it comes back where the worker has ended.
+    pub(crate) fn push(&self, command: Command<S>) -> Result<(), Command<S>> {
+        let mut queue = self.lock();
+        if queue.closed {
+            return Err(command);
+        }
+        queue.commands.push_back(command);
+        drop(queue);
+        (self.wake)();
+        Ok(())
+    }
+
+    /// Makes the worker take a turn.
+    pub(crate) fn wake(&self) {
+        (self.wake)();
+    }
+
+    pub(super) fn take(&self) -> VecDeque<Command<S>> {
+        std::mem::take(&mut self.lock().commands)
+    }
+
+    /// Ends the mailbox, unless something is in it.
+    pub(super) fn close(&self) -> bool {
+        let mut queue = self.lock();
+        queue.closed |= queue.commands.is_empty();
+        queue.closed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<S>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> std::fmt::Debug for Mailbox<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").field("load", &self.load).finish_non_exhaustive()
+    }
+}
