@@ -73,13 +73,15 @@ pub(crate) struct Generation {
     stages: Arc<Stages>,
     /// The last stage that needs memory of its own for its output; `None`: the whole chain works in place.
     last_process: Option<usize>,
+    is_offloaded: bool,
 }
 
 impl Generation {
     pub(crate) fn new(instances: Vec<Arc<Instance>>) -> Result<Generation> {
         let stages = Stages::new(instances)?;
         let last_process = (0..stages.len()).rev().find(|&stage| !stages.instance(stage).is_map());
-        Ok(Generation { stages: Arc::new(stages), last_process })
+        let is_offloaded = (0..stages.len()).any(|stage| stages.instance(stage).is_offloaded());
+        Ok(Generation { stages: Arc::new(stages), last_process, is_offloaded })
     }
 
     pub(crate) fn stages(&self) -> &Arc<Stages> {
@@ -90,9 +92,9 @@ impl Generation {
         self.last_process.is_none()
     }
 
-    /// Whether leaving this generation would lose what a transform remembers of a conversation.
-    pub(crate) fn is_stateful(&self) -> bool {
-        self.stages.has_sessions()
+    /// Whether some transform may block, so that messages go through off the worker.
+    pub(crate) fn is_offloaded(&self) -> bool {
+        self.is_offloaded
     }
 
     pub(crate) fn last_stage(&self) -> usize {

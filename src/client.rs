@@ -169,6 +169,14 @@ fn connect(
         socket.bind(&SockAddr::unix("")?)?;
     }
     match timeout {
+        // A unix connect waits for a place in the server's queue, for as long as a send would (unix(7)).
+        Some(timeout) if domain == Domain::UNIX => {
+            socket.set_write_timeout(Some(timeout))?;
+            socket.connect(to).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+                _ => error,
+            })?;
+        }
         Some(timeout) => socket.connect_timeout(to, timeout)?,
         None => socket.connect(to)?,
     }

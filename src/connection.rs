@@ -14,7 +14,7 @@ use crate::limits::READ_BYTES_MAX;
 use crate::net::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
 use crate::timer::Moment;
-use crate::transform::library::{Fault, Session};
+use crate::transform::library::{Fault, Session, SessionPeer};
 
 /// What a connection is bound by; the same for all of a listener.
 #[derive(Debug)]
@@ -112,6 +112,10 @@ pub(crate) struct Connection {
     pub(crate) unsent_then: usize,
     /// How long a lingering connection is read on.
     pub(crate) linger_until: Moment,
+    /// A change of the chain may still be followed.
+    pub(crate) may_switch: bool,
+    /// How long it may stay with a chain that is not its listener's any more.
+    pub(crate) swap_until: Moment,
     /// The deadline that is armed for this connection.
     pub(crate) deadline: Moment,
     generation: Arc<Generation>,
@@ -154,6 +158,8 @@ impl Connection {
             last_progress: now,
             unsent_then: 0,
             linger_until: Moment::NEVER,
+            may_switch: true,
+            swap_until: Moment::NEVER,
             deadline: Moment::NEVER,
             generation,
             session,
@@ -170,18 +176,21 @@ impl Connection {
         &self.generation
     }
 
-    /// Whether another generation could take over between two messages and nobody would notice: no transform
-    /// remembers anything, and none has input in hand.
-    pub(crate) fn can_switch(&self) -> bool {
-        !self.generation.is_stateful() && self.tails.is_empty()
-    }
-
-    /// Goes on with another generation; only where [`can_switch`](Self::can_switch).
-    pub(crate) fn switch(&mut self, generation: Arc<Generation>, session: Session) {
-        debug_assert!(self.can_switch());
-        self.generation = generation;
+    /// Goes on with another generation, between two messages and with what the transforms remember, or notes why it
+    /// stays: for now, or for good.
+    pub(crate) fn switch(&mut self, to: &Arc<Generation>, peer: &SessionPeer<'_>) {
+        // Input that a transform has in hand belongs to the chain that it was given to.
+        if self.phase != Phase::Open || !self.tails.is_empty() {
+            return;
+        }
+        let Some(session) = self.session.carry(to.stages(), peer) else {
+            self.may_switch = false;
+            return;
+        };
         self.session = session;
+        self.generation = Arc::clone(to);
         self.tails = Tails::default();
+        self.swap_until = Moment::NEVER;
     }
 
     /// Bytes arrived: `lent.buffer[lent.start..]`.

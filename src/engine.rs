@@ -19,6 +19,7 @@ use crate::listener::Listener;
 use crate::net::SocketKind;
 use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound};
+use crate::offload::Offload;
 use crate::options::Options;
 use crate::stats::Stats;
 use crate::sys;
@@ -246,6 +247,7 @@ impl Core {
         let shared = Arc::new(Shared {
             events: Arc::clone(events),
             mailboxes,
+            offload: Offload::default(),
             stop: Arc::clone(stop),
             chain_epoch: AtomicUsize::new(0),
             last_connection: AtomicUsize::new(0),
@@ -564,6 +566,9 @@ impl Engine {
             return Err(Error::State("the engine has been started already"));
         }
         let core = self.core(control)?;
+        for worker in &core.workers {
+            lock(worker).open_listeners().map_err(Error::system("watch a listening socket"))?;
+        }
         for (index, worker) in core.workers.iter().enumerate() {
             let (worker, ended) = (Arc::clone(worker), Arc::clone(&self.ended));
             let events = Arc::clone(&self.services.events);

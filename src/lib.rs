@@ -36,6 +36,7 @@ mod frame;
 mod limits;
 mod listener;
 pub mod net;
+mod offload;
 pub mod options;
 mod slab;
 mod stats;

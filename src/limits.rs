@@ -29,9 +29,18 @@ pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// answers into a reset.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
+/// The same while the engine drains, when nobody should have to wait for a client that does not end.
+pub(crate) const LINGER_DRAINING: Duration = Duration::from_millis(500);
+
 /// Buffers that a worker keeps for reuse, and the largest that it keeps.
 pub(crate) const POOL_BUFFERS_MAX: usize = 64;
 pub(crate) const POOL_BUFFER_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
+
+/// Threads for transforms that may block, and how long they are waited for at the end.
+pub(crate) const OFFLOAD_THREADS: usize = 4;
+pub(crate) const OFFLOAD_END: Duration = Duration::from_secs(1);
+/// Datagrams of one socket that may be with those threads.
+pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 
 /// Threads of one engine.
 pub(crate) const THREADS_MAX: usize = 256;

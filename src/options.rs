@@ -45,6 +45,8 @@ pub struct Options {
     pub idle_timeout: Option<Duration>,
     /// `write_timeout`: close a connection whose peer has taken nothing for so long.
     pub write_timeout: Duration,
+    /// `swap_timeout`: how long a connection that cannot go over to a new chain may keep the old one.
+    pub swap_timeout: Duration,
     /// `high_water`: unsent bytes at which a connection stops being read.
     pub high_water_bytes: usize,
     /// `chain`: the listener's own chain, as it was written; `None` is the engine's chain.
@@ -101,6 +103,7 @@ impl Default for Options {
             max_connections: 65_536,
             idle_timeout: None,
             write_timeout: Duration::from_secs(30),
+            swap_timeout: Duration::from_secs(60),
             high_water_bytes: 256 << 10,
             chain: None,
         }
@@ -379,6 +382,17 @@ pub const KEYS: &[Key] = &[
             put(&mut options.write_timeout, duration_within(text, TIMEOUT_MIN, DURATION_MAX, ""))
         },
         get: |options| Some(duration_text(options.write_timeout)),
+    },
+    Key {
+        name: "swap_timeout",
+        value: "DURATION",
+        fallback: "1m",
+        help: "after a change of the chain, close a connection that still needs the old one after so long",
+        applies: CONNECTED,
+        set: |options, text| {
+            put(&mut options.swap_timeout, duration_within(text, TIMEOUT_MIN, DURATION_MAX, ""))
+        },
+        get: |options| Some(duration_text(options.swap_timeout)),
     },
     Key {
         name: "high_water",
@@ -1021,6 +1035,7 @@ mod tests {
             any::<Option<bool>>(),
             frames(),
             proptest::option::of(timeouts.clone().prop_map(Duration::from_nanos)),
+            timeouts.clone().prop_map(Duration::from_nanos),
             timeouts.prop_map(Duration::from_nanos),
             proptest::option::of("[a-z]{1,8}( [|] [a-z]{1,8}:k=[0-9]{1,3}){0,3}"),
         );
@@ -1038,7 +1053,8 @@ mod tests {
             frame: others.3,
             idle_timeout: others.4,
             write_timeout: others.5,
-            chain: others.6,
+            swap_timeout: others.6,
+            chain: others.7,
         })
     }
 

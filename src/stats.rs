@@ -21,8 +21,12 @@ pub enum CloseReason {
     TransformClosed,
     /// A transform failed.
     TransformFailed,
+    /// It needed a chain that had been replaced, for longer than `swap_timeout`.
+    ChainChanged,
     /// The engine drained.
     Drained,
+    /// The engine drained, and the time was up before the connection was done.
+    CutOff,
     /// The engine stopped.
     Stopped,
     /// The operating system reported another error.
@@ -31,7 +35,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [CloseReason; 10] = [
+    pub const ALL: [CloseReason; 12] = [
         CloseReason::PeerEnded,
         CloseReason::PeerReset,
         CloseReason::IdleTimeout,
@@ -39,7 +43,9 @@ impl CloseReason {
         CloseReason::MessageTooLong,
         CloseReason::TransformClosed,
         CloseReason::TransformFailed,
+        CloseReason::ChainChanged,
         CloseReason::Drained,
+        CloseReason::CutOff,
         CloseReason::Stopped,
         CloseReason::SystemError,
     ];
@@ -54,7 +60,9 @@ impl CloseReason {
             CloseReason::MessageTooLong => "message too long",
             CloseReason::TransformClosed => "closed by a transform",
             CloseReason::TransformFailed => "a transform failed",
+            CloseReason::ChainChanged => "its chain was replaced",
             CloseReason::Drained => "drained",
+            CloseReason::CutOff => "cut off at the end of draining",
             CloseReason::Stopped => "stopped",
             CloseReason::SystemError => "system error",
         }
@@ -169,6 +177,22 @@ impl Block {
 
     pub(crate) fn dropped(&self, reason: DropReason, messages: u64) {
         self.dropped[reason as usize].add(messages);
+    }
+
+    /// Takes over what was counted elsewhere for this block.
+    pub(crate) fn add_block(&self, other: &Block) {
+        for (to, from) in [
+            (&self.messages_in, &other.messages_in),
+            (&self.messages_out, &other.messages_out),
+            (&self.bytes_in, &other.bytes_in),
+            (&self.bytes_out, &other.bytes_out),
+            (&self.transform_errors, &other.transform_errors),
+        ] {
+            to.add(from.get());
+        }
+        for (to, from) in self.dropped.iter().zip(&other.dropped) {
+            to.add(from.get());
+        }
     }
 
     pub(crate) fn closed_total(&self) -> u64 {

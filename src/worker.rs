@@ -12,6 +12,7 @@ mod accepting;
 mod datagrams;
 mod ending;
 mod mailbox;
+mod offloading;
 mod streams;
 
 pub(crate) use mailbox::{Command, Mailbox};
@@ -31,6 +32,7 @@ use crate::driver::{Completion, Driver, Token};
 use crate::event::{Event, Events, Kind, Level};
 use crate::listener::Listener;
 use crate::net::{Peer, SocketKind};
+use crate::offload::Offload;
 use crate::slab::Slab;
 use crate::stats::CloseReason;
 use crate::timer::{Moment, Timers};
@@ -41,6 +43,7 @@ use crate::transform::library::Fault;
 pub(crate) struct Shared<S> {
     pub(crate) events: Arc<Events>,
     pub(crate) mailboxes: Vec<Mailbox<S>>,
+    pub(crate) offload: Offload,
     /// Everything is to end at once; looked at once a turn.
     pub(crate) stop: Arc<AtomicBool>,
     /// Changes with every swap of any chain; looked at once a turn.
@@ -63,13 +66,27 @@ pub(crate) struct Worker<D: Driver> {
     scratch: Scratch,
     chain_epoch: usize,
     state: State,
+    /// Why a listener could not be opened, until somebody asks.
+    listen_error: Option<io::Error>,
 }
 
 #[derive(Debug)]
 enum Socket {
-    Listener { post: u32, retry_at: Moment },
-    Datagrams { post: u32, turn: datagram::Turn, held: datagram::Held, deadline: Moment, ends: bool },
+    Listener {
+        post: u32,
+        retry_at: Moment,
+    },
+    Datagrams {
+        post: u32,
+        turn: datagram::Turn,
+        held: datagram::Held,
+        deadline: Moment,
+        offloaded: usize,
+        ends: bool,
+    },
     Connection(Box<Connection>),
+    /// A connection whose message is with a transform that may block.
+    Away(offloading::Away),
 }
 
 /// A listener, seen from one worker.
@@ -107,6 +124,7 @@ impl<D: Driver> Worker<D> {
             scratch: Scratch::default(),
             chain_epoch: 0,
             state: State::Running,
+            listen_error: None,
         }
     }
 
@@ -116,6 +134,12 @@ impl<D: Driver> Worker<D> {
 
     pub(crate) fn is_alive(&self) -> bool {
         self.state != State::Ended
+    }
+
+    /// Opens the listeners that wait in the mailbox, so that whoever starts the worker hears of a failure.
+    pub(crate) fn open_listeners(&mut self) -> io::Result<()> {
+        self.take_commands();
+        self.listen_error.take().map_or(Ok(()), Err)
     }
 
     /// Waits at most `timeout` and does what there is to do. Whether the worker is still alive.
@@ -176,13 +200,13 @@ impl<D: Driver> Worker<D> {
                     self.expire_connection(token, now);
                 }
                 Some(Socket::Datagrams { .. }) => self.release_datagrams(token, now),
-                None => {}
+                Some(Socket::Away(_)) | None => {}
             }
         }
         if let State::Draining { until } = self.state
             && until <= now
         {
-            self.stop(CloseReason::Drained);
+            self.stop(CloseReason::CutOff);
         }
     }
 

@@ -1,2 +1,58 @@
-//! x
-fn main() {}
+//! The command `resay`: serve, send, repl and plugin, each in a module of its own, over the public API of the
+//! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `help` what help texts
+//! share.
+
+mod exit;
+mod help;
+mod log;
+mod plugin;
+mod repl;
+mod send;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An echo engine: sockets that answer, through a chain of transforms.
+#[derive(Parser)]
+#[command(name = "resay", version, after_help = help::OVERVIEW)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Send(send::Arguments),
+    Repl(repl::Arguments),
+    Plugin(plugin::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Send(arguments) => send::run(arguments),
+        Command::Repl(arguments) => repl::run(&arguments),
+        Command::Plugin(arguments) => plugin::run(&arguments),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.report();
+            failure.exit.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+}

@@ -112,7 +112,7 @@ pub(crate) enum Close {
 /// See the module's documentation.
 pub(crate) trait Driver {
     /// A socket, until a worker hands it to its driver.
-    type Socket;
+    type Socket: Send + 'static;
 
     fn now(&self) -> Moment;
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;

@@ -1,10 +1,11 @@
 //! Names to tables: what was registered, then what is bundled, then the plugin path. Never the working directory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 use std::env;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::library::{self, Table};
 use super::spec::Target;
@@ -26,11 +27,12 @@ pub enum Origin {
 pub(crate) struct Registry {
     registered: Vec<Table>,
     directories: Vec<PathBuf>,
-    /// Files that have been loaded, by what they were then.
-    loaded: HashMap<FileIdentity, Vec<Table>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// Files that this process has loaded, by what they were then. Libraries are never unloaded, so neither is this.
+static LOADED: Mutex<BTreeMap<FileIdentity, Vec<Table>>> = Mutex::new(BTreeMap::new());
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct FileIdentity {
     path: PathBuf,
     device: u64,
@@ -52,7 +54,7 @@ impl Registry {
         {
             directories.push(prefix.join("lib/resay/plugins"));
         }
-        Registry { registered: Vec::new(), directories, loaded: HashMap::new() }
+        Registry { registered: Vec::new(), directories }
     }
 
     /// Adds a table of the host's own.
@@ -104,23 +106,21 @@ impl Registry {
 
     fn find_file(&mut self, path: &Path, id: Option<&str>) -> Result<Table> {
         let tables = self.load(path)?;
+        // A path alone names the first.
         let Some(id) = id else {
-            return match tables {
-                [table] => Ok(table.clone()),
-                several => Err(Error::Plugin {
-                    path: path.to_owned(),
-                    reason: format!("offers several transforms; name one after #: {}", ids(several)),
-                }),
-            };
+            return tables.into_iter().next().ok_or_else(|| Error::Plugin {
+                path: path.to_owned(),
+                reason: "offers no transform".to_owned(),
+            });
         };
         tables.iter().find(|table| table.id() == id).cloned().ok_or_else(|| Error::Plugin {
             path: path.to_owned(),
-            reason: format!("offers no transform {id:?}; it has {}", ids(tables)),
+            reason: format!("offers no transform {id:?}; it has {}", ids(&tables)),
         })
     }
 
     /// The transforms of a file. The same file is not loaded twice.
-    pub(crate) fn load(&mut self, path: &Path) -> Result<&[Table]> {
+    fn load(&self, path: &Path) -> Result<Vec<Table>> {
         let unreadable =
             |error: std::io::Error| Error::Plugin { path: path.to_owned(), reason: error.to_string() };
         let file = fs::canonicalize(path).map_err(unreadable)?;
@@ -132,11 +132,14 @@ impl Registry {
             bytes: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         };
-        if !self.loaded.contains_key(&identity) {
-            let tables = library::load(path)?;
-            self.loaded.insert(identity.clone(), tables);
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tables) = loaded.get(&identity) {
+            return Ok(tables.clone());
         }
-        Ok(self.loaded.get(&identity).map(Vec::as_slice).unwrap_or_default())
+        let changed = loaded.keys().any(|known| known.path == identity.path);
+        let tables = library::load(path, changed)?;
+        loaded.insert(identity, tables.clone());
+        Ok(tables)
     }
 
     /// Every transform that a bare name can reach, with its origin; files that cannot be loaded are left out
@@ -156,13 +159,13 @@ impl Registry {
             for file in files {
                 match self.load(&file) {
                     Ok(tables) => {
-                        found.extend(tables.iter().cloned().map(|table| (table, Origin::File(file.clone()))))
+                        found.extend(tables.into_iter().map(|table| (table, Origin::File(file.clone()))))
                     }
                     Err(error) => errors.push(error),
                 }
             }
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         found.retain(|(table, _)| seen.insert(table.id()));
         (found, errors)
     }

@@ -28,6 +28,7 @@ impl<D: Driver> Worker<D> {
                 turn: datagram::Turn::default(),
                 held: datagram::Held::default(),
                 deadline: Moment::NEVER,
+                offloaded: 0,
                 ends: false,
             }
         } else {
@@ -53,6 +54,7 @@ impl<D: Driver> Worker<D> {
                 self.sockets.remove(token);
                 let text = format_args!("cannot listen: {error}");
                 self.shared.events.say(Level::Error, Kind::ListenerClosed, &listener.url, text);
+                self.listen_error = Some(error);
                 self.leave_post(place);
             }
         }
@@ -78,7 +80,7 @@ impl<D: Driver> Worker<D> {
         let (place, mut armed, held) = match self.sockets.remove(token) {
             Some(Socket::Listener { post, retry_at }) => (post as usize, retry_at, 0),
             Some(Socket::Datagrams { post, deadline, held, .. }) => (post as usize, deadline, held.len()),
-            Some(Socket::Connection(_)) | None => return,
+            Some(Socket::Connection(_) | Socket::Away(_)) | None => return,
         };
         self.timers.arm(token, &mut armed, Moment::NEVER);
         self.driver.close(token, Close::Gently);

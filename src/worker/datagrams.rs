@@ -37,6 +37,9 @@ impl<D: Driver> Worker<D> {
         if let Some(reason) = datagram::refuse(&from, to, truncated) {
             return drop_it(reason);
         }
+        if post.generation.is_offloaded() {
+            return self.send_datagram_away(token, from);
+        }
         let peer = SessionPeer {
             kind: datagram::PEER_KIND,
             id: 0,
@@ -83,11 +86,18 @@ impl<D: Driver> Worker<D> {
             self.pool.put(bytes);
             self.answered(token, result);
         }
-        if let Some(Socket::Datagrams { held, deadline, ends, .. }) = self.sockets.get_mut(token) {
+        if let Some(Socket::Datagrams { held, deadline, .. }) = self.sockets.get_mut(token) {
             self.timers.arm(token, deadline, held.next());
-            if *ends && held.len() == 0 {
-                self.close_socket(token);
-            }
+        }
+        self.end_datagrams_if_done(token);
+    }
+
+    /// Closes a draining socket when it owes nothing any more.
+    pub(super) fn end_datagrams_if_done(&mut self, token: Token) {
+        if let Some(Socket::Datagrams { held, offloaded: 0, ends: true, .. }) = self.sockets.get(token)
+            && held.len() == 0
+        {
+            self.close_socket(token);
         }
     }
 

@@ -17,6 +17,8 @@ impl<D: Driver> Worker<D> {
             match command {
                 Command::Listen { listener, socket } => self.listen(listener, socket),
                 Command::Adopt(arrival) => self.open(arrival),
+                Command::Returned(returned) => self.returned(*returned),
+                Command::ReturnedDatagram(returned) => self.returned_datagram(*returned),
                 Command::CloseListener { id } => self.close_listener(id),
                 Command::Drain { within } => self.drain(within),
             }
@@ -47,18 +49,23 @@ impl<D: Driver> Worker<D> {
         if !changed {
             return;
         }
+        let now = self.driver.now();
         for token in self.sockets.tokens() {
             match self.sockets.get_mut(token) {
                 Some(Socket::Connection(connection)) => {
-                    if let Some(Some(post)) = self.posts.get(connection.listener as usize)
-                        && !Arc::ptr_eq(connection.generation(), &post.generation)
-                        && connection.can_switch()
-                    {
-                        switch_generation(connection, post);
+                    let Some(Some(post)) = self.posts.get(connection.listener as usize) else { continue };
+                    if Arc::ptr_eq(connection.generation(), &post.generation) {
+                        continue;
+                    }
+                    connection.may_switch = true;
+                    switch_generation(connection, post);
+                    if !Arc::ptr_eq(connection.generation(), &post.generation) {
+                        connection.swap_until = now.after(post.listener.options.swap_timeout);
+                        self.settle(token);
                     }
                 }
                 Some(Socket::Datagrams { turn, .. }) => turn.close(),
-                Some(Socket::Listener { .. }) | None => {}
+                Some(Socket::Listener { .. } | Socket::Away(_)) | None => {}
             }
         }
     }
@@ -79,13 +86,13 @@ impl<D: Driver> Worker<D> {
     pub(super) fn drained(&mut self, token: Token) {
         match self.sockets.get_mut(token) {
             // Answers that are held back are still owed; nothing new is taken.
-            Some(Socket::Datagrams { held, ends, .. }) if held.len() > 0 => {
+            Some(Socket::Datagrams { held, offloaded, ends, .. }) if held.len() > 0 || *offloaded > 0 => {
                 *ends = true;
                 self.driver.pause(token);
             }
             Some(Socket::Listener { .. } | Socket::Datagrams { .. }) => self.close_socket(token),
             Some(Socket::Connection(_)) => self.begin_end(token, Some(End::because(CloseReason::Drained))),
-            None => {}
+            Some(Socket::Away(_)) | None => {}
         }
     }
 
@@ -100,6 +107,7 @@ impl<D: Driver> Worker<D> {
                     };
                     self.close_connection(token, reason, Close::Gently, None);
                 }
+                Some(Socket::Away(_)) => self.abandon(token, reason),
                 _ => self.close_socket(token),
             }
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::offloading::{Returned, ReturnedDatagram};
 use crate::listener::Listener;
 use crate::net::Peer;
 
@@ -15,6 +16,10 @@ pub(crate) enum Command<S> {
     Listen { listener: Arc<Listener>, socket: S },
     /// Serve a connection that another worker accepted.
     Adopt(Arrival<S>),
+    /// A connection comes back from a transform that may block.
+    Returned(Box<Returned>),
+    /// A datagram comes back from one.
+    ReturnedDatagram(Box<ReturnedDatagram>),
     /// Stop listening; connections go on.
     CloseListener { id: u64 },
     /// Answer what has arrived, then end; what is not done by then is cut off.

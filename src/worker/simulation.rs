@@ -144,6 +144,7 @@ fn run(seed: u64) -> Result<Stats, String> {
     let shared = Arc::new(Shared {
         events: Arc::new(Events::default()),
         mailboxes: vec![Mailbox::new(Box::new(|| {}))],
+        offload: Offload::default(),
         stop: Arc::new(AtomicBool::new(false)),
         chain_epoch: AtomicUsize::new(0),
         last_connection: AtomicUsize::new(0),

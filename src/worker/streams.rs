@@ -4,22 +4,29 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Post, Socket, Worker, peer_kind, say_fault};
+use super::offloading::Work;
+use super::{Post, Socket, State, Worker, peer_kind, say_fault};
 use crate::connection::{Answer, Connection, Context, End, Phase, Reply};
 use crate::driver::{Close, Driver, Progress, Token};
 use crate::event::{Event, Kind, Level};
-use crate::limits::LINGER;
+use crate::limits::{LINGER, LINGER_DRAINING};
 use crate::listener::Listener;
 use crate::stats::CloseReason;
 use crate::timer::Moment;
-use crate::transform::library::{Session, SessionPeer};
+use crate::transform::library::SessionPeer;
 
 impl<D: Driver> Worker<D> {
     pub(super) fn received(&mut self, token: Token, truncated: bool) {
         let Some(Socket::Connection(connection)) = self.sockets.get_mut(token) else { return };
         let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
-        if !Arc::ptr_eq(connection.generation(), &post.generation) && connection.can_switch() {
+        if connection.may_switch && !Arc::ptr_eq(connection.generation(), &post.generation) {
             switch_generation(connection, post);
+        }
+        connection.last_received = self.driver.now();
+        if connection.generation().is_offloaded() && !truncated {
+            let lent = self.driver.lent();
+            let bytes = lent.buffer.get(lent.start..).unwrap_or_default().to_vec();
+            return self.send_away(token, Work::Receive(bytes));
         }
         let mut cx = Context {
             terms: &post.listener.terms,
@@ -27,7 +34,6 @@ impl<D: Driver> Worker<D> {
             scratch: &mut self.scratch,
             stats: post.listener.stats_of(self.index),
         };
-        connection.last_received = self.driver.now();
         let answer = if truncated {
             connection.truncated(&mut cx)
         } else {
@@ -39,6 +45,9 @@ impl<D: Driver> Worker<D> {
     pub(super) fn greet(&mut self, token: Token) {
         let Some(Socket::Connection(connection)) = self.sockets.get_mut(token) else { return };
         let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
+        if connection.generation().is_offloaded() {
+            return self.send_away(token, Work::Greet);
+        }
         let mut cx = Context {
             terms: &post.listener.terms,
             pool: &mut self.pool,
@@ -52,6 +61,9 @@ impl<D: Driver> Worker<D> {
     pub(super) fn ended(&mut self, token: Token) {
         let Some(Socket::Connection(connection)) = self.sockets.get_mut(token) else { return };
         let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
+        if connection.generation().is_offloaded() {
+            return self.send_away(token, Work::End);
+        }
         let mut cx = Context {
             terms: &post.listener.terms,
             pool: &mut self.pool,
@@ -150,7 +162,9 @@ impl<D: Driver> Worker<D> {
 
     pub(super) fn sent(&mut self, token: Token, bytes: usize, memory: Vec<u8>) {
         self.pool.put(memory);
-        let Some(Socket::Connection(connection)) = self.sockets.get_mut(token) else { return };
+        let Some(Socket::Connection(connection)) = self.sockets.get_mut(token) else {
+            return self.note_sent(token, bytes);
+        };
         let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
         let stats = post.listener.stats_of(self.index);
         stats.bytes_out.add(bytes as u64);
@@ -228,7 +242,8 @@ impl<D: Driver> Worker<D> {
                     // Closing now would answer what the peer still sends with a reset, and the reset would
                     // take our last answers with it: end our side, and read on until the peer ends too.
                     connection.phase = Phase::Lingering(reason);
-                    connection.linger_until = now.after(LINGER);
+                    let linger = if self.state == State::Running { LINGER } else { LINGER_DRAINING };
+                    connection.linger_until = now.after(linger);
                     if let Err(error) = self.driver.finish(token) {
                         return self.failed(token, error);
                     }
@@ -263,6 +278,7 @@ impl<D: Driver> Worker<D> {
                     self.shared.events.say(Level::Warn, Kind::Dropped, &post.listener.url, error);
                 }
             }
+            Some(Socket::Away(_)) => self.note_failed(token, error),
             None => {}
         }
     }
@@ -325,25 +341,27 @@ impl<D: Driver> Worker<D> {
             {
                 self.close_connection(token, CloseReason::WriteTimeout, Close::Reset, None);
             }
+            Phase::Open if connection.swap_until <= now => {
+                self.begin_end(token, Some(End::because(CloseReason::ChainChanged)));
+            }
             Phase::Open => self.begin_end(token, Some(End::because(CloseReason::IdleTimeout))),
             Phase::Flushing(_) => self.settle(token),
         }
     }
 }
 
-/// Lets a connection go on with its listener's current generation. Where a transform refuses the conversation, the
-/// connection stays with the one it has.
+/// Lets a connection go on with its listener's current generation, with what its transforms remember. Where that
+/// is not possible it stays with the one it has, for a while.
 pub(super) fn switch_generation(connection: &mut Connection, post: &Post) {
+    let peer = connection.peer.clone();
     let described = SessionPeer {
         kind: peer_kind(post.listener.kind),
         id: connection.id,
         local: &post.listener.url,
-        peer: &connection.peer,
+        peer: &peer,
         listener: &post.listener.url,
     };
-    if let Ok(session) = Session::open(post.generation.stages(), &described) {
-        connection.switch(Arc::clone(&post.generation), session);
-    }
+    connection.switch(&post.generation, &described);
 }
 
 /// The next moment at which a connection wants to be looked at.
@@ -352,6 +370,9 @@ fn deadline_of(connection: &Connection, listener: &Listener) -> Moment {
         return connection.linger_until;
     }
     let mut deadline = connection.held_until();
+    if connection.phase == Phase::Open {
+        deadline = deadline.min(connection.swap_until);
+    }
     if !connection.can_send() {
         deadline = deadline.min(connection.last_progress.after(listener.options.write_timeout));
     } else if connection.is_flushed()

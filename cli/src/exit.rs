@@ -1,0 +1,126 @@
+//! Exit statuses, and which failure has which.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use resay::{Error, SpecError};
+
+/// How the command ends. The numbers are an interface: [`crate::help::STATUSES`] tells them to users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done = 0,
+    /// The answer was not the expected one.
+    Unexpected = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// The system, or the other side, refused; or nobody is there.
+    Unreachable = 3,
+    Timeout = 4,
+    /// A reset, or an end before it was due.
+    Broken = 5,
+    /// A plugin file or a transform cannot be used.
+    Plugin = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A failure, and how it ends the command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Failure {
+        Failure { exit, text: text.into() }
+    }
+
+    /// Tells it on standard error.
+    pub(crate) fn report(&self) {
+        complain(&self.text);
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        match error {
+            Error::Spec(error) => error.into(),
+            error => Failure::new(exit_of(&error), error.to_string()),
+        }
+    }
+}
+
+impl From<SpecError> for Failure {
+    fn from(error: SpecError) -> Failure {
+        // A caret below a tab or an escape sequence would point elsewhere; the message has the column.
+        let printable = !error.text.contains(char::is_control);
+        let text = if printable { format!("{error}\n{}", error.pointer()) } else { error.to_string() };
+        Failure::new(Exit::Usage, text)
+    }
+}
+
+/// The exit status for an error of the library.
+pub(crate) fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::Plugin { .. } | Error::Transform { .. } => Exit::Plugin,
+        Error::Timeout { .. } => Exit::Timeout,
+        Error::System { source, .. } => exit_of_system(source),
+        _ => Exit::Usage,
+    }
+}
+
+fn exit_of_system(error: &io::Error) -> Exit {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Exit::Timeout,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::NotConnected
+        | io::ErrorKind::UnexpectedEof => Exit::Broken,
+        // The library's own word, not the system's: the URL is unsuitable.
+        io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => Exit::Usage,
+        _ => Exit::Unreachable,
+    }
+}
+
+/// Says on standard error what is wrong. Nobody may be listening there, and that is no reason to fail.
+pub(crate) fn complain(text: impl Display) {
+    let _ = io::stderr().write_all(format!("resay: {text}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_errors_have_the_status_of_what_happened() {
+        let table = [
+            (io::ErrorKind::ConnectionRefused, Exit::Unreachable),
+            (io::ErrorKind::NotFound, Exit::Unreachable),
+            (io::ErrorKind::AddrInUse, Exit::Unreachable),
+            (io::ErrorKind::PermissionDenied, Exit::Unreachable),
+            (io::ErrorKind::TimedOut, Exit::Timeout),
+            (io::ErrorKind::ConnectionReset, Exit::Broken),
+            (io::ErrorKind::BrokenPipe, Exit::Broken),
+            (io::ErrorKind::InvalidInput, Exit::Usage),
+        ];
+        for (kind, exit) in table {
+            let error = Error::System { what: "try".into(), source: kind.into() };
+            assert_eq!(exit_of(&error), exit, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_in_a_text_is_pointed_at_where_that_can_be_done() {
+        let failure = Failure::from(SpecError::new("chain", "a ||", 3, "why"));
+        assert!(failure.text.ends_with("\n  a ||\n     ^"), "{}", failure.text);
+        let failure = Failure::from(SpecError::new("chain", "a\t||", 3, "why"));
+        assert!(!failure.text.contains('\n'), "{}", failure.text);
+    }
+}

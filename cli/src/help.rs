@@ -1,0 +1,86 @@
+//! What help texts say beyond the arguments.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use resay::options::KEYS;
+
+// Lines of at most 78 characters, so that a usual terminal does not break them.
+
+pub(crate) const OVERVIEW: &str = "\
+Try it:
+  resay serve tcp://127.0.0.1:8888 -t uppercase
+  resay send tcp://127.0.0.1:8888 hello            # HELLO
+  resay repl tcp://127.0.0.1:8888
+
+`resay help COMMAND` tells more about each, with examples; `resay help serve`
+has the forms of URLs, the options of listeners and the grammar of chains.
+
+Exit status:
+  0  done
+  1  the answer was not the expected one
+  2  usage or configuration: a bad argument, URL, option or chain
+  3  refused or unreachable
+  4  timeout
+  5  reset, or an early end
+  6  a plugin or transform cannot be used";
+
+pub(crate) const STATUSES: &str = "\
+Exit status: 0 done, 1 not the expected answer, 2 usage or configuration,
+3 refused or unreachable, 4 timeout, 5 reset or early end, 6 plugin.";
+
+pub(crate) const URLS: &str = "\
+URLs:
+  tcp://127.0.0.1:8888   tcp://[::1]:0   tcp://localhost:8888
+      TCP. Port 0 lets the system choose; nothing before the colon, as in
+      tcp://:8888, means all addresses, IPv4 and IPv6.
+  udp://127.0.0.1:8888
+      UDP.
+  unix:/run/e.sock   unix-dgram:/run/e.sock   unix-seqpacket:/run/e.sock
+      Unix sockets: stream, datagram, seqpacket. A path may be relative.
+  unix:@name   unix-dgram:@name   unix-seqpacket:@name
+      Linux abstract names: no file, and any local user may connect.
+  fd:3   systemd:NAME   systemd:
+      For serve only: a socket handed over, as an open descriptor or by the
+      service manager.";
+
+pub(crate) const CHAINS: &str = "\
+Chains:
+  uppercase
+      One transform.
+  uppercase | identity
+      One after another; the bar is to be quoted from the shell.
+  uppercase:unicode=1
+      With options: name:key=value,key=value. A value with a comma, a bar or a
+      blank is quoted.
+  ./libmine.so   ./libmine.so#second
+      A plugin file, whose name has a slash, and one of several transforms in it.
+  identity
+      The plain echo, as is an empty chain.
+  A bare name is looked up among the bundled transforms, then in the plugin
+  directories: --plugin-dir, RESAY_PLUGIN_PATH, and lib/resay/plugins beside
+  the command's own directory. `resay plugin list` shows what there is.";
+
+/// The options of listeners, from the library's own table.
+pub(crate) fn options() -> String {
+    let mut text = String::from(
+        "Options of listeners, in a URL's query (tcp://:8888?backlog=64&nodelay=0) or\n\
+         for all listeners by --set:",
+    );
+    for key in KEYS {
+        let fallback = match key.fallback {
+            "" => String::new(),
+            fallback => format!(" [default: {fallback}]"),
+        };
+        let kinds: Vec<_> = key.applies.iter().map(ToString::to_string).collect();
+        // Writing to a String does not fail.
+        let _ = write!(text, "\n  {}={}{fallback}\n      {}", key.name, key.value, key.help);
+        let _ = write!(text, "\n      for {}", kinds.join(", "));
+    }
+    text + "\n  Sizes take k, m, g (powers of 1024); durations take us, ms, s, m, h."
+}
+
+/// What a time limit on the command line means: 0 is none.
+pub(crate) fn limit(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
+}

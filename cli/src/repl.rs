@@ -1,0 +1,376 @@
+//! `resay repl`: line by line, question and answer, at a terminal or through pipes.
+//!
+//! `Talk` holds the connection and knows when an answer is over; the two loops, with an editor and without,
+//! only bring lines and show answers.
+
+use std::env;
+use std::fs::DirBuilder;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use resay::options::parse_duration;
+use resay::{Client, Error, SocketKind};
+use rustyline::error::ReadlineError;
+use rustyline::{
+    Cmd, ConditionalEventHandler, Config, DefaultEditor, Event, EventContext, EventHandler, KeyEvent,
+    Movement, RepeatCount,
+};
+
+use crate::exit::{Exit, Failure, complain, exit_of};
+use crate::help;
+
+/// Talk to a server line by line
+///
+/// Each line is sent as it was typed, without its newline, and what comes back is printed. An empty line is
+/// not sent. There are no commands: everything that is typed is data.
+///
+/// The answer is what comes within --timeout and, on a stream, whatever follows until nothing has come for
+/// 50 ms; a datagram or a record is an answer. Servers that wait for the end of a line (frame=lines) need
+/// --newline; then the answer ends with its newline.
+///
+/// At a terminal lines can be edited, and the history is kept in $XDG_STATE_HOME/resay/history. Ctrl-C clears
+/// the line; Ctrl-D, or Ctrl-C on an empty line, leaves. Control characters in answers are shown escaped. If
+/// standard input or output is no terminal, lines are read and answers printed without any of that; then the
+/// exit status tells of the first line that got no answer.
+///
+/// When the server is gone, the next line connects again, and says so.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = long_help())]
+pub(crate) struct Arguments {
+    /// Where to connect, for example tcp://127.0.0.1:8888
+    url: String,
+    /// Send a newline after each line
+    #[arg(short, long)]
+    newline: bool,
+    /// How long to wait for an answer, and for a server to come back; 0: as long as it takes
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    timeout: Duration,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  resay repl tcp://127.0.0.1:8888
+  resay repl unix:/tmp/e.sock --newline          # a server with frame=lines
+  printf 'one\\ntwo\\n' | resay repl udp://127.0.0.1:8888";
+
+fn long_help() -> String {
+    [EXAMPLES, help::URLS, help::STATUSES].join("\n\n")
+}
+
+/// On a stream, an answer is over when nothing has come for so long.
+const QUIET: Duration = Duration::from_millis(50);
+/// How long to look for answers that came too late for their own line.
+const GLANCE: Duration = Duration::from_millis(1);
+/// Between two attempts to reach a server that has gone.
+const RETRY: Duration = Duration::from_millis(100);
+/// More of an answer is shown with the next line.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+const RECEIVE_BYTES: usize = 1 << 20;
+const HISTORY_LINES: usize = 1000;
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let talk = Talk::open(arguments)?;
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        edited(talk, &arguments.url)
+    } else {
+        piped(talk)
+    }
+}
+
+/// Why a line has no answer.
+enum Trouble {
+    /// It was not sent.
+    Unreachable(Error),
+    /// It was sent, and the time passed.
+    Silence,
+    /// It was sent, and the server ended the connection.
+    Ended,
+    /// It was sent, and then this.
+    Failed(Error),
+}
+
+impl Trouble {
+    fn exit(&self) -> Exit {
+        match self {
+            Trouble::Unreachable(error) | Trouble::Failed(error) => exit_of(error),
+            Trouble::Silence => Exit::Timeout,
+            Trouble::Ended => Exit::Broken,
+        }
+    }
+}
+
+/// The connection, as far as there is one.
+struct Talk {
+    url: String,
+    newline: bool,
+    timeout: Option<Duration>,
+    client: Option<Client>,
+    /// Some line was not answered in time: its answer may come before the next one's.
+    late: bool,
+    buffer: Vec<u8>,
+}
+
+impl Talk {
+    fn open(arguments: &Arguments) -> Result<Talk, Error> {
+        let timeout = help::limit(arguments.timeout);
+        let client = Client::open(&arguments.url, timeout)?;
+        Ok(Talk {
+            url: arguments.url.clone(),
+            newline: arguments.newline,
+            timeout,
+            client: Some(client),
+            late: false,
+            buffer: vec![0; RECEIVE_BYTES],
+        })
+    }
+
+    /// Sends a line and gives `show` what comes back: the answer, and before it any that came late.
+    fn exchange(&mut self, line: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), Trouble> {
+        let mut message = line.to_vec();
+        if self.newline {
+            message.push(b'\n');
+        }
+        if self.late {
+            self.show_late(show);
+        }
+        if self.client.as_ref().is_some_and(Client::is_gone) {
+            complain(format_args!("{} has ended the connection", self.url));
+            self.client = None;
+        }
+        let timeout = self.timeout;
+        match self.connected()?.send(&message, timeout) {
+            Ok(()) => {}
+            Err(error @ Error::Timeout { .. }) => {
+                // Part of it may have been taken: whatever came next would be understood wrongly.
+                self.client = None;
+                return Err(Trouble::Failed(error));
+            }
+            Err(error) => {
+                // Nobody has got it, so it is sent once only.
+                complain(error);
+                self.client = None;
+                self.connected()?.send(&message, timeout).map_err(Trouble::Unreachable)?;
+            }
+        }
+        let mut answer = Vec::new();
+        let result = self.receive(&mut answer);
+        if !answer.is_empty() || result.is_ok() {
+            show(&answer);
+        }
+        result
+    }
+
+    /// The connection; a new one where there is none, with patience for a server that is being restarted.
+    fn connected(&mut self) -> Result<&Client, Trouble> {
+        if let Some(client) = self.client.take() {
+            return Ok(self.client.insert(client));
+        }
+        let since = Instant::now();
+        loop {
+            match Client::open(&self.url, self.timeout) {
+                Ok(client) => {
+                    if client.kind() != SocketKind::Udp {
+                        complain(format_args!("connected to {} again", self.url));
+                    }
+                    self.late = false;
+                    return Ok(self.client.insert(client));
+                }
+                Err(error) if self.timeout.is_some_and(|timeout| since.elapsed() >= timeout) => {
+                    return Err(Trouble::Unreachable(error));
+                }
+                Err(_) => thread::sleep(RETRY),
+            }
+        }
+    }
+
+    /// Receives one answer, as far as it can be known to be one.
+    fn receive(&mut self, answer: &mut Vec<u8>) -> Result<(), Trouble> {
+        let Some(client) = &self.client else { return Ok(()) };
+        let is_stream = matches!(client.kind(), SocketKind::Tcp | SocketKind::UnixStream);
+        let mut wait = self.timeout;
+        loop {
+            match client.recv(&mut self.buffer, wait) {
+                Ok(0) if client.kind().is_connected() => {
+                    self.client = None;
+                    // What came is an answer; the next line connects again.
+                    return if answer.is_empty() { Err(Trouble::Ended) } else { Ok(()) };
+                }
+                Ok(count) => answer.extend_from_slice(self.buffer.get(..count).unwrap_or_default()),
+                Err(Error::Timeout { .. }) if !answer.is_empty() => return Ok(()),
+                Err(Error::Timeout { .. }) => {
+                    self.late = true;
+                    return Err(Trouble::Silence);
+                }
+                Err(error) => {
+                    self.client = None;
+                    return Err(Trouble::Failed(error));
+                }
+            }
+            let complete = self.newline && answer.ends_with(b"\n");
+            if !is_stream || complete || answer.len() >= ANSWER_BYTES_MAX {
+                return Ok(());
+            }
+            wait = Some(QUIET);
+        }
+    }
+
+    fn show_late(&mut self, show: &mut dyn FnMut(&[u8])) {
+        let Some(client) = &self.client else { return };
+        // The end of the connection, or what broke it, is for the exchange to find.
+        while let Ok(count @ 1..) = client.recv(&mut self.buffer, Some(GLANCE)) {
+            complain("this answer came late:");
+            show(self.buffer.get(..count).unwrap_or_default());
+        }
+    }
+
+    /// Tells what became of a line.
+    fn tell(&self, trouble: &Trouble) {
+        match trouble {
+            Trouble::Unreachable(error) => complain(format_args!("{error}; the line was not sent")),
+            Trouble::Failed(error) => complain(format_args!("{error}; the line has no answer")),
+            Trouble::Ended => {
+                complain(format_args!("{} ended the connection without an answer to the line", self.url));
+            }
+            Trouble::Silence => {
+                let hint = if self.newline {
+                    ""
+                } else {
+                    " (does the server wait for a newline? --newline sends one)"
+                };
+                complain(format_args!("no answer within {:?}{hint}", self.timeout.unwrap_or_default()));
+            }
+        }
+    }
+}
+
+/// Without a terminal: lines in, answers out.
+fn piped(mut talk: Talk) -> Result<Exit, Failure> {
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    let mut exit = Exit::Done;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let count = input
+            .read_until(b'\n', &mut line)
+            .map_err(|error| Failure::new(Exit::Usage, format!("standard input: {error}")))?;
+        if count == 0 {
+            return Ok(exit);
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        if text.is_empty() {
+            continue;
+        }
+        let mut written = Ok(());
+        let result = talk.exchange(text, &mut |answer| {
+            let end: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
+            if written.is_ok() {
+                written = output.write_all(&[answer, end].concat()).and_then(|()| output.flush());
+            }
+        });
+        match written {
+            Ok(()) => {}
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exit),
+            Err(error) => return Err(Failure::new(Exit::Broken, format!("standard output: {error}"))),
+        }
+        if let Err(trouble) = result {
+            talk.tell(&trouble);
+            if exit == Exit::Done {
+                exit = trouble.exit();
+            }
+            if let Trouble::Unreachable(_) = trouble {
+                return Ok(exit);
+            }
+        }
+    }
+}
+
+/// At a terminal.
+fn edited(mut talk: Talk, url: &str) -> Result<Exit, Failure> {
+    let failed = |error: ReadlineError| Failure::new(Exit::Broken, format!("the terminal: {error}"));
+    let config = Config::builder().max_history_size(HISTORY_LINES).map_err(failed)?.build();
+    let mut editor = DefaultEditor::with_config(config).map_err(failed)?;
+    editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearOrLeave)));
+    let history = history_file();
+    if let Some(file) = &history {
+        // There is none before the first time.
+        let _ = editor.load_history(file);
+    }
+    let prompt = format!("{url}> ");
+    loop {
+        let line = match editor.readline(&prompt) {
+            Ok(line) => line,
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(Exit::Done),
+            Err(error) => return Err(failed(error)),
+        };
+        if line.is_empty() {
+            continue;
+        }
+        let is_new = editor.add_history_entry(&line).unwrap_or(false);
+        if let Some(file) = &history
+            && is_new
+        {
+            // A history that cannot be kept is no reason not to talk.
+            let _ = editor.append_history(file);
+        }
+        let result = talk.exchange(line.as_bytes(), &mut |answer| {
+            let _ = writeln!(io::stdout(), "{}", visible(answer));
+        });
+        if let Err(trouble) = result {
+            talk.tell(&trouble);
+        }
+    }
+}
+
+/// Ctrl-C: leaves, or clears what has been typed.
+struct ClearOrLeave;
+
+impl ConditionalEventHandler for ClearOrLeave {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+        (!context.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer))
+    }
+}
+
+/// The history's file, in a directory that only the user can read.
+fn history_file() -> Option<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    let directory = state.join("resay");
+    DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;
+    Some(directory.join("history"))
+}
+
+/// An answer as a terminal may see it: of control characters only newlines and tabs, and no newline at the
+/// end, which the terminal gets anyway.
+fn visible(answer: &[u8]) -> String {
+    let answer = answer.strip_suffix(b"\n").unwrap_or(answer);
+    let mut text = String::with_capacity(answer.len());
+    for chunk in answer.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '\n' | '\t' => text.push(letter),
+                _ if letter.is_control() => text.extend(letter.escape_unicode()),
+                _ => text.push(letter),
+            }
+        }
+        text += &chunk.invalid().escape_ascii().to_string();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_cannot_command_the_terminal() {
+        assert_eq!(visible(b"a\tb\nc\n"), "a\tb\nc");
+        assert_eq!(visible(b"\x1b[2J\r\xff\xc3\xa9"), "\\u{1b}[2J\\u{d}\\xffé");
+        assert_eq!(visible(b""), "");
+    }
+}

@@ -1,0 +1,10 @@
+//! The command from outside: real processes, real sockets, every exit status.
+// Helpers are tests too, where clippy.toml's exemption does not reach.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod help;
+mod plugin;
+mod process;
+mod repl;
+mod send;
+mod serve;

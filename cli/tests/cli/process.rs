@@ -1,0 +1,186 @@
+//! Processes that do not outlive their test, and waits that end.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Far more than anything takes; a test that gets here has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The command under test, with nothing of the user's around it.
+pub(crate) fn resay<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_resay"));
+    command.args(arguments).env_remove("RESAY_PLUGIN_PATH").env_remove("XDG_STATE_HOME").env_remove("HOME");
+    command
+}
+
+/// A process that is killed when the test is done with it.
+#[derive(Debug)]
+pub(crate) struct Process(pub(crate) Child);
+
+impl Process {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("the process is there");
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait_until("the process ends", || self.0.try_wait().expect("it is a child of ours"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Asks until there is an answer.
+pub(crate) fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(since.elapsed() < PATIENCE, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What a process has written so far, read by a thread.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    pub(crate) fn follow(mut source: impl Read + Send + 'static) -> Written {
+        let written = Written::default();
+        let ours = written.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = source.read(&mut buffer) {
+                ours.0.lock().unwrap().extend_from_slice(&buffer[..count]);
+            }
+        });
+        written
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    pub(crate) fn wait_for(&self, part: &str) -> String {
+        let what = format!("{part:?} is written");
+        wait_until(&what, || Some(self.text()).filter(|text| text.contains(part)))
+    }
+}
+
+/// `resay serve`, ready.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) urls: Vec<String>,
+    pub(crate) stderr: Written,
+    stdout: Receiver<String>,
+}
+
+impl Server {
+    /// Starts it on `urls` and waits for a line about each.
+    pub(crate) fn start(urls: &[&str], others: &[&str]) -> Server {
+        let mut command = resay(["serve"]);
+        command.args(urls).args(others);
+        Server::of(command, urls.len(), None)
+    }
+
+    /// Starts `command`, with `stderr` where that is not to be followed.
+    pub(crate) fn of(mut command: Command, urls: usize, stderr: Option<Stdio>) -> Server {
+        let followed = stderr.is_none();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr.unwrap_or_else(Stdio::piped));
+        let mut process = Process(command.spawn().unwrap());
+        let source = BufReader::new(process.0.stdout.take().unwrap());
+        let (sender, stdout) = mpsc::channel();
+        thread::spawn(move || {
+            for line in source.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let stderr =
+            if followed { Written::follow(process.0.stderr.take().unwrap()) } else { Written::default() };
+        let urls = (0..urls)
+            .map(|_| {
+                let line = stdout.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{}", stderr.text()));
+                line.strip_prefix("listening ").expect("nothing else is printed").to_owned()
+            })
+            .collect();
+        Server { process, urls, stderr, stdout }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.urls[0]
+    }
+
+    /// `HOST:PORT` of a TCP or UDP server.
+    pub(crate) fn address(&self) -> &str {
+        self.url().split_once("://").unwrap().1
+    }
+
+    /// Ends it gently. It must have printed nothing beyond the lines about its listeners.
+    pub(crate) fn end(mut self) -> String {
+        self.process.signal(Signal::TERM);
+        assert_eq!(self.process.wait().code(), Some(0), "{}", self.stderr.text());
+        assert_eq!(self.stdout.recv_timeout(PATIENCE).ok(), None);
+        let text = self.stderr.text();
+        assert!(!text.contains("panicked"), "{text}");
+        text
+    }
+}
+
+/// What a command that ran to its end left.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+/// Runs the command to its end, with this standard input.
+pub(crate) fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, input: &[u8]) -> Output {
+    finish(resay(arguments), input)
+}
+
+pub(crate) fn finish(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = Process(command.spawn().unwrap());
+    let (mut stdin, input) = (process.0.stdin.take().unwrap(), input.to_vec());
+    // A command that ends without reading its input is none of the tests' failures.
+    thread::spawn(move || drop(stdin.write_all(&input)));
+    let stdout = read_all(process.0.stdout.take().unwrap());
+    let stderr = read_all(process.0.stderr.take().unwrap());
+    let code = process.wait().code();
+    let [stdout, stderr] =
+        [stdout, stderr].map(|bytes| bytes.recv_timeout(PATIENCE).expect("the pipe is closed"));
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    Output { code, stdout, stderr }
+}
+
+fn read_all(mut source: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = source.read_to_end(&mut bytes);
+        let _ = sender.send(bytes);
+    });
+    receiver
+}

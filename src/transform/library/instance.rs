@@ -1,0 +1,246 @@
+//! A created transform, and what calls into it answer.
+
+use std::ffi::{CStr, CString, c_void};
+use std::fmt;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use resay_plugin::abi::{self, resay_kv, resay_text};
+
+use super::host::{Host, Services};
+use super::lock;
+use super::table::{OptionHelp, Table};
+use crate::error::{Error, Result};
+
+const ERROR_TEXT_BYTES: usize = 512;
+
+/// A transform that has been created. Destroyed when the last user is gone.
+pub(crate) struct Instance {
+    pub(super) table: Table,
+    pub(super) own: *mut c_void,
+    /// Set by a panic in the plugin: nothing is sent through it any more.
+    quarantined: AtomicBool,
+    /// For `RESAY_SERIAL`.
+    pub(super) serial: Option<Mutex<()>>,
+    _host: Host,
+}
+
+// SAFETY: `own` is the plugin's; the table's threading says from where it may be called, and `Stages` keeps to it.
+unsafe impl Send for Instance {}
+// SAFETY: as above.
+unsafe impl Sync for Instance {}
+
+impl Instance {
+    /// Creates an instance. Options that the transform does not declare are refused here, with what it offers.
+    pub(crate) fn create(
+        table: Table,
+        options: &[(String, Vec<u8>)],
+        services: &Services,
+    ) -> Result<Instance> {
+        let id = table.id();
+        let fault = |reason: String| Error::Transform { id: id.to_owned(), reason };
+        let declared = table.options();
+        let mut keys = Vec::with_capacity(options.len());
+        for (key, _) in options {
+            if !declared.iter().any(|option| option.key == key) {
+                return Err(fault(unknown_option(key, &declared)));
+            }
+            keys.push(CString::new(key.as_str()).map_err(|_| fault("a key has a NUL".into()))?);
+        }
+        let pairs: Vec<resay_kv> = keys
+            .iter()
+            .zip(options)
+            .map(|(key, (_, value))| resay_kv {
+                key: key.as_ptr(),
+                value: abi::resay_bytes { ptr: value.as_ptr(), len: value.len() },
+            })
+            .collect();
+        let table = table.select(&pairs).map_err(fault)?;
+        let host = Host::new(id, services);
+        let mut own = ptr::null_mut();
+        if let Some(create) = table.fields.create {
+            let mut text = ErrorText::new();
+            // SAFETY: every pointer lives during the call, `host` until destroy().
+            let status = unsafe {
+                create(table.raw, host.as_ptr(), pairs.as_ptr(), pairs.len(), &mut own, &mut text.as_abi())
+            };
+            if status != abi::RESAY_OK {
+                return Err(fault(text.or(&format!("create: {}", Fault::Status(status)))));
+            }
+        }
+        // Off the workers, those of one worker could be called from several threads at once.
+        let offloaded = table.fields.needs & abi::RESAY_NEED_OFFLOAD != 0;
+        let is_serial = match table.fields.threading {
+            abi::RESAY_SERIAL => true,
+            abi::RESAY_PER_WORKER => offloaded,
+            _ => false,
+        };
+        let serial = is_serial.then(Mutex::default);
+        let quarantined = AtomicBool::new(false);
+        Ok(Instance { table, own, quarantined, serial, _host: host })
+    }
+
+    pub(crate) fn id(&self) -> &'static str {
+        self.table.id()
+    }
+
+    pub(crate) fn needs_messages(&self) -> bool {
+        self.table.needs_messages()
+    }
+
+    /// Whether it works in place: the length stays, no other memory is needed.
+    pub(crate) fn is_map(&self) -> bool {
+        self.table.fields.map.is_some() && !self.greets()
+    }
+
+    /// Whether it says something when a connection opens. Only `process` can.
+    pub(crate) fn greets(&self) -> bool {
+        self.table.fields.caps & abi::RESAY_CAP_GREETS != 0 && self.table.fields.process.is_some()
+    }
+
+    /// Whether it wants to hear of conversations, or remembers something of them.
+    pub(super) fn has_session(&self) -> bool {
+        let fields = &*self.table.fields;
+        fields.session_size > 0 || fields.session_open.is_some() || fields.session_close.is_some()
+    }
+
+    pub(crate) fn is_offloaded(&self) -> bool {
+        self.table.is_offloaded()
+    }
+
+    /// The declared bound of the output for `len` bytes of input; `None` where there is none.
+    pub(super) fn output_bound(&self, len: usize) -> Option<usize> {
+        let fields = &*self.table.fields;
+        match fields.out_div {
+            0 => None,
+            div => len
+                .checked_mul(fields.out_mul as usize)
+                .map(|n| n.div_ceil(div as usize).saturating_add(fields.out_add as usize)),
+        }
+    }
+
+    pub(super) fn check(&self, status: i32) -> Status {
+        let status = Status::from_code(status);
+        if matches!(status, Status::Failed(Fault::Status(abi::RESAY_E_PANIC))) {
+            self.quarantined.store(true, Ordering::Relaxed);
+        }
+        status
+    }
+
+    pub(super) fn guard(&self) -> std::result::Result<Option<MutexGuard<'_, ()>>, Fault> {
+        if self.quarantined.load(Ordering::Relaxed) {
+            return Err(Fault::Quarantined);
+        }
+        Ok(self.serial.as_ref().map(lock))
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(destroy) = self.table.fields.destroy {
+            // SAFETY: what create() gave, once, after the last call that could use it.
+            unsafe { destroy(self.own) }
+        }
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Instance({})", self.table.id())
+    }
+}
+fn unknown_option(key: &str, declared: &[OptionHelp<'_>]) -> String {
+    if declared.is_empty() {
+        return format!("unknown option {key:?}: it has none");
+    }
+    let mut text = format!("unknown option {key:?}; it has");
+    for option in declared {
+        text += &format!(" {}=<{}> ({}", option.key, option.kind, option.help);
+        if !option.fallback.is_empty() {
+            text += &format!("; default {}", option.fallback);
+        }
+        text += "),";
+    }
+    text.pop();
+    text
+}
+/// A buffer for the other side's words.
+pub(super) struct ErrorText {
+    bytes: [u8; ERROR_TEXT_BYTES],
+}
+
+impl ErrorText {
+    pub(super) fn new() -> ErrorText {
+        ErrorText { bytes: [0; ERROR_TEXT_BYTES] }
+    }
+
+    /// One byte less than there is: an end is always there.
+    pub(super) fn as_abi(&mut self) -> resay_text {
+        resay_text { buf: self.bytes.as_mut_ptr().cast(), cap: ERROR_TEXT_BYTES - 1 }
+    }
+
+    pub(super) fn or(&self, otherwise: &str) -> String {
+        match CStr::from_bytes_until_nul(&self.bytes) {
+            Ok(text) if !text.is_empty() => text.to_string_lossy().into_owned(),
+            _ => otherwise.to_owned(),
+        }
+    }
+}
+/// Why a call into a plugin failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It said so.
+    Status(i32),
+    /// It did what the ABI forbids.
+    Broken(&'static str),
+    /// It panicked before.
+    Quarantined,
+    /// Its answer is over the limit.
+    TooLong,
+    /// `session_open` refused.
+    Refused(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Status(abi::RESAY_E_DATA) => f.write_str("the message cannot be transformed"),
+            Fault::Status(abi::RESAY_E_CONFIG) => f.write_str("wrong configuration"),
+            Fault::Status(abi::RESAY_E_NOMEM) => f.write_str("out of memory"),
+            Fault::Status(abi::RESAY_E_UNSUPPORTED) => f.write_str("not supported"),
+            Fault::Status(abi::RESAY_E_PANIC) => f.write_str("the transform panicked"),
+            Fault::Status(code) => write!(f, "unknown status {code}"),
+            Fault::Broken(what) => write!(f, "the transform broke the ABI: {what}"),
+            Fault::Quarantined => f.write_str("the transform panicked before and is not used any more"),
+            Fault::TooLong => f.write_str("the answer is over the limit"),
+            Fault::Refused(reason) => write!(f, "refused the connection: {reason}"),
+        }
+    }
+}
+
+/// What a call into a plugin answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Status {
+    Ok,
+    MoreOut,
+    MoreIn,
+    Drop,
+    Close,
+    Reset,
+    Failed(Fault),
+}
+
+impl Status {
+    pub(super) fn from_code(code: i32) -> Status {
+        match code {
+            abi::RESAY_OK => Status::Ok,
+            abi::RESAY_MORE_OUT => Status::MoreOut,
+            abi::RESAY_MORE_IN => Status::MoreIn,
+            abi::RESAY_DROP => Status::Drop,
+            abi::RESAY_CLOSE => Status::Close,
+            abi::RESAY_RESET => Status::Reset,
+            code => Status::Failed(Fault::Status(code)),
+        }
+    }
+}

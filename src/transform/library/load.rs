@@ -1,0 +1,119 @@
+//! dlopen of a plugin file. A library is never closed: a table, once seen, stays valid.
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+#[cfg(not(feature = "bundled"))]
+use resay_plugin::abi::resay_transform;
+use resay_plugin::abi::{self, resay_library};
+
+use super::table::Table;
+use crate::error::{Error, Result};
+
+/// The transforms that are linked into the engine.
+pub(crate) fn bundled() -> Vec<Table> {
+    #[cfg(feature = "bundled")]
+    let tables = [resay_identity::TABLE.raw(), resay_uppercase::TABLE.raw()];
+    #[cfg(not(feature = "bundled"))]
+    let tables: [*const resay_transform; 0] = [];
+    // SAFETY: statics of this program.
+    tables.into_iter().filter_map(|raw| unsafe { Table::new(raw) }.ok()).collect()
+}
+/// Opens a plugin file and gives its transforms.
+///
+/// The path is used as it is: neither the dynamic linker's search path nor the working directory's libraries play
+/// a part. All symbols are bound at once and stay local (`RTLD_NOW`, `RTLD_LOCAL`).
+///
+/// `private`: from a copy, for a file that has changed since it was loaded; the same path would give the old library.
+pub(crate) fn load(path: &Path, private: bool) -> Result<Vec<Table>> {
+    let fault = |reason: String| Error::Plugin { path: path.to_owned(), reason };
+    let file = fs::canonicalize(path).map_err(|error| fault(error.to_string()))?;
+    let metadata = fs::metadata(&file).map_err(|error| fault(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(fault("is not a file".into()));
+    }
+    if metadata.mode() & 0o002 != 0 {
+        return Err(fault("is writable by everyone, so anybody could replace it (chmod o-w)".into()));
+    }
+    let copy =
+        if private { Some(PrivateCopy::of(&file).map_err(|error| fault(error.to_string()))?) } else { None };
+    let file = copy.as_ref().map_or(file.as_path(), |copy| &copy.file);
+    // SAFETY: running a library's initialisers is what loading a plugin means; the user named this file.
+    let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|error| fault(innermost(&error)))?;
+    // SAFETY: the one symbol of the ABI has this type.
+    let entry =
+        unsafe { library.get::<abi::resay_plugin_entry>(c"resay_plugin_v1") }.map(|symbol| *symbol).map_err(
+            |_| fault("has no resay_plugin_v1: not a Resay plugin, or of another ABI major".into()),
+        )?;
+    // From here on something of the library may be in use: it is never closed.
+    std::mem::forget(library);
+    // SAFETY: the entry is pure and takes any minor version.
+    let described = unsafe { entry(abi::RESAY_PLUGIN_ABI_MINOR) };
+    if described.is_null() {
+        return Err(fault("does not support this engine (resay_plugin_v1 answered NULL)".into()));
+    }
+    // SAFETY: a resay_library is at least its struct_size.
+    let size = unsafe { ptr::addr_of!((*described).struct_size).read() } as usize;
+    if size < offset_of!(resay_library, transforms) + size_of::<usize>() {
+        return Err(fault(format!("struct_size {size} is too small for a resay_library")));
+    }
+    // SAFETY: the size covers both fields.
+    let (count, transforms) = unsafe { ((*described).n as usize, (*described).transforms) };
+    if count == 0 || transforms.is_null() {
+        return Err(fault("offers no transform".into()));
+    }
+    // SAFETY: the library says that there are `count` pointers.
+    let transforms = unsafe { std::slice::from_raw_parts(transforms, count) };
+    let mut tables: Vec<Table> = Vec::with_capacity(count);
+    for &raw in transforms {
+        // SAFETY: a table of a library that is never closed.
+        let table = unsafe { Table::new(raw) }.map_err(fault)?;
+        if tables.iter().any(|other| other.id() == table.id()) {
+            return Err(fault(format!("offers {} twice", table.id())));
+        }
+        tables.push(table);
+    }
+    Ok(tables)
+}
+
+/// The dynamic linker's own words.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// A copy of a library in a directory that only this user can enter. It can go as soon as it is mapped.
+struct PrivateCopy {
+    directory: PathBuf,
+    file: PathBuf,
+}
+
+impl PrivateCopy {
+    fn of(library: &Path) -> io::Result<PrivateCopy> {
+        static COPIES: AtomicU64 = AtomicU64::new(0);
+        let number = COPIES.fetch_add(1, Ordering::Relaxed);
+        let directory = env::temp_dir().join(format!("resay-{}-{number}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&directory)?;
+        let copy = PrivateCopy { file: directory.join("plugin.so"), directory };
+        fs::copy(library, &copy.file)?;
+        Ok(copy)
+    }
+}
+
+impl Drop for PrivateCopy {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+        let _ = fs::remove_dir(&self.directory);
+    }
+}

@@ -1,0 +1,29 @@
+//! DOOR: plugins. The ABI table of `resay_plugin.h` as values that safe code can call.
+//!
+//! - [`Table`]: one transform as a library, or the host, offers it, checked once.
+//! - [`Instance`]: a created one, with its options and what the host offers it.
+//! - [`Stages`]: the instances of a chain, in order, and the layout of a session's memory.
+//! - [`Session`]: that memory for one conversation; the calls `map` and `process` are made through it.
+//! - [`load`]: dlopen of a plugin file. A library is never closed: a table, once seen, stays valid.
+//!
+//! What the other side may not do is checked here where it can be seen (statuses, lengths); its own memory
+//! errors cannot.
+
+mod host;
+mod instance;
+mod load;
+mod session;
+mod table;
+
+pub(crate) use host::{Counters, Services};
+pub(crate) use instance::{Fault, Instance, Status};
+pub(crate) use load::{bundled, load};
+pub(crate) use session::{Session, SessionPeer, Stages};
+pub use table::OptionHelp;
+pub(crate) use table::Table;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,236 @@
+//! One transform as a library, or the host, offers it, checked once.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::fmt;
+use std::mem::{MaybeUninit, offset_of, size_of};
+use std::ptr;
+use std::sync::Arc;
+
+use resay_plugin::abi::{
+    self, resay_bytes, resay_io, resay_kv, resay_session_state, resay_text, resay_transform,
+};
+
+/// Sessions are small; more is a mistake in the table.
+const SESSION_BYTES_MAX: usize = 1024 * 1024;
+const SESSION_ALIGN_MAX: usize = 4096;
+const NEEDS_KNOWN: u32 = abi::RESAY_NEED_MESSAGES | abi::RESAY_NEED_OFFLOAD;
+
+/// One transform, as its owner offers it. Clones are cheap.
+#[derive(Clone)]
+pub(crate) struct Table {
+    /// What the owner knows it by, and is passed back.
+    pub(super) raw: *const resay_transform,
+    /// The fields, as far as the owner's struct goes; the rest is zero.
+    pub(super) fields: Arc<resay_transform>,
+    id: &'static str,
+}
+
+// SAFETY: a table is constant data by the ABI's contract and outlives the engine; see `Table::new`.
+unsafe impl Send for Table {}
+// SAFETY: as above.
+unsafe impl Sync for Table {}
+
+/// An option that a transform declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionHelp<'a> {
+    /// The name.
+    pub key: &'a str,
+    /// The type, in the plugin's words: `bool`, `duration`, …
+    pub kind: &'a str,
+    /// The default, empty where there is none.
+    pub fallback: &'a str,
+    /// One line.
+    pub help: &'a str,
+}
+
+impl Table {
+    /// Checks a table and takes it in.
+    ///
+    /// # Safety
+    /// `raw` is NULL or points to a `resay_transform` of at least `struct_size` bytes (so at least four) that
+    /// never changes, and everything it points to likewise, until the last engine that uses it is gone.
+    pub(crate) unsafe fn new(raw: *const resay_transform) -> std::result::Result<Table, String> {
+        if raw.is_null() {
+            return Err("the table is NULL".into());
+        }
+        // SAFETY: not NULL, so at least `struct_size` is there.
+        let theirs = unsafe { ptr::addr_of!((*raw).struct_size).read() } as usize;
+        if theirs < offset_of!(resay_transform, version) {
+            return Err(format!("struct_size {theirs} is too small for a resay_transform"));
+        }
+        let mut fields = MaybeUninit::<resay_transform>::zeroed();
+        // SAFETY: the smaller of both sizes is copied; all zero is valid for the rest (NULL, None, 0).
+        let fields = unsafe {
+            ptr::copy_nonoverlapping(
+                raw.cast::<u8>(),
+                fields.as_mut_ptr().cast::<u8>(),
+                theirs.min(size_of::<resay_transform>()),
+            );
+            fields.assume_init()
+        };
+        // SAFETY: the contract above covers the strings.
+        let id = unsafe { text(fields.id) }.ok_or("the id is missing or not UTF-8")?;
+        if !crate::transform::is_name(id) {
+            return Err(format!("the id {id:?} is not a name ([a-z0-9][a-z0-9._-]*)"));
+        }
+        let unknown = fields.needs & !NEEDS_KNOWN;
+        if unknown != 0 {
+            return Err(format!("{id}: needs what this engine does not know (bits {unknown:#x})"));
+        }
+        if fields.map.is_none() && fields.process.is_none() {
+            return Err(format!("{id}: has neither map nor process"));
+        }
+        if fields.threading > abi::RESAY_SERIAL {
+            return Err(format!("{id}: unknown threading {}", fields.threading));
+        }
+        let align = session_align(&fields);
+        if !align.is_power_of_two() || align > SESSION_ALIGN_MAX {
+            return Err(format!(
+                "{id}: session_align {align} is not a power of two up to {SESSION_ALIGN_MAX}"
+            ));
+        }
+        if fields.session_size as usize > SESSION_BYTES_MAX {
+            return Err(format!("{id}: session_size {} is over {SESSION_BYTES_MAX}", fields.session_size));
+        }
+        if fields.n_options > 0 && fields.options.is_null() {
+            return Err(format!("{id}: options is NULL, n_options is {}", fields.n_options));
+        }
+        Ok(Table { raw, fields: Arc::new(fields), id })
+    }
+
+    /// The name that chains know it by.
+    pub(crate) fn id(&self) -> &'static str {
+        self.id
+    }
+
+    pub(crate) fn version(&self) -> &'static str {
+        // SAFETY: see `Table::new`.
+        unsafe { text(self.fields.version) }.unwrap_or("")
+    }
+
+    pub(crate) fn summary(&self) -> &'static str {
+        // SAFETY: see `Table::new`.
+        unsafe { text(self.fields.summary) }.unwrap_or("")
+    }
+
+    pub(crate) fn options(&self) -> Vec<OptionHelp<'static>> {
+        if self.fields.n_options == 0 {
+            return Vec::new();
+        }
+        // SAFETY: `Table::new` saw that the pointer is not NULL; the owner says how many there are.
+        let options =
+            unsafe { std::slice::from_raw_parts(self.fields.options, self.fields.n_options as usize) };
+        // SAFETY: each string is NULL or NUL-terminated and lives as long as the table.
+        let text_of = |pointer| unsafe { text(pointer) }.unwrap_or("");
+        options
+            .iter()
+            .map(|option| OptionHelp {
+                key: text_of(option.key),
+                kind: text_of(option.r#type),
+                fallback: text_of(option.fallback),
+                help: text_of(option.help),
+            })
+            .collect()
+    }
+
+    pub(crate) fn is_per_worker(&self) -> bool {
+        self.fields.threading == abi::RESAY_PER_WORKER
+    }
+
+    /// What carries a session to another instance: `resay.session-state/1`.
+    pub(super) fn session_state(&self) -> Option<SessionState> {
+        let extension = self.fields.extension?;
+        // SAFETY: the owner's own pointer and a NUL-terminated name, as the ABI asks.
+        let found = unsafe { extension(self.raw, abi::RESAY_EXT_SESSION_STATE.as_ptr()) };
+        let found = found.cast::<resay_session_state>();
+        if found.is_null() {
+            return None;
+        }
+        // SAFETY: an extension of that name is a resay_session_state of struct_size bytes.
+        let (size, state) = unsafe { (ptr::addr_of!((*found).struct_size).read() as usize, found) };
+        if size < size_of::<resay_session_state>() {
+            return None;
+        }
+        // SAFETY: the size covers all fields.
+        let state = unsafe { &*state };
+        Some(SessionState { schema: state.schema, save: state.save?, load: state.load? })
+    }
+
+    /// Whether it may block, and so runs off the workers.
+    pub(crate) fn is_offloaded(&self) -> bool {
+        self.fields.needs & abi::RESAY_NEED_OFFLOAD != 0
+    }
+
+    /// Whether it only takes whole messages.
+    pub(crate) fn needs_messages(&self) -> bool {
+        self.fields.needs & abi::RESAY_NEED_MESSAGES != 0
+    }
+
+    /// The table that the transform wants for these options: `resay.select/1`.
+    pub(super) fn select(self, options: &[resay_kv]) -> std::result::Result<Table, String> {
+        let Some(extension) = self.fields.extension else { return Ok(self) };
+        // SAFETY: the owner's own pointer and a NUL-terminated name, as the ABI asks.
+        let found = unsafe { extension(self.raw, abi::RESAY_EXT_SELECT.as_ptr()) };
+        let select = found.cast::<abi::resay_select>();
+        if select.is_null() {
+            return Ok(self);
+        }
+        // SAFETY: an extension of that name is a resay_select of struct_size bytes.
+        let select = unsafe {
+            if (*select).struct_size as usize <= offset_of!(abi::resay_select, select) {
+                return Err(format!("{}: resay.select/1 has a struct_size that is too small", self.id));
+            }
+            (*select).select
+        };
+        let Some(select) = select else { return Ok(self) };
+        // SAFETY: the pairs live during the call.
+        let chosen = unsafe { select(self.raw, options.as_ptr(), options.len()) };
+        if chosen.is_null() || chosen == self.raw {
+            return Ok(self);
+        }
+        // SAFETY: a table of the same owner, with the same lifetime.
+        let chosen = unsafe { Table::new(chosen) }?;
+        if chosen.id != self.id {
+            return Err(format!(
+                "{}: resay.select/1 gave a transform with another id, {}",
+                self.id, chosen.id
+            ));
+        }
+        Ok(chosen)
+    }
+}
+
+type Save = unsafe extern "C" fn(*mut c_void, *const c_void, *mut resay_io) -> i32;
+type Load =
+    unsafe extern "C" fn(*mut c_void, *mut c_void, *const c_char, resay_bytes, *mut resay_text) -> i32;
+
+/// `resay.session-state/1` of a transform, complete.
+pub(super) struct SessionState {
+    pub(super) schema: *const c_char,
+    pub(super) save: Save,
+    pub(super) load: Load,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table({} {})", self.id, self.version())
+    }
+}
+/// An alignment of 0 is that of malloc(3).
+pub(super) fn session_align(fields: &resay_transform) -> usize {
+    match fields.session_align {
+        0 => align_of::<libc::max_align_t>(),
+        align => align as usize,
+    }
+}
+/// A C string of the other side. NULL and what is not UTF-8 are `None`.
+///
+/// # Safety
+/// `pointer` is NULL or NUL-terminated and lives for `'a`.
+pub(super) unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's.
+    unsafe { CStr::from_ptr(pointer) }.to_str().ok()
+}

@@ -1,0 +1,231 @@
+//! Messages for transforms that may block. The whole connection goes along: it does no I/O, so it can answer
+//! anywhere. Meanwhile its socket is paused, and what happens to its sends is noted.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::mailbox::{Command, Mailbox};
+use super::{Post, Shared, Socket, Worker, say_fault};
+use crate::buffer::Pool;
+use crate::chain::Scratch;
+use crate::connection::{Answer, Connection, Context, Reply};
+use crate::datagram::{self, Outcome};
+use crate::driver::{Close, Driver, Lent, Token};
+use crate::limits::OFFLOADED_DATAGRAMS_MAX;
+use crate::net::Peer;
+use crate::stats::{Block, CloseReason, DropReason};
+use crate::sys::Envelope;
+use crate::timer::Moment;
+use crate::transform::library::SessionPeer;
+
+/// What a connection is to do elsewhere.
+#[derive(Debug)]
+pub(super) enum Work {
+    Greet,
+    Receive(Vec<u8>),
+    End,
+}
+
+/// What stands in a connection's place meanwhile.
+#[derive(Debug)]
+pub(crate) struct Away {
+    listener: u32,
+    queued_bytes: usize,
+    sent: Vec<usize>,
+    failed: Option<io::Error>,
+}
+
+/// A connection that comes back.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    token: Token,
+    connection: Box<Connection>,
+    answer: Answer,
+    stats: Block,
+}
+
+/// A datagram that comes back.
+#[derive(Debug)]
+pub(crate) struct ReturnedDatagram {
+    token: Token,
+    to: Envelope,
+    from: Peer,
+    outcome: Outcome,
+    stats: Block,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Sends a connection away to do some work.
+    pub(super) fn send_away(&mut self, token: Token, work: Work) {
+        let Some(place @ Socket::Connection(_)) = self.sockets.get_mut(token) else { return };
+        let away = Away { listener: 0, queued_bytes: 0, sent: Vec::new(), failed: None };
+        let Socket::Connection(mut connection) = std::mem::replace(place, Socket::Away(away)) else { return };
+        if let Socket::Away(away) = place {
+            away.listener = connection.listener;
+            away.queued_bytes = connection.queued_bytes();
+        }
+        let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
+        self.driver.pause(token);
+        connection.paused = true;
+        let mut armed = std::mem::replace(&mut connection.deadline, Moment::NEVER);
+        self.timers.arm(token, &mut armed, Moment::NEVER);
+        let (listener, shared, index) = (Arc::clone(&post.listener), Arc::clone(&self.shared), self.index);
+        let job = move || {
+            let stats = Block::default();
+            let mut cx = Context {
+                terms: &listener.terms,
+                pool: &mut Pool::default(),
+                scratch: &mut Scratch::default(),
+                stats: &stats,
+            };
+            let answer = match work {
+                Work::Greet => connection.greet(&mut cx),
+                Work::End => connection.ended(&mut cx),
+                Work::Receive(mut bytes) => {
+                    let mut answer = connection.received(Lent { buffer: &mut bytes, start: 0 }, &mut cx);
+                    if let Reply::Lent(range) = answer.bytes {
+                        answer.bytes = Reply::Owned(bytes.get(range).unwrap_or_default().to_vec());
+                    }
+                    answer
+                }
+            };
+            come_back(
+                &shared,
+                index,
+                Command::Returned(Box::new(Returned { token, connection, answer, stats })),
+            );
+        };
+        // Without a thread to be had, blocking is better than losing the message.
+        if let Err(job) = self.shared.offload.run(Box::new(job)) {
+            job();
+        }
+    }
+
+    pub(super) fn returned(&mut self, returned: Returned) {
+        let Returned { token, connection, answer, stats } = returned;
+        let Some(Socket::Away(_)) = self.sockets.get(token) else { return };
+        let Some(place) = self.sockets.get_mut(token) else { return };
+        let Socket::Away(away) = std::mem::replace(place, Socket::Connection(connection)) else { return };
+        if let Some(Some(post)) = self.posts.get(away.listener as usize) {
+            post.listener.stats_of(self.index).add_block(&stats);
+        }
+        for bytes in away.sent {
+            self.sent(token, bytes, Vec::new());
+        }
+        match away.failed {
+            Some(error) => self.failed(token, error),
+            None => self.deliver(token, answer),
+        }
+    }
+
+    /// Notes that a send of a connection that is away is finished.
+    pub(super) fn note_sent(&mut self, token: Token, bytes: usize) {
+        if let Some(Socket::Away(away)) = self.sockets.get_mut(token) {
+            away.sent.push(bytes);
+        }
+    }
+
+    /// Notes that the socket of a connection that is away is broken.
+    pub(super) fn note_failed(&mut self, token: Token, error: io::Error) {
+        if let Some(Socket::Away(away)) = self.sockets.get_mut(token) {
+            away.failed = Some(error);
+        }
+    }
+
+    /// Closes the socket of a connection that is away. What comes back finds nobody.
+    pub(super) fn abandon(&mut self, token: Token, reason: CloseReason) {
+        let unsent = self.driver.unsent(token);
+        let Some(Socket::Away(away)) = self.sockets.remove(token) else { return };
+        self.driver.close(token, Close::Gently);
+        self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
+        let place = away.listener as usize;
+        if let Some(Some(post)) = self.posts.get_mut(place) {
+            post.connections -= 1;
+            let stats = post.listener.stats_of(self.index);
+            stats.closed(reason);
+            stats.undelivered_bytes.add(unsent.min(away.queued_bytes) as u64);
+        }
+        self.leave_post(place);
+    }
+
+    /// Sends an admitted datagram away, if there is room for it.
+    pub(super) fn send_datagram_away(&mut self, token: Token, from: Peer) {
+        let Some(to) = self.driver.envelope() else { return };
+        let lent = self.driver.lent();
+        let mut bytes = lent.buffer.get(lent.start..).unwrap_or_default().to_vec();
+        let Some(Socket::Datagrams { post, offloaded, .. }) = self.sockets.get_mut(token) else { return };
+        let Some(Some(Post { listener, generation, .. })) = self.posts.get(*post as usize) else { return };
+        if *offloaded >= OFFLOADED_DATAGRAMS_MAX {
+            return listener.stats_of(self.index).dropped(DropReason::QueueFull, 1);
+        }
+        *offloaded += 1;
+        let (listener, generation) = (Arc::clone(listener), Arc::clone(generation));
+        let (shared, index) = (Arc::clone(&self.shared), self.index);
+        let job = move || {
+            let stats = Block::default();
+            let mut cx = Context {
+                terms: &listener.terms,
+                pool: &mut Pool::default(),
+                scratch: &mut Scratch::default(),
+                stats: &stats,
+            };
+            let peer = SessionPeer {
+                kind: datagram::PEER_KIND,
+                id: 0,
+                local: &listener.url,
+                peer: &from,
+                listener: &listener.url,
+            };
+            let mut turn = datagram::Turn::default();
+            let lent = Lent { buffer: &mut bytes, start: 0 };
+            let mut outcome = turn.answer(lent, &generation, &peer, &mut cx);
+            drop(turn);
+            if let Reply::Lent(range) = outcome.reply {
+                outcome.reply = Reply::Owned(bytes.get(range).unwrap_or_default().to_vec());
+            }
+            let returned = ReturnedDatagram { token, to, from, outcome, stats };
+            come_back(&shared, index, Command::ReturnedDatagram(Box::new(returned)));
+        };
+        if let Err(job) = self.shared.offload.run(Box::new(job)) {
+            job();
+        }
+    }
+
+    pub(super) fn returned_datagram(&mut self, returned: ReturnedDatagram) {
+        let ReturnedDatagram { token, to, from, outcome, stats } = returned;
+        let now = self.driver.now();
+        let Some(Socket::Datagrams { post, held, deadline, offloaded, .. }) = self.sockets.get_mut(token)
+        else {
+            return;
+        };
+        *offloaded -= 1;
+        let Some(Some(post)) = self.posts.get(*post as usize) else { return };
+        let counters = post.listener.stats_of(self.index);
+        counters.add_block(&stats);
+        if let Some((stage, fault)) = &outcome.fault {
+            say_fault(&self.shared.events, post, &post.generation, *stage, fault, 0, &from);
+        }
+        match outcome.reply {
+            Reply::Owned(bytes) if outcome.delay.is_zero() => {
+                let result = self.driver.post(token, &to, &bytes);
+                self.answered(token, result);
+            }
+            Reply::Owned(bytes) => {
+                if held.keep(now.after(outcome.delay), to, bytes).is_err() {
+                    counters.dropped(DropReason::QueueFull, 1);
+                }
+                self.timers.arm(token, deadline, held.next());
+            }
+            Reply::Nothing | Reply::Lent(_) => {}
+        }
+        self.end_datagrams_if_done(token);
+    }
+}
+
+/// Leaves a result with the worker it belongs to. One that has ended does not want it any more.
+fn come_back<S>(shared: &Shared<S>, worker: usize, command: Command<S>) {
+    if let Some(mailbox) = shared.mailboxes.get(worker) {
+        let _ = Mailbox::push(mailbox, command);
+    }
+}
