@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use crate::sys;
 use crate::transform::library::{Counters, Services, Table};
 use crate::transform::registry::{Origin, Registry};
 use crate::transform::spec::ChainSpec;
-use crate::worker::{Command, Mailbox, Shared, Worker};
+use crate::worker::{Command, ConnectionInfo, Mailbox, Shared, Worker};
 
 /// Which kernel interface moves the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -536,6 +537,24 @@ impl Engine {
     /// What one listener has done.
     pub fn listener_stats(&self, id: ListenerId) -> Result<Stats> {
         self.find(id).map(|listener| listener.stats())
+    }
+
+    /// The connections that are open now, in the order in which they came. Workers that have no answer within
+    /// `patience` are left out: one on a lent thread answers when it next has a turn.
+    pub fn connections(&self, patience: Duration) -> Vec<ConnectionInfo> {
+        let (to, found) = mpsc::channel();
+        for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
+            // A worker that has ended has no connections.
+            let _ = mailbox.push(Command::List { to: to.clone() });
+        }
+        drop(to);
+        let until = Instant::now() + patience;
+        let mut connections = Vec::new();
+        while let Ok(info) = found.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            connections.push(info);
+        }
+        connections.sort_by_key(|info| info.id);
+        connections
     }
 
     /// The counters that transforms keep, as `transform.counter`.

@@ -55,6 +55,7 @@ pub use options::Options;
 pub use stats::{CloseReason, DropReason, Stats};
 pub use transform::library::OptionHelp;
 pub use transform::registry::Origin;
+pub use worker::ConnectionInfo;
 
 /// The version of this library, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -15,6 +15,7 @@ mod mailbox;
 mod offloading;
 mod streams;
 
+pub use mailbox::ConnectionInfo;
 pub(crate) use mailbox::{Command, Mailbox};
 
 use std::io;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use super::mailbox::Command;
+use super::mailbox::{Command, ConnectionInfo};
 use super::streams::switch_generation;
 use super::{Socket, State, Worker};
 use crate::connection::{End, Phase};
@@ -17,6 +18,7 @@ impl<D: Driver> Worker<D> {
             match command {
                 Command::Listen { listener, socket } => self.listen(listener, socket),
                 Command::Adopt(arrival) => self.open(arrival),
+                Command::List { to } => self.list(&to),
                 Command::Returned(returned) => self.returned(*returned),
                 Command::ReturnedDatagram(returned) => self.returned_datagram(*returned),
                 Command::CloseListener { id } => self.close_listener(id),
@@ -32,6 +34,26 @@ impl<D: Driver> Worker<D> {
             self.take_chains();
         }
         self.end_if_drained();
+    }
+
+    /// Connections that are with a transform that may block are left out.
+    fn list(&self, to: &Sender<ConnectionInfo>) {
+        let now = self.driver.now();
+        for token in self.sockets.tokens() {
+            let Some(Socket::Connection(connection)) = self.sockets.get(token) else { continue };
+            let Some(Some(post)) = self.posts.get(connection.listener as usize) else { continue };
+            let info = ConnectionInfo {
+                id: connection.id,
+                listener: post.listener.url.clone(),
+                peer: connection.peer.clone(),
+                worker: self.index,
+                idle: connection.last_received.until(now),
+                waiting_bytes: connection.queued_bytes(),
+                is_ending: connection.phase != Phase::Open,
+            };
+            // Whoever asked may have given up.
+            let _ = to.send(info);
+        }
     }
 
     /// Looks for swapped chains. Connections whose transforms remember nothing go over now; the others when

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,10 +21,32 @@ pub(crate) enum Command<S> {
     Returned(Box<Returned>),
     /// A datagram comes back from one.
     ReturnedDatagram(Box<ReturnedDatagram>),
+    /// Say which connections there are.
+    List { to: Sender<ConnectionInfo> },
     /// Stop listening; connections go on.
     CloseListener { id: u64 },
     /// Answer what has arrived, then end; what is not done by then is cut off.
     Drain { within: Duration },
+}
+
+/// A connection as it is at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Its number in this engine, from 1.
+    pub id: u64,
+    /// The URL of its listener.
+    pub listener: String,
+    /// The other side.
+    pub peer: Peer,
+    /// The worker that serves it.
+    pub worker: usize,
+    /// How long ago it last received something, or was accepted.
+    pub idle: Duration,
+    /// Bytes of answers that wait for the peer to read, or for their time.
+    pub waiting_bytes: usize,
+    /// It is about to end.
+    pub is_ending: bool,
 }
 
 /// A connection on its way to the worker that will serve it.
