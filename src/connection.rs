@@ -10,7 +10,7 @@ use crate::buffer::Pool;
 use crate::chain::{END_OF_STREAM, Generation, Piece, Ran, Scratch, Tails, WHOLE, Way};
 use crate::driver::Lent;
 use crate::frame::{Found, Framer};
-use crate::limits::READ_BYTES_MAX;
+use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
 use crate::net::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
 use crate::timer::Moment;
@@ -129,6 +129,8 @@ pub(crate) struct Connection {
     held: VecDeque<Held>,
     /// Bytes held, in the backlog and with the driver.
     queued_bytes: usize,
+    /// In how many sends they will leave.
+    queued_sends: usize,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,7 @@ impl Connection {
             backlog: VecDeque::new(),
             held: VecDeque::new(),
             queued_bytes: 0,
+            queued_sends: 0,
         }
     }
 
@@ -443,6 +446,7 @@ impl Connection {
             let due = now.after(Duration::from_micros(piece.delay_us));
             let due = self.held.back().map_or(due, |last| due.max(last.due));
             self.queued_bytes += part.len();
+            self.queued_sends += 1;
             self.held.push_back(Held { due, bytes: pool.copy_of(part) });
         }
         pool.put(bytes);
@@ -458,6 +462,7 @@ impl Connection {
             self.held = VecDeque::new();
         }
         self.queued_bytes -= held.bytes.len();
+        self.queued_sends -= 1;
         Some(held.bytes)
     }
 
@@ -483,19 +488,24 @@ impl Connection {
             Some(last) if !terms.records && last.len() + bytes.len() <= READ_BYTES_MAX => {
                 last.extend_from_slice(bytes);
             }
-            _ => self.backlog.push_back(pool.copy_of(bytes)),
+            _ => {
+                self.queued_sends += 1;
+                self.backlog.push_back(pool.copy_of(bytes));
+            }
         }
     }
 
     /// Counts bytes that the driver has taken over.
     pub(crate) fn handed_over(&mut self, bytes: usize) {
         self.queued_bytes += bytes;
+        self.queued_sends += 1;
         self.sending = true;
     }
 
     /// A send is finished: the next one, which counts as with the driver from now on.
     pub(crate) fn sent(&mut self, bytes: usize) -> Option<Vec<u8>> {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        self.queued_sends = self.queued_sends.saturating_sub(1);
         let next = self.backlog.pop_front();
         if next.is_none() {
             // An idle connection holds no buffer.
@@ -515,6 +525,11 @@ impl Connection {
         self.backlog.iter().map(Vec::len).sum::<usize>() + held + unsent
     }
 
+    /// What waiting answers cost: an empty record is not free.
+    fn queued_memory(&self) -> usize {
+        self.queued_bytes + self.queued_sends * QUEUED_SEND_BYTES
+    }
+
     /// Whether all answers are with the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
         self.can_send() && self.held.is_empty()
@@ -522,13 +537,13 @@ impl Connection {
 
     /// Whether a read must not be begun now: its answers might not fit under the high water.
     pub(crate) fn must_pause(&self, terms: &Terms) -> bool {
-        self.queued_bytes + terms.read_bytes_max > terms.high_water_bytes
+        self.queued_memory() + terms.read_bytes_max > terms.high_water_bytes
     }
 
     /// Whether a paused connection may be read again: at half of where it paused.
     pub(crate) fn may_resume(&self, terms: &Terms) -> bool {
         let pause_at = terms.high_water_bytes.saturating_sub(terms.read_bytes_max);
-        self.queued_bytes <= pause_at / 2
+        self.queued_memory() <= pause_at / 2
     }
 }
 

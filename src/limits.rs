@@ -18,6 +18,8 @@ pub(crate) const MESSAGE_BYTES_CEILING: usize = 1024 * 1024 * 1024;
 
 /// Datagrams that one system call may bring.
 pub(crate) const DATAGRAM_BATCH: usize = 32;
+/// What one waiting answer counts towards the high water beside its bytes, whatever it holds.
+pub(crate) const QUEUED_SEND_BYTES: usize = 64;
 /// Answers, and their bytes, that one datagram socket holds back for transforms that delay.
 pub(crate) const HELD_DATAGRAMS_MAX: usize = 64 * 1024;
 pub(crate) const HELD_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -24,6 +24,11 @@ use crate::net::SocketKind;
 use crate::sys::{self, Batch, Envelope, Record, Reply};
 use crate::timer::Moment;
 
+/// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const READING: Interest = Interest::READABLE;
 const WAKE: mio::Token = mio::Token(usize::MAX);
 /// Records of one seqpacket connection that are read in a turn before the others have theirs.
 const RECORD_BURST: u32 = 16;
@@ -57,8 +62,9 @@ struct Slot {
     paused: bool,
     /// In the queue.
     queued: bool,
-    /// The peer has hung up or shut down: read on until the end shows, even after a short read.
-    hung_up: bool,
+    /// A short read proves nothing now: the peer has hung up, or there is something in the stream at which a read
+    /// stops (urgent bytes). Read on until the kernel says that there is no more.
+    read_to_end: bool,
     ended: bool,
     draining: bool,
     /// Registered for writability.
@@ -72,6 +78,7 @@ struct Slot {
 enum Role {
     Listener,
     Stream,
+    UnixStream,
     Seqpacket,
     Datagram { destinations: bool },
 }
@@ -127,7 +134,7 @@ impl Ready {
         self.poll.registry().register(
             &mut SourceFd(&socket.as_raw_fd()),
             mio::Token(token.index()),
-            Interest::READABLE,
+            READING,
         )?;
         if self.slots.len() <= token.index() {
             self.slots.resize_with(token.index() + 1, || None);
@@ -140,7 +147,7 @@ impl Ready {
             writable: true,
             paused: false,
             queued: false,
-            hung_up: false,
+            read_to_end: false,
             ended: false,
             draining: false,
             awaits_write: false,
@@ -175,7 +182,7 @@ impl Ready {
         slot.queued = false;
         match slot.role {
             Role::Listener => self.step_listener(index),
-            Role::Stream | Role::Seqpacket => self.step_stream(index),
+            Role::Stream | Role::UnixStream | Role::Seqpacket => self.step_stream(index),
             Role::Datagram { destinations } => self.step_datagrams(index, destinations),
         }
     }
@@ -233,13 +240,17 @@ impl Ready {
             self.buffer.resize(HEADROOM_BYTES + room, 0);
         }
         let bytes = &mut self.buffer[HEADROOM_BYTES..][..room];
-        let received = if slot.role == Role::Stream {
-            retry(|| sys::recv(slot.socket.as_fd(), bytes)).map(|n| match n {
-                0 => Record::End,
-                len => Record::Data { len, truncated: false },
-            })
-        } else {
-            retry(|| sys::recv_record(slot.socket.as_fd(), bytes))
+        let fd = slot.socket.as_fd();
+        let (received, is_all) = match slot.role {
+            Role::Seqpacket => (retry(|| sys::recv_record(fd, bytes)), false),
+            Role::UnixStream => match retry(|| sys::recv_unix(fd, bytes)) {
+                Ok((len, stopped)) => (Ok(Record::of_stream(len)), len < room && !stopped),
+                Err(error) => (Err(error), false),
+            },
+            _ => match retry(|| sys::recv(fd, bytes)) {
+                Ok(len) => (Ok(Record::of_stream(len)), len < room),
+                Err(error) => (Err(error), false),
+            },
         };
         match received {
             Ok(Record::End) => {
@@ -248,12 +259,12 @@ impl Ready {
                 Some(Completion::Ended { token })
             }
             Ok(Record::Data { len, truncated }) => {
-                let now = if slot.role == Role::Stream {
-                    slot.readable = len == room || slot.hung_up;
-                    false
-                } else {
+                let now = if slot.role == Role::Seqpacket {
                     slot.burst = (slot.burst + 1) % RECORD_BURST;
                     slot.burst != 0
+                } else {
+                    slot.readable = !is_all || slot.read_to_end;
+                    false
                 };
                 if slot.readable || slot.draining {
                     // Draining is only over when the kernel says that nothing is left.
@@ -265,6 +276,7 @@ impl Ready {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 slot.readable = false;
+                slot.read_to_end = false;
                 slot.burst = 0;
                 slot.take_drained(token)
             }
@@ -366,9 +378,9 @@ impl Driver for Ready {
             let index = event.token().0;
             let Some(Some(slot)) = self.slots.get_mut(index) else { continue };
             let broken = event.is_error();
-            slot.readable |= event.is_readable() || event.is_read_closed() || broken;
+            slot.readable |= event.is_readable() || event.is_read_closed() || event.is_priority() || broken;
             slot.writable |= event.is_writable() || event.is_write_closed() || broken;
-            slot.hung_up |= event.is_read_closed() || broken;
+            slot.read_to_end |= event.is_read_closed() || event.is_priority() || broken;
             if !slot.queued {
                 slot.queued = true;
                 self.queue.push_back(index as u32);
@@ -408,15 +420,17 @@ impl Driver for Ready {
         kind: SocketKind,
         read_bytes_max: usize,
     ) -> io::Result<()> {
-        let role = if kind == SocketKind::UnixSeqpacket {
-            sys::tell_empty_records(socket.as_fd())?;
-            Role::Seqpacket
-        } else {
-            if kind == SocketKind::UnixStream {
+        let role = match kind {
+            SocketKind::UnixSeqpacket => {
+                sys::tell_empty_records(socket.as_fd())?;
+                Role::Seqpacket
+            }
+            SocketKind::UnixStream => {
                 // Unlike TCP's, it is not inherited from the listener.
                 sys::keep_urgent_inline(socket.as_fd())?;
+                Role::UnixStream
             }
-            Role::Stream
+            _ => Role::Stream,
         };
         self.insert(token, socket, role, read_bytes_max)
     }
@@ -455,15 +469,16 @@ impl Driver for Ready {
         debug_assert!(slot.outgoing.is_none(), "one send at a time");
         let bytes = &self.buffer[range];
         let sent = match retry(|| sys::send(slot.socket.as_fd(), bytes)) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Ok(sent) => Some(sent),
+            // Not `Done`, even where there are 0 bytes to send: an empty record is something.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => return Progress::Failed(error),
         };
-        if sent == bytes.len() {
+        if sent == Some(bytes.len()) {
             return Progress::Done(Vec::new());
         }
         let mut outgoing = Outgoing::new(pool.copy_of(bytes));
-        outgoing.advance(sent);
+        outgoing.advance(sent.unwrap_or(0));
         wait_to_write(&self.poll, slot, token.index(), outgoing)
     }
 
@@ -597,7 +612,7 @@ fn watch_writes(poll: &Poll, slot: &mut Slot, index: usize, watch: bool) -> io::
         return Ok(());
     }
     slot.awaits_write = watch;
-    let interest = if watch { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+    let interest = if watch { READING.add(Interest::WRITABLE) } else { READING };
     poll.registry().reregister(&mut SourceFd(&slot.socket.as_raw_fd()), mio::Token(index), interest)
 }
 

@@ -9,6 +9,7 @@ mod datagram;
 
 pub(crate) use datagram::{Batch, Destination, Envelope, Reply};
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -16,6 +17,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crate::net::Peer;
 
@@ -60,8 +62,30 @@ pub(crate) enum Record {
     End,
 }
 
+impl Record {
+    /// What recv(2) of a stream means.
+    pub(crate) fn of_stream(len: usize) -> Record {
+        if len == 0 { Record::End } else { Record::Data { len, truncated: false } }
+    }
+}
+
+/// recvmsg(2) on a unix stream: how many bytes came, and whether the read stopped where a descriptor was sent along
+/// (which is not received), so that there may be more behind it.
+pub(crate) fn recv_unix(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, bool)> {
+    recvmsg(fd, bytes).map(|(len, flags)| (len, flags & libc::MSG_CTRUNC != 0))
+}
+
 /// recvmsg(2) on a seqpacket socket that has `SO_PASSCRED` set (see [`tell_empty_records`]).
 pub(crate) fn recv_record(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<Record> {
+    let (len, flags) = recvmsg(fd, bytes)?;
+    if len == 0 && flags & libc::MSG_CTRUNC == 0 {
+        return Ok(Record::End);
+    }
+    Ok(Record::Data { len, truncated: flags & libc::MSG_TRUNC != 0 })
+}
+
+/// recvmsg(2) without room for a name or control data: the bytes and the flags.
+fn recvmsg(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, i32)> {
     let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: msghdr is plain data for which all zero is valid: no name, no control buffer.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -69,10 +93,7 @@ pub(crate) fn recv_record(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<Re
     message.msg_iovlen = 1;
     // SAFETY: `message` points to one iovec over a writable slice; both outlive the call.
     let n = syscall!(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_DONTWAIT) })?;
-    if n == 0 && message.msg_flags & libc::MSG_CTRUNC == 0 {
-        return Ok(Record::End);
-    }
-    Ok(Record::Data { len: n as usize, truncated: message.msg_flags & libc::MSG_TRUNC != 0 })
+    Ok((n as usize, message.msg_flags))
 }
 
 /// Makes the kernel tell an empty record from the end of a seqpacket connection.
@@ -177,11 +198,22 @@ pub(crate) fn get_int(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i
     Ok(value)
 }
 
-/// A descriptor that the caller says it was handed, for example by a parent process: it must be open.
+/// A descriptor that this process was handed as a number, for example by its parent. It must be open, and a
+/// socket can be handed over once: a second owner would close what belongs to the first.
 pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD takes no pointer; it fails with EBADF where the descriptor is not open.
-    syscall!(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
-    // SAFETY: the descriptor is open, and the caller hands it over.
+    /// The numbers that were handed over, and the sockets that they meant then.
+    static ADOPTED: Mutex<BTreeMap<RawFd, u64>> = Mutex::new(BTreeMap::new());
+
+    let mut status = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `status` has room for one stat; where the descriptor is not open the call fails with EBADF.
+    syscall!(unsafe { libc::fstat(fd, status.as_mut_ptr()) })?;
+    // SAFETY: plain data, zeroed and then filled.
+    let socket = unsafe { status.assume_init() }.st_ino;
+    let mut adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if adopted.insert(fd, socket) == Some(socket) {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "it was handed over already"));
+    }
+    // SAFETY: the descriptor is open, and the caller hands it over; that it does so once was just seen.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

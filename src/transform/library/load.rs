@@ -4,7 +4,7 @@ use std::env;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +45,9 @@ pub(crate) fn load(path: &Path, private: bool) -> Result<Vec<Table>> {
     let copy =
         if private { Some(PrivateCopy::of(&file).map_err(|error| fault(error.to_string()))?) } else { None };
     let file = copy.as_ref().map_or(file.as_path(), |copy| &copy.file);
+    if !is_complete(file).map_err(|error| fault(error.to_string()))? {
+        return Err(fault("is truncated".into()));
+    }
     // SAFETY: running a library's initialisers is what loading a plugin means; the user named this file.
     let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| fault(innermost(&error)))?;
@@ -91,6 +94,53 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+/// Whether the file is as long as its program headers say (elf(5)). The dynamic linker maps what they say, and
+/// touching a page behind the end of the file is a SIGBUS. What is no ELF file of this machine is left for the
+/// linker to refuse.
+fn is_complete(file: &Path) -> io::Result<bool> {
+    const LOAD: u32 = 1;
+    let file = fs::File::open(file)?;
+    let bytes = file.metadata()?.len();
+    let mut header = [0; 64];
+    match file.read_exact_at(&mut header, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Ok(!header.starts_with(b"\x7fELF"));
+        }
+        result => result?,
+    }
+    let is_64_bit_of_our_order =
+        header[4] == 2 && header[5] == if cfg!(target_endian = "little") { 1 } else { 2 };
+    if !header.starts_with(b"\x7fELF") || !is_64_bit_of_our_order {
+        return Ok(true);
+    }
+    let number = |bytes: &[u8], at: usize, len: usize| {
+        let mut value = [0u8; 8];
+        if cfg!(target_endian = "little") {
+            value[..len].copy_from_slice(&bytes[at..at + len]);
+        } else {
+            value[8 - len..].copy_from_slice(&bytes[at..at + len]);
+        }
+        u64::from_ne_bytes(value)
+    };
+    let (first, size, count) = (number(&header, 32, 8), number(&header, 54, 2), number(&header, 56, 2));
+    if size != 56 {
+        return Ok(true);
+    }
+    for index in 0..count {
+        let mut program = [0; 56];
+        let Some(at) = first.checked_add(index * size) else { return Ok(false) };
+        match file.read_exact_at(&mut program, at) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            result => result?,
+        }
+        let end = number(&program, 8, 8).checked_add(number(&program, 32, 8));
+        if number(&program, 0, 4) == u64::from(LOAD) && end.is_none_or(|end| end > bytes) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A copy of a library in a directory that only this user can enter. It can go as soon as it is mapped.

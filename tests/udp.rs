@@ -1,0 +1,338 @@
+//! UDP: addresses, lengths, drops and who may take what.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::ffi::CString;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
+
+use common::*;
+use resay::{DropReason, Engine, Stats};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// Asserts that a datagram was dropped for this reason and nothing came back for it. An answer would have been
+/// sent before anything that is received later is looked at.
+#[track_caller]
+fn assert_dropped(engine: &Engine, url: &str, reason: DropReason, count: u64) -> Stats {
+    let stats = eventually_stats(engine, "it is dropped", |stats| stats.dropped_by(reason) == count);
+    assert_answers(url);
+    stats
+}
+
+/// The server listens on all addresses; the answer comes from the very one that was asked, whatever the family.
+#[test]
+fn answers_come_from_the_address_that_was_asked() {
+    isolated(|| {
+        for listen in ["udp://0.0.0.0:0", "udp://:0"] {
+            let (engine, url) = serve(listen, "uppercase");
+            let port = port_of(&url);
+            // Connected sockets take no answer from any other address.
+            for address in ["127.0.0.1", "127.0.0.5", "127.255.255.254"] {
+                let peer = Peer::connect(&format!("udp://{address}:{port}"));
+                assert_eq!(peer.ask(b"who is there"), b"WHO IS THERE", "{listen} {address}");
+            }
+            let open = UdpSocket::bind("0.0.0.0:0").unwrap();
+            open.set_read_timeout(Some(PATIENCE)).unwrap();
+            open.send_to(b"five", ("127.0.0.5", port)).unwrap();
+            let mut answer = [0; 16];
+            let (n, from) = open.recv_from(&mut answer).unwrap();
+            assert_eq!((&answer[..n], from), (&b"FIVE"[..], SocketAddr::from(([127, 0, 0, 5], port))));
+            finish(engine);
+        }
+        if !has_ipv6() {
+            return skipped("IPv6: this machine has no [::1]");
+        }
+        for listen in ["udp://[::]:0", "udp://:0"] {
+            let (engine, url) = serve(listen, "uppercase");
+            let port = port_of(&url);
+            assert_eq!(Peer::connect(&format!("udp://[::1]:{port}")).ask(b"six"), b"SIX", "{listen}");
+            let open = UdpSocket::bind("[::]:0").unwrap();
+            open.set_read_timeout(Some(PATIENCE)).unwrap();
+            open.send_to(b"six", ("::1", port)).unwrap();
+            let mut answer = [0; 16];
+            let (n, from) = open.recv_from(&mut answer).unwrap();
+            assert_eq!((&answer[..n], from.to_string()), (&b"SIX"[..], format!("[::1]:{port}")), "{listen}");
+            finish(engine);
+        }
+    });
+}
+
+/// A handed-over socket that is bound to all addresses is no different.
+#[test]
+fn answers_of_an_adopted_socket_too() {
+    isolated(|| {
+        let engine = Engine::builder().start().unwrap();
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        engine.listen_socket(socket.into(), "chain=uppercase").unwrap();
+        assert_eq!(Peer::connect(&format!("udp://127.0.0.5:{port}")).ask(b"five"), b"FIVE");
+        finish(engine);
+    });
+}
+
+/// An empty datagram is a message, and its answer is one; it is no end of anything.
+#[test]
+fn empty_datagrams_are_answered() {
+    isolated(|| {
+        for chain in ["", "uppercase", "uppercase:unicode=1"] {
+            let (engine, url) = serve("udp://127.0.0.1:0", chain);
+            let peer = Peer::connect(&url);
+            for _ in 0..3 {
+                assert_eq!(peer.ask(b""), b"", "{chain:?}");
+                assert_eq!(peer.ask(b"FULL"), b"FULL", "{chain:?}");
+            }
+            let stats = finish(engine);
+            assert_eq!((stats.messages_in, stats.messages_out), (6, 6), "{chain:?}: {stats:?}");
+        }
+    });
+}
+
+/// The longest datagram that there is works without any option.
+#[test]
+fn the_longest_datagram() {
+    isolated(|| {
+        for transport in Transport::all() {
+            if !matches!(transport, Transport::Udp4 | Transport::Udp6) {
+                continue;
+            }
+            for chain in ["", "uppercase:unicode=1"] {
+                let (engine, url) = serve(&transport.url("/".as_ref()), chain);
+                let peer = Peer::connect(&url);
+                for count in [65_507, 65_506, 1] {
+                    let message = vec![b'L'; count];
+                    assert_same(&format!("{transport:?} {count}"), &message, &peer.ask(&message));
+                }
+                finish(engine);
+            }
+        }
+    });
+}
+
+/// What is longer than `max_message` is dropped and counted; a prefix of it is never answered.
+#[test]
+fn longer_than_allowed() {
+    isolated(|| {
+        let (engine, url) = serve("udp://127.0.0.1:0?max_message=100", "");
+        // A second listener with a larger limit shares the worker's memory with it.
+        engine.listen("udp://127.0.0.1:0").unwrap();
+        let other = engine.urls().remove(1);
+        let peer = Peer::connect(&url);
+        for count in [101, 102, 200, 65_507] {
+            peer.send(&noise(count, 1));
+            let longest = noise(100, count as u64);
+            assert_same(&format!("after {count}"), &longest, &peer.ask(&longest));
+        }
+        assert_same("the other listener", &noise(65_507, 2), &Peer::connect(&other).ask(&noise(65_507, 2)));
+        let stats = assert_dropped(&engine, &url, DropReason::TooLong, 4);
+        assert_eq!(stats.dropped, 4);
+        finish(engine);
+    });
+}
+
+/// An answer that has grown beyond what a datagram can hold cannot be sent: it is counted, the others go on.
+#[test]
+fn an_answer_that_is_too_long_to_send() {
+    isolated(|| {
+        let (engine, url) = serve("udp://127.0.0.1:0", "uppercase:unicode=1");
+        let peer = Peer::connect(&url);
+        // Two bytes in, three out: an i with an ogonek would stay, a j with a caron grows.
+        let grows = "ǰ".repeat(65_507 / 2);
+        let one = peer.ask("ǰ".as_bytes());
+        assert!(one.len() > 2, "the letter grows: {one:?}");
+        peer.send(grows.as_bytes());
+        assert_eq!(peer.ask(b"NEXT"), b"NEXT");
+        let stats = eventually_stats(&engine, "it is counted", |stats| stats.dropped == 1);
+        assert_eq!(stats.dropped_by(DropReason::SendFailed), 1, "{stats:?}");
+        finish(engine);
+    });
+}
+
+/// Peers that are gone answer with port unreachable. That concerns nobody else.
+#[test]
+fn peers_that_are_gone() {
+    isolated(|| {
+        let engine = Engine::builder().listen("udp://127.0.0.1:0").unwrap().build().unwrap();
+        let url = engine.urls().remove(0);
+        for _ in 0..50 {
+            Peer::connect(&url).send(b"and away");
+        }
+        let peer = Peer::connect(&url);
+        peer.send(b"here");
+        engine.start().unwrap();
+        assert_eq!(peer.message(), b"here");
+        for number in 0..100 {
+            Peer::connect(&url).send(b"and away");
+            let text = format!("here {number}");
+            assert_eq!(peer.ask(text.as_bytes()), text.as_bytes());
+        }
+        // 50 and 1 before the start, 100 and 100 after it. An answer to nobody may fail, or not be noticed.
+        eventually_stats(&engine, "all are read and answered", |stats| {
+            stats.messages_in == 251 && stats.messages_out + stats.dropped == 251
+        });
+        finish(engine);
+    });
+}
+
+/// Where somebody else may bind the same port, he takes our datagrams: nobody may, whatever option he sets.
+#[test]
+fn nobody_else_can_bind_the_port() {
+    isolated(|| {
+        for listen in ["udp://127.0.0.1:0", "udp://0.0.0.0:0"] {
+            let (engine, url) = serve(listen, "");
+            let address: SocketAddr = url.trim_start_matches("udp://").parse().unwrap();
+            for reuse_port in [false, true] {
+                let thief = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), None).unwrap();
+                thief.set_reuse_address(true).unwrap();
+                thief.set_reuse_port(reuse_port).unwrap();
+                let error = thief.bind(&address.into()).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{listen} {reuse_port}");
+            }
+            // Nor may a second engine, which says so.
+            let error = Engine::builder().listen(&url).unwrap().build().unwrap_err();
+            assert_eq!(error.os_error(), Some(libc::EADDRINUSE), "{error}");
+            assert!(error.to_string().contains(&url), "{error}");
+            finish(engine);
+        }
+    });
+}
+
+/// A datagram that was sent to a broadcast or multicast address has no single one to be answered from.
+#[test]
+fn sent_to_a_group() {
+    isolated(|| {
+        for listen in ["udp://0.0.0.0:0", "udp://:0"] {
+            let (engine, url) = serve(listen, "");
+            let here = format!("udp://127.0.0.1:{}", port_of(&url));
+            let port = port_of(&url);
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            sender.set_broadcast(true).unwrap();
+            sender.send_to(b"everybody", ("127.255.255.255", port)).unwrap();
+            assert_dropped(&engine, &here, DropReason::GroupDestination, 1);
+
+            if listen == "udp://:0" {
+                // Linux gives IPv4 multicast to IPv6 sockets only when they are members.
+                finish(engine);
+                continue;
+            }
+            // Somebody on this machine is a member, so that the packet is delivered here at all.
+            let group = Ipv4Addr::new(239, 255, 12, 34);
+            let member = UdpSocket::bind("0.0.0.0:0").unwrap();
+            member.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).unwrap();
+            let sender = Socket::from(sender);
+            sender.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+            sender.set_multicast_loop_v4(true).unwrap();
+            sender.send_to(b"members", &SockAddr::from(SocketAddr::from((group, port)))).unwrap();
+            assert_dropped(&engine, &here, DropReason::GroupDestination, 2);
+            assert!(!Peer::of(sender).unwrap().has_something(), "{listen}");
+            finish(engine);
+        }
+        if !has_ipv6() {
+            return skipped("IPv6: this machine has no [::1]");
+        }
+        let (engine, url) = serve("udp://[::]:0", "");
+        let here = url.replace("[::]", "[::1]");
+        // All nodes, on whichever interface of this machine can do that.
+        let sender = Socket::new(Domain::IPV6, Type::DGRAM.cloexec(), None).unwrap();
+        let to = std::fs::read_dir("/sys/class/net").unwrap().find_map(|entry| {
+            let name = CString::new(entry.unwrap().file_name().into_encoded_bytes()).unwrap();
+            // SAFETY: a NUL-terminated name.
+            let interface = unsafe { libc::if_nametoindex(name.as_ptr()) };
+            let to = SocketAddrV6::new("ff02::1".parse().unwrap(), port_of(&url), 0, interface);
+            sender.send_to(b"all nodes", &to.into()).is_ok().then_some(to)
+        });
+        if to.is_none() {
+            finish(engine);
+            return skipped("IPv6 multicast: no interface of this machine has a route for it");
+        }
+        assert_dropped(&engine, &here, DropReason::GroupDestination, 1);
+        assert!(!Peer::of(sender).unwrap().has_something());
+        finish(engine);
+    });
+}
+
+/// A datagram from port 0 has nobody to answer. Such a packet is written by hand, which needs rights.
+#[test]
+fn from_port_zero() {
+    isolated(|| {
+        let raw = match Socket::new(Domain::IPV4, Type::RAW.cloexec(), Some(Protocol::UDP)) {
+            Ok(raw) => raw,
+            Err(error) => return skipped(&format!("a datagram from port 0: no raw socket: {error}")),
+        };
+        for listen in ["udp://127.0.0.1:0", "udp://0.0.0.0:0", "udp://:0"] {
+            let (engine, url) = serve(listen, "");
+            let port = port_of(&url);
+            // RFC 768: source port, destination port, length, and a checksum of 0 for none.
+            let mut packet = [0_u8; 12];
+            packet[2..4].copy_from_slice(&port.to_be_bytes());
+            packet[4..6].copy_from_slice(&12_u16.to_be_bytes());
+            packet[8..].copy_from_slice(b"zero");
+            raw.send_to(&packet, &SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            assert_dropped(&engine, &format!("udp://127.0.0.1:{port}"), DropReason::BadSource, 1);
+            finish(engine);
+        }
+    });
+}
+
+/// Datagrams of many peers that arrive together are answered each to its own sender, from its own address.
+#[test]
+fn a_batch_of_many_peers() {
+    isolated(|| {
+        for chain in ["", "uppercase", "uppercase:unicode=1"] {
+            let engine =
+                Engine::builder().listen("udp://0.0.0.0:0").unwrap().chain(chain).unwrap().build().unwrap();
+            let port = port_of(&engine.urls()[0]);
+            let peers: Vec<_> =
+                (1..=100).map(|host| Peer::connect(&format!("udp://127.0.0.{host}:{port}"))).collect();
+            for (number, peer) in peers.iter().enumerate() {
+                // Of different lengths, one of them none.
+                peer.send(format!("PEER {number}").repeat(number % 7).as_bytes());
+            }
+            engine.start().unwrap();
+            for (number, peer) in peers.iter().enumerate() {
+                let expected = format!("PEER {number}").repeat(number % 7);
+                assert_eq!(peer.message(), expected.as_bytes(), "{chain:?}");
+            }
+            finish(engine);
+        }
+    });
+}
+
+/// One peer floods the server and never reads; another one is answered all the time.
+#[test]
+fn a_flood_does_not_silence_the_others() {
+    isolated(|| {
+        let (engine, url) = serve("udp://127.0.0.1:0", "");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let flood = Peer::connect(&url);
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = flood.try_send(&[0; 1000]);
+                }
+            });
+            // A flood fills the server's queue, so a question may be lost before the server sees it: it is
+            // asked again, and must be answered in the end.
+            let (_, socket_type, address) = address_of(&url);
+            let socket = Socket::new(Domain::IPV4, socket_type.cloexec(), None).unwrap();
+            socket.connect(&address).unwrap();
+            socket.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+            let mut answer = [0; 64];
+            for number in 0..50 {
+                let text = format!("question {number}");
+                eventually("a question is answered during the flood", || {
+                    socket.send(text.as_bytes()).map_err(|error| error.to_string())?;
+                    loop {
+                        let n =
+                            io::Read::read(&mut &socket, &mut answer).map_err(|error| error.to_string())?;
+                        if &answer[..n] == text.as_bytes() {
+                            return Ok(());
+                        }
+                    }
+                });
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        finish(engine);
+    });
+}
