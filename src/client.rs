@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::error::{Error, Result};
-use crate::net::SocketKind;
 use crate::net::address::{Address, UnixKind, UnixName};
 use crate::net::socket::resolve;
+use crate::peer::SocketKind;
 
 /// One connected socket. Datagram sockets are connected too, so answers of others are not received.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::chain::{END_OF_STREAM, Generation, Piece, Ran, Scratch, Tails, WHOLE,
 use crate::driver::Lent;
 use crate::frame::{Found, Framer};
 use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
-use crate::net::Peer;
+use crate::peer::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
 use crate::timer::Moment;
 use crate::transform::library::{Fault, Session, SessionPeer};

@@ -14,7 +14,7 @@ use crate::chain::{DATAGRAM, Generation, Ran, Tails, Way};
 use crate::connection::{Context, Reply};
 use crate::driver::Lent;
 use crate::limits::{HELD_DATAGRAM_BYTES_MAX, HELD_DATAGRAMS_MAX};
-use crate::net::Peer;
+use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::sys::{Destination, Envelope};
 use crate::timer::Moment;

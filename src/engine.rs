@@ -17,14 +17,14 @@ use crate::error::{Error, Result, SpecError};
 use crate::event::{Event, Events, Kind, Level};
 use crate::limits::THREADS_MAX;
 use crate::listener::Listener;
-use crate::net::SocketKind;
 use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound};
 use crate::offload::Offload;
 use crate::options::Options;
+use crate::peer::SocketKind;
 use crate::stats::Stats;
 use crate::sys;
-use crate::transform::library::{Counters, Services, Table};
+use crate::transform::library::{Counters, Services, Table, Transform};
 use crate::transform::registry::{Origin, Registry};
 use crate::transform::spec::ChainSpec;
 use crate::worker::{Command, ConnectionInfo, Mailbox, Shared, Worker};
@@ -66,7 +66,7 @@ pub struct Builder {
     threads: usize,
     plugin_directories: Vec<PathBuf>,
     events: Events,
-    registered: Vec<Table>,
+    registered: Vec<Transform>,
 }
 
 impl Builder {
@@ -116,6 +116,12 @@ impl Builder {
         }
     }
 
+    /// Adds a transform of the host's own. Its name comes before those of bundled ones and of plugins.
+    pub fn register(mut self, transform: Transform) -> Builder {
+        self.registered.push(transform);
+        self
+    }
+
     /// A directory in which bare names of transforms are looked up, before `RESAY_PLUGIN_PATH`.
     pub fn plugin_dir(mut self, directory: impl AsRef<Path>) -> Builder {
         self.plugin_directories.push(directory.as_ref().to_owned());
@@ -134,8 +140,8 @@ impl Builder {
         let listens =
             self.urls.iter().map(|url| Listen::parse(url, &self.defaults)).collect::<Result<Vec<_>, _>>()?;
         let mut registry = Registry::new(self.plugin_directories);
-        for table in self.registered {
-            registry.register(table)?;
+        for transform in self.registered {
+            registry.register(transform.0)?;
         }
         let services = Services { events: Arc::new(self.events), counters: Arc::new(Counters::new()) };
         let chain = Chain::create(&self.chain, &mut registry, &services)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::net::Peer;
+use crate::peer::Peer;
 
 /// How important an event is. The numbers are those of `RESAY_LOG_*` in the C headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

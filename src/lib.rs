@@ -38,22 +38,24 @@ mod listener;
 pub mod net;
 mod offload;
 pub mod options;
+mod peer;
 mod slab;
 mod stats;
 #[allow(unsafe_code)] // DOOR: the kernel.
 mod sys;
 mod timer;
 pub mod transform;
+mod values;
 mod worker;
 
 pub use client::Client;
 pub use engine::{Backend, Builder, Engine, ListenerId, ListenerInfo, TransformInfo, transforms};
 pub use error::{Error, Result, SpecError};
 pub use event::{Event, Kind, Level};
-pub use net::{Peer, SocketKind};
 pub use options::Options;
+pub use peer::{Peer, SocketKind};
 pub use stats::{CloseReason, DropReason, Stats};
-pub use transform::library::OptionHelp;
+pub use transform::library::{OptionHelp, Transform, running_transform};
 pub use transform::registry::Origin;
 pub use worker::ConnectionInfo;
 

@@ -10,9 +10,9 @@ use crate::frame::Framer;
 use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
 };
-use crate::net::SocketKind;
 use crate::net::socket::{Bound, SocketFile};
 use crate::options::{Frame, Options};
+use crate::peer::SocketKind;
 use crate::stats::{Block, Stats};
 
 /// The least that one read asks for, however small the high water.

@@ -2,6 +2,8 @@
 //!
 //! After a change of the interface: `RESAY_BLESS=1 cargo test --test headers`.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // Also in helpers.
+
 use std::fs;
 use std::path::Path;
 

@@ -238,7 +238,7 @@ fn draining_ends_at_its_deadline() {
             eventually("the server reads no more", || {
                 let before = engine.stats().bytes_in;
                 while peer.try_send(&[b'x'; 4096]).is_ok() {}
-                thread::sleep(Duration::from_millis(20));
+                pace(Duration::from_millis(20));
                 let after = engine.stats().bytes_in;
                 let quiet = before == after && after > 0 && peer.try_send(&[b'x'; 4096]).is_err();
                 if quiet { Ok(()) } else { Err(format!("{after} bytes")) }

@@ -380,7 +380,7 @@ fn a_slow_reader_that_reads_is_kept() {
                 }
                 answer.extend(part);
                 if began.elapsed() < Duration::from_secs(3) {
-                    thread::sleep(Duration::from_millis(40));
+                    pace(Duration::from_millis(40));
                 }
             }
             answer

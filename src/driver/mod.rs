@@ -35,27 +35,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::buffer::Pool;
-use crate::net::{Peer, SocketKind};
+use crate::peer::{Peer, SocketKind};
+pub(crate) use crate::slab::Token;
 use crate::sys::{Destination, Envelope};
 use crate::timer::Moment;
-
-/// Names a socket in one worker: its place, and how often that place had been used before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Token(u64);
-
-impl Token {
-    pub(crate) fn new(index: u32, generation: u32) -> Token {
-        Token(u64::from(generation) << 32 | u64::from(index))
-    }
-
-    pub(crate) fn index(self) -> usize {
-        self.0 as u32 as usize
-    }
-
-    pub(crate) fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-}
 
 /// Something that has happened.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use socket2::SockRef;
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES};
-use crate::net::SocketKind;
+use crate::peer::SocketKind;
 use crate::sys::{self, Batch, Envelope, Record, Reply};
 use crate::timer::Moment;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::HEADROOM_BYTES;
-use crate::net::{Peer, SocketKind};
+use crate::peer::{Peer, SocketKind};
 use crate::sys::Envelope;
 use crate::timer::Moment;
 

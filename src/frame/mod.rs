@@ -11,14 +11,17 @@
 
 mod delimited;
 mod prefixed;
+mod spec;
 
 use std::fmt;
 use std::ops::Range;
 
 use memchr::memmem::Finder;
 
-use crate::options::Frame;
 use prefixed::Length;
+#[cfg(test)]
+pub(crate) use spec::DELIMITER_BYTES_MAX;
+pub use spec::Frame;
 
 /// One complete frame at the start of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]

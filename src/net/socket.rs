@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use super::SocketKind;
 use super::address::{Address, Endpoint, Host, Listen, UnixKind, UnixName};
 use crate::error::{Error, Result};
 use crate::options::{Keepalive, Options};
+use crate::peer::SocketKind;
 use crate::sys;
 
 /// A socket that is bound, and listens if its kind does.

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::{peer_of, syscall};
-use crate::net::Peer;
+use crate::peer::Peer;
 
 /// Room for one in_pktinfo and one in6_pktinfo with their headers.
 const CONTROL_BYTES: usize = 96;

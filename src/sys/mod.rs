@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use crate::net::Peer;
+use crate::peer::Peer;
 
 /// Turns the -1 of a system call into `io::Error::last_os_error()`, once.
 macro_rules! syscall {

@@ -12,7 +12,7 @@ use crate::driver::{Close, Driver, Token};
 use crate::event::{Event, Kind, Level};
 use crate::limits::ACCEPT_RETRY;
 use crate::listener::Listener;
-use crate::net::Peer;
+use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
 use crate::transform::library::{Session, SessionPeer};

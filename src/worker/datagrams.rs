@@ -7,7 +7,7 @@ use crate::connection::{Context, Reply};
 use crate::datagram;
 use crate::driver::{Driver, Token};
 use crate::event::{Event, Kind, Level};
-use crate::net::Peer;
+use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::sys::Destination;
 use crate::timer::Moment;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::offloading::{Returned, ReturnedDatagram};
 use crate::listener::Listener;
-use crate::net::Peer;
+use crate::peer::Peer;
 
 /// What another thread asks of a worker.
 #[derive(Debug)]

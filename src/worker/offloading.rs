@@ -13,7 +13,7 @@ use crate::connection::{Answer, Connection, Context, Reply};
 use crate::datagram::{self, Outcome};
 use crate::driver::{Close, Driver, Lent, Token};
 use crate::limits::OFFLOADED_DATAGRAMS_MAX;
-use crate::net::Peer;
+use crate::peer::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
 use crate::sys::Envelope;
 use crate::timer::Moment;

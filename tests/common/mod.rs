@@ -759,3 +759,9 @@ pub(crate) fn text(path: &Path) -> &str {
 pub(crate) fn file_address(path: &Path) -> SockAddr {
     SockAddr::unix(OsStr::from_bytes(path.as_os_str().as_bytes())).unwrap()
 }
+
+/// Takes its time, where being slow is what a test is about; never to wait for something to happen.
+#[allow(dead_code, unreachable_pub)]
+pub fn pace(time: std::time::Duration) {
+    std::thread::sleep(time);
+}

@@ -1,5 +1,6 @@
 //! A created transform, and what calls into it answer.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_void};
 use std::fmt;
 use std::ptr;
@@ -62,9 +63,9 @@ impl Instance {
         if let Some(create) = table.fields.create {
             let mut text = ErrorText::new();
             // SAFETY: every pointer lives during the call, `host` until destroy().
-            let status = unsafe {
+            let status = running(id, || unsafe {
                 create(table.raw, host.as_ptr(), pairs.as_ptr(), pairs.len(), &mut own, &mut text.as_abi())
-            };
+            });
             if status != abi::RESAY_OK {
                 return Err(fault(text.or(&format!("create: {}", Fault::Status(status)))));
             }
@@ -109,6 +110,12 @@ impl Instance {
         self.table.is_offloaded()
     }
 
+    /// Calls into the plugin, known to [`running_transform`] meanwhile.
+    #[inline]
+    pub(super) fn enter<R>(&self, call: impl FnOnce() -> R) -> R {
+        running(self.table.id(), call)
+    }
+
     /// The declared bound of the output for `len` bytes of input; `None` where there is none.
     pub(super) fn output_bound(&self, len: usize) -> Option<usize> {
         let fields = &*self.table.fields;
@@ -134,6 +141,25 @@ impl Instance {
         }
         Ok(self.serial.as_ref().map(lock))
     }
+}
+
+thread_local! {
+    /// Constant at first and without a destructor, so that a signal handler may read it.
+    static RUNNING: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+#[inline]
+fn running<R>(id: &'static str, call: impl FnOnce() -> R) -> R {
+    RUNNING.set(Some(id));
+    let result = call();
+    RUNNING.set(None);
+    result
+}
+
+/// The transform whose code runs on this thread now, if one does. For a program that wants to say which plugin
+/// crashed: may be called from a handler of SIGSEGV and the like.
+pub fn running_transform() -> Option<&'static str> {
+    RUNNING.get()
 }
 
 impl Drop for Instance {

@@ -16,11 +16,12 @@ mod session;
 mod table;
 
 pub(crate) use host::{Counters, Services};
+pub use instance::running_transform;
 pub(crate) use instance::{Fault, Instance, Status};
 pub(crate) use load::{bundled, load};
 pub(crate) use session::{Session, SessionPeer, Stages};
-pub use table::OptionHelp;
 pub(crate) use table::Table;
+pub use table::{OptionHelp, Transform};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -14,7 +14,7 @@ use super::instance::{ErrorText, Fault, Instance, Status};
 use super::lock;
 use super::table::session_align;
 use crate::error::{Error, Result};
-use crate::net::Peer;
+use crate::peer::Peer;
 
 /// What one transform may remember of one conversation, saved.
 const SAVED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -214,8 +214,9 @@ impl Session {
             };
             let mut text = ErrorText::new();
             // SAFETY: the stage's own part of this session's memory, and pointers that live during the call.
-            let status =
-                unsafe { open(stage.instance.own, self.part(stage), &described, &mut text.as_abi()) };
+            let status = stage.instance.enter(|| unsafe {
+                open(stage.instance.own, self.part(stage), &described, &mut text.as_abi())
+            });
             match stage.instance.check(status) {
                 Status::Ok => self.opened = index + 1,
                 Status::Failed(fault) => {
@@ -234,7 +235,7 @@ impl Session {
             if let Some(close) = stage.instance.table.fields.session_close {
                 let _guard = stage.instance.serial.as_ref().map(lock);
                 // SAFETY: this stage saw session_open with the same memory, and sees nothing after this.
-                unsafe { close(stage.instance.own, self.part(stage)) }
+                stage.instance.enter(|| unsafe { close(stage.instance.own, self.part(stage)) });
             }
         }
     }
@@ -255,7 +256,9 @@ impl Session {
             Err(fault) => return Status::Failed(fault),
         };
         // SAFETY: the stage's own session memory, and a writable slice for the call.
-        let status = unsafe { map(stage.instance.own, self.part(stage), data.as_mut_ptr(), data.len()) };
+        let status = stage
+            .instance
+            .enter(|| unsafe { map(stage.instance.own, self.part(stage), data.as_mut_ptr(), data.len()) });
         match stage.instance.check(status) {
             Status::MoreOut | Status::MoreIn => Status::Failed(Fault::Broken("MORE_OUT or MORE_IN from map")),
             status => status,
@@ -308,7 +311,7 @@ impl Session {
             };
             // SAFETY: the input is readable and the output writable for the lengths given; the session's part is
             // this stage's.
-            let code = unsafe { process(instance.own, self.part(stage), &mut io) };
+            let code = instance.enter(|| unsafe { process(instance.own, self.part(stage), &mut io) });
             let status = instance.check(code);
             out.truncate(written + io.out_len.min(out_cap));
             if let Status::Failed(_) = status {

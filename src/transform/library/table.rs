@@ -30,6 +30,33 @@ unsafe impl Send for Table {}
 // SAFETY: as above.
 unsafe impl Sync for Table {}
 
+/// A transform of the host's own, to be registered with an engine and then named in chains.
+#[derive(Debug, Clone)]
+pub struct Transform(pub(crate) Table);
+
+impl Transform {
+    /// A transform that is written with the SDK, `resay-plugin`.
+    pub fn from_table(table: &'static resay_plugin::Table) -> std::result::Result<Transform, String> {
+        // SAFETY: a static table of the SDK keeps the ABI's promises.
+        unsafe { Transform::from_raw(table.raw()) }
+    }
+
+    /// A transform behind a table of `resay_plugin.h`.
+    ///
+    /// # Safety
+    /// `table` is NULL or points to a `resay_transform` of at least `struct_size` bytes that keeps the promises of
+    /// its documentation. It, and all that it points to, stays as it is until the last engine that uses it is gone.
+    pub unsafe fn from_raw(table: *const resay_transform) -> std::result::Result<Transform, String> {
+        // SAFETY: the caller's.
+        unsafe { Table::new(table) }.map(Transform)
+    }
+
+    /// The name that chains know it by.
+    pub fn id(&self) -> &str {
+        self.0.id()
+    }
+}
+
 /// An option that a transform declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionHelp<'a> {

@@ -1,0 +1,280 @@
+//! Every option: good values, bad values, and the round trip through text.
+
+use super::*;
+use crate::frame::DELIMITER_BYTES_MAX;
+use crate::values::edit_distance;
+use proptest::prelude::*;
+
+#[test]
+fn the_table_and_the_defaults_agree() {
+    let defaults = Options::default();
+    for key in KEYS {
+        assert_eq!(defaults.get(key.name).unwrap_or_default(), key.fallback, "{}", key.name);
+        assert!(!key.help.is_empty() && !key.value.is_empty() && !key.applies.is_empty());
+        if key.name != "chain" {
+            let mut options = Options::default();
+            options.set(key.name, key.fallback).unwrap();
+            assert_eq!(options, defaults, "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn good_values() {
+    let table = [
+        ("backlog", "0", "0"),
+        ("backlog", "2147483647", "2147483647"),
+        ("nodelay", "off", "0"),
+        ("nodelay", "true", "1"),
+        ("keepalive", "on", "1"),
+        ("keepalive", "false", "0"),
+        ("keepalive", "90s", "90s"),
+        ("keepalive", "1s", "1s"),
+        ("rcvbuf", "64K", "64k"),
+        ("sndbuf", "4096", "4k"),
+        ("sndbuf", "4097", "4097"),
+        ("sndbuf", "auto", "auto"),
+        ("v6only", "0", "0"),
+        ("v6only", "auto", "auto"),
+        ("mode", "660", "0660"),
+        ("mode", "0", "0000"),
+        ("frame", "delim:0D0a", "delim:0d0a"),
+        ("frame", "len32le", "len32le"),
+        ("frame", "fixed:4k", "fixed:4096"),
+        ("max_message", "1g", "1g"),
+        ("max_connections", "1", "1"),
+        ("idle_timeout", "0", "off"),
+        ("idle_timeout", "0s", "off"),
+        ("idle_timeout", "off", "off"),
+        ("idle_timeout", "1.5s", "1500ms"),
+        ("idle_timeout", "0.0015s", "1500us"),
+        ("write_timeout", "8760h", "8760h"),
+        ("write_timeout", "1.0000015s", "1000001.500us"),
+        ("high_water", "1k", "1k"),
+        ("chain", "uppercase | hex", "uppercase | hex"),
+        ("chain", "", ""),
+    ];
+    for (key, value, canonical) in table {
+        let mut options = Options::default();
+        options.set(key, value).unwrap_or_else(|fault| panic!("{key}={value}: {fault}"));
+        assert_eq!(options.get(key).as_deref(), Some(canonical), "{key}={value}");
+    }
+}
+
+#[test]
+fn bad_values() {
+    let table = [
+        ("backlog", "", 0, "missing"),
+        ("backlog", "-1", 0, "begins with a digit"),
+        ("backlog", "1k", 1, "digits only"),
+        ("backlog", "2147483648", 0, "0 to 2147483647"),
+        ("nodelay", "yes", 0, "0 or 1"),
+        ("keepalive", "yes", 0, "0, 1 or a duration"),
+        ("keepalive", "500ms", 0, "1s to 32767s"),
+        ("keepalive", "1.5s", 0, "whole seconds"),
+        ("keepalive", "10h", 0, "1s to 32767s"),
+        ("keepalive", "60", 2, "unit is missing"),
+        ("rcvbuf", "0", 0, "1 to 2147483647 bytes"),
+        ("rcvbuf", "2g", 0, "out of range"),
+        ("rcvbuf", "64kb", 2, "k, m or g"),
+        ("rcvbuf", "1.5k", 1, "whole number"),
+        ("v6only", "2", 0, "0 or 1"),
+        ("mode", "", 0, "octal"),
+        ("mode", "0680", 2, "0 to 7"),
+        ("mode", "1000", 0, "0777"),
+        ("mode", "77777777777777777777777777777777777777777777", 0, "0777"),
+        ("frame", "line", 0, "did you mean lines?"),
+        ("frame", "json", 0, "there are raw, lines"),
+        ("frame", "len16", 5, "len16be or len16le"),
+        ("frame", "raw:1", 3, "nothing after"),
+        ("frame", "delim", 5, "missing"),
+        ("frame", "delim:", 6, "missing"),
+        ("frame", "delim:0d0", 9, "two for each byte"),
+        ("frame", "delim:0dé", 8, "hexadecimal"),
+        ("frame", "fixed:0", 6, "1 to 1g"),
+        ("frame", "fixed:1x", 7, "k, m or g"),
+        ("max_message", "0", 0, "1 to 1g bytes"),
+        ("max_message", "1073741825", 0, "1 to 1g bytes"),
+        ("max_connections", "0", 0, "1 to 4294967295"),
+        ("max_connections", "99999999999999999999999999999999999999999999", 0, "1 to 4294967295"),
+        ("idle_timeout", "30", 2, "unit is missing"),
+        ("idle_timeout", "30sec", 2, "ends in a unit"),
+        ("idle_timeout", "30 s", 2, "ends in a unit"),
+        ("idle_timeout", "1us", 0, "1ms to 8760h; 0 or off"),
+        ("idle_timeout", "8761h", 0, "1ms to 8760h"),
+        ("idle_timeout", "1.s", 2, "digit is expected"),
+        ("idle_timeout", ".5s", 0, "begins with a digit"),
+        ("idle_timeout", "0.0001us", 0, "finer than a nanosecond"),
+        ("idle_timeout", "1.0000000000000001h", 0, "finer than a nanosecond"),
+        ("write_timeout", "0", 0, "1ms to 8760h"),
+        ("write_timeout", "99999999999999999999999999999999999999999999h", 0, "1ms to 8760h"),
+        ("high_water", "1023", 0, "1k to 1g"),
+        ("high_water", "99999999999999999999999999999999999999999999g", 0, "1k to 1g"),
+        ("chain", "upper | ", 8, "missing"),
+    ];
+    for (key, value, at, message) in table {
+        let mut options = Options::default();
+        let fault = options.set(key, value).expect_err(value);
+        assert!(!fault.in_key && fault.at == at, "{key}={value}: {fault:?}");
+        assert!(fault.message.contains(message), "{key}={value}: {fault:?}");
+        assert_eq!(options, Options::default(), "{key}={value} changed something");
+    }
+}
+
+#[test]
+fn pairs_point_at_the_character() {
+    let table = [
+        ("backlog=x", 8, "begins with a digit"),
+        ("idle_timeout=30", 15, "unit is missing"),
+        ("backlog", 7, "backlog=COUNT"),
+        ("what", 4, "key=value"),
+        ("", 0, "key=value"),
+        ("=1", 0, "unknown option"),
+        ("bcklog=1", 0, "did you mean backlog?"),
+        ("idle-timeout=1s", 0, "did you mean idle_timeout?"),
+        ("high=1", 0, "did you mean high_water?"),
+        ("max_per_peer=1", 0, "unknown option; there are backlog"),
+        ("allow=10.0.0.0/8", 0, "unknown option; there are backlog"),
+        ("deny=1", 0, "unknown option; there are backlog"),
+        ("allow_uid=1", 0, "unknown option; there are backlog"),
+        ("proxy=1", 0, "unknown option; there are backlog"),
+    ];
+    for (pair, at, message) in table {
+        let error = Options::default().set_pair(pair).expect_err(pair);
+        assert_eq!((error.subject, error.text.as_str(), error.at), ("option", pair, at), "{error}");
+        assert!(error.message.contains(message), "{error}");
+    }
+    let mut options = Options::default();
+    options.set_pair("chain=delay:time=1ms").unwrap();
+    assert_eq!(options.chain.as_deref(), Some("delay:time=1ms"));
+}
+
+#[test]
+fn sizes_and_durations() {
+    assert_eq!(parse_size("16383m"), Ok(16383 << 20));
+    assert_eq!(parse_size("18446744073709551615"), Ok(u64::MAX));
+    assert!(parse_size("18446744073709551616").unwrap_err().message.contains("0 to 18446744073709551615"));
+    assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
+    assert_eq!(parse_duration("000"), Ok(Duration::ZERO));
+    assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
+    assert_eq!(parse_duration("0.25h"), Ok(Duration::from_secs(900)));
+    assert_eq!(parse_duration("0.001us"), Ok(Duration::from_nanos(1)));
+    assert_eq!(parse_duration("1.50000000000000000000000000s"), Ok(Duration::from_millis(1500)));
+    assert_eq!(parse_duration("0.0").unwrap_err().at, 3);
+}
+
+#[test]
+fn distances() {
+    let table = [
+        ("", "", 0),
+        ("", "abc", 3),
+        ("abc", "", 3),
+        ("tcp", "tpc", 1),
+        ("ab", "ba", 1),
+        ("kitten", "sitting", 3),
+        ("é", "e", 1),
+    ];
+    for (from, to, distance) in table {
+        assert_eq!(edit_distance(from, to), distance, "{from} {to}");
+    }
+}
+
+fn frames() -> impl Strategy<Value = Frame> {
+    prop_oneof![
+        Just(Frame::Raw),
+        Just(Frame::Lines),
+        Just(Frame::Len8),
+        Just(Frame::Len16Be),
+        Just(Frame::Len16Le),
+        Just(Frame::Len32Be),
+        Just(Frame::Len32Le),
+        Just(Frame::Varint),
+        proptest::collection::vec(any::<u8>(), 1..=DELIMITER_BYTES_MAX).prop_map(Frame::Delimiter),
+        (1..=MESSAGE_BYTES_CEILING).prop_map(Frame::Fixed),
+    ]
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let timeouts = TIMEOUT_MIN.as_nanos() as u64..=DURATION_MAX.as_nanos() as u64;
+    let numbers = (
+        0..=BACKLOG_MAX,
+        proptest::option::of(1..=i32::MAX as u32),
+        proptest::option::of(1..=i32::MAX as u32),
+        proptest::option::of(0..=MODE_MAX),
+        proptest::option::of(1..=MESSAGE_BYTES_CEILING),
+        1..=u32::MAX,
+        HIGH_WATER_BYTES_MIN..=MESSAGE_BYTES_CEILING,
+    );
+    let keepalives = prop_oneof![
+        Just(Keepalive::Off),
+        Just(Keepalive::On),
+        (1u64..=32_767).prop_map(|seconds| Keepalive::After(Duration::from_secs(seconds))),
+    ];
+    let others = (
+        any::<bool>(),
+        keepalives,
+        any::<Option<bool>>(),
+        frames(),
+        proptest::option::of(timeouts.clone().prop_map(Duration::from_nanos)),
+        timeouts.clone().prop_map(Duration::from_nanos),
+        timeouts.prop_map(Duration::from_nanos),
+        proptest::option::of("[a-z]{1,8}( [|] [a-z]{1,8}:k=[0-9]{1,3}){0,3}"),
+    );
+    (numbers, others).prop_map(|(numbers, others)| Options {
+        backlog: numbers.0,
+        rcvbuf_bytes: numbers.1,
+        sndbuf_bytes: numbers.2,
+        mode: numbers.3,
+        max_message_bytes: numbers.4,
+        max_connections: numbers.5,
+        high_water_bytes: numbers.6,
+        nodelay: others.0,
+        keepalive: others.1,
+        v6only: others.2,
+        frame: others.3,
+        idle_timeout: others.4,
+        write_timeout: others.5,
+        swap_timeout: others.6,
+        chain: others.7,
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_get_says_set_takes(wanted in options()) {
+        let mut options = Options::default();
+        for key in KEYS {
+            if let Some(text) = wanted.get(key.name) {
+                prop_assert_eq!(options.set(key.name, &text), Ok(()), "{}={}", key.name, text);
+            }
+        }
+        prop_assert_eq!(options, wanted);
+    }
+
+    #[test]
+    fn frames_round_trip(frame in frames()) {
+        prop_assert_eq!(frame.to_string().parse::<Frame>(), Ok(frame));
+    }
+
+    #[test]
+    fn no_text_panics(
+        row in 0..KEYS.len(),
+        value in prop_oneof![
+            any::<String>(),
+            "[0-9.]{0,40}(k|g|us|h|s)?",
+            "(delim|fixed|len16)?:?[0-9a-f]{0,9}",
+        ],
+        pair in any::<String>(),
+    ) {
+        let mut options = Options::default();
+        let _ = options.set_pair(&pair);
+        if let Err(fault) = options.set(KEYS[row].name, &value) {
+            prop_assert!(value.is_char_boundary(fault.at), "{:?}", fault);
+        } else {
+            let text = options.get(KEYS[row].name).unwrap();
+            let mut again = Options::default();
+            prop_assert_eq!(again.set(KEYS[row].name, &text), Ok(()));
+            prop_assert_eq!(again.get(KEYS[row].name), Some(text));
+        }
+    }
+}

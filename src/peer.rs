@@ -1,0 +1,72 @@
+//! Who is on the other side, and over what kind of socket.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// What kind of socket a listener or a client has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SocketKind {
+    /// TCP over IPv4 or IPv6.
+    Tcp,
+    /// UDP over IPv4 or IPv6.
+    Udp,
+    /// AF_UNIX, `SOCK_STREAM`.
+    UnixStream,
+    /// AF_UNIX, `SOCK_DGRAM`.
+    UnixDatagram,
+    /// AF_UNIX, `SOCK_SEQPACKET`: connections that keep record boundaries.
+    UnixSeqpacket,
+}
+
+impl SocketKind {
+    /// Whether peers connect (TCP, unix stream and seqpacket) or just send.
+    pub fn is_connected(self) -> bool {
+        !self.is_datagram()
+    }
+
+    /// Whether each message is a datagram.
+    pub fn is_datagram(self) -> bool {
+        matches!(self, SocketKind::Udp | SocketKind::UnixDatagram)
+    }
+
+    /// Whether the socket is of the family AF_UNIX.
+    pub fn is_unix(self) -> bool {
+        matches!(self, SocketKind::UnixStream | SocketKind::UnixDatagram | SocketKind::UnixSeqpacket)
+    }
+
+    /// The scheme of its URLs.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            SocketKind::Tcp => "tcp",
+            SocketKind::Udp => "udp",
+            SocketKind::UnixStream => "unix",
+            SocketKind::UnixDatagram => "unix-dgram",
+            SocketKind::UnixSeqpacket => "unix-seqpacket",
+        }
+    }
+}
+
+/// The other side's address, as accept(2) or recvmsg(2) gives it. IPv4-mapped IPv6 addresses are IPv4 here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// A TCP or UDP peer.
+    Ip(SocketAddr),
+    /// A unix peer that is bound to a file.
+    Path(Box<Path>),
+    /// A unix peer that is bound to an abstract name.
+    Abstract(Box<[u8]>),
+    /// A unix peer without a name, as most clients are.
+    Unnamed,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Ip(address) => address.fmt(f),
+            Peer::Path(path) => write!(f, "unix:{}", path.display()),
+            Peer::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
+            Peer::Unnamed => f.write_str("unix:"),
+        }
+    }
+}

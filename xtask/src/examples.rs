@@ -1,0 +1,187 @@
+//! The examples in C and Python: compiled, run, and held to ending well by themselves.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Place;
+use crate::report::{Outcome, Report, Runner, run_example, run_tests};
+
+const C_FLAGS: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+/// Examples that begin so are plugins; all others are hosts.
+const PLUGIN_PREFIX: &str = "plugin_";
+
+/// Plugins first: hosts find them by the name of the transform, over `RESAY_PLUGIN_PATH`.
+pub(crate) fn c(place: &Place, report: &mut Report) {
+    let sources = files(&place.root.join("examples/c"), "c");
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    if sources.is_empty() || !exists(&compiler) {
+        let reason = if sources.is_empty() { "there are none".to_owned() } else { missing(&compiler) };
+        report.step("examples in C", || Outcome::Skipped(reason));
+        return;
+    }
+    let scratch = match Scratch::new(place) {
+        Ok(scratch) => scratch,
+        Err(reason) => {
+            report.step("examples in C", || Outcome::Failed(reason));
+            return;
+        }
+    };
+    let (plugins, hosts): (Vec<_>, Vec<_>) =
+        sources.into_iter().partition(|source| name_of(source).starts_with(PLUGIN_PREFIX));
+    for source in plugins {
+        report.step(&format!("example {}", shown(place, &source)), || {
+            let name = name_of(&source);
+            let library = scratch.plugins.join(format!("lib{}.so", name.trim_start_matches(PLUGIN_PREFIX)));
+            let mut compile = compile(place, &compiler, &source, &library);
+            compile.args(["-shared", "-fPIC"]);
+            run_example(compile)
+        });
+    }
+    for source in hosts {
+        report.step(&format!("example {}", shown(place, &source)), || {
+            if !place.root.join("include/resay.h").is_file() {
+                return Outcome::Skipped("there is no include/resay.h".to_owned());
+            }
+            let program = scratch.programs.join(name_of(&source));
+            let mut compile = compile(place, &compiler, &source, &program);
+            compile.arg("-L").arg(&place.built).args(["-lresay", "-pthread"]);
+            compile.arg(format!("-Wl,-rpath,{}", scratch.libraries.display()));
+            match run_example(compile) {
+                Outcome::Ok => run_example(scratch.environment(Command::new(program), place)),
+                failed => failed,
+            }
+        });
+    }
+}
+
+/// Each with python3 against the library that was just built, then the tests of the package.
+pub(crate) fn python(place: &Place, report: &mut Report) {
+    let scripts = files(&place.root.join("examples/python"), "py");
+    let tests = place.root.join("python/tests");
+    if !exists("python3") {
+        report.step("examples in Python", || Outcome::Skipped(missing("python3")));
+        return;
+    }
+    let scratch = match Scratch::new(place) {
+        Ok(scratch) => scratch,
+        Err(reason) => {
+            report.step("examples in Python", || Outcome::Failed(reason));
+            return;
+        }
+    };
+    let python = |arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(arguments).current_dir(&place.root).env("PYTHONDONTWRITEBYTECODE", "1");
+        let package = place.root.join("python");
+        command.env("PYTHONPATH", if package.join("src").is_dir() { package.join("src") } else { package });
+        scratch.environment(command, place)
+    };
+    if scripts.is_empty() {
+        report.step("examples in Python", || Outcome::Skipped("there are none".to_owned()));
+    }
+    for script in scripts {
+        report.step(&format!("example {}", shown(place, &script)), || {
+            run_example(python(&[&script.to_string_lossy()]))
+        });
+    }
+    if tests.is_dir() {
+        report.step("tests of the Python package", || {
+            if !python(&["-c", "import pytest"]).output().is_ok_and(|output| output.status.success()) {
+                return Outcome::Skipped(missing("pytest"));
+            }
+            run_tests(
+                Runner::Pytest,
+                python(&["-m", "pytest", "-p", "no:cacheprovider", &tests.to_string_lossy()]),
+            )
+        });
+    }
+}
+
+/// Where examples are compiled to.
+struct Scratch {
+    programs: PathBuf,
+    plugins: PathBuf,
+    libraries: PathBuf,
+}
+
+impl Scratch {
+    fn new(place: &Place) -> Result<Scratch, String> {
+        let top = place.built.join("examples-in-c");
+        let scratch = Scratch {
+            programs: top.join("programs"),
+            plugins: top.join("plugins"),
+            libraries: top.join("libraries"),
+        };
+        for directory in [&scratch.programs, &scratch.plugins, &scratch.libraries] {
+            fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        }
+        scratch.name_library(place).map_err(|error| format!("{}: {error}", scratch.libraries.display()))?;
+        Ok(scratch)
+    }
+
+    /// Programs look for the library by its SONAME, which is not the name that cargo gives to the file.
+    fn name_library(&self, place: &Place) -> std::io::Result<()> {
+        let library = place.built.join("libresay.so");
+        let mut names = vec!["libresay.so".to_owned()];
+        let dynamic = Command::new("readelf").arg("-d").arg(&library).output();
+        if let Ok(output) = dynamic {
+            let text = String::from_utf8_lossy(&output.stdout);
+            let soname = text.lines().find(|line| line.contains("(SONAME)"));
+            let bracketed = soname.and_then(|line| line.split_once('[')?.1.split_once(']'));
+            names.extend(bracketed.map(|(name, _)| name.to_owned()));
+        }
+        for name in names {
+            let link = self.libraries.join(name);
+            if !link.is_symlink() {
+                symlink(&library, link)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an example may rely on.
+    fn environment(&self, mut command: Command, place: &Place) -> Command {
+        let paths = [self.plugins.as_path(), place.built.as_path()];
+        command.env("RESAY_LIBRARY", place.built.join("libresay.so"));
+        // Neither path can hold a colon that cargo would have let pass.
+        command.env("RESAY_PLUGIN_PATH", std::env::join_paths(paths).unwrap_or_default());
+        command.current_dir(&place.root);
+        command
+    }
+}
+
+fn compile(place: &Place, compiler: &str, source: &Path, output: &Path) -> Command {
+    let mut command = Command::new(compiler);
+    command.args(C_FLAGS).arg("-I").arg(place.root.join("include"));
+    command.arg(source).arg("-o").arg(output).current_dir(&place.root);
+    command
+}
+
+/// The files of a directory with that extension, by name.
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+fn exists(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+fn missing(program: &str) -> String {
+    format!("{program} is not installed")
+}
+
+fn name_of(source: &Path) -> String {
+    source.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn shown(place: &Place, path: &Path) -> String {
+    path.strip_prefix(&place.root).unwrap_or(path).display().to_string()
+}

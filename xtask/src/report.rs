@@ -1,0 +1,288 @@
+//! Steps, their outcomes, and the sum.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than any step of an example takes; a test that hangs must not hang everything.
+const EXAMPLE_SECONDS_MAX: u64 = 60;
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    /// A step of many tests.
+    Tests(Counts),
+    Failed(String),
+    /// And why.
+    Skipped(String),
+}
+
+/// What test runners counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+/// The sum over all steps; a step that counts no tests counts as one.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    sum: Counts,
+    failures: Vec<String>,
+}
+
+impl Report {
+    /// Does one step, and says how it went. False: it failed.
+    pub(crate) fn step(&mut self, name: &str, step: impl FnOnce() -> Outcome) -> bool {
+        let failed_before = self.sum.failed;
+        println!("---- {name}");
+        let begin = Instant::now();
+        let outcome = step();
+        let seconds = begin.elapsed().as_secs_f64();
+        match outcome {
+            Outcome::Ok => {
+                self.sum.passed += 1;
+                println!("ok      {name} ({seconds:.1} s)");
+            }
+            Outcome::Tests(counts) if counts.failed == 0 => {
+                self.add(counts);
+                println!("ok      {name}: {counts} ({seconds:.1} s)");
+            }
+            Outcome::Tests(counts) => {
+                self.add(counts);
+                self.failures.push(format!("{name}: {counts}"));
+                println!("FAILED  {name}: {counts} ({seconds:.1} s)");
+            }
+            Outcome::Failed(reason) => {
+                self.sum.failed += 1;
+                self.failures.push(format!("{name}: {reason}"));
+                println!("FAILED  {name}: {reason} ({seconds:.1} s)");
+            }
+            Outcome::Skipped(reason) => {
+                self.sum.skipped += 1;
+                println!("skipped {name}: {reason}");
+            }
+        }
+        self.sum.failed == failed_before
+    }
+
+    pub(crate) fn is_good(&self) -> bool {
+        self.sum.failed == 0
+    }
+
+    fn add(&mut self, counts: Counts) {
+        self.sum.passed += counts.passed;
+        self.sum.failed += counts.failed;
+        self.sum.skipped += counts.skipped;
+    }
+}
+
+impl fmt::Display for Report {
+    /// What failed, again, and the closing line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        for failure in &self.failures {
+            writeln!(f, "FAILED  {failure}")?;
+        }
+        self.sum.fmt(f)
+    }
+}
+
+/// Runs a command whose exit status is its outcome; what it prints is seen.
+pub(crate) fn run(mut command: Command) -> Outcome {
+    match command.stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => Outcome::Ok,
+        Ok(status) => Outcome::Failed(status.to_string()),
+        Err(error) => Outcome::Failed(format!("{}: {error}", command.get_program().display())),
+    }
+}
+
+/// Whose closing line to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// `test result: ok. 12 passed; 0 failed; 1 ignored; …`, once for each program.
+    Cargo,
+    /// `Summary [   0.3s] 13 tests run: 12 passed, 1 failed, 2 skipped`. The output of a failed test, which it shows, has
+    /// a line of cargo's own.
+    Nextest,
+    /// `== 3 passed, 1 skipped in 0.12s ==`
+    Pytest,
+}
+
+/// Runs a test runner; what it prints is seen, and its closing lines are counted.
+pub(crate) fn run_tests(runner: Runner, mut command: Command) -> Outcome {
+    match pass_on(runner, &mut command) {
+        Err(error) => Outcome::Failed(format!("{}: {error}", command.get_program().display())),
+        Ok((status, counts)) if !status.success() && counts.failed == 0 => {
+            Outcome::Failed(status.to_string())
+        }
+        Ok((_, counts)) if counts == Counts::default() => Outcome::Failed("no test was run".to_owned()),
+        Ok((_, counts)) => Outcome::Tests(counts),
+    }
+}
+
+fn pass_on(runner: Runner, command: &mut Command) -> io::Result<(ExitStatus, Counts)> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // nextest sums up on standard error, the others on standard output.
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let counts = thread::scope(|scope| {
+        let from_stderr = scope.spawn(|| copy_and_count(runner, stderr, io::stderr()));
+        let mut counts = copy_and_count(runner, stdout, io::stdout());
+        if let Ok(more) = from_stderr.join() {
+            counts.passed += more.passed;
+            counts.failed += more.failed;
+            counts.skipped += more.skipped;
+        }
+        counts
+    });
+    Ok((child.wait()?, counts))
+}
+
+fn copy_and_count(runner: Runner, from: Option<impl Read>, mut to: impl Write) -> Counts {
+    let mut sum = Counts::default();
+    let Some(from) = from else { return sum };
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+        // A closed output is no reason to stop counting.
+        let _ = to.write_all(&line);
+        if let Some(counts) = count(runner, &String::from_utf8_lossy(&line)) {
+            sum.passed += counts.passed;
+            sum.failed += counts.failed;
+            sum.skipped += counts.skipped;
+        }
+        line.clear();
+    }
+    sum
+}
+
+/// Reads a closing line, if it is one.
+fn count(runner: Runner, line: &str) -> Option<Counts> {
+    let line = line.trim();
+    let list = match runner {
+        Runner::Cargo => line.strip_prefix("test result: ")?.split_once(". ")?.1,
+        Runner::Nextest => line.strip_prefix("Summary [")?.split_once(" run: ")?.1,
+        Runner::Pytest => {
+            let line = line.strip_prefix("==")?.strip_suffix("==")?.trim_matches('=');
+            line.rsplit_once(" in ")?.0
+        }
+    };
+    let mut counts = Counts::default();
+    for entry in list.split([',', ';']) {
+        // "7 passed (1 slow)", "2 failed", "1 timed out"
+        let mut words = entry.split_whitespace();
+        let (Some(number), Some(what)) =
+            (words.next().and_then(|word| word.parse::<u64>().ok()), words.next())
+        else {
+            continue;
+        };
+        match what {
+            "passed" => counts.passed += number,
+            "failed" | "timed" | "error" | "errors" | "exec" => counts.failed += number,
+            "ignored" | "skipped" => counts.skipped += number,
+            _ => {}
+        }
+    }
+    Some(counts)
+}
+
+/// Runs an example, for a minute at most; what it prints is shown where it fails.
+pub(crate) fn run_example(mut command: Command) -> Outcome {
+    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return Outcome::Failed(format!("{}: {error}", command.get_program().display())),
+    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (status, printed) = thread::scope(|scope| {
+        let stdout = scope.spawn(|| read_all(stdout));
+        let stderr = scope.spawn(|| read_all(stderr));
+        let status = wait_or_kill(&mut child);
+        let mut printed = stdout.join().unwrap_or_default();
+        printed.push_str(&stderr.join().unwrap_or_default());
+        (status, printed)
+    });
+    match status {
+        Ok(Some(status)) if status.success() => Outcome::Ok,
+        result => {
+            println!("{printed}");
+            Outcome::Failed(match result {
+                Ok(Some(status)) => status.to_string(),
+                Ok(None) => format!("not done after {EXAMPLE_SECONDS_MAX} s"),
+                Err(error) => error.to_string(),
+            })
+        }
+    }
+}
+
+fn read_all(from: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut from) = from {
+        // What was read before an error is still worth showing.
+        let _ = from.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// `None`: it took too long and was ended.
+fn wait_or_kill(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + Duration::from_secs(EXAMPLE_SECONDS_MAX);
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_counted() {
+        let counts = |passed, failed, skipped| Some(Counts { passed, failed, skipped });
+        for (runner, line, expected) in [
+            (
+                Runner::Cargo,
+                "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out",
+                counts(12, 0, 1),
+            ),
+            (
+                Runner::Cargo,
+                "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured",
+                counts(1, 2, 0),
+            ),
+            (
+                Runner::Nextest,
+                "     Summary [   0.3s] 13 tests run: 12 passed (1 slow), 1 failed, 2 skipped",
+                counts(12, 1, 2),
+            ),
+            (
+                Runner::Nextest,
+                "     Summary [   0.3s] 1 test run: 0 passed, 1 timed out, 0 skipped",
+                counts(0, 1, 0),
+            ),
+            (Runner::Nextest, "test result: FAILED. 0 passed; 1 failed; 0 ignored", None),
+            (Runner::Pytest, "==== 3 passed, 1 skipped in 0.12s ====", counts(3, 0, 1)),
+            (Runner::Pytest, "==== test session starts ====", None),
+            (Runner::Cargo, "test a ... ok", None),
+            (Runner::Cargo, "", None),
+        ] {
+            assert_eq!(count(runner, line), expected, "{line}");
+        }
+    }
+}
