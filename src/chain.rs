@@ -6,7 +6,6 @@ use resay_plugin::abi;
 
 use crate::error::Result;
 use crate::transform::library::{Fault, Instance, Services, Session, Stages, Status, Table};
-use crate::transform::registry::Registry;
 use crate::transform::spec::ChainSpec;
 
 /// A chain whose transforms have been created, before it is known how many workers will use it.
@@ -28,14 +27,13 @@ struct Template {
 }
 
 impl Chain {
-    /// Finds and creates the transforms that a chain names.
-    pub(crate) fn create(spec: &ChainSpec, registry: &mut Registry, services: &Services) -> Result<Chain> {
+    /// Creates the transforms of a chain, of which `tables` has one for each stage.
+    pub(crate) fn create(spec: &ChainSpec, tables: &[Table], services: &Services) -> Result<Chain> {
         let mut stages = Vec::with_capacity(spec.stages.len());
-        for stage in &spec.stages {
-            let table = registry.find(&stage.target)?;
+        for (stage, table) in spec.stages.iter().zip(tables) {
             let options: Vec<_> = stage.options.iter().map(|o| (o.key.clone(), o.value.clone())).collect();
             let first = Arc::new(Instance::create(table.clone(), &options, services)?);
-            stages.push(Template { table, options, services: services.clone(), first });
+            stages.push(Template { table: table.clone(), options, services: services.clone(), first });
         }
         Ok(Chain { spec: spec.to_string(), stages })
     }
@@ -109,7 +107,7 @@ impl Generation {
     /// other appends the answer to `way.out`, and changes `message` on the way.
     pub(crate) fn run(&self, message: &mut [u8], way: &mut Way<'_>) -> Ran {
         debug_assert!(Arc::ptr_eq(way.session.stages(), &self.stages), "a session belongs to one generation");
-        self.run_from(0, message, way)
+        self.run_from(0, way.flags, message, way)
     }
 
     /// What the transforms of this chain say when a connection opens, each sent through those behind it.
@@ -117,10 +115,17 @@ impl Generation {
         (0..self.stages.len()).filter(|&stage| self.stages.instance(stage).greets())
     }
 
-    /// The same for a message that begins at a later stage.
-    pub(crate) fn run_from(&self, first: usize, message: &mut [u8], way: &mut Way<'_>) -> Ran {
+    /// The same for a message that begins at a later stage, which is called with flags of its own.
+    pub(crate) fn run_from(
+        &self,
+        first: usize,
+        first_flags: u32,
+        message: &mut [u8],
+        way: &mut Way<'_>,
+    ) -> Ran {
+        let later_flags = std::mem::replace(&mut way.flags, first_flags);
         let base = way.out.len();
-        let mut delays = Delays { base, earlier_us: 0, is_noted: false };
+        let mut delays = Delays { base, so_far: base, earlier_us: 0, is_noted: false };
         let mut at = Place::Message;
         let mut ran = Ran::Answer;
         for stage in first..self.stages.len() {
@@ -137,6 +142,7 @@ impl Generation {
                 at = target;
                 status
             };
+            way.flags = later_flags;
             match status {
                 // The rest of a raw stream's input waits in `tails`; what there is goes on.
                 Status::Ok | Status::MoreIn | Status::MoreOut => {}
@@ -185,13 +191,15 @@ impl Generation {
             _ => input,
         };
         let pieces = &mut *way.pieces;
+        let mut stage_us = 0;
         let delayed = |end: usize, delay_us: u64| match target {
             // What another stage is going to change has no pieces any more: the message waits as a whole.
-            Place::Message | Place::Scratch(_) => delays.earlier_us = delays.earlier_us.max(delay_us),
+            Place::Message | Place::Scratch(_) => stage_us = stage_us.max(delay_us),
             Place::Out if delay_us > 0 || delays.is_noted => delays.note(pieces, end, delay_us),
-            Place::Out => {}
+            Place::Out => delays.so_far = end,
         };
         let (status, used) = way.session.process(stage, input, output, way.out_max, way.flags, delayed);
+        delays.earlier_us = delays.earlier_us.saturating_add(stage_us);
         if status == Status::MoreIn {
             let rest = input.get(used..).unwrap_or_default();
             if rest.len() > way.out_max {
@@ -242,6 +250,8 @@ pub(crate) struct Piece {
 struct Delays {
     /// Where its answer begins.
     base: usize,
+    /// Where what came first, without a delay, ends.
+    so_far: usize,
     /// What stages that are not the last asked for.
     earlier_us: u64,
     /// Some piece of this message is noted.
@@ -254,6 +264,9 @@ impl Delays {
             self.is_noted = true;
             if pieces.last().map_or(0, |piece| piece.end) < self.base {
                 pieces.push(Piece { end: self.base, delay_us: 0 });
+            }
+            if self.so_far > self.base {
+                pieces.push(Piece { end: self.so_far, delay_us: self.earlier_us });
             }
         }
         pieces.push(Piece { end, delay_us: delay_us.saturating_add(self.earlier_us) });

@@ -24,6 +24,8 @@ pub(crate) struct Terms {
     pub(crate) records: bool,
     /// Answer bytes of one message.
     pub(crate) answer_bytes_max: usize,
+    /// Bytes of an answer for each byte of a datagram.
+    pub(crate) amplify: usize,
     /// One read.
     pub(crate) read_bytes_max: usize,
     /// Answers that wait for the peer; no read is begun that could take them over it.
@@ -357,6 +359,9 @@ impl Connection {
                 digest.pieces.truncate(first_piece);
             }
             frame_pieces(framer, &mut digest.pieces, first_piece, before, out.len());
+            if cx.terms.records && digest.pieces.len() > first_piece {
+                join_pieces(&mut digest.pieces, first_piece, out.len());
+            }
         }
         if matches!(ran, Ran::Answer | Ran::Close) {
             digest.answers += usize::from(is_message);
@@ -396,32 +401,42 @@ impl Connection {
             Digest { used: 0, in_place: 0, out: None, pieces: Vec::new(), answers: 0, end: None };
         let generation = Arc::clone(&self.generation);
         let framer = &cx.terms.framer;
+        let is_whole = cx.terms.records || framer.has_messages();
         for stage in generation.greetings() {
             let out = digest.out.get_or_insert_with(|| cx.pool.take(0));
             let mark = framer.open(out);
+            let first_piece = digest.pieces.len();
             let mut way = Way {
                 session: &mut self.session,
                 out,
                 out_max: cx.terms.answer_bytes_max,
-                flags: 0,
+                // Those behind the greeter see a message like any other.
+                flags: if is_whole { WHOLE } else { 0 },
                 scratch: cx.scratch,
                 tails: &mut self.tails,
                 pieces: &mut digest.pieces,
             };
-            let ran = generation.run_from(stage, &mut [], &mut way);
+            let mut ran = generation.run_from(stage, 0, &mut [], &mut way);
+            if matches!(ran, Ran::Answer | Ran::Close) {
+                let before = out.len();
+                match framer.close_unasked(out, mark) {
+                    Ok(()) => frame_pieces(framer, &mut digest.pieces, first_piece, before, out.len()),
+                    Err(_) => ran = Ran::Failed { stage: generation.last_stage(), fault: Fault::TooLong },
+                }
+            }
+            if matches!(ran, Ran::Answer | Ran::Close) {
+                digest.answers += 1;
+                if cx.terms.records {
+                    join_pieces(&mut digest.pieces, first_piece, out.len());
+                }
+            } else {
+                out.truncate(mark);
+                digest.pieces.truncate(first_piece);
+            }
             digest.end = match ran {
-                Ran::Answer if framer.close_unasked(out, mark).is_ok() => {
-                    digest.answers += 1;
-                    cx.stats.messages_out.add(1);
-                    continue;
-                }
-                Ran::Drop => {
-                    out.truncate(mark);
-                    continue;
-                }
+                Ran::Answer | Ran::Drop => continue,
                 Ran::Close => Some(End::because(CloseReason::TransformClosed)),
                 Ran::Reset => Some(End { reason: CloseReason::TransformClosed, fault: None, reset: true }),
-                Ran::Answer => Some(End::failed(self.generation.last_stage(), Fault::TooLong)),
                 Ran::Failed { stage, fault } => {
                     cx.stats.transform_errors.add(1);
                     Some(End::failed(stage, fault))
@@ -432,22 +447,29 @@ impl Connection {
         digest.into_answer(cx, |_, _| Reply::Nothing)
     }
 
-    /// Puts an answer that is to leave later, in pieces, behind everything that waits.
-    pub(crate) fn hold(&mut self, bytes: Vec<u8>, pieces: &[Piece], now: Moment, pool: &mut Pool) {
-        let rest = Piece { end: bytes.len(), delay_us: 0 };
+    /// Puts an answer that is to leave later, in pieces, behind everything that waits. Each piece of a seqpacket
+    /// answer is a record.
+    pub(crate) fn hold(&mut self, bytes: Vec<u8>, pieces: &[Piece], now: Moment, cx: (&Terms, &mut Pool)) {
+        let (terms, pool) = cx;
         let mut from = 0;
-        for piece in pieces.iter().chain([&rest]) {
-            let part = bytes.get(from..piece.end).unwrap_or_default();
-            from = piece.end.max(from);
-            if part.is_empty() {
-                continue;
-            }
+        let mut keep = |part: &[u8], delay_us: u64| {
             // In a stream, order comes first.
-            let due = now.after(Duration::from_micros(piece.delay_us));
+            let due = now.after(Duration::from_micros(delay_us));
             let due = self.held.back().map_or(due, |last| due.max(last.due));
             self.queued_bytes += part.len();
             self.queued_sends += 1;
             self.held.push_back(Held { due, bytes: pool.copy_of(part) });
+        };
+        for piece in pieces {
+            let part = bytes.get(from..piece.end).unwrap_or_default();
+            from = piece.end.max(from);
+            if !part.is_empty() || terms.records {
+                keep(part, piece.delay_us);
+            }
+        }
+        let rest = bytes.get(from..).unwrap_or_default();
+        if !rest.is_empty() || (terms.records && pieces.is_empty()) {
+            keep(rest, 0);
         }
         pool.put(bytes);
     }
@@ -571,6 +593,13 @@ fn frame_pieces(framer: &Framer, pieces: &mut [Piece], first: usize, before: usi
     {
         last.end = after;
     }
+}
+
+/// A record is one answer: its pieces, those from `first` on, all wait for the last.
+fn join_pieces(pieces: &mut Vec<Piece>, first: usize, end: usize) {
+    let delay_us = pieces.get(first..).unwrap_or_default().iter().map(|piece| piece.delay_us).max();
+    pieces.truncate(first);
+    pieces.push(Piece { end, delay_us: delay_us.unwrap_or(0) });
 }
 
 impl Digest {

@@ -8,8 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use resay_plugin::abi;
-
 use crate::chain::{DATAGRAM, Generation, Ran, Tails, Way};
 use crate::connection::{Context, Reply};
 use crate::driver::Lent;
@@ -58,10 +56,13 @@ pub(crate) struct Outcome {
     /// How long an owned reply is to be held back.
     pub(crate) delay: Duration,
     pub(crate) fault: Option<(usize, Fault)>,
+    /// It was not answered because the answer would have been too long for an unproven peer.
+    pub(crate) is_amplified: bool,
 }
 
 impl Outcome {
-    const NOTHING: Outcome = Outcome { reply: Reply::Nothing, delay: Duration::ZERO, fault: None };
+    const NOTHING: Outcome =
+        Outcome { reply: Reply::Nothing, delay: Duration::ZERO, fault: None, is_amplified: false };
 }
 
 /// Answers of one socket that leave later, at most [`HELD_DATAGRAMS_MAX`] and [`HELD_DATAGRAM_BYTES_MAX`].
@@ -126,6 +127,7 @@ impl Turn {
         };
         let Lent { buffer, start } = lent;
         let message = buffer.get_mut(start..).unwrap_or_default();
+        let message_bytes = message.len();
         let mut out = if generation.is_in_place() { Vec::new() } else { cx.pool.take(message.len()) };
         let mut way = Way {
             session,
@@ -141,9 +143,14 @@ impl Turn {
             // One datagram, one answer: pieces of it all wait for the last.
             let delay =
                 Duration::from_micros(way.pieces.iter().map(|piece| piece.delay_us).max().unwrap_or(0));
+            if out.len() > cx.terms.amplify.saturating_mul(message_bytes) {
+                cx.pool.put(out);
+                cx.stats.dropped(DropReason::Amplified, 1);
+                return Outcome { is_amplified: true, ..Outcome::NOTHING };
+            }
             let reply =
                 if generation.is_in_place() { Reply::Lent(start..buffer.len()) } else { Reply::Owned(out) };
-            return Outcome { reply, delay, fault: None };
+            return Outcome { reply, delay, fault: None, is_amplified: false };
         }
         cx.pool.put(out);
         if let Ran::Failed { stage, fault } = ran {
@@ -175,9 +182,6 @@ impl Turn {
         self.session = None;
     }
 }
-
-/// The ABI's word for the kind of peer that sends datagrams.
-pub(crate) const PEER_KIND: u32 = abi::RESAY_DATAGRAM;
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::chain::{Chain, Generation};
-use crate::driver::ready::Ready;
+use crate::driver::Driver;
+use crate::driver::kernel::Kernel;
 use crate::error::{Error, Result, SpecError};
 use crate::event::{Event, Events, Kind, Level};
 use crate::limits::THREADS_MAX;
@@ -33,11 +34,14 @@ use crate::worker::{Command, ConnectionInfo, Mailbox, Shared, Worker};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Backend {
-    /// Whatever this build and this kernel do best.
+    /// Whatever this build and this kernel do best: epoll.
     #[default]
     Auto,
     /// Readiness: epoll, or kqueue where that is what the system has.
     Epoll,
+    /// Linux's io_uring. Only for engines that run on threads of their own; a host that lends its threads or
+    /// watches [`Engine::poll_fd`] gets epoll.
+    Uring,
 }
 
 impl FromStr for Backend {
@@ -47,13 +51,35 @@ impl FromStr for Backend {
         match text {
             "auto" => Ok(Backend::Auto),
             "epoll" => Ok(Backend::Epoll),
-            "uring" => Err(SpecError::new(
-                "backend",
-                text,
-                0,
-                "this version has no io_uring driver; use auto or epoll",
-            )),
-            _ => Err(SpecError::new("backend", text, 0, "unknown; there are auto and epoll")),
+            "uring" => Ok(Backend::Uring),
+            _ => Err(SpecError::new("backend", text, 0, "unknown; there are auto, epoll and uring")),
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Auto => "auto",
+            Backend::Epoll => "epoll",
+            Backend::Uring => "uring",
+        })
+    }
+}
+
+impl Backend {
+    /// What this wish comes to, and why. An explicit wish that cannot be met is an error.
+    fn choose(self, own_threads: bool) -> Result<(Backend, String)> {
+        match self {
+            Backend::Epoll => Ok((Backend::Epoll, "as asked for".into())),
+            Backend::Auto => Ok((Backend::Epoll, "the default".into())),
+            Backend::Uring if !own_threads => {
+                Ok((Backend::Epoll, "io_uring is for engines on threads of their own".into()))
+            }
+            Backend::Uring => match Kernel::probe_uring() {
+                Ok(()) => Ok((Backend::Uring, "as asked for".into())),
+                Err(reason) => Err(Error::system("use io_uring")(io::Error::other(reason))),
+            },
         }
     }
 }
@@ -64,6 +90,7 @@ pub struct Builder {
     urls: Vec<String>,
     chain: ChainSpec,
     threads: usize,
+    backend: Backend,
     plugin_directories: Vec<PathBuf>,
     events: Events,
     registered: Vec<Transform>,
@@ -76,6 +103,7 @@ impl Builder {
             urls: Vec::new(),
             chain: ChainSpec::default(),
             threads: 1,
+            backend: Backend::Auto,
             plugin_directories: Vec::new(),
             events: Events::default(),
             registered: Vec::new(),
@@ -108,12 +136,10 @@ impl Builder {
         Ok(self)
     }
 
-    /// Which kernel interface to use.
-    pub fn backend(self, backend: Backend) -> Builder {
-        // There is one driver so far; naming it is no mistake.
-        match backend {
-            Backend::Auto | Backend::Epoll => self,
-        }
+    /// Which kernel interface to use. One that cannot be had makes [`Engine::start`] fail, with the reason.
+    pub fn backend(mut self, backend: Backend) -> Builder {
+        self.backend = backend;
+        self
     }
 
     /// Adds a transform of the host's own. Its name comes before those of bundled ones and of plugins.
@@ -144,9 +170,10 @@ impl Builder {
             registry.register(transform.0)?;
         }
         let services = Services { events: Arc::new(self.events), counters: Arc::new(Counters::new()) };
-        let chain = Chain::create(&self.chain, &mut registry, &services)?;
+        let tables =
+            self.chain.stages.iter().map(|stage| registry.find(&stage.target)).collect::<Result<Vec<_>>>()?;
+        let chain = Chain::create(&self.chain, &tables, &services)?;
         let control = Control {
-            registry,
             defaults: self.defaults,
             chain: Arc::new(chain),
             engine_chain: Vec::new(),
@@ -154,10 +181,12 @@ impl Builder {
             waiting: Vec::new(),
             last_listener: 0,
             workers: self.threads,
+            backend: self.backend,
             threads: Vec::new(),
         };
         let engine = Engine {
             control: Mutex::new(control),
+            registry: Mutex::new(registry),
             core: OnceLock::new(),
             stop: Arc::new(AtomicBool::new(false)),
             services,
@@ -228,6 +257,8 @@ impl ListenerInfo {
 /// Sockets, workers and chains. May be used from any thread; dropping it stops it.
 pub struct Engine {
     control: Mutex<Control>,
+    /// Apart from `control`, and never held while a transform is created: a slow one keeps nobody else waiting.
+    registry: Mutex<Registry>,
     /// The workers, from the first call on that needs them.
     core: OnceLock<Core>,
     stop: Arc<AtomicBool>,
@@ -237,16 +268,25 @@ pub struct Engine {
 
 /// Everything that runs.
 struct Core {
-    workers: Vec<Arc<Mutex<Worker<Ready>>>>,
+    workers: Vec<Arc<Mutex<Worker<Kernel>>>>,
     shared: Arc<Shared<OwnedFd>>,
+    backend: Backend,
 }
 
 impl Core {
-    fn new(workers: usize, stop: &Arc<AtomicBool>, events: &Arc<Events>) -> Result<Core> {
+    fn new(
+        workers: usize,
+        (backend, reason): (Backend, String),
+        stop: &Arc<AtomicBool>,
+        events: &Arc<Events>,
+    ) -> Result<Core> {
         let mut mailboxes = Vec::with_capacity(workers);
         let mut drivers = Vec::with_capacity(workers);
         for _ in 0..workers {
-            let (driver, waker) = Ready::new().map_err(Error::system("open an epoll instance"))?;
+            let (driver, waker) = match backend {
+                Backend::Uring => Kernel::uring().map_err(Error::system("open an io_uring"))?,
+                _ => Kernel::ready().map_err(Error::system("open an epoll instance"))?,
+            };
             // A failing wake means that the eventfd is gone, and with it the worker.
             mailboxes.push(Mailbox::new(Box::new(move || drop(waker.wake()))));
             drivers.push(driver);
@@ -264,7 +304,8 @@ impl Core {
             .enumerate()
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
             .collect();
-        Ok(Core { workers, shared })
+        events.say(Level::Info, Kind::Engine, "", format_args!("backend {backend}: {reason}"));
+        Ok(Core { workers, shared, backend })
     }
 
     /// Hands a listener's socket to the worker whose turn it is.
@@ -277,7 +318,6 @@ impl Core {
 
 /// What only the calls of the owner change.
 struct Control {
-    registry: Registry,
     defaults: Options,
     /// The chain of all listeners that have none of their own.
     chain: Arc<Chain>,
@@ -289,6 +329,8 @@ struct Control {
     last_listener: u64,
     /// How many workers there are, or will be.
     workers: usize,
+    /// What was asked for.
+    backend: Backend,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -341,9 +383,9 @@ impl Engine {
         for pair in options.split('&').filter(|pair| !pair.is_empty()) {
             parsed.set_pair(pair)?;
         }
-        let mut control = lock(&self.control);
-        let own = self.own_chain(&mut control, &parsed)?;
+        let own = self.own_chain(&parsed)?;
         let bound = socket::adopt(socket, &parsed)?;
+        let mut control = lock(&self.control);
         self.serve(&mut control, vec![(bound, own)])?
             .first()
             .copied()
@@ -351,11 +393,10 @@ impl Engine {
     }
 
     fn open(&self, listens: &[Listen]) -> Result<Vec<ListenerId>> {
-        let mut control = lock(&self.control);
         // Everything that can be wrong without a socket is found before one is bound.
         let mut chains = Vec::with_capacity(listens.len());
         for listen in listens {
-            chains.push(self.own_chain(&mut control, &listen.options)?);
+            chains.push(self.own_chain(&listen.options)?);
         }
         let mut opened = Vec::with_capacity(listens.len());
         for (listen, own) in listens.iter().zip(chains) {
@@ -363,14 +404,26 @@ impl Engine {
                 opened.push((bound, own.clone()));
             }
         }
+        let mut control = lock(&self.control);
         self.serve(&mut control, opened)
     }
 
     /// The chain that a listener has for itself.
-    fn own_chain(&self, control: &mut Control, options: &Options) -> Result<Option<Arc<Chain>>> {
-        let Some(text) = &options.chain else { return Ok(None) };
-        let chain = Chain::create(&ChainSpec::parse(text)?, &mut control.registry, &self.services)?;
-        Ok(Some(Arc::new(chain)))
+    fn own_chain(&self, options: &Options) -> Result<Option<Arc<Chain>>> {
+        options.chain.as_ref().map(|text| self.create_chain(&ChainSpec::parse(text)?)).transpose()
+    }
+
+    fn create_chain(&self, spec: &ChainSpec) -> Result<Arc<Chain>> {
+        let tables = {
+            let mut registry = lock(&self.registry);
+            spec.stages.iter().map(|stage| registry.find(&stage.target)).collect::<Result<Vec<_>>>()?
+        };
+        Chain::create(spec, &tables, &self.services).map(Arc::new)
+    }
+
+    /// The generations of a chain for the workers that there are; none, while there are none.
+    fn generations_of(&self, chain: &Chain) -> Result<Vec<Arc<Generation>>> {
+        self.core.get().map_or(Ok(Vec::new()), |core| chain.generations(core.workers.len()))
     }
 
     /// Hands bound sockets to workers, or keeps them until there are some: all of them, or none.
@@ -420,9 +473,10 @@ impl Engine {
     }
 
     /// The workers, made now if there are none yet.
-    fn core(&self, control: &mut Control) -> Result<&Core> {
+    fn core(&self, control: &mut Control, own_threads: bool) -> Result<&Core> {
         if self.core.get().is_none() {
-            let core = Core::new(control.workers, &self.stop, &self.services.events)?;
+            let backend = control.backend.choose(own_threads)?;
+            let core = Core::new(control.workers, backend, &self.stop, &self.services.events)?;
             for listener in control.listeners.clone() {
                 Self::prepare(control, &listener)?;
             }
@@ -482,44 +536,52 @@ impl Engine {
     /// goes through both.
     pub fn set_chain(&self, spec: &str) -> Result<()> {
         let spec = ChainSpec::parse(spec)?;
+        let chain = self.create_chain(&spec)?;
+        let mut generations = self.generations_of(&chain)?;
         let mut control = lock(&self.control);
-        let chain = Arc::new(Chain::create(&spec, &mut control.registry, &self.services)?);
+        if generations.is_empty() {
+            // Workers may have been made since.
+            generations = self.generations_of(&chain)?;
+        }
         let uses_it = |listener: &&Arc<Listener>| Arc::ptr_eq(&listener.chain(), &control.chain);
         let affected: Vec<_> = control.listeners.iter().filter(uses_it).cloned().collect();
         affected.iter().try_for_each(|listener| check_needs(listener, &chain))?;
-        let generations = match self.core.get() {
-            Some(_) => chain.generations(control.workers)?,
-            None => Vec::new(),
-        };
         let old: Vec<_> = affected
             .iter()
             .map(|listener| listener.set_chain(Arc::clone(&chain), generations.clone()))
             .collect();
-        control.chain = chain;
-        control.engine_chain = generations;
+        let old_chain = std::mem::replace(&mut control.chain, chain);
+        let old_generations = std::mem::replace(&mut control.engine_chain, generations);
         self.announce_swap(&spec, "");
         drop(control);
         // Destroying what nobody uses any more takes as long as its plugins do.
-        drop(old);
+        drop((old, old_chain, old_generations));
         Ok(())
     }
 
     /// Changes the chain of one listener, also while it runs. From then on it has a chain of its own.
     pub fn set_chain_of(&self, id: ListenerId, spec: &str) -> Result<()> {
         let spec = ChainSpec::parse(spec)?;
-        let listener = self.find(id)?;
-        let mut control = lock(&self.control);
-        let chain = Arc::new(Chain::create(&spec, &mut control.registry, &self.services)?);
+        self.find(id)?;
+        let chain = self.create_chain(&spec)?;
+        let mut generations = self.generations_of(&chain)?;
+        let control = lock(&self.control);
+        if generations.is_empty() {
+            generations = self.generations_of(&chain)?;
+        }
+        // It may have been closed meanwhile.
+        let listener = find_listener(&control, id)?;
         check_needs(&listener, &chain)?;
-        let generations = match self.core.get() {
-            Some(_) => chain.generations(control.workers)?,
-            None => Vec::new(),
-        };
         let old = listener.set_chain(chain, generations);
         self.announce_swap(&spec, &listener.url);
         drop(control);
         drop(old);
         Ok(())
+    }
+
+    /// The engine's chain, canonical: that of every listener that has none of its own.
+    pub fn chain(&self) -> String {
+        lock(&self.control).chain.spec().to_owned()
     }
 
     fn announce_swap(&self, spec: &ChainSpec, listener: &str) {
@@ -590,7 +652,7 @@ impl Engine {
         if self.core.get().is_some() {
             return Err(Error::State("the engine has been started already"));
         }
-        let core = self.core(control)?;
+        let core = self.core(control, true)?;
         for worker in &core.workers {
             lock(worker).open_listeners().map_err(Error::system("watch a listening socket"))?;
         }
@@ -612,6 +674,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Which kernel interface is in use, once the engine serves; before that, what was asked for.
+    pub fn backend(&self) -> Backend {
+        self.core.get().map_or_else(|| lock(&self.control).backend, |core| core.backend)
+    }
+
     /// Serves on the calling thread: one turn at least, then until `timeout` has passed (`None`: until the engine
     /// has ended). Several threads may be lent at once, as many as there are workers. Whether the engine is alive.
     ///
@@ -621,7 +688,7 @@ impl Engine {
         if !control.threads.is_empty() {
             return Err(Error::State("the engine runs on threads of its own"));
         }
-        let core = self.core(&mut control)?;
+        let core = self.core(&mut control, false)?;
         drop(control);
         let mut worker =
             core.workers.iter().find_map(free).ok_or(Error::State("every worker has a thread already"))?;
@@ -645,7 +712,7 @@ impl Engine {
     /// A descriptor for the host's own event loop: readable when [`run`](Engine::run) would find something to
     /// do. It belongs to the engine. Only for engines with one worker.
     pub fn poll_fd(&self) -> Result<RawFd> {
-        let core = self.core(&mut lock(&self.control))?;
+        let core = self.core(&mut lock(&self.control), false)?;
         match core.workers.as_slice() {
             [worker] => match free(worker) {
                 Some(worker) => Ok(worker.driver().poll_fd()),
@@ -659,7 +726,11 @@ impl Engine {
     /// descriptor is not readable; `None`: as long as it likes.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let worker = free(self.core.get()?.workers.first()?)?;
-        if worker.driver().has_leftovers() { Some(Duration::ZERO) } else { worker.until_deadline() }
+        if worker.driver().has_leftovers() {
+            Some(Duration::ZERO)
+        } else {
+            worker.until_deadline_from(worker.driver().read_clock())
+        }
     }
 
     /// Ends everything at once: connections are closed, what they had not been sent is counted. Returns
@@ -715,7 +786,7 @@ impl Engine {
 }
 
 /// One worker's life on a thread of its own.
-fn run_worker(index: usize, worker: &Mutex<Worker<Ready>>, events: &Events, ended: &Ended) {
+fn run_worker(index: usize, worker: &Mutex<Worker<Kernel>>, events: &Events, ended: &Ended) {
     sys::block_signals();
     let mut worker = lock(worker);
     loop {
@@ -741,7 +812,7 @@ fn join_all(threads: &mut Vec<JoinHandle<()>>) {
 }
 
 /// The worker, if no thread has it.
-fn free(worker: &Arc<Mutex<Worker<Ready>>>) -> Option<MutexGuard<'_, Worker<Ready>>> {
+fn free(worker: &Arc<Mutex<Worker<Kernel>>>) -> Option<MutexGuard<'_, Worker<Kernel>>> {
     match worker.try_lock() {
         Ok(worker) => Some(worker),
         Err(TryLockError::Poisoned(worker)) => Some(worker.into_inner()),
@@ -760,6 +831,11 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("urls", &self.urls()).finish_non_exhaustive()
     }
+}
+
+fn find_listener(control: &Control, id: ListenerId) -> Result<Arc<Listener>> {
+    let mut listeners = control.listeners.iter();
+    listeners.find(|listener| listener.id == id.0).cloned().ok_or(Error::Handle("listener"))
 }
 
 fn info_of(listener: &Listener) -> ListenerInfo {

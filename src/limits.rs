@@ -34,6 +34,15 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 /// The same while the engine drains, when nobody should have to wait for a client that does not end.
 pub(crate) const LINGER_DRAINING: Duration = Duration::from_millis(500);
 
+/// What a worker's io_uring has: requests that are queued for one call, completions, and buffers to receive into, of
+/// which only those are touched that a turn has needed. The headroom makes their distance no power of two.
+pub(crate) const RING_REQUESTS: u32 = 1024;
+pub(crate) const RING_COMPLETIONS: u32 = 4 * RING_REQUESTS;
+pub(crate) const RING_BUFFERS_MAX: usize = 1024;
+pub(crate) const RING_BUFFERS_AT_FIRST: usize = 32;
+pub(crate) const RING_BUFFER_BYTES: usize = 64 * 1024;
+pub(crate) const RING_HEADROOM_BYTES: usize = 256;
+
 /// Buffers that a worker keeps for reuse, and the largest that it keeps.
 pub(crate) const POOL_BUFFERS_MAX: usize = 64;
 pub(crate) const POOL_BUFFER_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
@@ -54,3 +63,8 @@ const _: () = assert!(READ_BYTES_MAX <= UNIX_RECORD_BYTES_MAX);
 const _: () = assert!(STREAM_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_CEILING);
 const _: () = assert!(DATAGRAM_BATCH <= 256);
 const _: () = assert!(READ_BYTES_MAX <= POOL_BUFFER_BYTES_MAX);
+// The kernel's ring of buffers has a power of two of them, at most 2^15.
+const _: () = assert!(RING_BUFFERS_MAX.is_power_of_two() && RING_BUFFERS_MAX <= 1 << 15);
+const _: () = assert!(RING_BUFFERS_AT_FIRST <= RING_BUFFERS_MAX);
+const _: () = assert!(RING_BUFFER_BYTES <= READ_BYTES_MAX);
+const _: () = assert!(RING_HEADROOM_BYTES <= HEADROOM_BYTES);

@@ -81,6 +81,8 @@ impl Listener {
             framer,
             records,
             answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX).saturating_mul(16),
+            // Only UDP sources can be forged.
+            amplify: if kind == SocketKind::Udp { options.amplify as usize } else { usize::MAX },
             read_bytes_max,
             high_water_bytes: options.high_water_bytes,
         };

@@ -48,6 +48,8 @@ pub struct Options {
     pub idle_timeout: Option<Duration>,
     /// `write_timeout`: close a connection whose peer has taken nothing for so long.
     pub write_timeout: Duration,
+    /// `amplify`: how many times the bytes of a request an answer over UDP may have; at least 1.
+    pub amplify: u32,
     /// `swap_timeout`: how long a connection that cannot go over to a new chain may keep the old one.
     pub swap_timeout: Duration,
     /// `high_water`: unsent bytes at which a connection stops being read.
@@ -106,6 +108,7 @@ impl Default for Options {
             max_connections: 65_536,
             idle_timeout: None,
             write_timeout: Duration::from_secs(30),
+            amplify: 1,
             swap_timeout: Duration::from_secs(60),
             high_water_bytes: 256 << 10,
             chain: None,
@@ -299,6 +302,15 @@ pub const KEYS: &[Key] = &[
         get: |options| Some(duration_text(options.write_timeout)),
     },
     Key {
+        name: "amplify",
+        value: "COUNT",
+        fallback: "1",
+        help: "refuse answers of more than COUNT times the request's bytes: a forged source must not profit",
+        applies: UDP,
+        set: |options, text| put(&mut options.amplify, count_within(text, 1, u32::MAX)),
+        get: |options| Some(options.amplify.to_string()),
+    },
+    Key {
         name: "swap_timeout",
         value: "DURATION",
         fallback: "1m",
@@ -423,6 +435,7 @@ const ALL: &[AddressKind] = &[
 ];
 const TCP: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Inherited];
 /// Before the bind, so not for an inherited socket.
+const UDP: &[AddressKind] = &[AddressKind::Udp, AddressKind::Inherited];
 const INTERNET: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp];
 /// Before the bind, so not for an inherited socket.
 const UNIX: &[AddressKind] =

@@ -60,6 +60,18 @@ pub enum Peer {
     Unnamed,
 }
 
+impl Peer {
+    /// The address as a URL, such as `tcp://127.0.0.1:4000`; `None` for one without a name.
+    pub fn url(&self, kind: SocketKind) -> Option<String> {
+        match self {
+            Peer::Ip(address) => Some(format!("{}://{address}", kind.scheme())),
+            Peer::Path(path) => Some(format!("{}:{}", kind.scheme(), path.display())),
+            Peer::Abstract(name) => Some(format!("{}:@{}", kind.scheme(), name.escape_ascii())),
+            Peer::Unnamed => None,
+        }
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -93,6 +93,8 @@ pub enum DropReason {
     Unnamed,
     /// The peer's queue is full.
     PeerFull,
+    /// Its answer was longer than `amplify` allows, and nobody had proven the source.
+    Amplified,
     /// Too many delayed answers wait already.
     QueueFull,
     /// The answer could not be sent.
@@ -103,7 +105,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [DropReason; 10] = [
+    pub const ALL: [DropReason; 11] = [
         DropReason::ByTransform,
         DropReason::TransformFailed,
         DropReason::TooLong,
@@ -111,6 +113,7 @@ impl DropReason {
         DropReason::GroupDestination,
         DropReason::Unnamed,
         DropReason::PeerFull,
+        DropReason::Amplified,
         DropReason::QueueFull,
         DropReason::SendFailed,
         DropReason::Undelivered,
@@ -126,6 +129,7 @@ impl DropReason {
             DropReason::GroupDestination => "sent to a broadcast or multicast address",
             DropReason::Unnamed => "sender has no absolute name",
             DropReason::PeerFull => "peer's queue is full",
+            DropReason::Amplified => "answer longer than its request (amplify)",
             DropReason::QueueFull => "too many delayed answers wait",
             DropReason::SendFailed => "answer could not be sent",
             DropReason::Undelivered => "not delivered",

@@ -18,12 +18,11 @@ mod streams;
 pub use mailbox::ConnectionInfo;
 pub(crate) use mailbox::{Command, Mailbox};
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
-
-use resay_plugin::abi;
 
 use crate::buffer::Pool;
 use crate::chain::{Generation, Scratch};
@@ -33,7 +32,7 @@ use crate::driver::{Completion, Driver, Token};
 use crate::event::{Event, Events, Kind, Level};
 use crate::listener::Listener;
 use crate::offload::Offload;
-use crate::peer::{Peer, SocketKind};
+use crate::peer::Peer;
 use crate::slab::Slab;
 use crate::stats::CloseReason;
 use crate::timer::{Moment, Timers};
@@ -103,6 +102,8 @@ struct Post {
     closed: bool,
     /// Running out of descriptors is said once, until accept works again.
     accept_failing: bool,
+    /// That `amplify` keeps answers back is said once.
+    amplify_said: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,13 +165,18 @@ impl<D: Driver> Worker<D> {
         Ok(self.state != State::Ended)
     }
 
-    /// How long until something is due without any event; `None`: nothing is.
+    /// How long until something is due without any event, as of the last turn; `None`: nothing is.
     pub(crate) fn until_deadline(&self) -> Option<Duration> {
+        self.until_deadline_from(self.driver.now())
+    }
+
+    /// The same by a clock reading of now.
+    pub(crate) fn until_deadline_from(&self, now: Moment) -> Option<Duration> {
         let mut next = self.timers.next();
         if let State::Draining { until } = self.state {
             next = next.min(until);
         }
-        (next != Moment::NEVER).then(|| self.driver.now().until(next))
+        (next != Moment::NEVER).then(|| now.until(next))
     }
 
     fn complete(&mut self, completion: Completion<D::Socket>) {
@@ -224,6 +230,7 @@ impl<D: Driver> Worker<D> {
             connections: 0,
             closed: false,
             accept_failing: false,
+            amplify_said: Cell::new(false),
         };
         match self.posts.iter().position(Option::is_none) {
             Some(place) => {
@@ -247,11 +254,17 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-fn peer_kind(kind: SocketKind) -> u32 {
-    match kind {
-        SocketKind::Tcp | SocketKind::UnixStream => abi::RESAY_STREAM,
-        SocketKind::Udp | SocketKind::UnixDatagram => abi::RESAY_DATAGRAM,
-        SocketKind::UnixSeqpacket => abi::RESAY_SEQPACKET,
+impl Post {
+    /// Whoever sees no answers should find out why.
+    fn say_amplified(&self, events: &Events, from: &Peer) {
+        if !self.amplify_said.replace(true) {
+            let text = format_args!(
+                "the answer to {from} is longer than its request and was not sent, nor will others like it be: anybody \
+                 could have forged the source (amplify={})",
+                self.listener.options.amplify
+            );
+            events.say(Level::Warn, Kind::Dropped, &self.listener.url, text);
+        }
     }
 }
 

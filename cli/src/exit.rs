@@ -29,6 +29,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl Exit {
+    /// The status with that number.
+    pub(crate) fn from_number(number: &str) -> Option<Exit> {
+        use Exit::{Broken, Done, Plugin, Timeout, Unexpected, Unreachable, Usage};
+        let all = [Done, Unexpected, Usage, Unreachable, Timeout, Broken, Plugin];
+        all.into_iter().find(|&exit| (exit as u8).to_string() == number)
+    }
+}
+
 /// A failure, and how it ends the command.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -39,6 +48,10 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Failure {
         Failure { exit, text: text.into() }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Tells it on standard error.

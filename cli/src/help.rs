@@ -12,6 +12,8 @@ Try it:
   resay serve tcp://127.0.0.1:8888 -t uppercase
   resay send tcp://127.0.0.1:8888 hello            # HELLO
   resay repl tcp://127.0.0.1:8888
+  resay serve unix:/tmp/e.sock --control /tmp/e.ctl
+  resay ctl /tmp/e.ctl stats
 
 `resay help COMMAND` tells more about each, with examples; `resay help serve`
 has the forms of URLs, the options of listeners and the grammar of chains.

@@ -187,7 +187,7 @@ fn render(format: Format, now: SystemTime, event: &Event<'_>) -> String {
 }
 
 /// Appends `text` with its control characters written as `\u00NN`, which JSON understands too.
-fn escape_into(line: &mut String, text: &str) {
+pub(crate) fn escape_into(line: &mut String, text: &str) {
     for letter in text.chars() {
         if letter.is_control() {
             // Writing to a String does not fail.

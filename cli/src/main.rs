@@ -1,7 +1,11 @@
-//! The command `resay`: serve, send, repl and plugin, each in a module of its own, over the public API of the
-//! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `help` what help texts
-//! share.
+//! The command `resay`: serve, ctl, send, repl and plugin, each in a module of its own, over the public API of the
+//! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
+//! it takes orders, `help` what help texts share.
 
+mod control;
+mod crash;
+mod ctl;
+mod deadline;
 mod exit;
 mod help;
 mod log;
@@ -25,14 +29,23 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Ctl(ctl::Arguments),
     Send(send::Arguments),
     Repl(repl::Arguments),
     Plugin(plugin::Arguments),
 }
 
 fn main() -> ExitCode {
+    // The validator tries plugins in processes of their own: this may be one of them.
+    if let Some(code) = resay_check::child_main() {
+        return code;
+    }
     let result = match CommandLine::parse().command {
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => {
+            crash::install();
+            serve::run(&arguments)
+        }
+        Command::Ctl(arguments) => ctl::run(&arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Repl(arguments) => repl::run(&arguments),
         Command::Plugin(arguments) => plugin::run(&arguments),

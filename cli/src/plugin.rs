@@ -1,10 +1,11 @@
-//! `resay plugin`: what transforms there are.
+//! `resay plugin`: what transforms there are, whether they keep their promises, and how to begin one.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use resay::{Error, Origin, TransformInfo};
+use resay_check::{CheckOptions, Lang};
 
 use crate::exit::{Exit, Failure, complain};
 
@@ -18,6 +19,9 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     List(ListArguments),
+    Info(InfoArguments),
+    Check(CheckArguments),
+    New(NewArguments),
 }
 
 /// List the transforms that a chain can name
@@ -39,11 +43,118 @@ struct ListArguments {
     verbose: bool,
 }
 
+/// Show what a plugin file holds: its transforms, their promises and options
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  resay plugin info ./libmine.so
+  resay plugin info './libmine.so#second' --option size=16")]
+struct InfoArguments {
+    /// The file; one of several transforms after a #
+    file: PathBuf,
+    /// An option, as a chain would give it; may be given several times
+    #[arg(long = "option", value_name = "KEY=VALUE")]
+    options: Vec<String>,
+}
+
+/// Try a plugin: whether it keeps the promises of the ABI, and what a call costs
+///
+/// Each probe runs in a process of its own with a time limit, so a plugin that crashes or hangs is a finding and not
+/// the end. The exit status is 0 when every promise is kept, else 6.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  resay plugin check ./libmine.so
+  resay plugin check './libmine.so#second' --option mode=decode --json
+  resay plugin check ./libmine.so --seed 42     # the same fuzz again")]
+struct CheckArguments {
+    /// The file; one of several transforms after a #
+    file: PathBuf,
+    /// An option, as a chain would give it; may be given several times
+    #[arg(long = "option", value_name = "KEY=VALUE")]
+    options: Vec<String>,
+    /// Where the fuzz begins; the report says which it was
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Leave out the measurements
+    #[arg(long)]
+    no_cost: bool,
+    /// The report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Begin a plugin: a directory with a transform that builds and passes the check
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  resay plugin new shout --lang c && make -C shout
+  resay plugin new shout --lang rust && cargo build --release --manifest-path shout/Cargo.toml")]
+struct NewArguments {
+    /// The transform's name: lower case letters, digits, and - . _ inside
+    name: String,
+    /// The language: c or rust
+    #[arg(long)]
+    lang: Lang,
+    /// Where the directory is made
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// How Cargo.toml names the SDK
+    #[arg(long, value_name = "LINE", default_value = resay_check::DEPENDENCY)]
+    dependency: String,
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::List(arguments) => list(arguments),
+        Command::Info(arguments) => info(arguments),
+        Command::Check(arguments) => check(arguments),
+        Command::New(arguments) => new(arguments),
     }
+}
+
+fn info(arguments: &InfoArguments) -> Result<Exit, Failure> {
+    let mut options = CheckOptions::default();
+    options.options = pairs(&arguments.options)?;
+    let info = resay_check::info(&arguments.file, &options)
+        .map_err(|error| Failure::new(Exit::Plugin, error.to_string()))?;
+    say(&info.to_string());
+    Ok(Exit::Done)
+}
+
+fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {
+    let mut options = CheckOptions::default();
+    options.options = pairs(&arguments.options)?;
+    options.cost = !arguments.no_cost;
+    options.seed = arguments.seed;
+    let report = resay_check::check(&arguments.file, &options);
+    say(&if arguments.json { report.to_json() } else { report.to_string() });
+    Ok(if report.passed() { Exit::Done } else { Exit::Plugin })
+}
+
+fn new(arguments: &NewArguments) -> Result<Exit, Failure> {
+    let made = resay_check::new(&arguments.name, arguments.lang, &arguments.dir, &arguments.dependency)
+        .map_err(|error| Failure::new(Exit::Usage, format!("new {}: {error}", arguments.name)))?;
+    for file in made {
+        say(&file.display().to_string());
+    }
+    Ok(Exit::Done)
+}
+
+/// `KEY=VALUE` in two.
+fn pairs(options: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(Failure::new(Exit::Usage, format!("--option {text}: write KEY=VALUE"))),
+    };
+    options.iter().map(pair).collect()
+}
+
+/// Writes a text and a line end to standard output. Whoever reads may have stopped: that is no failure.
+fn say(text: &str) {
+    let line_end = if text.ends_with('\n') { "" } else { "\n" };
+    let _ = io::stdout().write_all(format!("{text}{line_end}").as_bytes());
 }
 
 fn list(arguments: &ListArguments) -> Result<Exit, Failure> {

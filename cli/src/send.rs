@@ -6,12 +6,13 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use resay::options::parse_duration;
 use resay::{Client, Error, SocketKind};
 
+use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure, complain};
 use crate::help;
 
@@ -188,37 +189,6 @@ fn bytes_sent(sender: &Receiver<Result<u64, Failure>>) -> Result<u64, Failure> {
 
 fn input_failure(error: &io::Error) -> Failure {
     Failure::new(Exit::Usage, format!("standard input: {error}"))
-}
-
-/// One limit for all that is waited for.
-#[derive(Debug, Clone, Copy)]
-struct Deadline {
-    limit: Duration,
-    at: Option<Instant>,
-}
-
-impl Deadline {
-    fn after(limit: Duration) -> Deadline {
-        Deadline { limit, at: help::limit(limit).and_then(|limit| Instant::now().checked_add(limit)) }
-    }
-
-    /// What is left; `None` is no limit.
-    fn left(&self) -> Result<Option<Duration>, Failure> {
-        let left = self.at.map(|at| at.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) { Err(self.passed("time is up")) } else { Ok(left) }
-    }
-
-    /// The library knows only what was left of the limit.
-    fn failure(&self, error: Error) -> Failure {
-        match error {
-            Error::Timeout { what, .. } => self.passed(what),
-            error => error.into(),
-        }
-    }
-
-    fn passed(&self, what: &str) -> Failure {
-        Failure::new(Exit::Timeout, format!("{what}: not done within {:?}", self.limit))
-    }
 }
 
 /// What has come, on its way to standard output.

@@ -1,21 +1,30 @@
 //! `resay serve`: the engine as a service.
 //!
-//! The calling thread waits for signals. A thread beside it waits for the workers, and ends the waiting for
-//! signals when they have ended; a third one drains, so that a second signal is heard meanwhile.
+//! The calling thread hears what concerns the whole service, in the order in which it comes, and calls nothing that
+//! may take long:
+//!
+//! ```text
+//! signals ───────────┐
+//! control socket ────┼──> Word ──> the calling thread ──> a thread that drains
+//! the workers' end ──┘
+//! ```
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Args};
 use resay::options::parse_duration;
 use resay::{Backend, CloseReason, DropReason, Engine, Level, Options, Stats};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::iterator::Signals;
 
+use crate::control::{Control, Order, Waiter};
 use crate::exit::{Exit, Failure};
 use crate::help;
 use crate::log::{Format, Log};
@@ -28,6 +37,8 @@ use crate::plugin;
 ///
 /// SIGTERM or SIGINT stops listening, answers what has arrived, ends every connection and exits 0; a second
 /// one ends at once, and exits 0 too. SIGHUP changes nothing: there is no configuration file to read again.
+///
+/// With --control, `resay ctl` asks the running server about itself, swaps chains, drains and stops it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Arguments {
@@ -49,6 +60,9 @@ pub(crate) struct Arguments {
     /// Look for plugins here, before RESAY_PLUGIN_PATH; may be given several times
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_directories: Vec<PathBuf>,
+    /// Take orders from `resay ctl` on a unix socket at this path, which only this user can use
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
     /// The form of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: Format,
@@ -68,7 +82,8 @@ Examples:
   resay serve tcp://127.0.0.1:8888 -t uppercase
   resay serve tcp://127.0.0.1:0 udp://127.0.0.1:0 unix:/tmp/e.sock
   resay serve tcp://127.0.0.1:8888 -t 'uppercase | identity' --set frame=lines
-  resay serve 'tcp://:8888?idle_timeout=30s' --threads 4 --log json -v";
+  resay serve 'tcp://:8888?idle_timeout=30s' --threads 4 --log json -v
+  resay serve tcp://127.0.0.1:8888 --control /tmp/e.ctl   # see `resay help ctl`";
 
 fn long_help() -> String {
     [EXAMPLES, help::URLS, &help::options(), help::CHAINS, help::STATUSES].join("\n\n")
@@ -76,6 +91,10 @@ fn long_help() -> String {
 
 /// How long to wait for the last lines of the log, and for workers that were told to stop.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+/// How long draining may last beyond its time, in which the workers are to cut off what is left.
+const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// Clients of the control socket that may wait for the end.
+const WAITERS_MAX: usize = 16;
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -85,21 +104,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     // Before anything listens, so that no signal finds the way of the system's default.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
     let log = Log::start(arguments.log, arguments.quiet).map_err(system("start the log's thread"))?;
-    let result = serve(arguments, signals, &log);
+    let mut waiters = Vec::new();
+    let result = serve(arguments, signals, &log, &mut waiters);
     log.flush(LAST_WAIT);
+    // Who waits for the end of their connections sees it now, when there is nothing else left.
+    drop(waiters);
     result
 }
 
-fn serve(arguments: &Arguments, signals: Signals, log: &Log) -> Result<Exit, Failure> {
+fn serve(
+    arguments: &Arguments,
+    signals: Signals,
+    log: &Log,
+    waiters: &mut Vec<(Order, Waiter)>,
+) -> Result<Exit, Failure> {
+    // First, so that a server which is already there keeps everything of this one from beginning.
+    let control = arguments.control.as_deref().map(Control::open).transpose()?;
     let engine = Arc::new(start(arguments, log)?);
+    let (words, heard) = mpsc::channel();
+    if let Some(control) = &control {
+        let words = words.clone();
+        // The receiver lives as long as anybody is to be heard.
+        let order = move |order, waiter| drop(words.send(Word::Order(order, waiter)));
+        control.serve(&engine, log, order).map_err(no_thread)?;
+    }
     announce(&engine, log);
     describe(&engine, arguments, log);
-    let service = Service { engine: Arc::clone(&engine), log: log.clone(), handle: signals.handle() };
-    let exit = service.wait(signals, arguments.drain_timeout)?;
-    if level(arguments) >= Level::Debug {
+    let undelivered_before = Arc::new(AtomicU64::new(0));
+    let service = Service { engine: Arc::clone(&engine), log: log.clone(), undelivered_before };
+    service.watch(signals, words)?;
+    let end = service.run(&heard, arguments.drain_timeout, waiters)?;
+    // The place is free before anybody is told of the end.
+    drop(control);
+    waiters.iter().for_each(|(order, waiter)| waiter.answer(end.answer_to(order)));
+    if level(arguments) >= Level::Debug && end != End::Overdue {
         tell_totals(&engine.stats(), &engine.transform_counters(), log);
     }
-    Ok(exit)
+    Ok(Exit::Done)
 }
 
 fn start(arguments: &Arguments, log: &Log) -> Result<Engine, Failure> {
@@ -155,6 +196,9 @@ fn describe(engine: &Engine, arguments: &Arguments, log: &Log) {
         arguments.transform,
     );
     log.say(Level::Info, "", text);
+    if let Some(path) = &arguments.control {
+        log.say(Level::Info, "", format_args!("control socket {}", path.display()));
+    }
     if arguments.verbose == 0 {
         return;
     }
@@ -165,81 +209,173 @@ fn describe(engine: &Engine, arguments: &Arguments, log: &Log) {
     }
 }
 
+/// What concerns the whole service.
+#[derive(Debug)]
+enum Word {
+    Signal(i32),
+    Order(Order, Waiter),
+    /// There is no worker any more.
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Serving,
+    Draining { until: Option<Instant> },
+    Stopping { until: Option<Instant> },
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Drained,
+    /// What was not done in time was cut off.
+    CutOff {
+        connections: u64,
+        bytes: u64,
+    },
+    Stopped,
+    /// A worker, or a transform that is being created, did not end in time, and was left.
+    Overdue,
+}
+
+impl End {
+    /// What whoever gave this order is told.
+    fn answer_to(self, order: &Order) -> Result<&'static str, Failure> {
+        match (self, order) {
+            (End::Drained, _) => Ok("drained"),
+            (End::Stopped | End::CutOff { .. }, Order::Stop) => Ok("stopped"),
+            (End::Stopped, Order::Drain { .. }) => {
+                Err(Failure::new(Exit::Broken, "the server was stopped before it had drained"))
+            }
+            (End::CutOff { connections, bytes }, Order::Drain { .. }) => {
+                let text = format!(
+                    "drained, but not all in time: {connections} connections were cut off, {bytes} bytes of \
+                     answers were not delivered"
+                );
+                Err(Failure::new(Exit::Timeout, text))
+            }
+            (End::Overdue, _) => Err(Failure::new(
+                Exit::Timeout,
+                "the server did not end in time; what was left of it has been cut off",
+            )),
+        }
+    }
+}
+
 /// From serving to the end.
 struct Service {
     engine: Arc<Engine>,
     log: Log,
-    /// Closing it ends the waiting for signals.
-    handle: Handle,
+    /// Bytes that were lost before draining began.
+    undelivered_before: Arc<AtomicU64>,
 }
 
 impl Service {
-    fn wait(&self, mut signals: Signals, drain_timeout: Duration) -> Result<Exit, Failure> {
-        self.watch()?;
-        let mut draining = false;
-        let mut undelivered_before = 0;
-        for signal in signals.forever() {
-            match signal {
-                SIGHUP => self.say("SIGHUP: there is no configuration file to read again"),
-                _ if draining => {
-                    self.say("another signal: ending at once");
-                    return Ok(self.stop());
+    fn run(
+        &self,
+        heard: &Receiver<Word>,
+        drain_timeout: Duration,
+        waiters: &mut Vec<(Order, Waiter)>,
+    ) -> Result<End, Failure> {
+        let mut phase = Phase::Serving;
+        loop {
+            let word = match phase {
+                Phase::Draining { until: Some(until) } | Phase::Stopping { until: Some(until) } => {
+                    heard.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
                 }
-                _ => {
-                    draining = true;
-                    undelivered_before = self.engine.stats().undelivered_bytes;
+                _ => heard.recv().ok(),
+            };
+            match (word, phase) {
+                (None, _) => {
+                    self.log.say(Level::Error, "", "not all has ended in time; leaving what is left");
+                    return Ok(End::Overdue);
+                }
+                (Some(Word::Ended), phase) => return self.ended(phase),
+                (Some(Word::Signal(SIGHUP)), _) => {
+                    self.say("SIGHUP: there is no configuration file to read again");
+                }
+                (Some(Word::Signal(signal)), Phase::Serving) => {
                     let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                    self.say(format_args!(
-                        "{name}: draining, at most {drain_timeout:?}; another one ends at once"
-                    ));
-                    self.drain(drain_timeout)?;
+                    phase = self.drain(name, drain_timeout)?;
+                }
+                (Some(Word::Signal(_)), Phase::Draining { .. }) => {
+                    self.say("another signal: ending at once");
+                    phase = self.stop();
+                }
+                (Some(Word::Signal(_)), Phase::Stopping { .. }) => {}
+                (Some(Word::Order(_, waiter)), _) if waiters.len() == WAITERS_MAX => {
+                    let text = format!("{WAITERS_MAX} wait for the end of this server already");
+                    waiter.answer(Err(Failure::new(Exit::Unreachable, text)));
+                }
+                (Some(Word::Order(order, waiter)), _) => {
+                    match (&order, phase) {
+                        (Order::Drain { within }, Phase::Serving) => {
+                            phase = self.drain("control socket", *within)?;
+                        }
+                        (Order::Stop, Phase::Serving | Phase::Draining { .. }) => {
+                            self.say("control socket: ending at once");
+                            phase = self.stop();
+                        }
+                        // It is under way.
+                        _ => {}
+                    }
+                    waiters.push((order, waiter));
                 }
             }
         }
-        if !draining {
-            return Err(Failure::new(Exit::Broken, "every worker has ended"));
-        }
-        let lost = self.engine.stats().undelivered_bytes.saturating_sub(undelivered_before);
-        match lost {
-            // What is left has been told.
-            _ if self.engine.join(Duration::ZERO).is_err() => {}
-            0 => self.say("drained"),
-            _ => self.log.say(
-                Level::Warn,
-                "",
-                format_args!("drained; {lost} bytes were not delivered in time"),
-            ),
-        }
-        Ok(Exit::Done)
     }
 
-    /// Ends the waiting for signals when there is no worker left.
-    fn watch(&self) -> Result<(), Failure> {
-        let (engine, handle) = (Arc::clone(&self.engine), self.handle.clone());
+    /// Brings signals, and the end of the workers, to where they are heard.
+    fn watch(&self, mut signals: Signals, words: Sender<Word>) -> Result<(), Failure> {
+        let (engine, ended) = (Arc::clone(&self.engine), words.clone());
         spawn("watch", move || {
             // So long a wait does not end early.
             let _ = engine.join(Duration::MAX);
-            handle.close();
-        })
-    }
-
-    /// Begins to drain. If a worker does not keep the time, the waiting ends without it.
-    fn drain(&self, within: Duration) -> Result<(), Failure> {
-        let (engine, log, handle) = (Arc::clone(&self.engine), self.log.clone(), self.handle.clone());
-        spawn("drain", move || {
-            if let Err(error) = engine.drain(within) {
-                log.say(Level::Error, "", format_args!("draining: {error}; leaving what is left"));
-                handle.close();
+            let _ = ended.send(Word::Ended);
+        })?;
+        spawn("signals", move || {
+            for signal in signals.forever() {
+                let _ = words.send(Word::Signal(signal));
             }
         })
     }
 
-    fn stop(&self) -> Exit {
+    /// Begins to drain.
+    fn drain(&self, why: &str, within: Duration) -> Result<Phase, Failure> {
+        self.say(format_args!("{why}: draining, at most {within:?}; a signal ends it at once"));
+        let (engine, before) = (Arc::clone(&self.engine), Arc::clone(&self.undelivered_before));
+        spawn("drain", move || {
+            before.store(engine.stats().undelivered_bytes, Ordering::Relaxed);
+            // Its end is heard of as the end of the workers, and if that does not come, the time is kept here too.
+            let _ = engine.drain(within);
+        })?;
+        Ok(Phase::Draining { until: Instant::now().checked_add(within + DRAIN_GRACE) })
+    }
+
+    /// Begins to end at once.
+    fn stop(&self) -> Phase {
         self.engine.stop();
-        if let Err(error) = self.engine.join(LAST_WAIT) {
-            self.log.say(Level::Error, "", format_args!("stopping: {error}; leaving what is left"));
+        Phase::Stopping { until: Some(Instant::now() + LAST_WAIT) }
+    }
+
+    /// The last worker has ended.
+    fn ended(&self, phase: Phase) -> Result<End, Failure> {
+        match phase {
+            Phase::Serving => return Err(Failure::new(Exit::Broken, "every worker has ended")),
+            Phase::Stopping { .. } => return Ok(End::Stopped),
+            Phase::Draining { .. } => {}
         }
-        Exit::Done
+        let stats = self.engine.stats();
+        let bytes = stats.undelivered_bytes.saturating_sub(self.undelivered_before.load(Ordering::Relaxed));
+        let connections = stats.closed_by(CloseReason::CutOff);
+        if bytes > 0 {
+            let text = format_args!("drained; {bytes} bytes were not delivered in time");
+            self.log.say(Level::Warn, "", text);
+        } else {
+            self.say("drained");
+        }
+        Ok(if bytes + connections > 0 { End::CutOff { connections, bytes } } else { End::Drained })
     }
 
     fn say(&self, text: impl Display) {
@@ -248,8 +384,11 @@ impl Service {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.map(drop).map_err(|error| Failure::new(Exit::Unreachable, format!("start a thread: {error}")))
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(no_thread)
+}
+
+fn no_thread(error: io::Error) -> Failure {
+    Failure::new(Exit::Unreachable, format!("start a thread: {error}"))
 }
 
 fn tell_totals(stats: &Stats, counters: &[(String, u64)], log: &Log) {

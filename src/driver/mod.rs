@@ -6,7 +6,7 @@
 //! - **Names.** The worker chooses a [`Token`] for each socket it hands over; the driver uses it in every
 //!   completion. A token whose socket was closed never appears again.
 //! - **[`wait`](Driver::wait)** blocks until something has happened or the time is up. It is the only call
-//!   that blocks, and the only one that reads the clock; [`now`](Driver::now) is that reading.
+//!   that blocks, and it reads the clock; [`now`](Driver::now) is that reading.
 //! - **[`next`](Driver::next)** gives the completions of this turn one by one, then `None`. It is bounded: a socket
 //!   that always has more is continued in the next turn, after all others had theirs. Each stream has at
 //!   most one read a turn.
@@ -26,9 +26,13 @@
 //!
 //! Every driver gives the same results in the same order for one socket; order between sockets is free.
 
+pub(crate) mod kernel;
 pub(crate) mod ready;
 #[cfg(test)]
 pub(crate) mod script;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // DOOR: the kernel.
+pub(crate) mod uring;
 
 use std::io;
 use std::ops::Range;
@@ -98,6 +102,8 @@ pub(crate) trait Driver {
     type Socket: Send + 'static;
 
     fn now(&self) -> Moment;
+    /// The clock itself, for what must not be early by as much as this turn has taken.
+    fn read_clock(&self) -> Moment;
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
     fn next(&mut self) -> Option<Completion<Self::Socket>>;
 

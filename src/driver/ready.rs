@@ -38,6 +38,8 @@ const RECORD_BURST: u32 = 16;
 pub(crate) struct Ready {
     poll: Poll,
     events: Events,
+    /// The last wait filled all of `events`.
+    was_full: bool,
     started: Instant,
     now: Moment,
     slots: Vec<Option<Slot>>,
@@ -106,6 +108,7 @@ impl Ready {
         let ready = Ready {
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
+            was_full: false,
             started: Instant::now(),
             now: Moment::from_micros(0),
             slots: Vec::new(),
@@ -128,6 +131,16 @@ impl Ready {
     /// Whether the next turn has work without waiting.
     pub(crate) fn has_leftovers(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Whether the last wait found as many events as it may, so that there may be more.
+    pub(crate) fn has_more_events(&self) -> bool {
+        self.was_full
+    }
+
+    /// Reads the clock, for a turn in which something else waited.
+    pub(crate) fn set_now(&mut self) {
+        self.now = self.read_clock();
     }
 
     fn insert(&mut self, token: Token, socket: OwnedFd, role: Role, read_bytes_max: usize) -> io::Result<()> {
@@ -366,15 +379,22 @@ impl Driver for Ready {
         self.now
     }
 
+    fn read_clock(&self) -> Moment {
+        Moment::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = if self.queue.is_empty() { timeout } else { Some(Duration::ZERO) };
         let result = self.poll.poll(&mut self.events, timeout);
-        self.now = Moment::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.now = self.read_clock();
+        self.was_full = false;
         if let Err(error) = result {
             self.budget = self.queue.len();
             return Err(error);
         }
+        let mut events = 0;
         for event in self.events.iter() {
+            events += 1;
             let index = event.token().0;
             let Some(Some(slot)) = self.slots.get_mut(index) else { continue };
             let broken = event.is_error();
@@ -386,6 +406,7 @@ impl Driver for Ready {
                 self.queue.push_back(index as u32);
             }
         }
+        self.was_full = events == EVENTS_PER_WAIT;
         self.budget = self.queue.len();
         Ok(())
     }

@@ -346,6 +346,10 @@ impl Driver for Script {
         Moment::from_micros(self.now)
     }
 
+    fn read_clock(&self) -> Moment {
+        self.now()
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         if self.random.one_in(50) {
             return Err(io::ErrorKind::Interrupted.into());

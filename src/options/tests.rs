@@ -203,6 +203,7 @@ fn options() -> impl Strategy<Value = Options> {
         proptest::option::of(0..=MODE_MAX),
         proptest::option::of(1..=MESSAGE_BYTES_CEILING),
         1..=u32::MAX,
+        1..=u32::MAX,
         HIGH_WATER_BYTES_MIN..=MESSAGE_BYTES_CEILING,
     );
     let keepalives = prop_oneof![
@@ -227,7 +228,8 @@ fn options() -> impl Strategy<Value = Options> {
         mode: numbers.3,
         max_message_bytes: numbers.4,
         max_connections: numbers.5,
-        high_water_bytes: numbers.6,
+        amplify: numbers.6,
+        high_water_bytes: numbers.7,
         nodelay: others.0,
         keepalive: others.1,
         v6only: others.2,

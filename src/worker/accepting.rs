@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::mailbox::{Arrival, Command};
-use super::{Socket, State, Worker, peer_kind, say_fault};
+use super::{Socket, State, Worker, say_fault};
 use crate::connection::Connection;
 use crate::datagram;
 use crate::driver::{Close, Driver, Token};
@@ -138,7 +138,7 @@ impl<D: Driver> Worker<D> {
         let Some(Some(post)) = self.posts.get_mut(place) else { return };
         let stats = listener.stats_of(self.index);
         let described = SessionPeer {
-            kind: peer_kind(listener.kind),
+            kind: listener.kind,
             id,
             local: &listener.url,
             peer: &peer,

@@ -41,7 +41,7 @@ impl<D: Driver> Worker<D> {
             return self.send_datagram_away(token, from);
         }
         let peer = SessionPeer {
-            kind: datagram::PEER_KIND,
+            kind: post.listener.kind,
             id: 0,
             local: &post.listener.url,
             peer: &from,
@@ -55,7 +55,7 @@ impl<D: Driver> Worker<D> {
             Reply::Lent(range) => self.driver.answer_lent(range),
             Reply::Owned(bytes) if outcome.delay.is_zero() => self.driver.answer(bytes),
             Reply::Owned(bytes) => {
-                let due = self.driver.now().after(outcome.delay);
+                let due = self.driver.read_clock().after(outcome.delay);
                 let kept = match self.driver.envelope() {
                     Some(to) => held.keep(due, to, bytes),
                     None => Err(bytes),
@@ -68,6 +68,9 @@ impl<D: Driver> Worker<D> {
                     }
                 }
             }
+        }
+        if outcome.is_amplified {
+            post.say_amplified(&self.shared.events, &from);
         }
         if let Some((stage, fault)) = outcome.fault {
             say_fault(&self.shared.events, post, &post.generation, stage, &fault, 0, &from);

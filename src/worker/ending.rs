@@ -49,7 +49,7 @@ impl<D: Driver> Worker<D> {
                 worker: self.index,
                 idle: connection.last_received.until(now),
                 waiting_bytes: connection.queued_bytes(),
-                is_ending: connection.phase != Phase::Open,
+                is_ending: connection.phase != Phase::Open || self.state != State::Running,
             };
             // Whoever asked may have given up.
             let _ = to.send(info);

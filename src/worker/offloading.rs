@@ -171,7 +171,7 @@ impl<D: Driver> Worker<D> {
                 stats: &stats,
             };
             let peer = SessionPeer {
-                kind: datagram::PEER_KIND,
+                kind: listener.kind,
                 id: 0,
                 local: &listener.url,
                 peer: &from,
@@ -194,13 +194,16 @@ impl<D: Driver> Worker<D> {
 
     pub(super) fn returned_datagram(&mut self, returned: ReturnedDatagram) {
         let ReturnedDatagram { token, to, from, outcome, stats } = returned;
-        let now = self.driver.now();
+        let now = self.driver.read_clock();
         let Some(Socket::Datagrams { post, held, deadline, offloaded, .. }) = self.sockets.get_mut(token)
         else {
             return;
         };
         *offloaded -= 1;
         let Some(Some(post)) = self.posts.get(*post as usize) else { return };
+        if outcome.is_amplified {
+            post.say_amplified(&self.shared.events, &from);
+        }
         let counters = post.listener.stats_of(self.index);
         counters.add_block(&stats);
         if let Some((stage, fault)) = &outcome.fault {

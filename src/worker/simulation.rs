@@ -13,6 +13,7 @@ use crate::frame::{Found, Framer};
 use crate::net::address::Address;
 use crate::net::socket::Bound;
 use crate::options::{Frame, Options};
+use crate::peer::SocketKind;
 use crate::stats::Stats;
 use crate::transform::library::{Counters, Services};
 use crate::transform::registry::Registry;
@@ -130,7 +131,9 @@ fn listener(case: &Case) -> Arc<Listener> {
     };
     let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
     let spec = ChainSpec::parse(case.chain).unwrap();
-    let chain = Arc::new(Chain::create(&spec, &mut Registry::new(Vec::new()), &services).unwrap());
+    let mut registry = Registry::new(Vec::new());
+    let tables: Vec<_> = spec.stages.iter().map(|stage| registry.find(&stage.target).unwrap()).collect();
+    let chain = Arc::new(Chain::create(&spec, &tables, &services).unwrap());
     let listener = Listener::new(1, &mut bound, Vec::new(), Arc::clone(&chain)).unwrap();
     listener.prepare(1, chain.generations(1).unwrap());
     Arc::new(listener)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::offloading::Work;
-use super::{Post, Socket, State, Worker, peer_kind, say_fault};
+use super::{Post, Socket, State, Worker, say_fault};
 use crate::connection::{Answer, Connection, Context, End, Phase, Reply};
 use crate::driver::{Close, Driver, Progress, Token};
 use crate::event::{Event, Kind, Level};
@@ -86,13 +86,15 @@ impl<D: Driver> Worker<D> {
             Reply::Nothing => (None, 0),
             // Held back, or behind something that is.
             Reply::Owned(memory) if connection.is_holding() || !answer.pieces.is_empty() => {
-                connection.hold(memory, &answer.pieces, self.driver.now(), &mut self.pool);
+                let now = self.driver.read_clock();
+                connection.hold(memory, &answer.pieces, now, (terms, &mut self.pool));
                 (None, 0)
             }
             Reply::Lent(range) if connection.is_holding() => {
                 let lent = self.driver.lent();
                 let copy = self.pool.copy_of(lent.buffer.get(range).unwrap_or_default());
-                connection.hold(copy, &[], self.driver.now(), &mut self.pool);
+                let now = self.driver.read_clock();
+                connection.hold(copy, &[], now, (terms, &mut self.pool));
                 (None, 0)
             }
             Reply::Lent(range) if connection.can_send() => {
@@ -355,7 +357,7 @@ impl<D: Driver> Worker<D> {
 pub(super) fn switch_generation(connection: &mut Connection, post: &Post) {
     let peer = connection.peer.clone();
     let described = SessionPeer {
-        kind: peer_kind(post.listener.kind),
+        kind: post.listener.kind,
         id: connection.id,
         local: &post.listener.url,
         peer: &peer,

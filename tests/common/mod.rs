@@ -6,6 +6,8 @@
 //! are back to their number before, and nothing has panicked on any thread.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod plugin;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 
+use resay::Backend;
+
 use crate::{server_epoll, server_resay, server_tokio, sys};
 
 /// An echo server that is measured.
@@ -20,14 +22,22 @@ pub(crate) enum Server {
     Epoll,
     /// Resay, plain echo.
     Resay,
+    /// Resay over io_uring, plain echo.
+    ResayUring,
     /// Resay with `uppercase` from its shared library.
     ResayUppercase,
 }
 
 impl Server {
     /// The one that ratios are against comes first.
-    pub(crate) const ALL: [Server; 5] =
-        [Server::Tokio, Server::Tokio64k, Server::Epoll, Server::Resay, Server::ResayUppercase];
+    pub(crate) const ALL: [Server; 6] = [
+        Server::Tokio,
+        Server::Tokio64k,
+        Server::Epoll,
+        Server::Resay,
+        Server::ResayUring,
+        Server::ResayUppercase,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -35,6 +45,7 @@ impl Server {
             Server::Tokio64k => "tokio-64k",
             Server::Epoll => "epoll",
             Server::Resay => "resay",
+            Server::ResayUring => "resay-uring",
             Server::ResayUppercase => "resay-uppercase",
         }
     }
@@ -47,6 +58,7 @@ impl Server {
     /// Why it cannot run here, if it cannot.
     pub(crate) fn missing(self) -> Option<String> {
         match self {
+            Server::ResayUring => server_resay::missing_uring(),
             Server::ResayUppercase => server_resay::uppercase_library().err().map(|error| error.to_string()),
             _ => None,
         }
@@ -56,7 +68,7 @@ impl Server {
     pub(crate) fn serve(self, core: usize) -> Result<(), Box<dyn Error>> {
         sys::pin(core)?;
         sys::raise_descriptor_limit()?;
-        if !matches!(self, Server::Resay | Server::ResayUppercase) {
+        if !matches!(self, Server::Resay | Server::ResayUring | Server::ResayUppercase) {
             std::thread::spawn(|| {
                 // Whether the input ended or failed, nobody is there any more.
                 let _ = wait_for_the_end();
@@ -67,10 +79,11 @@ impl Server {
             Server::Tokio => server_tokio::serve(4096)?,
             Server::Tokio64k => server_tokio::serve(64 * 1024)?,
             Server::Epoll => server_epoll::serve()?,
-            Server::Resay => server_resay::serve("")?,
+            Server::Resay => server_resay::serve("", Backend::Epoll)?,
+            Server::ResayUring => server_resay::serve("", Backend::Uring)?,
             Server::ResayUppercase => {
                 let library = server_resay::uppercase_library()?;
-                server_resay::serve(&format!("\"{}\"", library.display()))?;
+                server_resay::serve(&format!("\"{}\"", library.display()), Backend::Epoll)?;
             }
         }
         Ok(())

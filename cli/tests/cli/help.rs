@@ -2,8 +2,8 @@ use crate::process::run;
 
 #[test]
 fn help_mentions_every_argument() {
-    let table: [(&[&str], &[&str]); 6] = [
-        (&["--help"], &["serve", "send", "repl", "plugin", "Exit status"]),
+    let table: [(&[&str], &[&str]); 8] = [
+        (&["--help"], &["serve", "ctl", "send", "repl", "plugin", "Exit status"]),
         (
             &["serve", "--help"],
             &[
@@ -13,6 +13,7 @@ fn help_mentions_every_argument() {
                 "--threads",
                 "--backend",
                 "--plugin-dir",
+                "--control",
                 "--log",
                 "-v, --verbose",
                 "-q, --quiet",
@@ -24,6 +25,21 @@ fn help_mentions_every_argument() {
                 "Chains:",
             ],
         ),
+        (
+            &["ctl", "--help"],
+            &[
+                "stats",
+                "connections",
+                "listeners",
+                "chain",
+                "drain",
+                "stop",
+                "--json",
+                "Examples:",
+                "Chains:",
+            ],
+        ),
+        (&["ctl", "x", "chain", "--help"], &["<LISTENER>", "[SPEC]", "swap_timeout", "--timeout"]),
         (&["help", "send"], &["[TEXT]...", "--expect", "--timeout", "Examples:", "Exit status"]),
         (&["repl", "--help"], &["--newline", "--timeout", "Ctrl-D", "history", "Examples:"]),
         (&["plugin", "--help"], &["list"]),
@@ -54,7 +70,7 @@ fn the_version_is_the_library_s() {
 
 #[test]
 fn wrong_usage_exits_2() {
-    let table: [&[&str]; 7] = [
+    let table: [&[&str]; 11] = [
         &[],
         &["nonsense"],
         &["serve"],
@@ -62,6 +78,10 @@ fn wrong_usage_exits_2() {
         &["serve", "tcp://127.0.0.1:0", "-v", "-q"],
         &["send", "tcp://127.0.0.1:1", "--timeout", "5"],
         &["plugin"],
+        &["ctl"],
+        &["ctl", "/tmp/none"],
+        &["ctl", "/tmp/none", "nonsense"],
+        &["ctl", "/tmp/none", "drain", "--within", "soon"],
     ];
     for arguments in table {
         let output = run(arguments, b"");

@@ -2,9 +2,11 @@
 // Helpers are tests too, where clippy.toml's exemption does not reach.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod ctl;
 mod help;
 mod plugin;
 mod process;
 mod repl;
 mod send;
 mod serve;
+mod swap;

@@ -29,6 +29,7 @@
 use crate::abi;
 use crate::error::{Error, text_of};
 use crate::growing;
+use crate::host::PeerKind;
 use crate::table::Table;
 use core::cell::Cell;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -61,13 +62,18 @@ pub struct Harness {
     instance: *mut c_void,
     host: Arc<TestHost>,
     connections: Cell<u64>,
+    room: Option<usize>,
+    /// It looks at the room that it is offered, whatever bound it declares.
+    is_of_sdk: bool,
 }
 
 impl Harness {
     /// Makes an instance with these options.
     pub fn new(table: &'static Table, options: &[(&str, &str)]) -> Result<Self, Error> {
         // SAFETY: a table of the SDK keeps the promises of the ABI.
-        unsafe { Self::from_raw(table.raw(), options) }
+        let mut harness = unsafe { Self::from_raw(table.raw(), options) }?;
+        harness.is_of_sdk = true;
+        Ok(harness)
     }
 
     /// Makes an instance of a table from anywhere.
@@ -107,8 +113,20 @@ impl Harness {
                     return Err(Error::from_host(status, text_of(&text)));
                 }
             }
-            Ok(Self { table, instance, host, connections: Cell::new(1) })
+            let connections = Cell::new(1);
+            Ok(Self { table, instance, host, connections, room: None, is_of_sdk: false })
         }
+    }
+
+    /// Offers each call of process() this much room for its output, or what the call before it
+    /// [needed](crate::Io::need) if that is more. Without this it is the declared bound, or little where there
+    /// is none.
+    ///
+    /// Less than the bound is what no engine offers: it shows that a transform asks for room before it counts or
+    /// writes anything. A table from elsewhere may rely on its bound, so [`from_raw`](Self::from_raw) keeps to it.
+    pub fn with_room(mut self, bytes: usize) -> Self {
+        self.room = Some(bytes);
+        self
     }
 
     /// The answer to one whole message, in a session of its own. Anything but [`Status::Ok`](crate::Status)
@@ -129,8 +147,29 @@ impl Harness {
         Ok(output)
     }
 
+    /// Checks that a raw stream of this input is answered with `expected`, however its reads fall: as a whole, cut
+    /// at every two places, and byte by byte. Each time it is a session of its own.
+    #[track_caller]
+    pub fn assert_splits(&self, input: &[u8], expected: &[u8]) {
+        for first in 0..=input.len() {
+            for second in first..=input.len() {
+                let reads = [&input[..first], &input[first..second], &input[second..]];
+                let answer = self.stream(&reads);
+                assert_eq!(answer.as_deref(), Ok(expected), "split at {first} and {second}");
+            }
+        }
+        let bytes: Vec<&[u8]> = input.chunks(1).collect();
+        assert_eq!(self.stream(&bytes).as_deref(), Ok(expected), "byte by byte");
+    }
+
     /// Opens a session: a stream connection.
     pub fn session(&self) -> Result<Session<'_>, Error> {
+        self.session_with(PeerKind::Stream)
+    }
+
+    /// Opens a session with this kind of peer. The addresses are such as an engine gives; a datagram has no
+    /// number, a seqpacket's peer no address.
+    pub fn session_with(&self, kind: PeerKind) -> Result<Session<'_>, Error> {
         let align = match self.table.session_align {
             0 => MALLOC_ALIGN,
             align => align as usize,
@@ -141,21 +180,14 @@ impl Harness {
         if let Some(session_open) = self.table.session_open {
             let mut text = [0; ERROR_BYTES];
             let mut err = abi::resay_text { buf: text.as_mut_ptr(), cap: text.len() };
-            let peer = abi::resay_peer {
-                struct_size: size_of::<abi::resay_peer>() as u32,
-                kind: abi::RESAY_STREAM,
-                id: self.connections.replace(self.connections.get() + 1),
-                local: c"tcp://127.0.0.1:8888".as_ptr(),
-                peer: c"tcp://127.0.0.1:50000".as_ptr(),
-                listener: c"tcp://127.0.0.1:8888".as_ptr(),
-            };
+            let peer = self.peer(kind);
             // SAFETY: a living instance, zeroed memory as the table asks for, arguments for the call.
             let status = unsafe { session_open(self.instance, memory.start, &peer, &mut err) };
             if status != abi::RESAY_OK {
                 return Err(Error::from_host(status, text_of(&text)));
             }
         }
-        Ok(Session { harness: self, memory, unread: Vec::new() })
+        Ok(Session { harness: self, memory, kind, unread: Vec::new() })
     }
 
     /// The lines that were logged.
@@ -167,6 +199,38 @@ impl Harness {
     pub fn counter(&self, name: &str) -> Option<u64> {
         let counters = locked(&self.host.counters);
         counters.iter().find(|(known, _)| known.as_bytes() == name.as_bytes()).map(|(_, n)| *n)
+    }
+
+    fn peer(&self, kind: PeerKind) -> abi::resay_peer {
+        let (code, local, peer) = match kind {
+            PeerKind::Stream => (abi::RESAY_STREAM, c"tcp://127.0.0.1:8888", Some(c"tcp://127.0.0.1:50000")),
+            PeerKind::Datagram => {
+                (abi::RESAY_DATAGRAM, c"udp://127.0.0.1:8888", Some(c"udp://127.0.0.1:50000"))
+            }
+            PeerKind::Seqpacket => (abi::RESAY_SEQPACKET, c"unix-seqpacket:/run/echo.sock", None),
+            PeerKind::Other => (u32::MAX, c"other:here", Some(c"other:there")),
+        };
+        let id = match kind {
+            PeerKind::Datagram => 0,
+            _ => self.connections.replace(self.connections.get() + 1),
+        };
+        abi::resay_peer {
+            struct_size: size_of::<abi::resay_peer>() as u32,
+            kind: code,
+            id,
+            local: local.as_ptr(),
+            peer: peer.map_or(core::ptr::null(), CStr::as_ptr),
+            listener: local.as_ptr(),
+        }
+    }
+
+    /// The room that a call with `n` bytes of input is offered at least.
+    fn room(&self, n: usize) -> usize {
+        match (self.room, bound(&self.table, n)) {
+            (Some(room), Some(bound)) if !self.is_of_sdk => room.max(bound),
+            (Some(room), _) => room,
+            (None, bound) => bound.unwrap_or(ROOM_BYTES),
+        }
     }
 }
 
@@ -185,8 +249,20 @@ impl fmt::Debug for Harness {
     }
 }
 
+/// Checks that each of these values is refused when an instance is made with it alone: an option's key, a value,
+/// and what the error says that the value must be.
+#[track_caller]
+pub fn assert_refused(table: &'static Table, values: &[(&str, &str, &str)]) {
+    for (key, value, expected) in values {
+        let refused = Harness::new(table, &[(key, value)]).map(|_| "accepted");
+        let expected = Error::config(format!("option '{key}' is '{value}', but must be {expected}"));
+        assert_eq!(refused, Err(expected));
+    }
+}
+
 /// What a transform did with a message or a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer {
     /// The RESAY_ code that ended it.
     pub status: abi::resay_status,
@@ -194,9 +270,34 @@ pub struct Answer {
     pub output: Vec<u8>,
     /// How long the output is held back, summed up over the calls.
     pub delay: Duration,
+    /// What each call did, in order: more than one where the answer was
+    /// [`Status::MoreOut`](crate::Status::MoreOut).
+    pub pieces: Vec<Piece>,
+}
+
+/// What one call of map() or process() did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Piece {
+    /// What it produced; empty where it only asked for more room.
+    pub output: Vec<u8>,
+    /// How long that is held back.
+    pub delay: Duration,
 }
 
 impl Answer {
+    /// Of no call yet.
+    fn new() -> Self {
+        Self { status: abi::RESAY_OK, output: Vec::new(), delay: Duration::ZERO, pieces: Vec::new() }
+    }
+
+    fn add(&mut self, status: abi::resay_status, output: Vec<u8>, delay: Duration) {
+        self.status = status;
+        self.output.extend_from_slice(&output);
+        self.delay += delay;
+        self.pieces.push(Piece { output, delay });
+    }
+
     /// The output, if all is well.
     pub fn ok(self) -> Result<Vec<u8>, Error> {
         match self.status {
@@ -210,16 +311,20 @@ impl Answer {
 pub struct Session<'a> {
     harness: &'a Harness,
     memory: Memory,
+    kind: PeerKind,
     unread: Vec<u8>,
 }
 
 impl Session<'_> {
-    /// One whole message of a framed stream.
+    /// One whole message of this kind of peer: of a framed stream, a record or a datagram.
     pub fn message(&mut self, message: &[u8]) -> Answer {
-        self.run(message, abi::RESAY_IO_BEGIN | abi::RESAY_IO_END)
+        match self.kind {
+            PeerKind::Datagram => self.datagram(message),
+            _ => self.run(message, abi::RESAY_IO_BEGIN | abi::RESAY_IO_END),
+        }
     }
 
-    /// One datagram. (The engine opens a session for each.)
+    /// One datagram, whatever the kind of peer. (The engine opens a session for each.)
     pub fn datagram(&mut self, datagram: &[u8]) -> Answer {
         self.run(datagram, abi::RESAY_IO_BEGIN | abi::RESAY_IO_END | abi::RESAY_IO_DATAGRAM)
     }
@@ -237,11 +342,12 @@ impl Session<'_> {
         self.run(&input, abi::RESAY_IO_EOF)
     }
 
-    fn run(&mut self, input: &[u8], flags: u32) -> Answer {
+    fn run(&mut self, input: &[u8], mut flags: u32) -> Answer {
+        let mut answer = Answer::new();
         let table = &self.harness.table;
         if let Some(map) = table.map {
             if flags & abi::RESAY_IO_EOF != 0 {
-                return Answer { status: abi::RESAY_OK, output: Vec::new(), delay: Duration::ZERO };
+                return answer;
             }
             let mut output = guarded(input);
             // SAFETY: a living instance and session; memory of our own.
@@ -249,14 +355,14 @@ impl Session<'_> {
                 unsafe { map(self.harness.instance, self.memory.start, output.as_mut_ptr(), input.len()) };
             check_guard(&mut output, input.len());
             assert!(status != abi::RESAY_MORE_IN && status != abi::RESAY_MORE_OUT, "map() answered {status}");
-            return Answer { status, output, delay: Duration::ZERO };
+            answer.add(status, output, Duration::ZERO);
+            return answer;
         }
         let Some(process) = table.process else { unreachable!("checked when the harness was made") };
-        let mut answer = Answer { status: abi::RESAY_OK, output: Vec::new(), delay: Duration::ZERO };
         let (mut used, mut need) = (0, 0);
         for _ in 0..CALLS_MAX {
             let rest = &input[used..];
-            let room = bound(table, rest.len()).unwrap_or(ROOM_BYTES).max(need);
+            let room = self.harness.room(rest.len()).max(need);
             let mut out = guarded(&vec![GUARD; room]);
             let mut io = abi::resay_io {
                 struct_size: size_of::<abi::resay_io>() as u32,
@@ -270,15 +376,15 @@ impl Session<'_> {
                 out_need: 0,
                 delay_us: 0,
             };
-            // SAFETY: as above; in and out are apart.
-            answer.status = unsafe { process(self.harness.instance, self.memory.start, &mut io) };
+            // SAFETY: as above; in and out are apart, and room() keeps to a bound that may be relied on.
+            let status = unsafe { process(self.harness.instance, self.memory.start, &mut io) };
             check_guard(&mut out, room);
             assert!(io.in_used <= rest.len(), "consumed {} of {}", io.in_used, rest.len());
             assert!(io.out_len <= room, "produced {} where {room} fit", io.out_len);
-            answer.output.extend_from_slice(&out[..io.out_len]);
-            answer.delay += Duration::from_micros(io.delay_us);
+            out.truncate(io.out_len);
+            answer.add(status, out, Duration::from_micros(io.delay_us));
             used += io.in_used;
-            match answer.status {
+            match status {
                 abi::RESAY_OK => assert!(used == input.len(), "RESAY_OK with {} unread", input.len() - used),
                 abi::RESAY_MORE_IN => {
                     let last = flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0;
@@ -289,6 +395,7 @@ impl Session<'_> {
                     let progress = io.in_used != 0 || io.out_len != 0 || io.out_need > room;
                     assert!(progress, "RESAY_MORE_OUT without progress");
                     need = io.out_need;
+                    flags &= !abi::RESAY_IO_BEGIN; // what follows continues the message
                     continue;
                 }
                 _ => {}

@@ -63,6 +63,17 @@ impl<'a> Io<'a> {
         self.out.len() - self.raw.out_len
     }
 
+    /// Whether `len` bytes do not fit. Then it asks the host for as much room as they [need](Self::need), and
+    /// [`Status::MoreOut`](crate::Status::MoreOut) is the answer.
+    #[inline]
+    pub fn lacks_room(&mut self, len: usize) -> bool {
+        let lacks = self.room() < len;
+        if lacks {
+            self.need(len);
+        }
+        lacks
+    }
+
     /// Writes as much of `bytes` as fits, and says how much that was.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> usize {
@@ -127,6 +138,13 @@ impl<'a> Io<'a> {
     #[inline]
     pub fn ends_stream(&self) -> bool {
         self.raw.flags & abi::RESAY_IO_EOF != 0
+    }
+
+    /// Whether there is only the end of a stream, without any input before it: for those who take each read for
+    /// a message, this call brings none.
+    #[inline]
+    pub fn is_only_end(&self) -> bool {
+        self.ends_stream() && self.input().is_empty()
     }
 
     /// Whether nothing will follow that could complete the input: what is left in hand must come out now,

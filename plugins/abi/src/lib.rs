@@ -32,6 +32,7 @@
 //! - [`Map`] works in place; [`Process`] grows, shrinks, splits and delays.
 //! - [`Table`] describes a transform: its promises, its needs, its [options](OptionSpec).
 //! - [`Transform::Session`] is what one conversation remembers; it lives in the host's memory.
+//! - [`dice`] are for faults by chance that the same seed repeats; [`Limits`] end a conversation.
 //! - [`harness`] drives a table as a host does and checks what it does: for the tests of a plugin.
 //!
 //! No unsafe code is needed, and none is reached by safe code that is wrong: a panic fails the message and
@@ -41,12 +42,14 @@
 //! reads structs of other revisions. `shim` makes the C functions of a transform; all else is safe to use.
 
 pub mod abi;
+pub mod dice;
 pub mod growing;
 pub mod harness;
 
 mod error;
 mod host;
 mod io;
+mod limits;
 mod options;
 mod shim;
 mod state;
@@ -57,6 +60,7 @@ mod vectors;
 pub use error::Error;
 pub use host::{Counter, Host, Level, Peer, PeerKind, Setup};
 pub use io::Io;
+pub use limits::{Limits, Tally};
 pub use options::{OptionSpec, Options};
 pub use state::Carry;
 pub use table::{Draft, Library, Table};

@@ -53,6 +53,11 @@ impl OptionSpec {
         Self::of_type(key, c"size", help)
     }
 
+    /// One of a few words, `encode|decode`, as which they are also shown to people. [`Options::choice`]
+    pub const fn choice(key: &'static CStr, words: &'static CStr, help: &'static CStr) -> Self {
+        Self::of_type(key, words, help)
+    }
+
     /// What holds when the option is not given. Without this, it must be given.
     pub const fn or(mut self, fallback: &'static CStr) -> Self {
         self.0.fallback = fallback.as_ptr();
@@ -122,6 +127,15 @@ impl<'a> Options<'a> {
         Ok(unsafe { CStr::from_ptr(option.fallback) }.to_bytes())
     }
 
+    /// The value as bytes, of which there may be so many.
+    pub fn bytes_within(&self, key: &str, bytes_max: usize) -> Result<&'a [u8], Error> {
+        let value = self.bytes(key)?;
+        if value.len() > bytes_max {
+            return Err(refused(key, value, &format!("at most {bytes_max} bytes")));
+        }
+        Ok(value)
+    }
+
     /// The value as text.
     pub fn text(&self, key: &str) -> Result<&'a str, Error> {
         let value = self.bytes(key)?;
@@ -160,6 +174,22 @@ impl<'a> Options<'a> {
             .ok_or_else(|| refused(key, value, "a rate such as 5% or 0.05"))
     }
 
+    /// One of a few words, and what it stands for: `options.choice("order", &[("be", true), ("le", false)])?`.
+    pub fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<T, Error> {
+        let value = self.bytes(key)?;
+        words.iter().find(|(word, _)| word.as_bytes() == value).map(|(_, meaning)| *meaning).ok_or_else(
+            || {
+                let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                match words.split_last() {
+                    Some((last, rest)) if !rest.is_empty() => {
+                        refused(key, value, &format!("{} or {last}", rest.join(", ")))
+                    }
+                    _ => refused(key, value, &words.concat()),
+                }
+            },
+        )
+    }
+
     /// A time with its unit: `us`, `ms`, `s` or `m`. A bare `0` needs none.
     pub fn duration(&self, key: &str) -> Result<Duration, Error> {
         const MICROSECONDS: &[(&str, u64)] = &[("us", 1), ("ms", 1000), ("s", 1_000_000), ("m", 60_000_000)];
@@ -181,6 +211,15 @@ impl<'a> Options<'a> {
             .and_then(|(number, unit)| scaled(number, unit, BYTES))
             .and_then(|bytes| usize::try_from(bytes).ok())
             .ok_or_else(|| refused(key, value, "a size such as 64k (k, m, g)"))
+    }
+
+    /// The error for a value that its type allows and the transform does not: it names the key and the value,
+    /// and says what the value must be, as in `options.refused("gap", "longer than 0")`.
+    pub fn refused(&self, key: &str, expected: &str) -> Error {
+        match self.bytes(key) {
+            Ok(value) => refused(key, value, expected),
+            Err(error) => error,
+        }
     }
 }
 
@@ -272,6 +311,10 @@ mod tests {
         for (value, bytes) in [("7", 7), ("64k", 65_536), ("1m", 1 << 20), ("1g", 1 << 30), ("0", 0)] {
             assert_eq!(given(value.as_bytes(), |o| o.size("x")), Ok(bytes));
         }
+        assert_eq!(given(b"abc", |o| o.bytes_within("x", 3).map(<[u8]>::len)), Ok(3));
+        let words = &[("encode", 1), ("decode", 2)];
+        assert_eq!(given(b"encode", |o| o.choice("x", words)), Ok(1));
+        assert_eq!(given(b"decode", |o| o.choice("x", words)), Ok(2));
         assert_eq!(given("größe".as_bytes(), |o| o.text("x").map(str::to_owned)), Ok("größe".to_owned()));
     }
 
@@ -294,6 +337,10 @@ mod tests {
         for bad in [&b""[..], b"k", b"1K", b"1kb", b"-1", b"99999999999g", b"\xff"] {
             assert!(given(bad, |o| o.size("x")).is_err(), "{bad:?}");
         }
+        assert_eq!(
+            texts(given(b"abcd", |o| o.bytes_within("x", 3).map(<[u8]>::len))),
+            "option 'x' is 'abcd', but must be at most 3 bytes"
+        );
         for bad in [&b""[..], b"%", b"101%", b"1.01", b"-1%", b"nan", b"\xff"] {
             assert!(given(bad, |o| o.rate("x")).is_err(), "{bad:?}");
         }
@@ -301,6 +348,18 @@ mod tests {
             texts(given(b"a\xff\n", |o| o.text("x").map(str::to_owned))),
             "option 'x' is 'a\u{fffd}\\n', but must be text in UTF-8"
         );
+        let words = &[("one", 1), ("two", 2), ("three", 3)];
+        for (n, expected) in [(1, "one"), (2, "one or two"), (3, "one, two or three")] {
+            assert_eq!(
+                texts(given(b"One", |o| o.choice("x", &words[..n]))),
+                format!("option 'x' is 'One', but must be {expected}")
+            );
+        }
+        assert_eq!(
+            given(b"0", |o| o.refused("x", "at least 1")).text(),
+            "option 'x' is '0', but must be at least 1"
+        );
+        assert_eq!(given(b"", |o| o.refused("name", "short")).text(), "option 'name' must be given");
         let long = texts(given(&[b'7'; 400], |o| o.bool("x")));
         assert!(long.contains("…") && long.len() < 120, "{long}");
     }

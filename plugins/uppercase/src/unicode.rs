@@ -162,14 +162,10 @@ mod tests {
         let unicode = unicode();
         let whole = expected(MIXED);
         assert_eq!(unicode.message(MIXED).unwrap(), whole);
-        for first in 0..=MIXED.len() {
-            for second in first..=MIXED.len() {
-                let reads = [&MIXED[..first], &MIXED[first..second], &MIXED[second..]];
-                assert_eq!(unicode.stream(&reads).unwrap(), whole, "split at {first} and {second}");
-            }
+        unicode.assert_splits(MIXED, &whole);
+        for room in 0..8 {
+            Harness::new(&TABLE, &[("unicode", "1")]).unwrap().with_room(room).assert_splits(MIXED, &whole);
         }
-        let bytes: Vec<&[u8]> = MIXED.chunks(1).collect();
-        assert_eq!(unicode.stream(&bytes).unwrap(), whole);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::instance::{ErrorText, Fault, Instance, Status};
 use super::lock;
 use super::table::session_align;
 use crate::error::{Error, Result};
-use crate::peer::Peer;
+use crate::peer::{Peer, SocketKind};
 
 /// What one transform may remember of one conversation, saved.
 const SAVED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -68,12 +68,39 @@ impl Stages {
 /// Who a session is with, in the ABI's terms.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SessionPeer<'a> {
-    /// `RESAY_STREAM`, `RESAY_DATAGRAM` or `RESAY_SEQPACKET`.
-    pub(crate) kind: u32,
+    pub(crate) kind: SocketKind,
     pub(crate) id: u64,
     pub(crate) local: &'a str,
     pub(crate) peer: &'a Peer,
     pub(crate) listener: &'a str,
+}
+
+/// The same as C strings, made when the first transform asks.
+struct Described {
+    local: CString,
+    /// `None`: the peer has no name.
+    peer: Option<CString>,
+    listener: CString,
+}
+
+impl Described {
+    fn of(peer: &SessionPeer<'_>) -> Described {
+        // A name with a NUL in it cannot be said in C; there is none in an address as it is written.
+        let text = |text: &str| CString::new(text).unwrap_or_default();
+        Described {
+            local: text(peer.local),
+            peer: peer.peer.url(peer.kind).as_deref().map(text),
+            listener: text(peer.listener),
+        }
+    }
+}
+
+fn abi_kind(kind: SocketKind) -> u32 {
+    match kind {
+        SocketKind::Tcp | SocketKind::UnixStream => abi::RESAY_STREAM,
+        SocketKind::Udp | SocketKind::UnixDatagram => abi::RESAY_DATAGRAM,
+        SocketKind::UnixSeqpacket => abi::RESAY_SEQPACKET,
+    }
 }
 
 /// One conversation's memory in every stage of a chain. Not shared: calls through it are `&mut`.
@@ -192,6 +219,7 @@ impl Session {
     }
 
     fn open_stages(&mut self, peer: &SessionPeer<'_>) -> std::result::Result<(), (usize, Fault)> {
+        let (id, abi_kind) = (peer.id, abi_kind(peer.kind));
         let mut described = None;
         for index in self.opened..self.stages.list.len() {
             let stage = &self.stages.list[index];
@@ -200,16 +228,13 @@ impl Session {
                 continue;
             };
             let _guard = stage.instance.guard().map_err(|fault| (index, fault))?;
-            let [local, remote, listener] = described.get_or_insert_with(|| {
-                [peer.local.to_owned(), peer.peer.to_string(), peer.listener.to_owned()]
-                    .map(|text| CString::new(text).unwrap_or_default())
-            });
+            let Described { local, peer, listener } = described.get_or_insert_with(|| Described::of(peer));
             let described = resay_peer {
                 struct_size: size_of::<resay_peer>() as u32,
-                kind: peer.kind,
-                id: peer.id,
+                kind: abi_kind,
+                id,
                 local: local.as_ptr(),
-                peer: remote.as_ptr(),
+                peer: peer.as_ref().map_or(ptr::null(), |peer| peer.as_ptr()),
                 listener: listener.as_ptr(),
             };
             let mut text = ErrorText::new();
@@ -288,7 +313,8 @@ impl Session {
         };
         let base = out.len();
         let mut used = 0;
-        let mut wanted = instance.output_bound(input.len()).unwrap_or(input.len().max(512));
+        let room_for = |len: usize| instance.output_bound(len).unwrap_or(len.max(512));
+        let mut wanted = room_for(input.len());
         let mut begin = abi::RESAY_IO_BEGIN;
         loop {
             let broken = |what, used| (Status::Failed(Fault::Broken(what)), used);
@@ -337,7 +363,7 @@ impl Session {
                     if io.out_need > out_max {
                         return (Status::Failed(Fault::TooLong), used);
                     }
-                    wanted = io.out_need.max(wanted);
+                    wanted = io.out_need.max(room_for(input.len() - used));
                     begin = 0;
                 }
                 Status::Ok if used < input.len() => return broken("OK with input left", used),

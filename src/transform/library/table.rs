@@ -31,6 +31,40 @@ unsafe impl Send for Table {}
 unsafe impl Sync for Table {}
 
 /// A transform of the host's own, to be registered with an engine and then named in chains.
+///
+/// ```
+/// use resay_plugin::{Call, Error, Map, Setup, Status, Table};
+///
+/// struct Flip;
+///
+/// impl resay_plugin::Transform for Flip {
+///     type Session = ();
+///     fn create(_: &Setup<'_>) -> Result<Self, Error> {
+///         Ok(Flip)
+///     }
+/// }
+///
+/// impl Map for Flip {
+///     fn map(&self, _: Call<'_, ()>, data: &mut [u8]) -> Status {
+///         data.iter_mut().for_each(|byte| *byte ^= 0x20);
+///         Status::Ok
+///     }
+/// }
+///
+/// static FLIP: Table = Table::map::<Flip>(c"flip").bytewise().build();
+///
+/// let engine = resay::Engine::builder()
+///     .register(resay::Transform::from_table(&FLIP)?)
+///     .listen("tcp://127.0.0.1:0")?
+///     .chain("flip | uppercase")?
+///     .start()?;
+/// let client = resay::Client::open(&engine.urls()[0], None)?;
+/// client.send(b"ABC", None)?;
+/// let mut answer = [0; 8];
+/// assert_eq!(client.recv(&mut answer, None)?, 3);
+/// assert_eq!(&answer[..3], b"ABC"); // flipped, and then upper-cased
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Transform(pub(crate) Table);
 

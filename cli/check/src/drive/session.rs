@@ -1,0 +1,316 @@
+//! Sessions: the calls of map() and process(), and the rules for what comes back.
+
+use super::lent::{CANARY, CANARY_BYTES, Lent, Writable};
+use super::{Answer, Breach, Desk, How, Instance, Kept, Place, Room, expect_error};
+use crate::arena::{Arena, Region};
+use crate::child::step;
+use crate::host::{extra, is_poisoned, place_struct};
+use crate::plan::Rng;
+use crate::promise::Promise;
+use crate::table::Table;
+use crate::words::status_text;
+use resay_plugin::abi;
+
+/// The alignment of a session that names none.
+const MALLOC_ALIGN: usize = 16;
+pub(super) const HUGE_BYTES: usize = 1024 * 1024;
+/// More calls than this that consume nothing are no progress.
+const IDLE_CALLS_MAX: u32 = 1_000_000;
+
+/// An open session, closed with this value.
+#[derive(Debug)]
+pub(crate) struct Session<'i, 'a> {
+    pub(super) instance: &'i Instance<'a>,
+    memory: Option<Arena>,
+    pub(crate) place: *mut u8,
+    /// What RESAY_MORE_IN left.
+    pub(crate) tail: Vec<u8>,
+    kind: u32,
+    /// It was closed by its answer: nothing more may be called.
+    pub(crate) over: bool,
+    pub(crate) greeting: Option<Answer>,
+    is_open: bool,
+}
+
+// SAFETY: the memory is this value's own; calls of one session may come from threads in turn.
+unsafe impl Send for Session<'_, '_> {}
+
+impl<'i, 'a> Session<'i, 'a> {
+    /// Memory as the table asks for, before session_open().
+    pub(super) fn unopened(instance: &'i Instance<'a>, kind: u32) -> Session<'i, 'a> {
+        let fields = &instance.table.fields;
+        let bytes = fields.session_size as usize;
+        let align = if fields.session_align == 0 { MALLOC_ALIGN } else { fields.session_align as usize };
+        let memory = (bytes > 0).then(|| Arena::new(Region::Session, bytes + align));
+        let place = memory.as_ref().map_or(std::ptr::null_mut(), |memory| {
+            // As near to the end as the alignment lets it be; the rest is watched by a canary.
+            let end = memory.end(bytes);
+            end.wrapping_sub(end as usize % align)
+        });
+        let mut session = Session {
+            instance,
+            memory,
+            place,
+            tail: Vec::new(),
+            kind,
+            over: false,
+            greeting: None,
+            is_open: true,
+        };
+        session.watch_slack(true);
+        session
+    }
+
+    /// session_open() refused: session_close() is not called.
+    pub(super) fn forget(&mut self) {
+        self.over = true;
+        self.is_open = false;
+    }
+
+    /// What a transform that greets says first.
+    pub(super) fn greet(&mut self, desk: &mut Desk) -> Kept<()> {
+        self.greeting = Some(self.feed(desk, &How::default(), b"", 0)?);
+        Ok(())
+    }
+
+    /// One whole message, which is a datagram where the peer is.
+    pub(crate) fn message(&mut self, desk: &mut Desk, how: &How, message: &[u8]) -> Kept<Answer> {
+        let datagram = if self.kind == abi::RESAY_DATAGRAM { abi::RESAY_IO_DATAGRAM } else { 0 };
+        self.feed(desk, how, message, abi::RESAY_IO_BEGIN | abi::RESAY_IO_END | datagram)
+    }
+
+    /// What a read of a raw stream brought.
+    pub(crate) fn read(&mut self, desk: &mut Desk, how: &How, bytes: &[u8]) -> Kept<Answer> {
+        let mut input = std::mem::take(&mut self.tail);
+        input.extend_from_slice(bytes);
+        self.feed(desk, how, &input, 0)
+    }
+
+    /// The end of a raw stream.
+    pub(crate) fn end(&mut self, desk: &mut Desk, how: &How) -> Kept<Answer> {
+        let input = std::mem::take(&mut self.tail);
+        self.feed(desk, how, &input, abi::RESAY_IO_EOF)
+    }
+
+    fn feed(&mut self, desk: &mut Desk, how: &How, input: &[u8], flags: u32) -> Kept<Answer> {
+        if self.over {
+            return Ok(Answer::default());
+        }
+        let fields = &self.instance.table.fields;
+        let answer = if fields.map.is_some() {
+            if flags & abi::RESAY_IO_EOF != 0 {
+                return Ok(Answer { output: Vec::new(), status: Some(abi::RESAY_OK) });
+            }
+            self.map(desk, how, input)
+        } else {
+            self.process(desk, how, input, flags)
+        }
+        .map_err(|breach| breach.with("call", format!("{} bytes, flags {flags:#x}, {how:?}", input.len())));
+        let answer = answer?;
+        let goes_on = [abi::RESAY_OK, abi::RESAY_MORE_IN, abi::RESAY_DROP];
+        self.over = !answer.status.is_some_and(|status| goes_on.contains(&status));
+        self.check_slack()?;
+        Ok(answer)
+    }
+
+    fn map(&mut self, desk: &mut Desk, how: &How, input: &[u8]) -> Kept<Answer> {
+        let Some(map) = self.instance.table.fields.map else { return Ok(Answer::default()) };
+        let len = input.len();
+        step(format!("map() of {len} bytes, {how:?}"));
+        let data = Lent::new(&desk.input, how.place, len);
+        data.fill(input);
+        desk.input.call(if how.read_only { Region::Observed } else { Region::Output });
+        if how.read_only {
+            desk.input.protect(true);
+        }
+        // NULL is allowed where there is nothing.
+        let pointer = if len == 0 && how.place == Place::End { std::ptr::null_mut() } else { data.start };
+        let status = {
+            let _guard = self.instance.guard();
+            // SAFETY: a living instance and session, memory of ours.
+            unsafe { map(self.instance.own, self.place.cast(), pointer, len) }
+        };
+        if how.read_only {
+            desk.input.protect(false);
+        }
+        desk.input.call(Region::Input);
+        data.check("the data of map()")?;
+        match status {
+            abi::RESAY_MORE_OUT | abi::RESAY_MORE_IN => {
+                let what = format!("map() answered {}, which is process()'s", status_text(status));
+                Err(Breach::of(Promise::Statuses, what))
+            }
+            status => {
+                let output = data.bytes().to_vec();
+                answer(status, output, "map()")
+            }
+        }
+    }
+
+    fn process(&mut self, desk: &mut Desk, how: &How, input: &[u8], flags: u32) -> Kept<Answer> {
+        let table = self.instance.table;
+        let Some(process) = table.fields.process else { return Ok(Answer::default()) };
+        let len = input.len();
+        step(format!("process() of {len} bytes, flags {flags:#x}, {how:?}"));
+        desk.pattern ^= 0xff;
+        let lent = Lent::new(&desk.input, how.place, len);
+        lent.fill(input);
+        if !how.alias {
+            desk.input.protect(true);
+        }
+        let _writable = Writable(&desk.input);
+        let (mut used, mut need, mut idle, mut output) = (0, 0, 0, Vec::new());
+        loop {
+            let rest = len - used;
+            let room = room(table, how.room, rest, output.len(), &mut desk.rng).max(need);
+            if room > desk.output.len() - 2 * CANARY_BYTES {
+                return Ok(Answer { output: Vec::new(), status: None });
+            }
+            let out = Lent::new(&desk.output, how.place, room);
+            // The content is unspecified, so it differs.
+            out.clear(desk.pattern);
+            let mut r#in = lent.start.wrapping_add(used).cast_const();
+            if how.alias {
+                out.overwrite(&input[used..]);
+                r#in = out.start;
+            } else if rest == 0 && how.place == Place::End {
+                r#in = std::ptr::null();
+            }
+            let begin = if used == 0 && output.is_empty() { 0 } else { abi::RESAY_IO_BEGIN };
+            let io = abi::resay_io {
+                struct_size: (size_of::<abi::resay_io>() + extra(self.instance.shape)) as u32,
+                flags: flags & !begin,
+                r#in,
+                in_len: rest,
+                in_used: 0,
+                out: out.start,
+                out_cap: room,
+                out_len: 0,
+                out_need: 0,
+                delay_us: 0,
+            };
+            let io = place_struct(&desk.structs, io, extra(self.instance.shape));
+            let status = {
+                let _guard = self.instance.guard();
+                // SAFETY: a living instance and session, memory of ours.
+                unsafe { process(self.instance.own, self.place.cast(), io) }
+            };
+            // SAFETY: still there, whatever was written to it: numbers and pointers take all values.
+            let (in_used, out_len, out_need) = unsafe { ((*io).in_used, (*io).out_len, (*io).out_need) };
+            if !is_poisoned(&desk.structs, extra(self.instance.shape)) {
+                let what = "it wrote behind the fields of resay_io that it knows";
+                return Err(Breach::of(Promise::StructSize, what.to_owned()));
+            }
+            if out_len > room {
+                let what = format!("out_len {out_len} where out_cap was {room}");
+                return Err(Breach::of(Promise::OutputBounds, what));
+            }
+            if in_used > rest {
+                return Err(Breach::of(
+                    Promise::Consumed,
+                    format!("in_used {in_used} where in_len was {rest}"),
+                ));
+            }
+            out.check("the room for output")?;
+            lent.check("the input")?;
+            output.extend_from_slice(&out.bytes()[..out_len]);
+            used += in_used;
+            match status {
+                abi::RESAY_OK if used != len => {
+                    let what = format!("RESAY_OK with in_used {in_used} of {rest}");
+                    return Err(Breach::of(Promise::Consumed, what));
+                }
+                abi::RESAY_MORE_IN if flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0 => {
+                    let what = format!("RESAY_MORE_IN with flags {flags:#x}, {rest} bytes of input");
+                    return Err(Breach::of(Promise::Ends, what));
+                }
+                abi::RESAY_MORE_IN => self.tail = input[used..].to_vec(),
+                abi::RESAY_MORE_OUT => {
+                    idle = if in_used == 0 { idle + 1 } else { 0 };
+                    if in_used == 0 && out_len == 0 && out_need <= room {
+                        let what =
+                            format!("nothing consumed or produced, out_need {out_need}, out_cap {room}");
+                        return Err(Breach::of(Promise::Progress, what));
+                    }
+                    if idle > IDLE_CALLS_MAX {
+                        let what = format!("{idle} calls that consumed nothing");
+                        return Err(Breach::of(Promise::Progress, what));
+                    }
+                    need = out_need;
+                    continue;
+                }
+                _ => {}
+            }
+            let whole = abi::RESAY_IO_BEGIN | abi::RESAY_IO_END;
+            if flags & whole == whole
+                && let Some(bound) = table.bound(len)
+                && output.len() > bound
+            {
+                let what = format!("{} bytes for {len}, where the bound is {bound}", output.len());
+                return Err(Breach::of(Promise::Bound, what));
+            }
+            return answer(status, output, "process()");
+        }
+    }
+
+    /// The bytes between the session and the forbidden pages.
+    fn watch_slack(&mut self, write: bool) -> bool {
+        let Some(memory) = &self.memory else { return true };
+        let behind = self.place.wrapping_add(self.instance.table.fields.session_size as usize);
+        let slack = memory.end(0) as usize - behind as usize;
+        // SAFETY: between the session and the end of its arena.
+        unsafe {
+            if write {
+                behind.write_bytes(CANARY, slack);
+            }
+            std::slice::from_raw_parts(behind, slack)
+        }
+        .iter()
+        .all(|byte| *byte == CANARY)
+    }
+
+    fn check_slack(&mut self) -> Kept<()> {
+        if self.watch_slack(false) {
+            return Ok(());
+        }
+        Err(Breach::of(Promise::SessionBounds, "it wrote behind its session_size bytes".to_owned()))
+    }
+}
+
+impl Drop for Session<'_, '_> {
+    fn drop(&mut self) {
+        let fields = &self.instance.table.fields;
+        if let Some(close) = fields.session_close.filter(|_| self.is_open) {
+            step(format!("session_close() of {}", self.instance.table.id));
+            let _guard = self.instance.guard();
+            // SAFETY: opened once, closed once.
+            unsafe { close(self.instance.own, self.place.cast()) }
+        }
+    }
+}
+
+fn room(table: &Table, room: Room, rest: usize, produced: usize, rng: &mut Rng) -> usize {
+    let bound = table.bound(rest);
+    let least = bound.unwrap_or(1);
+    match room {
+        Room::Tight => least,
+        Room::Exact(total) => least.max(total.saturating_sub(produced)),
+        Room::Huge => least.max(HUGE_BYTES + 2 * rest),
+        Room::Random => least + rng.below(2 * rest as u64 + 64) as usize,
+    }
+}
+
+fn answer(status: abi::resay_status, mut output: Vec<u8>, call: &str) -> Kept<Answer> {
+    match status {
+        abi::RESAY_OK | abi::RESAY_MORE_IN | abi::RESAY_CLOSE => {}
+        abi::RESAY_DROP | abi::RESAY_RESET => output.clear(),
+        abi::RESAY_E_PANIC => {
+            return Err(Breach::of(Promise::NoPanic, format!("{call} answered RESAY_E_PANIC")));
+        }
+        status => {
+            expect_error(status, call)?;
+            output.clear();
+        }
+    }
+    Ok(Answer { output, status: Some(status) })
+}

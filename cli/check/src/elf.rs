@@ -1,0 +1,97 @@
+//! The exported symbols of a library, read from the file: nothing of it runs.
+
+const MAGIC: &[u8] = b"\x7fELF";
+const CLASS_64: u8 = 2;
+const DATA_LITTLE: u8 = 1;
+const TYPE_SHARED: u16 = 3;
+const SECTION_DYNSYM: u32 = 11;
+const SYMBOL_BYTES: usize = 24;
+const BIND_GLOBAL: u8 = 1;
+
+/// The names that the library exports strongly (weak ones are what C++ compilers emit everywhere). `None`: not a
+/// format that is read here. `Err`: no library, or not all of one.
+pub(crate) fn exports(file: &[u8]) -> Result<Option<Vec<String>>, String> {
+    if !file.starts_with(MAGIC) {
+        if cfg!(target_os = "linux") {
+            return Err("not a library: no ELF file".to_owned());
+        }
+        return Ok(None);
+    }
+    if file.get(4) != Some(&CLASS_64) || file.get(5) != Some(&DATA_LITTLE) {
+        return Ok(None);
+    }
+    let truncated = || "truncated: a table of the ELF file is missing".to_owned();
+    let kind = u16_at(file, 16).ok_or_else(truncated)?;
+    if kind != TYPE_SHARED {
+        return Err(format!("not a shared library: an ELF file of type {kind} (compile with -shared)"));
+    }
+    // The section headers are usually last: if they are there, so is the rest.
+    let sections = u64_at(file, 0x28).ok_or_else(truncated)?;
+    let size = usize::from(u16_at(file, 0x3a).ok_or_else(truncated)?);
+    let count = usize::from(u16_at(file, 0x3c).ok_or_else(truncated)?);
+    let section = |index: usize| {
+        let at = usize::try_from(sections).ok()?.checked_add(index.checked_mul(size)?)?;
+        file.get(at..at.checked_add(size)?)
+    };
+    if sections == 0 || count == 0 {
+        return Ok(None);
+    }
+    for index in 0..count {
+        let header = section(index).ok_or_else(truncated)?;
+        if u32_at(header, 4) == Some(SECTION_DYNSYM) {
+            let symbols = content(file, header).ok_or_else(truncated)?;
+            let strings = u32_at(header, 40).and_then(|link| section(link as usize)).ok_or_else(truncated)?;
+            let strings = content(file, strings).ok_or_else(truncated)?;
+            return Ok(Some(
+                symbols.chunks_exact(SYMBOL_BYTES).filter_map(|one| name(one, strings)).collect(),
+            ));
+        }
+    }
+    Ok(Some(Vec::new()))
+}
+
+fn name(symbol: &[u8], strings: &[u8]) -> Option<String> {
+    let is_defined = u16_at(symbol, 6)? != 0;
+    let is_strong = symbol.get(4)? >> 4 == BIND_GLOBAL;
+    if !is_defined || !is_strong {
+        return None;
+    }
+    let text = strings.get(u32_at(symbol, 0)? as usize..)?;
+    let end = text.iter().position(|byte| *byte == 0)?;
+    Some(String::from_utf8_lossy(&text[..end]).into_owned())
+}
+
+fn content<'a>(file: &'a [u8], header: &[u8]) -> Option<&'a [u8]> {
+    let at = usize::try_from(u64_at(header, 24)?).ok()?;
+    let bytes = usize::try_from(u64_at(header, 32)?).ok()?;
+    file.get(at..at.checked_add(bytes)?)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_truncation_is_survived() {
+        let file = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        for len in (0..200).chain([1000, 4000, 10_000]) {
+            let _ = exports(&file[..len]);
+        }
+        if cfg!(target_os = "linux") {
+            assert!(exports(b"#!/bin/sh\n").unwrap_err().contains("not a library"));
+            assert!(exports(&file[..1000]).unwrap_err().contains("truncated"));
+        }
+    }
+}

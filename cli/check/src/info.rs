@@ -1,0 +1,257 @@
+//! What a library says of itself.
+
+use crate::drive::Kept;
+use crate::probes;
+use crate::report::{Finding, Outcome};
+use crate::table::{Loaded, Table};
+use crate::words::{CAPS, LIBRARY_FLAGS, NEEDS, bits_text, bytes_text, threading_text};
+use crate::{CheckOptions, split_id};
+use resay_plugin::abi;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A library, in its own words.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Info {
+    /// The file.
+    pub file: PathBuf,
+    /// The revision of the header that it was compiled with.
+    pub abi_minor: u32,
+    /// `RESAY_LIB_` bits.
+    pub flags: u32,
+    /// Its transforms; the first is what the path alone names.
+    pub transforms: Vec<TransformDescription>,
+}
+
+/// A transform, as its table describes it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TransformDescription {
+    /// The name in a chain.
+    pub id: String,
+    /// Empty: not said.
+    pub version: String,
+    /// Empty: none.
+    pub summary: String,
+    /// `RESAY_CAP_` bits.
+    pub caps: u32,
+    /// `RESAY_NEED_` bits.
+    pub needs: u32,
+    /// `RESAY_SHARED` and so on.
+    pub threading: u32,
+    /// Bytes and alignment of a session.
+    pub session: (u32, u32),
+    /// Multiplied by, divided by, added; divided by 0: no bound.
+    pub bound: (u32, u32, u32),
+    /// It works in place.
+    pub has_map: bool,
+    /// What it offers beyond the table.
+    pub extensions: Vec<String>,
+    /// What it understands.
+    pub options: Vec<OptionInfo>,
+}
+
+/// An option of a transform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OptionInfo {
+    /// The name.
+    pub key: String,
+    /// What values look like.
+    pub kind: String,
+    /// What holds when it is not given; `None`: it must be given.
+    pub fallback: Option<String>,
+    /// A line of help.
+    pub help: Option<String>,
+}
+
+/// Why a library cannot be described: what was found on the way.
+#[derive(Debug, Clone)]
+pub struct InfoError(pub Finding);
+
+impl fmt::Display for InfoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.outcome {
+            Outcome::Fail(reason) | Outcome::Skip(reason) => f.write_str(reason),
+            Outcome::Pass => f.write_str("nothing was said"),
+        }
+    }
+}
+
+impl std::error::Error for InfoError {}
+
+/// Describes a plugin file, `libflip.so` or `libflip.so#id`; a child process reads it.
+pub fn info(file: &Path, options: &CheckOptions) -> Result<Info, InfoError> {
+    let (path, id) = split_id(file);
+    let id = options.transform.clone().or(id);
+    if let Some(finding) =
+        probes::before_loading(&path).into_iter().find(|finding| matches!(finding.outcome, Outcome::Fail(_)))
+        && finding.probe == "file"
+    {
+        return Err(InfoError(finding));
+    }
+    let mut asked = probes::describe(&path, options);
+    match Info::from_data(&path, &asked.data) {
+        Some(mut info) => {
+            if let Some(id) = id {
+                info.transforms.retain(|transform| transform.id == id);
+                if info.transforms.is_empty() {
+                    asked.finding.outcome = Outcome::Fail(format!("there is no transform '{id}'"));
+                    return Err(InfoError(asked.finding));
+                }
+            }
+            Ok(info)
+        }
+        None => Err(InfoError(asked.finding)),
+    }
+}
+
+/// In the child: the description, as texts one after another.
+pub(crate) fn data(loaded: &Loaded) -> Kept<Vec<String>> {
+    let (library, tables) = loaded.describe()?;
+    let mut data = vec![library.abi_minor.to_string(), library.flags.to_string(), tables.len().to_string()];
+    for table in &tables {
+        let fields = &table.fields;
+        data.push(table.id.clone());
+        // SAFETY: the table was held against the header: NULL or NUL-ended.
+        data.extend(
+            [fields.version, fields.summary]
+                .map(|text| unsafe { crate::words::c_text(text) }.ok().flatten().unwrap_or_default()),
+        );
+        let numbers = [
+            fields.caps,
+            fields.needs,
+            fields.threading,
+            fields.session_size,
+            fields.session_align,
+            fields.out_mul,
+            fields.out_div,
+            fields.out_add,
+            u32::from(fields.map.is_some()),
+        ];
+        data.extend(numbers.map(|number| number.to_string()));
+        list(&mut data, extensions(table), |data, name| data.push(name));
+        list(&mut data, table.options.clone(), |data, option| {
+            data.extend([option.key, option.kind]);
+            // An option's text is at most one: a list of none or one.
+            list(data, option.fallback.into_iter().collect(), |data, text| data.push(text));
+            list(data, option.help.into_iter().collect(), |data, text| data.push(text));
+        });
+    }
+    Ok(data)
+}
+
+fn list<T>(data: &mut Vec<String>, items: Vec<T>, mut push: impl FnMut(&mut Vec<String>, T)) {
+    data.push(items.len().to_string());
+    items.into_iter().for_each(|item| push(data, item));
+}
+
+fn extensions(table: &Table) -> Vec<String> {
+    [abi::RESAY_EXT_SELECT, abi::RESAY_EXT_SESSION_STATE]
+        .into_iter()
+        .filter(|name| !table.extension(name).is_null())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
+}
+
+impl Info {
+    pub(crate) fn from_data(file: &Path, data: &[String]) -> Option<Info> {
+        let mut texts = data.iter().cloned();
+        let (abi_minor, flags, count) = (number(&mut texts)?, number(&mut texts)?, number(&mut texts)?);
+        let transforms =
+            (0..count).map(|_| TransformDescription::from_texts(&mut texts)).collect::<Option<_>>()?;
+        Some(Info { file: file.to_owned(), abi_minor, flags, transforms })
+    }
+}
+
+impl TransformDescription {
+    fn from_texts(texts: &mut impl Iterator<Item = String>) -> Option<TransformDescription> {
+        Some(TransformDescription {
+            id: texts.next()?,
+            version: texts.next()?,
+            summary: texts.next()?,
+            caps: number(texts)?,
+            needs: number(texts)?,
+            threading: number(texts)?,
+            session: (number(texts)?, number(texts)?),
+            bound: (number(texts)?, number(texts)?, number(texts)?),
+            has_map: number(texts)? != 0,
+            extensions: (0..number(texts)?).map(|_| texts.next()).collect::<Option<_>>()?,
+            options: (0..number(texts)?)
+                .map(|_| {
+                    Some(OptionInfo {
+                        key: texts.next()?,
+                        kind: texts.next()?,
+                        fallback: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
+                        help: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
+                    })
+                })
+                .collect::<Option<_>>()?,
+        })
+    }
+}
+
+fn number(texts: &mut impl Iterator<Item = String>) -> Option<u32> {
+    texts.next()?.parse().ok()
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.file.display())?;
+        row(f, "ABI", &format!("1.{}", self.abi_minor))?;
+        row(f, "flags", &bits_text(self.flags, LIBRARY_FLAGS))?;
+        for transform in &self.transforms {
+            transform.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for TransformDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mul, div, add) = self.bound;
+        writeln!(f, "{}", format!("{} {}", self.id, self.version).trim_end())?;
+        if !self.summary.is_empty() {
+            row(f, "summary", &self.summary)?;
+        }
+        row(f, "works", if self.has_map { "in place (map)" } else { "from input to output (process)" })?;
+        row(f, "promises", &bits_text(self.caps, CAPS))?;
+        row(f, "needs", &bits_text(self.needs, NEEDS))?;
+        row(f, "threading", &threading_text(self.threading))?;
+        row(
+            f,
+            "session",
+            &match self.session {
+                (0, _) => "none".to_owned(),
+                (size, 0) => bytes_text(size as usize),
+                (size, align) => format!("{}, aligned to {align}", bytes_text(size as usize)),
+            },
+        )?;
+        if !self.has_map {
+            row(
+                f,
+                "bound",
+                &if div == 0 { "none declared".to_owned() } else { format!("n * {mul} / {div} + {add}") },
+            )?;
+        }
+        let extensions =
+            if self.extensions.is_empty() { "none".to_owned() } else { self.extensions.join(", ") };
+        row(f, "extensions", &extensions)?;
+        let width = self.options.iter().map(|option| option.key.len() + option.kind.len() + 3).max();
+        for option in &self.options {
+            let name = format!("{}=<{}>", option.key, option.kind);
+            let fallback = match &option.fallback {
+                Some(fallback) => format!("[default: {fallback}]"),
+                None => "[must be given]".to_owned(),
+            };
+            let help = option.help.as_deref().unwrap_or_default();
+            writeln!(f, "    {name:width$}  {help} {fallback}", width = width.unwrap_or(0))?;
+        }
+        Ok(())
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
+    writeln!(f, "  {name:<11} {value}")
+}

@@ -1,0 +1,158 @@
+//! Sessions that are carried over: saved at every message, loaded into another instance.
+
+use super::{Scene, Verdict};
+use crate::child::Request;
+use crate::drive::{self, Breach, Desk, How, Kept, Load, Save, Session, Subject};
+use crate::plan::{Mode, Plan, Trace};
+use crate::promise::Promise;
+use crate::table::check_size;
+use crate::words::status_text;
+use resay_plugin::{abi, growing};
+use std::ffi::CStr;
+
+/// How often a difference is looked at before it is believed.
+const CONFIRMATIONS: usize = 4;
+
+pub(crate) fn state(request: &Request) -> Kept<Verdict> {
+    let mut scene = Scene::new(request)?;
+    if !scene.subject.serves(Mode::Messages) {
+        return Ok(Verdict::Skipped("it refuses streams".to_owned()));
+    }
+    let raw = scene.subject.table.extension(abi::RESAY_EXT_SESSION_STATE).cast::<abi::resay_session_state>();
+    if raw.is_null() {
+        return Ok(Verdict::Skipped("it does not offer resay.session-state/1".to_owned()));
+    }
+    // SAFETY: an extension of that name is a resay_session_state of struct_size bytes.
+    let size = unsafe { raw.cast::<u32>().read() };
+    check_size("resay_session_state", size, size_of::<abi::resay_session_state>())?;
+    // SAFETY: as above.
+    let functions = unsafe { growing::read(raw) };
+    let (Some(save), Some(load)) = (functions.save, functions.load) else {
+        return Err(Breach::of(Promise::SessionState, "save or load is NULL".to_owned()));
+    };
+    if functions.schema.is_null() {
+        return Err(Breach::of(Promise::SessionState, "the schema is NULL".to_owned()));
+    }
+    // SAFETY: by the ABI NUL-ended, and as constant as the table.
+    let schema = unsafe { CStr::from_ptr(functions.schema) };
+    if let Some(why) = scene.unsteady()? {
+        return Ok(Verdict::Skipped(why));
+    }
+    let carry = Carry { save, load, schema };
+    let mut rng = scene.rng();
+    let budget = scene.budget();
+    let mut cases = 0;
+    while cases < 10 || (cases < 300 && budget.is_left()) {
+        let streams = scene.subject.serves(Mode::Stream);
+        let mode = if streams && cases % 2 == 0 { Mode::Stream } else { Mode::Messages };
+        let plan = Plan::random(&mut rng, mode, 6, 200);
+        let whole = plan.run_fresh(&scene.subject, &mut scene.desk, &How::default())?;
+        for split in 0..=plan.parts.len() {
+            let mut over = || carry.over(&scene.subject, &mut scene.desk, &plan, split, &whole);
+            match over() {
+                Ok(None) => {}
+                Ok(Some(why)) => return Ok(Verdict::Skipped(why)),
+                // What is broken stays broken; what changes by itself does not.
+                Err(breach) => {
+                    if (0..CONFIRMATIONS).all(|_| over().is_err()) {
+                        return Err(breach);
+                    }
+                }
+            }
+        }
+        cases += 1;
+    }
+    carry.refuses(&scene.subject, &mut scene.desk)?;
+    Ok(Verdict::Held)
+}
+
+struct Carry {
+    save: Save,
+    load: Load,
+    schema: &'static CStr,
+}
+
+impl Carry {
+    /// Sends `split` parts, saves, goes on in another instance and in this one. `Some`: it would not save.
+    fn over(
+        &self,
+        subject: &Subject,
+        desk: &mut Desk,
+        plan: &Plan,
+        split: usize,
+        whole: &Trace,
+    ) -> Kept<Option<String>> {
+        let (old, new) = (subject.create()?, subject.create()?);
+        let mut session = old.session(desk, abi::RESAY_STREAM)?;
+        let mut trace = Trace::new(plan.mode);
+        session.greeting.take().into_iter().for_each(|greeting| trace.add(greeting));
+        feed(&mut session, desk, plan, 0..split, &mut trace)?;
+        if session.over {
+            return Ok(None);
+        }
+        let (status, state) = drive::save(&session, desk, self.save, false)?;
+        if status != abi::RESAY_OK {
+            return Ok(Some(format!("save() answered {}", status_text(status))));
+        }
+        let (again, same) = drive::save(&session, desk, self.save, true)?;
+        if again != abi::RESAY_OK || same != state {
+            let what = "save() gives another state when there is less room at first".to_owned();
+            return Err(Breach::of(Promise::SessionState, what));
+        }
+        let mut loaded = new.session(desk, abi::RESAY_STREAM)?;
+        loaded.greeting = None;
+        loaded.tail.clone_from(&session.tail);
+        let (status, text) = drive::load(&loaded, desk, self.load, self.schema, &state)?;
+        if status != abi::RESAY_OK {
+            let what = format!("load() of its own state answered {}: {text}", status_text(status));
+            return Err(Breach::of(Promise::SessionState, what));
+        }
+        for (session, name) in [(&mut loaded, "loaded"), (&mut session, "saved")] {
+            let mut trace = trace.clone();
+            feed(session, desk, plan, split..plan.parts.len(), &mut trace)?;
+            if plan.mode == Mode::Stream {
+                trace.add(session.end(desk, &How::default())?);
+            }
+            if let Some(what) = whole.difference(&trace) {
+                let what = format!("the {name} session goes on otherwise after {split} parts: {what}");
+                return Err(Breach::of(Promise::SessionState, what));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is no state of its own is refused, or survived.
+    fn refuses(&self, subject: &Subject, desk: &mut Desk) -> Kept<()> {
+        let instance = subject.create()?;
+        let session = instance.session(desk, abi::RESAY_STREAM)?;
+        let (status, _) = drive::load(&session, desk, self.load, c"resay-check.unknown/1", b"?")?;
+        if status == abi::RESAY_OK {
+            let what = "load() takes a state of an unknown schema".to_owned();
+            return Err(Breach::of(Promise::SessionState, what));
+        }
+        let (_, state) = drive::save(&session, desk, self.save, false)?;
+        let mut longer = state.clone();
+        longer.extend([0xff; 100]);
+        for state in [&[][..], &state[..state.len() / 2], &longer, &vec![0xff; state.len()], &[0xff; 3]] {
+            let session = instance.session(desk, abi::RESAY_STREAM)?;
+            drive::load(&session, desk, self.load, self.schema, state)?;
+        }
+        Ok(())
+    }
+}
+
+fn feed(
+    session: &mut Session<'_, '_>,
+    desk: &mut Desk,
+    plan: &Plan,
+    parts: std::ops::Range<usize>,
+    trace: &mut Trace,
+) -> Kept<()> {
+    for part in &plan.parts[parts] {
+        trace.add(match plan.mode {
+            Mode::Stream => session.read(desk, &How::default(), part)?,
+            _ => session.message(desk, &How::default(), part)?,
+        });
+    }
+    Ok(())
+}

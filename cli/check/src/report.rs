@@ -1,0 +1,235 @@
+//! What was found: data, lines for people, JSON for programs.
+
+use crate::cost::Cost;
+use crate::promise::Promise;
+use crate::words::bytes_text;
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+
+/// What the probes of one file found.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Report {
+    /// The file.
+    pub file: PathBuf,
+    /// Repeats the run.
+    pub seed: u64,
+    /// One for each probe, in order: first of the library, then of each transform.
+    pub findings: Vec<Finding>,
+    /// What a call costs.
+    pub costs: Vec<Cost>,
+}
+
+/// What one probe found.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The transform's id; empty where the probe is of the library.
+    pub transform: String,
+    /// The probe's name.
+    pub probe: &'static str,
+    /// What the probe is about; with a failure, what was broken.
+    pub promise: Promise,
+    /// How it went.
+    pub outcome: Outcome,
+    /// What else is known: names and values, such as `at` and `during`.
+    pub details: Vec<(String, String)>,
+}
+
+/// How a probe went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The promise held.
+    Pass,
+    /// It was broken; how.
+    Fail(String),
+    /// Nothing was tested; why.
+    Skip(String),
+}
+
+impl Report {
+    /// Whether nothing failed.
+    pub fn passed(&self) -> bool {
+        self.failures().next().is_none()
+    }
+
+    /// The findings that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| matches!(finding.outcome, Outcome::Fail(_)))
+    }
+
+    /// The exit status of the command: 0 if all passed, else 6.
+    pub fn exit_status(&self) -> u8 {
+        if self.passed() { 0 } else { 6 }
+    }
+
+    /// The report as a JSON object.
+    pub fn to_json(&self) -> String {
+        let findings = self.findings.iter().map(Finding::to_json).collect::<Vec<_>>().join(",");
+        let costs = self.costs.iter().map(Cost::to_json).collect::<Vec<_>>().join(",");
+        let [passed, failed, skipped] = self.sums();
+        // The seed is a string: numbers of JSON readers are seldom 64 bits wide.
+        format!(
+            "{{\"file\":{},\"seed\":\"{}\",\"passed\":{passed},\"failed\":{failed},\"skipped\":{skipped},\
+             \"findings\":[{findings}],\"costs\":[{costs}]}}",
+            quoted(&self.file.display().to_string()),
+            self.seed,
+        )
+    }
+
+    fn sums(&self) -> [usize; 3] {
+        let mut sums = [0; 3];
+        for finding in &self.findings {
+            sums[match finding.outcome {
+                Outcome::Pass => 0,
+                Outcome::Fail(_) => 1,
+                Outcome::Skip(_) => 2,
+            }] += 1;
+        }
+        sums
+    }
+}
+
+impl Finding {
+    fn to_json(&self) -> String {
+        let (outcome, reason) = match &self.outcome {
+            Outcome::Pass => ("pass", ""),
+            Outcome::Fail(reason) => ("fail", reason.as_str()),
+            Outcome::Skip(reason) => ("skip", reason.as_str()),
+        };
+        let details: Vec<_> =
+            self.details.iter().map(|(name, value)| format!("{}:{}", quoted(name), quoted(value))).collect();
+        format!(
+            "{{\"transform\":{},\"probe\":{},\"promise\":{},\"text\":{},\"outcome\":\"{outcome}\",\
+             \"reason\":{},\"details\":{{{}}}}}",
+            quoted(&self.transform),
+            quoted(self.probe),
+            quoted(self.promise.code()),
+            quoted(self.promise.text()),
+            quoted(reason),
+            details.join(",")
+        )
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.file.display())?;
+        let mut transform = "";
+        for finding in &self.findings {
+            if finding.transform != transform {
+                self.costs_of(transform, f)?;
+                transform = &finding.transform;
+                writeln!(f, "{transform}")?;
+            }
+            finding.fmt(f)?;
+        }
+        self.costs_of(transform, f)?;
+        let [passed, failed, skipped] = self.sums();
+        writeln!(f, "{passed} passed, {failed} failed, {skipped} skipped; --seed {} repeats this", self.seed)
+    }
+}
+
+impl Report {
+    fn costs_of(&self, transform: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for cost in self.costs.iter().filter(|cost| cost.transform == transform) {
+            let size = bytes_text(cost.bytes);
+            writeln!(
+                f,
+                "  cost  {size:<14} {:>12.1} ns a call {:>9.3} GB/s",
+                cost.nanoseconds,
+                cost.gigabytes_per_second()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// One line, and one for each detail of a failure.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let probe = self.probe;
+        match &self.outcome {
+            Outcome::Pass => writeln!(f, "  pass  {probe:<14} {}", self.promise.text()),
+            Outcome::Skip(reason) => writeln!(f, "  skip  {probe:<14} {reason}"),
+            Outcome::Fail(reason) => {
+                let code = self.promise.code();
+                writeln!(f, "  FAIL  {probe:<14} {code}: {}", self.promise.text())?;
+                writeln!(f, "        {:<14} {reason}", "")?;
+                for (name, value) in &self.details {
+                    writeln!(f, "        {:<14} {name}: {value}", "")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A string of JSON.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut json = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' => json += "\\\"",
+            '\\' => json += "\\\\",
+            c if c < ' ' => {
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let finding = |probe, outcome| Finding {
+            transform: "flip".to_owned(),
+            probe,
+            promise: Promise::Bytewise,
+            outcome,
+            details: vec![("at".to_owned(), "byte \"3\"\n".to_owned())],
+        };
+        Report {
+            file: PathBuf::from("libflip.so"),
+            seed: u64::MAX,
+            findings: vec![
+                finding("call", Outcome::Pass),
+                finding("bytewise", Outcome::Fail("0x41".into())),
+                finding("state", Outcome::Skip("not offered".into())),
+            ],
+            costs: vec![Cost { transform: "flip".to_owned(), bytes: 65_536, nanoseconds: 1000.0 }],
+        }
+    }
+
+    #[test]
+    fn lines_are_aligned_and_summed_up() {
+        assert_eq!(
+            report().to_string(),
+            "libflip.so\n\
+             flip\n  \
+             pass  call           RESAY_CAP_BYTEWISE: a byte depends on the same byte of input alone, and the length stays\n  \
+             FAIL  bytewise       bytewise: RESAY_CAP_BYTEWISE: a byte depends on the same byte of input alone, and the length stays\n                       \
+             0x41\n                       \
+             at: byte \"3\"\n\n  \
+             skip  state          not offered\n  \
+             cost  64 KiB               1000.0 ns a call    65.536 GB/s\n\
+             1 passed, 1 failed, 1 skipped; --seed 18446744073709551615 repeats this\n"
+        );
+        assert_eq!(report().exit_status(), 6);
+    }
+
+    #[test]
+    fn json_is_escaped() {
+        let json = report().to_json();
+        assert!(
+            json.contains(r#""seed":"18446744073709551615","passed":1,"failed":1,"skipped":1"#),
+            "{json}"
+        );
+        assert!(json.contains(r#""details":{"at":"byte \"3\"\u000a"}"#), "{json}");
+    }
+}

@@ -1,0 +1,297 @@
+//! Libraries and tables: opened, read as far as they go, held against the header.
+
+use crate::arena::{Arena, Region};
+use crate::drive::Breach;
+use crate::promise::Promise;
+use crate::words::c_text;
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use resay_plugin::{abi, growing};
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::mem::ManuallyDrop;
+use std::path::Path;
+
+/// The engine's limits; the header names none.
+const SESSION_BYTES_MAX: u32 = 1024 * 1024;
+const SESSION_ALIGN_MAX: u32 = 4096;
+/// More than this is no size but garbage.
+const STRUCT_BYTES_MAX: u32 = 64 * 1024;
+const COUNT_MAX: u32 = 4096;
+
+/// An opened library. It is not closed when this is dropped: a table, once seen, stays.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) library: ManuallyDrop<Library>,
+    pub(crate) entry: abi::resay_plugin_entry,
+}
+
+impl Loaded {
+    /// Opens a file as the engine does.
+    pub(crate) fn open(file: &Path) -> Result<Loaded, Breach> {
+        // A name without a slash would be searched for.
+        let file = file.canonicalize().map_err(|error| Breach::of(Promise::File, error.to_string()))?;
+        // SAFETY: running the library's initialisers is what this process is for.
+        let library = unsafe { Library::open(Some(&file), RTLD_NOW | RTLD_LOCAL) }
+            .map_err(|error| Breach::of(Promise::Loads, innermost(&error)))?;
+        // SAFETY: the one symbol of the ABI has this type.
+        let entry = unsafe { library.get::<abi::resay_plugin_entry>(c"resay_plugin_v1") }
+            .map(|symbol| *symbol)
+            .map_err(|_| {
+                let what = "there is no resay_plugin_v1: no plugin of Resay, or of another ABI major";
+                Breach::of(Promise::Exports, what.to_owned())
+            })?;
+        Ok(Loaded { library: ManuallyDrop::new(library), entry })
+    }
+
+    /// What the entry gives, with its tables, all held against the header.
+    pub(crate) fn describe(&self) -> Result<(abi::resay_library, Vec<Table>), Breach> {
+        let broken = |what: String| Err(Breach::of(Promise::Table, what));
+        // SAFETY: the entry takes any revision.
+        let raw = unsafe { (self.entry)(abi::RESAY_PLUGIN_ABI_MINOR) };
+        if raw.is_null() {
+            return broken("resay_plugin_v1 refused this host's revision with NULL".to_owned());
+        }
+        // SAFETY: by the ABI at least its struct_size.
+        let size = unsafe { raw.cast::<u32>().read() };
+        check_size("resay_library", size, size_of::<abi::resay_library>())?;
+        // SAFETY: as above.
+        let library = unsafe { growing::read(raw) };
+        if library.n == 0 || library.n > COUNT_MAX || library.transforms.is_null() {
+            return broken(format!("the library has n = {} transforms", library.n));
+        }
+        // SAFETY: the library says that there are so many.
+        let raws = unsafe { std::slice::from_raw_parts(library.transforms, library.n as usize) };
+        let tables = raws.iter().map(|raw| Table::new(*raw)).collect::<Result<Vec<_>, _>>()?;
+        let mut ids = BTreeSet::new();
+        for table in &tables {
+            if !ids.insert(&table.id) {
+                return broken(format!("the id '{}' is there twice", table.id));
+            }
+        }
+        Ok((library, tables))
+    }
+
+    /// The table of that id.
+    pub(crate) fn table(&self, id: &str) -> Result<Table, Breach> {
+        let (_, tables) = self.describe()?;
+        tables
+            .into_iter()
+            .find(|table| table.id == id)
+            .ok_or_else(|| Breach::of(Promise::Table, format!("there is no transform '{id}'")))
+    }
+}
+
+/// A table: where it is, and a copy of what it says.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) raw: *const abi::resay_transform,
+    pub(crate) fields: abi::resay_transform,
+    pub(crate) id: String,
+    pub(crate) options: Vec<OptionText>,
+}
+
+/// An option of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct OptionText {
+    pub(crate) key: String,
+    pub(crate) kind: String,
+    pub(crate) fallback: Option<String>,
+    pub(crate) help: Option<String>,
+}
+
+impl Table {
+    pub(crate) fn new(raw: *const abi::resay_transform) -> Result<Table, Breach> {
+        let broken = |what: String| Err(Breach::of(Promise::Table, what));
+        if raw.is_null() {
+            return broken("a table is NULL".to_owned());
+        }
+        if !raw.is_aligned() {
+            return broken("a table is not aligned".to_owned());
+        }
+        // SAFETY: by the ABI at least its struct_size.
+        let size = unsafe { raw.cast::<u32>().read() };
+        check_size("resay_transform", size, size_of::<abi::resay_transform>())?;
+        // SAFETY: as above.
+        let fields = unsafe { growing::read(raw) };
+        let id = field("the id", fields.id)?.unwrap_or_default();
+        if !is_name(&id) {
+            return broken(format!("the id '{id}' is no name ([a-z0-9][a-z0-9._-]*)"));
+        }
+        for (name, text) in [("version", fields.version), ("summary", fields.summary)] {
+            let text = field(name, text)?.unwrap_or_default();
+            if text.contains('\n') {
+                return broken(format!("{id}: {name} has more than one line"));
+            }
+        }
+        if fields.map.is_none() && fields.process.is_none() {
+            return broken(format!("{id}: neither map nor process"));
+        }
+        let unknown = fields.needs & !(abi::RESAY_NEED_MESSAGES | abi::RESAY_NEED_OFFLOAD);
+        if unknown != 0 {
+            return broken(format!("{id}: unknown bits {unknown:#x} in needs: every host refuses this"));
+        }
+        if fields.threading > abi::RESAY_SERIAL {
+            return broken(format!("{id}: unknown threading {}", fields.threading));
+        }
+        let align = fields.session_align;
+        if align != 0 && !(align.is_power_of_two() && align <= SESSION_ALIGN_MAX) {
+            return broken(format!(
+                "{id}: session_align {align} is no power of two up to {SESSION_ALIGN_MAX}"
+            ));
+        }
+        if fields.session_size > SESSION_BYTES_MAX {
+            let size = fields.session_size;
+            return broken(format!("{id}: session_size {size} is over the engine's {SESSION_BYTES_MAX}"));
+        }
+        let options = options(&id, &fields)?;
+        if !options.is_empty() && fields.create.is_none() {
+            return broken(format!("{id}: options, but no create() that could take them"));
+        }
+        Ok(Table { raw, fields, id, options })
+    }
+
+    /// The table for these options: itself, or what "resay.select/1" gives.
+    pub(crate) fn select(self, options: &[abi::resay_kv]) -> Result<Table, Breach> {
+        let select = self.extension(abi::RESAY_EXT_SELECT).cast::<abi::resay_select>();
+        if select.is_null() {
+            return Ok(self);
+        }
+        // SAFETY: an extension of that name is a resay_select of struct_size bytes.
+        let size = unsafe { select.cast::<u32>().read() };
+        check_size("resay_select", size, size_of::<abi::resay_select>())?;
+        // SAFETY: as above.
+        let Some(select) = (unsafe { growing::read(select) }).select else { return Ok(self) };
+        // SAFETY: the listed table and pairs that live during the call.
+        let [chosen, again] = [(); 2].map(|()| unsafe { select(self.raw, options.as_ptr(), options.len()) });
+        let broken =
+            |what: &str| Err(Breach::of(Promise::Table, format!("{}: resay.select/1 {what}", self.id)));
+        if chosen != again {
+            return broken("answers differently when asked twice");
+        }
+        if chosen.is_null() || chosen == self.raw {
+            return Ok(self);
+        }
+        let chosen = Table::new(chosen)?;
+        let keys = |table: &Table| table.options.iter().map(|option| option.key.clone()).collect::<Vec<_>>();
+        if chosen.id != self.id {
+            return broken("gives a table with another id");
+        }
+        if keys(&chosen) != keys(&self) {
+            return broken("gives a table with other options");
+        }
+        Ok(chosen)
+    }
+
+    /// What the table offers under that name, or NULL.
+    pub(crate) fn extension(&self, name: &std::ffi::CStr) -> *const std::ffi::c_void {
+        match self.fields.extension {
+            // SAFETY: the table's own pointer and a NUL-ended name.
+            Some(extension) => unsafe { extension(self.raw, name.as_ptr()) },
+            None => std::ptr::null(),
+        }
+    }
+
+    /// The declared bound of the output of `n` bytes.
+    pub(crate) fn bound(&self, n: usize) -> Option<usize> {
+        let fields = &self.fields;
+        let div = match fields.out_div {
+            0 => return None,
+            div => u128::from(div),
+        };
+        let bytes = (n as u128 * u128::from(fields.out_mul)).div_ceil(div) + u128::from(fields.out_add);
+        usize::try_from(bytes).ok()
+    }
+
+    pub(crate) fn promises(&self, cap: u32) -> bool {
+        self.fields.caps & cap != 0
+    }
+}
+
+/// Pairs for create(): keys with their NUL; values without, each right before forbidden pages.
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    keys: Vec<CString>,
+    values: Vec<(Arena, usize)>,
+}
+
+impl Pairs {
+    pub(crate) fn new<'a>(options: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Pairs {
+        let (keys, values) = options
+            .into_iter()
+            .map(|(key, value)| {
+                let arena = Arena::new(Region::Input, value.len());
+                // SAFETY: that many bytes of a new arena.
+                unsafe { arena.end(value.len()).copy_from_nonoverlapping(value.as_ptr(), value.len()) };
+                (CString::new(key).unwrap_or_default(), (arena, value.len()))
+            })
+            .unzip();
+        Pairs { keys, values }
+    }
+
+    /// Borrowed: use them while this lives.
+    pub(crate) fn raw(&self) -> Vec<abi::resay_kv> {
+        let values =
+            self.values.iter().map(|(arena, len)| abi::resay_bytes { ptr: arena.end(*len), len: *len });
+        let keys = self.keys.iter().map(|key| key.as_ptr());
+        keys.zip(values).map(|(key, value)| abi::resay_kv { key, value }).collect()
+    }
+}
+
+pub(crate) fn check_size(name: &str, theirs: u32, minor_0: usize) -> Result<(), Breach> {
+    // Everything in minor 0 is always there.
+    if (theirs as usize) < minor_0 || theirs > STRUCT_BYTES_MAX {
+        let what = format!("struct_size {theirs} of a {name}, which has {minor_0} bytes");
+        return Err(Breach::of(Promise::Table, what));
+    }
+    Ok(())
+}
+
+fn options(id: &str, fields: &abi::resay_transform) -> Result<Vec<OptionText>, Breach> {
+    let broken = |what: String| Breach::of(Promise::Table, format!("{id}: {what}"));
+    if fields.n_options == 0 {
+        return Ok(Vec::new());
+    }
+    if fields.options.is_null() || fields.n_options > COUNT_MAX {
+        return Err(broken(format!("n_options = {}, options = {:p}", fields.n_options, fields.options)));
+    }
+    // SAFETY: the table says that there are so many.
+    let raw = unsafe { std::slice::from_raw_parts(fields.options, fields.n_options as usize) };
+    let mut keys = BTreeSet::new();
+    raw.iter()
+        .map(|option| {
+            let key = field("an option's key", option.key)?.unwrap_or_default();
+            let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            if key.is_empty() || !key.chars().all(is_letter) {
+                return Err(broken(format!("the option '{key}' is no name")));
+            }
+            if !keys.insert(key.clone()) {
+                return Err(broken(format!("the option '{key}' is there twice")));
+            }
+            let kind = field("an option's type", option.r#type)?
+                .ok_or_else(|| broken(format!("the option '{key}' has no type")))?;
+            let fallback = field("an option's fallback", option.fallback)?;
+            let help = field("an option's help", option.help)?;
+            Ok(OptionText { key, kind, fallback, help })
+        })
+        .collect()
+}
+
+fn field(name: &str, text: *const std::ffi::c_char) -> Result<Option<String>, Breach> {
+    // SAFETY: by the ABI NULL or NUL-ended.
+    unsafe { c_text(text) }.map_err(|what| Breach::of(Promise::Table, format!("{name} {what}")))
+}
+
+/// What the chain grammar can name.
+fn is_name(id: &str) -> bool {
+    let is_first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    id.starts_with(is_first) && id.chars().all(|c| is_first(c) || "._-".contains(c))
+}
+
+/// The dynamic linker's own words.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,21 @@
+/* breaks: struct-size -- a plugin of a later revision that does not ask whether the host has its field */
+#include <resay_plugin.h>
+
+struct later {
+  resay_host host;
+  void (*added)(void *ctx);
+};
+static resay_status create(const resay_transform *transform, const resay_host *host, const resay_kv *options,
+                           size_t n_options, void **instance, resay_text *err)
+{
+  (void)transform, (void)options, (void)n_options, (void)err;
+  *instance = ((const struct later *)host)->added ? (void *)1 : NULL;
+  return RESAY_OK;
+}
+static resay_status map(void *instance, void *session, uint8_t *data, size_t len)
+{
+  (void)instance, (void)session, (void)data, (void)len;
+  return RESAY_OK;
+}
+static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .create = create, .map = map};
+RESAY_PLUGIN(&table)

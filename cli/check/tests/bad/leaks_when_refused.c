@@ -1,0 +1,28 @@
+/* breaks: leaks -- a create() that fails keeps what it took */
+#include <resay_plugin.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static resay_status create(const resay_transform *transform, const resay_host *host, const resay_kv *options,
+                           size_t n_options, void **instance, resay_text *err)
+{
+  (void)transform, (void)host;
+  void *made = malloc(64);
+  if (!made) return RESAY_E_NOMEM;
+  if (n_options && options[0].value.len != 1) {
+    if (err) snprintf(err->buf, err->cap, "n is one digit");
+    return RESAY_E_CONFIG;
+  }
+  *instance = made;
+  return RESAY_OK;
+}
+static resay_status map(void *instance, void *session, uint8_t *data, size_t len)
+{
+  (void)instance, (void)session, (void)data, (void)len;
+  return RESAY_OK;
+}
+static const resay_option options[] = {{"n", "integer", "1", "a digit"}};
+static const resay_transform table = {
+  .struct_size = sizeof table, .id = "bad", .options = options, .n_options = 1,
+  .create = create, .destroy = free, .map = map};
+RESAY_PLUGIN(&table)

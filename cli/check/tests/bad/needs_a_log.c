@@ -1,0 +1,17 @@
+/* breaks: no-crash -- every function of the host may be NULL */
+#include <resay_plugin.h>
+
+static resay_status create(const resay_transform *transform, const resay_host *host, const resay_kv *options,
+                           size_t n_options, void **instance, resay_text *err)
+{
+  (void)transform, (void)options, (void)n_options, (void)instance, (void)err;
+  host->log(host->ctx, RESAY_LOG_INFO, "made", 4);
+  return RESAY_OK;
+}
+static resay_status map(void *instance, void *session, uint8_t *data, size_t len)
+{
+  (void)instance, (void)session, (void)data, (void)len;
+  return RESAY_OK;
+}
+static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .create = create, .map = map};
+RESAY_PLUGIN(&table)

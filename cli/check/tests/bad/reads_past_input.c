@@ -1,0 +1,18 @@
+/* breaks: input-bounds -- looks at the byte behind the input */
+#include <resay_plugin.h>
+
+static resay_status process(void *instance, void *session, resay_io *io)
+{
+  (void)instance, (void)session;
+  volatile uint8_t next = 0;
+  size_t n = io->in_len < io->out_cap ? io->in_len : io->out_cap;
+  for (size_t i = 0; i < n; i++) {
+    io->out[i] = io->in[i];
+    next = io->in[i + 1];
+  }
+  (void)next;
+  io->in_used = io->out_len = n;
+  return n == io->in_len ? RESAY_OK : RESAY_MORE_OUT;
+}
+static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .process = process};
+RESAY_PLUGIN(&table)

@@ -1,0 +1,21 @@
+/* breaks: options -- what it says holds without the option is refused as its value */
+#include <resay_plugin.h>
+#include <stdio.h>
+
+static resay_status create(const resay_transform *transform, const resay_host *host, const resay_kv *options,
+                           size_t n_options, void **instance, resay_text *err)
+{
+  (void)transform, (void)host, (void)options, (void)instance;
+  if (!n_options) return RESAY_OK;
+  if (err) snprintf(err->buf, err->cap, "no value is good enough");
+  return RESAY_E_CONFIG;
+}
+static resay_status map(void *instance, void *session, uint8_t *data, size_t len)
+{
+  (void)instance, (void)session, (void)data, (void)len;
+  return RESAY_OK;
+}
+static const resay_option options[] = {{"n", "integer", "none", "a number"}};
+static const resay_transform table = {
+  .struct_size = sizeof table, .id = "bad", .options = options, .n_options = 1, .create = create, .map = map};
+RESAY_PLUGIN(&table)

@@ -1,0 +1,238 @@
+//! Plugins that keep their promises pass, each with the probes that are about it; and what the library says of
+//! files that are no plugins.
+#![allow(clippy::unwrap_used, clippy::panic, unused_crate_dependencies, missing_docs)]
+
+#[allow(dead_code)] // each program of tests uses some of it
+mod common;
+
+use common::{assert_passes, broken, cargo, compile, options, root};
+use resay_check::{CheckOptions, DEPENDENCY, Lang, Outcome, Report, check};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn child() {
+    common::child();
+}
+
+#[test]
+fn the_example_in_c() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("librot13.so");
+    compile(&root().join("examples/c/plugin_rot13.c"), &plugin, &[]);
+    let mut options = options();
+    options.cost = true;
+    let report = check(&plugin, &options);
+    println!("{report}");
+    assert_passes(
+        &report,
+        &["exports", "bytewise", "memory", "sessions", "threads", "leaks", "alone", "fuzz"],
+    );
+    let sizes: Vec<usize> = report.costs.iter().map(|cost| cost.bytes).collect();
+    assert_eq!(sizes, [16, 64, 1024, 65_536, 1 << 20]);
+    assert!(report.costs.iter().all(|cost| cost.nanoseconds > 0.0));
+}
+
+fn good(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("libgood.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good").join(name);
+    compile(&source, &plugin, &[]);
+    (dir, plugin)
+}
+
+fn with(mut options: CheckOptions, given: &[(&str, &str)]) -> CheckOptions {
+    options.options = given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    options
+}
+
+#[test]
+fn a_stateful_one_that_saves_its_sessions() {
+    let (_dir, plugin) = good("carries.c");
+    let report = check(&plugin, &options());
+    println!("{report}");
+    assert_passes(&report, &["state", "sessions", "threads", "room", "ends", "memory", "options", "unload"]);
+}
+
+#[test]
+fn one_that_grows_within_its_bound_and_works_in_place() {
+    let (_dir, plugin) = good("escapes.c");
+    let report = check(&plugin, &options());
+    println!("{report}");
+    assert_passes(&report, &["bound", "room", "memory", "ends", "fuzz"]);
+}
+
+#[test]
+fn random_answers_are_not_accused() {
+    let (_dir, plugin) = good("random.c");
+    for given in [&[][..], &[("rate", "100")], &[("seed", "7")], &[("clock", "1")]] {
+        let report = check(&plugin, &with(options(), given));
+        println!("{report}");
+        assert!(report.passed(), "{given:?}\n{report}");
+        let sessions = report.findings.iter().find(|finding| finding.probe == "sessions").unwrap();
+        if given.len() == 1 && given[0].0 == "rate" {
+            assert!(matches!(&sessions.outcome, Outcome::Skip(why) if why.contains("nothing to compare")));
+        }
+    }
+}
+
+#[test]
+fn a_kind_of_peer_may_be_refused() {
+    let (_dir, plugin) = good("only.c");
+    let mut options = options();
+    options.cost = true;
+    let report = check(&plugin, &options);
+    println!("{report}");
+    assert_passes(&report, &["call", "room", "sessions", "fuzz"]);
+}
+
+#[test]
+fn options_that_must_be_given_are_given() {
+    let (_dir, plugin) = good("must.c");
+    assert_passes(&check(&plugin, &options()), &["create", "options", "leaks"]);
+    assert_passes(&check(&plugin, &with(options(), &[("mask", "32")])), &["create", "bytewise"]);
+    let report = check(&plugin, &with(options(), &[("mask", "many")]));
+    assert_eq!(broken(&report), ["creates"]);
+    assert!(report.to_string().contains("mask is a number"), "{report}");
+    assert_eq!(broken(&check(&plugin, &with(options(), &[("mass", "1")]))), ["options"]);
+}
+
+#[test]
+fn several_transforms_and_one_of_them() {
+    let (_dir, plugin) = good("several.c");
+    let ids = |report: &Report| {
+        let mut ids: Vec<_> = report.findings.iter().map(|finding| finding.transform.clone()).collect();
+        ids.dedup();
+        ids
+    };
+    let report = check(&plugin, &options());
+    assert_eq!(ids(&report), ["", "first", "second"]);
+    assert_passes(&report, &["create"]);
+    let second = PathBuf::from(format!("{}#second", plugin.display()));
+    assert_eq!(ids(&check(&second, &options())), ["", "second"]);
+    let none = PathBuf::from(format!("{}#third", plugin.display()));
+    let report = check(&none, &options());
+    assert_eq!(broken(&report), ["table"]);
+    assert!(report.to_string().contains("there is no 'third' here, but first, second"), "{report}");
+
+    let info = resay_check::info(&plugin, &options()).unwrap();
+    assert_eq!(info.transforms.len(), 2);
+    let text = info.to_string();
+    for part in
+        ["second 2.0", "promises    bytewise, observer", "count=<integer>", "[default: 1]", "in place (map)"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert_eq!(resay_check::info(&second, &options()).unwrap().transforms[0].id, "second");
+    resay_check::info(&none, &options()).unwrap_err();
+}
+
+#[test]
+fn files_that_are_no_plugins() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("librot13.so");
+    compile(&root().join("examples/c/plugin_rot13.c"), &plugin, &[]);
+    let whole = fs::read(&plugin).unwrap();
+    let say = |name: &str, bytes: &[u8], mode: u32| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let report = check(&path, &options());
+        assert_eq!(report.exit_status(), 6, "{report}");
+        resay_check::info(&path, &options()).unwrap_err();
+        (broken(&report).join(" "), report.to_string())
+    };
+    for (name, bytes, mode, promise, words) in [
+        ("script.so", &b"#!/bin/sh\necho\n"[..], 0o755, "file", "not a library"),
+        ("empty.so", b"", 0o755, "file", "not a library"),
+        ("half.so", &whole[..whole.len() / 2], 0o755, "file", "truncated"),
+        ("open.so", &whole, 0o777, "file", "everyone may write"),
+    ] {
+        let (code, text) = say(name, bytes, mode);
+        assert_eq!(code, promise, "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+    let nothing = check(&dir.path().join("nothing.so"), &options());
+    assert_eq!(broken(&nothing), ["file"]);
+    assert_eq!(broken(&check(dir.path(), &options())), ["file"]);
+
+    let source = dir.path().join("other.c");
+    fs::write(&source, "int other(void) { return 1; }\n").unwrap();
+    let other = dir.path().join("libother.so");
+    compile(&source, &other, &[]);
+    let report = check(&other, &options());
+    assert_eq!(broken(&report), ["exports"], "{report}");
+    assert!(report.to_string().contains("there is no resay_plugin_v1"), "{report}");
+}
+
+#[test]
+fn a_seed_repeats_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("libbad.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad/crash_in_map.c");
+    compile(&source, &plugin, &[]);
+    let mut options = options();
+    let details = |options: &CheckOptions| {
+        let report = check(&plugin, options);
+        let fuzz = report.findings.iter().find(|finding| finding.probe == "structs").unwrap();
+        (report.seed, format!("{fuzz:?}"))
+    };
+    let once = details(&options);
+    assert_eq!(once, details(&options));
+    options.seed = None;
+    assert_ne!(details(&options).0, details(&options).0);
+}
+
+#[test]
+fn a_new_plugin_in_c_builds_and_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = resay_check::new("my-flip", Lang::C, dir.path(), DEPENDENCY).unwrap();
+    assert_eq!(files[0], dir.path().join("my-flip/my-flip.c"));
+    let root = dir.path().join("my-flip");
+    let output = std::process::Command::new("make")
+        .current_dir(&root)
+        .args(["CFLAGS=-O2 -Wall -Wextra -Wpedantic -Werror"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = check(&root.join("libmy-flip.so"), &options());
+    assert_passes(&report, &["exports", "bytewise", "threads"]);
+}
+
+#[test]
+fn new_and_bundled_plugins_in_rust_build_and_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let dependency = common::sdk();
+    resay_check::new("my-flip", Lang::Rust, dir.path(), &dependency).unwrap();
+    let project = dir.path().join("my-flip");
+    let built = cargo(&["build"], &project);
+    assert_passes(&check(&built.join("libmy_flip.so"), &options()), &["exports", "bytewise", "threads"]);
+
+    // Beside it, one that panics: it is named, and nothing else is.
+    fs::write(project.join("src/lib.rs"), include_str!("good/panics.rs.in")).unwrap();
+    let built = cargo(&["build"], &project);
+    let report = check(&built.join("libmy_flip.so"), &options());
+    println!("{report}");
+    assert_eq!(broken(&report), ["no-panic"]);
+
+    let built = cargo(&["build", "-p", "resay-uppercase-shared", "-p", "resay-identity-shared"], &root());
+    let uppercase = built.join("libuppercase.so");
+    assert_passes(&check(&uppercase, &options()), &["exports", "bytewise", "options", "threads"]);
+    let unicode = check(&uppercase, &with(options(), &[("unicode", "1")]));
+    println!("{unicode}");
+    assert_passes(&unicode, &["bound", "room", "ends", "memory", "sessions", "threads"]);
+    assert_passes(&check(&built.join("libidentity.so"), &options()), &["call", "fuzz"]);
+}
+
+#[test]
+fn a_program_that_forgets_child_main_does_not_multiply() {
+    // This test is what its own child runs, without child_main().
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("librot13.so");
+    compile(&root().join("examples/c/plugin_rot13.c"), &plugin, &[]);
+    let mut options = options();
+    options.child_arguments[0] = "a_program_that_forgets_child_main_does_not_multiply".into();
+    let report = check(&plugin, &options);
+    assert!(!report.passed(), "{report}");
+}

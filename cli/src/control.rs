@@ -1,0 +1,350 @@
+//! `resay serve --control`: a unix socket on which a running server is asked about itself and told what to do.
+//!
+//! A client connects, sends one line and reads until the end; `resay ctl` does, and so can
+//! `echo stats | nc -U PATH`. All is UTF-8:
+//!
+//! ```text
+//! request = line                       at most 65,536 bytes, and all of it within 2 s
+//!   stats | connections | listeners    a report about each (module `report`)
+//!   chain NUMBER SPEC                  swap the chain of that listener, or with 0 the engine's; the answer is
+//!                                      that of `listeners`
+//!   drain DURATION                     as SIGTERM with that time; answered when it is over
+//!   stop                               end at once; answered when it is over
+//! answer  = "ok" newline JSON newline
+//!         / "error " CODE " " MESSAGE newline *( line newline )
+//! ```
+//!
+//! CODE is the status with which `resay ctl` is to exit, and the lines explain the message. The server ends an answer
+//! by closing the connection; for `drain` and `stop` its process ends with that, so that everything it had is free.
+//!
+//! ```text
+//! clients ──> kernel's queue ──> a few threads: read, ask the engine, answer
+//!                                  └─ drain, stop ──> the service, which answers when it ends
+//! ```
+
+mod place;
+pub(crate) mod report;
+
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resay::options::parse_duration;
+use resay::{Engine, Level, ListenerId};
+use serde::Serialize;
+
+use crate::deadline::Deadline;
+use crate::exit::{Exit, Failure};
+use crate::log::{Log, escape_into};
+use place::Place;
+use report::{Connection, Ended, Listener, Stats};
+
+/// Clients that are served at once. The others wait in the kernel's queue, and none for longer than
+/// `REQUEST_LIMIT` and `ANSWER_LIMIT` allow.
+const THREADS: usize = 4;
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+const REQUEST_LIMIT: Duration = Duration::from_secs(2);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long workers may take to list their connections.
+const LIST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long accepting rests after a failure: descriptors or memory have run out.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What a client wants of the whole service.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Drain { within: Duration },
+    Stop,
+}
+
+/// A control socket that listens, and that nobody serves yet. Its file goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Control {
+    listener: Arc<UnixListener>,
+    _place: Place,
+}
+
+impl Control {
+    pub(crate) fn open(path: &Path) -> Result<Control, Failure> {
+        let (listener, place) = place::open(path).map_err(|error| {
+            // The one thing that is wrong with the path itself.
+            let exit =
+                if error.kind() == io::ErrorKind::InvalidFilename { Exit::Usage } else { Exit::Unreachable };
+            Failure::new(exit, format!("--control {}: {error}", path.display()))
+        })?;
+        Ok(Control { listener: Arc::new(listener), _place: place })
+    }
+
+    /// Serves on threads of its own, which end with the process. `order` is told what concerns the whole service.
+    pub(crate) fn serve<F>(&self, engine: &Arc<Engine>, log: &Log, order: F) -> io::Result<()>
+    where
+        F: Fn(Order, Waiter) + Clone + Send + 'static,
+    {
+        let started = Instant::now();
+        for number in 0..THREADS {
+            let (listener, order) = (Arc::clone(&self.listener), order.clone());
+            let desk = Desk { engine: Arc::clone(engine), log: log.clone(), started };
+            thread::Builder::new()
+                .name(format!("control-{number}"))
+                .spawn(move || desk.accept_for_ever(&listener, order))?;
+        }
+        Ok(())
+    }
+}
+
+/// A client that is answered when the service ends.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    client: UnixStream,
+}
+
+impl Waiter {
+    /// Answers, and leaves the connection open: its end is the process's.
+    pub(crate) fn answer(&self, ended: Result<&str, Failure>) {
+        let answer = ended.and_then(|ended| json(&Ended { ended: ended.to_owned() }));
+        // The client may be gone; a few bytes do not wait for it.
+        let _ = write_answer(&self.client, answer);
+    }
+}
+
+/// What a client asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    Stats,
+    Connections,
+    Listeners,
+    Chain { listener: u64, spec: String },
+    Drain { within: Duration },
+    Stop,
+}
+
+impl FromStr for Request {
+    type Err = Failure;
+
+    fn from_str(line: &str) -> Result<Request, Failure> {
+        let wrong = |what: &str| Failure::new(Exit::Usage, format!("control request {line:?}: {what}"));
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (verb, rest.trim()) {
+            ("stats", "") => Ok(Request::Stats),
+            ("connections", "") => Ok(Request::Connections),
+            ("listeners", "") => Ok(Request::Listeners),
+            ("stop", "") => Ok(Request::Stop),
+            ("drain", within) => {
+                let within = parse_duration(within).map_err(|error| wrong(&error.to_string()))?;
+                Ok(Request::Drain { within })
+            }
+            ("chain", rest) => {
+                let (listener, spec) =
+                    rest.split_once(' ').ok_or_else(|| wrong("chain NUMBER SPEC is expected"))?;
+                let listener = listener.parse().map_err(|_| wrong("a listener's number is expected"))?;
+                Ok(Request::Chain { listener, spec: spec.to_owned() })
+            }
+            _ => Err(wrong("there are stats, connections, listeners, chain, drain and stop")),
+        }
+    }
+}
+
+/// Where one client at a time is served.
+#[derive(Debug)]
+struct Desk {
+    engine: Arc<Engine>,
+    log: Log,
+    started: Instant,
+}
+
+impl Desk {
+    fn accept_for_ever(&self, listener: &UnixListener, order: impl Fn(Order, Waiter)) {
+        let mut failing = false;
+        loop {
+            match listener.accept() {
+                Ok((client, _)) => {
+                    failing = false;
+                    self.serve(client, &order);
+                }
+                Err(error) => {
+                    if !failing {
+                        self.log.say(Level::Warn, "", format_args!("control socket: accept: {error}"));
+                    }
+                    failing = true;
+                    thread::sleep(ACCEPT_RETRY);
+                }
+            }
+        }
+    }
+
+    fn serve(&self, client: UnixStream, order: &impl Fn(Order, Waiter)) {
+        let request = match read_line(&client) {
+            // Somebody looked whether anybody is here.
+            Ok(None) => return,
+            Ok(Some(line)) => line.parse(),
+            Err(failure) => Err(failure),
+        };
+        let answer = match request {
+            Ok(Request::Drain { within }) => return order(Order::Drain { within }, Waiter { client }),
+            Ok(Request::Stop) => return order(Order::Stop, Waiter { client }),
+            Ok(Request::Stats) => json(&Stats::of(&self.engine, self.started.elapsed())),
+            Ok(Request::Connections) => self.connections(),
+            Ok(Request::Listeners) => self.listeners(),
+            Ok(Request::Chain { listener, spec }) => self.set_chain(listener, &spec),
+            Err(failure) => Err(failure),
+        };
+        // The client may be gone, or take nothing in time; that is its own affair.
+        let _ = write_answer(&client, answer);
+    }
+
+    fn connections(&self) -> Result<String, Failure> {
+        let connections = self.engine.connections(LIST_PATIENCE);
+        json(&connections.into_iter().map(Connection::from).collect::<Vec<_>>())
+    }
+
+    fn listeners(&self) -> Result<String, Failure> {
+        json(&self.engine.listeners().into_iter().map(Listener::from).collect::<Vec<_>>())
+    }
+
+    fn set_chain(&self, listener: u64, spec: &str) -> Result<String, Failure> {
+        let id = ListenerId::from_number(listener);
+        let (url, result) = match listener {
+            0 => (String::new(), self.engine.set_chain(spec)),
+            _ => (self.engine.listener(id)?.url, self.engine.set_chain_of(id, spec)),
+        };
+        match result {
+            Ok(()) => {
+                self.log.say(Level::Info, &url, format_args!("control socket: chain {spec:?}"));
+                self.listeners()
+            }
+            Err(error) => {
+                let text = format_args!("control socket: chain {spec:?} refused: {error}");
+                self.log.say(Level::Warn, &url, text);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// Reads the request; `None`: the client ended without one.
+fn read_line(mut client: &UnixStream) -> Result<Option<String>, Failure> {
+    let deadline = Deadline::after(REQUEST_LIMIT);
+    let failed = |error: &io::Error| match error.kind() {
+        io::ErrorKind::WouldBlock => Failure::new(Exit::Timeout, "control request: none in time"),
+        _ => Failure::new(Exit::Broken, format!("control request: {error}")),
+    };
+    let wrong = |what: String| Failure::new(Exit::Usage, format!("control request: {what}"));
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        client.set_read_timeout(deadline.left()?).map_err(|error| failed(&error))?;
+        let count = match client.read(&mut buffer) {
+            Ok(0) if request.is_empty() => return Ok(None),
+            // What was cut short must not be done.
+            Ok(0) => return Err(wrong("the line does not end with a newline".to_owned())),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(&error)),
+        };
+        let new = buffer.get(..count).unwrap_or_default();
+        let end = new.iter().position(|&byte| byte == b'\n');
+        request.extend_from_slice(new.get(..end.unwrap_or(count)).unwrap_or_default());
+        if request.len() > REQUEST_BYTES_MAX {
+            return Err(wrong(format!("it is over {REQUEST_BYTES_MAX} bytes")));
+        }
+        if end.is_some() {
+            return String::from_utf8(request).map(Some).map_err(|_| wrong("it is not UTF-8".to_owned()));
+        }
+    }
+}
+
+/// Writes the answer; the limit is for all of it, however slowly the client reads.
+fn write_answer(mut client: &UnixStream, answer: Result<String, Failure>) -> Result<(), Failure> {
+    let text = match answer {
+        Ok(json) => format!("ok\n{json}\n"),
+        Err(failure) => error_text(&failure),
+    };
+    let deadline = Deadline::after(ANSWER_LIMIT);
+    let failed = |error: io::Error| Failure::new(Exit::Broken, error.to_string());
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        client.set_write_timeout(deadline.left()?).map_err(failed)?;
+        match client.write(rest) {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+fn error_text(failure: &Failure) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write!(text, "error {} ", failure.exit as u8);
+    for line in failure.text().split('\n') {
+        escape_into(&mut text, line);
+        text.push('\n');
+    }
+    text
+}
+
+fn json(report: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(report).map_err(|error| Failure::new(Exit::Unreachable, format!("report: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read() {
+        let chain = |listener, spec: &str| Request::Chain { listener, spec: spec.to_owned() };
+        let table = [
+            ("stats", Request::Stats),
+            ("stats ", Request::Stats),
+            ("connections", Request::Connections),
+            ("listeners", Request::Listeners),
+            ("stop", Request::Stop),
+            ("drain 250ms", Request::Drain { within: Duration::from_millis(250) }),
+            ("chain 0 identity", chain(0, "identity")),
+            ("chain 7 uppercase | identity", chain(7, "uppercase | identity")),
+        ];
+        for (line, wanted) in table {
+            assert_eq!(line.parse::<Request>().unwrap(), wanted, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        let table = [
+            "",
+            " ",
+            " stats",
+            "Stats",
+            "stats all",
+            "stop now",
+            "drain",
+            "drain soon",
+            "drain 1s 2s",
+            "chain",
+            "chain 1",
+            // A blank too many must not take a chain away.
+            "chain 1 ",
+            "chain x identity",
+            "chain -1 identity",
+            "chain 99999999999999999999 identity",
+        ];
+        for line in table {
+            let failure = line.parse::<Request>().unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{line:?}");
+            assert_eq!(error_text(&failure).lines().count(), 1, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_keeps_its_lines_and_escapes_the_rest() {
+        let failure = Failure::new(Exit::Plugin, "why\n  \x1b[2J\n  ^");
+        assert_eq!(error_text(&failure), "error 6 why\n  \\u001b[2J\n  ^\n");
+    }
+}

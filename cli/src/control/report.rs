@@ -1,0 +1,154 @@
+//! What the answers of a control socket say, in JSON: written by the server, read by `resay ctl`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use resay::{CloseReason, ConnectionInfo, DropReason, Engine, ListenerInfo};
+use serde::{Deserialize, Serialize};
+
+/// The answer to `stats`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Stats {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) uptime_ms: u64,
+    /// Of all listeners together.
+    pub(crate) totals: Counts,
+    pub(crate) listeners: Vec<ListenerCounts>,
+    /// What transforms count, as `transform.counter`.
+    pub(crate) transforms: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ListenerCounts {
+    pub(crate) id: u64,
+    pub(crate) url: String,
+    pub(crate) chain: String,
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
+}
+
+/// The counters of one listener, or of all: see [`resay::Stats`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) open: u64,
+    pub(crate) accepted: u64,
+    pub(crate) closed: u64,
+    pub(crate) rejected: u64,
+    pub(crate) accept_errors: u64,
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
+    pub(crate) dropped: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) undelivered_bytes: u64,
+    pub(crate) transform_errors: u64,
+    /// By reason, the reasons that never came up too.
+    pub(crate) closed_by: BTreeMap<String, u64>,
+    pub(crate) dropped_by: BTreeMap<String, u64>,
+}
+
+/// An element of the answer to `listeners` and `chain`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Listener {
+    pub(crate) id: u64,
+    pub(crate) url: String,
+    /// Canonical; empty for the plain echo.
+    pub(crate) chain: String,
+    /// Options, as the system reports them.
+    pub(crate) effective: BTreeMap<String, String>,
+}
+
+/// An element of the answer to `connections`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Connection {
+    pub(crate) id: u64,
+    pub(crate) listener: String,
+    pub(crate) peer: String,
+    pub(crate) worker: usize,
+    pub(crate) idle_ms: u64,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) state: State,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    Open,
+    /// It has its last answers before it, or lingers.
+    Ending,
+}
+
+/// The answer to `drain` and `stop`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// `drained` or `stopped`.
+    pub(crate) ended: String,
+}
+
+impl Stats {
+    pub(super) fn of(engine: &Engine, uptime: Duration) -> Stats {
+        let listeners = engine.listeners().into_iter().filter_map(|listener| {
+            // One that was closed in between has nothing to say.
+            let stats = engine.listener_stats(listener.id).ok()?;
+            let ListenerInfo { id, url, chain, .. } = listener;
+            Some(ListenerCounts { id: id.number(), url, chain, counts: Counts::of(&stats) })
+        });
+        Stats {
+            version: resay::VERSION.to_owned(),
+            pid: std::process::id(),
+            uptime_ms: milliseconds(uptime),
+            listeners: listeners.collect(),
+            totals: Counts::of(&engine.stats()),
+            transforms: engine.transform_counters().into_iter().collect(),
+        }
+    }
+}
+
+impl Counts {
+    fn of(stats: &resay::Stats) -> Counts {
+        let closed_by = CloseReason::ALL.map(|reason| (reason.name().to_owned(), stats.closed_by(reason)));
+        let dropped_by = DropReason::ALL.map(|reason| (reason.name().to_owned(), stats.dropped_by(reason)));
+        Counts {
+            open: stats.open,
+            accepted: stats.accepted,
+            closed: stats.closed,
+            rejected: stats.rejected,
+            accept_errors: stats.accept_errors,
+            messages_in: stats.messages_in,
+            messages_out: stats.messages_out,
+            dropped: stats.dropped,
+            bytes_in: stats.bytes_in,
+            bytes_out: stats.bytes_out,
+            undelivered_bytes: stats.undelivered_bytes,
+            transform_errors: stats.transform_errors,
+            closed_by: closed_by.into(),
+            dropped_by: dropped_by.into(),
+        }
+    }
+}
+
+impl From<ListenerInfo> for Listener {
+    fn from(info: ListenerInfo) -> Listener {
+        let effective = info.effective.into_iter().collect();
+        Listener { id: info.id.number(), url: info.url, chain: info.chain, effective }
+    }
+}
+
+impl From<ConnectionInfo> for Connection {
+    fn from(info: ConnectionInfo) -> Connection {
+        Connection {
+            id: info.id,
+            listener: info.listener,
+            peer: info.peer.to_string(),
+            worker: info.worker,
+            idle_ms: milliseconds(info.idle),
+            waiting_bytes: info.waiting_bytes,
+            state: if info.is_ending { State::Ending } else { State::Open },
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,426 @@
+//! `resay ctl`: asks a running server about itself, and tells it what to do, over its control socket (see
+//! [`crate::control`] for what is spoken there).
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use resay::Client;
+use resay::net::address::{Address, UnixKind, UnixName};
+use resay::options::parse_duration;
+use resay::transform::spec::{ChainSpec, Target};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::control::report::{Connection, Counts, Ended, Listener, State, Stats};
+use crate::deadline::Deadline;
+use crate::exit::{Exit, Failure};
+use crate::help;
+use crate::log::escape_into;
+
+/// Look into a running server, change its chains, end it
+///
+/// The server is one that was started with `resay serve --control SOCKET`. Only its own user, and root, can use
+/// the socket.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = long_help())]
+pub(crate) struct Arguments {
+    /// The path that `resay serve --control` was given
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+    /// Print what the server answers, as a line of JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// How long the answer may take, for drain beyond the time it has; 0: as long as it likes
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration, global = true)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what was counted: in total, for each listener, by transforms
+    Stats,
+    /// List the connections that are open
+    ///
+    /// IDLE is the time since something came, WAITING the bytes of answers that the peer has not taken. Not in the
+    /// list: connections that are with a transform which may block, or with a worker that has no time to answer.
+    Connections,
+    /// List the listeners with their numbers and chains
+    Listeners,
+    /// Show a chain, or swap it while everything goes on
+    ///
+    /// Messages that have arrived go through the old chain, later ones through the new one; none through both, and
+    /// no connection is closed for it, unless a transform cannot hand over what it remembers within swap_timeout. If
+    /// a transform of the new chain cannot be created, nothing changes.
+    Chain {
+        /// A listener by its URL as printed or its number; or `all`: every one without a chain of its own
+        listener: String,
+        /// The new chain; without it, the present one is shown
+        #[arg(value_name = "SPEC")]
+        spec: Option<String>,
+    },
+    /// Stop listening, answer what has arrived, end; wait for that
+    Drain {
+        /// How long that may take; what is not done by then is cut off
+        #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+        within: Duration,
+    },
+    /// End at once; wait for that
+    Stop,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  resay serve tcp://127.0.0.1:8888 unix:/tmp/e.sock --control /tmp/e.ctl
+  resay ctl /tmp/e.ctl stats
+  resay ctl /tmp/e.ctl connections --json
+  resay ctl /tmp/e.ctl chain tcp://127.0.0.1:8888 uppercase
+  resay ctl /tmp/e.ctl chain all 'uppercase | identity'
+  resay ctl /tmp/e.ctl chain all                      # shows them
+  resay ctl /tmp/e.ctl drain --within 30s";
+
+fn long_help() -> String {
+    let statuses = "\
+Exit status:
+  0  done
+  2  usage: a bad chain, no such listener
+  3  nobody is at SOCKET, or it may not be used
+  4  no answer in time; drain: not all was done in time, and the rest was cut off
+  5  the server ended before it had answered
+  6  a transform of the chain cannot be used";
+    [EXAMPLES, help::CHAINS, statuses].join("\n\n")
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let Arguments { socket, command, json, timeout } = arguments;
+    let server = Server { socket, timeout: *timeout };
+    let text = match command {
+        Command::Stats => shown(&server.ask::<Stats>("stats")?, *json, stats_text),
+        Command::Connections => {
+            shown(&server.ask::<Vec<Connection>>("connections")?, *json, |all| connections_text(all))
+        }
+        Command::Listeners => {
+            shown(&server.ask::<Vec<Listener>>("listeners")?, *json, |all| listeners_text(all))
+        }
+        Command::Chain { listener, spec } => {
+            shown(&server.chain(listener, spec.as_deref())?, *json, |found| match found.as_slice() {
+                [one] if !matches!(listener.as_str(), "all" | "0") => chain_text(&one.chain) + "\n",
+                found => listeners_text(found),
+            })
+        }
+        Command::Drain { within } => shown(&server.drain(*within)?, *json, ended_text),
+        Command::Stop => shown(&server.ask::<Ended>("stop")?, *json, ended_text),
+    }?;
+    // Whoever reads may stop reading (`| head`): that is no failure.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(Exit::Done)
+}
+
+fn shown<T: Serialize>(report: &T, json: bool, text: impl FnOnce(&T) -> String) -> Result<String, Failure> {
+    if !json {
+        return Ok(text(report));
+    }
+    let line = serde_json::to_string(report).map_err(|error| broken(&error.to_string()))?;
+    Ok(printable(&line) + "\n")
+}
+
+/// The other side of the control socket.
+struct Server<'a> {
+    socket: &'a Path,
+    timeout: Duration,
+}
+
+impl Server<'_> {
+    fn ask<T: DeserializeOwned>(&self, request: &str) -> Result<T, Failure> {
+        self.ask_within(request, self.timeout)
+    }
+
+    fn drain(&self, within: Duration) -> Result<Ended, Failure> {
+        let limit = help::limit(self.timeout).map_or(Duration::ZERO, |timeout| within + timeout);
+        self.ask_within(&format!("drain {}us", within.as_micros()), limit)
+    }
+
+    /// The listeners that are meant, after the swap if there is one.
+    fn chain(&self, name: &str, spec: Option<&str>) -> Result<Vec<Listener>, Failure> {
+        let listeners = || self.ask::<Vec<Listener>>("listeners");
+        let number = match (name, name.parse()) {
+            ("all", _) => 0,
+            (_, Ok(number)) => number,
+            _ => number_of(name, &listeners()?)?,
+        };
+        let mut found = match spec {
+            Some(spec) => self.ask(&format!("chain {number} {}", sendable(spec)?))?,
+            None => listeners()?,
+        };
+        if number != 0 {
+            found.retain(|listener| listener.id == number);
+            if found.is_empty() {
+                return Err(Failure::new(Exit::Usage, format!("no such listener: {name}")));
+            }
+        }
+        Ok(found)
+    }
+
+    fn ask_within<T: DeserializeOwned>(&self, request: &str, limit: Duration) -> Result<T, Failure> {
+        let deadline = Deadline::after(limit);
+        let failed = |error| deadline.failure(error);
+        let name = UnixName::Path(self.socket.to_owned());
+        let url = Address::Unix { kind: UnixKind::Stream, name }.to_string();
+        let client = Client::open(&url, deadline.left()?).map_err(failed)?;
+        // A server that refuses says why, also if it has not read all.
+        let sent = client.send(format!("{request}\n").as_bytes(), deadline.left()?);
+        let mut answer = Vec::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match client.recv(&mut buffer, deadline.left()?) {
+                Ok(0) => break,
+                Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                // It did not read all that was sent, and has said what it had to say.
+                Err(error) if error.os_error() == Some(libc::ECONNRESET) && !answer.is_empty() => break,
+                Err(error) => return Err(deadline.failure(error)),
+            }
+        }
+        if answer.is_empty() {
+            sent.map_err(failed)?;
+        }
+        read_answer(&answer)
+    }
+}
+
+fn read_answer<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failure> {
+    if answer.is_empty() {
+        return Err(broken("the server ended without an answer"));
+    }
+    let cut = || broken("the server ended within its answer");
+    let text = str::from_utf8(answer).ok().and_then(|text| text.strip_suffix('\n')).ok_or_else(cut)?;
+    let (first, body) = text.split_once('\n').unwrap_or((text, ""));
+    if first == "ok" {
+        return serde_json::from_str(body).map_err(|error| broken(&format!("the answer: {error}")));
+    }
+    let error = first.strip_prefix("error ").and_then(|rest| rest.split_once(' '));
+    let (code, message) = error.ok_or_else(|| broken("this is no control socket of resay"))?;
+    let exit = Exit::from_number(code).unwrap_or(Exit::Broken);
+    let lines: Vec<_> = [message].into_iter().chain(body.lines()).map(printable).collect();
+    Err(Failure::new(exit, lines.join("\n")))
+}
+
+fn broken(what: &str) -> Failure {
+    Failure::new(Exit::Broken, what)
+}
+
+fn number_of(url: &str, listeners: &[Listener]) -> Result<u64, Failure> {
+    match listeners.iter().find(|listener| listener.url == url) {
+        Some(listener) => Ok(listener.id),
+        None => {
+            let known: Vec<_> = listeners.iter().map(|listener| listener.url.as_str()).collect();
+            let text = format!("no such listener: {url}; there are {}, and all", known.join(", "));
+            Err(Failure::new(Exit::Usage, text))
+        }
+    }
+}
+
+/// The chain for a line of its own, read by a server that may be in another directory.
+fn sendable(spec: &str) -> Result<String, Failure> {
+    let breaks = spec.contains('\n');
+    let mut chain = match ChainSpec::parse(spec) {
+        Ok(chain) => chain,
+        Err(error) if breaks => return Err(error.into()),
+        // The server says what is wrong.
+        Err(_) => return Ok(spec.to_owned()),
+    };
+    if chain.stages.is_empty() {
+        return Ok("identity".to_owned());
+    }
+    let mut moved = false;
+    for stage in &mut chain.stages {
+        if let Target::File { path, .. } = &mut stage.target
+            && path.is_relative()
+        {
+            let failed = |error| Failure::new(Exit::Usage, format!("{}: {error}", path.display()));
+            *path = std::path::absolute(&*path).map_err(failed)?;
+            moved = true;
+        }
+    }
+    Ok(if moved || breaks { chain.to_string() } else { spec.to_owned() })
+}
+
+fn chain_text(chain: &str) -> String {
+    printable(if chain.is_empty() { "identity" } else { chain })
+}
+
+/// Peers choose their names; a terminal is not to obey them.
+fn printable(text: &str) -> String {
+    let mut escaped = String::new();
+    escape_into(&mut escaped, text);
+    escaped
+}
+
+fn ended_text(ended: &Ended) -> String {
+    printable(&ended.ended) + "\n"
+}
+
+fn listeners_text(listeners: &[Listener]) -> String {
+    let row = |listener: &Listener| {
+        [listener.id.to_string(), printable(&listener.url), chain_text(&listener.chain)]
+    };
+    table(["ID", "LISTENER", "CHAIN"], listeners.iter().map(row))
+}
+
+fn connections_text(connections: &[Connection]) -> String {
+    let row = |connection: &Connection| {
+        let state = match connection.state {
+            State::Open => "open",
+            State::Ending => "ending",
+        };
+        [
+            connection.id.to_string(),
+            printable(&connection.listener),
+            printable(&connection.peer),
+            connection.worker.to_string(),
+            duration_text(connection.idle_ms),
+            connection.waiting_bytes.to_string(),
+            state.to_owned(),
+        ]
+    };
+    let head = ["ID", "LISTENER", "PEER", "WORKER", "IDLE", "WAITING", "STATE"];
+    table(head, connections.iter().map(row))
+}
+
+/// Columns as wide as their widest cell.
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = [head.map(str::to_owned)].into_iter().chain(rows).collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text += cells.join("  ").trim_end();
+        text += "\n";
+    }
+    text
+}
+
+/// Milliseconds below a second, seconds above.
+fn duration_text(ms: u64) -> String {
+    let shown = if ms < 1000 { ms } else { ms - ms % 1000 };
+    humantime::format_duration(Duration::from_millis(shown)).to_string()
+}
+
+fn stats_text(stats: &Stats) -> String {
+    let mut text = format!(
+        "resay {}, process {}, up {}\n\nall listeners\n",
+        printable(&stats.version),
+        stats.pid,
+        duration_text(stats.uptime_ms)
+    );
+    counts_into(&mut text, &stats.totals);
+    for listener in &stats.listeners {
+        let (url, chain) = (printable(&listener.url), chain_text(&listener.chain));
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "\nlistener {}: {url}\n  chain        {chain}", listener.id);
+        counts_into(&mut text, &listener.counts);
+    }
+    if !stats.transforms.is_empty() {
+        text += "\ntransforms\n";
+    }
+    for (name, count) in &stats.transforms {
+        let _ = writeln!(text, "  {}: {count}", printable(name));
+    }
+    text
+}
+
+fn counts_into(text: &mut String, counts: &Counts) {
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        text,
+        "  connections  open {}, accepted {}, closed {}, rejected {}, accept errors {}\n  \
+         messages     in {}, out {}, dropped {}, transform errors {}\n  \
+         bytes        in {}, out {}, undelivered {}",
+        counts.open,
+        counts.accepted,
+        counts.closed,
+        counts.rejected,
+        counts.accept_errors,
+        counts.messages_in,
+        counts.messages_out,
+        counts.dropped,
+        counts.transform_errors,
+        counts.bytes_in,
+        counts.bytes_out,
+        counts.undelivered_bytes,
+    );
+    for (what, reasons) in [("closed", &counts.closed_by), ("dropped", &counts.dropped_by)] {
+        for (reason, count) in reasons.iter().filter(|(_, count)| **count > 0) {
+            let _ = writeln!(text, "  {what:11}  {count}: {}", printable(reason));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(answer: &[u8]) -> (Exit, String) {
+        let failure = read_answer::<Ended>(answer).unwrap_err();
+        (failure.exit, failure.text().to_owned())
+    }
+
+    #[test]
+    fn an_answer_is_whole_or_none() {
+        assert_eq!(read_answer::<Ended>(b"ok\n{\"ended\":\"drained\"}\n").unwrap().ended, "drained");
+        let broken: [&[u8]; 8] = [
+            b"",
+            b"o",
+            b"ok\n",
+            b"ok\n{\"ended\":\"drai",
+            b"ok\n{\"ended\":\"drained\"}",
+            b"HTTP/1.1 400 Bad Request\r\n",
+            b"\xff\n",
+            b"error 2\n",
+        ];
+        for answer in broken {
+            assert_eq!(failure(answer).0, Exit::Broken, "{}", answer.escape_ascii());
+        }
+        let caret = b"error 2 chain \"a ||\", character 4: why\n  a ||\n     ^\n";
+        assert_eq!(
+            failure(caret),
+            (Exit::Usage, "chain \"a ||\", character 4: why\n  a ||\n     ^".to_owned())
+        );
+        assert_eq!(failure(b"error 6 \x1b[2J\n"), (Exit::Plugin, "\\u001b[2J".to_owned()));
+        assert_eq!(failure(b"error 99 from the future\n").0, Exit::Broken);
+    }
+
+    #[test]
+    fn a_chain_is_sent_as_it_is_unless_it_would_not_arrive() {
+        let here = std::env::current_dir().unwrap();
+        let table = [
+            ("uppercase|  identity", "uppercase|  identity".to_owned()),
+            ("", "identity".to_owned()),
+            (" ", "identity".to_owned()),
+            ("/a/lib.so", "/a/lib.so".to_owned()),
+            ("./lib.so | x", format!("{}/lib.so | x", here.display())),
+            ("x:text='a\nb'", r#"x:text="a\nb""#.to_owned()),
+            // The server says what is wrong with it.
+            ("x ||", "x ||".to_owned()),
+        ];
+        for (spec, wanted) in table {
+            assert_eq!(sendable(spec).unwrap(), wanted, "{spec:?}");
+        }
+        assert_eq!(sendable("x |\n|").unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn durations_are_short() {
+        for (ms, text) in [(0, "0s"), (999, "999ms"), (1999, "1s"), (61_000, "1m 1s")] {
+            assert_eq!(duration_text(ms), text);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! One limit for several waits.
+
+use std::time::{Duration, Instant};
+
+use resay::Error;
+
+use crate::exit::{Exit, Failure};
+use crate::help;
+
+/// One limit for all that is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    limit: Duration,
+    at: Option<Instant>,
+}
+
+impl Deadline {
+    /// So long from now; 0 is no limit.
+    pub(crate) fn after(limit: Duration) -> Deadline {
+        Deadline { limit, at: help::limit(limit).and_then(|limit| Instant::now().checked_add(limit)) }
+    }
+
+    /// What is left; `None` is no limit.
+    pub(crate) fn left(&self) -> Result<Option<Duration>, Failure> {
+        let left = self.at.map(|at| at.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) { Err(self.passed("time is up")) } else { Ok(left) }
+    }
+
+    /// The library knows only what was left of the limit.
+    pub(crate) fn failure(&self, error: Error) -> Failure {
+        match error {
+            Error::Timeout { what, .. } => self.passed(what),
+            error => error.into(),
+        }
+    }
+
+    fn passed(&self, what: &str) -> Failure {
+        Failure::new(Exit::Timeout, format!("{what}: not done within {:?}", self.limit))
+    }
+}

@@ -1,0 +1,178 @@
+//! Memory that the kernel chooses from when it receives: a ring of buffers, shared with it.
+//!
+//! ```text
+//!   free (a stack) --publish--> ring --kernel takes--> in the driver's hands --give_back--> free
+//! ```
+//!
+//! Only as many buffers as recent turns have needed are in the ring, and the one that came back last goes in first:
+//! a calm engine touches a few hundred kilobytes of the mapping, and those stay in the caches.
+
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::IoUring;
+use io_uring::types::BufRingEntry;
+
+use crate::limits::{
+    RING_BUFFER_BYTES, RING_BUFFERS_AT_FIRST, RING_BUFFERS_MAX, RING_HEADROOM_BYTES as HEADROOM,
+};
+
+/// The name of the ring's only group of buffers.
+pub(super) const GROUP: u16 = 0;
+/// From one buffer to the next. No power of two, so that their beginnings do not share cache sets.
+const STRIDE: usize = HEADROOM + RING_BUFFER_BYTES;
+
+/// Anonymous pages of our own, zero at first.
+#[derive(Debug)]
+struct Pages {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Pages {
+    fn new(len: usize) -> io::Result<Pages> {
+        // SAFETY: a new anonymous mapping, at an address that the kernel chooses.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        // SAFETY: the mapping that was just made. A child of a fork has no business in it, and sharing it would make
+        // our next write go to a copy that the kernel does not know.
+        unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTFORK) };
+        Ok(Pages { start, len })
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the whole mapping, which nobody uses any more: the ring went before it (see `Uring`).
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+/// The buffers of one ring.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    ring: Pages,
+    memory: Pages,
+    /// Entries ever published, modulo 2^16.
+    tail: u16,
+    in_ring: usize,
+    /// How many are to be in the ring.
+    target: usize,
+    free: Vec<u16>,
+    /// Buffers from here on have never been used.
+    fresh: usize,
+}
+
+// SAFETY: the mappings belong to this value alone (and to the kernel, which does not care about threads).
+unsafe impl Send for Buffers {}
+
+impl Buffers {
+    pub(super) fn new() -> io::Result<Buffers> {
+        Ok(Buffers {
+            ring: Pages::new(RING_BUFFERS_MAX * size_of::<BufRingEntry>())?,
+            memory: Pages::new(RING_BUFFERS_MAX * STRIDE)?,
+            tail: 0,
+            in_ring: 0,
+            target: RING_BUFFERS_AT_FIRST,
+            free: Vec::new(),
+            fresh: 0,
+        })
+    }
+
+    /// Tells the kernel of the ring of buffers.
+    pub(super) fn register(&mut self, ring: &IoUring) -> io::Result<()> {
+        let address = self.ring.start.as_ptr() as u64;
+        // SAFETY: page-aligned memory for so many entries, which lives longer than the ring (see `Uring`).
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(address, RING_BUFFERS_MAX as u16, GROUP, 0)?;
+        }
+        self.refill();
+        Ok(())
+    }
+
+    /// Puts buffers into the ring, up to what is to be there.
+    pub(super) fn refill(&mut self) {
+        if self.in_ring >= self.target {
+            return;
+        }
+        while self.in_ring < self.target {
+            let id = match self.free.pop() {
+                Some(id) => id,
+                None if self.fresh < RING_BUFFERS_MAX => {
+                    self.fresh += 1;
+                    (self.fresh - 1) as u16
+                }
+                None => break,
+            };
+            let place = usize::from(self.tail) % RING_BUFFERS_MAX;
+            let address = self.start_of(id).as_ptr() as u64 + HEADROOM as u64;
+            // SAFETY: an entry within the ring, which was zeroed, and which the kernel does not read before the tail
+            // has passed it. The tail itself lies in a field of the first entry that is not written here.
+            let entry = unsafe { &mut *self.ring.start.cast::<BufRingEntry>().as_ptr().add(place) };
+            entry.set_addr(address);
+            entry.set_len(RING_BUFFER_BYTES as u32);
+            entry.set_bid(id);
+            self.tail = self.tail.wrapping_add(1);
+            self.in_ring += 1;
+        }
+        // SAFETY: the first entry of a ring; the tail is an aligned u16 in it that the kernel only reads.
+        let tail = unsafe { &*BufRingEntry::tail(self.ring.start.cast().as_ptr()).cast::<AtomicU16>() };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    /// The kernel has filled one.
+    pub(super) fn taken(&mut self) {
+        self.in_ring = self.in_ring.saturating_sub(1);
+    }
+
+    /// The kernel found none: there are to be more.
+    pub(super) fn grow(&mut self) {
+        self.target = (self.target * 2).min(RING_BUFFERS_MAX);
+    }
+
+    /// A buffer that the kernel filled is not needed any more.
+    pub(super) fn give_back(&mut self, id: u16) {
+        debug_assert!(!self.free.contains(&id), "given back twice");
+        self.free.push(id);
+    }
+
+    /// Whether the kernel has something to choose from.
+    pub(super) fn has_any(&self) -> bool {
+        self.in_ring > 0
+    }
+
+    /// How many the driver could put into the ring or has in it.
+    #[cfg(test)]
+    pub(super) fn at_home(&self) -> usize {
+        self.in_ring + self.free.len() + (RING_BUFFERS_MAX - self.fresh)
+    }
+
+    fn start_of(&self, id: u16) -> NonNull<u8> {
+        let place = usize::from(id) % RING_BUFFERS_MAX;
+        // SAFETY: within the mapping, which has room for so many.
+        unsafe { self.memory.start.add(place * STRIDE) }
+    }
+
+    /// Headroom, and `len` bytes that the kernel put there. Only for a buffer that the kernel has filled and that was
+    /// not given back.
+    pub(super) fn bytes(&mut self, id: u16, len: usize) -> &mut [u8] {
+        debug_assert!(len <= RING_BUFFER_BYTES, "more than fits");
+        let len = HEADROOM + len.min(RING_BUFFER_BYTES);
+        // SAFETY: within the mapping, initialised (zero or received); the kernel writes to buffers in the ring only,
+        // and this one is not; the borrow of `self` keeps every other slice away.
+        unsafe { std::slice::from_raw_parts_mut(self.start_of(id).as_ptr(), len) }
+    }
+}

@@ -1,0 +1,262 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests: what is not as expected fails them")]
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::*;
+use crate::limits::RING_BUFFERS_MAX;
+
+/// Longer than a wait in a test should take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Long enough for what must not happen to happen.
+const A_WHILE: Duration = Duration::from_millis(30);
+
+/// A driver, where this machine lets us have one.
+fn driver() -> Option<Uring> {
+    if let Err(reason) = Uring::probe() {
+        eprintln!("left out: {reason}");
+        return None;
+    }
+    Some(Uring::new().unwrap().0)
+}
+
+fn connect(driver: &mut Uring, token: Token) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    driver.connect(token, ours.into(), SocketKind::UnixStream, READ_BYTES_MAX).unwrap();
+    theirs
+}
+
+/// Takes turns until one has a completion; what is lent is copied, and echoed where asked.
+fn turns(driver: &mut Uring, pool: &mut Pool, echo: bool, within: Duration) -> Vec<(Seen, Token)> {
+    let mut seen = Vec::new();
+    let until = std::time::Instant::now() + within;
+    while seen.is_empty() {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        driver.wait(Some(left)).unwrap();
+        while let Some(completion) = driver.next() {
+            seen.push(match completion {
+                Completion::Received { token, .. } => {
+                    let lent = driver.lent();
+                    let (start, end) = (lent.start, lent.buffer.len());
+                    let bytes = lent.buffer[start..].to_vec();
+                    if echo {
+                        assert!(matches!(driver.send_lent(token, start..end, pool), Progress::Pending));
+                    }
+                    (Seen::Received(bytes), token)
+                }
+                Completion::Sent { token, bytes, memory } => {
+                    pool.put(memory);
+                    (Seen::Sent(bytes), token)
+                }
+                Completion::Ended { token } => (Seen::Ended, token),
+                Completion::Failed { token, .. } => (Seen::Failed, token),
+                Completion::Drained { token } => (Seen::Drained, token),
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+    seen
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    Received(Vec<u8>),
+    Sent(usize),
+    Ended,
+    Failed,
+    Drained,
+}
+
+fn received(text: &[u8]) -> Seen {
+    Seen::Received(text.to_vec())
+}
+
+#[test]
+fn every_buffer_comes_back() {
+    let Some(mut driver) = driver() else { return };
+    let mut pool = Pool::default();
+    let tokens: Vec<_> = (0..100).map(|n| Token::new(n, 0)).collect();
+    let mut peers: Vec<_> = tokens.iter().map(|&token| connect(&mut driver, token)).collect();
+    // More at once than the ring begins with, and more in all than it has.
+    for round in 0..3 * RING_BUFFERS_MAX / tokens.len() {
+        for peer in &mut peers {
+            peer.write_all(&round.to_le_bytes()).unwrap();
+        }
+        let mut left = tokens.len();
+        while left > 0 {
+            let seen = turns(&mut driver, &mut pool, true, PATIENCE);
+            assert!(!seen.is_empty(), "{left} answers are missing in round {round}");
+            left -= seen.iter().filter(|(seen, _)| matches!(seen, Seen::Sent(_))).count();
+        }
+        for peer in &mut peers {
+            let mut answer = [0; size_of::<usize>()];
+            peer.read_exact(&mut answer).unwrap();
+            assert_eq!(usize::from_le_bytes(answer), round);
+        }
+    }
+    driver.end_lending();
+    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
+    for token in tokens {
+        driver.close(token, Close::Gently);
+    }
+    assert!(!driver.has_slots());
+    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
+}
+
+#[test]
+fn what_comes_during_a_pause_waits() {
+    let Some(mut driver) = driver() else { return };
+    let (mut pool, token) = (Pool::default(), Token::new(0, 0));
+    let mut peer = connect(&mut driver, token);
+    peer.write_all(b"one").unwrap();
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"one"), token)]);
+    driver.pause(token);
+    peer.write_all(b"two").unwrap();
+    assert_eq!(turns(&mut driver, &mut pool, false, A_WHILE), []);
+    // Nothing more is received for it, and it has no buffer of the ring.
+    peer.write_all(b"three").unwrap();
+    drop(peer);
+    assert_eq!(turns(&mut driver, &mut pool, false, A_WHILE), []);
+    let slot = driver.slot_mut(token).unwrap();
+    assert!(!slot.is_receiving && slot.held.len() == 1, "{slot:?}");
+    driver.resume(token);
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"two"), token)]);
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"three"), token)]);
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(Seen::Ended, token)]);
+    driver.end_lending();
+    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
+}
+
+#[test]
+fn a_flood_has_one_read_a_turn() {
+    let Some(mut driver) = driver() else { return };
+    let (mut pool, token) = (Pool::default(), Token::new(0, 0));
+    let mut peer = connect(&mut driver, token);
+    let flood = std::thread::spawn(move || {
+        let sent = peer.write_all(&vec![7; 8 << 20]);
+        (sent, peer)
+    });
+    let mut bytes = 0;
+    while bytes < 8 << 20 {
+        let seen = turns(&mut driver, &mut pool, false, PATIENCE);
+        let [(Seen::Received(part), _)] = seen.as_slice() else { panic!("{seen:?}") };
+        bytes += part.len();
+        assert!(driver.slot_mut(token).unwrap().held.len() <= HELD_MAX);
+    }
+    flood.join().unwrap().0.unwrap();
+}
+
+#[test]
+fn a_closed_socket_outlives_its_requests_and_nothing_else() {
+    let Some(mut driver) = driver() else { return };
+    let mut pool = Pool::default();
+    let (first, second) = (Token::new(0, 0), Token::new(0, 1));
+    let mut peer = connect(&mut driver, first);
+    // More than the socket takes: the send stays in flight.
+    let answer = vec![1; 4 << 20];
+    assert!(matches!(driver.send(first, answer), Progress::Pending));
+    assert_eq!(turns(&mut driver, &mut pool, false, A_WHILE), []);
+    assert!((1..4 << 20).contains(&driver.unsent(first)));
+    driver.close(first, Close::Gently);
+    assert_eq!(driver.unsent(first), 0);
+    assert!(!driver.has_slots());
+    // The peer sees the end without another turn.
+    assert!(peer.read_to_end(&mut Vec::new()).unwrap() < 4 << 20);
+    // The index has a new tenant, and no completion of the old one reaches it.
+    let mut peer = connect(&mut driver, second);
+    peer.write_all(b"new").unwrap();
+    assert_eq!(turns(&mut driver, &mut pool, true, PATIENCE), [(received(b"new"), second)]);
+    assert_eq!(turns(&mut driver, &mut pool, true, PATIENCE), [(Seen::Sent(3), second)]);
+    driver.close(first, Close::Reset);
+    peer.write_all(b"still here").unwrap();
+    assert_eq!(turns(&mut driver, &mut pool, true, PATIENCE), [(received(b"still here"), second)]);
+}
+
+#[test]
+fn a_peer_that_does_not_read_keeps_no_buffer() {
+    let Some(mut driver) = driver() else { return };
+    let (mut pool, token) = (Pool::default(), Token::new(0, 0));
+    let mut peer = connect(&mut driver, token);
+    let mut sent = 0;
+    // Echo until the socket is full: then the answer waits in memory of its own.
+    loop {
+        peer.write_all(&[5; 20_000]).unwrap();
+        sent += 20_000;
+        let seen = turns(&mut driver, &mut pool, true, PATIENCE);
+        assert!(matches!(seen.as_slice(), [(Seen::Received(_), _)]), "{seen:?}");
+        if turns(&mut driver, &mut pool, true, A_WHILE).is_empty() {
+            break;
+        }
+    }
+    assert!(driver.unsent(token) > 0);
+    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
+    let reader = std::thread::spawn(move || {
+        let mut answer = vec![0; sent];
+        peer.read_exact(&mut answer).map(|()| answer)
+    });
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(Seen::Sent(20_000), token)]);
+    assert_eq!(reader.join().unwrap().unwrap(), vec![5; sent]);
+}
+
+#[test]
+fn draining_reports_all_that_has_come() {
+    let Some(mut driver) = driver() else { return };
+    let (mut pool, token) = (Pool::default(), Token::new(0, 0));
+    let mut peer = connect(&mut driver, token);
+    peer.write_all(&[3; 100_000]).unwrap();
+    driver.drain(token);
+    let mut bytes = 0;
+    loop {
+        match turns(&mut driver, &mut pool, false, PATIENCE).as_slice() {
+            [(Seen::Received(part), _)] => bytes += part.len(),
+            [(Seen::Drained, _)] => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(bytes, 100_000);
+    // Reading goes on until the worker closes.
+    peer.write_all(b"late").unwrap();
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"late"), token)]);
+    drop(peer);
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(Seen::Ended, token)]);
+}
+
+#[test]
+fn more_completions_than_there_is_room_for() {
+    let Some(mut driver) = driver() else { return };
+    let mut pool = Pool::default();
+    let count = 2000;
+    let tokens: Vec<_> = (0..count).map(|n| Token::new(n, 0)).collect();
+    let Ok(limit) = raise_descriptors() else { return };
+    if limit < 3 * u64::from(count) {
+        return eprintln!("left out: {limit} descriptors");
+    }
+    let mut peers: Vec<_> = tokens.iter().map(|&token| connect(&mut driver, token)).collect();
+    for peer in &mut peers {
+        peer.write_all(b"x").unwrap();
+    }
+    drop(peers);
+    let (mut received, mut ended) = (0, 0);
+    while ended < count {
+        let seen = turns(&mut driver, &mut pool, false, PATIENCE);
+        assert!(!seen.is_empty(), "{received} received, {ended} ended");
+        received += seen.iter().filter(|(seen, _)| matches!(seen, Seen::Received(_))).count();
+        ended += seen.iter().filter(|(seen, _)| *seen == Seen::Ended).count() as u32;
+    }
+    assert_eq!(received, count as usize);
+}
+
+fn raise_descriptors() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is one rlimit, to be written and then read.
+    sys::syscall!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
+    sys::syscall!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+    Ok(limit.rlim_cur)
+}

@@ -1,0 +1,756 @@
+//! Transforms that may block (`RESAY_NEED_OFFLOAD`): they hold up nobody but the connection that waits for them.
+//!
+//! The plugin blocks in read(2) on a pipe of the test's: what is blocked stays so until the test lets it go.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::io::{PipeReader, PipeWriter, Write};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::plugin::*;
+use common::*;
+use resay::{CloseReason, DropReason, Engine, Kind};
+use tempfile::TempDir;
+
+/// Each option `gate` is the descriptor of a pipe; a message that begins with a B waits for a byte from it.
+const CODE: &str = r#"
+#include <resay_plugin.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct own { const resay_host *host; int gate; uint32_t entered, opened, closed, destroyed; atomic_int inside; };
+
+static resay_status create(const resay_transform *transform, const resay_host *host, const resay_kv *options,
+                           size_t n_options, void **instance, resay_text *err) {
+  struct own *own = calloc(1, sizeof *own);
+  (void)transform, (void)err;
+  if (!own) return RESAY_E_NOMEM;
+  own->host = host;
+  own->entered = host->counter(host->ctx, "entered");
+  own->opened = host->counter(host->ctx, "opened");
+  own->closed = host->counter(host->ctx, "closed");
+  own->destroyed = host->counter(host->ctx, "destroyed");
+  for (size_t i = 0; n_options > 0 && i < options[0].value.len; i++)
+    own->gate = own->gate * 10 + options[0].value.ptr[i] - '0';
+  *instance = own;
+  return RESAY_OK;
+}
+static void count(struct own *own, uint32_t counter) { own->host->counter_add(own->host->ctx, counter, 1); }
+static void destroy(void *instance) {
+  count(instance, ((struct own *)instance)->destroyed);
+  free(instance);
+}
+static void pass_gate(struct own *own) {
+  uint8_t byte;
+  count(own, own->entered);
+  while (read(own->gate, &byte, 1) < 0) {}
+}
+static resay_status enter(struct own *own, const uint8_t *data, size_t len) {
+  if (len > 0 && data[0] == 'B') pass_gate(own);
+  return len > 0 && data[len - 1] == 'C' ? RESAY_CLOSE : len > 0 && data[len - 1] == 'D' ? RESAY_DROP : RESAY_OK;
+}
+static resay_status map(void *instance, void *session, uint8_t *data, size_t len) {
+  (void)session;
+  return enter(instance, data, len);
+}
+static resay_status process(void *instance, void *session, resay_io *io) {
+  (void)session;
+  if (io->in_len > 0) memcpy(io->out, io->in, io->in_len);
+  io->in_used = io->out_len = io->in_len;
+  return enter(instance, io->in, io->in_len);
+}
+/* Fails where another call is in it. */
+static resay_status lonely(void *instance, void *session, uint8_t *data, size_t len) {
+  struct own *own = instance;
+  struct timespec a_while = {0, 300000};
+  resay_status status = atomic_fetch_add(&own->inside, 1) == 0 ? RESAY_OK : RESAY_E_DATA;
+  (void)session, (void)data, (void)len;
+  nanosleep(&a_while, NULL);
+  atomic_fetch_sub(&own->inside, 1);
+  return status;
+}
+static resay_status session_open(void *instance, void *session, const resay_peer *peer, resay_text *err) {
+  (void)session, (void)peer, (void)err;
+  count(instance, ((struct own *)instance)->opened);
+  return RESAY_OK;
+}
+static resay_status slow_open(void *instance, void *session, const resay_peer *peer, resay_text *err) {
+  (void)session, (void)peer, (void)err;
+  pass_gate(instance);
+  return RESAY_OK;
+}
+static void session_close(void *instance, void *session) {
+  (void)session;
+  count(instance, ((struct own *)instance)->closed);
+}
+static resay_status hold(void *instance, void *session, resay_io *io) {
+  (void)instance, (void)session;
+  if (io->in_len > 0) memcpy(io->out, io->in, io->in_len);
+  io->in_used = io->out_len = io->in_len;
+  if (io->in_len > 0 && io->in[0] == 's') io->delay_us = 100000;
+  if (io->in_len > 0 && io->in[0] == 'h') io->delay_us = 3600000000u;
+  return RESAY_OK;
+}
+static resay_status greet(void *instance, void *session, resay_io *io) {
+  if (io->flags != 0 || io->in_len != 0) return process(instance, session, io);
+  pass_gate(instance);
+  memcpy(io->out, "hello", 5);
+  io->out_len = 5;
+  return RESAY_OK;
+}
+static const resay_option gate[] = {{"gate", "integer", "0", "a descriptor to read from"}};
+
+#define TABLE(name, ...) NAMED(name, #name, __VA_ARGS__)
+#define NAMED(name, text, ...) \
+  static const resay_transform name##_table = { .struct_size = sizeof(resay_transform), .id = text, \
+    .options = gate, .n_options = 1, .create = create, .destroy = destroy, __VA_ARGS__ };
+#define OFFLOAD .needs = RESAY_NEED_OFFLOAD
+#define BOUND .out_mul = 1, .out_div = 1
+TABLE(blocks, OFFLOAD, .process = process, .session_open = session_open, .session_close = session_close, BOUND)
+TABLE(maps, OFFLOAD, .map = map)
+TABLE(greets, OFFLOAD, .caps = RESAY_CAP_GREETS, .process = greet)
+TABLE(serial, OFFLOAD, .threading = RESAY_SERIAL, .map = map, .session_open = session_open,
+      .session_close = session_close)
+TABLE(opens, OFFLOAD, .map = map, .session_open = slow_open)
+NAMED(lonely_serial, "lonely-serial", OFFLOAD, .threading = RESAY_SERIAL, .map = lonely)
+NAMED(lonely_worker, "lonely-worker", OFFLOAD, .threading = RESAY_PER_WORKER, .map = lonely)
+NAMED(lonely_here, "lonely-here", .threading = RESAY_PER_WORKER, .map = lonely)
+TABLE(hold, .process = hold, BOUND)
+RESAY_PLUGIN(&blocks_table, &maps_table, &greets_table, &serial_table, &opens_table, &lonely_serial_table,
+             &lonely_worker_table, &lonely_here_table, &hold_table)
+"#;
+
+/// The compiled plugin and the pipe that its transforms wait for.
+struct Gate {
+    directory: TempDir,
+    reader: PipeReader,
+    writer: PipeWriter,
+}
+
+impl Gate {
+    fn new() -> Option<Gate> {
+        has_compiler().then(|| {
+            let directory = directory();
+            compile_with(directory.path(), "gate", CODE, &[]);
+            let (reader, writer) = std::io::pipe().unwrap();
+            Gate { directory, reader, writer }
+        })
+    }
+
+    /// A chain: `maps | =uppercase` is the plugin's `maps`, then the engine's `uppercase`.
+    fn chain(&self, names: &str) -> String {
+        let path = self.directory.path().join("libgate.so");
+        let stage = |name: &str| match name.trim().strip_prefix('=') {
+            Some(own) => own.to_owned(),
+            None => format!("{}#{}:gate={}", path.display(), name.trim(), self.reader.as_raw_fd()),
+        };
+        names.split('|').map(stage).collect::<Vec<_>>().join(" | ")
+    }
+
+    /// One worker with this chain on this transport.
+    fn serve(&self, transport: Transport, names: &str) -> (Engine, String) {
+        serve(&transport.url(self.directory.path()), &self.chain(names))
+    }
+
+    /// Lets so many calls go.
+    fn release(&self, calls: usize) {
+        (&self.writer).write_all(&vec![b'.'; calls]).unwrap();
+    }
+}
+
+/// A listener of the same worker whose messages are its own affair.
+fn plain_listener(engine: &Engine) -> String {
+    let other = engine.listen("tcp://127.0.0.1:0?chain=uppercase").unwrap();
+    engine.listener(other).unwrap().url
+}
+
+/// The engine's threads that there are.
+fn threads_of_engines() -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| name.starts_with("resay-"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// One message blocks, and everyone else of the same single worker is answered: through the same transform, and past
+/// it.
+#[test]
+fn a_blocked_message_holds_nobody_up() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::all() {
+            for chain in ["blocks", "maps", "=identity | maps | =uppercase:unicode=1", "serial | blocks"] {
+                let (engine, url) = gate.serve(transport, chain);
+                let other = plain_listener(&engine);
+                let what = format!("{transport:?} {chain}");
+                let (blocked, waiting) = (Peer::connect(&url), Peer::connect(&url));
+                let id = if chain.contains("maps") { "maps" } else { "blocks" };
+                let is_serial = chain.starts_with("serial");
+                blocked.send(b"B");
+                if is_serial {
+                    // Nobody passes the first stage meanwhile, but the worker goes on.
+                    eventually_counted(&engine, "serial.entered", 1);
+                } else {
+                    eventually_counted(&engine, &format!("{id}.entered"), 1);
+                    (0..20).for_each(|_| assert_eq!(waiting.ask(b"ME"), b"ME", "{what}"));
+                    assert_answers(&url);
+                }
+                (0..20).for_each(|_| assert_eq!(Peer::connect(&other).ask(b"x"), b"X", "{what}"));
+                assert!(!blocked.has_something(), "{what}");
+                gate.release(if is_serial { 2 } else { 1 });
+                assert_eq!(blocked.message(), b"B", "{what}");
+                assert_eq!(waiting.ask(b"AFTERWARDS"), b"AFTERWARDS", "{what}");
+                drop((blocked, waiting));
+                let stats = finish(engine);
+                assert_eq!((stats.transform_errors, stats.dropped), (0, 0), "{what}");
+            }
+        }
+    });
+}
+
+/// A connection whose message is away is not read, however much comes; what came is answered afterwards, in order.
+#[test]
+fn order_is_kept_and_nothing_is_read_meanwhile() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::connected() {
+            let (engine, url) = gate.serve(transport, "blocks");
+            let other = plain_listener(&engine);
+            let peer = Peer::connect(&url);
+            let listener = engine.listeners()[0].id;
+            peer.send(b"B first");
+            eventually_counted(&engine, "blocks.entered", 1);
+            peer.socket.set_nonblocking(true).unwrap();
+            let (mut all, mut records) = (b"B first".to_vec(), 1);
+            for number in 0..5000 {
+                let message = format!(" then {number}").into_bytes();
+                match send_flags(&peer, &message, 0) {
+                    Ok(sent) => all.extend_from_slice(&message[..sent]),
+                    Err(_) => break,
+                }
+                records += 1;
+            }
+            (0..50).for_each(|_| assert_eq!(Peer::connect(&other).ask(b"x"), b"X", "{transport:?}"));
+            assert_eq!(engine.listener_stats(listener).unwrap().bytes_in, 0, "{transport:?}");
+            peer.socket.set_nonblocking(false).unwrap();
+            gate.release(1);
+            let answer = if transport.is_stream() {
+                peer.exactly(all.len())
+            } else {
+                (0..records).flat_map(|_| peer.message()).collect()
+            };
+            assert_same(&format!("{transport:?}"), &all, &answer);
+            drop(peer);
+            finish(engine);
+        }
+    });
+}
+
+/// Ending one's side while the message is away: all answers, then the end.
+#[test]
+fn a_half_close_while_away() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::connected() {
+            for behind in [&b""[..], b"and more"] {
+                let (engine, url) = gate.serve(transport, "maps | =identity");
+                let peer = Peer::connect(&url);
+                peer.send(b"B first");
+                eventually_counted(&engine, "maps.entered", 1);
+                if !behind.is_empty() {
+                    peer.send(behind);
+                }
+                peer.half_close();
+                assert_answers(&plain_listener(&engine));
+                gate.release(1);
+                assert_eq!(peer.to_end(), [b"B first", behind].concat(), "{transport:?}");
+                let listener = engine.listeners()[0].id;
+                eventually("it is closed", || {
+                    let stats = engine.listener_stats(listener).unwrap();
+                    let closed = stats.closed_by(CloseReason::PeerEnded);
+                    if closed == 1 { Ok(()) } else { Err(format!("{stats:?}")) }
+                });
+                finish(engine);
+            }
+        }
+    });
+}
+
+/// The peer is gone, by a reset where there is one, while its message is away. Nobody else hears of it.
+#[test]
+fn a_reset_while_away() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::connected() {
+            for message in [&b"B answered"[..], b"B not answereD"] {
+                let (engine, url) = gate.serve(transport, "blocks");
+                let peer = Peer::connect(&url);
+                peer.send(message);
+                eventually_counted(&engine, "blocks.entered", 1);
+                peer.reset();
+                assert_answers(&url);
+                gate.release(1);
+                eventually_stats(&engine, "it is closed", |stats| stats.open == 0);
+                eventually_counted(&engine, "blocks.closed", 2);
+                assert_answers(&url);
+                finish(engine);
+            }
+        }
+    });
+}
+
+/// A greeting may block as well.
+#[test]
+fn a_greeting_that_blocks() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::connected() {
+            let (engine, url) = gate.serve(transport, "greets");
+            let other = plain_listener(&engine);
+            let peer = Peer::connect(&url);
+            eventually_counted(&engine, "greets.entered", 1);
+            peer.send(b"early");
+            assert_eq!(Peer::connect(&other).ask(b"x"), b"X", "{transport:?}");
+            assert!(!peer.has_something(), "{transport:?}");
+            gate.release(1);
+            let count = if transport.is_stream() { 10 } else { 5 };
+            let greeting = if transport.is_stream() { peer.exactly(count) } else { peer.message() };
+            assert_eq!(greeting[..5], *b"hello", "{transport:?}");
+            drop(peer);
+            engine.stop();
+            engine.join(PATIENCE).unwrap();
+        }
+    });
+}
+
+/// `session_open` is a call too: it may block, and holds nobody up either.
+#[test]
+fn opening_may_block() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        let (engine, url) = gate.serve(Transport::Tcp4, "opens");
+        let other = plain_listener(&engine);
+        let witness = Peer::connect(&other);
+        assert_eq!(witness.ask(b"x"), b"X");
+        let peer = Peer::connect(&url);
+        eventually_counted(&engine, "opens.entered", 1);
+        witness.send(b"y");
+        witness.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let answer = witness.try_recv(1);
+        gate.release(1);
+        assert_eq!(answer.unwrap(), b"Y", "an opening session holds others up");
+        assert_eq!(peer.ask(b"open"), b"open");
+        drop((peer, witness));
+        finish(engine);
+    });
+}
+
+/// An instance of its own lock, blocked: who connects to it, and who leaves it, does not stop the worker.
+#[test]
+fn a_blocked_instance_does_not_stop_who_opens_or_closes() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        let (engine, url) = gate.serve(Transport::Tcp4, "serial");
+        let other = plain_listener(&engine);
+        let witness = Peer::connect(&other);
+        let (blocked, leaving) = (Peer::connect(&url), Peer::connect(&url));
+        assert_eq!(leaving.ask(b"here"), b"here");
+        assert_eq!(blocked.ask(b"here"), b"here");
+        blocked.send(b"B");
+        eventually_counted(&engine, "serial.entered", 1);
+        drop(leaving);
+        let coming = Peer::connect(&url);
+        witness.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        witness.send(b"x");
+        let answer = witness.try_recv(1);
+        gate.release(1);
+        assert_eq!(answer.unwrap(), b"X", "the worker waits for a transform that is blocked");
+        assert_eq!(blocked.message(), b"B");
+        assert_eq!(coming.ask(b"now"), b"now");
+        drop((blocked, coming, witness));
+        finish(engine);
+    });
+}
+
+/// Stopping while calls do not come back: the engine ends in time and counts what it owes; of its threads only those
+/// remain that are with the plugin, of its descriptors none.
+#[test]
+fn stopping_while_a_transform_never_returns() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::connected() {
+            let before = descriptors();
+            let (engine, url) = gate.serve(transport, "blocks");
+            let peers = [Peer::connect(&url), Peer::connect(&url)];
+            peers.iter().for_each(|peer| peer.send(b"B"));
+            eventually_counted(&engine, "blocks.entered", 2);
+            let start = Instant::now();
+            engine.stop();
+            engine.join(Duration::from_secs(5)).unwrap();
+            let stats = balanced(&engine);
+            assert_eq!(stats.closed_by(CloseReason::Stopped), 2, "{transport:?} {stats:?}");
+            drop(engine);
+            assert!(start.elapsed() < Duration::from_secs(10), "{transport:?}: {:?}", start.elapsed());
+            drop(peers);
+            eventually_within(Duration::from_secs(5), "only what is blocked is left", || {
+                let (threads, left) = (threads_of_engines(), descriptors());
+                if threads.len() == 2 && left == before {
+                    Ok(())
+                } else {
+                    Err(format!("{threads:?} {left:?}"))
+                }
+            });
+            gate.release(2);
+            eventually("the threads end when the plugin lets them", || match threads_of_engines() {
+                threads if threads.is_empty() => Ok(()),
+                threads => Err(format!("{threads:?}")),
+            });
+        }
+    });
+}
+
+/// Datagrams that are away when the engine stops are dropped ones, and counted.
+#[test]
+fn datagrams_that_never_come_back_are_counted() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::all().into_iter().filter(|transport| !transport.is_connected()) {
+            let (engine, url) = gate.serve(transport, "blocks");
+            let peer = Peer::connect(&url);
+            (0..10).for_each(|_| peer.send(b"B"));
+            eventually_counted(&engine, "blocks.entered", 4);
+            eventually_stats(&engine, "all have come", |stats| stats.messages_in == 10);
+            engine.stop();
+            engine.join(Duration::from_secs(5)).unwrap();
+            let stats = engine.stats();
+            gate.release(10);
+            assert_eq!(stats.dropped_by(DropReason::Undelivered), 10, "{transport:?} {stats:?}");
+            finish(engine);
+        }
+    });
+}
+
+/// Of every connection that came the log says how it ended, also of one that was away then.
+#[test]
+fn the_end_of_who_is_away_is_told() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        let log = Log::default();
+        let builder = log.builder().listen("tcp://127.0.0.1:0").unwrap();
+        let engine = builder.chain(&gate.chain("blocks")).unwrap().start().unwrap();
+        let peers = [Peer::connect(&engine.urls()[0]), Peer::connect(&engine.urls()[0])];
+        peers[0].send(b"B");
+        eventually_counted(&engine, "blocks.entered", 1);
+        eventually_stats(&engine, "both are there", |stats| stats.open == 2);
+        engine.stop();
+        engine.join(Duration::from_secs(5)).unwrap();
+        gate.release(1);
+        assert_eq!(log.lines(Kind::Closed).len(), 2, "{:?}", log.lines(Kind::Closed));
+        finish(engine);
+    });
+}
+
+/// The same with a peer's answers that are held, behind which its next message is away: they were owed too.
+#[test]
+fn what_is_held_for_a_connection_that_is_away_is_counted() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::streams() {
+            let (engine, url) = gate.serve(transport, "maps | hold");
+            let peer = Peer::connect(&url);
+            peer.send(b"h one hour");
+            eventually_stats(&engine, "it is held", |stats| stats.messages_out == 1);
+            peer.send(b"B");
+            eventually_counted(&engine, "maps.entered", 1);
+            engine.stop();
+            engine.join(Duration::from_secs(5)).unwrap();
+            let stats = balanced(&engine);
+            gate.release(1);
+            assert_eq!(stats.undelivered_bytes, 10, "{transport:?} {stats:?}");
+            finish(engine);
+        }
+    });
+}
+
+/// An answer whose time comes while the next message is away leaves in time: it does not need that transform.
+#[test]
+fn held_answers_leave_while_the_next_message_is_away() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::streams() {
+            let (engine, url) = gate.serve(transport, "maps | hold");
+            let peer = Peer::connect(&url);
+            peer.send(b"soon");
+            eventually_stats(&engine, "it is held", |stats| stats.messages_out == 1);
+            peer.send(b"B");
+            eventually_counted(&engine, "maps.entered", 1);
+            peer.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let first = peer.try_recv(4);
+            gate.release(1);
+            assert_eq!(first.unwrap(), b"soon", "{transport:?}");
+            assert_eq!(peer.message(), b"B", "{transport:?}");
+            drop(peer);
+            finish(engine);
+        }
+    });
+}
+
+/// A call that comes back soon is waited for: when the engine is gone, nothing of the host's is called any more.
+#[test]
+fn an_engine_that_is_gone_calls_nobody() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::all() {
+            let (engine, url) = gate.serve(transport, "blocks");
+            let peers: Vec<_> = (0..3).map(|_| Peer::connect(&url)).collect();
+            peers.iter().for_each(|peer| peer.send(b"B"));
+            eventually_counted(&engine, "blocks.entered", 3);
+            engine.stop();
+            engine.join(PATIENCE).unwrap();
+            let (start, released) = (Instant::now(), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    eventually("a moment passes", || {
+                        if start.elapsed() > Duration::from_millis(200) { Ok(()) } else { Err(String::new()) }
+                    });
+                    released.store(true, Ordering::SeqCst);
+                    gate.release(3);
+                });
+                drop(engine);
+                assert!(
+                    released.load(Ordering::SeqCst),
+                    "{transport:?}: calls go on after the engine is gone"
+                );
+            });
+            drop(peers);
+            eventually("the threads have ended", || match threads_of_engines() {
+                threads if threads.is_empty() => Ok(()),
+                threads => Err(format!("{threads:?}")),
+            });
+        }
+    });
+}
+
+/// Draining with a call that does not come back: the deadline holds, and what was cut off is counted.
+#[test]
+fn draining_while_a_transform_never_returns() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::all() {
+            let (engine, url) = gate.serve(transport, "maps");
+            let (blocked, idle) = (Peer::connect(&url), Peer::connect(&url));
+            assert_eq!(idle.ask(b"done"), b"done");
+            blocked.send(b"B");
+            eventually_counted(&engine, "maps.entered", 1);
+            let start = Instant::now();
+            let drained = engine.drain(Duration::from_millis(300));
+            let passed = start.elapsed();
+            let stats = balanced(&engine);
+            gate.release(1);
+            drained.unwrap();
+            assert!(passed >= Duration::from_millis(300) && passed < PATIENCE, "{transport:?}: {passed:?}");
+            if transport.is_connected() {
+                assert_eq!(stats.closed_by(CloseReason::CutOff), 1, "{transport:?} {stats:?}");
+                assert_eq!(stats.closed_by(CloseReason::Drained), 1, "{transport:?} {stats:?}");
+            } else {
+                assert_eq!(stats.dropped_by(DropReason::Undelivered), 1, "{transport:?} {stats:?}");
+            }
+            finish(engine);
+        }
+    });
+}
+
+/// And one that comes back in time is answered, as everything else that had arrived.
+#[test]
+fn draining_waits_for_what_is_away() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::all() {
+            let (engine, url) = gate.serve(transport, "maps");
+            let peer = Peer::connect(&url);
+            peer.send(b"B");
+            eventually_counted(&engine, "maps.entered", 1);
+            if transport.is_connected() {
+                peer.send(b"behind");
+            }
+            thread::scope(|scope| {
+                let draining = scope.spawn(|| engine.drain(PATIENCE));
+                // A listener that is gone shows that the draining has begun.
+                eventually("it drains", || match Peer::try_connect(&url) {
+                    Ok(_) if transport.is_connected() => Err("it listens".to_owned()),
+                    _ => Ok(()),
+                });
+                gate.release(1);
+                draining.join().unwrap().unwrap();
+            });
+            let answer = if transport.is_connected() { peer.to_end() } else { peer.message() };
+            assert_eq!(
+                answer,
+                if transport.is_connected() { &b"Bbehind"[..] } else { b"B" },
+                "{transport:?}"
+            );
+            let stats = balanced(&engine);
+            assert_eq!(stats.closed_by(CloseReason::CutOff), 0, "{transport:?} {stats:?}");
+            finish(engine);
+        }
+    });
+}
+
+/// Who was told the end by a transform may go on talking; it is read and thrown away until he ends too, so that no
+/// reset takes the last answer.
+#[test]
+fn a_closed_connection_is_read_to_its_end() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::streams() {
+            let (engine, url) = gate.serve(transport, "maps");
+            let peer = Peer::connect(&url);
+            assert_eq!(peer.ask(b"the last: C"), b"the last: C", "{transport:?}");
+            let mut total = 11;
+            for message in [&b"more"[..], b"and more", b"and even more"] {
+                peer.send(message);
+                total += message.len() as u64;
+                eventually_stats(&engine, "it is read", |stats| stats.bytes_in == total);
+            }
+            assert_eq!(peer.message(), b"", "{transport:?}");
+            drop(peer);
+            eventually_stats(&engine, "it is closed", |stats| stats.open == 0);
+            let stats = finish(engine);
+            assert_eq!(stats.closed_by(CloseReason::TransformClosed), 1, "{transport:?} {stats:?}");
+        }
+    });
+}
+
+/// One instance that wants one call at a time gets one call at a time, also beside a transform that takes the whole
+/// chain off the worker.
+#[test]
+fn never_two_calls_at_once() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for chain in [
+            "lonely-serial",
+            "lonely-worker",
+            "=uppercase | lonely-worker | =identity",
+            "lonely-serial | lonely-worker",
+            "lonely-here | maps",
+            "maps | =identity | lonely-here",
+        ] {
+            for transport in [Transport::Tcp4, Transport::Seqpacket, Transport::Udp4, Transport::UnixDatagram]
+            {
+                let engine = Engine::builder()
+                    .listen(&transport.url(gate.directory.path()))
+                    .unwrap()
+                    .chain(&gate.chain(chain))
+                    .unwrap()
+                    .threads(2)
+                    .unwrap()
+                    .start()
+                    .unwrap();
+                let url = engine.urls().remove(0);
+                thread::scope(|scope| {
+                    for _ in 0..8 {
+                        scope.spawn(|| {
+                            let peer = Peer::connect(&url);
+                            for _ in 0..25 {
+                                peer.send(b"X");
+                                // What fails shows in the figures.
+                                if transport.is_connected() && peer.message().is_empty() {
+                                    return;
+                                }
+                            }
+                        });
+                    }
+                });
+                eventually_stats(&engine, "all is done", |stats| {
+                    transport.is_connected() || stats.messages_in <= stats.messages_out + stats.dropped
+                });
+                let stats = finish(engine);
+                assert_eq!(stats.transform_errors, 0, "{chain} {transport:?} {stats:?}");
+            }
+        }
+    });
+}
+
+/// The chain is swapped while a message is away: that message keeps the old one, and when it is back the old one goes,
+/// whether the peer says anything more or not.
+#[test]
+fn a_swap_reaches_who_was_away() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::all() {
+            let (engine, url) = gate.serve(transport, "maps");
+            let (peer, witness) = (Peer::connect(&url), Peer::connect(&url));
+            peer.send(b"B old");
+            eventually_counted(&engine, "maps.entered", 1);
+            engine.set_chain("uppercase").unwrap();
+            eventually("the new chain answers", || match witness.ask(b"new") {
+                answer if answer == b"NEW" => Ok(()),
+                answer => Err(format!("{answer:?}")),
+            });
+            assert_eq!(counter(&engine, "maps.destroyed"), 0, "{transport:?}");
+            gate.release(1);
+            assert_eq!(peer.message(), b"B old", "{transport:?}");
+            eventually_within(Duration::from_secs(5), "the old chain is gone", || {
+                assert_eq!(witness.ask(b"new"), b"NEW", "{transport:?}");
+                if counter(&engine, "maps.destroyed") == 1 { Ok(()) } else { Err(format!("{transport:?}")) }
+            });
+            assert_eq!(peer.ask(b"new"), b"NEW", "{transport:?}");
+            drop((peer, witness));
+            finish(engine);
+        }
+    });
+}
+
+/// Who cannot go along to the new chain has `swap_timeout`, also if his message was away when it came.
+#[test]
+fn the_old_chain_has_its_time_for_who_was_away() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        let (engine, url) = serve("tcp://127.0.0.1:0?swap_timeout=300ms", &gate.chain("blocks"));
+        let (peer, witness) = (Peer::connect(&url), Peer::connect(&url));
+        peer.send(b"B old");
+        eventually_counted(&engine, "blocks.entered", 1);
+        engine.set_chain("uppercase").unwrap();
+        // That the witness, who cannot go along either, is closed shows that the time is up.
+        assert_eq!(witness.message(), b"");
+        gate.release(1);
+        assert_eq!(peer.message(), b"B old");
+        peer.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(peer.try_recv(1).expect("it is closed in its time"), b"");
+        drop((peer, witness));
+        let stats = finish(engine);
+        assert_eq!(stats.closed_by(CloseReason::ChainChanged), 2, "{stats:?}");
+    });
+}
+
+/// More datagrams than may be away: what is over it is dropped and counted, all others are answered.
+#[test]
+fn datagrams_that_are_away_are_bounded() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        let (engine, url) = gate.serve(Transport::UnixDatagram, "maps");
+        let peer = Peer::connect(&url);
+        (0..1100).for_each(|_| peer.send(b"B"));
+        let stats = eventually_stats(&engine, "all have come", |stats| stats.messages_in == 1100);
+        assert_eq!(stats.dropped_by(DropReason::QueueFull), 1100 - 1024, "{stats:?}");
+        gate.release(1024);
+        let stats = eventually_stats(&engine, "all are back", |stats| {
+            stats.messages_out + stats.dropped == stats.messages_in
+        });
+        // The peer's own queue is short: an answer that finds it full is dropped, and counted as that.
+        assert_eq!(stats.messages_out + stats.dropped_by(DropReason::PeerFull), 1024, "{stats:?}");
+        finish(engine);
+    });
+}
