@@ -14,6 +14,8 @@ pub(crate) struct Chain {
     /// The text, canonical.
     spec: String,
     stages: Vec<Template>,
+    /// Some transform may block, so all are called off the workers.
+    is_offloaded: bool,
 }
 
 /// What makes a stage's instances.
@@ -29,13 +31,14 @@ struct Template {
 impl Chain {
     /// Creates the transforms of a chain, of which `tables` has one for each stage.
     pub(crate) fn create(spec: &ChainSpec, tables: &[Table], services: &Services) -> Result<Chain> {
+        let is_offloaded = tables.iter().any(Table::is_offloaded);
         let mut stages = Vec::with_capacity(spec.stages.len());
         for (stage, table) in spec.stages.iter().zip(tables) {
             let options: Vec<_> = stage.options.iter().map(|o| (o.key.clone(), o.value.clone())).collect();
-            let first = Arc::new(Instance::create(table.clone(), &options, services)?);
+            let first = Arc::new(Instance::create(table.clone(), &options, services, is_offloaded)?);
             stages.push(Template { table: table.clone(), options, services: services.clone(), first });
         }
-        Ok(Chain { spec: spec.to_string(), stages })
+        Ok(Chain { spec: spec.to_string(), stages, is_offloaded })
     }
 
     pub(crate) fn spec(&self) -> &str {
@@ -53,7 +56,8 @@ impl Chain {
             if worker == 0 || !stage.table.is_per_worker() {
                 return Ok(Arc::clone(&stage.first));
             }
-            Instance::create(stage.table.clone(), &stage.options, &stage.services).map(Arc::new)
+            Instance::create(stage.table.clone(), &stage.options, &stage.services, self.is_offloaded)
+                .map(Arc::new)
         };
         (0..workers)
             .map(|worker| {

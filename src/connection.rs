@@ -51,7 +51,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn nothing(end: Option<End>) -> Answer {
+    pub(crate) fn nothing(end: Option<End>) -> Answer {
         Answer { bytes: Reply::Nothing, pieces: Vec::new(), end }
     }
 }
@@ -135,6 +135,13 @@ pub(crate) struct Connection {
     queued_sends: usize,
 }
 
+/// What a connection has left behind: its last user may be whoever drops this.
+#[derive(Debug)]
+pub(crate) struct Left {
+    _session: Session,
+    _generation: Arc<Generation>,
+}
+
 #[derive(Debug)]
 struct Held {
     due: Moment,
@@ -183,19 +190,19 @@ impl Connection {
 
     /// Goes on with another generation, between two messages and with what the transforms remember, or notes why it
     /// stays: for now, or for good.
-    pub(crate) fn switch(&mut self, to: &Arc<Generation>, peer: &SessionPeer<'_>) {
+    pub(crate) fn switch(&mut self, to: &Arc<Generation>, peer: &SessionPeer<'_>) -> Option<Left> {
         // Input that a transform has in hand belongs to the chain that it was given to.
         if self.phase != Phase::Open || !self.tails.is_empty() {
-            return;
+            return None;
         }
         let Some(session) = self.session.carry(to.stages(), peer) else {
             self.may_switch = false;
-            return;
+            return None;
         };
-        self.session = session;
-        self.generation = Arc::clone(to);
         self.tails = Tails::default();
         self.swap_until = Moment::NEVER;
+        let generation = std::mem::replace(&mut self.generation, Arc::clone(to));
+        Some(Left { _session: std::mem::replace(&mut self.session, session), _generation: generation })
     }
 
     /// Bytes arrived: `lent.buffer[lent.start..]`.
@@ -395,8 +402,12 @@ impl Connection {
         false
     }
 
-    /// The connection is open: what its transforms have to say before they are asked.
-    pub(crate) fn greet(&mut self, cx: &mut Context<'_>) -> Answer {
+    /// The connection begins: its transforms hear of it, and may have something to say before they are asked.
+    pub(crate) fn greet(&mut self, peer: &SessionPeer<'_>, cx: &mut Context<'_>) -> Answer {
+        if let Err((stage, fault)) = self.session.begin(peer) {
+            cx.stats.transform_errors.add(1);
+            return Answer::nothing(Some(End::failed(stage, fault)));
+        }
         let mut digest =
             Digest { used: 0, in_place: 0, out: None, pieces: Vec::new(), answers: 0, end: None };
         let generation = Arc::clone(&self.generation);
@@ -559,13 +570,16 @@ impl Connection {
 
     /// Whether a read must not be begun now: its answers might not fit under the high water.
     pub(crate) fn must_pause(&self, terms: &Terms) -> bool {
-        self.queued_memory() + terms.read_bytes_max > terms.high_water_bytes
+        // What is away with a transform that may block takes nothing along that is owed already.
+        let is_owing = self.generation.is_offloaded() && !self.is_flushed();
+        is_owing || self.queued_memory() + terms.read_bytes_max > terms.high_water_bytes
     }
 
     /// Whether a paused connection may be read again: at half of where it paused.
     pub(crate) fn may_resume(&self, terms: &Terms) -> bool {
         let pause_at = terms.high_water_bytes.saturating_sub(terms.read_bytes_max);
-        self.queued_memory() <= pause_at / 2
+        let is_owing = self.generation.is_offloaded() && !self.is_flushed();
+        !is_owing && self.queued_memory() <= pause_at / 2
     }
 }
 

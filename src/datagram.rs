@@ -176,11 +176,6 @@ impl Turn {
         };
         Ok(self.session.insert(session))
     }
-
-    /// Ends the last conversation, which its transforms hear of.
-    pub(crate) fn close(&mut self) {
-        self.session = None;
-    }
 }
 
 #[cfg(test)]

@@ -824,6 +824,9 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
         self.join_threads();
+        if let Some(core) = self.core.get() {
+            core.shared.offload.end();
+        }
     }
 }
 

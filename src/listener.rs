@@ -84,7 +84,12 @@ impl Listener {
             // Only UDP sources can be forged.
             amplify: if kind == SocketKind::Udp { options.amplify as usize } else { usize::MAX },
             read_bytes_max,
-            high_water_bytes: options.high_water_bytes,
+            // A record beside one that waits must fit.
+            high_water_bytes: if records {
+                options.high_water_bytes.max(2 * read_bytes_max)
+            } else {
+                options.high_water_bytes
+            },
         };
         Ok(Listener {
             id,

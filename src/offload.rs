@@ -9,7 +9,7 @@ use crate::sys;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads of one engine, started with the first job.
+/// The threads of one engine, each started when a job would have to wait.
 #[derive(Default)]
 pub(crate) struct Offload {
     state: Mutex<Option<Running>>,
@@ -17,14 +17,23 @@ pub(crate) struct Offload {
 
 struct Running {
     jobs: Sender<Job>,
-    alive: Arc<Alive>,
+    waiting: Arc<Mutex<Receiver<Job>>>,
+    crew: Arc<Crew>,
 }
 
-/// How many threads have not ended.
 #[derive(Default)]
-struct Alive {
-    threads: Mutex<usize>,
+struct Crew {
+    count: Mutex<Count>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Count {
+    threads: usize,
+    /// Jobs that wait or run.
+    jobs: usize,
+    /// What is still waiting is not to be done any more.
+    ends: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -35,23 +44,39 @@ impl Offload {
     /// Runs a job on one of the threads. The job comes back where no thread can be started.
     pub(crate) fn run(&self, job: Job) -> Result<(), Job> {
         let mut state = lock(&self.state);
-        if state.is_none() {
-            *state = start();
+        let running = state.get_or_insert_with(|| {
+            let (jobs, waiting) = mpsc::channel::<Job>();
+            Running { jobs, waiting: Arc::new(Mutex::new(waiting)), crew: Arc::default() }
+        });
+        let mut count = lock(&running.crew.count);
+        if count.jobs >= count.threads && count.threads < OFFLOAD_THREADS {
+            let (waiting, crew) = (Arc::clone(&running.waiting), Arc::clone(&running.crew));
+            let name = format!("resay-offload-{}", count.threads);
+            let spawned = thread::Builder::new().name(name).spawn(move || {
+                sys::block_signals();
+                work(&waiting, &crew);
+                lock(&crew.count).threads -= 1;
+                crew.changed.notify_all();
+            });
+            count.threads += usize::from(spawned.is_ok());
         }
-        match &*state {
-            Some(running) => running.jobs.send(job).map_err(|refused| refused.0),
-            None => Err(job),
+        if count.threads == 0 {
+            return Err(job);
         }
+        count.jobs += 1;
+        drop(count);
+        running.jobs.send(job).map_err(|refused| refused.0)
     }
 
-    /// Ends the threads. One whose transform does not come back is left to itself after a second: it touches
-    /// nothing but its own message any more.
+    /// Ends the threads; what waits is not done any more. One whose
+    /// transform does not come back is left to itself after a second: it touches nothing but its own message.
     pub(crate) fn end(&self) {
-        let Some(Running { jobs, alive }) = lock(&self.state).take() else { return };
+        let Some(Running { jobs, crew, .. }) = lock(&self.state).take() else { return };
         drop(jobs);
-        let threads = lock(&alive.threads);
+        let mut count = lock(&crew.count);
+        count.ends = true;
         // Whether all of them ended in time makes no difference to what can be done.
-        let _ = alive.changed.wait_timeout_while(threads, OFFLOAD_END, |threads| *threads > 0);
+        let _ = crew.changed.wait_timeout_while(count, OFFLOAD_END, |count| count.threads > 0);
     }
 }
 
@@ -67,36 +92,18 @@ impl std::fmt::Debug for Offload {
     }
 }
 
-/// As many threads as can be had; `None`: not one.
-fn start() -> Option<Running> {
-    let (jobs, waiting) = mpsc::channel::<Job>();
-    let waiting = Arc::new(Mutex::new(waiting));
-    let alive = Arc::new(Alive::default());
-    for index in 0..OFFLOAD_THREADS {
-        let (waiting, counted) = (Arc::clone(&waiting), Arc::clone(&alive));
-        *lock(&alive.threads) += 1;
-        let thread = thread::Builder::new().name(format!("resay-offload-{index}")).spawn(move || {
-            sys::block_signals();
-            work(&waiting);
-            *lock(&counted.threads) -= 1;
-            counted.changed.notify_all();
-        });
-        if thread.is_err() {
-            *lock(&alive.threads) -= 1;
-        }
-    }
-    let started = *lock(&alive.threads) > 0;
-    started.then_some(Running { jobs, alive })
-}
-
-fn work(waiting: &Mutex<Receiver<Job>>) {
+fn work(waiting: &Mutex<Receiver<Job>>, crew: &Crew) {
     loop {
         // The lock is held while waiting: whoever has it is the next in line.
         let job = lock(waiting).recv();
-        match job {
-            Ok(job) => job(),
-            Err(mpsc::RecvError) => return,
+        let Ok(job) = job else { return };
+        if lock(&crew.count).ends {
+            // Dropping it gives back what it holds, which is all that is still wanted.
+            drop(job);
+        } else {
+            job();
         }
+        lock(&crew.count).jobs -= 1;
     }
 }
 
@@ -116,9 +123,9 @@ mod tests {
         let mut numbers: Vec<i32> = (0..100).map(|_| seen.recv().unwrap()).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
-        let alive = Arc::clone(&lock(&offload.state).as_ref().unwrap().alive);
+        let crew = Arc::clone(&lock(&offload.state).as_ref().unwrap().crew);
         offload.end();
-        assert_eq!(*lock(&alive.threads), 0);
+        assert_eq!(lock(&crew.count).threads, 0);
     }
 
     #[test]

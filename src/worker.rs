@@ -52,6 +52,17 @@ pub(crate) struct Shared<S> {
     pub(crate) last_connection: AtomicUsize,
 }
 
+impl<S> Shared<S> {
+    /// See [`Worker::retire`].
+    fn retire(&self, what: Option<impl Send + 'static>) {
+        let Some(what) = what else { return };
+        if let Err(job) = self.offload.run(Box::new(move || drop(what))) {
+            // Without a thread to be had, here is better than never.
+            job();
+        }
+    }
+}
+
 /// One thread's share of an engine.
 #[derive(Debug)]
 pub(crate) struct Worker<D: Driver> {
@@ -157,6 +168,8 @@ impl<D: Driver> Worker<D> {
             (timeout, deadline) => timeout.or(deadline),
         };
         self.driver.wait(timeout)?;
+        // After the wait, so that whoever has swapped a chain finds the new one in the next answer.
+        self.look_for_chains();
         while let Some(completion) = self.driver.next() {
             self.complete(completion);
         }
@@ -244,12 +257,16 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// Drops something elsewhere: it may be the last user of transforms, and destroying those may take its time.
+    fn retire(&self, what: impl Send + 'static) {
+        self.shared.retire(Some(what));
+    }
+
     /// Forgets a listener that is closed and has no connection left here.
     fn leave_post(&mut self, place: usize) {
-        if let Some(post) = self.posts.get_mut(place)
-            && post.as_ref().is_some_and(|post| post.closed && post.socket.is_none() && post.connections == 0)
-        {
-            *post = None;
+        let is_over = |post: &Post| post.closed && post.socket.is_none() && post.connections == 0;
+        if let Some(post) = self.posts.get_mut(place).and_then(|post| post.take_if(|post| is_over(post))) {
+            self.retire(post);
         }
     }
 }

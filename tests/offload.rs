@@ -730,6 +730,7 @@ fn the_old_chain_has_its_time_for_who_was_away() {
         peer.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         assert_eq!(peer.try_recv(1).expect("it is closed in its time"), b"");
         drop((peer, witness));
+        eventually_stats(&engine, "both are closed", |stats| stats.open == 0);
         let stats = finish(engine);
         assert_eq!(stats.closed_by(CloseReason::ChainChanged), 2, "{stats:?}");
     });

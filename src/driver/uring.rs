@@ -14,8 +14,9 @@
 //! - **Pausing** cancels nothing by itself. Whatever comes while a connection is paused (one buffer, at most a few)
 //!   is copied out of the ring, held, and ends the request, so that a peer that does not read costs bounded memory
 //!   and nobody's buffers.
-//! - **Sending** a lent buffer never waits in the kernel: what the socket does not take at once is copied, the
-//!   buffer goes back, and the copy waits. So the ring's buffers all come back with the next turn.
+//! - **Sending** never waits in the kernel. Of a lent buffer, what the socket does not take at once is copied and the
+//!   buffer goes back, so that the ring's buffers all come back with the next turn; the copy is sent when a poll says
+//!   that the socket takes more.
 //! - **Closing** cancels what is in flight. A slot is only reused, its descriptor and memory only let go of, when the
 //!   last completion of its requests has come; a generation in the request's name tells its tenants apart.
 
@@ -103,6 +104,9 @@ struct Request {
 enum Operation {
     Receive,
     Send,
+    /// Waits until a socket takes more.
+    Writable,
+    /// Watches `ready`.
     Poll,
     Cancel,
 }
@@ -181,11 +185,14 @@ enum Source {
 struct Ring(IoUring);
 
 impl Uring {
-    /// A driver, and what wakes it from another thread. It belongs to the thread that first waits with it.
+    /// A driver, and what wakes it from another thread. It belongs to the thread that first connects with it.
     pub(crate) fn new() -> io::Result<(Uring, Arc<Waker>)> {
-        let ring = Ring(builder().setup_r_disabled().build(RING_REQUESTS)?);
-        let mut buffers = Buffers::new()?;
-        buffers.register(&ring.0)?;
+        let (ring, buffers) = aside(|| {
+            let ring = Ring(builder().setup_r_disabled().build(RING_REQUESTS)?);
+            let mut buffers = Buffers::new()?;
+            buffers.register(&ring.0)?;
+            Ok((ring, buffers))
+        })?;
         let (ready, waker) = Ready::new()?;
         let uring = Uring {
             ring,
@@ -211,6 +218,10 @@ impl Uring {
 
     /// Why this driver cannot be had here, if it cannot.
     pub(crate) fn probe() -> Result<(), String> {
+        aside(|| Ok(Self::probe_here())).unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn probe_here() -> Result<(), String> {
         let ring = builder().build(8).map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => {
                 format!(
@@ -375,22 +386,35 @@ impl Uring {
         let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let (start, len, flags) = match &slot.sending {
+        let (start, len) = match &slot.sending {
             Sending::Nothing => return Ok(()),
             Sending::Ring { id, start, len } => {
                 let (start, len) = (*start as usize, *len as usize);
                 let bytes = self.buffers.bytes(*id, (start + len).saturating_sub(RING_HEADROOM_BYTES));
-                (bytes.get(start..start + len).unwrap_or_default().as_ptr(), len, libc::MSG_DONTWAIT)
+                (bytes.get(start..start + len).unwrap_or_default().as_ptr(), len)
             }
-            Sending::Owned { outgoing, .. } => (outgoing.rest().as_ptr(), outgoing.rest().len(), 0),
+            Sending::Owned { outgoing, .. } => (outgoing.rest().as_ptr(), outgoing.rest().len()),
         };
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         let request = Request { operation: Operation::Send, slot: index, generation: *generation };
         let send = opcode::Send::new(types::Fd(slot.socket.as_raw_fd()), start, len)
-            .flags(flags | libc::MSG_NOSIGNAL)
+            .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
             .build()
             .user_data(request.name());
         self.ring.push(send)?;
+        slot.requests += 1;
+        Ok(())
+    }
+
+    /// Sends on when the socket takes more. The request to send must not wait for that itself: it may then only come
+    /// back when all has been sent, and nobody sees that the peer reads.
+    fn wait_to_send(&mut self, index: u32) -> io::Result<()> {
+        let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let request = Request { operation: Operation::Writable, slot: index, generation: *generation };
+        let poll = opcode::PollAdd::new(types::Fd(slot.socket.as_raw_fd()), libc::POLLOUT as u32);
+        self.ring.push(poll.build().user_data(request.name()))?;
         slot.requests += 1;
         Ok(())
     }
@@ -410,10 +434,12 @@ impl Uring {
                     self.is_polling &= cqueue::more(arrived.flags);
                 }
                 Operation::Cancel => {}
-                Operation::Receive | Operation::Send => match self.slot_at(request.slot) {
-                    Some(Slot { is_closed: true, .. }) => drop(self.take_arrived(arrived)),
-                    _ => self.arrived.push_back(arrived),
-                },
+                Operation::Receive | Operation::Send | Operation::Writable => {
+                    match self.slot_at(request.slot) {
+                        Some(Slot { is_closed: true, .. }) => drop(self.take_arrived(arrived)),
+                        _ => self.arrived.push_back(arrived),
+                    }
+                }
             }
         }
     }
@@ -429,6 +455,7 @@ impl Uring {
         match arrived.request.operation {
             Operation::Receive => self.take_received(index, arrived),
             Operation::Send => self.take_sent(index, arrived),
+            Operation::Writable => self.take_writable(index),
             Operation::Poll | Operation::Cancel => None,
         }
     }
@@ -478,15 +505,8 @@ impl Uring {
         };
         slot.has_ended |= matches!(held, Held::End | Held::Failed(_));
         if slot.is_paused {
-            let held = match held {
-                Held::Ring { id, len } => {
-                    let bytes = self.buffers.bytes(id, len)[RING_HEADROOM_BYTES..].to_vec();
-                    self.buffers.give_back(id);
-                    Held::Bytes(bytes)
-                }
-                held => held,
-            };
             slot.held.push_back(held);
+            self.keep_held(index);
             self.cancel_receive(index);
             return None;
         }
@@ -553,10 +573,19 @@ impl Uring {
             }
         };
         self.slot_at(index)?.sending = rest;
-        match self.submit_send(index) {
-            Ok(()) => None,
-            Err(error) => Some(Completion::Failed { token, error }),
+        self.wait_to_send(index).err().map(|error| Completion::Failed { token, error })
+    }
+
+    /// A socket takes more, or is broken, which the next send will say.
+    fn take_writable(&mut self, index: u32) -> Option<Completion<OwnedFd>> {
+        let slot = self.slot_at(index)?;
+        slot.requests -= 1;
+        if slot.is_closed {
+            self.free_if_over(index);
+            return None;
         }
+        let token = slot.token;
+        self.submit_send(index).err().map(|error| Completion::Failed { token, error })
     }
 
     /// Tells the worker what has come for a slot that may be read.
@@ -574,12 +603,28 @@ impl Uring {
         Some(Completion::Received { token, truncated: false })
     }
 
+    /// Copies what waits for longer than a turn out of the ring's buffers.
+    fn keep_held(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
+            return;
+        };
+        for held in &mut slot.held {
+            if let Held::Ring { id, len } = *held {
+                let bytes =
+                    self.buffers.bytes(id, len).get(RING_HEADROOM_BYTES..).unwrap_or_default().to_vec();
+                self.buffers.give_back(id);
+                *held = Held::Bytes(bytes);
+            }
+        }
+    }
+
     /// What a slot had left for this turn.
     fn step(&mut self, index: u32) -> Option<Completion<OwnedFd>> {
         let turn = self.turn;
         let slot = self.slot_at(index)?;
         slot.is_queued = false;
         if slot.is_closed || slot.is_paused {
+            self.keep_held(index);
             return None;
         }
         if slot.read_in == turn {
@@ -952,6 +997,7 @@ impl Request {
         let operation = match name >> 56 {
             n if n == Operation::Receive as u64 => Operation::Receive,
             n if n == Operation::Send as u64 => Operation::Send,
+            n if n == Operation::Writable as u64 => Operation::Writable,
             n if n == Operation::Poll as u64 => Operation::Poll,
             n if n == Operation::Cancel as u64 => Operation::Cancel,
             _ => return None,
@@ -1034,6 +1080,18 @@ fn receive_entry(socket: RawFd, request: Request) -> squeue::Entry {
 fn quietly(entry: squeue::Entry) -> squeue::Entry {
     let request = Request { operation: Operation::Cancel, slot: 0, generation: 0 };
     entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(request.name())
+}
+
+/// Runs something on a thread that ends with it. The kernel notifies whoever created a ring when the ring goes, and the
+/// notification interrupts what that thread then waits in (`EINTR`): it is not to be one of the host's.
+fn aside<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("resay-ring".into()).spawn_scoped(scope, || {
+            sys::block_signals();
+            work()
+        })?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that was to ask for it panicked")))
+    })
 }
 
 /// Receives something as the driver does.

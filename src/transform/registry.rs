@@ -161,6 +161,8 @@ impl Registry {
                     Ok(tables) => {
                         found.extend(tables.into_iter().map(|table| (table, Origin::File(file.clone()))))
                     }
+                    // Other libraries may lie beside plugins.
+                    Err(Error::Plugin { reason, .. }) if reason.starts_with(library::NO_ENTRY) => {}
                     Err(error) => errors.push(error),
                 }
             }

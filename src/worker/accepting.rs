@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::mailbox::{Arrival, Command};
-use super::{Socket, State, Worker, say_fault};
+use super::{Socket, State, Worker};
 use crate::connection::Connection;
 use crate::datagram;
 use crate::driver::{Close, Driver, Token};
@@ -15,7 +15,7 @@ use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
-use crate::transform::library::{Session, SessionPeer};
+use crate::transform::library::Session;
 
 impl<D: Driver> Worker<D> {
     pub(super) fn listen(&mut self, listener: Arc<Listener>, socket: D::Socket) {
@@ -79,7 +79,10 @@ impl<D: Driver> Worker<D> {
     pub(super) fn close_socket(&mut self, token: Token) {
         let (place, mut armed, held) = match self.sockets.remove(token) {
             Some(Socket::Listener { post, retry_at }) => (post as usize, retry_at, 0),
-            Some(Socket::Datagrams { post, deadline, held, .. }) => (post as usize, deadline, held.len()),
+            Some(Socket::Datagrams { post, deadline, held, offloaded, turn, .. }) => {
+                self.retire(turn);
+                (post as usize, deadline, held.len() + offloaded)
+            }
             Some(Socket::Connection(_) | Socket::Away(_)) | None => return,
         };
         self.timers.arm(token, &mut armed, Moment::NEVER);
@@ -137,15 +140,8 @@ impl<D: Driver> Worker<D> {
         let place = self.post_for(&listener);
         let Some(Some(post)) = self.posts.get_mut(place) else { return };
         let stats = listener.stats_of(self.index);
-        let described = SessionPeer {
-            kind: listener.kind,
-            id,
-            local: &listener.url,
-            peer: &peer,
-            listener: &listener.url,
-        };
         let generation = Arc::clone(&post.generation);
-        let opened = match Session::open(generation.stages(), &described) {
+        let opened = match Session::unopened(generation.stages()) {
             Ok(session) => {
                 let now = self.driver.now();
                 let connection = Connection::new(id, place as u32, peer.clone(), generation, session, now);
@@ -158,11 +154,7 @@ impl<D: Driver> Worker<D> {
                     }
                 }
             }
-            Err((stage, fault)) => {
-                stats.transform_errors.add(1);
-                say_fault(&self.shared.events, post, &generation, stage, &fault, id, &peer);
-                Err((CloseReason::TransformFailed, fault.to_string()))
-            }
+            Err((_, fault)) => Err((CloseReason::TransformFailed, fault.to_string())),
         };
         match opened {
             Ok(token) => {

@@ -6,11 +6,13 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::mailbox::{Command, ConnectionInfo};
-use super::streams::switch_generation;
+use super::offloading::Work;
+use super::streams::{goes_away, switch_generation};
 use super::{Socket, State, Worker};
 use crate::connection::{End, Phase};
 use crate::driver::{Close, Driver, Token};
 use crate::stats::CloseReason;
+use crate::timer::Moment;
 
 impl<D: Driver> Worker<D> {
     pub(super) fn take_commands(&mut self) {
@@ -28,12 +30,16 @@ impl<D: Driver> Worker<D> {
         if self.shared.stop.load(Ordering::Acquire) && self.state != State::Ended {
             self.stop(CloseReason::Stopped);
         }
+        self.end_if_drained();
+    }
+
+    /// Notices swaps: one load a turn.
+    pub(super) fn look_for_chains(&mut self) {
         let epoch = self.shared.chain_epoch.load(Ordering::Acquire);
         if epoch != self.chain_epoch {
             self.chain_epoch = epoch;
             self.take_chains();
         }
-        self.end_if_drained();
     }
 
     /// Connections that are with a transform that may block are left out.
@@ -64,7 +70,8 @@ impl<D: Driver> Worker<D> {
             let number = post.listener.chain_number();
             if number != post.chain_number {
                 post.chain_number = number;
-                post.generation = post.listener.generation(self.index);
+                let old = std::mem::replace(&mut post.generation, post.listener.generation(self.index));
+                self.shared.retire(Some(old));
                 changed = true;
             }
         }
@@ -80,13 +87,23 @@ impl<D: Driver> Worker<D> {
                         continue;
                     }
                     connection.may_switch = true;
-                    switch_generation(connection, post);
-                    if !Arc::ptr_eq(connection.generation(), &post.generation) {
+                    if connection.swap_until == Moment::NEVER {
                         connection.swap_until = now.after(post.listener.options.swap_timeout);
+                    }
+                    if goes_away(connection, post) {
+                        self.send_away(token, Work::Switch);
+                        continue;
+                    }
+                    let left = switch_generation(connection, post);
+                    self.shared.retire(left);
+                    if !Arc::ptr_eq(connection.generation(), &post.generation) {
                         self.settle(token);
                     }
                 }
-                Some(Socket::Datagrams { turn, .. }) => turn.close(),
+                Some(Socket::Datagrams { turn, .. }) => {
+                    let turn = std::mem::take(turn);
+                    self.retire(turn);
+                }
                 Some(Socket::Listener { .. } | Socket::Away(_)) | None => {}
             }
         }

@@ -2,16 +2,18 @@
 //! anywhere. Meanwhile its socket is paused, and what happens to its sends is noted.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use super::mailbox::{Command, Mailbox};
+use super::streams::describe;
 use super::{Post, Shared, Socket, Worker, say_fault};
 use crate::buffer::Pool;
 use crate::chain::Scratch;
-use crate::connection::{Answer, Connection, Context, Reply};
+use crate::connection::{Answer, Connection, Context, End, Reply};
 use crate::datagram::{self, Outcome};
 use crate::driver::{Close, Driver, Lent, Token};
+use crate::event::{Event, Kind, Level};
 use crate::limits::OFFLOADED_DATAGRAMS_MAX;
 use crate::peer::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
@@ -25,11 +27,17 @@ pub(super) enum Work {
     Greet,
     Receive(Vec<u8>),
     End,
+    /// Go over to the listener's current chain.
+    Switch,
+    /// The same, or end: its time with the old chain is over.
+    Leave,
 }
 
 /// What stands in a connection's place meanwhile.
 #[derive(Debug)]
 pub(crate) struct Away {
+    id: u64,
+    peer: Peer,
     listener: u32,
     queued_bytes: usize,
     sent: Vec<usize>,
@@ -58,19 +66,26 @@ pub(crate) struct ReturnedDatagram {
 impl<D: Driver> Worker<D> {
     /// Sends a connection away to do some work.
     pub(super) fn send_away(&mut self, token: Token, work: Work) {
-        let Some(place @ Socket::Connection(_)) = self.sockets.get_mut(token) else { return };
-        let away = Away { listener: 0, queued_bytes: 0, sent: Vec::new(), failed: None };
+        let Some(place) = self.sockets.get_mut(token) else { return };
+        let Socket::Connection(connection) = place else { return };
+        let away = Away {
+            id: connection.id,
+            peer: connection.peer.clone(),
+            listener: connection.listener,
+            queued_bytes: connection.queued_bytes(),
+            sent: Vec::new(),
+            failed: None,
+        };
         let Socket::Connection(mut connection) = std::mem::replace(place, Socket::Away(away)) else { return };
-        if let Socket::Away(away) = place {
-            away.listener = connection.listener;
-            away.queued_bytes = connection.queued_bytes();
-        }
         let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
         self.driver.pause(token);
         connection.paused = true;
         let mut armed = std::mem::replace(&mut connection.deadline, Moment::NEVER);
         self.timers.arm(token, &mut armed, Moment::NEVER);
-        let (listener, shared, index) = (Arc::clone(&post.listener), Arc::clone(&self.shared), self.index);
+        let (listener, shared, index) =
+            (Arc::clone(&post.listener), Arc::downgrade(&self.shared), self.index);
+        let current = Arc::clone(&post.generation);
+        let switches = connection.may_switch && !matches!(work, Work::Greet);
         let job = move || {
             let stats = Block::default();
             let mut cx = Context {
@@ -79,9 +94,17 @@ impl<D: Driver> Worker<D> {
                 scratch: &mut Scratch::default(),
                 stats: &stats,
             };
+            let peer = connection.peer.clone();
+            let described = describe(connection.id, &peer, &listener);
+            if switches && !Arc::ptr_eq(connection.generation(), &current) {
+                drop(connection.switch(&current, &described));
+            }
             let answer = match work {
-                Work::Greet => connection.greet(&mut cx),
+                Work::Greet => connection.greet(&described, &mut cx),
                 Work::End => connection.ended(&mut cx),
+                Work::Switch => Answer::nothing(None),
+                Work::Leave if Arc::ptr_eq(connection.generation(), &current) => Answer::nothing(None),
+                Work::Leave => Answer::nothing(Some(End::because(CloseReason::ChainChanged))),
                 Work::Receive(mut bytes) => {
                     let mut answer = connection.received(Lent { buffer: &mut bytes, start: 0 }, &mut cx);
                     if let Reply::Lent(range) = answer.bytes {
@@ -113,6 +136,18 @@ impl<D: Driver> Worker<D> {
         for bytes in away.sent {
             self.sent(token, bytes, Vec::new());
         }
+        // A swap that came meanwhile, or one that it could not follow.
+        if let Some(Socket::Connection(connection)) = self.sockets.get_mut(token)
+            && let Some(Some(post)) = self.posts.get(connection.listener as usize)
+            && !Arc::ptr_eq(connection.generation(), &post.generation)
+            && connection.swap_until == Moment::NEVER
+        {
+            connection.swap_until = self.driver.now().after(post.listener.options.swap_timeout);
+            connection.may_switch = true;
+            if answer.end.is_none() && matches!(answer.bytes, Reply::Nothing) && away.failed.is_none() {
+                return self.send_away(token, Work::Switch);
+            }
+        }
         match away.failed {
             Some(error) => self.failed(token, error),
             None => self.deliver(token, answer),
@@ -135,7 +170,6 @@ impl<D: Driver> Worker<D> {
 
     /// Closes the socket of a connection that is away. What comes back finds nobody.
     pub(super) fn abandon(&mut self, token: Token, reason: CloseReason) {
-        let unsent = self.driver.unsent(token);
         let Some(Socket::Away(away)) = self.sockets.remove(token) else { return };
         self.driver.close(token, Close::Gently);
         self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
@@ -144,7 +178,17 @@ impl<D: Driver> Worker<D> {
             post.connections -= 1;
             let stats = post.listener.stats_of(self.index);
             stats.closed(reason);
-            stats.undelivered_bytes.add(unsent.min(away.queued_bytes) as u64);
+            let sent: usize = away.sent.iter().sum();
+            stats.bytes_out.add(sent as u64);
+            stats.undelivered_bytes.add(away.queued_bytes.saturating_sub(sent) as u64);
+            self.shared.events.emit(&Event {
+                level: Level::Debug,
+                kind: Kind::Closed,
+                listener: &post.listener.url,
+                connection: away.id,
+                peer: Some(&away.peer),
+                text: &format_args!("closed: {reason}, while a transform had its message"),
+            });
         }
         self.leave_post(place);
     }
@@ -161,7 +205,7 @@ impl<D: Driver> Worker<D> {
         }
         *offloaded += 1;
         let (listener, generation) = (Arc::clone(listener), Arc::clone(generation));
-        let (shared, index) = (Arc::clone(&self.shared), self.index);
+        let (shared, index) = (Arc::downgrade(&self.shared), self.index);
         let job = move || {
             let stats = Block::default();
             let mut cx = Context {
@@ -227,7 +271,8 @@ impl<D: Driver> Worker<D> {
 }
 
 /// Leaves a result with the worker it belongs to. One that has ended does not want it any more.
-fn come_back<S>(shared: &Shared<S>, worker: usize, command: Command<S>) {
+fn come_back<S>(shared: &Weak<Shared<S>>, worker: usize, command: Command<S>) {
+    let Some(shared) = shared.upgrade() else { return };
     if let Some(mailbox) = shared.mailboxes.get(worker) {
         let _ = Mailbox::push(mailbox, command);
     }

@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 
 use super::offloading::Work;
 use super::{Post, Socket, State, Worker, say_fault};
-use crate::connection::{Answer, Connection, Context, End, Phase, Reply};
+use crate::connection::{Answer, Connection, Context, End, Left, Phase, Reply};
 use crate::driver::{Close, Driver, Progress, Token};
 use crate::event::{Event, Kind, Level};
 use crate::limits::{LINGER, LINGER_DRAINING};
 use crate::listener::Listener;
+use crate::peer::Peer;
 use crate::stats::CloseReason;
 use crate::timer::Moment;
 use crate::transform::library::SessionPeer;
@@ -19,11 +20,15 @@ impl<D: Driver> Worker<D> {
     pub(super) fn received(&mut self, token: Token, truncated: bool) {
         let Some(Socket::Connection(connection)) = self.sockets.get_mut(token) else { return };
         let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
-        if connection.may_switch && !Arc::ptr_eq(connection.generation(), &post.generation) {
-            switch_generation(connection, post);
+        if connection.may_switch
+            && !Arc::ptr_eq(connection.generation(), &post.generation)
+            && !goes_away(connection, post)
+        {
+            let left = switch_generation(connection, post);
+            self.shared.retire(left);
         }
         connection.last_received = self.driver.now();
-        if connection.generation().is_offloaded() && !truncated {
+        if goes_away(connection, post) && connection.phase == Phase::Open && !truncated {
             let lent = self.driver.lent();
             let bytes = lent.buffer.get(lent.start..).unwrap_or_default().to_vec();
             return self.send_away(token, Work::Receive(bytes));
@@ -48,20 +53,22 @@ impl<D: Driver> Worker<D> {
         if connection.generation().is_offloaded() {
             return self.send_away(token, Work::Greet);
         }
+        let peer = connection.peer.clone();
+        let described = describe(connection.id, &peer, &post.listener);
         let mut cx = Context {
             terms: &post.listener.terms,
             pool: &mut self.pool,
             scratch: &mut self.scratch,
             stats: post.listener.stats_of(self.index),
         };
-        let answer = connection.greet(&mut cx);
+        let answer = connection.greet(&described, &mut cx);
         self.deliver(token, answer);
     }
 
     pub(super) fn ended(&mut self, token: Token) {
         let Some(Socket::Connection(connection)) = self.sockets.get_mut(token) else { return };
         let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
-        if connection.generation().is_offloaded() {
+        if connection.generation().is_offloaded() && connection.phase == Phase::Open {
             return self.send_away(token, Work::End);
         }
         let mut cx = Context {
@@ -253,7 +260,12 @@ impl<D: Driver> Worker<D> {
                     self.driver.resume(token);
                 }
             }
-            Phase::Lingering(_) => {}
+            Phase::Lingering(_) => {
+                if connection.paused {
+                    connection.paused = false;
+                    self.driver.resume(token);
+                }
+            }
         }
         // Deadlines only move away while a connection lives, so one that is armed is left alone until it
         // fires: a message costs no timer.
@@ -320,8 +332,16 @@ impl<D: Driver> Worker<D> {
                 });
             }
         }
-        // Sessions are closed, in the order of their stages, when the connection is dropped here.
-        drop(connection);
+        // Its sessions are closed when it is dropped, and what it used last is destroyed: not here, where that could
+        // take its time.
+        let is_current = self
+            .posts
+            .get(place)
+            .and_then(Option::as_ref)
+            .is_some_and(|post| Arc::ptr_eq(connection.generation(), &post.generation) && !post.closed);
+        if connection.generation().is_offloaded() || !is_current {
+            self.retire(connection);
+        }
         self.leave_post(place);
     }
 
@@ -344,6 +364,16 @@ impl<D: Driver> Worker<D> {
                 self.close_connection(token, CloseReason::WriteTimeout, Close::Reset, None);
             }
             Phase::Open if connection.swap_until <= now => {
+                // What kept it may be over.
+                connection.may_switch = true;
+                if goes_away(connection, post) {
+                    return self.send_away(token, Work::Leave);
+                }
+                let left = switch_generation(connection, post);
+                self.shared.retire(left);
+                if Arc::ptr_eq(connection.generation(), &post.generation) {
+                    return self.settle(token);
+                }
                 self.begin_end(token, Some(End::because(CloseReason::ChainChanged)));
             }
             Phase::Open => self.begin_end(token, Some(End::because(CloseReason::IdleTimeout))),
@@ -353,17 +383,21 @@ impl<D: Driver> Worker<D> {
 }
 
 /// Lets a connection go on with its listener's current generation, with what its transforms remember. Where that
-/// is not possible it stays with the one it has, for a while.
-pub(super) fn switch_generation(connection: &mut Connection, post: &Post) {
+/// is not possible it stays with the one it has, for a while. What it leaves is to be retired.
+pub(super) fn switch_generation(connection: &mut Connection, post: &Post) -> Option<Left> {
     let peer = connection.peer.clone();
-    let described = SessionPeer {
-        kind: post.listener.kind,
-        id: connection.id,
-        local: &post.listener.url,
-        peer: &peer,
-        listener: &post.listener.url,
-    };
-    connection.switch(&post.generation, &described);
+    let described = describe(connection.id, &peer, &post.listener);
+    connection.switch(&post.generation, &described)
+}
+
+/// Whether the next message, and a change of the chain before it, is for transforms that may block.
+pub(super) fn goes_away(connection: &Connection, post: &Post) -> bool {
+    connection.generation().is_offloaded() || (connection.may_switch && post.generation.is_offloaded())
+}
+
+/// A connection in the terms of its transforms.
+pub(super) fn describe<'a>(id: u64, peer: &'a Peer, listener: &'a Listener) -> SessionPeer<'a> {
+    SessionPeer { kind: listener.kind, id, local: &listener.url, peer, listener: &listener.url }
 }
 
 /// The next moment at which a connection wants to be looked at.
@@ -380,7 +414,7 @@ fn deadline_of(connection: &Connection, listener: &Listener) -> Moment {
     } else if connection.is_flushed()
         && let (Phase::Open, Some(timeout)) = (connection.phase, listener.options.idle_timeout)
     {
-        deadline = connection.last_received.after(timeout);
+        deadline = deadline.min(connection.last_received.after(timeout));
     }
     deadline
 }

@@ -2,6 +2,8 @@
 // Helpers are tests too, where clippy.toml's exemption does not reach.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod check;
+mod crash;
 mod ctl;
 mod help;
 mod plugin;

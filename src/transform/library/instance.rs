@@ -33,11 +33,12 @@ unsafe impl Send for Instance {}
 unsafe impl Sync for Instance {}
 
 impl Instance {
-    /// Creates an instance. Options that the transform does not declare are refused here, with what it offers.
+    /// Creates an instance; `is_offloaded`: for a chain that is called off the workers. Options that the transform does not declare are refused here, with what it offers.
     pub(crate) fn create(
         table: Table,
         options: &[(String, Vec<u8>)],
         services: &Services,
+        is_offloaded: bool,
     ) -> Result<Instance> {
         let id = table.id();
         let fault = |reason: String| Error::Transform { id: id.to_owned(), reason };
@@ -71,10 +72,9 @@ impl Instance {
             }
         }
         // Off the workers, those of one worker could be called from several threads at once.
-        let offloaded = table.fields.needs & abi::RESAY_NEED_OFFLOAD != 0;
         let is_serial = match table.fields.threading {
             abi::RESAY_SERIAL => true,
-            abi::RESAY_PER_WORKER => offloaded,
+            abi::RESAY_PER_WORKER => is_offloaded,
             _ => false,
         };
         let serial = is_serial.then(Mutex::default);

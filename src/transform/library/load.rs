@@ -74,10 +74,9 @@ pub(crate) fn load(path: &Path, private: bool) -> Result<Vec<Table>> {
     let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| fault(innermost(&error)))?;
     // SAFETY: the one symbol of the ABI has this type.
-    let entry =
-        unsafe { library.get::<abi::resay_plugin_entry>(c"resay_plugin_v1") }.map(|symbol| *symbol).map_err(
-            |_| fault("has no resay_plugin_v1: not a Resay plugin, or of another ABI major".into()),
-        )?;
+    let entry = unsafe { library.get::<abi::resay_plugin_entry>(c"resay_plugin_v1") }
+        .map(|symbol| *symbol)
+        .map_err(|_| fault(format!("{NO_ENTRY}: not a Resay plugin, or of another ABI major")))?;
     // From here on something of the library may be in use: it is never closed.
     std::mem::forget(library);
     // SAFETY: the entry is pure and takes any minor version.
@@ -164,6 +163,9 @@ fn is_complete(file: &Path) -> io::Result<bool> {
     }
     Ok(true)
 }
+
+/// How the reason begins when a library is no plugin at all.
+pub(crate) const NO_ENTRY: &str = "has no resay_plugin_v1";
 
 /// A copy of a library in a directory that only this user can enter. It can go as soon as it is mapped.
 struct PrivateCopy {

@@ -18,7 +18,7 @@ mod table;
 pub(crate) use host::{Counters, Services};
 pub use instance::running_transform;
 pub(crate) use instance::{Fault, Instance, Status};
-pub(crate) use load::{bundled, load};
+pub(crate) use load::{NO_ENTRY, bundled, load};
 pub(crate) use session::{Session, SessionPeer, Stages};
 pub(crate) use table::Table;
 pub use table::{OptionHelp, Transform};

@@ -121,6 +121,13 @@ impl Session {
         stages: &Arc<Stages>,
         peer: &SessionPeer<'_>,
     ) -> std::result::Result<Session, (usize, Fault)> {
+        let mut session = Session::unopened(stages)?;
+        session.begin(peer)?;
+        Ok(session)
+    }
+
+    /// The memory of a conversation that no stage has heard of yet.
+    pub(crate) fn unopened(stages: &Arc<Stages>) -> std::result::Result<Session, (usize, Fault)> {
         let layout = stages.layout;
         let memory = if layout.size() == 0 {
             NonNull::dangling()
@@ -129,9 +136,12 @@ impl Session {
             NonNull::new(unsafe { alloc::alloc_zeroed(layout) })
                 .ok_or((0, Fault::Status(abi::RESAY_E_NOMEM)))?
         };
-        let mut session = Session { stages: Arc::clone(stages), memory, opened: 0 };
-        session.open_stages(peer)?;
-        Ok(session)
+        Ok(Session { stages: Arc::clone(stages), memory, opened: 0 })
+    }
+
+    /// Opens the conversation in every stage, once.
+    pub(crate) fn begin(&mut self, peer: &SessionPeer<'_>) -> std::result::Result<(), (usize, Fault)> {
+        self.open_stages(peer)
     }
 
     /// Ends the conversation and begins another in the same memory, zeroed.
