@@ -701,6 +701,7 @@ impl Engine {
                 if was_alive {
                     self.ended.count();
                 }
+                self.end_offload();
                 return Ok(false);
             }
             if left == Some(Duration::ZERO) {
@@ -776,7 +777,15 @@ impl Engine {
         }
         drop(ended);
         self.join_threads();
+        self.end_offload();
         Ok(())
+    }
+
+    /// Waits a little for what is still with transforms that may block, and for what is being destroyed.
+    fn end_offload(&self) {
+        if let Some(core) = self.core.get() {
+            core.shared.offload.end();
+        }
     }
 
     fn join_threads(&self) {
@@ -824,9 +833,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
         self.join_threads();
-        if let Some(core) = self.core.get() {
-            core.shared.offload.end();
-        }
+        self.end_offload();
     }
 }
 

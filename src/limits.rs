@@ -39,8 +39,9 @@ pub(crate) const LINGER_DRAINING: Duration = Duration::from_millis(500);
 pub(crate) const RING_REQUESTS: u32 = 1024;
 pub(crate) const RING_COMPLETIONS: u32 = 4 * RING_REQUESTS;
 pub(crate) const RING_BUFFERS_MAX: usize = 1024;
-pub(crate) const RING_BUFFERS_AT_FIRST: usize = 32;
+pub(crate) const RING_BUFFERS_AT_FIRST: usize = 8;
 pub(crate) const RING_BUFFER_BYTES: usize = 64 * 1024;
+pub(crate) const RING_TOUCHED_BYTES: usize = 2 * 1024 * 1024;
 pub(crate) const RING_HEADROOM_BYTES: usize = 256;
 
 /// Buffers that a worker keeps for reuse, and the largest that it keeps.

@@ -11,10 +11,10 @@
 //!
 //! - **Receiving** is one multishot request a connection; the kernel takes a buffer from a shared ring only when bytes
 //!   have come. Each invocation is capped at one buffer, so a peer that floods has one read a turn, like all others.
-//! - **Pausing** cancels nothing by itself. Whatever comes while a connection is paused (one buffer, at most a few)
-//!   is copied out of the ring, held, and ends the request, so that a peer that does not read costs bounded memory
-//!   and nobody's buffers.
-//! - **Sending** never waits in the kernel. Of a lent buffer, what the socket does not take at once is copied and the
+//! - **Pausing** cancels the request. What comes before it has ended is copied out of the ring and held, so that a peer
+//!   that does not read costs bounded memory and nobody's buffers.
+//! - **Sending** goes with the next enter; where a turn has one completion only, by a call of its own, which is cheaper
+//!   than two turns. It never waits in the kernel. Of a lent buffer, what the socket does not take at once is copied and the
 //!   buffer goes back, so that the ring's buffers all come back with the next turn; the copy is sent when a poll says
 //!   that the socket takes more.
 //! - **Closing** cancels what is in flight. A slot is only reused, its descriptor and memory only let go of, when the
@@ -80,6 +80,8 @@ pub(crate) struct Uring {
     /// Slots that found no buffer.
     starved: Vec<u32>,
     turn: u32,
+    /// This turn has no more than one completion.
+    is_alone: bool,
     lent: Source,
     scratch: Vec<u8>,
 }
@@ -210,6 +212,7 @@ impl Uring {
             budget: 0,
             starved: Vec::new(),
             turn: 0,
+            is_alone: false,
             lent: Source::Nothing,
             scratch: Vec::new(),
         };
@@ -426,7 +429,7 @@ impl Uring {
             let Some(request) = Request::of(entry.user_data()) else { continue };
             let arrived = Arrived { request, result: entry.result(), flags: entry.flags() };
             if arrived.buffer().is_some() {
-                self.buffers.taken();
+                self.buffers.taken(usize::try_from(arrived.result).unwrap_or(0));
             }
             match request.operation {
                 Operation::Poll => {
@@ -527,32 +530,31 @@ impl Uring {
     }
 
     fn take_sent(&mut self, index: u32, arrived: Arrived) -> Option<Completion<OwnedFd>> {
-        let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
+        let slot = self.slot_at(index)?;
         slot.requests -= 1;
-        let token = slot.token;
-        let sent = match arrived.result {
-            sent @ 0.. => Ok(sent as usize),
-            error => match -error {
-                libc::EAGAIN | libc::EINTR => Ok(0),
-                error => Err(io::Error::from_raw_os_error(error)),
-            },
-        };
-        let is_closed = slot.is_closed;
-        let sending = std::mem::replace(&mut slot.sending, Sending::Nothing);
-        if is_closed {
-            if let Sending::Ring { id, .. } = sending {
-                self.buffers.give_back(id);
-            }
+        if slot.is_closed {
+            self.drop_send(index);
             self.free_if_over(index);
             return None;
         }
-        let rest = match (sending, sent) {
-            (Sending::Nothing, _) => return None,
-            (Sending::Ring { id, .. }, Err(error)) => {
-                self.buffers.give_back(id);
-                return Some(Completion::Failed { token, error });
+        self.take_send_result(index, arrived.result)
+    }
+
+    /// What send(2) said about a slot's answer.
+    fn take_send_result(&mut self, index: u32, result: i32) -> Option<Completion<OwnedFd>> {
+        let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
+        let token = slot.token;
+        let sent = match -result {
+            ..=0 => result as usize,
+            libc::EAGAIN | libc::EINTR => 0,
+            error => {
+                self.drop_send(index);
+                return Some(Completion::Failed { token, error: io::Error::from_raw_os_error(error) });
             }
-            (Sending::Ring { id, start, len }, Ok(sent)) => {
+        };
+        let rest = match std::mem::replace(&mut slot.sending, Sending::Nothing) {
+            Sending::Nothing => return None,
+            Sending::Ring { id, start, len } => {
                 let (start, len) = (start as usize, len as usize);
                 if sent >= len {
                     self.buffers.give_back(id);
@@ -563,8 +565,7 @@ impl Uring {
                 self.buffers.give_back(id);
                 Sending::Owned { outgoing: Box::new(Outgoing::new(rest)), bytes: len }
             }
-            (Sending::Owned { .. }, Err(error)) => return Some(Completion::Failed { token, error }),
-            (Sending::Owned { mut outgoing, bytes }, Ok(sent)) => {
+            Sending::Owned { mut outgoing, bytes } => {
                 outgoing.advance(sent);
                 if outgoing.is_done() {
                     return Some(Completion::Sent { token, bytes, memory: outgoing.into_bytes() });
@@ -572,7 +573,7 @@ impl Uring {
                 Sending::Owned { outgoing, bytes }
             }
         };
-        self.slot_at(index)?.sending = rest;
+        slot.sending = rest;
         self.wait_to_send(index).err().map(|error| Completion::Failed { token, error })
     }
 
@@ -754,6 +755,7 @@ impl Driver for Uring {
         self.watch_ready()?;
         let result = self.ring.enter(timeout);
         self.reap();
+        self.is_alone = self.arrived.len() + self.again.len() <= 1;
         self.budget = self.again.len();
         if self.ready_has_events || self.ready.has_leftovers() {
             self.wait_for_ready(Some(Duration::ZERO))?;
@@ -898,10 +900,11 @@ impl Driver for Uring {
     }
 
     fn pause(&mut self, token: Token) {
-        match self.slot_mut(token) {
-            Some(slot) => slot.is_paused = true,
-            None => self.ready.pause(token),
+        let Some(index) = self.place_of(token) else { return self.ready.pause(token) };
+        if let Some(slot) = self.slot_at(index) {
+            slot.is_paused = true;
         }
+        self.cancel_receive(index);
     }
 
     fn resume(&mut self, token: Token) {
@@ -960,20 +963,53 @@ impl Driver for Uring {
 
 impl Uring {
     fn begin_send(&mut self, index: u32, sending: Sending) -> Progress {
-        if let Some(slot) = self.slot_at(index) {
-            debug_assert!(matches!(slot.sending, Sending::Nothing), "one send at a time");
-            slot.sending = sending;
+        let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
+            return Progress::Failed(io::ErrorKind::NotConnected.into());
+        };
+        debug_assert!(matches!(slot.sending, Sending::Nothing), "one send at a time");
+        slot.sending = sending;
+        if self.is_alone {
+            return self.send_now(index);
         }
         match self.submit_send(index) {
             Ok(()) => Progress::Pending,
             Err(error) => {
-                if let Some(slot) = self.slot_at(index)
-                    && let Sending::Ring { id, .. } = std::mem::replace(&mut slot.sending, Sending::Nothing)
-                {
-                    self.buffers.give_back(id);
-                }
+                self.drop_send(index);
                 Progress::Failed(error)
             }
+        }
+    }
+
+    /// Sends by a call of its own: for one answer that costs less than the way through the ring.
+    fn send_now(&mut self, index: u32) -> Progress {
+        let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
+            return Progress::Failed(io::ErrorKind::NotConnected.into());
+        };
+        let bytes = match &slot.sending {
+            Sending::Nothing => &[],
+            Sending::Ring { id, start, len } => {
+                let (start, end) = (*start as usize, (*start + *len) as usize);
+                let bytes = self.buffers.bytes(*id, end.saturating_sub(RING_HEADROOM_BYTES));
+                bytes.get(start..end).unwrap_or_default()
+            }
+            Sending::Owned { outgoing, .. } => outgoing.rest(),
+        };
+        let result = match sys::send(slot.socket.as_fd(), bytes) {
+            Ok(sent) => sent as i32,
+            Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
+        };
+        match self.take_send_result(index, result) {
+            Some(Completion::Sent { memory, .. }) => Progress::Done(memory),
+            Some(Completion::Failed { error, .. }) => Progress::Failed(error),
+            _ => Progress::Pending,
+        }
+    }
+
+    fn drop_send(&mut self, index: u32) {
+        if let Some(slot) = self.slot_at(index)
+            && let Sending::Ring { id, .. } = std::mem::replace(&mut slot.sending, Sending::Nothing)
+        {
+            self.buffers.give_back(id);
         }
     }
 }

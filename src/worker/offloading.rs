@@ -9,8 +9,8 @@ use super::mailbox::{Command, Mailbox};
 use super::streams::describe;
 use super::{Post, Shared, Socket, Worker, say_fault};
 use crate::buffer::Pool;
-use crate::chain::Scratch;
-use crate::connection::{Answer, Connection, Context, End, Reply};
+use crate::chain::{Generation, Scratch};
+use crate::connection::{Answer, Connection, Context, End, Phase, Reply};
 use crate::datagram::{self, Outcome};
 use crate::driver::{Close, Driver, Lent, Token};
 use crate::event::{Event, Kind, Level};
@@ -50,6 +50,8 @@ pub(crate) struct Returned {
     token: Token,
     connection: Box<Connection>,
     answer: Answer,
+    /// The generation that was its listener's when it went.
+    current: Arc<Generation>,
     stats: Block,
 }
 
@@ -116,7 +118,7 @@ impl<D: Driver> Worker<D> {
             come_back(
                 &shared,
                 index,
-                Command::Returned(Box::new(Returned { token, connection, answer, stats })),
+                Command::Returned(Box::new(Returned { token, connection, answer, current, stats })),
             );
         };
         // Without a thread to be had, blocking is better than losing the message.
@@ -126,7 +128,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn returned(&mut self, returned: Returned) {
-        let Returned { token, connection, answer, stats } = returned;
+        let Returned { token, connection, answer, current, stats } = returned;
         let Some(Socket::Away(_)) = self.sockets.get(token) else { return };
         let Some(place) = self.sockets.get_mut(token) else { return };
         let Socket::Away(away) = std::mem::replace(place, Socket::Connection(connection)) else { return };
@@ -136,21 +138,25 @@ impl<D: Driver> Worker<D> {
         for bytes in away.sent {
             self.sent(token, bytes, Vec::new());
         }
-        // A swap that came meanwhile, or one that it could not follow.
+        match away.failed {
+            Some(error) => return self.failed(token, error),
+            None => self.deliver(token, answer),
+        }
+        // A swap came meanwhile, or the connection could not follow one.
         if let Some(Socket::Connection(connection)) = self.sockets.get_mut(token)
             && let Some(Some(post)) = self.posts.get(connection.listener as usize)
+            && connection.phase == Phase::Open
             && !Arc::ptr_eq(connection.generation(), &post.generation)
-            && connection.swap_until == Moment::NEVER
         {
-            connection.swap_until = self.driver.now().after(post.listener.options.swap_timeout);
-            connection.may_switch = true;
-            if answer.end.is_none() && matches!(answer.bytes, Reply::Nothing) && away.failed.is_none() {
-                return self.send_away(token, Work::Switch);
+            if connection.swap_until == Moment::NEVER {
+                connection.swap_until = self.driver.now().after(post.listener.options.swap_timeout);
             }
-        }
-        match away.failed {
-            Some(error) => self.failed(token, error),
-            None => self.deliver(token, answer),
+            if Arc::ptr_eq(&current, &post.generation) {
+                self.settle(token);
+            } else {
+                connection.may_switch = true;
+                self.send_away(token, Work::Switch);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use io_uring::types::BufRingEntry;
 
 use crate::limits::{
     RING_BUFFER_BYTES, RING_BUFFERS_AT_FIRST, RING_BUFFERS_MAX, RING_HEADROOM_BYTES as HEADROOM,
+    RING_TOUCHED_BYTES,
 };
 
 /// The name of the ring's only group of buffers.
@@ -74,6 +75,8 @@ pub(super) struct Buffers {
     free: Vec<u16>,
     /// Buffers from here on have never been used.
     fresh: usize,
+    /// The most bytes that one has got lately.
+    largest: usize,
 }
 
 // SAFETY: the mappings belong to this value alone (and to the kernel, which does not care about threads).
@@ -89,6 +92,7 @@ impl Buffers {
             target: RING_BUFFERS_AT_FIRST,
             free: Vec::new(),
             fresh: 0,
+            largest: 0,
         })
     }
 
@@ -108,10 +112,14 @@ impl Buffers {
         if self.in_ring >= self.target {
             return;
         }
+        // A few large ones or many small ones: a receive that finds none waits for the next turn.
+        let most =
+            (RING_TOUCHED_BYTES / (self.largest + HEADROOM)).clamp(RING_BUFFERS_AT_FIRST, RING_BUFFERS_MAX);
+        self.largest -= self.largest / 16;
         while self.in_ring < self.target {
             let id = match self.free.pop() {
                 Some(id) => id,
-                None if self.fresh < RING_BUFFERS_MAX => {
+                None if self.fresh < most => {
                     self.fresh += 1;
                     (self.fresh - 1) as u16
                 }
@@ -133,8 +141,9 @@ impl Buffers {
         tail.store(self.tail, Ordering::Release);
     }
 
-    /// The kernel has filled one.
-    pub(super) fn taken(&mut self) {
+    /// The kernel has put `len` bytes into one.
+    pub(super) fn taken(&mut self, len: usize) {
+        self.largest = self.largest.max(len);
         self.in_ring = self.in_ring.saturating_sub(1);
     }
 
