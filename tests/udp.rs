@@ -8,7 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use common::*;
-use resay::{DropReason, Engine, Stats};
+use resay::{DropReason, Engine, Kind, Stats};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Asserts that a datagram was dropped for this reason and nothing came back for it. An answer would have been
@@ -134,7 +134,7 @@ fn longer_than_allowed() {
 #[test]
 fn an_answer_that_is_too_long_to_send() {
     isolated(|| {
-        let (engine, url) = serve("udp://127.0.0.1:0", "uppercase:unicode=1");
+        let (engine, url) = serve("udp://127.0.0.1:0?amplify=2", "uppercase:unicode=1");
         let peer = Peer::connect(&url);
         // Two bytes in, three out: an i with an ogonek would stay, a j with a caron grows.
         let grows = "ǰ".repeat(65_507 / 2);
@@ -144,6 +144,31 @@ fn an_answer_that_is_too_long_to_send() {
         assert_eq!(peer.ask(b"NEXT"), b"NEXT");
         let stats = eventually_stats(&engine, "it is counted", |stats| stats.dropped == 1);
         assert_eq!(stats.dropped_by(DropReason::SendFailed), 1, "{stats:?}");
+        finish(engine);
+    });
+}
+
+/// An answer that is longer than its request could hit somebody who never asked: it is not sent, said once, and
+/// counted. The option raises the limit; what stays within it is answered.
+#[test]
+fn no_answer_is_longer_than_its_request() {
+    isolated(|| {
+        let log = Log::default();
+        let builder =
+            log.builder().listen("udp://127.0.0.1:0").unwrap().listen("udp://127.0.0.1:0?amplify=2").unwrap();
+        let engine = builder.chain("uppercase:unicode=1").unwrap().start().unwrap();
+        let urls = engine.urls();
+        let (held, raised) = (Peer::connect(&urls[0]), Peer::connect(&urls[1]));
+        assert_eq!(raised.ask("ǰ".as_bytes()), "J\u{30c}".as_bytes());
+        for _ in 0..3 {
+            held.send("ǰ".as_bytes());
+        }
+        assert_eq!(held.ask("ß".as_bytes()), b"SS", "the same length");
+        let stats = eventually_stats(&engine, "they are counted", |stats| stats.dropped == 3);
+        assert_eq!(stats.dropped_by(DropReason::Amplified), 3, "{stats:?}");
+        let said: Vec<_> =
+            log.lines(Kind::Dropped).into_iter().filter(|(_, text)| text.contains("amplify=1")).collect();
+        assert_eq!(said.len(), 1, "{said:?}");
         finish(engine);
     });
 }

@@ -50,6 +50,9 @@ const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
 /// One receive takes one buffer; a full one lets the others have theirs first.
 const RECEIVE_BUNDLE: u16 = 1 << 4;
+/// Polls before it receives. Without it, a receive whose very first buffer is filled by what lies there already is only
+/// continued when more arrives, not by what else lies there.
+const RECEIVE_POLL_FIRST: u16 = 1 << 0;
 /// No slot.
 const NOWHERE: u32 = u32::MAX;
 /// Buffers of one connection that wait for their turn; with as many it is not received for it until they are gone.
@@ -1108,7 +1111,7 @@ fn receive_entry(socket: RawFd, request: Request) -> squeue::Entry {
     const { assert!(size_of::<squeue::Entry>() == 64) };
     // SAFETY: an entry is a `struct io_uring_sqe` (`repr(C)`), whose `ioprio` is the u16 at its third byte. The cap
     // is only kept by requests that may take several buffers; being that of one, it never gives them a second.
-    unsafe { *(&raw mut entry).cast::<u16>().add(1) |= RECEIVE_BUNDLE };
+    unsafe { *(&raw mut entry).cast::<u16>().add(1) |= RECEIVE_BUNDLE | RECEIVE_POLL_FIRST };
     entry
 }
 

@@ -151,6 +151,23 @@ fn a_flood_has_one_read_a_turn() {
     flood.join().unwrap().0.unwrap();
 }
 
+/// All of it lies there before the receive begins, and nothing arrives that could wake it again.
+#[test]
+fn what_lies_there_is_received_to_its_end() {
+    let Some(mut driver) = driver() else { return };
+    let (mut pool, token) = (Pool::default(), Token::new(0, 0));
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.write_all(&[1; 2 * RING_BUFFER_BYTES + 5]).unwrap();
+    driver.connect(token, ours.into(), SocketKind::UnixStream, READ_BYTES_MAX).unwrap();
+    let mut bytes = 0;
+    while bytes < 2 * RING_BUFFER_BYTES + 5 {
+        let seen = turns(&mut driver, &mut pool, false, PATIENCE);
+        let [(Seen::Received(part), _)] = seen.as_slice() else { panic!("{bytes} bytes, then {seen:?}") };
+        bytes += part.len();
+    }
+}
+
 #[test]
 fn a_closed_socket_outlives_its_requests_and_nothing_else() {
     let Some(mut driver) = driver() else { return };
