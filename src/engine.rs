@@ -1,9 +1,13 @@
 //! The engine: configure, start, swap, drain, stop. It owns the workers and whatever threads run them.
 
+mod builder;
+
+pub use builder::Builder;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -15,7 +19,7 @@ use crate::chain::{Chain, Generation};
 use crate::driver::Driver;
 use crate::driver::kernel::Kernel;
 use crate::error::{Error, Result, SpecError};
-use crate::event::{Event, Events, Kind, Level};
+use crate::event::{Events, Kind, Level};
 use crate::limits::THREADS_MAX;
 use crate::listener::Listener;
 use crate::net::address::{Address, Listen};
@@ -25,7 +29,7 @@ use crate::options::Options;
 use crate::peer::SocketKind;
 use crate::stats::Stats;
 use crate::sys;
-use crate::transform::library::{Counters, Services, Table, Transform};
+use crate::transform::library::{Services, Table};
 use crate::transform::registry::{Origin, Registry};
 use crate::transform::spec::ChainSpec;
 use crate::worker::{Command, ConnectionInfo, Mailbox, Shared, Worker};
@@ -81,133 +85,6 @@ impl Backend {
                 Err(reason) => Err(Error::system("use io_uring")(io::Error::other(reason))),
             },
         }
-    }
-}
-
-/// Collects what an engine is to be. Nothing is bound before [`build`](Builder::build).
-pub struct Builder {
-    defaults: Options,
-    urls: Vec<String>,
-    chain: ChainSpec,
-    threads: usize,
-    backend: Backend,
-    plugin_directories: Vec<PathBuf>,
-    events: Events,
-    registered: Vec<Transform>,
-}
-
-impl Builder {
-    fn new() -> Builder {
-        Builder {
-            defaults: Options::default(),
-            urls: Vec::new(),
-            chain: ChainSpec::default(),
-            threads: 1,
-            backend: Backend::Auto,
-            plugin_directories: Vec::new(),
-            events: Events::default(),
-            registered: Vec::new(),
-        }
-    }
-
-    /// Adds a listener: an address URL with options (see [`crate::net::address`]). It is read now and bound later.
-    pub fn listen(mut self, url: &str) -> Result<Builder> {
-        Listen::parse(url, &self.defaults)?;
-        self.urls.push(url.to_owned());
-        Ok(self)
-    }
-
-    /// Sets an option for all listeners that do not say otherwise, whether they were added before or after.
-    pub fn set(mut self, key: &str, value: &str) -> Result<Builder> {
-        self.defaults.set_pair(&format!("{key}={value}"))?;
-        Ok(self)
-    }
-
-    /// The chain of all listeners that have none of their own (see [`crate::transform::spec`]).
-    pub fn chain(mut self, spec: &str) -> Result<Builder> {
-        self.chain = ChainSpec::parse(spec)?;
-        Ok(self)
-    }
-
-    /// How many workers share the connections: threads of the engine's own, or threads lent by the host. 1 to 256.
-    pub fn threads(mut self, threads: usize) -> Result<Builder> {
-        check_threads(threads)?;
-        self.threads = threads;
-        Ok(self)
-    }
-
-    /// Which kernel interface to use. One that cannot be had makes [`Engine::start`] fail, with the reason.
-    pub fn backend(mut self, backend: Backend) -> Builder {
-        self.backend = backend;
-        self
-    }
-
-    /// Adds a transform of the host's own. Its name comes before those of bundled ones and of plugins.
-    pub fn register(mut self, transform: Transform) -> Builder {
-        self.registered.push(transform);
-        self
-    }
-
-    /// A directory in which bare names of transforms are looked up, before `RESAY_PLUGIN_PATH`.
-    pub fn plugin_dir(mut self, directory: impl AsRef<Path>) -> Builder {
-        self.plugin_directories.push(directory.as_ref().to_owned());
-        self
-    }
-
-    /// Where events go, up to this level. `sink` is called on workers and must not block; it must not call
-    /// the engine.
-    pub fn on_event(mut self, level: Level, sink: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Builder {
-        self.events = Events::new(level, Box::new(sink));
-        self
-    }
-
-    /// Creates the transforms and binds the sockets: all of them, or none and an error. Nothing is served yet.
-    pub fn build(self) -> Result<Engine> {
-        let listens =
-            self.urls.iter().map(|url| Listen::parse(url, &self.defaults)).collect::<Result<Vec<_>, _>>()?;
-        let mut registry = Registry::new(self.plugin_directories);
-        for transform in self.registered {
-            registry.register(transform.0)?;
-        }
-        let services = Services { events: Arc::new(self.events), counters: Arc::new(Counters::new()) };
-        let tables =
-            self.chain.stages.iter().map(|stage| registry.find(&stage.target)).collect::<Result<Vec<_>>>()?;
-        let chain = Chain::create(&self.chain, &tables, &services)?;
-        let control = Control {
-            defaults: self.defaults,
-            chain: Arc::new(chain),
-            engine_chain: Vec::new(),
-            listeners: Vec::new(),
-            waiting: Vec::new(),
-            last_listener: 0,
-            workers: self.threads,
-            backend: self.backend,
-            threads: Vec::new(),
-        };
-        let engine = Engine {
-            control: Mutex::new(control),
-            registry: Mutex::new(registry),
-            core: OnceLock::new(),
-            stop: Arc::new(AtomicBool::new(false)),
-            services,
-            ended: Arc::new(Ended { workers: Mutex::new(0), changed: Condvar::new() }),
-        };
-        engine.open(&listens)?;
-        Ok(engine)
-    }
-
-    /// [`build`](Builder::build) and [`Engine::start`].
-    pub fn start(self) -> Result<Engine> {
-        let engine = self.build()?;
-        engine.start()?;
-        Ok(engine)
-    }
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let chain = self.chain.to_string();
-        f.debug_struct("Builder").field("urls", &self.urls).field("chain", &chain).finish_non_exhaustive()
     }
 }
 
