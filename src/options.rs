@@ -3,7 +3,7 @@
 //!
 //! Nothing here touches a socket: text becomes values, and what is wrong is refused with the place where it
 //! is wrong. Across sources the later one wins; within one URL a key may stand once (`net::address` sees to
-//! that). How values are written is said in [`crate::values`]; those that embedders need are here too.
+//! that). Sizes take `k`, `m` and `g`, powers of 1024; durations take `us`, `ms`, `s`, `m` and `h`.
 
 use std::fmt;
 use std::time::Duration;
