@@ -13,6 +13,8 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub(crate) struct Offload {
     state: Mutex<Option<Running>>,
+    /// Crews that were told to end and may not all have.
+    ending: Mutex<Vec<Arc<Crew>>>,
 }
 
 struct Running {
@@ -68,15 +70,23 @@ impl Offload {
         running.jobs.send(job).map_err(|refused| refused.0)
     }
 
-    /// Ends the threads; what waits is not done any more. One whose
-    /// transform does not come back is left to itself after a second: it touches nothing but its own message.
+    /// Ends the threads, and waits for them for at most a second; what waits is not done any more. One whose
+    /// transform does not come back is left to itself, and waited for again the next time.
     pub(crate) fn end(&self) {
-        let Some(Running { jobs, crew, .. }) = lock(&self.state).take() else { return };
-        drop(jobs);
-        let mut count = lock(&crew.count);
-        count.ends = true;
-        // Whether all of them ended in time makes no difference to what can be done.
-        let _ = crew.changed.wait_timeout_while(count, OFFLOAD_END, |count| count.threads > 0);
+        let mut ending = lock(&self.ending);
+        if let Some(Running { jobs, crew, .. }) = lock(&self.state).take() {
+            drop(jobs);
+            lock(&crew.count).ends = true;
+            ending.push(crew);
+        }
+        ending.retain(|crew| {
+            let count = lock(&crew.count);
+            let (count, _) = crew
+                .changed
+                .wait_timeout_while(count, OFFLOAD_END, |count| count.threads > 0)
+                .unwrap_or_else(PoisonError::into_inner);
+            count.threads > 0
+        });
     }
 }
 

@@ -1,4 +1,4 @@
-//! DOOR: completions from io_uring, for streams of TCP and AF_UNIX.
+//! DOOR: completions from io_uring, for TCP.
 //!
 //! ```text
 //!  a turn:  wait ── one io_uring_enter: submits what the last turn asked for, runs it, waits for one completion
@@ -6,8 +6,9 @@
 //! ```
 //!
 //! What readiness serves as well stays with a [`Ready`] that this driver contains: listeners, datagrams (batches),
-//! records, and streams whose reads are to be shorter than a buffer of the ring. Its epoll instance is polled by the
-//! ring. While no stream is open, the ring is not used at all.
+//! unix sockets (of a stream's bytes that are there already, Linux 6.18 forgets some: a multishot receive is not
+//! continued, and no more arrives to wake it), and TCP whose reads are to be shorter than a buffer of the ring. Its
+//! epoll instance is polled by the ring. While no connection is with the ring, it is not used at all.
 //!
 //! - **Receiving** is one multishot request a connection; the kernel takes a buffer from a shared ring only when bytes
 //!   have come. Each invocation is capped at one buffer, so a peer that floods has one read a turn, like all others.
@@ -21,6 +22,8 @@
 //!   last completion of its requests has come; a generation in the request's name tells its tenants apart.
 
 mod buffers;
+mod ring;
+mod sending;
 #[cfg(test)]
 mod tests;
 
@@ -31,28 +34,20 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use io_uring::{cqueue, opcode, types};
 use mio::Waker;
 use socket2::SockRef;
 
-use self::buffers::{Buffers, GROUP};
+use self::buffers::Buffers;
+use self::ring::{Operation, Request, Ring, aside, builder, quietly, receive_entry};
 use super::ready::Ready;
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
-use crate::limits::{
-    HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_COMPLETIONS, RING_HEADROOM_BYTES, RING_REQUESTS,
-};
+use crate::limits::{HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_REQUESTS};
 use crate::peer::SocketKind;
 use crate::sys::{self, Envelope};
 use crate::timer::Moment;
 
-const ENTER_GETEVENTS: u32 = 1;
-const ENTER_EXT_ARG: u32 = 8;
-/// One receive takes one buffer; a full one lets the others have theirs first.
-const RECEIVE_BUNDLE: u16 = 1 << 4;
-/// Polls before it receives. Without it, a receive whose very first buffer is filled by what lies there already is only
-/// continued when more arrives, not by what else lies there.
-const RECEIVE_POLL_FIRST: u16 = 1 << 0;
 /// No slot.
 const NOWHERE: u32 = u32::MAX;
 /// Buffers of one connection that wait for their turn; with as many it is not received for it until they are gone.
@@ -95,25 +90,6 @@ struct Arrived {
     request: Request,
     result: i32,
     flags: u32,
-}
-
-/// Names a request: what it does, and for whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Request {
-    operation: Operation,
-    slot: u32,
-    generation: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    Receive,
-    Send,
-    /// Waits until a socket takes more.
-    Writable,
-    /// Watches `ready`.
-    Poll,
-    Cancel,
 }
 
 #[derive(Debug)]
@@ -186,9 +162,6 @@ enum Source {
     Scratch { len: usize },
 }
 
-/// The queues that are shared with the kernel.
-struct Ring(IoUring);
-
 impl Uring {
     /// A driver, and what wakes it from another thread. It belongs to the thread that first connects with it.
     pub(crate) fn new() -> io::Result<(Uring, Arc<Waker>)> {
@@ -224,45 +197,7 @@ impl Uring {
 
     /// Why this driver cannot be had here, if it cannot.
     pub(crate) fn probe() -> Result<(), String> {
-        aside(|| Ok(Self::probe_here())).unwrap_or_else(|error| Err(error.to_string()))
-    }
-
-    fn probe_here() -> Result<(), String> {
-        let ring = builder().build(8).map_err(|error| match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => {
-                format!(
-                    "the kernel refuses it ({error}): the sysctl kernel.io_uring_disabled, or a seccomp filter"
-                )
-            }
-            Some(libc::ENOSYS) => {
-                format!("there is none ({error}): an old kernel, or a seccomp filter")
-            }
-            Some(libc::EINVAL) => format!("the kernel is too old for it ({error}): it takes Linux 6.17"),
-            _ => error.to_string(),
-        })?;
-        let parameters = ring.params();
-        if !parameters.is_feature_nodrop() || !parameters.is_feature_ext_arg() {
-            return Err("the kernel is too old for it: it takes Linux 6.17".into());
-        }
-        let mut probe = io_uring::Probe::new();
-        ring.submitter()
-            .register_probe(&mut probe)
-            .map_err(|error| format!("it cannot be asked: {error}"))?;
-        let needed = [
-            ("poll", opcode::PollAdd::CODE),
-            ("send", opcode::Send::CODE),
-            ("recv", opcode::RecvMulti::CODE),
-            ("cancel", opcode::AsyncCancel2::CODE),
-        ];
-        if let Some((name, _)) = needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
-            return Err(format!("the kernel has no {name} in it"));
-        }
-        let mut buffers = Buffers::new().map_err(|error| format!("no memory for its buffers: {error}"))?;
-        buffers.register(&ring).map_err(|error| format!("the kernel takes no ring of buffers: {error}"))?;
-        probe_capped_receive(Ring(ring)).map_err(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => "the kernel cannot bound a multishot receive: it takes Linux 6.17".into(),
-            _ => format!("a receive fails: {error}"),
-        })
+        ring::probe()
     }
 
     pub(crate) fn poll_fd(&self) -> RawFd {
@@ -387,44 +322,6 @@ impl Uring {
         slot.is_cancelling = self.ring.push(quietly(cancel.build())).is_ok();
     }
 
-    /// Hands what is to be sent to the kernel.
-    fn submit_send(&mut self, index: u32) -> io::Result<()> {
-        let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        let (start, len) = match &slot.sending {
-            Sending::Nothing => return Ok(()),
-            Sending::Ring { id, start, len } => {
-                let (start, len) = (*start as usize, *len as usize);
-                let bytes = self.buffers.bytes(*id, (start + len).saturating_sub(RING_HEADROOM_BYTES));
-                (bytes.get(start..start + len).unwrap_or_default().as_ptr(), len)
-            }
-            Sending::Owned { outgoing, .. } => (outgoing.rest().as_ptr(), outgoing.rest().len()),
-        };
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let request = Request { operation: Operation::Send, slot: index, generation: *generation };
-        let send = opcode::Send::new(types::Fd(slot.socket.as_raw_fd()), start, len)
-            .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-            .build()
-            .user_data(request.name());
-        self.ring.push(send)?;
-        slot.requests += 1;
-        Ok(())
-    }
-
-    /// Sends on when the socket takes more. The request to send must not wait for that itself: it may then only come
-    /// back when all has been sent, and nobody sees that the peer reads.
-    fn wait_to_send(&mut self, index: u32) -> io::Result<()> {
-        let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        let request = Request { operation: Operation::Writable, slot: index, generation: *generation };
-        let poll = opcode::PollAdd::new(types::Fd(slot.socket.as_raw_fd()), libc::POLLOUT as u32);
-        self.ring.push(poll.build().user_data(request.name()))?;
-        slot.requests += 1;
-        Ok(())
-    }
-
     /// Takes the ring's completions. Those of closed slots are dealt with at once.
     fn reap(&mut self) {
         loop {
@@ -463,6 +360,17 @@ impl Uring {
             Operation::Send => self.take_sent(index, arrived),
             Operation::Writable => self.take_writable(index),
             Operation::Poll | Operation::Cancel => None,
+        }
+    }
+
+    /// Takes what has arrived for a closed slot, of which nothing is told.
+    fn take_all_arrived(&mut self, index: u32) {
+        for _ in 0..self.arrived.len() {
+            match self.arrived.pop_front() {
+                Some(arrived) if arrived.request.slot == index => drop(self.take_arrived(arrived)),
+                Some(arrived) => self.arrived.push_back(arrived),
+                None => break,
+            }
         }
     }
 
@@ -530,66 +438,6 @@ impl Uring {
             self.receive_or_fail(index);
         }
         self.report(index, held)
-    }
-
-    fn take_sent(&mut self, index: u32, arrived: Arrived) -> Option<Completion<OwnedFd>> {
-        let slot = self.slot_at(index)?;
-        slot.requests -= 1;
-        if slot.is_closed {
-            self.drop_send(index);
-            self.free_if_over(index);
-            return None;
-        }
-        self.take_send_result(index, arrived.result)
-    }
-
-    /// What send(2) said about a slot's answer.
-    fn take_send_result(&mut self, index: u32, result: i32) -> Option<Completion<OwnedFd>> {
-        let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
-        let token = slot.token;
-        let sent = match -result {
-            ..=0 => result as usize,
-            libc::EAGAIN | libc::EINTR => 0,
-            error => {
-                self.drop_send(index);
-                return Some(Completion::Failed { token, error: io::Error::from_raw_os_error(error) });
-            }
-        };
-        let rest = match std::mem::replace(&mut slot.sending, Sending::Nothing) {
-            Sending::Nothing => return None,
-            Sending::Ring { id, start, len } => {
-                let (start, len) = (start as usize, len as usize);
-                if sent >= len {
-                    self.buffers.give_back(id);
-                    return Some(Completion::Sent { token, bytes: len, memory: Vec::new() });
-                }
-                let bytes = self.buffers.bytes(id, (start + len).saturating_sub(RING_HEADROOM_BYTES));
-                let rest = bytes.get(start + sent..start + len).unwrap_or_default().to_vec();
-                self.buffers.give_back(id);
-                Sending::Owned { outgoing: Box::new(Outgoing::new(rest)), bytes: len }
-            }
-            Sending::Owned { mut outgoing, bytes } => {
-                outgoing.advance(sent);
-                if outgoing.is_done() {
-                    return Some(Completion::Sent { token, bytes, memory: outgoing.into_bytes() });
-                }
-                Sending::Owned { outgoing, bytes }
-            }
-        };
-        slot.sending = rest;
-        self.wait_to_send(index).err().map(|error| Completion::Failed { token, error })
-    }
-
-    /// A socket takes more, or is broken, which the next send will say.
-    fn take_writable(&mut self, index: u32) -> Option<Completion<OwnedFd>> {
-        let slot = self.slot_at(index)?;
-        slot.requests -= 1;
-        if slot.is_closed {
-            self.free_if_over(index);
-            return None;
-        }
-        let token = slot.token;
-        self.submit_send(index).err().map(|error| Completion::Failed { token, error })
     }
 
     /// Tells the worker what has come for a slot that may be read.
@@ -803,12 +651,8 @@ impl Driver for Uring {
         kind: SocketKind,
         read_bytes_max: usize,
     ) -> io::Result<()> {
-        if kind == SocketKind::UnixSeqpacket || read_bytes_max < RING_BUFFER_BYTES {
+        if kind != SocketKind::Tcp || read_bytes_max < RING_BUFFER_BYTES {
             return self.ready.connect(token, socket, kind, read_bytes_max);
-        }
-        if kind == SocketKind::UnixStream {
-            // Unlike TCP's, it is not inherited from the listener.
-            sys::keep_urgent_inline(socket.as_fd())?;
         }
         if !self.is_enabled {
             self.ring.0.submitter().register_enable_rings()?;
@@ -959,61 +803,9 @@ impl Driver for Uring {
             if cancelled.and_then(|()| self.ring.enter(Some(Duration::ZERO))).is_ok() {
                 self.reap();
             }
+            self.take_all_arrived(index);
         }
         self.free_if_over(index);
-    }
-}
-
-impl Uring {
-    fn begin_send(&mut self, index: u32, sending: Sending) -> Progress {
-        let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
-            return Progress::Failed(io::ErrorKind::NotConnected.into());
-        };
-        debug_assert!(matches!(slot.sending, Sending::Nothing), "one send at a time");
-        slot.sending = sending;
-        if self.is_alone {
-            return self.send_now(index);
-        }
-        match self.submit_send(index) {
-            Ok(()) => Progress::Pending,
-            Err(error) => {
-                self.drop_send(index);
-                Progress::Failed(error)
-            }
-        }
-    }
-
-    /// Sends by a call of its own: for one answer that costs less than the way through the ring.
-    fn send_now(&mut self, index: u32) -> Progress {
-        let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
-            return Progress::Failed(io::ErrorKind::NotConnected.into());
-        };
-        let bytes = match &slot.sending {
-            Sending::Nothing => &[],
-            Sending::Ring { id, start, len } => {
-                let (start, end) = (*start as usize, (*start + *len) as usize);
-                let bytes = self.buffers.bytes(*id, end.saturating_sub(RING_HEADROOM_BYTES));
-                bytes.get(start..end).unwrap_or_default()
-            }
-            Sending::Owned { outgoing, .. } => outgoing.rest(),
-        };
-        let result = match sys::send(slot.socket.as_fd(), bytes) {
-            Ok(sent) => sent as i32,
-            Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
-        };
-        match self.take_send_result(index, result) {
-            Some(Completion::Sent { memory, .. }) => Progress::Done(memory),
-            Some(Completion::Failed { error, .. }) => Progress::Failed(error),
-            _ => Progress::Pending,
-        }
-    }
-
-    fn drop_send(&mut self, index: u32) {
-        if let Some(slot) = self.slot_at(index)
-            && let Sending::Ring { id, .. } = std::mem::replace(&mut slot.sending, Sending::Nothing)
-        {
-            self.buffers.give_back(id);
-        }
     }
 }
 
@@ -1021,131 +813,5 @@ impl Arrived {
     /// The buffer that the kernel chose.
     fn buffer(&self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
-    }
-}
-
-impl Request {
-    const GENERATION: u32 = 0xff_ffff;
-
-    /// What the kernel gives back with a completion: the operation, the generation, the slot.
-    fn name(self) -> u64 {
-        (self.operation as u64) << 56 | u64::from(self.generation) << 32 | u64::from(self.slot)
-    }
-
-    fn of(name: u64) -> Option<Request> {
-        let operation = match name >> 56 {
-            n if n == Operation::Receive as u64 => Operation::Receive,
-            n if n == Operation::Send as u64 => Operation::Send,
-            n if n == Operation::Writable as u64 => Operation::Writable,
-            n if n == Operation::Poll as u64 => Operation::Poll,
-            n if n == Operation::Cancel as u64 => Operation::Cancel,
-            _ => return None,
-        };
-        Some(Request { operation, slot: name as u32, generation: (name >> 32) as u32 & Self::GENERATION })
-    }
-}
-
-impl Ring {
-    /// Puts a request into the queue; into the kernel, where the queue is full.
-    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
-        // SAFETY: what each request points to lives until its last completion has been taken: sockets and vectors in
-        // their slot, buffers in their mapping, which the ring does not outlive.
-        if unsafe { self.0.submission().push(&entry) }.is_ok() {
-            return Ok(());
-        }
-        self.enter(Some(Duration::ZERO))?;
-        // SAFETY: as above.
-        unsafe { self.0.submission().push(&entry) }.map_err(|_| io::ErrorKind::ResourceBusy.into())
-    }
-
-    /// io_uring_enter(2): submits what is queued, runs what is due, and waits for a completion.
-    fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let queued = self.0.submission().len() as u32;
-        let submitter = self.0.submitter();
-        let result = match timeout {
-            Some(Duration::ZERO) => {
-                // SAFETY: no argument is passed.
-                unsafe { submitter.enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) }
-            }
-            None => {
-                // SAFETY: no argument is passed.
-                unsafe { submitter.enter::<libc::sigset_t>(queued, 1, ENTER_GETEVENTS, None) }
-            }
-            Some(timeout) => {
-                let timeout = types::Timespec::from(timeout);
-                let arguments = types::SubmitArgs::new().timespec(&timeout);
-                let flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
-                // SAFETY: the flag says what the argument is; both live until the call returns.
-                unsafe { submitter.enter(queued, 1, flags, Some(&arguments)) }
-            }
-        };
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // The time is up; or there are completions to be taken first; or the kernel is short of memory, and
-                // what is queued stays queued.
-                Some(libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
-    }
-}
-
-impl std::fmt::Debug for Ring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ring")
-    }
-}
-
-fn builder() -> io_uring::Builder {
-    let mut builder = IoUring::builder();
-    builder.dontfork().setup_single_issuer().setup_defer_taskrun().setup_submit_all().setup_clamp();
-    builder.setup_cqsize(RING_COMPLETIONS);
-    builder
-}
-
-/// A receive that goes on until it is cancelled, one buffer at a time.
-fn receive_entry(socket: RawFd, request: Request) -> squeue::Entry {
-    let receive = opcode::RecvMulti::new(types::Fd(socket), GROUP).len(RING_BUFFER_BYTES as u32);
-    let mut entry = receive.build().user_data(request.name());
-    const { assert!(size_of::<squeue::Entry>() == 64) };
-    // SAFETY: an entry is a `struct io_uring_sqe` (`repr(C)`), whose `ioprio` is the u16 at its third byte. The cap
-    // is only kept by requests that may take several buffers; being that of one, it never gives them a second.
-    unsafe { *(&raw mut entry).cast::<u16>().add(1) |= RECEIVE_BUNDLE | RECEIVE_POLL_FIRST };
-    entry
-}
-
-/// A request whose success is of no interest.
-fn quietly(entry: squeue::Entry) -> squeue::Entry {
-    let request = Request { operation: Operation::Cancel, slot: 0, generation: 0 };
-    entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(request.name())
-}
-
-/// Runs something on a thread that ends with it. The kernel notifies whoever created a ring when the ring goes, and the
-/// notification interrupts what that thread then waits in (`EINTR`): it is not to be one of the host's.
-fn aside<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("resay-ring".into()).spawn_scoped(scope, || {
-            sys::block_signals();
-            work()
-        })?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that was to ask for it panicked")))
-    })
-}
-
-/// Receives something as the driver does.
-fn probe_capped_receive(mut ring: Ring) -> io::Result<()> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ring.push(receive_entry(
-        ours.as_raw_fd(),
-        Request { operation: Operation::Receive, slot: 0, generation: 0 },
-    ))?;
-    sys::send(theirs.as_fd(), b"?")?;
-    ring.enter(Some(Duration::from_secs(1)))?;
-    let Some(completion) = ring.0.completion().next() else { return Err(io::ErrorKind::TimedOut.into()) };
-    match completion.result() {
-        1 => Ok(()),
-        error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
-        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests: what is not as expected fails them")]
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::limits::RING_BUFFERS_MAX;
@@ -20,11 +20,19 @@ fn driver() -> Option<Uring> {
     Some(Uring::new().unwrap().0)
 }
 
-fn connect(driver: &mut Uring, token: Token) -> UnixStream {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (ours, _) = listener.accept().unwrap();
+    theirs.set_nodelay(true).unwrap();
     theirs.set_read_timeout(Some(PATIENCE)).unwrap();
-    driver.connect(token, ours.into(), SocketKind::UnixStream, READ_BYTES_MAX).unwrap();
+    ours.set_nonblocking(true).unwrap();
+    (ours, theirs)
+}
+
+fn connect(driver: &mut Uring, token: Token) -> TcpStream {
+    let (ours, theirs) = pair();
+    driver.connect(token, ours.into(), SocketKind::Tcp, READ_BYTES_MAX).unwrap();
     theirs
 }
 
@@ -39,17 +47,23 @@ fn turns(driver: &mut Uring, pool: &mut Pool, echo: bool, within: Duration) -> V
         }
         driver.wait(Some(left)).unwrap();
         while let Some(completion) = driver.next() {
-            seen.push(match completion {
+            let one = match completion {
                 Completion::Received { token, .. } => {
                     let lent = driver.lent();
                     let (start, end) = (lent.start, lent.buffer.len());
                     let bytes = lent.buffer[start..].to_vec();
                     if echo {
-                        assert!(matches!(driver.send_lent(token, start..end, pool), Progress::Pending));
+                        // A worker would pause it only at its high water; here one answer is enough.
+                        match driver.send_lent(token, start..end, pool) {
+                            Progress::Done(_) => seen.push((Seen::Sent(end - start), token)),
+                            Progress::Pending => driver.pause(token),
+                            Progress::Failed(error) => panic!("{error}"),
+                        }
                     }
                     (Seen::Received(bytes), token)
                 }
                 Completion::Sent { token, bytes, memory } => {
+                    driver.resume(token);
                     pool.put(memory);
                     (Seen::Sent(bytes), token)
                 }
@@ -57,7 +71,8 @@ fn turns(driver: &mut Uring, pool: &mut Pool, echo: bool, within: Duration) -> V
                 Completion::Failed { token, .. } => (Seen::Failed, token),
                 Completion::Drained { token } => (Seen::Drained, token),
                 other => panic!("{other:?}"),
-            });
+            };
+            seen.push(one);
         }
     }
     seen
@@ -123,11 +138,19 @@ fn what_comes_during_a_pause_waits() {
     drop(peer);
     assert_eq!(turns(&mut driver, &mut pool, false, A_WHILE), []);
     let slot = driver.slot_mut(token).unwrap();
-    assert!(!slot.is_receiving && slot.held.len() == 1, "{slot:?}");
+    assert!(!slot.is_receiving && slot.held.len() <= 1, "{slot:?}");
     driver.resume(token);
-    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"two"), token)]);
-    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"three"), token)]);
-    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(Seen::Ended, token)]);
+    let (mut bytes, mut has_ended) = (Vec::new(), false);
+    while !has_ended {
+        for (seen, _) in turns(&mut driver, &mut pool, false, PATIENCE) {
+            match seen {
+                Seen::Received(part) => bytes.extend(part),
+                Seen::Ended => has_ended = true,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(bytes, b"twothree");
     driver.end_lending();
     assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
 }
@@ -156,10 +179,9 @@ fn a_flood_has_one_read_a_turn() {
 fn what_lies_there_is_received_to_its_end() {
     let Some(mut driver) = driver() else { return };
     let (mut pool, token) = (Pool::default(), Token::new(0, 0));
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
+    let (ours, mut theirs) = pair();
     theirs.write_all(&[1; 2 * RING_BUFFER_BYTES + 5]).unwrap();
-    driver.connect(token, ours.into(), SocketKind::UnixStream, READ_BYTES_MAX).unwrap();
+    driver.connect(token, ours.into(), SocketKind::Tcp, READ_BYTES_MAX).unwrap();
     let mut bytes = 0;
     while bytes < 2 * RING_BUFFER_BYTES + 5 {
         let seen = turns(&mut driver, &mut pool, false, PATIENCE);
@@ -175,23 +197,22 @@ fn a_closed_socket_outlives_its_requests_and_nothing_else() {
     let (first, second) = (Token::new(0, 0), Token::new(0, 1));
     let mut peer = connect(&mut driver, first);
     // More than the socket takes: the send stays in flight.
-    let answer = vec![1; 4 << 20];
+    let answer = vec![1; 64 << 20];
     assert!(matches!(driver.send(first, answer), Progress::Pending));
     assert_eq!(turns(&mut driver, &mut pool, false, A_WHILE), []);
-    assert!((1..4 << 20).contains(&driver.unsent(first)));
+    assert!((1..64 << 20).contains(&driver.unsent(first)));
     driver.close(first, Close::Gently);
     assert_eq!(driver.unsent(first), 0);
     assert!(!driver.has_slots());
     // The peer sees the end without another turn.
-    assert!(peer.read_to_end(&mut Vec::new()).unwrap() < 4 << 20);
+    assert!(peer.read_to_end(&mut Vec::new()).unwrap() < 64 << 20);
     // The index has a new tenant, and no completion of the old one reaches it.
     let mut peer = connect(&mut driver, second);
     peer.write_all(b"new").unwrap();
-    assert_eq!(turns(&mut driver, &mut pool, true, PATIENCE), [(received(b"new"), second)]);
-    assert_eq!(turns(&mut driver, &mut pool, true, PATIENCE), [(Seen::Sent(3), second)]);
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"new"), second)]);
     driver.close(first, Close::Reset);
     peer.write_all(b"still here").unwrap();
-    assert_eq!(turns(&mut driver, &mut pool, true, PATIENCE), [(received(b"still here"), second)]);
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"still here"), second)]);
 }
 
 #[test]
@@ -204,9 +225,8 @@ fn a_peer_that_does_not_read_keeps_no_buffer() {
     loop {
         peer.write_all(&[5; 20_000]).unwrap();
         sent += 20_000;
-        let seen = turns(&mut driver, &mut pool, true, PATIENCE);
-        assert!(matches!(seen.as_slice(), [(Seen::Received(_), _)]), "{seen:?}");
-        if turns(&mut driver, &mut pool, true, A_WHILE).is_empty() {
+        turns(&mut driver, &mut pool, true, A_WHILE);
+        if driver.unsent(token) > 0 && turns(&mut driver, &mut pool, true, A_WHILE).is_empty() {
             break;
         }
     }
@@ -216,7 +236,9 @@ fn a_peer_that_does_not_read_keeps_no_buffer() {
         let mut answer = vec![0; sent];
         peer.read_exact(&mut answer).map(|()| answer)
     });
-    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(Seen::Sent(20_000), token)]);
+    while !reader.is_finished() {
+        turns(&mut driver, &mut pool, true, A_WHILE);
+    }
     assert_eq!(reader.join().unwrap().unwrap(), vec![5; sent]);
 }
 

@@ -1,0 +1,205 @@
+//! The queues that are shared with the kernel, the names of requests, and what the kernel is asked for.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::buffers::{Buffers, GROUP};
+use crate::limits::{RING_BUFFER_BYTES, RING_COMPLETIONS};
+use crate::sys;
+
+const ENTER_GETEVENTS: u32 = 1;
+const ENTER_EXT_ARG: u32 = 8;
+/// One receive takes one buffer; a full one lets the others have theirs first.
+const RECEIVE_BUNDLE: u16 = 1 << 4;
+
+/// Names a request: what it does, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) operation: Operation,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    Receive,
+    Send,
+    /// Waits until a socket takes more.
+    Writable,
+    /// Watches `ready`.
+    Poll,
+    Cancel,
+}
+
+/// The queues that are shared with the kernel.
+pub(super) struct Ring(pub(super) IoUring);
+
+/// Why this driver cannot be had here, if it cannot.
+pub(super) fn probe() -> Result<(), String> {
+    aside(|| Ok(probe_here())).unwrap_or_else(|error| Err(error.to_string()))
+}
+
+fn probe_here() -> Result<(), String> {
+    let ring = builder().build(8).map_err(|error| match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            format!(
+                "the kernel refuses it ({error}): the sysctl kernel.io_uring_disabled, or a seccomp filter"
+            )
+        }
+        Some(libc::ENOSYS) => {
+            format!("there is none ({error}): an old kernel, or a seccomp filter")
+        }
+        Some(libc::EINVAL) => format!("the kernel is too old for it ({error}): it takes Linux 6.17"),
+        _ => error.to_string(),
+    })?;
+    let parameters = ring.params();
+    if !parameters.is_feature_nodrop() || !parameters.is_feature_ext_arg() {
+        return Err("the kernel is too old for it: it takes Linux 6.17".into());
+    }
+    let mut probe = io_uring::Probe::new();
+    ring.submitter().register_probe(&mut probe).map_err(|error| format!("it cannot be asked: {error}"))?;
+    let needed = [
+        ("poll", opcode::PollAdd::CODE),
+        ("send", opcode::Send::CODE),
+        ("recv", opcode::RecvMulti::CODE),
+        ("cancel", opcode::AsyncCancel2::CODE),
+    ];
+    if let Some((name, _)) = needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
+        return Err(format!("the kernel has no {name} in it"));
+    }
+    let mut buffers = Buffers::new().map_err(|error| format!("no memory for its buffers: {error}"))?;
+    buffers.register(&ring).map_err(|error| format!("the kernel takes no ring of buffers: {error}"))?;
+    probe_capped_receive(Ring(ring)).map_err(|error| match error.raw_os_error() {
+        Some(libc::EINVAL) => "the kernel cannot bound a multishot receive: it takes Linux 6.17".into(),
+        _ => format!("a receive fails: {error}"),
+    })
+}
+
+impl Request {
+    pub(super) const GENERATION: u32 = 0xff_ffff;
+
+    /// What the kernel gives back with a completion: the operation, the generation, the slot.
+    pub(super) fn name(self) -> u64 {
+        (self.operation as u64) << 56 | u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    pub(super) fn of(name: u64) -> Option<Request> {
+        let operation = match name >> 56 {
+            n if n == Operation::Receive as u64 => Operation::Receive,
+            n if n == Operation::Send as u64 => Operation::Send,
+            n if n == Operation::Writable as u64 => Operation::Writable,
+            n if n == Operation::Poll as u64 => Operation::Poll,
+            n if n == Operation::Cancel as u64 => Operation::Cancel,
+            _ => return None,
+        };
+        Some(Request { operation, slot: name as u32, generation: (name >> 32) as u32 & Self::GENERATION })
+    }
+}
+
+impl Ring {
+    /// Puts a request into the queue; into the kernel, where the queue is full.
+    pub(super) fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        // SAFETY: what each request points to lives until its last completion has been taken: sockets and vectors in
+        // their slot, buffers in their mapping, which the ring does not outlive.
+        if unsafe { self.0.submission().push(&entry) }.is_ok() {
+            return Ok(());
+        }
+        self.enter(Some(Duration::ZERO))?;
+        // SAFETY: as above.
+        unsafe { self.0.submission().push(&entry) }.map_err(|_| io::ErrorKind::ResourceBusy.into())
+    }
+
+    /// io_uring_enter(2): submits what is queued, runs what is due, and waits for a completion.
+    pub(super) fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let queued = self.0.submission().len() as u32;
+        let submitter = self.0.submitter();
+        let result = match timeout {
+            Some(Duration::ZERO) => {
+                // SAFETY: no argument is passed.
+                unsafe { submitter.enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) }
+            }
+            None => {
+                // SAFETY: no argument is passed.
+                unsafe { submitter.enter::<libc::sigset_t>(queued, 1, ENTER_GETEVENTS, None) }
+            }
+            Some(timeout) => {
+                let timeout = types::Timespec::from(timeout);
+                let arguments = types::SubmitArgs::new().timespec(&timeout);
+                let flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
+                // SAFETY: the flag says what the argument is; both live until the call returns.
+                unsafe { submitter.enter(queued, 1, flags, Some(&arguments)) }
+            }
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // The time is up; or there are completions to be taken first; or the kernel is short of memory, and
+                // what is queued stays queued.
+                Some(libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ring")
+    }
+}
+
+pub(super) fn builder() -> io_uring::Builder {
+    let mut builder = IoUring::builder();
+    builder.dontfork().setup_single_issuer().setup_defer_taskrun().setup_submit_all().setup_clamp();
+    builder.setup_cqsize(RING_COMPLETIONS);
+    builder
+}
+
+/// A receive that goes on until it is cancelled, one buffer at a time.
+pub(super) fn receive_entry(socket: RawFd, request: Request) -> squeue::Entry {
+    let receive = opcode::RecvMulti::new(types::Fd(socket), GROUP).len(RING_BUFFER_BYTES as u32);
+    let mut entry = receive.build().user_data(request.name());
+    const { assert!(size_of::<squeue::Entry>() == 64) };
+    // SAFETY: an entry is a `struct io_uring_sqe` (`repr(C)`), whose `ioprio` is the u16 at its third byte. The cap
+    // is only kept by requests that may take several buffers; being that of one, it never gives them a second.
+    unsafe { *(&raw mut entry).cast::<u16>().add(1) |= RECEIVE_BUNDLE };
+    entry
+}
+
+/// A request whose success is of no interest.
+pub(super) fn quietly(entry: squeue::Entry) -> squeue::Entry {
+    let request = Request { operation: Operation::Cancel, slot: 0, generation: 0 };
+    entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(request.name())
+}
+
+/// Runs something on a thread that ends with it. The kernel notifies whoever created a ring when the ring goes, and the
+/// notification interrupts what that thread then waits in (`EINTR`): it is not to be one of the host's.
+pub(super) fn aside<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("resay-ring".into()).spawn_scoped(scope, || {
+            sys::block_signals();
+            work()
+        })?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that was to ask for it panicked")))
+    })
+}
+
+/// Receives something as the driver does.
+fn probe_capped_receive(mut ring: Ring) -> io::Result<()> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ring.push(receive_entry(
+        ours.as_raw_fd(),
+        Request { operation: Operation::Receive, slot: 0, generation: 0 },
+    ))?;
+    sys::send(theirs.as_fd(), b"?")?;
+    ring.enter(Some(Duration::from_secs(1)))?;
+    let Some(completion) = ring.0.completion().next() else { return Err(io::ErrorKind::TimedOut.into()) };
+    match completion.result() {
+        1 => Ok(()),
+        error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
