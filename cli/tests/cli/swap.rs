@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use resay::{Client, SocketKind};
 
@@ -229,7 +229,9 @@ fn a_connection_that_is_idle_goes_over_too() {
     assert_eq!(ask(b"Hello\n"), b"Hello\n");
     // Half a line arrives under the old chain, and is a message under the new one.
     client.send(b"wor", Some(PATIENCE)).unwrap();
-    thread::sleep(Duration::from_millis(50));
+    crate::process::wait_until("the half has come", || {
+        (controlled.json(&["stats"])["totals"]["bytes_in"] == 9).then_some(())
+    });
     controlled.ask(&["chain", "1", "uppercase"]);
     assert_eq!(ask(b"ld\n"), b"WORLD\n");
     controlled.server.end();
