@@ -10,6 +10,7 @@ use crate::frame::Framer;
 use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
 };
+use crate::net::guard::Seats;
 use crate::net::socket::{Bound, SocketFile};
 use crate::options::{Frame, Options};
 use crate::peer::SocketKind;
@@ -33,6 +34,8 @@ pub(crate) struct Listener {
     /// A block a worker, once there are workers.
     stats: OnceLock<Vec<Block>>,
     chain: Mutex<Current>,
+    /// Where there is a `max_per_peer`.
+    pub(crate) seats: Option<Arc<Seats>>,
     /// Counts the changes of `chain`.
     chain_number: AtomicU64,
     /// The socket's file, until the listener is closed.
@@ -84,6 +87,7 @@ impl Listener {
             // Only UDP sources can be forged.
             amplify: if kind == SocketKind::Udp { options.amplify as usize } else { usize::MAX },
             read_bytes_max,
+            min_rate: options.min_rate,
             // A record beside one that waits must fit.
             high_water_bytes: if records {
                 options.high_water_bytes.max(2 * read_bytes_max)
@@ -91,16 +95,18 @@ impl Listener {
                 options.high_water_bytes
             },
         };
+        let seats = options.max_per_peer.map(Seats::new);
         Ok(Listener {
             id,
             url: bound.url.clone(),
             kind,
-            options,
             terms,
             message_bytes_max,
+            options,
             destinations: bound.destinations,
             effective,
             stats: OnceLock::new(),
+            seats,
             chain: Mutex::new(Current { chain, generations: Vec::new() }),
             chain_number: AtomicU64::new(0),
             file: Mutex::new(bound.file.take()),

@@ -7,6 +7,8 @@ use std::ffi::CString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
+use std::process::Command;
+
 use common::*;
 use resay::{DropReason, Engine, Kind, Stats};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -179,10 +181,11 @@ fn peers_that_are_gone() {
     isolated(|| {
         let engine = Engine::builder().listen("udp://127.0.0.1:0").unwrap().build().unwrap();
         let url = engine.urls().remove(0);
+        // First, so that it has no port that somebody had before it.
+        let peer = Peer::connect(&url);
         for _ in 0..50 {
             Peer::connect(&url).send(b"and away");
         }
-        let peer = Peer::connect(&url);
         peer.send(b"here");
         engine.start().unwrap();
         assert_eq!(peer.message(), b"here");
@@ -295,6 +298,169 @@ fn from_port_zero() {
             raw.send_to(&packet, &SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
             assert_dropped(&engine, &format!("udp://127.0.0.1:{port}"), DropReason::BadSource, 1);
             finish(engine);
+        }
+    });
+}
+
+/// Sources that nobody can be answered at: no address at all, a group, everybody. Such packets are put on a wire of our
+/// own by hand. Most the kernel throws away (RFC 1122, section 3.2.1.3); what it lets through gets no answer.
+#[test]
+fn from_nowhere_and_from_groups() {
+    isolated(|| {
+        let wire = match Wire::lay() {
+            Ok(wire) => wire,
+            Err(error) => return skipped(&format!("datagrams from nowhere: no network of our own: {error}")),
+        };
+        let (engine, url) = serve("udp://0.0.0.0:0", "");
+        let put = |from: [u8; 4], to: [u8; 4]| wire.put(&ethernet_udp(from, to, port_of(&url), b"hello"));
+        // The wire itself works: a good packet is answered.
+        put([10, 9, 0, 2], [10, 9, 0, 1]);
+        eventually_stats(&engine, "a good one is answered", |stats| stats.messages_out == 1);
+        // DHCP's way: the one packet without a source that the kernel delivers.
+        put([0, 0, 0, 0], [255, 255, 255, 255]);
+        eventually_stats(&engine, "nowhere is no source", |stats| stats.dropped == 1);
+        put([10, 9, 0, 2], [255, 255, 255, 255]);
+        put([10, 9, 0, 2], [10, 9, 0, 255]);
+        let stats = eventually_stats(&engine, "everybody is no destination", |stats| stats.dropped == 3);
+        let groups =
+            [DropReason::GroupDestination, DropReason::BadSource].map(|reason| stats.dropped_by(reason));
+        assert_eq!(groups.iter().sum::<u64>(), 3, "{stats:?}");
+        for source in [[0, 0, 0, 0], [224, 0, 0, 1], [239, 1, 2, 3], [255, 255, 255, 255], [10, 9, 0, 255]] {
+            put(source, [10, 9, 0, 1]);
+        }
+        put([10, 9, 0, 2], [10, 9, 0, 1]);
+        let stats = eventually_stats(&engine, "a good one again", |stats| stats.messages_out == 2);
+        // Whatever the kernel let through: only the good ones were answered.
+        assert_eq!(stats.messages_in - stats.dropped, 2, "{stats:?}");
+        finish(engine);
+    });
+}
+
+/// A network namespace with a wire in it, of which one end is 10.9.0.1 and the other a packet socket.
+struct Wire {
+    end: Socket,
+    address: SockAddr,
+}
+
+impl Wire {
+    fn lay() -> Result<Wire, String> {
+        // SAFETY: no pointers; this process runs one test, and only this thread of it, and those that it starts, move.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            return Err(io::Error::last_os_error().to_string());
+        }
+        for line in [
+            "link set lo up",
+            "link add wire0 type veth peer name wire1",
+            "addr add 10.9.0.1/24 dev wire0",
+            "neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev wire0",
+            "link set wire0 up",
+            "link set wire1 up",
+        ] {
+            let output =
+                Command::new("ip").args(line.split(' ')).output().map_err(|error| error.to_string())?;
+            if !output.status.success() {
+                return Err(format!("ip {line}: {}", String::from_utf8_lossy(&output.stderr)));
+            }
+        }
+        let end =
+            Socket::new(Domain::PACKET, Type::RAW.cloexec(), None).map_err(|error| error.to_string())?;
+        // SAFETY: a NUL-terminated name.
+        let index = unsafe { libc::if_nametoindex(c"wire1".as_ptr()) };
+        // SAFETY: sockaddr_ll is plain data and shorter than the storage, which is zeroed.
+        let initialised = unsafe {
+            SockAddr::try_init(|storage, len| {
+                let link = storage.cast::<libc::sockaddr_ll>();
+                (*link).sll_family = libc::AF_PACKET as u16;
+                (*link).sll_protocol = (libc::ETH_P_IP as u16).to_be();
+                (*link).sll_ifindex = index as i32;
+                (*link).sll_halen = 6;
+                *len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+                Ok(())
+            })
+        };
+        let ((), address) = initialised.map_err(|error| error.to_string())?;
+        Ok(Wire { end, address })
+    }
+
+    fn put(&self, frame: &[u8]) {
+        assert_eq!(self.end.send_to(frame, &self.address).unwrap(), frame.len());
+    }
+}
+
+/// A frame as it is on the wire: Ethernet, IPv4 (RFC 791) and UDP (RFC 768) without a checksum, from port 9999.
+fn ethernet_udp(from: [u8; 4], to: [u8; 4], port: u16, body: &[u8]) -> Vec<u8> {
+    let mut ip = vec![0x45, 0, 0, (28 + body.len()) as u8, 0, 1, 0, 0, 64, 17, 0, 0];
+    ip.extend(from);
+    ip.extend(to);
+    let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    // To everybody on the wire, from nobody.
+    let mut frame = [[0xff; 6], [2, 0, 0, 0, 0, 2]].concat();
+    frame.extend([0x08, 0x00]);
+    frame.extend(ip);
+    frame.extend(9999_u16.to_be_bytes());
+    frame.extend(port.to_be_bytes());
+    frame.extend((8 + body.len() as u16).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend(body);
+    frame
+}
+
+/// The kernel cannot send an answer: no memory, no room, no route. That answer is lost and counted; all others leave.
+/// The kernel is made to fail by strace(1), twice.
+#[test]
+fn sends_fail_in_every_way() {
+    isolated(|| {
+        if role().is_some() {
+            let (engine, url) = serve("udp://127.0.0.1:0", "");
+            say(&url);
+            while told().is_some() {
+                let stats = engine.stats();
+                say(&format!("{} {}", stats.messages_out, stats.dropped));
+            }
+            finish(engine);
+            return;
+        }
+        let works = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output();
+        if !works.is_ok_and(|output| output.status.success()) {
+            return skipped("failing sendmmsg(2): strace is not there, or may not trace");
+        }
+        for error in
+            ["ENOBUFS", "ENOMEM", "EPERM", "ENETUNREACH", "EAGAIN", "EMSGSIZE", "ECONNREFUSED", "EINTR"]
+        {
+            let inject = format!("inject=sendmmsg:error={error}:when=2..3");
+            let arguments =
+                ["-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-e", "trace=sendmmsg", "-e", &inject];
+            let mut helper = Helper::start_under("server", "strace", &arguments);
+            let url = helper.hear();
+            let peer = Peer::connect(&url);
+            assert_eq!(peer.ask(b"first"), b"first", "{error}");
+            // One at a time, so that each is a call of its own.
+            for number in 1..=10 {
+                let text = format!("{error} {number}");
+                peer.send(text.as_bytes());
+                let mut lost = 0;
+                eventually("it is answered or lost", || {
+                    helper.tell("figures");
+                    let figures = helper.hear();
+                    let (out, dropped) = figures.split_once(' ').unwrap();
+                    let (out, dropped): (u64, u64) = (out.parse().unwrap(), dropped.parse().unwrap());
+                    lost = dropped;
+                    if out + dropped == number + 1 { Ok(()) } else { Err(figures) }
+                });
+                // The first two fail, or fewer where a failure is no matter of the datagram's own.
+                let expected = match error {
+                    "EINTR" => 0,
+                    "ECONNREFUSED" => 1,
+                    _ => number.min(2),
+                };
+                assert_eq!(lost, expected, "{text}");
+                if number > expected {
+                    assert_eq!(peer.message(), text.as_bytes(), "{error}");
+                }
+            }
+            helper.finish();
         }
     });
 }

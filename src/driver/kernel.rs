@@ -104,6 +104,10 @@ impl Driver for Kernel {
         either!(self, driver => driver.listen(token, socket))
     }
 
+    fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
+        either!(self, driver => driver.peer_user(socket))
+    }
+
     fn connect(
         &mut self,
         token: Token,

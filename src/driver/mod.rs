@@ -108,6 +108,8 @@ pub(crate) trait Driver {
     fn next(&mut self) -> Option<Completion<Self::Socket>>;
 
     fn listen(&mut self, token: Token, socket: Self::Socket) -> io::Result<()>;
+    /// Whose process a unix peer is.
+    fn peer_user(&self, socket: &Self::Socket) -> io::Result<u32>;
     /// `read_bytes_max` bounds one read (a record, for seqpacket).
     fn connect(
         &mut self,

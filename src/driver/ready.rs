@@ -434,6 +434,10 @@ impl Driver for Ready {
         self.insert(token, socket, Role::Listener, 0)
     }
 
+    fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
+        sys::peer_user(socket.as_fd())
+    }
+
     fn connect(
         &mut self,
         token: Token,

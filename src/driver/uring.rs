@@ -644,6 +644,10 @@ impl Driver for Uring {
         self.ready.listen(token, socket)
     }
 
+    fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
+        sys::peer_user(socket.as_fd())
+    }
+
     fn connect(
         &mut self,
         token: Token,

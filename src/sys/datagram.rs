@@ -257,6 +257,7 @@ impl Batch {
             count += 1;
         }
         let mut done = 0;
+        let mut retried = None;
         while done < count {
             // SAFETY: headers[done..count] were filled above and point into memory that this batch or
             // `replies` owns; neither moves during the call.
@@ -281,6 +282,10 @@ impl Batch {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // On a socket that hears of refusals, each stops the next send, whomever that is for (udp(7)).
+                Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) && retried != Some(done) => {
+                    retried = Some(done);
+                }
                 Err(error) => {
                     outcome(usize::from(order[done]), Err(error));
                     done += 1;

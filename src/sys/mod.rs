@@ -198,6 +198,34 @@ pub(crate) fn get_int(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i
     Ok(value)
 }
 
+/// The effective user of the process that connected a unix socket, as it was then (`SO_PEERCRED`, unix(7)).
+#[cfg(target_os = "linux")]
+pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut credentials = MaybeUninit::<libc::ucred>::zeroed();
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the pointer and the size are those of one ucred.
+    syscall!(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            credentials.as_mut_ptr().cast(),
+            &mut len,
+        )
+    })?;
+    // SAFETY: plain data, zeroed and then filled.
+    Ok(unsafe { credentials.assume_init() }.uid)
+}
+
+/// The effective user of the process that connected a unix socket, as it was then (getpeereid(3)).
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let (mut user, mut group) = (0, 0);
+    // SAFETY: both pointers are those of one id each.
+    syscall!(unsafe { libc::getpeereid(fd.as_raw_fd(), &mut user, &mut group) })?;
+    Ok(user)
+}
+
 /// A descriptor that this process was handed as a number, for example by its parent. It must be open, and a
 /// socket can be handed over once: a second owner would close what belongs to the first.
 pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {

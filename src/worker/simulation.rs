@@ -43,6 +43,9 @@ impl Case {
         if random.one_in(4) {
             options.set("idle_timeout", "20s").unwrap();
         }
+        if random.one_in(4) {
+            options.set("min_rate", "100/5s").unwrap();
+        }
         let chain = ["", "identity", "uppercase", "uppercase:unicode=1", "uppercase:unicode=1 | identity"]
             [random.below(5)];
         let drain_after = random.one_in(4).then(|| random.below(400));
@@ -277,8 +280,9 @@ fn check_end(worker: &Worker<Script>, listener: &Listener, case: &Case) -> Resul
             continue;
         }
         // A slow but polite client gets everything and then the end; only a timeout may cut it short.
-        let timed_out =
-            stats.closed_by(CloseReason::IdleTimeout) + stats.closed_by(CloseReason::WriteTimeout) > 0;
+        let timed_out = [CloseReason::IdleTimeout, CloseReason::WriteTimeout, CloseReason::TooSlow]
+            .map(|reason| stats.closed_by(reason))
+            != [0; 3];
         if !timed_out && !client.saw_end() && client.server_closed.is_none() {
             return Err(format!("client {index}: no end"));
         }
@@ -320,6 +324,7 @@ fn no_network_loses_a_byte() {
             CloseReason::PeerReset,
             CloseReason::WriteTimeout,
             CloseReason::IdleTimeout,
+            CloseReason::TooSlow,
             CloseReason::Drained,
         ] {
             assert!(seen.closed_by(reason) > 0, "no connection ended because of {reason}");
