@@ -440,7 +440,7 @@ impl Connection {
                 tails: &mut self.tails,
                 pieces: &mut digest.pieces,
             };
-            let mut ran = generation.run_from(stage, 0, &mut [], &mut way);
+            let mut ran = generation.greet(stage, &mut way);
             if matches!(ran, Ran::Answer | Ran::Close) {
                 let before = out.len();
                 match framer.close_unasked(out, mark) {

@@ -10,9 +10,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::thread;
 
+use common::plugin::*;
 use common::*;
 use resay::{CloseReason, DropReason, Engine, Error, Kind, Level, Origin};
 
@@ -20,33 +20,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether there is a C compiler; said once where there is none.
-fn has_compiler() -> bool {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        let found = Command::new("cc").arg("--version").output().is_ok_and(|output| output.status.success());
-        if !found {
-            skipped("plugins in C: there is no cc");
-        }
-        found
-    })
-}
-
 /// Compiles C code to a library in `directory`.
 fn compile(directory: &Path, name: &str, code: &str) -> PathBuf {
-    let (source, library) = (directory.join(format!("{name}.c")), directory.join(format!("lib{name}.so")));
-    fs::write(&source, code).unwrap();
-    let output = Command::new("cc")
-        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-I"])
-        .arg(root().join("include"))
-        .arg(&source)
-        .arg("-o")
-        .arg(&library)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    fs::set_permissions(&library, fs::Permissions::from_mode(0o755)).unwrap();
-    library
+    compile_with(directory, name, code, &[])
 }
 
 /// A plugin whose bytes come back XORed with `mask`.
