@@ -10,7 +10,7 @@ use std::path::Path;
 
 use common::plugin::*;
 use common::*;
-use resay::{Engine, Stats};
+use resay::Stats;
 
 /// A map that shouts, and the entry of its library.
 const SHOUT: &str = r#"
@@ -205,7 +205,7 @@ RESAY_PLUGIN(&one, &two, &three)
         let library = compile_with(directory.path(), "counting", code, &[]);
         let chain = ["one", "two", "three"].map(|name| format!("{}#{name}", library.display())).join(" | ");
         for url in ["tcp://127.0.0.1:0".to_owned(), format!("unix:{}", text(&directory.path().join("s")))] {
-            let engine = Engine::builder().listen(&url).unwrap().chain(&chain).unwrap().build().unwrap();
+            let engine = engine_builder().listen(&url).unwrap().chain(&chain).unwrap().build().unwrap();
             // All of it has arrived before the first read.
             let peer = Peer::connect(&engine.urls()[0]);
             let input: Vec<u8> =

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use common::*;
-use resay::{CloseReason, Engine, Kind};
+use resay::{CloseReason, Kind};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The user of this process.
@@ -94,7 +94,7 @@ fn options_that_mean_nothing_are_refused() {
             "udp://127.0.0.1:0?max_per_peer=1",
             "unix-dgram:@resay-nobody?min_rate=1/1s",
         ] {
-            let error = Engine::builder().listen(url).map(drop).unwrap_err().to_string();
+            let error = engine_builder().listen(url).map(drop).unwrap_err().to_string();
             let key = url.split(['?', '=']).nth(1).unwrap();
             assert!(error.contains(url) && error.contains(key), "{error}");
         }
@@ -106,7 +106,7 @@ fn options_that_mean_nothing_are_refused() {
 fn one_address_has_its_share() {
     isolated(|| {
         for threads in [1, 3] {
-            let builder = Engine::builder().listen("tcp://127.0.0.1:0?max_per_peer=2").unwrap();
+            let builder = engine_builder().listen("tcp://127.0.0.1:0?max_per_peer=2").unwrap();
             let engine = builder.threads(threads).unwrap().start().unwrap();
             let url = engine.urls().remove(0);
             let (one, two) = ([127, 0, 0, 1], [127, 0, 0, 2]);

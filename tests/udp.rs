@@ -64,7 +64,7 @@ fn answers_come_from_the_address_that_was_asked() {
 #[test]
 fn answers_of_an_adopted_socket_too() {
     isolated(|| {
-        let engine = Engine::builder().start().unwrap();
+        let engine = engine_builder().start().unwrap();
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         engine.listen_socket(socket.into(), "chain=uppercase").unwrap();
@@ -179,7 +179,7 @@ fn no_answer_is_longer_than_its_request() {
 #[test]
 fn peers_that_are_gone() {
     isolated(|| {
-        let engine = Engine::builder().listen("udp://127.0.0.1:0").unwrap().build().unwrap();
+        let engine = engine_builder().listen("udp://127.0.0.1:0").unwrap().build().unwrap();
         let url = engine.urls().remove(0);
         // First, so that it has no port that somebody had before it.
         let peer = Peer::connect(&url);
@@ -217,7 +217,7 @@ fn nobody_else_can_bind_the_port() {
                 assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{listen} {reuse_port}");
             }
             // Nor may a second engine, which says so.
-            let error = Engine::builder().listen(&url).unwrap().build().unwrap_err();
+            let error = engine_builder().listen(&url).unwrap().build().unwrap_err();
             assert_eq!(error.os_error(), Some(libc::EADDRINUSE), "{error}");
             assert!(error.to_string().contains(&url), "{error}");
             finish(engine);
@@ -471,7 +471,7 @@ fn a_batch_of_many_peers() {
     isolated(|| {
         for chain in ["", "uppercase", "uppercase:unicode=1"] {
             let engine =
-                Engine::builder().listen("udp://0.0.0.0:0").unwrap().chain(chain).unwrap().build().unwrap();
+                engine_builder().listen("udp://0.0.0.0:0").unwrap().chain(chain).unwrap().build().unwrap();
             let port = port_of(&engine.urls()[0]);
             let peers: Vec<_> =
                 (1..=100).map(|host| Peer::connect(&format!("udp://127.0.0.{host}:{port}"))).collect();

@@ -110,12 +110,47 @@ fn test(place: &Place, report: &mut Report) {
         report.step("tests", || {
             run_tests(Runner::Nextest, place.cargo("nextest run --workspace --no-fail-fast"))
         });
+        report.step("tests of the engine on io_uring", || {
+            uring(place, Runner::Nextest, "nextest run --package resay --no-fail-fast")
+        });
         report.step("documentation tests", || {
             run_tests(Runner::Cargo, place.cargo("test --workspace --doc --no-fail-fast"))
         });
     } else {
         report.step("tests", || run_tests(Runner::Cargo, place.cargo("test --workspace --no-fail-fast")));
+        report.step("tests of the engine on io_uring", || {
+            uring(place, Runner::Cargo, "test --package resay --no-fail-fast --tests")
+        });
     }
     examples::c(place, report);
     examples::python(place, report);
+}
+
+/// The engine's tests once more, with the other driver; what does not open a socket is left out.
+fn uring(place: &Place, runner: Runner, arguments: &str) -> Outcome {
+    // The kernel may have been told to refuse it (io_uring_setup(2)).
+    match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
+        Ok(value) if value.trim() == "0" => {}
+        Ok(value) => return Outcome::Skipped(format!("kernel.io_uring_disabled is {}", value.trim())),
+        Err(_) => return Outcome::Skipped("this kernel has no io_uring that resay could use".to_owned()),
+    }
+    let mut command = place.cargo(arguments);
+    for name in [
+        "abi",
+        "guard",
+        "hold",
+        "lifecycle",
+        "memory",
+        "offload",
+        "plugins",
+        "swap",
+        "tcp",
+        "transports",
+        "udp",
+        "unix",
+    ] {
+        command.args(["--test", name]);
+    }
+    command.env("RESAY_BACKEND", "uring");
+    run_tests(runner, command)
 }
