@@ -489,6 +489,93 @@ fn a_batch_of_many_peers() {
     });
 }
 
+/// A burst that the sender hands to the kernel as one (`UDP_SEGMENT`, udp(7)) is so many datagrams all the same: each is a
+/// message with an answer of its own, whatever becomes of its neighbours.
+#[test]
+#[cfg(target_os = "linux")]
+fn bursts_that_come_as_one() {
+    isolated(|| {
+        let answers_to = |url: &str, burst: &[u8], segment: usize, count: usize| {
+            let peer = Peer::connect(url);
+            peer.socket.set_recv_buffer_size(4 << 20).unwrap();
+            send_cut(&peer.socket, burst, segment);
+            let answers: Vec<_> = (0..count).map(|_| peer.message()).collect();
+            assert_eq!(peer.ask(b"last"), if answers_are_upper(&answers) { b"LAST" } else { b"last" });
+            answers
+        };
+        for listen in ["udp://127.0.0.1:0", "udp://0.0.0.0:0", "udp://:0", "udp://[::1]:0"] {
+            if listen.contains("[::1]") && !has_ipv6() {
+                skipped("IPv6: this machine has no [::1]");
+                continue;
+            }
+            let (engine, url) = serve(listen, "uppercase");
+            let here = url.replace("0.0.0.0", "127.0.0.1").replace("udp://:", "udp://127.0.0.1:");
+            let here = here.replace("[::]", "127.0.0.1");
+            for (bytes, segment) in [(64 * 60, 64), (64 * 60 + 7, 64), (1200 * 40, 1200), (5, 1), (300, 300)]
+            {
+                let burst: Vec<u8> = (0..bytes).map(|n| b'a' + (n / segment % 26) as u8).collect();
+                let expected: Vec<_> = burst.chunks(segment).map(<[u8]>::to_ascii_uppercase).collect();
+                let answers = answers_to(&here, &burst, segment, expected.len());
+                assert_eq!(answers, expected, "{listen} {bytes} by {segment}");
+            }
+            let stats = finish(engine);
+            assert_eq!((stats.messages_in, stats.dropped), (stats.messages_out, 0), "{stats:?}");
+        }
+        // Some get no answer, and the others theirs: a transform drops, or they are longer than allowed.
+        let burst: Vec<u8> = (0..50 * 8).map(|n| b'a' + (n / 8 % 26) as u8).collect();
+        let (engine, url) = serve("udp://127.0.0.1:0", "drop:every=3");
+        let whole: Vec<_> = burst.chunks(8).map(<[u8]>::to_vec).collect();
+        let peer = Peer::connect(&url);
+        send_cut(&peer.socket, &burst, 8);
+        let stats = eventually_stats(&engine, "all are seen", |stats| stats.messages_in == 50);
+        let answers: Vec<_> = (0..50 - stats.dropped).map(|_| peer.message()).collect();
+        assert!(stats.dropped > 0 && answers.iter().all(|answer| whole.contains(answer)), "{stats:?}");
+        finish(engine);
+        let (engine, url) = serve("udp://127.0.0.1:0?max_message=8", "");
+        let peer = Peer::connect(&url);
+        send_cut(&peer.socket, &[vec![b'x'; 9 * 20].as_slice(), b"short"].concat(), 9);
+        assert_eq!(peer.message(), b"short");
+        eventually_stats(&engine, "the others are counted", |stats| {
+            stats.dropped_by(DropReason::TooLong) == 20
+        });
+        finish(engine);
+        // Answers that are longer, or later, than what came.
+        let (engine, url) = serve("udp://127.0.0.1:0?amplify=2", "delay:time=1ms | hex");
+        let peer = Peer::connect(&url);
+        send_cut(&peer.socket, b"aabbccddee", 2);
+        for answer in ["6161", "6262", "6363", "6464", "6565"] {
+            assert_eq!(String::from_utf8_lossy(&peer.message()), answer);
+        }
+        finish(engine);
+    });
+}
+
+fn answers_are_upper(answers: &[Vec<u8>]) -> bool {
+    answers.first().is_some_and(|answer| answer.first().is_some_and(u8::is_ascii_uppercase))
+}
+
+/// sendmsg(2) of a burst that the kernel cuts into datagrams.
+#[cfg(target_os = "linux")]
+fn send_cut(socket: &Socket, burst: &[u8], segment: usize) {
+    use std::os::fd::AsRawFd;
+    let cut_into = |segment: libc::c_int| {
+        // SAFETY: the pointer and the size are those of one int.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_UDP,
+                libc::UDP_SEGMENT,
+                (&raw const segment).cast(),
+                size_of::<libc::c_int>() as u32,
+            )
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    };
+    cut_into(segment as libc::c_int);
+    assert_eq!(socket.send(burst).unwrap(), burst.len());
+    cut_into(0);
+}
+
 /// One peer floods the server and never reads; another one is answered all the time.
 #[test]
 fn a_flood_does_not_silence_the_others() {

@@ -63,8 +63,8 @@ pub(crate) enum Completion<S> {
     Failed { token: Token, error: io::Error },
     /// A datagram: see [`Driver::lent`] and [`Driver::answer`].
     Datagram { token: Token, from: Peer, to: Destination, truncated: bool },
-    /// One answer to a datagram left (`Ok`: its bytes), or did not.
-    Answered { token: Token, result: io::Result<usize> },
+    /// So many answers to datagrams left (`Ok`: their bytes), or did not.
+    Answered { token: Token, answers: usize, result: io::Result<usize> },
     /// Nothing that had arrived before [`Driver::drain`] is left.
     Drained { token: Token },
 }

@@ -7,7 +7,7 @@
 
 mod datagram;
 
-pub(crate) use datagram::{Batch, Destination, Envelope, Reply};
+pub(crate) use datagram::{Batch, Destination, Envelope, Received, Reply, receive_coalesced};
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -87,7 +87,7 @@ impl<D: Driver> Worker<D> {
         {
             let result = self.driver.post(token, &to, &bytes);
             self.pool.put(bytes);
-            self.answered(token, result);
+            self.answered(token, 1, result);
         }
         if let Some(Socket::Datagrams { held, deadline, .. }) = self.sockets.get_mut(token) {
             self.timers.arm(token, deadline, held.next());
@@ -104,18 +104,21 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    pub(super) fn answered(&mut self, token: Token, result: io::Result<usize>) {
+    pub(super) fn answered(&mut self, token: Token, answers: usize, result: io::Result<usize>) {
         let Some(Socket::Datagrams { post, .. }) = self.sockets.get(token) else { return };
         let Some(Some(post)) = self.posts.get(*post as usize) else { return };
         let stats = post.listener.stats_of(self.index);
         match result {
             Ok(bytes) => {
-                stats.messages_out.add(1);
+                stats.messages_out.add(answers as u64);
                 stats.bytes_out.add(bytes as u64);
             }
             Err(error) => {
                 let full = error.kind() == io::ErrorKind::WouldBlock && post.listener.kind.is_unix();
-                stats.dropped(if full { DropReason::PeerFull } else { DropReason::SendFailed }, 1);
+                stats.dropped(
+                    if full { DropReason::PeerFull } else { DropReason::SendFailed },
+                    answers as u64,
+                );
                 let text = format_args!("an answer could not be sent: {error}");
                 self.shared.events.say(Level::Debug, Kind::Dropped, &post.listener.url, text);
             }

@@ -267,7 +267,7 @@ impl<D: Driver> Worker<D> {
         match outcome.reply {
             Reply::Owned(bytes) if outcome.delay.is_zero() => {
                 let result = self.driver.post(token, &to, &bytes);
-                self.answered(token, result);
+                self.answered(token, 1, result);
             }
             Reply::Owned(bytes) => {
                 if held.keep(now.after(outcome.delay), to, bytes).is_err() {
