@@ -185,11 +185,28 @@ impl Core {
         Ok(Core { workers, shared, backend })
     }
 
-    /// Hands a listener's socket to the worker whose turn it is.
+    /// Hands a listener's socket to the worker whose turn it is; of datagram sockets, each worker gets one.
     fn serve(&self, listener: &Arc<Listener>, socket: OwnedFd) -> Result<()> {
-        let worker = (listener.id - 1) as usize % self.workers.len();
-        let command = Command::Listen { listener: Arc::clone(listener), socket };
-        self.shared.mailboxes[worker].push(command).map_err(|_| Error::State("the engine has stopped"))
+        let count = self.workers.len();
+        let mut sockets = Vec::new();
+        if listener.can_multiply && count > 1 {
+            let (options, destinations) = (&listener.options, listener.destinations);
+            match socket::siblings(socket.as_fd(), options, destinations, count - 1) {
+                Ok(siblings) => sockets = siblings,
+                Err(error) => {
+                    let text = format_args!("one worker serves it alone: {error}");
+                    self.shared.events.say(Level::Warn, Kind::Listening, &listener.url, text);
+                }
+            }
+        }
+        sockets.insert(0, socket);
+        let first = (listener.id - 1) as usize;
+        for (offset, socket) in sockets.into_iter().enumerate() {
+            let command = Command::Listen { listener: Arc::clone(listener), socket };
+            let mailbox = &self.shared.mailboxes[(first + offset) % count];
+            mailbox.push(command).map_err(|_| Error::State("the engine has stopped"))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! One listener as all workers know it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::chain::{Chain, Generation};
@@ -29,6 +29,10 @@ pub(crate) struct Listener {
     pub(crate) terms: Terms,
     pub(crate) message_bytes_max: usize,
     pub(crate) destinations: bool,
+    /// Every worker may have a socket of its own.
+    pub(crate) can_multiply: bool,
+    /// Sockets that workers serve now.
+    sockets: AtomicUsize,
     /// What the kernel made of the options, read when the socket was bound.
     pub(crate) effective: Vec<(String, String)>,
     /// A block a worker, once there are workers.
@@ -104,6 +108,8 @@ impl Listener {
             message_bytes_max,
             options,
             destinations: bound.destinations,
+            can_multiply: bound.can_multiply,
+            sockets: AtomicUsize::new(0),
             effective,
             stats: OnceLock::new(),
             seats,
@@ -171,8 +177,22 @@ impl Listener {
         (old.chain, old.generations)
     }
 
+    /// A worker serves a socket; whether it is the first.
+    pub(crate) fn opened(&self) -> bool {
+        self.sockets.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// A worker has closed its socket; whether it was the last. Then the file goes too.
+    pub(crate) fn closed(&self) -> bool {
+        let was_last = self.sockets.fetch_sub(1, Ordering::Relaxed) == 1;
+        if was_last {
+            self.remove_file();
+        }
+        was_last
+    }
+
     /// Removes the socket's file, if there is one and it is still ours.
-    pub(crate) fn remove_file(&self) {
+    fn remove_file(&self) {
         drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

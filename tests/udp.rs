@@ -489,6 +489,51 @@ fn a_batch_of_many_peers() {
     });
 }
 
+/// With several workers each has a socket of its own, and the kernel deals the senders out among them: all are answered,
+/// always from the same address, counted once, and the listener is one in everything that is said of it.
+#[test]
+#[cfg(target_os = "linux")]
+fn every_worker_has_a_socket() {
+    isolated(|| {
+        for listen in ["udp://127.0.0.1:0", "udp://:0"] {
+            let log = Log::default();
+            let engine = log.builder().listen(listen).unwrap().chain("uppercase").unwrap();
+            let engine = engine.threads(4).unwrap().start().unwrap();
+            let url = engine.urls().remove(0);
+            let here = url.replace("udp://:", "udp://127.0.0.1:").replace("[::]", "127.0.0.1");
+            let sockets = || {
+                let all = std::fs::read_dir("/proc/self/fd").unwrap();
+                all.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+                    .filter(|link| link.to_string_lossy().starts_with("socket:"))
+                    .count()
+            };
+            assert_eq!(sockets(), 4, "{listen}");
+            let peers: Vec<_> = (0..64).map(|_| Peer::connect(&here)).collect();
+            for round in 0..5 {
+                for (number, peer) in peers.iter().enumerate() {
+                    peer.send(format!("peer {number} {round}").as_bytes());
+                }
+                for (number, peer) in peers.iter().enumerate() {
+                    assert_eq!(peer.message(), format!("PEER {number} {round}").as_bytes());
+                }
+            }
+            drop(peers);
+            let id = engine.listeners()[0].id;
+            let stats = engine.listener_stats(id).unwrap();
+            assert_eq!((stats.messages_in, stats.messages_out), (320, 320), "{stats:?}");
+            engine.close_listener(id).unwrap();
+            eventually("it is closed", || if sockets() == 0 { Ok(()) } else { Err("not yet".into()) });
+            for kind in [Kind::Listening, Kind::ListenerClosed] {
+                eventually("it is said once", || {
+                    let lines = log.lines(kind);
+                    if lines.len() == 1 { Ok(()) } else { Err(format!("{lines:?}")) }
+                });
+            }
+            finish(engine);
+        }
+    });
+}
+
 /// A burst that the sender hands to the kernel as one (`UDP_SEGMENT`, udp(7)) is so many datagrams all the same: each is a
 /// message with an answer of its own, whatever becomes of its neighbours.
 #[test]

@@ -47,8 +47,9 @@ impl<D: Driver> Worker<D> {
                 if let Some(Some(post)) = self.posts.get_mut(place) {
                     post.socket = Some(token);
                 }
-                let text = "listening";
-                self.shared.events.say(Level::Info, Kind::Listening, &listener.url, text);
+                if listener.opened() {
+                    self.shared.events.say(Level::Info, Kind::Listening, &listener.url, "listening");
+                }
                 if self.state != State::Running {
                     self.driver.drain(token);
                 }
@@ -94,8 +95,9 @@ impl<D: Driver> Worker<D> {
             post.listener.stats_of(self.index).dropped(DropReason::Undelivered, held as u64);
             post.socket = None;
             post.closed = true;
-            post.listener.remove_file();
-            self.shared.events.say(Level::Info, Kind::ListenerClosed, &post.listener.url, "closed");
+            if post.listener.closed() {
+                self.shared.events.say(Level::Info, Kind::ListenerClosed, &post.listener.url, "closed");
+            }
         }
         self.leave_post(place);
     }

@@ -130,6 +130,7 @@ fn listener(case: &Case) -> Arc<Listener> {
         url,
         destinations: false,
         options: case.options.clone(),
+        can_multiply: false,
         file: None,
     };
     let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
