@@ -154,6 +154,7 @@ impl Core {
     fn new(
         workers: usize,
         (backend, reason): (Backend, String),
+        spin: Duration,
         stop: &Arc<AtomicBool>,
         events: &Arc<Events>,
     ) -> Result<Core> {
@@ -172,6 +173,7 @@ impl Core {
             events: Arc::clone(events),
             mailboxes,
             offload: Offload::default(),
+            spin,
             stop: Arc::clone(stop),
             chain_epoch: AtomicUsize::new(0),
             last_connection: AtomicUsize::new(0),
@@ -225,6 +227,7 @@ struct Control {
     workers: usize,
     /// What was asked for.
     backend: Backend,
+    spin: Duration,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -370,7 +373,7 @@ impl Engine {
     fn core(&self, control: &mut Control, own_threads: bool) -> Result<&Core> {
         if self.core.get().is_none() {
             let backend = control.backend.choose(own_threads)?;
-            let core = Core::new(control.workers, backend, &self.stop, &self.services.events)?;
+            let core = Core::new(control.workers, backend, control.spin, &self.stop, &self.services.events)?;
             for listener in control.listeners.clone() {
                 Self::prepare(control, &listener)?;
             }

@@ -56,6 +56,8 @@ pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 
 /// Threads of one engine.
 pub(crate) const THREADS_MAX: usize = 256;
+/// How long a worker may look before it sleeps.
+pub(crate) const SPIN_MAX: Duration = Duration::from_secs(1);
 /// Readiness events that one wait may bring.
 pub(crate) const EVENTS_PER_WAIT: usize = 1024;
 

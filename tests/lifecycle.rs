@@ -647,3 +647,49 @@ fn many_engines() {
         }
     });
 }
+
+/// The state of this process's workers, as proc(5) has it: R runs, S sleeps.
+#[cfg(target_os = "linux")]
+fn states_of_workers() -> Vec<char> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let texts = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    texts
+        .filter(|text| text.contains("(resay-"))
+        .map(|text| text.rsplit_once(") ").unwrap().1.chars().next().unwrap())
+        .collect()
+}
+
+/// A worker that looks before it sleeps answers like any other, hears of swaps and stops, and sleeps when there is
+/// nothing to do.
+#[test]
+#[cfg(target_os = "linux")]
+fn spinning_changes_nothing_but_time() {
+    isolated(|| {
+        for transport in Transport::all() {
+            let directory = directory();
+            let builder = engine_builder().listen(&transport.url(directory.path())).unwrap();
+            let builder = builder.threads(2).unwrap().spin(Duration::from_micros(200)).unwrap();
+            let engine = builder.chain("uppercase").unwrap().start().unwrap();
+            let url = engine.urls().remove(0);
+            let peer = Peer::connect(&url);
+            for number in 0..300 {
+                let text = format!("message {number}");
+                assert_eq!(peer.ask(text.as_bytes()), text.to_uppercase().as_bytes(), "{transport:?}");
+            }
+            engine.set_chain("identity").unwrap();
+            eventually("the swap is heard of", || match peer.ask(b"quiet").as_slice() {
+                b"quiet" => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+            eventually("they sleep", || match states_of_workers() {
+                states if states.len() >= 2 && states.iter().all(|state| *state == 'S') => Ok(()),
+                states => Err(format!("{states:?}")),
+            });
+            assert_eq!(peer.ask(b"awake?"), b"awake?");
+            drop(peer);
+            finish(engine);
+        }
+        let error = engine_builder().spin(Duration::from_millis(1001)).map(drop).unwrap_err();
+        assert!(error.to_string().contains("a second"), "{error}");
+    });
+}

@@ -96,6 +96,10 @@ impl Driver for Kernel {
         either!(self, driver => driver.wait(timeout))
     }
 
+    fn has_found(&self) -> bool {
+        either!(self, driver => driver.has_found())
+    }
+
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
         either!(self, driver => driver.next())
     }

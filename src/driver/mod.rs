@@ -105,6 +105,8 @@ pub(crate) trait Driver {
     /// The clock itself, for what must not be early by as much as this turn has taken.
     fn read_clock(&self) -> Moment;
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+    /// Whether the last wait found anything to do; a wake-up from another thread is something.
+    fn has_found(&self) -> bool;
     fn next(&mut self) -> Option<Completion<Self::Socket>>;
 
     fn listen(&mut self, token: Token, socket: Self::Socket) -> io::Result<()>;

@@ -40,6 +40,8 @@ pub(crate) struct Ready {
     events: Events,
     /// The last wait filled all of `events`.
     was_full: bool,
+    /// It found some.
+    has_events: bool,
     started: Instant,
     now: Moment,
     slots: Vec<Option<Slot>>,
@@ -122,6 +124,7 @@ impl Ready {
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
             was_full: false,
+            has_events: false,
             started: Instant::now(),
             now: Moment::from_micros(0),
             slots: Vec::new(),
@@ -438,6 +441,7 @@ impl Driver for Ready {
         let result = self.poll.poll(&mut self.events, timeout);
         self.now = self.read_clock();
         self.was_full = false;
+        self.has_events = false;
         if let Err(error) = result {
             self.budget = self.queue.len();
             return Err(error);
@@ -457,8 +461,13 @@ impl Driver for Ready {
             }
         }
         self.was_full = events == EVENTS_PER_WAIT;
+        self.has_events = events > 0;
         self.budget = self.queue.len();
         Ok(())
+    }
+
+    fn has_found(&self) -> bool {
+        self.has_events || !self.queue.is_empty()
     }
 
     fn next(&mut self) -> Option<Completion<OwnedFd>> {

@@ -616,6 +616,10 @@ impl Driver for Uring {
         result
     }
 
+    fn has_found(&self) -> bool {
+        !self.arrived.is_empty() || self.budget > 0 || (self.ready_has_turn && self.ready.has_found())
+    }
+
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
         self.end_lending();
         if self.ready_has_turn {

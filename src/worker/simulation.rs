@@ -28,6 +28,7 @@ struct Case {
     options: Options,
     chain: &'static str,
     drain_after: Option<usize>,
+    spins: bool,
 }
 
 impl Case {
@@ -49,7 +50,8 @@ impl Case {
         let chain = ["", "identity", "uppercase", "uppercase:unicode=1", "uppercase:unicode=1 | identity"]
             [random.below(5)];
         let drain_after = random.one_in(4).then(|| random.below(400));
-        Case { kind, options, chain, drain_after }
+        let spins = random.one_in(4);
+        Case { kind, options, chain, drain_after, spins }
     }
 
     /// What a client sends to mean `message`.
@@ -152,6 +154,7 @@ fn run(seed: u64) -> Result<Stats, String> {
         events: Arc::new(Events::default()),
         mailboxes: vec![Mailbox::new(Box::new(|| {}))],
         offload: Offload::default(),
+        spin: if case.spins { Duration::from_micros(60) } else { Duration::ZERO },
         stop: Arc::new(AtomicBool::new(false)),
         chain_epoch: AtomicUsize::new(0),
         last_connection: AtomicUsize::new(0),
