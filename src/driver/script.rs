@@ -225,6 +225,8 @@ pub(crate) struct Script {
     lent: usize,
     /// For how many waits nothing has happened.
     quiet: usize,
+    /// Something happened in the last wait.
+    has_found: bool,
 }
 
 impl Script {
@@ -240,6 +242,7 @@ impl Script {
             buffer: Vec::new(),
             lent: 0,
             quiet: 0,
+            has_found: false,
         }
     }
 
@@ -359,6 +362,7 @@ impl Driver for Script {
             let client = self.random.below(self.clients.len());
             lived |= self.clients[client].live(&mut self.random);
         }
+        self.has_found = lived;
         // Looking without waiting, and without taking what there is, says nothing about rest.
         let waits = usize::from(timeout != Some(Duration::ZERO));
         self.quiet = if lived { 0 } else { self.quiet + waits };
@@ -379,7 +383,7 @@ impl Driver for Script {
     }
 
     fn has_found(&self) -> bool {
-        self.quiet == 0
+        self.has_found
     }
 
     fn next(&mut self) -> Option<Completion<Handle>> {
