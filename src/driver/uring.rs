@@ -39,7 +39,7 @@ use mio::Waker;
 use socket2::SockRef;
 
 use self::buffers::Buffers;
-use self::ring::{Operation, Request, Ring, aside, builder, quietly, receive_entry};
+use self::ring::{Operation, Request, Ring, aside, builder, quietly, receive_entry, receive_once_entry};
 use super::ready::Ready;
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
@@ -105,6 +105,8 @@ struct Slot {
     token: Token,
     /// Requests whose last completion has not come.
     requests: u8,
+    /// A receive brings one buffer and is over.
+    receives_once: bool,
     /// The receive is one of them.
     is_receiving: bool,
     is_cancelling: bool,
@@ -231,11 +233,12 @@ impl Uring {
         self.free.len() < self.slots.len()
     }
 
-    fn insert(&mut self, token: Token, socket: OwnedFd) -> u32 {
+    fn insert(&mut self, token: Token, socket: OwnedFd, kind: SocketKind) -> u32 {
         let slot = Slot {
             socket,
             token,
             requests: 0,
+            receives_once: kind != SocketKind::Tcp,
             is_receiving: false,
             is_cancelling: false,
             is_closed: false,
@@ -293,7 +296,13 @@ impl Uring {
             return Ok(());
         }
         let request = Request { operation: Operation::Receive, slot: index, generation: *generation };
-        self.ring.push(receive_entry(slot.socket.as_raw_fd(), request))?;
+        let socket = slot.socket.as_raw_fd();
+        let entry = if slot.receives_once {
+            receive_once_entry(socket, request)
+        } else {
+            receive_entry(socket, request)
+        };
+        self.ring.push(entry)?;
         slot.is_receiving = true;
         slot.requests += 1;
         Ok(())
@@ -659,14 +668,18 @@ impl Driver for Uring {
         kind: SocketKind,
         read_bytes_max: usize,
     ) -> io::Result<()> {
-        if kind != SocketKind::Tcp || read_bytes_max < RING_BUFFER_BYTES {
+        if kind == SocketKind::UnixSeqpacket || read_bytes_max < RING_BUFFER_BYTES {
             return self.ready.connect(token, socket, kind, read_bytes_max);
+        }
+        if kind == SocketKind::UnixStream {
+            // Unlike TCP's, it is not inherited from the listener.
+            sys::keep_urgent_inline(socket.as_fd())?;
         }
         if !self.is_enabled {
             self.ring.0.submitter().register_enable_rings()?;
             self.is_enabled = true;
         }
-        let index = self.insert(token, socket);
+        let index = self.insert(token, socket, kind);
         let result = self.receive(index);
         if result.is_err() {
             self.close(token, Close::Gently);

@@ -15,6 +15,9 @@ const ENTER_EXT_ARG: u32 = 8;
 /// One receive takes one buffer; a full one lets the others have theirs first.
 const RECEIVE_BUNDLE: u16 = 1 << 4;
 
+/// What we have just answered has hardly been answered in turn: wait before the first attempt.
+const RECEIVE_POLL_FIRST: u16 = 1;
+
 /// Names a request: what it does, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Request {
@@ -167,6 +170,13 @@ pub(super) fn receive_entry(socket: RawFd, request: Request) -> squeue::Entry {
     // is only kept by requests that may take several buffers; being that of one, it never gives them a second.
     unsafe { *(&raw mut entry).cast::<u16>().add(1) |= RECEIVE_BUNDLE };
     entry
+}
+
+/// A receive that is over with one buffer, once there is something.
+pub(super) fn receive_once_entry(socket: RawFd, request: Request) -> squeue::Entry {
+    let receive = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), RING_BUFFER_BYTES as u32);
+    let receive = receive.buf_group(GROUP).ioprio(RECEIVE_POLL_FIRST);
+    receive.build().flags(squeue::Flags::BUFFER_SELECT).user_data(request.name())
 }
 
 /// A request whose success is of no interest.
