@@ -25,6 +25,9 @@ pub(crate) enum Kernel {
     Uring(Box<Uring>),
 }
 
+/// A driver, and what wakes it from another thread.
+pub(crate) type Opened = (Kernel, Arc<Waker>);
+
 /// Evaluates an expression with whichever driver there is.
 macro_rules! either {
     ($kernel:expr, $driver:ident => $call:expr) => {
@@ -38,7 +41,7 @@ macro_rules! either {
 
 impl Kernel {
     /// Readiness, and what wakes it from another thread.
-    pub(crate) fn ready() -> io::Result<(Kernel, Arc<Waker>)> {
+    pub(crate) fn ready() -> io::Result<Opened> {
         let (ready, waker) = Ready::new()?;
         Ok((Kernel::Ready(Box::new(ready)), waker))
     }
@@ -58,9 +61,9 @@ impl Kernel {
 /// io_uring.
 #[cfg(target_os = "linux")]
 impl Kernel {
-    /// io_uring, and what wakes it from another thread.
-    pub(crate) fn uring() -> io::Result<(Kernel, Arc<Waker>)> {
-        let (uring, waker) = Uring::new()?;
+    /// io_uring, from more than `few_max` connections on, and what wakes it from another thread.
+    pub(crate) fn uring(few_max: usize) -> io::Result<Opened> {
+        let (uring, waker) = Uring::new(few_max)?;
         Ok((Kernel::Uring(Box::new(uring)), waker))
     }
 
@@ -72,7 +75,7 @@ impl Kernel {
 
 #[cfg(not(target_os = "linux"))]
 impl Kernel {
-    pub(crate) fn uring() -> io::Result<(Kernel, Arc<Waker>)> {
+    pub(crate) fn uring(_: usize) -> io::Result<Opened> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

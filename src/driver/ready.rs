@@ -189,6 +189,19 @@ impl Ready {
         Ok(())
     }
 
+    /// Gives a connection's socket to whoever will serve it from now on, if nothing of it is pending here.
+    pub(crate) fn let_go(&mut self, token: Token) -> Option<OwnedFd> {
+        let slot = self.slot_mut(token)?;
+        let is_pending = slot.outgoing.is_some() || slot.paused || slot.draining || slot.ended;
+        if is_pending || !matches!(slot.role, Role::Stream | Role::UnixStream) {
+            return None;
+        }
+        let slot = self.slots.get_mut(token.index())?.take()?;
+        // Fails on nothing that was registered; what is left registered would only wake in vain.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&slot.socket.as_raw_fd()));
+        Some(slot.socket)
+    }
+
     fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(token.index())?.as_mut()?;
         (slot.generation == token.generation()).then_some(slot)

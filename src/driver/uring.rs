@@ -64,6 +64,9 @@ pub(crate) struct Uring {
     /// For each token's index the slot that it means.
     routes: Vec<u32>,
     ready: Ready,
+    /// Connections that `ready` serves while they are few, and how many those may be.
+    few: Vec<(Token, SocketKind)>,
+    few_max: usize,
     /// The ring is enabled, which makes the calling thread its only user.
     is_enabled: bool,
     /// `ready`'s epoll instance is being polled.
@@ -165,8 +168,9 @@ enum Source {
 }
 
 impl Uring {
-    /// A driver, and what wakes it from another thread. It belongs to the thread that first connects with it.
-    pub(crate) fn new() -> io::Result<(Uring, Arc<Waker>)> {
+    /// A driver, and what wakes it from another thread. It belongs to the thread that first connects with it. Up to
+    /// `few_max` connections are left to readiness, which is cheaper for them than the ring; with one more, all go over.
+    pub(crate) fn new(few_max: usize) -> io::Result<(Uring, Arc<Waker>)> {
         let (ring, buffers) = aside(|| {
             let ring = Ring(builder().setup_r_disabled().build(RING_REQUESTS)?);
             let mut buffers = Buffers::new()?;
@@ -181,6 +185,8 @@ impl Uring {
             free: Vec::new(),
             routes: Vec::new(),
             ready,
+            few: Vec::with_capacity(few_max),
+            few_max,
             is_enabled: false,
             is_polling: false,
             ready_has_events: false,
@@ -671,6 +677,11 @@ impl Driver for Uring {
         if kind == SocketKind::UnixSeqpacket || read_bytes_max < RING_BUFFER_BYTES {
             return self.ready.connect(token, socket, kind, read_bytes_max);
         }
+        if !self.has_slots() && self.few.len() < self.few_max {
+            self.ready.connect(token, socket, kind, read_bytes_max)?;
+            self.few.push((token, kind));
+            return Ok(());
+        }
         if kind == SocketKind::UnixStream {
             // Unlike TCP's, it is not inherited from the listener.
             sys::keep_urgent_inline(socket.as_fd())?;
@@ -678,6 +689,12 @@ impl Driver for Uring {
         if !self.is_enabled {
             self.ring.0.submitter().register_enable_rings()?;
             self.is_enabled = true;
+        }
+        for (token, kind) in std::mem::take(&mut self.few) {
+            if let Some(socket) = self.ready.let_go(token) {
+                let index = self.insert(token, socket, kind);
+                self.receive_or_fail(index);
+            }
         }
         let index = self.insert(token, socket, kind);
         let result = self.receive(index);
@@ -801,7 +818,10 @@ impl Driver for Uring {
     }
 
     fn close(&mut self, token: Token, how: Close) {
-        let Some(index) = self.place_of(token) else { return self.ready.close(token, how) };
+        let Some(index) = self.place_of(token) else {
+            self.few.retain(|(other, _)| *other != token);
+            return self.ready.close(token, how);
+        };
         self.routes[token.index()] = NOWHERE;
         let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
             return;

@@ -110,6 +110,9 @@ fn test(place: &Place, report: &mut Report) {
         report.step("tests", || {
             run_tests(Runner::Nextest, place.cargo("nextest run --workspace --no-fail-fast"))
         });
+        report.step("tests of the engine on epoll", || {
+            engine(place, Runner::Nextest, "nextest run --package resay --no-fail-fast", "epoll")
+        });
         report.step("tests of the engine on io_uring", || {
             uring(place, Runner::Nextest, "nextest run --package resay --no-fail-fast")
         });
@@ -118,6 +121,9 @@ fn test(place: &Place, report: &mut Report) {
         });
     } else {
         report.step("tests", || run_tests(Runner::Cargo, place.cargo("test --workspace --no-fail-fast")));
+        report.step("tests of the engine on epoll", || {
+            engine(place, Runner::Cargo, "test --package resay --no-fail-fast --tests", "epoll")
+        });
         report.step("tests of the engine on io_uring", || {
             uring(place, Runner::Cargo, "test --package resay --no-fail-fast --tests")
         });
@@ -126,16 +132,19 @@ fn test(place: &Place, report: &mut Report) {
     examples::python(place, report);
 }
 
-/// The engine's tests once more, with the other driver; what does not open a socket is left out.
+/// The engine's tests once more, with one driver alone.
 fn uring(place: &Place, runner: Runner, arguments: &str) -> Outcome {
     // The kernel may have been told to refuse it (io_uring_setup(2)).
     match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
-        Ok(value) if value.trim() == "0" => {}
-        Ok(value) => return Outcome::Skipped(format!("kernel.io_uring_disabled is {}", value.trim())),
-        Err(_) => return Outcome::Skipped("this kernel has no io_uring that resay could use".to_owned()),
+        Ok(value) if value.trim() == "0" => engine(place, runner, arguments, "uring"),
+        Ok(value) => Outcome::Skipped(format!("kernel.io_uring_disabled is {}", value.trim())),
+        Err(_) => Outcome::Skipped("this kernel has no io_uring that resay could use".to_owned()),
     }
-    let mut command = place.cargo(arguments);
-    for name in [
+}
+
+/// Those of them that open sockets.
+fn engine(place: &Place, runner: Runner, arguments: &str, backend: &str) -> Outcome {
+    const TESTS: [&str; 12] = [
         "abi",
         "guard",
         "hold",
@@ -148,9 +157,11 @@ fn uring(place: &Place, runner: Runner, arguments: &str) -> Outcome {
         "transports",
         "udp",
         "unix",
-    ] {
+    ];
+    let mut command = place.cargo(arguments);
+    for name in TESTS {
         command.args(["--test", name]);
     }
-    command.env("RESAY_BACKEND", "uring");
+    command.env("RESAY_BACKEND", backend);
     run_tests(runner, command)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
@@ -40,9 +41,10 @@ pub(super) enum Operation {
 /// The queues that are shared with the kernel.
 pub(super) struct Ring(pub(super) IoUring);
 
-/// Why this driver cannot be had here, if it cannot.
+/// Why this driver cannot be had here, if it cannot. Asked once a process: it is a matter of the kernel.
 pub(super) fn probe() -> Result<(), String> {
-    aside(|| Ok(probe_here())).unwrap_or_else(|error| Err(error.to_string()))
+    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
+    ANSWER.get_or_init(|| aside(|| Ok(probe_here())).unwrap_or_else(|error| Err(error.to_string()))).clone()
 }
 
 fn probe_here() -> Result<(), String> {
