@@ -202,7 +202,10 @@ impl<D: Driver> Worker<D> {
             Completion::Received { token, truncated } => self.received(token, truncated),
             Completion::Sent { token, bytes, memory } => self.sent(token, bytes, memory),
             Completion::Datagram { token, from, to, truncated } => self.datagram(token, from, to, truncated),
-            Completion::Answered { token, answers, result } => self.answered(token, answers, result),
+            Completion::Answered { token, answers, result, memory } => {
+                self.pool.put(memory);
+                self.answered(token, answers, result);
+            }
             Completion::Accepted { token, socket, peer } => self.accepted(token, socket, peer),
             Completion::AcceptFailed { token, error } => self.accept_failed(token, error),
             Completion::Ended { token } => self.ended(token),

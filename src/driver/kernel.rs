@@ -13,7 +13,7 @@ use super::ready::Ready;
 use super::uring::Uring;
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::Pool;
-use crate::peer::SocketKind;
+use crate::peer::{Peer, SocketKind};
 use crate::sys::Envelope;
 use crate::timer::Moment;
 
@@ -165,6 +165,10 @@ impl Driver for Kernel {
 
     fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
         either!(self, driver => driver.post(token, to, bytes))
+    }
+
+    fn put_back(&mut self, peer: Peer) {
+        either!(self, driver => driver.put_back(peer));
     }
 
     fn pause(&mut self, token: Token) {

@@ -63,8 +63,9 @@ pub(crate) enum Completion<S> {
     Failed { token: Token, error: io::Error },
     /// A datagram: see [`Driver::lent`] and [`Driver::answer`].
     Datagram { token: Token, from: Peer, to: Destination, truncated: bool },
-    /// So many answers to datagrams left (`Ok`: their bytes), or did not.
-    Answered { token: Token, answers: usize, result: io::Result<usize> },
+    /// So many answers to datagrams left (`Ok`: their bytes), or did not. Memory of answers that has been done with comes
+    /// back.
+    Answered { token: Token, answers: usize, result: io::Result<usize>, memory: Vec<u8> },
     /// Nothing that had arrived before [`Driver::drain`] is left.
     Drained { token: Token },
 }
@@ -140,6 +141,8 @@ pub(crate) trait Driver {
     fn answer(&mut self, bytes: Vec<u8>);
     /// Where an answer to the datagram that is lent is to go, for one that is sent later.
     fn envelope(&mut self) -> Option<Envelope>;
+    /// Gives back who sent the datagram that is lent: the memory of a name serves for the next one.
+    fn put_back(&mut self, peer: Peer);
     /// Sends a datagram by itself, at once or not at all.
     fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize>;
 

@@ -58,6 +58,8 @@ pub(crate) struct Ready {
     /// Answers to what is in the batch, with their slots.
     replies: Vec<(u16, Reply)>,
     answered: VecDeque<(Token, usize, io::Result<usize>)>,
+    /// Memory of answers that have left.
+    spent: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -137,6 +139,7 @@ impl Ready {
             to: Destination::Bound,
             replies: Vec::new(),
             answered: VecDeque::new(),
+            spent: Vec::new(),
         };
         Ok((ready, waker))
     }
@@ -371,9 +374,9 @@ impl Ready {
     }
 
     fn lend_datagram(&mut self, token: Token, slot: usize, slots: usize) -> Option<Completion<OwnedFd>> {
-        let Received { peer, destination, len, segment_bytes, truncated } =
-            self.batch.as_ref()?.received(slot);
-        (self.from, self.to) = (peer, destination);
+        let Received { destination, len, segment_bytes, truncated } =
+            self.batch.as_ref()?.received(slot, &mut self.from);
+        self.to = destination;
         self.lend_segment(token, slot, slots, 0..len, segment_bytes, truncated)
     }
 
@@ -400,7 +403,12 @@ impl Ready {
         };
         Some(Completion::Datagram {
             token,
-            from: self.from.clone(),
+            // Of several in one slot each has the same.
+            from: if end < left.end {
+                self.from.clone()
+            } else {
+                std::mem::replace(&mut self.from, Peer::Unnamed)
+            },
             to: self.to,
             truncated: truncated || end - left.start > message_bytes_max,
         })
@@ -425,9 +433,14 @@ impl Ready {
             return None;
         }
         let answered = &mut self.answered;
-        self.batch.as_mut()?.send(socket.socket.as_fd(), &mut self.replies, |answers, result| {
+        self.batch.as_mut()?.send(socket.socket.as_fd(), &self.replies, |answers, result| {
             answered.push_back((token, answers, result));
         });
+        // One at least of what was just noted for each of them.
+        self.spent.extend(self.replies.drain(..).filter_map(|(_, reply)| match reply {
+            Reply::Bytes(bytes) => Some(bytes),
+            Reply::InPlace(_) => None,
+        }));
         None
     }
 
@@ -489,7 +502,8 @@ impl Driver for Ready {
         }
         loop {
             if let Some((token, answers, result)) = self.answered.pop_front() {
-                return Some(Completion::Answered { token, answers, result });
+                let memory = self.spent.pop().unwrap_or_default();
+                return Some(Completion::Answered { token, answers, result, memory });
             }
             if self.budget == 0 {
                 return None;
@@ -622,6 +636,10 @@ impl Driver for Ready {
             Some(slot) => retry(|| to.send(slot.socket.as_fd(), bytes)),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    fn put_back(&mut self, peer: Peer) {
+        self.from = peer;
     }
 
     fn pause(&mut self, token: Token) {

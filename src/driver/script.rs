@@ -495,6 +495,8 @@ impl Driver for Script {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn put_back(&mut self, _: Peer) {}
+
     fn pause(&mut self, token: Token) {
         match &mut self.listener {
             Some((listener, paused)) if *listener == token => *paused = true,

@@ -44,7 +44,7 @@ use super::ready::Ready;
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_REQUESTS};
-use crate::peer::SocketKind;
+use crate::peer::{Peer, SocketKind};
 use crate::sys::{self, Envelope};
 use crate::timer::Moment;
 
@@ -152,7 +152,7 @@ enum Sending {
     },
     /// `bytes` are what the worker asked for.
     Owned {
-        outgoing: Box<Outgoing>,
+        outgoing: Outgoing,
         bytes: usize,
     },
 }
@@ -742,7 +742,7 @@ impl Driver for Uring {
                 let mut outgoing = Outgoing::new(bytes);
                 outgoing.advance(range.start);
                 let bytes = range.end - range.start;
-                self.begin_send(index, Sending::Owned { outgoing: Box::new(outgoing), bytes })
+                self.begin_send(index, Sending::Owned { outgoing, bytes })
             }
             Source::Scratch { .. } => {
                 let bytes = pool.copy_of(self.scratch.get(range).unwrap_or_default());
@@ -755,7 +755,7 @@ impl Driver for Uring {
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
         let Some(index) = self.place_of(token) else { return self.ready.send(token, bytes) };
         let count = bytes.len();
-        let outgoing = Box::new(Outgoing::new(bytes));
+        let outgoing = Outgoing::new(bytes);
         self.begin_send(index, Sending::Owned { outgoing, bytes: count })
     }
 
@@ -782,6 +782,10 @@ impl Driver for Uring {
 
     fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
         self.ready.post(token, to, bytes)
+    }
+
+    fn put_back(&mut self, peer: Peer) {
+        self.ready.put_back(peer);
     }
 
     fn pause(&mut self, token: Token) {

@@ -15,6 +15,11 @@ use crate::transform::library::SessionPeer;
 
 impl<D: Driver> Worker<D> {
     pub(super) fn datagram(&mut self, token: Token, from: Peer, to: Destination, truncated: bool) {
+        self.datagram_from(token, &from, to, truncated);
+        self.driver.put_back(from);
+    }
+
+    fn datagram_from(&mut self, token: Token, from: &Peer, to: Destination, truncated: bool) {
         let Some(Socket::Datagrams { post, turn, held, deadline, .. }) = self.sockets.get_mut(token) else {
             return;
         };
@@ -30,21 +35,21 @@ impl<D: Driver> Worker<D> {
                 kind: Kind::Dropped,
                 listener: &post.listener.url,
                 connection: 0,
-                peer: Some(&from),
+                peer: Some(from),
                 text: &format_args!("dropped a datagram: {reason}"),
             });
         };
-        if let Some(reason) = datagram::refuse(&from, to, truncated) {
+        if let Some(reason) = datagram::refuse(from, to, truncated) {
             return drop_it(reason);
         }
         if post.generation.is_offloaded() {
-            return self.send_datagram_away(token, from);
+            return self.send_datagram_away(token, from.clone());
         }
         let peer = SessionPeer {
             kind: post.listener.kind,
             id: 0,
             local: &post.listener.url,
-            peer: &from,
+            peer: from,
             listener: &post.listener.url,
         };
         let mut cx =
@@ -70,10 +75,10 @@ impl<D: Driver> Worker<D> {
             }
         }
         if outcome.is_amplified {
-            post.say_amplified(&self.shared.events, &from);
+            post.say_amplified(&self.shared.events, from);
         }
         if let Some((stage, fault)) = outcome.fault {
-            say_fault(&self.shared.events, post, &post.generation, stage, &fault, 0, &from);
+            say_fault(&self.shared.events, post, &post.generation, stage, &fault, 0, from);
         }
     }
 

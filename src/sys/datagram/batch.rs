@@ -9,7 +9,7 @@ use std::ptr;
 use super::control::{self, CONTROL_BYTES, Control, Sending};
 use super::{Destination, Envelope, Reply};
 use crate::peer::Peer;
-use crate::sys::{peer_of, syscall};
+use crate::sys::{read_peer, syscall};
 
 /// Datagrams that one send may carry: what Linux has allowed since it can (`UDP_MAX_SEGMENTS`).
 const SEGMENTS_MAX: usize = 64;
@@ -19,7 +19,6 @@ const SEGMENTS_BYTES_MAX: usize = 65_507;
 /// What came in one slot.
 #[derive(Debug)]
 pub(crate) struct Received {
-    pub peer: Peer,
     pub destination: Destination,
     pub len: usize,
     /// Bytes of each datagram in the slot; the last may have fewer. The same as `len` where it is one.
@@ -162,14 +161,14 @@ impl Batch {
         self.prepared = Some((room, control));
     }
 
-    /// What came in slot `index`.
-    pub(crate) fn received(&self, index: usize) -> Received {
+    /// What came in slot `index`, and from whom, in the memory that `peer` has.
+    pub(crate) fn received(&self, index: usize, peer: &mut Peer) -> Received {
         debug_assert!(index < self.received);
         let header = &self.headers[index];
         let len = (header.msg_len as usize).min(self.slot_bytes);
+        read_peer(peer, &self.names[index], header.msg_hdr.msg_namelen as usize);
         let (destination, segment_bytes) = control::read(&header.msg_hdr);
         Received {
-            peer: peer_of(&self.names[index], header.msg_hdr.msg_namelen as usize),
             destination,
             len,
             segment_bytes: if segment_bytes == 0 { len } else { segment_bytes },
@@ -192,12 +191,12 @@ impl Batch {
         &mut self.bytes[index * self.slot_bytes..][..self.slot_bytes]
     }
 
-    /// Sends the answers to the senders of their slots, in order, and empties the list. `outcome` hears of so many
+    /// Sends the answers to the senders of their slots, in order. `outcome` hears of so many
     /// answers at a time how they went. An error of one never keeps back the others.
     pub(crate) fn send(
         &mut self,
         fd: BorrowedFd<'_>,
-        answers: &mut Vec<(u16, Reply)>,
+        answers: &[(u16, Reply)],
         mut outcome: impl FnMut(usize, io::Result<usize>),
     ) {
         let mut at = 0;
@@ -212,7 +211,6 @@ impl Batch {
             }
             self.flush(fd, answers, &mut outcome);
         }
-        answers.clear();
     }
 
     /// Prepares one message: `reply` alone, or all of `run`, which stand in one piece in the slot.
