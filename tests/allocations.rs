@@ -30,17 +30,23 @@ fn count() {
 
 // SAFETY: everything is the system allocator's doing; counting touches no memory that it gives.
 unsafe impl GlobalAlloc for Counting {
+    /// # Safety
+    /// What the trait asks for.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
+    /// # Safety
+    /// What the trait asks for.
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 
+    /// # Safety
+    /// What the trait asks for.
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
         // SAFETY: as above.
