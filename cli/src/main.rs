@@ -1,6 +1,6 @@
-//! The command `resay`: serve, ctl, send, repl, plugin, completions and man, each in a module of its own, over the
-//! public API of the library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
-//! it takes orders, `help` what help texts share.
+//! The command `resay`: serve, ctl, send, repl and plugin, each in a module of its own, over the public API of the
+//! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
+//! it takes orders, `help` what help texts share. `completions` and `man` print what goes with an installed command.
 
 mod completions;
 mod control;
