@@ -63,6 +63,16 @@ Chains:
   directories: --plugin-dir, RESAY_PLUGIN_PATH, and lib/resay/plugins beside
   the command's own directory. `resay plugin list` shows what there is.";
 
+/// For the manual page of the command itself.
+pub(crate) const ENVIRONMENT: &str = "\
+Environment:
+  RESAY_PLUGIN_PATH
+      Directories in which plugins are looked up by name, after those of
+      --plugin-dir; absolute, separated by colons.
+  XDG_STATE_HOME
+      Where `resay repl` keeps its history, in resay/history; ~/.local/state if
+      it is not set.";
+
 /// The options of listeners, from the library's own table.
 pub(crate) fn options() -> String {
     let mut text = String::from(

@@ -1,7 +1,8 @@
 //! The command `resay`: serve, ctl, send, repl and plugin, each in a module of its own, over the public API of the
 //! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
-//! it takes orders, `help` what help texts share.
+//! it takes orders, `help` what help texts share. `completions` and `man` print what goes with an installed command.
 
+mod completions;
 mod control;
 mod crash;
 mod ctl;
@@ -9,6 +10,7 @@ mod deadline;
 mod exit;
 mod help;
 mod log;
+mod man;
 mod plugin;
 mod repl;
 mod send;
@@ -16,7 +18,7 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// An echo engine: sockets that answer, through a chain of transforms.
 #[derive(Parser)]
@@ -33,6 +35,8 @@ enum Command {
     Send(send::Arguments),
     Repl(repl::Arguments),
     Plugin(plugin::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         Command::Send(arguments) => send::run(arguments),
         Command::Repl(arguments) => repl::run(&arguments),
         Command::Plugin(arguments) => plugin::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, CommandLine::command()),
+        Command::Man(arguments) => man::run(&arguments, CommandLine::command()),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -62,7 +68,6 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

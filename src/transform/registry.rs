@@ -42,18 +42,13 @@ struct FileIdentity {
 }
 
 impl Registry {
-    /// The plugin path is, after `directories`, `RESAY_PLUGIN_PATH` and `lib/resay/plugins` beside the command's
-    /// own directory.
+    /// The plugin path is, after `directories`, `RESAY_PLUGIN_PATH`, and then what is installed (see [`installed`]).
     pub(crate) fn new(directories: Vec<PathBuf>) -> Registry {
         let mut directories = directories;
         if let Some(path) = env::var_os("RESAY_PLUGIN_PATH") {
             directories.extend(env::split_paths(&path).filter(|path| path.is_absolute()));
         }
-        if let Ok(command) = env::current_exe()
-            && let Some(prefix) = command.parent().and_then(Path::parent)
-        {
-            directories.push(prefix.join("lib/resay/plugins"));
-        }
+        directories.extend(installed(env::current_exe().ok().as_deref(), library::own_library().as_deref()));
         Registry { registered: Vec::new(), directories }
     }
 
@@ -173,6 +168,67 @@ impl Registry {
     }
 }
 
+/// Where installed plugins are: `lib/resay/plugins` of the prefix that the program is in, and of the one that the
+/// engine's shared library is in, so that an installed tree can be moved.
+///
+/// ```text
+/// PREFIX/bin/PROGRAM                     PREFIX/lib/resay/plugins
+/// PREFIX/lib/libresay.so.1               the same
+/// PREFIX/lib64/libresay.so.1             PREFIX/lib64/resay/plugins, then the same
+/// PREFIX/lib/TRIPLET/libresay.so.1       PREFIX/lib/TRIPLET/resay/plugins, then the same
+/// ```
+fn installed(program: Option<&Path>, library: Option<&Path>) -> Vec<PathBuf> {
+    let mut directories = Vec::new();
+    if let Some(prefix) = program.and_then(Path::parent).and_then(Path::parent) {
+        directories.push(prefix.join("lib/resay/plugins"));
+    }
+    if let Some(beside) = library.and_then(Path::parent) {
+        directories.push(beside.join("resay/plugins"));
+        if let Some(above) = beside.parent() {
+            let has_triplets = above.file_name().is_some_and(|name| name == "lib");
+            directories.push(above.join(if has_triplets { "resay/plugins" } else { "lib/resay/plugins" }));
+        }
+    }
+    let mut seen = HashSet::new();
+    directories.retain(|directory| seen.insert(directory.clone()));
+    directories
+}
+
 fn ids(tables: &[Table]) -> String {
     tables.iter().map(Table::id).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installed_plugins_are_where_program_and_library_are() {
+        let table: [(&str, &str, &[&str]); 6] = [
+            ("/usr/bin/resay", "", &["/usr/lib/resay/plugins"]),
+            ("/usr/bin/host", "/usr/lib/libresay.so.1", &["/usr/lib/resay/plugins"]),
+            (
+                "/srv/host/bin/host",
+                "/opt/lib64/libresay.so.1",
+                &["/srv/host/lib/resay/plugins", "/opt/lib64/resay/plugins", "/opt/lib/resay/plugins"],
+            ),
+            (
+                "/usr/bin/host",
+                "/usr/lib/x86_64-linux-gnu/libresay.so.1",
+                &["/usr/lib/resay/plugins", "/usr/lib/x86_64-linux-gnu/resay/plugins"],
+            ),
+            ("/host", "/libresay.so.1", &["/resay/plugins"]),
+            ("", "", &[]),
+        ];
+        for (program, library, expected) in table {
+            let path = |text: &'static str| (!text.is_empty()).then(|| Path::new(text));
+            let expected: Vec<_> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(installed(path(program), path(library)), expected, "{program} {library}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_has_the_engine_in_it_has_no_library_of_it() {
+        assert_eq!(library::own_library(), None);
+    }
 }

@@ -170,11 +170,11 @@ fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-fn exists(program: &str) -> bool {
+pub(crate) fn exists(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-fn missing(program: &str) -> String {
+pub(crate) fn missing(program: &str) -> String {
     format!("{program} is not installed")
 }
 

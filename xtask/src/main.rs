@@ -1,9 +1,13 @@
-//! `cargo xtask check` and `cargo xtask test`: everything that must hold before a change is in.
+//! `cargo xtask check` and `cargo xtask test`: everything that must hold before a change is in. `cargo xtask install`
+//! and `cargo xtask deb`: what others build upon.
 //!
-//! Both print a line for each step, with its outcome, and close with the sum: `312 passed, 0 failed, 1 skipped`.
+//! The first two print a line for each step, with its outcome, and close with the sum: `312 passed, 0 failed, 1 skipped`.
 //! What a step needs and does not find is skipped, and said. They may be named together: `cargo xtask check test`.
 
+mod deb;
 mod examples;
+mod install;
+mod packaging;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -11,13 +15,29 @@ use std::process::{Command, ExitCode};
 
 use report::{Outcome, Report, Runner, run, run_tests};
 
-const USAGE: &str = "usage: cargo xtask check|test...
-  check  formatting, lints, documentation, the committed headers, the map (tests/tidy.rs)
-  test   builds everything; every test of the workspace; the examples in C and Python";
+const USAGE: &str = "usage: cargo xtask check|test|packaging...
+  check      formatting, lints, documentation, the committed headers, the map (tests/tidy.rs)
+  test       builds everything; every test of the workspace; the examples in C and Python; what install and deb make
+  packaging  that last part of test alone
+       cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
+       cargo xtask deb [DIR]
+  install  builds the release, and puts command, libraries, headers, plugins and manual pages under a prefix
+  deb      makes Debian packages of the same, in target/debian unless DIR says";
 
 fn main() -> ExitCode {
     let tasks: Vec<String> = std::env::args().skip(1).collect();
-    if tasks.is_empty() || tasks.iter().any(|task| task != "check" && task != "test") {
+    if let [first, rest @ ..] = tasks.as_slice()
+        && matches!(first.as_str(), "install" | "deb")
+    {
+        return match make(first, rest) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => {
+                eprintln!("xtask: {reason}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if tasks.is_empty() || tasks.iter().any(|task| !matches!(task.as_str(), "check" | "test" | "packaging")) {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
@@ -32,11 +52,34 @@ fn main() -> ExitCode {
     for task in &tasks {
         match task.as_str() {
             "check" => check(&place, &mut report),
+            "packaging" => packaging::all(&place, &mut report),
             _ => test(&place, &mut report),
         }
     }
     println!("{report}");
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The tasks that make something, and print the names of its files.
+fn make(task: &str, arguments: &[String]) -> Result<(), String> {
+    let place = Place::find()?;
+    let made = match (task, arguments) {
+        ("install", arguments) => {
+            let destdir = std::env::var_os("DESTDIR").map(PathBuf::from);
+            install::install(&place, &install::Request::parse(arguments, destdir)?)?
+        }
+        (_, []) => deb(&place, &place.target()?.join("debian"))?,
+        (_, [directory]) if !directory.starts_with('-') => deb(&place, Path::new(directory))?,
+        _ => return Err(format!("deb takes one directory at most\n{USAGE}")),
+    };
+    for path in made {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn deb(place: &Place, directory: &Path) -> Result<Vec<PathBuf>, String> {
+    deb::packages(place, directory, deb::Size::Small).map_err(|refusal| refusal.to_string())
 }
 
 /// Where things are.
@@ -54,6 +97,16 @@ impl Place {
         let program = std::env::current_exe().map_err(|error| format!("where am I: {error}"))?;
         let built = program.parent().ok_or("this program is in no directory")?;
         Ok(Place { root: root.to_owned(), built: built.to_owned() })
+    }
+
+    /// Cargo's target directory.
+    fn target(&self) -> Result<&Path, String> {
+        self.built.parent().ok_or_else(|| format!("{} is in no directory", self.built.display()))
+    }
+
+    /// Where `cargo build --release` puts libraries and programs.
+    fn release(&self) -> Result<PathBuf, String> {
+        Ok(self.target()?.join("release"))
     }
 
     /// `cargo` with arguments, as of the toolchain that built this.
@@ -130,6 +183,7 @@ fn test(place: &Place, report: &mut Report) {
     }
     examples::c(place, report);
     examples::python(place, report);
+    packaging::all(place, report);
 }
 
 /// The engine's tests once more, with one driver alone.

@@ -197,12 +197,19 @@ fn count(runner: Runner, line: &str) -> Option<Counts> {
 }
 
 /// Runs an example, for a minute at most; what it prints is shown where it fails.
-pub(crate) fn run_example(mut command: Command) -> Outcome {
+pub(crate) fn run_example(command: Command) -> Outcome {
+    match capture(command) {
+        Ok(_) => Outcome::Ok,
+        Err(reason) => Outcome::Failed(reason),
+    }
+}
+
+/// Runs a command, for a minute at most, and gives what it prints, on standard output and then on standard error.
+/// Where it fails, that is shown.
+pub(crate) fn capture(mut command: Command) -> Result<String, String> {
+    let name = command.get_program().display().to_string();
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(error) => return Outcome::Failed(format!("{}: {error}", command.get_program().display())),
-    };
+    let mut child = spawned.map_err(|error| format!("{name}: {error}"))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (status, printed) = thread::scope(|scope| {
         let stdout = scope.spawn(|| read_all(stdout));
@@ -212,17 +219,14 @@ pub(crate) fn run_example(mut command: Command) -> Outcome {
         printed.push_str(&stderr.join().unwrap_or_default());
         (status, printed)
     });
-    match status {
-        Ok(Some(status)) if status.success() => Outcome::Ok,
-        result => {
-            println!("{printed}");
-            Outcome::Failed(match result {
-                Ok(Some(status)) => status.to_string(),
-                Ok(None) => format!("not done after {EXAMPLE_SECONDS_MAX} s"),
-                Err(error) => error.to_string(),
-            })
-        }
-    }
+    let reason = match status {
+        Ok(Some(status)) if status.success() => return Ok(printed),
+        Ok(Some(status)) => status.to_string(),
+        Ok(None) => format!("not done after {EXAMPLE_SECONDS_MAX} s"),
+        Err(error) => error.to_string(),
+    };
+    println!("{printed}");
+    Err(format!("{name}: {reason}"))
 }
 
 fn read_all(from: Option<impl Read>) -> String {

@@ -6,6 +6,7 @@ mod check;
 mod crash;
 mod ctl;
 mod help;
+mod man;
 mod plugin;
 mod process;
 mod repl;

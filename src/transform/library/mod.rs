@@ -5,6 +5,7 @@
 //! - [`Stages`]: the instances of a chain, in order, and the layout of a session's memory.
 //! - [`Session`]: that memory for one conversation; the calls `map` and `process` are made through it.
 //! - [`load`]: dlopen of a plugin file. A library is never closed: a table, once seen, stays valid.
+//! - [`own_library`]: the library that the engine itself is in.
 //!
 //! What the other side may not do is checked here where it can be seen (statuses, lengths); its own memory
 //! errors cannot.
@@ -12,6 +13,7 @@
 mod host;
 mod instance;
 mod load;
+mod own;
 mod session;
 mod table;
 
@@ -19,6 +21,7 @@ pub(crate) use host::{Counters, Services};
 pub use instance::running_transform;
 pub(crate) use instance::{Fault, Instance, Status};
 pub(crate) use load::{NO_ENTRY, bundled, load};
+pub(crate) use own::own_library;
 pub(crate) use session::{Session, SessionPeer, Stages};
 pub(crate) use table::Table;
 pub use table::{OptionHelp, Transform};
