@@ -187,6 +187,10 @@ impl Driver for Kernel {
         either!(self, driver => driver.finish(token))
     }
 
+    fn let_go(&mut self) {
+        either!(self, driver => driver.let_go());
+    }
+
     fn close(&mut self, token: Token, how: Close) {
         either!(self, driver => driver.close(token, how));
     }

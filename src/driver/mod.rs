@@ -152,4 +152,6 @@ pub(crate) trait Driver {
     /// Ends our side; everything that was sent before still arrives, then the end.
     fn finish(&mut self, token: Token) -> io::Result<()>;
     fn close(&mut self, token: Token, how: Close);
+    /// After everything was closed, and no turn will follow: waits until the kernel has let go of it.
+    fn let_go(&mut self);
 }

@@ -193,7 +193,7 @@ impl Ready {
     }
 
     /// Gives a connection's socket to whoever will serve it from now on, if nothing of it is pending here.
-    pub(crate) fn let_go(&mut self, token: Token) -> Option<OwnedFd> {
+    pub(crate) fn hand_over(&mut self, token: Token) -> Option<OwnedFd> {
         let slot = self.slot_mut(token)?;
         let is_pending = slot.outgoing.is_some() || slot.paused || slot.draining || slot.ended;
         if is_pending || !matches!(slot.role, Role::Stream | Role::UnixStream) {
@@ -675,6 +675,8 @@ impl Driver for Ready {
             None => Ok(()),
         }
     }
+
+    fn let_go(&mut self) {}
 
     fn close(&mut self, token: Token, how: Close) {
         if self.slot_mut(token).is_none() {

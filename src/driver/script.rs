@@ -526,6 +526,8 @@ impl Driver for Script {
         Ok(())
     }
 
+    fn let_go(&mut self) {}
+
     fn close(&mut self, token: Token, how: Close) {
         if matches!(self.listener, Some((listener, _)) if listener == token) {
             self.listener = None;

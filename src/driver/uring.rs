@@ -32,7 +32,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, types};
 use mio::Waker;
@@ -50,6 +50,10 @@ use crate::timer::Moment;
 
 /// No slot.
 const NOWHERE: u32 = u32::MAX;
+/// How long closed sockets may take until the kernel has let go of them, which it is asked to at once, and how often it
+/// is looked after.
+const LETTING_GO: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Buffers of one connection that wait for their turn; with as many it is not received for it until they are gone.
 const HELD_MAX: usize = 4;
 
@@ -691,7 +695,7 @@ impl Driver for Uring {
             self.is_enabled = true;
         }
         for (token, kind) in std::mem::take(&mut self.few) {
-            if let Some(socket) = self.ready.let_go(token) {
+            if let Some(socket) = self.ready.hand_over(token) {
                 let index = self.insert(token, socket, kind);
                 self.receive_or_fail(index);
             }
@@ -821,6 +825,18 @@ impl Driver for Uring {
         }
     }
 
+    fn let_go(&mut self) {
+        let is_held = |place: &Place| place.slot.as_ref().is_some_and(|slot| slot.is_closed);
+        let until = Instant::now() + LETTING_GO;
+        while self.slots.iter().any(is_held) && Instant::now() < until {
+            // What cannot be waited for is over with the ring.
+            if self.ring.enter(Some(LOOK_AGAIN)).is_err() {
+                return;
+            }
+            self.reap();
+        }
+    }
+
     fn close(&mut self, token: Token, how: Close) {
         let Some(index) = self.place_of(token) else {
             self.few.retain(|(other, _)| *other != token);
@@ -841,13 +857,10 @@ impl Driver for Uring {
             }
         }
         if slot.requests > 0 {
-            // At once, not with the next turn, which an engine that ends will not have: a request holds the socket
-            // open, whatever becomes of our descriptor.
+            // A request holds the socket open, whatever becomes of our descriptor. The next enter ends it; where there
+            // is no room for the cancellation, the ring's own end does.
             let all = types::CancelBuilder::fd(types::Fd(slot.socket.as_raw_fd())).all();
-            let cancelled = self.ring.push(quietly(opcode::AsyncCancel2::new(all).build()));
-            if cancelled.and_then(|()| self.ring.enter(Some(Duration::ZERO))).is_ok() {
-                self.reap();
-            }
+            let _ = self.ring.push(quietly(opcode::AsyncCancel2::new(all).build()));
             self.take_all_arrived(index);
         }
         self.free_if_over(index);

@@ -160,6 +160,7 @@ impl<D: Driver> Worker<D> {
             && self.shared.mailboxes[self.index].close()
         {
             self.state = State::Ended;
+            self.driver.let_go();
             // Generations are destroyed with their last user; an ended worker uses none.
             self.posts.clear();
         }
