@@ -100,6 +100,19 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["chain", "transform::library", "driver", "frame", "peer", "timer", "buffer", "stats", "limits"],
     ),
     (
+        "rehearsal",
+        &[
+            "chain",
+            "transform::registry",
+            "transform::library",
+            "transform::spec",
+            "event",
+            "peer",
+            "limits",
+            "error",
+        ],
+    ),
+    (
         "chain",
         &[
             "transform::registry",
