@@ -1,7 +1,8 @@
-//! The command `resay`: serve, ctl, send, repl and plugin, each in a module of its own, over the public API of the
+//! The command `resay`: serve, ctl, send, repl, bench and plugin, each in a module of its own, over the public API of the
 //! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
 //! it takes orders, `help` what help texts share.
 
+mod bench;
 mod control;
 mod crash;
 mod ctl;
@@ -32,6 +33,7 @@ enum Command {
     Ctl(ctl::Arguments),
     Send(send::Arguments),
     Repl(repl::Arguments),
+    Bench(Box<bench::Arguments>),
     Plugin(plugin::Arguments),
 }
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Ctl(arguments) => ctl::run(&arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Repl(arguments) => repl::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Plugin(arguments) => plugin::run(&arguments),
     };
     match result {

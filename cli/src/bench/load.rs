@@ -1,0 +1,386 @@
+//! One thread of the generator: its connections, and a loop that waits for what the kernel says of them.
+//!
+//! Each event costs one receive and one send, whatever it brings. The clock is read once an event: when an answer has
+//! come, which is also when the next message is due in a closed loop.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::alarm::Alarm;
+use super::plan::{Pace, Plan, ns};
+use super::records::Records;
+use super::script::Script;
+use super::stream::Stream;
+use super::talk::{Broken, Clock, Talk, Turn};
+use super::tally::{Span, Tally};
+use crate::exit::{Exit, Failure};
+
+/// Events of one wait: few, so that messages that are due meanwhile do not wait long.
+const EVENTS: usize = 128;
+/// What one receive may bring of a stream.
+const RECEIVE_BYTES: usize = 128 << 10;
+/// How often is looked whether something is lost, or everything is silent.
+const LOOK_NS: u64 = 20_000_000;
+const ALARM: Token = Token(usize::MAX);
+
+/// What a thread lets others see while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) answers: AtomicU64,
+    pub(crate) has_ended: AtomicBool,
+}
+
+/// What a thread brings back.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) tally: Tally,
+    /// Processor time of this thread in the measured time, and how long that was for it.
+    pub(crate) cpu: Duration,
+    pub(crate) measured: Duration,
+    /// It ended because nothing was answered any more.
+    pub(crate) is_silent: bool,
+    /// Connections that were open at the end.
+    pub(crate) open: usize,
+    /// The last system call that failed on a connection in a way that has no name here.
+    pub(crate) failure: Option<io::Error>,
+}
+
+/// Connections and their numbers.
+pub(crate) type Sockets = Vec<(usize, OwnedFd)>;
+
+/// Loads the server until the measurement is over.
+pub(crate) fn run(
+    plan: &Plan,
+    script: &Script,
+    sockets: Sockets,
+    clock: Clock,
+    seen: &Seen,
+) -> Result<Report, Failure> {
+    let limit = plan.pace.pipeline();
+    let raw: Vec<_> = sockets.iter().map(|(_, socket)| socket.as_raw_fd()).collect();
+    let numbers: Vec<_> = sockets.iter().map(|(number, _)| *number).collect();
+    let report = if plan.is_stream() {
+        let peers = sockets.into_iter().map(|(number, socket)| Stream::new(socket, number, limit, script));
+        Load::new(plan, script, peers.collect(), numbers, clock)?.run(&raw, seen)
+    } else {
+        let is_datagram = plan.kind.is_datagram();
+        let peers = sockets
+            .into_iter()
+            .map(|(number, socket)| Records::new(socket, number, is_datagram, limit, script))
+            .collect();
+        Load::new(plan, script, peers, numbers, clock)?.run(&raw, seen)
+    };
+    seen.has_ended.store(true, Ordering::Relaxed);
+    report
+}
+
+struct Load<'a, T> {
+    plan: &'a Plan,
+    script: &'a Script,
+    clock: Clock,
+    span: Span,
+    tally: Tally,
+    peers: Vec<Peer<T>>,
+    schedule: Option<Schedule>,
+    buffer: Vec<u8>,
+    now: u64,
+    failure: Option<io::Error>,
+}
+
+struct Peer<T> {
+    talk: T,
+    is_open: bool,
+    /// Something was granted that is not sent yet.
+    is_dirty: bool,
+}
+
+/// When messages are due that no answer brings: turn by turn over all connections of all threads.
+#[derive(Debug)]
+struct Schedule {
+    ns_per_message: f64,
+    /// Connections of all threads, and those of this one.
+    connections: usize,
+    mine: Vec<usize>,
+    turn: u64,
+    at: usize,
+}
+
+impl Schedule {
+    fn next(&self) -> u64 {
+        let connection = self.mine.get(self.at).copied().unwrap_or(0) as u64;
+        ((self.turn * self.connections as u64 + connection) as f64 * self.ns_per_message) as u64
+    }
+
+    fn step(&mut self) {
+        self.at += 1;
+        if self.at == self.mine.len() {
+            self.at = 0;
+            self.turn += 1;
+        }
+    }
+}
+
+impl<'a, T: Talk> Load<'a, T> {
+    fn new(
+        plan: &'a Plan,
+        script: &'a Script,
+        talks: Vec<T>,
+        mine: Vec<usize>,
+        clock: Clock,
+    ) -> Result<Load<'a, T>, Failure> {
+        let span = Span::of(plan);
+        let connections = plan.connections;
+        let schedule = plan.pace.rate().map(|rate| Schedule {
+            ns_per_message: 1e9 / rate,
+            connections,
+            mine,
+            turn: 0,
+            at: 0,
+        });
+        let peers = talks.into_iter().map(|talk| Peer { talk, is_open: true, is_dirty: false });
+        Ok(Load {
+            plan,
+            script,
+            clock,
+            span,
+            tally: Tally::new(span)?,
+            peers: peers.collect(),
+            schedule,
+            buffer: vec![0; RECEIVE_BYTES.max(script.answer_bytes_max() + 1)],
+            now: 0,
+            failure: None,
+        })
+    }
+
+    fn run(mut self, raw: &[i32], seen: &Seen) -> Result<Report, Failure> {
+        let system = |what: &'static str| {
+            move |error: io::Error| Failure::new(Exit::Unreachable, format!("{what}: {error}"))
+        };
+        let mut poll = Poll::new().map_err(system("wait for events"))?;
+        let mut events = Events::with_capacity(EVENTS);
+        for (index, fd) in raw.iter().enumerate() {
+            poll.registry()
+                .register(&mut SourceFd(fd), Token(index), Interest::READABLE | Interest::WRITABLE)
+                .map_err(system("watch a connection"))?;
+        }
+        let alarm = self.schedule.is_some().then(Alarm::new).flatten();
+        if let Some(alarm) = &alarm {
+            poll.registry()
+                .register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)
+                .map_err(system("watch a timer"))?;
+        }
+        if let Pace::Closed { pipeline } = self.plan.pace {
+            let now = self.clock.now();
+            for peer in &mut self.peers {
+                for _ in 0..pipeline {
+                    self.tally.ask(now);
+                    peer.talk.grant(now);
+                }
+                peer.is_dirty = true;
+            }
+        }
+        let drain_until = self.span.end.saturating_add(ns(self.plan.timeout));
+        let (mut cpu, mut look_at, mut progress, mut silent) = (Cpu::default(), 0, (0, 0), false);
+        let mut seen_at_end = None;
+        self.flush(true);
+        loop {
+            self.now = self.clock.now();
+            cpu.look(self.now, self.span);
+            self.take_up();
+            seen.answers.store(self.tally.seen, Ordering::Relaxed);
+            if self.now >= look_at {
+                look_at = self.now + LOOK_NS.min(ns(self.plan.lost_after) / 4).max(1_000_000);
+                self.expire();
+                if self.tally.seen != progress.0 || !self.is_busy() {
+                    progress = (self.tally.seen, self.now);
+                }
+                let quiet = self.now.saturating_sub(progress.1);
+                silent = quiet >= ns(self.plan.timeout) && !self.plan.kind.is_datagram();
+            }
+            if self.now >= self.span.end {
+                seen_at_end.get_or_insert(self.tally.seen);
+            }
+            let is_over = self.now >= self.span.end && (!self.is_busy() || self.now >= drain_until);
+            if is_over || silent || self.peers.iter().all(|peer| !peer.is_open) {
+                break;
+            }
+            let wait = self.wait(look_at, alarm.as_ref());
+            match poll.poll(&mut events, Some(wait)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => result.map_err(system("wait for events"))?,
+            }
+            for event in &events {
+                self.serve(event);
+            }
+        }
+        cpu.finish(self.now);
+        // Where messages are due whatever comes, a server that still answers at the end is slow, and not silent.
+        let is_slow = self.schedule.is_some() && seen_at_end.is_some_and(|seen| self.tally.seen > seen);
+        let is_silent = silent || (self.is_busy() && !is_slow);
+        let open = self.peers.iter().filter(|peer| peer.is_open).count();
+        for peer in &mut self.peers {
+            peer.talk.give_up(self.now, &mut self.tally);
+        }
+        let (cpu, measured) = cpu.used();
+        Ok(Report { tally: self.tally, cpu, measured, is_silent, open, failure: self.failure })
+    }
+
+    fn is_busy(&self) -> bool {
+        self.peers.iter().any(|peer| peer.is_open && peer.talk.is_busy())
+    }
+
+    /// How long nothing is to be done unless an event comes.
+    fn wait(&self, look_at: u64, alarm: Option<&Alarm>) -> Duration {
+        let mut until = look_at;
+        for boundary in [self.span.begin, self.span.end] {
+            if boundary > self.now {
+                until = until.min(boundary);
+            }
+        }
+        if let Some(schedule) = &self.schedule
+            && schedule.next() < self.span.end
+        {
+            let due = schedule.next();
+            match alarm {
+                // Finer than a wait, which counts in milliseconds.
+                Some(alarm) if due > self.now && due < until => alarm.set(due - self.now),
+                _ => until = until.min(due),
+            }
+        }
+        Duration::from_nanos(until.saturating_sub(self.now))
+    }
+
+    /// Takes up the messages that are due by now.
+    fn take_up(&mut self) {
+        let Some(schedule) = &mut self.schedule else { return };
+        let mut some = false;
+        loop {
+            let due = schedule.next();
+            if due > self.now || due >= self.span.end {
+                break;
+            }
+            if let Some(peer) = self.peers.get_mut(schedule.at)
+                && peer.is_open
+            {
+                self.tally.take_up(due, self.now);
+                peer.talk.grant(due);
+                peer.is_dirty = true;
+                some = true;
+            }
+            schedule.step();
+        }
+        if some {
+            self.flush(false);
+        }
+    }
+
+    fn flush(&mut self, all: bool) {
+        for index in 0..self.peers.len() {
+            if all || self.peers.get(index).is_some_and(|peer| peer.is_dirty) {
+                self.with(index, |talk, _, turn| talk.send(turn));
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        if self.plan.kind.is_datagram() {
+            for index in 0..self.peers.len() {
+                self.with(index, |talk, _, turn| {
+                    talk.expire(turn);
+                    talk.send(turn)
+                });
+            }
+        }
+    }
+
+    fn serve(&mut self, event: &Event) {
+        if event.token() == ALARM {
+            return;
+        }
+        let (readable, to_end) =
+            (event.is_readable() || event.is_error(), event.is_read_closed() || event.is_error());
+        let writable = event.is_writable();
+        self.with(event.token().0, |talk, buffer, turn| {
+            if readable {
+                talk.receive(to_end, buffer, turn)?;
+            }
+            if writable {
+                talk.unblock();
+            }
+            talk.send(turn)
+        });
+    }
+
+    fn with(
+        &mut self,
+        index: usize,
+        work: impl FnOnce(&mut T, &mut [u8], &mut Turn<'_>) -> Result<(), Broken>,
+    ) {
+        let Some(peer) = self.peers.get_mut(index).filter(|peer| peer.is_open) else { return };
+        peer.is_dirty = false;
+        let mut turn = Turn {
+            script: self.script,
+            tally: &mut self.tally,
+            clock: self.clock,
+            now: self.now,
+            refill_until: if self.schedule.is_none() { self.span.end } else { 0 },
+            lost_after: ns(self.plan.lost_after),
+        };
+        let result = work(&mut peer.talk, &mut self.buffer, &mut turn);
+        self.now = turn.now;
+        if let Err(broken) = result {
+            peer.is_open = false;
+            broken.count(&mut self.tally.counts);
+            peer.talk.give_up(self.now, &mut self.tally);
+            if let Broken::Failed(error) = broken {
+                self.failure = Some(error.into());
+            }
+        }
+    }
+}
+
+/// Processor time of this thread, in the measured time.
+#[derive(Debug, Default)]
+struct Cpu {
+    begin: Option<(u64, Duration)>,
+    end: Option<(u64, Duration)>,
+}
+
+impl Cpu {
+    fn look(&mut self, now: u64, span: Span) {
+        if self.begin.is_none() && now >= span.begin {
+            self.begin = Some((now, thread_time()));
+        }
+        if self.end.is_none() && now >= span.end {
+            self.end = Some((now, thread_time()));
+        }
+    }
+
+    /// It may end before its time.
+    fn finish(&mut self, now: u64) {
+        if self.begin.is_some() {
+            self.end.get_or_insert_with(|| (now, thread_time()));
+        }
+    }
+
+    fn used(&self) -> (Duration, Duration) {
+        match (self.begin, self.end) {
+            (Some((began, cpu_before)), Some((ended, cpu))) => {
+                (cpu.saturating_sub(cpu_before), Duration::from_nanos(ended.saturating_sub(began)))
+            }
+            _ => (Duration::ZERO, Duration::ZERO),
+        }
+    }
+}
+
+/// clock_gettime(2) of CLOCK_THREAD_CPUTIME_ID.
+fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}

@@ -1,0 +1,222 @@
+//! One measurement: connect, load, add up.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resay::Client;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use super::load::{self, Report, Seen, Sockets};
+use super::plan::Plan;
+use super::script::Script;
+use super::talk::Clock;
+use super::tally::{Span, Tally};
+use super::{cores, progress::Progress};
+use crate::deadline::Deadline;
+use crate::exit::{Exit, Failure};
+
+/// What a measurement saw.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) tally: Tally,
+    pub(crate) span: Span,
+    /// Answers may be lost, and may come twice.
+    pub(crate) is_datagram: bool,
+    pub(crate) connections: Connections,
+    pub(crate) threads: Vec<Busy>,
+    /// Nothing was answered any more.
+    pub(crate) is_silent: bool,
+    /// Why a connection failed in a way that has no name.
+    pub(crate) failure: Option<String>,
+    /// Processor time of the server, and the answers meanwhile.
+    pub(crate) server: Option<Cost>,
+    /// What could not be done as asked, and does no harm but to the figures.
+    pub(crate) notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connections {
+    /// Those that could not be made.
+    pub(crate) failed: usize,
+    pub(crate) open_at_end: usize,
+}
+
+/// How much of the measured time a thread of the generator ran.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Busy {
+    pub(crate) cpu: Duration,
+    pub(crate) share: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) cpu_ns: u64,
+    pub(crate) answers: u64,
+}
+
+/// How often whoever waits for the end looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Measures. `server_cpu_ns` says how much processor time the server has used so far, where that is known.
+pub(crate) fn measure(
+    plan: &Plan,
+    script: &Script,
+    progress: &Progress,
+    server_cpu_ns: Option<&dyn Fn() -> Option<u64>>,
+) -> Result<Measured, Failure> {
+    raise_descriptor_limit(plan.connections);
+    let (sockets, failed) = connect(plan)?;
+    let threads = plan.threads.min(sockets.len()).max(1);
+    let mut shares: Vec<Sockets> = (0..threads).map(|_| Sockets::new()).collect();
+    for (place, (number, socket)) in sockets.into_iter().enumerate() {
+        if let Some(share) = shares.get_mut(place % threads) {
+            share.push((number, socket));
+        }
+    }
+    let span = Span::of(plan);
+    let clock = Clock(Instant::now());
+    let seen: Vec<Seen> = (0..threads).map(|_| Seen::default()).collect();
+    let mut notes = Vec::new();
+    let (reports, server) = thread::scope(|scope| {
+        let mut handles = Vec::new();
+        for (share, seen) in shares.into_iter().zip(&seen) {
+            let work = move || {
+                let pinned = plan.core.map_or(Ok(()), cores::pin);
+                (load::run(plan, script, share, clock, seen), pinned)
+            };
+            let spawned = thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
+            handles.push(spawned.map_err(|error| {
+                // The others must not run on without anybody to hear of them.
+                Failure::new(Exit::Unreachable, format!("start a thread: {error}"))
+            })?);
+        }
+        let server = watch(clock, span, &seen, progress, server_cpu_ns);
+        let mut reports = Vec::new();
+        for handle in handles {
+            let lost = || Failure::new(Exit::Broken, "a thread of the generator ended before its time");
+            let (report, pinned) = handle.join().map_err(|_| lost())?;
+            if let (Err(error), Some(core)) = (pinned, plan.core) {
+                notes.push(format!("the load could not be kept on core {core}: {error}"));
+            }
+            reports.push(report?);
+        }
+        Ok::<_, Failure>((reports, server))
+    })?;
+    notes.dedup();
+    let mut sum = sum(plan, span, reports)?;
+    sum.connections.failed = failed;
+    sum.server = server;
+    sum.notes = notes;
+    Ok(sum)
+}
+
+fn sum(plan: &Plan, span: Span, reports: Vec<Report>) -> Result<Measured, Failure> {
+    let mut measured = Measured {
+        tally: Tally::new(span)?,
+        span,
+        is_datagram: plan.kind.is_datagram(),
+        connections: Connections { failed: 0, open_at_end: 0 },
+        threads: Vec::new(),
+        is_silent: false,
+        failure: None,
+        server: None,
+        notes: Vec::new(),
+    };
+    for report in reports {
+        let share = match report.measured.as_secs_f64() {
+            seconds if seconds > 0.0 => report.cpu.as_secs_f64() / seconds,
+            _ => 0.0,
+        };
+        measured.threads.push(Busy { cpu: report.cpu, share });
+        measured.is_silent |= report.is_silent;
+        measured.connections.open_at_end += report.open;
+        if let Some(error) = report.failure {
+            measured.failure = Some(match error.raw_os_error() {
+                Some(libc::EMSGSIZE) => {
+                    format!("{} bytes are too long for one message: {error}", plan.message_bytes)
+                }
+                _ => error.to_string(),
+            });
+        }
+        measured.tally.add(report.tally);
+    }
+    Ok(measured)
+}
+
+/// Waits for the threads, and looks at the server's clock where the measured time begins and ends.
+fn watch(
+    clock: Clock,
+    span: Span,
+    seen: &[Seen],
+    progress: &Progress,
+    server_cpu_ns: Option<&dyn Fn() -> Option<u64>>,
+) -> Option<Cost> {
+    let answers = || seen.iter().map(|seen| seen.answers.load(Ordering::Relaxed)).sum::<u64>();
+    let look = || Some((server_cpu_ns?()?, answers()));
+    let (mut begin, mut end) = (None, None);
+    progress.begin(span);
+    while !seen.iter().all(|seen| seen.has_ended.load(Ordering::Relaxed)) {
+        let now = clock.now();
+        if begin.is_none() && now >= span.begin {
+            begin = Some(look());
+        }
+        if end.is_none() && now >= span.end {
+            end = Some(look());
+        }
+        progress.show(now, answers());
+        let next = [span.begin, span.end].into_iter().filter(|&at| at > now).min().unwrap_or(u64::MAX);
+        thread::sleep(LOOK.min(Duration::from_nanos(next.saturating_sub(now))));
+    }
+    progress.end();
+    if end.is_none() && clock.now() >= span.end {
+        // The load ended while this thread slept; the server has had nothing to do since.
+        end = Some(look());
+    }
+    let ((cpu_before, answers_before), (cpu, answers)) = (begin??, end??);
+    Some(Cost { cpu_ns: cpu.saturating_sub(cpu_before), answers: answers.saturating_sub(answers_before) })
+}
+
+/// All connections, and how many could not be made; none at all is a failure.
+fn connect(plan: &Plan) -> Result<(Sockets, usize), Failure> {
+    let deadline = Deadline::after(plan.timeout);
+    let mut sockets = Sockets::with_capacity(plan.connections);
+    let mut first_failure = None;
+    let mut failed = 0;
+    for number in 0..plan.connections {
+        let connected = deadline
+            .left()
+            .and_then(|left| Client::open(&plan.url, left).map_err(|error| deadline.failure(error)));
+        match connected {
+            Ok(client) => sockets.push((number, client.into())),
+            Err(failure) => {
+                failed += 1;
+                // A URL that is wrong, or descriptors that have run out, will not get better.
+                let is_hopeless = sockets.is_empty() || failure.exit == Exit::Usage;
+                first_failure.get_or_insert(failure);
+                if is_hopeless {
+                    break;
+                }
+            }
+        }
+    }
+    match first_failure {
+        Some(failure) if sockets.is_empty() => Err(failure),
+        _ => Ok((sockets, failed)),
+    }
+}
+
+/// As many descriptors as there are connections; where that is refused, connecting says so.
+fn raise_descriptor_limit(connections: usize) {
+    /// For everything else that a process has open.
+    const OTHERS: u64 = 64;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = connections as u64 + OTHERS;
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
+        let _: Result<(), io::Error> =
+            setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(raised), ..limit })
+                .map_err(Into::into);
+    }
+}
