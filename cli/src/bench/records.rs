@@ -227,3 +227,92 @@ impl Talk for Records {
         self.in_flight = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::bench::plan::Plan;
+    use crate::bench::talk::Clock;
+    use crate::bench::tally::{Counts, Span};
+    use crate::bench::tests::plan;
+
+    /// Sends so many messages, and takes what `answers` makes of the script; what is not answered then is lost.
+    fn counts(plan: &Plan, messages: usize, answers: impl Fn(&Script) -> Vec<Vec<u8>>) -> Counts {
+        let script = Script::new(plan, &[]).unwrap();
+        let (ours, _theirs) = UnixDatagram::pair().unwrap();
+        let mut tally = Tally::new(Span::of(plan)).unwrap();
+        let clock = Clock(Instant::now());
+        let mut turn =
+            Turn { script: &script, tally: &mut tally, clock, now: 1, refill_until: 0, lost_after: 5 };
+        let mut records = Records::new(ours.into(), 0, plan.kind.is_datagram(), None, &script);
+        (0..messages).for_each(|_| {
+            turn.tally.ask(1);
+            records.grant(1);
+        });
+        records.send(&mut turn).unwrap();
+        assert_eq!(records.in_flight, messages);
+        for answer in answers(&script) {
+            // A blank one stands for the time that passes.
+            if answer == b" " {
+                turn.now += 10;
+                records.expire(&mut turn);
+            } else {
+                records.take(&answer, &mut turn);
+            }
+        }
+        turn.now += 10;
+        records.expire(&mut turn);
+        assert_eq!(
+            records.is_busy(),
+            !plan.kind.is_datagram() && turn.tally.counts.answered < messages as u64
+        );
+        records.give_up(turn.now, turn.tally);
+        tally.counts
+    }
+
+    fn some(script: &Script, messages: &[usize]) -> Vec<Vec<u8>> {
+        messages.iter().map(|&message| script.answer(message).to_vec()).collect()
+    }
+
+    #[test]
+    fn datagrams_are_known_in_any_order_and_what_is_missing_is_lost() {
+        for expect in ["", "uppercase | hex"] {
+            let plan = Plan { expect: expect.into(), ..plan("udp://127.0.0.1:1") };
+            let seen = counts(&plan, 8, |script| some(script, &[3, 1, 0, 7, 6, 4]));
+            assert_eq!((seen.answered, seen.wrong, seen.lost, seen.unasked), (6, 0, 2, 0), "{expect}");
+        }
+    }
+
+    #[test]
+    fn late_and_double_datagrams_are_not_wrong_but_others_are() {
+        let plan = plan("udp://127.0.0.1:1");
+        let seen = counts(&plan, 3, |script| {
+            let mut answers = some(script, &[1, 1]);
+            answers.push(b" ".to_vec());
+            answers.extend(some(script, &[0, 2]));
+            answers
+        });
+        assert_eq!((seen.answered, seen.wrong, seen.lost, seen.unasked), (1, 0, 2, 3));
+        let seen = counts(&plan, 3, |_| vec![b"nonsense".to_vec()]);
+        assert_eq!((seen.answered, seen.wrong, seen.lost), (1, 1, 2));
+    }
+
+    #[test]
+    fn answers_that_are_all_the_same_are_taken_in_order() {
+        let plan = Plan { expect: "truncate:at=0".into(), ..plan("udp://127.0.0.1:1") };
+        let seen = counts(&plan, 4, |script| some(script, &[0, 1, 2, 3, 4]));
+        assert_eq!((seen.answered, seen.wrong, seen.lost, seen.unasked), (4, 0, 0, 1));
+    }
+
+    #[test]
+    fn records_come_in_order() {
+        let plan = plan("unix-seqpacket:@none");
+        let seen = counts(&plan, 3, |script| some(script, &[0, 2, 1]));
+        assert_eq!((seen.answered, seen.wrong, seen.unanswered), (3, 2, 0));
+        let seen = counts(&plan, 3, |script| some(script, &[0]));
+        assert_eq!((seen.answered, seen.lost, seen.unanswered), (1, 0, 2));
+    }
+}

@@ -255,3 +255,120 @@ impl Talk for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    use resay::options::Frame;
+
+    use super::*;
+    use crate::bench::plan::Plan;
+    use crate::bench::talk::Clock;
+    use crate::bench::tally::Span;
+    use crate::bench::tests::plan;
+
+    /// Lets a server answer all of `answers`, in pieces of this many bytes, to so many messages.
+    fn counts(plan: &Plan, script: &Script, messages: usize, answers: &[u8], piece: usize) -> Tally {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut tally = Tally::new(Span::of(plan)).unwrap();
+        let clock = Clock(Instant::now());
+        let mut turn = Turn { script, tally: &mut tally, clock, now: 1, refill_until: 0, lost_after: 0 };
+        let mut stream = Stream::new(ours.into(), 0, None, script);
+        (0..messages).for_each(|_| {
+            turn.tally.ask(1);
+            stream.grant(1);
+        });
+        stream.send(&mut turn).unwrap();
+        assert_eq!(stream.sent, messages as u64);
+        answers.chunks(piece).for_each(|piece| stream.take(piece, &mut turn));
+        stream.give_up(2, turn.tally);
+        tally
+    }
+
+    fn plans() -> Vec<Plan> {
+        let framed = |frame: &str, expect: &str| Plan {
+            frame: frame.parse().unwrap(),
+            expect: expect.to_owned(),
+            duration: Duration::from_millis(10),
+            ..plan("unix:@none")
+        };
+        vec![
+            framed("raw", ""),
+            framed("raw", "hex"),
+            framed("lines", "reverse"),
+            framed("len16be", "hex"),
+            framed("varint", "prefix:text='>'"),
+            framed("delim:0d0a", "uppercase"),
+        ]
+    }
+
+    fn answers(script: &Script, messages: std::ops::Range<usize>) -> Vec<u8> {
+        messages.flat_map(|message| script.answer(message).to_vec()).collect()
+    }
+
+    #[test]
+    fn right_answers_are_right_however_they_are_cut() {
+        for plan in plans() {
+            let script = Script::new(&plan, &[]).unwrap();
+            let all = answers(&script, 0..5);
+            for piece in 1..=all.len() {
+                let tally = counts(&plan, &script, 5, &all, piece);
+                let counts = tally.counts;
+                let seen = (counts.answered, counts.wrong, counts.unasked, counts.unanswered);
+                assert_eq!(seen, (5, 0, 0, 0), "{plan:?} {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_byte_is_found_wherever_it_is_and_only_its_answer_is_wrong() {
+        for plan in plans() {
+            let script = Script::new(&plan, &[]).unwrap();
+            let right = answers(&script, 0..3);
+            let (begin, len) = (script.answer_len(0), script.answer_len(1));
+            // Bytes that are no part of the frame: so the frame still ends where it did.
+            let edge = if plan.frame == Frame::Raw { 0 } else { 2 };
+            for offset in edge..len - edge {
+                let mut all = right.clone();
+                all[begin + offset] ^= 1;
+                for piece in [1, 7, all.len()] {
+                    let tally = counts(&plan, &script, 3, &all, piece);
+                    let seen = (tally.counts.answered, tally.counts.wrong, tally.counts.unasked);
+                    assert_eq!(seen, (3, 1, 0), "{plan:?} {offset} {piece}");
+                    let wrong = tally.first_wrong.unwrap();
+                    let place = (wrong.message, wrong.offset, wrong.connection_offset);
+                    assert_eq!(place, (1, offset, (begin + offset) as u64), "{plan:?} {piece}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frames_bring_the_loop_back_after_an_answer_of_another_length() {
+        for plan in plans().into_iter().filter(|plan| plan.frame != Frame::Raw) {
+            let script = Script::new(&plan, &[]).unwrap();
+            let mut all = answers(&script, 0..1);
+            frame::write(&plan.frame, b"short", &mut all).unwrap();
+            all.extend(answers(&script, 2..4));
+            for piece in [1, 3, all.len()] {
+                let counts = counts(&plan, &script, 4, &all, piece).counts;
+                assert_eq!((counts.answered, counts.wrong), (4, 1), "{plan:?} {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_and_less_than_was_asked_is_told() {
+        let plan = plan("unix:@none");
+        let script = Script::new(&plan, &[]).unwrap();
+        let more = counts(&plan, &script, 2, &answers(&script, 0..3), 50).counts;
+        assert_eq!((more.answered, more.unanswered), (2, 0));
+        assert!(more.unasked > 0);
+        let less = answers(&script, 0..2);
+        let less = counts(&plan, &script, 2, &less[..less.len() - 1], 50);
+        assert_eq!((less.counts.answered, less.counts.unanswered, less.counts.wrong), (1, 1, 0));
+        assert_eq!(less.latency().unwrap().len(), 2, "what is not answered has its latency too");
+    }
+}
