@@ -278,28 +278,28 @@ impl Comparison {
             self.chart(
                 "Server CPU a message",
                 "µs",
-                numbers::rate,
+                (numbers::rate, numbers::short),
                 |round| round.cpu_us_per_message,
                 |chain| chain.cpu_us_per_message,
             ),
             self.chart(
                 "Messages a second",
                 "messages a second",
-                numbers::rate,
+                (numbers::rate, numbers::rate),
                 |round| Some(round.messages_per_s),
                 |chain| Some(chain.messages_per_s),
             ),
             self.chart(
                 "p50 latency",
                 "latency",
-                numbers::axis_time,
+                (numbers::axis_time, numbers::time),
                 |round| Some(round.p50_us),
                 |chain| Some(chain.p50_us),
             ),
             self.chart(
                 "p99 latency",
                 "latency",
-                numbers::axis_time,
+                (numbers::axis_time, numbers::time),
                 |round| Some(round.p99_us),
                 |chain| Some(chain.p99_us),
             ),
@@ -331,7 +331,7 @@ impl Comparison {
         &self,
         title: &str,
         label: &'static str,
-        text: fn(f64) -> String,
+        (at_axis, told): (fn(f64) -> String, fn(f64) -> String),
         value: fn(&Round) -> Option<f64>,
         figure: fn(&Chain) -> Option<Figure>,
     ) -> String {
@@ -340,7 +340,7 @@ impl Comparison {
             .iter()
             .filter_map(|chain| {
                 let figure = figure(chain)?;
-                let shown = text(figure.median);
+                let shown = told(figure.median);
                 let ratio = match figure.verdict {
                     Verdict::First => String::new(),
                     Verdict::Differs => format!(" · × {:.3}", figure.ratio_to_first),
@@ -360,7 +360,7 @@ impl Comparison {
             return String::new();
         }
         let most = rows.iter().flat_map(|row| row.values.iter().copied()).fold(0.0, f64::max);
-        let axis = Axis::linear(most, label, text);
+        let axis = Axis::linear(most, label, at_axis);
         let line = "a dot a round, a stroke for the median; a ratio in parentheses may be chance";
         html::section(title, line, &chart::ranges(title, &axis, &rows))
     }

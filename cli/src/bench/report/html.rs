@@ -281,9 +281,19 @@ pub(crate) fn circumstances(about: &About) -> String {
         ("machine", escaped(&about.machine.line())),
         ("version", escaped(about.version)),
         ("date", escaped(&about.date)),
-        ("command", code(&about.command.join(" "))),
+        ("command", code(&command_of(about))),
     ];
     section("Circumstances", "", &table(&rows))
+}
+
+/// As one would type it.
+fn command_of(about: &About) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,@+%".contains(c);
+    let quoted = |word: &String| match !word.is_empty() && word.chars().all(plain) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    about.command.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn code(text: &str) -> String {
