@@ -14,6 +14,7 @@
 mod alarm;
 mod compare;
 mod cores;
+mod due;
 mod frame;
 mod load;
 mod machine;
@@ -139,6 +140,9 @@ Exit status:
 
 /// The longest message.
 const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+/// Messages a second that may be due.
+const RATE_MIN: f64 = 0.001;
+const RATE_MAX: f64 = 10_000_000.0;
 /// Connections of one generator, and messages of one that are in flight.
 const CONNECTIONS_MAX: usize = 100_000;
 
@@ -212,6 +216,9 @@ fn plan_of(arguments: &Arguments) -> Result<Plan, Failure> {
     if duration.is_zero() {
         return usage("--duration 0s: nothing would be measured".to_owned());
     }
+    if arguments.lost_after.is_zero() {
+        return usage("--lost-after 0s: every datagram would be lost".to_owned());
+    }
     let pace = match arguments.rate {
         None => Pace::Closed { pipeline: arguments.pipeline.unwrap_or(1) },
         Some(rate) => Pace::Open { rate, pipeline: arguments.pipeline },
@@ -260,8 +267,8 @@ fn parse_rate(text: &str) -> Result<f64, String> {
         None => (text, 1.0),
     };
     match number.parse::<f64>() {
-        Ok(number) if (1e-3..=1e9).contains(&(number * factor)) => Ok(number * factor),
-        _ => Err("messages a second, such as 500, 50k or 1.5m".to_owned()),
+        Ok(number) if (RATE_MIN..=RATE_MAX).contains(&(number * factor)) => Ok(number * factor),
+        _ => Err(format!("messages a second, such as 500, 50k or 1.5m, from {RATE_MIN} to {RATE_MAX}")),
     }
 }
 
@@ -299,7 +306,7 @@ pub(crate) mod tests {
         for (text, rate) in table {
             assert_eq!(parse_rate(text), Ok(rate), "{text}");
         }
-        for text in ["", "k", "-1", "0", "nan", "inf", "5g"] {
+        for text in ["", "k", "-1", "0", "nan", "inf", "5g", "11m"] {
             assert!(parse_rate(text).is_err(), "{text}");
         }
     }

@@ -6,14 +6,16 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::alarm::Alarm;
+use super::due::{Due, Schedule};
 use super::plan::{Pace, Plan, ns};
 use super::records::Records;
 use super::script::Script;
@@ -22,8 +24,12 @@ use super::talk::{Broken, Clock, Talk, Turn};
 use super::tally::{Span, Tally};
 use crate::exit::{Exit, Failure};
 
-/// Events of one wait: few, so that messages that are due meanwhile do not wait long.
+/// Events of one wait.
 const EVENTS: usize = 128;
+/// The same where messages are due at times of their own, and most messages that are taken up before events are
+/// looked at again.
+const EVENTS_OPEN: usize = 32;
+const TAKEN_MAX: usize = 4096;
 /// What one receive may bring of a stream.
 const RECEIVE_BYTES: usize = 128 << 10;
 /// How often is looked whether something is lost, or everything is silent.
@@ -49,36 +55,32 @@ pub(crate) struct Report {
     /// Connections that were open at the end.
     pub(crate) open: usize,
     /// The last system call that failed on a connection in a way that has no name here.
-    pub(crate) failure: Option<io::Error>,
+    pub(crate) failure: Option<Errno>,
 }
 
 /// Connections and their numbers.
 pub(crate) type Sockets = Vec<(usize, OwnedFd)>;
 
-/// Loads the server until the measurement is over.
-pub(crate) fn run(
-    plan: &Plan,
-    script: &Script,
-    sockets: Sockets,
-    clock: Clock,
-    seen: &Seen,
-) -> Result<Report, Failure> {
+/// The work of one thread, everything made that it needs.
+pub(crate) type Job<'a> = Box<dyn FnOnce(Clock, &Seen) -> Result<Report, Failure> + Send + 'a>;
+
+/// Makes what a thread needs to load the server until the measurement is over: before the clock runs.
+pub(crate) fn prepare<'a>(plan: &'a Plan, script: &'a Script, sockets: Sockets) -> Result<Job<'a>, Failure> {
     let limit = plan.pace.pipeline();
     let raw: Vec<_> = sockets.iter().map(|(_, socket)| socket.as_raw_fd()).collect();
-    let numbers: Vec<_> = sockets.iter().map(|(number, _)| *number).collect();
-    let report = if plan.is_stream() {
-        let peers = sockets.into_iter().map(|(number, socket)| Stream::new(socket, number, limit, script));
-        Load::new(plan, script, peers.collect(), numbers, clock)?.run(&raw, seen)
+    let numbers = sockets.iter().map(|(number, _)| *number).collect();
+    let schedule =
+        plan.pace.rate().map(|rate| Schedule { ns_per_message: 1e9 / rate, connections: plan.connections });
+    let due = |number: usize| Due::new(schedule, number, limit.unwrap_or(0));
+    let turns = schedule.map(|schedule| Turns { schedule, mine: numbers, turn: 0, at: 0 });
+    if plan.is_stream() {
+        let each = |(number, socket)| Stream::new(socket, number, limit, due(number), script);
+        Load::new(plan, script, sockets.into_iter().map(each).collect(), turns, &raw).map(Load::into_job)
     } else {
         let is_datagram = plan.kind.is_datagram();
-        let peers = sockets
-            .into_iter()
-            .map(|(number, socket)| Records::new(socket, number, is_datagram, limit, script))
-            .collect();
-        Load::new(plan, script, peers, numbers, clock)?.run(&raw, seen)
-    };
-    seen.has_ended.store(true, Ordering::Relaxed);
-    report
+        let each = |(number, socket)| Records::new(socket, number, is_datagram, limit, due(number), script);
+        Load::new(plan, script, sockets.into_iter().map(each).collect(), turns, &raw).map(Load::into_job)
+    }
 }
 
 struct Load<'a, T> {
@@ -88,10 +90,12 @@ struct Load<'a, T> {
     span: Span,
     tally: Tally,
     peers: Vec<Peer<T>>,
-    schedule: Option<Schedule>,
+    turns: Option<Turns>,
+    poll: Poll,
+    alarm: Option<Alarm>,
     buffer: Vec<u8>,
     now: u64,
-    failure: Option<io::Error>,
+    failure: Option<Errno>,
 }
 
 struct Peer<T> {
@@ -101,21 +105,19 @@ struct Peer<T> {
     is_dirty: bool,
 }
 
-/// When messages are due that no answer brings: turn by turn over all connections of all threads.
+/// Whose turn it is, where messages are due that no answer brings.
 #[derive(Debug)]
-struct Schedule {
-    ns_per_message: f64,
-    /// Connections of all threads, and those of this one.
-    connections: usize,
+struct Turns {
+    schedule: Schedule,
+    /// The numbers of this thread's connections.
     mine: Vec<usize>,
     turn: u64,
     at: usize,
 }
 
-impl Schedule {
+impl Turns {
     fn next(&self) -> u64 {
-        let connection = self.mine.get(self.at).copied().unwrap_or(0) as u64;
-        ((self.turn * self.connections as u64 + connection) as f64 * self.ns_per_message) as u64
+        self.schedule.due(self.mine.get(self.at).copied().unwrap_or(0), self.turn)
     }
 
     fn step(&mut self) {
@@ -127,55 +129,60 @@ impl Schedule {
     }
 }
 
-impl<'a, T: Talk> Load<'a, T> {
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::new(Exit::Unreachable, format!("{what}: {error}"))
+}
+
+impl<'a, T: Talk + Send + 'a> Load<'a, T> {
+    /// `raw`: the descriptors of `talks`, in their order.
     fn new(
         plan: &'a Plan,
         script: &'a Script,
         talks: Vec<T>,
-        mine: Vec<usize>,
-        clock: Clock,
+        turns: Option<Turns>,
+        raw: &[i32],
     ) -> Result<Load<'a, T>, Failure> {
         let span = Span::of(plan);
-        let connections = plan.connections;
-        let schedule = plan.pace.rate().map(|rate| Schedule {
-            ns_per_message: 1e9 / rate,
-            connections,
-            mine,
-            turn: 0,
-            at: 0,
-        });
+        let poll = Poll::new().map_err(system("wait for events"))?;
+        for (index, fd) in raw.iter().enumerate() {
+            poll.registry()
+                .register(&mut SourceFd(fd), Token(index), Interest::READABLE | Interest::WRITABLE)
+                .map_err(system("watch a connection"))?;
+        }
+        let alarm = turns.is_some().then(Alarm::new).flatten();
+        if let Some(alarm) = &alarm {
+            poll.registry()
+                .register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)
+                .map_err(system("watch a timer"))?;
+        }
         let peers = talks.into_iter().map(|talk| Peer { talk, is_open: true, is_dirty: false });
         Ok(Load {
             plan,
             script,
-            clock,
+            clock: Clock(Instant::now()),
             span,
             tally: Tally::new(span)?,
             peers: peers.collect(),
-            schedule,
+            turns,
+            poll,
+            alarm,
             buffer: vec![0; RECEIVE_BYTES.max(script.answer_bytes_max() + 1)],
             now: 0,
             failure: None,
         })
     }
 
-    fn run(mut self, raw: &[i32], seen: &Seen) -> Result<Report, Failure> {
-        let system = |what: &'static str| {
-            move |error: io::Error| Failure::new(Exit::Unreachable, format!("{what}: {error}"))
-        };
-        let mut poll = Poll::new().map_err(system("wait for events"))?;
-        let mut events = Events::with_capacity(EVENTS);
-        for (index, fd) in raw.iter().enumerate() {
-            poll.registry()
-                .register(&mut SourceFd(fd), Token(index), Interest::READABLE | Interest::WRITABLE)
-                .map_err(system("watch a connection"))?;
-        }
-        let alarm = self.schedule.is_some().then(Alarm::new).flatten();
-        if let Some(alarm) = &alarm {
-            poll.registry()
-                .register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)
-                .map_err(system("watch a timer"))?;
-        }
+    fn into_job(mut self) -> Job<'a> {
+        Box::new(move |clock, seen| {
+            self.clock = clock;
+            let report = self.run(seen);
+            seen.has_ended.store(true, Ordering::Relaxed);
+            report
+        })
+    }
+
+    fn run(mut self, seen: &Seen) -> Result<Report, Failure> {
+        let mut events = Events::with_capacity(if self.turns.is_some() { EVENTS_OPEN } else { EVENTS });
         if let Pace::Closed { pipeline } = self.plan.pace {
             let now = self.clock.now();
             for peer in &mut self.peers {
@@ -211,8 +218,8 @@ impl<'a, T: Talk> Load<'a, T> {
             if is_over || silent || self.peers.iter().all(|peer| !peer.is_open) {
                 break;
             }
-            let wait = self.wait(look_at, alarm.as_ref());
-            match poll.poll(&mut events, Some(wait)) {
+            let wait = self.wait(look_at);
+            match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => result.map_err(system("wait for events"))?,
             }
@@ -222,7 +229,7 @@ impl<'a, T: Talk> Load<'a, T> {
         }
         cpu.finish(self.now);
         // Where messages are due whatever comes, a server that still answers at the end is slow, and not silent.
-        let is_slow = self.schedule.is_some() && seen_at_end.is_some_and(|seen| self.tally.seen > seen);
+        let is_slow = self.turns.is_some() && seen_at_end.is_some_and(|seen| self.tally.seen > seen);
         let is_silent = silent || (self.is_busy() && !is_slow);
         let open = self.peers.iter().filter(|peer| peer.is_open).count();
         for peer in &mut self.peers {
@@ -237,18 +244,18 @@ impl<'a, T: Talk> Load<'a, T> {
     }
 
     /// How long nothing is to be done unless an event comes.
-    fn wait(&self, look_at: u64, alarm: Option<&Alarm>) -> Duration {
+    fn wait(&self, look_at: u64) -> Duration {
         let mut until = look_at;
         for boundary in [self.span.begin, self.span.end] {
             if boundary > self.now {
                 until = until.min(boundary);
             }
         }
-        if let Some(schedule) = &self.schedule
-            && schedule.next() < self.span.end
+        if let Some(turns) = &self.turns
+            && turns.next() < self.span.end
         {
-            let due = schedule.next();
-            match alarm {
+            let due = turns.next();
+            match &self.alarm {
                 // Finer than a wait, which counts in milliseconds.
                 Some(alarm) if due > self.now && due < until => alarm.set(due - self.now),
                 _ => until = until.min(due),
@@ -257,26 +264,26 @@ impl<'a, T: Talk> Load<'a, T> {
         Duration::from_nanos(until.saturating_sub(self.now))
     }
 
-    /// Takes up the messages that are due by now.
+    /// Takes up messages that are due by now, and sends them.
     fn take_up(&mut self) {
-        let Some(schedule) = &mut self.schedule else { return };
-        let mut some = false;
-        loop {
-            let due = schedule.next();
+        let Some(turns) = &mut self.turns else { return };
+        let mut taken = 0;
+        while taken < TAKEN_MAX {
+            let due = turns.next();
             if due > self.now || due >= self.span.end {
                 break;
             }
-            if let Some(peer) = self.peers.get_mut(schedule.at)
+            if let Some(peer) = self.peers.get_mut(turns.at)
                 && peer.is_open
             {
                 self.tally.take_up(due, self.now);
                 peer.talk.grant(due);
                 peer.is_dirty = true;
-                some = true;
             }
-            schedule.step();
+            turns.step();
+            taken += 1;
         }
-        if some {
+        if taken > 0 {
             self.flush(false);
         }
     }
@@ -294,6 +301,8 @@ impl<'a, T: Talk> Load<'a, T> {
             for index in 0..self.peers.len() {
                 self.with(index, |talk, _, turn| {
                     talk.expire(turn);
+                    // Tried again, whether the kernel has said so or not.
+                    talk.unblock();
                     talk.send(turn)
                 });
             }
@@ -330,7 +339,7 @@ impl<'a, T: Talk> Load<'a, T> {
             tally: &mut self.tally,
             clock: self.clock,
             now: self.now,
-            refill_until: if self.schedule.is_none() { self.span.end } else { 0 },
+            refill_until: if self.turns.is_none() { self.span.end } else { 0 },
             lost_after: ns(self.plan.lost_after),
         };
         let result = work(&mut peer.talk, &mut self.buffer, &mut turn);
@@ -340,7 +349,7 @@ impl<'a, T: Talk> Load<'a, T> {
             broken.count(&mut self.tally.counts);
             peer.talk.give_up(self.now, &mut self.tally);
             if let Broken::Failed(error) = broken {
-                self.failure = Some(error.into());
+                self.failure = Some(error);
             }
         }
     }

@@ -1,11 +1,14 @@
 //! One measurement: connect, load, add up.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use resay::Client;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::load::{self, Report, Seen, Sockets};
@@ -29,7 +32,7 @@ pub(crate) struct Measured {
     /// Nothing was answered any more.
     pub(crate) is_silent: bool,
     /// Why a connection failed in a way that has no name.
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<(Exit, String)>,
     /// Processor time of the server, and the answers meanwhile.
     pub(crate) server: Option<Cost>,
     /// What could not be done as asked, and does no harm but to the figures.
@@ -56,6 +59,8 @@ pub(crate) struct Cost {
     pub(crate) answers: u64,
 }
 
+/// What a socket of datagrams may hold for us.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// How often whoever waits for the end looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -76,21 +81,21 @@ pub(crate) fn measure(
         }
     }
     let span = Span::of(plan);
+    let jobs = shares.into_iter().map(|share| load::prepare(plan, script, share));
+    let jobs = jobs.collect::<Result<Vec<_>, Failure>>()?;
     let clock = Clock(Instant::now());
     let seen: Vec<Seen> = (0..threads).map(|_| Seen::default()).collect();
     let mut notes = Vec::new();
     let (reports, server) = thread::scope(|scope| {
         let mut handles = Vec::new();
-        for (share, seen) in shares.into_iter().zip(&seen) {
+        for (job, seen) in jobs.into_iter().zip(&seen) {
             let work = move || {
                 let pinned = plan.core.map_or(Ok(()), cores::pin);
-                (load::run(plan, script, share, clock, seen), pinned)
+                (job(clock, seen), pinned)
             };
             let spawned = thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
-            handles.push(spawned.map_err(|error| {
-                // The others must not run on without anybody to hear of them.
-                Failure::new(Exit::Unreachable, format!("start a thread: {error}"))
-            })?);
+            let failed = |error| Failure::new(Exit::Unreachable, format!("start a thread: {error}"));
+            handles.push(spawned.map_err(failed)?);
         }
         let server = watch(clock, span, &seen, progress, server_cpu_ns);
         let mut reports = Vec::new();
@@ -133,11 +138,12 @@ fn sum(plan: &Plan, span: Span, reports: Vec<Report>) -> Result<Measured, Failur
         measured.is_silent |= report.is_silent;
         measured.connections.open_at_end += report.open;
         if let Some(error) = report.failure {
-            measured.failure = Some(match error.raw_os_error() {
-                Some(libc::EMSGSIZE) => {
-                    format!("{} bytes are too long for one message: {error}", plan.message_bytes)
-                }
-                _ => error.to_string(),
+            measured.failure = Some(match error {
+                Errno::MSGSIZE => (
+                    Exit::Usage,
+                    format!("{} bytes are too long for one message: {error}", plan.message_bytes),
+                ),
+                _ => (Exit::Unreachable, error.to_string()),
             });
         }
         measured.tally.add(report.tally);
@@ -189,7 +195,14 @@ fn connect(plan: &Plan) -> Result<(Sockets, usize), Failure> {
             .left()
             .and_then(|left| Client::open(&plan.url, left).map_err(|error| deadline.failure(error)));
         match connected {
-            Ok(client) => sockets.push((number, client.into())),
+            Ok(client) => {
+                let socket = OwnedFd::from(client);
+                if plan.kind.is_datagram() {
+                    // What does not fit is lost; as much as the system grants.
+                    let _ = set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES);
+                }
+                sockets.push((number, socket));
+            }
             Err(failure) => {
                 failed += 1;
                 // A URL that is wrong, or descriptors that have run out, will not get better.

@@ -18,7 +18,7 @@ pub(crate) struct Outputs {
     /// Write the results as CSV, a line of names and a line a run; `-` is standard output, instead of the text
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Write the results as one HTML page with its charts, which needs nothing from elsewhere
+    /// Write the results as one HTML page with its charts, which needs nothing from elsewhere; `-` too
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net;
 
+use super::due::Due;
 use super::script::Script;
 use super::talk::{Broken, Talk, Turn, recv_flags, send_flags};
 use super::tally::{Tally, Wrong};
@@ -23,8 +24,8 @@ pub(crate) struct Records {
     in_flight_max: usize,
     /// The message of the script that is next.
     next: usize,
-    /// When the messages that are granted and not sent were due.
-    due: VecDeque<u64>,
+    /// Of the messages that are granted and not sent.
+    due: Due,
     is_blocked: bool,
     /// In the order in which they were sent; those in front are not done.
     sent: VecDeque<Sent>,
@@ -57,6 +58,7 @@ impl Records {
         connection: usize,
         is_datagram: bool,
         in_flight_max: Option<usize>,
+        due: Due,
         script: &Script,
     ) -> Records {
         let in_flight_max = in_flight_max.unwrap_or(IN_FLIGHT_MAX);
@@ -66,7 +68,7 @@ impl Records {
             is_datagram,
             in_flight_max,
             next: script.first_of(connection),
-            due: VecDeque::with_capacity(in_flight_max + 1),
+            due,
             is_blocked: false,
             sent: VecDeque::with_capacity(in_flight_max + 1),
             in_flight: 0,
@@ -142,21 +144,21 @@ impl Records {
     fn refill(&mut self, turn: &mut Turn<'_>) {
         if turn.refills() {
             turn.tally.ask(turn.now);
-            self.due.push_back(turn.now);
+            self.due.grant(turn.now);
         }
     }
 }
 
 impl Talk for Records {
-    fn grant(&mut self, due: u64) {
-        self.due.push_back(due);
+    fn grant(&mut self, now: u64) {
+        self.due.grant(now);
     }
 
     fn send(&mut self, turn: &mut Turn<'_>) -> Result<(), Broken> {
         while !self.is_blocked
             && self.in_flight < self.in_flight_max
             && self.sent.len() < IN_FLIGHT_MAX.max(2 * self.in_flight_max)
-            && let Some(&due) = self.due.front()
+            && self.due.len() > 0
         {
             match net::send(&self.socket, turn.script.message(self.next), send_flags()) {
                 // Out of buffers, a datagram is lost on its first step (ENOBUFS, send(2)).
@@ -168,7 +170,7 @@ impl Talk for Records {
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
-            self.due.pop_front();
+            let due = self.due.pop().unwrap_or(turn.now);
             self.sent.push_back(Sent { message: self.next, due, at: turn.now, is_done: false });
             self.in_flight += 1;
             self.next = (self.next + 1) % turn.script.len().max(1);
@@ -176,8 +178,8 @@ impl Talk for Records {
         Ok(())
     }
 
-    fn unblock(&mut self) -> bool {
-        std::mem::take(&mut self.is_blocked)
+    fn unblock(&mut self) {
+        self.is_blocked = false;
     }
 
     fn receive(&mut self, to_end: bool, buffer: &mut [u8], turn: &mut Turn<'_>) -> Result<(), Broken> {
@@ -216,12 +218,14 @@ impl Talk for Records {
     }
 
     fn is_busy(&self) -> bool {
-        self.in_flight > 0 || !self.due.is_empty()
+        self.in_flight > 0 || self.due.len() > 0
     }
 
     fn give_up(&mut self, now: u64, tally: &mut Tally) {
-        let in_flight = self.sent.drain(..).filter(|sent| !sent.is_done).map(|sent| sent.due);
-        for due in in_flight.chain(self.due.drain(..)) {
+        for sent in self.sent.drain(..).filter(|sent| !sent.is_done) {
+            tally.give_up(sent.due, now);
+        }
+        while let Some(due) = self.due.pop() {
             tally.give_up(due, now);
         }
         self.in_flight = 0;
@@ -247,7 +251,8 @@ mod tests {
         let clock = Clock(Instant::now());
         let mut turn =
             Turn { script: &script, tally: &mut tally, clock, now: 1, refill_until: 0, lost_after: 5 };
-        let mut records = Records::new(ours.into(), 0, plan.kind.is_datagram(), None, &script);
+        let mut records =
+            Records::new(ours.into(), 0, plan.kind.is_datagram(), None, Due::new(None, 0, 8), &script);
         (0..messages).for_each(|_| {
             turn.tally.ask(1);
             records.grant(1);

@@ -325,8 +325,8 @@ impl Outcome {
             Exit::Unexpected
         } else if connections.ended + connections.reset > 0 {
             Exit::Broken
-        } else if measured.failure.is_some() {
-            Exit::Usage
+        } else if let Some((exit, _)) = measured.failure {
+            exit
         } else if connections.refused > 0 || connections.not_made > 0 {
             Exit::Unreachable
         } else if measured.is_silent || (self.messages.answered == 0 && self.messages.asked > 0) {
@@ -381,7 +381,8 @@ impl Outcome {
             (connections.not_made as u64, "could not be made"),
         ];
         for (count, what) in troubles.into_iter().filter(|(count, _)| *count > 0) {
-            let why = measured.failure.as_ref().filter(|_| what == "failed").map(|why| format!(" ({why})"));
+            let failure = measured.failure.as_ref().filter(|_| what == "failed");
+            let why = failure.map(|(_, why)| format!(" ({why})"));
             let of = connections.asked;
             warnings.push(format!("connections: {count} of {of} {what}{}", why.unwrap_or_default()));
         }

@@ -35,6 +35,9 @@ const SCRIPT_BYTES: usize = 256 << 10;
 /// Messages of a script. A multiple of 12, so that encodings that take bytes by threes and fours come round.
 const MESSAGES_MAX: usize = 3072;
 const MESSAGES_MIN: usize = 12;
+/// The same of messages that are so long, so that there is memory for them.
+const LONG_BYTES: usize = 1 << 20;
+const LONG_MESSAGES: usize = 3;
 /// Datagrams are told apart by their message, so there are many of them in any case.
 const DATAGRAMS_MIN: usize = 384;
 /// Digits of the number that a message begins with.
@@ -194,7 +197,10 @@ fn messages(plan: &Plan) -> Vec<Vec<u8>> {
     let (size, number_len) = (plan.message_bytes, plan.message_bytes.min(NUMBER_BYTES));
     let distinct = 10usize.saturating_pow(number_len as u32);
     let least = if plan.kind.is_datagram() { DATAGRAMS_MIN } else { MESSAGES_MIN };
-    let wanted = (SCRIPT_BYTES / size.max(1)).clamp(least, MESSAGES_MAX).next_multiple_of(MESSAGES_MIN);
+    let wanted = match size {
+        LONG_BYTES.. => LONG_MESSAGES,
+        _ => (SCRIPT_BYTES / size.max(1)).clamp(least, MESSAGES_MAX).next_multiple_of(MESSAGES_MIN),
+    };
     let mut random = Random(plan.seed);
     (0..wanted.min(distinct))
         .map(|number| {

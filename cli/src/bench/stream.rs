@@ -8,12 +8,12 @@
 //!                answered, and `answer_at` bytes of the next
 //! ```
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net;
 
+use super::due::Due;
 use super::frame;
 use super::script::Script;
 use super::talk::{Broken, Talk, Turn, recv_flags, send_flags};
@@ -31,8 +31,8 @@ pub(crate) struct Stream {
     is_blocked: bool,
     answered: u64,
     answer_at: usize,
-    /// When the messages that are granted and not answered were due.
-    due: VecDeque<u64>,
+    /// Of the messages that are granted and not answered.
+    due: Due,
     /// What has come of the greetings.
     greeting_at: usize,
     received: u64,
@@ -49,9 +49,9 @@ impl Stream {
         socket: OwnedFd,
         connection: usize,
         in_flight_max: Option<usize>,
+        due: Due,
         script: &Script,
     ) -> Stream {
-        let room = in_flight_max.unwrap_or(1024);
         Stream {
             socket,
             connection,
@@ -62,7 +62,7 @@ impl Stream {
             is_blocked: false,
             answered: 0,
             answer_at: 0,
-            due: VecDeque::with_capacity(room + 1),
+            due,
             greeting_at: 0,
             received: 0,
             odd: Vec::new(),
@@ -76,7 +76,7 @@ impl Stream {
 
     /// How many messages may be sent in all, by now.
     fn may_send(&self) -> u64 {
-        let granted = self.answered + self.due.len() as u64;
+        let granted = self.answered + self.due.len();
         granted.min(self.answered.saturating_add(self.in_flight_max))
     }
 
@@ -141,11 +141,11 @@ impl Stream {
     fn complete(&mut self, len: usize, turn: &mut Turn<'_>) {
         self.answered += 1;
         self.answer_at = 0;
-        let due = self.due.pop_front().unwrap_or(turn.now);
+        let due = self.due.pop().unwrap_or(turn.now);
         turn.tally.answer(due, turn.now, len);
         if turn.refills() {
             turn.tally.ask(turn.now);
-            self.due.push_back(turn.now);
+            self.due.grant(turn.now);
         }
     }
 
@@ -194,8 +194,8 @@ impl Stream {
 }
 
 impl Talk for Stream {
-    fn grant(&mut self, due: u64) {
-        self.due.push_back(due);
+    fn grant(&mut self, now: u64) {
+        self.due.grant(now);
     }
 
     fn send(&mut self, turn: &mut Turn<'_>) -> Result<(), Broken> {
@@ -221,8 +221,8 @@ impl Talk for Stream {
         Ok(())
     }
 
-    fn unblock(&mut self) -> bool {
-        std::mem::take(&mut self.is_blocked)
+    fn unblock(&mut self) {
+        self.is_blocked = false;
     }
 
     fn receive(&mut self, to_end: bool, buffer: &mut [u8], turn: &mut Turn<'_>) -> Result<(), Broken> {
@@ -246,11 +246,11 @@ impl Talk for Stream {
     fn expire(&mut self, _: &mut Turn<'_>) {}
 
     fn is_busy(&self) -> bool {
-        !self.due.is_empty()
+        self.due.len() > 0
     }
 
     fn give_up(&mut self, now: u64, tally: &mut Tally) {
-        for due in self.due.drain(..) {
+        while let Some(due) = self.due.pop() {
             tally.give_up(due, now);
         }
     }
@@ -275,7 +275,7 @@ mod tests {
         let mut tally = Tally::new(Span::of(plan)).unwrap();
         let clock = Clock(Instant::now());
         let mut turn = Turn { script, tally: &mut tally, clock, now: 1, refill_until: 0, lost_after: 0 };
-        let mut stream = Stream::new(ours.into(), 0, None, script);
+        let mut stream = Stream::new(ours.into(), 0, None, Due::new(None, 0, 8), script);
         (0..messages).for_each(|_| {
             turn.tally.ask(1);
             stream.grant(1);

@@ -14,14 +14,14 @@ use super::tally::{Counts, Tally};
 /// Readiness is told once a change, so [`receive`](Talk::receive) takes all that is there, and a
 /// [`send`](Talk::send) that the kernel refuses is tried again when it says so.
 pub(crate) trait Talk {
-    /// One more message is due.
-    fn grant(&mut self, due: u64);
+    /// One more message is due: now, or when its schedule says.
+    fn grant(&mut self, now: u64);
 
     /// Sends what is due, as far as the kernel and the limit of messages in flight let it.
     fn send(&mut self, turn: &mut Turn<'_>) -> Result<(), Broken>;
 
-    /// The kernel has room again: what it refused may be tried once more. Whether there is something.
-    fn unblock(&mut self) -> bool;
+    /// The kernel has room again: what it refused may be tried once more.
+    fn unblock(&mut self);
 
     /// Takes what has come into `buffer`, compares it, and grants the next messages where answers bring them.
     /// `to_end`: until the kernel says that there is no more.

@@ -319,7 +319,7 @@ fn an_end_before_its_time_exits_5() {
 
 #[test]
 fn wrong_usage_exits_2_before_anything_is_connected() {
-    let table: [(&[&str], &str); 16] = [
+    let table: [(&[&str], &str); 18] = [
         (&[], "URL"),
         (&["nonsense"], "address"),
         (&["fd:3"], "connect"),
@@ -328,6 +328,8 @@ fn wrong_usage_exits_2_before_anything_is_connected() {
         (&["tcp://127.0.0.1:1", "--size", "1g"], "at most"),
         (&["tcp://127.0.0.1:1", "--rate", "fast"], "50k"),
         (&["tcp://127.0.0.1:1", "-d", "0s"], "nothing would be measured"),
+        (&["tcp://127.0.0.1:1", "--lost-after", "0s"], "would be lost"),
+        (&["tcp://127.0.0.1:1", "--rounds", "3"], "--compare"),
         (&["tcp://127.0.0.1:1", "--frame", "fixed:10"], "--size"),
         (&["tcp://127.0.0.1:1", "--frame", "len8", "--size", "300"], "len8"),
         (&["udp://127.0.0.1:1", "--frame", "lines"], "no frame"),
