@@ -205,7 +205,7 @@ impl<'a, T: Talk + Send + 'a> Load<'a, T> {
             if self.now >= look_at {
                 look_at = self.now + LOOK_NS.min(ns(self.plan.lost_after) / 4).max(1_000_000);
                 self.expire();
-                if self.tally.seen != progress.0 || !self.is_busy() {
+                if self.tally.seen != progress.0 || !self.is_waiting() {
                     progress = (self.tally.seen, self.now);
                 }
                 let quiet = self.now.saturating_sub(progress.1);
@@ -230,17 +230,40 @@ impl<'a, T: Talk + Send + 'a> Load<'a, T> {
         cpu.finish(self.now);
         // Where messages are due whatever comes, a server that still answers at the end is slow, and not silent.
         let is_slow = self.turns.is_some() && seen_at_end.is_some_and(|seen| self.tally.seen > seen);
-        let is_silent = silent || (self.is_busy() && !is_slow);
+        let is_silent = silent || (self.now >= drain_until && self.is_busy() && !is_slow);
         let open = self.peers.iter().filter(|peer| peer.is_open).count();
         for peer in &mut self.peers {
             peer.talk.give_up(self.now, &mut self.tally);
         }
+        self.give_up_due();
         let (cpu, measured) = cpu.used();
         Ok(Report { tally: self.tally, cpu, measured, is_silent, open, failure: self.failure })
     }
 
     fn is_busy(&self) -> bool {
+        self.has_due() || self.is_waiting()
+    }
+
+    /// Something was asked that may still be answered.
+    fn is_waiting(&self) -> bool {
         self.peers.iter().any(|peer| peer.is_open && peer.talk.is_busy())
+    }
+
+    /// Something is due by the schedule, now or later, that was not taken up.
+    fn has_due(&self) -> bool {
+        self.turns.as_ref().is_some_and(|turns| turns.next() < self.span.end)
+    }
+
+    /// What was due and was not even taken up has waited too.
+    fn give_up_due(&mut self) {
+        let Some(turns) = &mut self.turns else { return };
+        while turns.next() < self.span.end.min(self.now) {
+            if self.peers.get(turns.at).is_some_and(|peer| peer.is_open) {
+                self.tally.ask(turns.next());
+                self.tally.give_up(turns.next(), self.now);
+            }
+            turns.step();
+        }
     }
 
     /// How long nothing is to be done unless an event comes.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::report::numbers;
 use super::tally::Span;
 
 /// How far a measurement is.
@@ -15,7 +16,7 @@ impl Progress {
     pub(crate) fn new(name: &str) -> Progress {
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(10));
         // The template is a constant, and good.
-        if let Ok(style) = ProgressStyle::with_template("{prefix}{bar:40} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{prefix}{bar:30} {msg}") {
             bar.set_style(style.progress_chars("━╸ "));
         }
         bar.set_prefix(if name.is_empty() { String::new() } else { format!("{name} ") });
@@ -31,7 +32,7 @@ impl Progress {
         let end = self.0.length().unwrap_or(0);
         let left = Duration::from_nanos(end.saturating_sub(now)).as_secs_f64();
         self.0.set_position(now.min(end));
-        self.0.set_message(format!("{answers} answers, {left:.0} s left"));
+        self.0.set_message(format!("{} answers, {left:.0} s left", numbers::count(answers)));
     }
 
     pub(crate) fn end(&self) {

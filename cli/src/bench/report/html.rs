@@ -249,7 +249,7 @@ fn counts(run: &Run) -> String {
     let (messages, connections) = (&run.result.messages, &run.result.connections);
     let throughput = &run.result.throughput;
     let mut rows = vec![
-        ("sent", numbers::count(messages.asked)),
+        (text::asked(&run.about.settings), numbers::count(messages.asked)),
         ("answered", numbers::count(messages.answered)),
         ("wrong", numbers::count(messages.wrong)),
         ("lost", numbers::count(messages.lost)),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{FirstWrong, Run, numbers};
+use super::{FirstWrong, Run, Settings, numbers};
 
 /// All of it, with a newline at the end.
 pub(crate) fn run(run: &Run) -> String {
@@ -27,9 +27,12 @@ pub(crate) fn run(run: &Run) -> String {
     );
     let messages = &result.messages;
     let mut parts = vec![
-        format!("{} sent", numbers::count(messages.asked)),
+        format!("{} {}", numbers::count(messages.asked), asked(&about.settings)),
         format!("{} answered", numbers::count(messages.answered)),
-        format!("{} wrong", numbers::count(messages.wrong)),
+        match messages.wrong {
+            0 => "0 wrong".to_owned(),
+            wrong => format!("{} wrong, warm-up included", numbers::count(wrong)),
+        },
     ];
     if about.settings.lost_after_s.is_some() {
         let share = messages.lost as f64 / messages.asked.max(1) as f64 * 100.0;
@@ -78,6 +81,11 @@ pub(crate) fn run(run: &Run) -> String {
     }
     line("generator", generator);
     text
+}
+
+/// What became of a message first: by a schedule it is due, whether it was sent or not.
+pub(crate) fn asked(settings: &Settings) -> &'static str {
+    if settings.rate_per_s.is_some() { "due" } else { "sent" }
 }
 
 /// The first answer that was wrong, several lines.
