@@ -154,11 +154,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         return compare(arguments, &plan, outputs);
     }
     let script = Script::new(&plan, &arguments.plugin_directories)?;
-    let date = now();
+    let about = About::new("run", &plan, now());
     let measured = measure(&plan, &script, &Progress::new(""), None)?;
-    let result = Outcome::of(&plan, &measured, script.caution.as_deref())?;
+    let mut result = Outcome::of(&plan, &measured, script.caution.as_deref())?;
+    result.warnings.extend(about.machine.warning());
     let exit = result.exit(&measured);
-    let run = Run { about: About::new("run", &plan, date), result };
+    let run = Run { about, result };
     outputs.write(&run, || report::text::run(&run), || report::csv::run(&run), || report::html::run(&run))?;
     for warning in &run.result.warnings {
         complain(format!("warning: {warning}"));
@@ -170,7 +171,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 fn compare(arguments: &Arguments, plan: &Plan, outputs: output::Open) -> Result<Exit, Failure> {
-    let (comparison, exit) = compare::run(plan, &arguments.comparing, &arguments.plugin_directories, now())?;
+    let about = About::new("compare", plan, now());
+    let (comparison, exit) = compare::run(plan, &arguments.comparing, &arguments.plugin_directories, about)?;
     outputs.write(&comparison, || comparison.text(), || comparison.csv(), || comparison.html())?;
     for warning in &comparison.warnings {
         complain(format!("warning: {warning}"));

@@ -55,7 +55,7 @@ pub(crate) fn run(
     base: &Plan,
     comparing: &Comparing,
     plugin_directories: &[PathBuf],
-    date: String,
+    mut about: About,
 ) -> Result<(Comparison, Exit), Failure> {
     let names = chains_of(&comparing.compare)?;
     let mut warnings = Vec::new();
@@ -75,7 +75,7 @@ pub(crate) fn run(
         let server = Server::start(&listen_url(&plan, &script, number), &name, &settings)?;
         plan.url.clone_from(&server.url);
         warnings.extend(server.note.clone());
-        contenders.push(Contender { name, plan, script, server, rounds: Vec::new() });
+        contenders.push(Contender { name, plan, script, server, rounds: Vec::new(), notes: Vec::new() });
     }
     let mut exit = Exit::Done;
     for round in 0..comparing.rounds {
@@ -91,12 +91,12 @@ pub(crate) fn run(
             if ended != Exit::Done {
                 exit = ended;
             }
-            let about = |warning: String| format!("{}, round {}: {warning}", contender.name, round + 1);
-            warnings.extend(result.warnings.into_iter().map(about));
+            contender.note(result.warnings, round);
         }
     }
-    let mut about = About::new("compare", base, date);
     about.settings.expect = "each its own chain".to_owned();
+    warnings.extend(about.machine.warning());
+    warnings.extend(contenders.iter().flat_map(|contender| contender.warnings(comparing.rounds)));
     let chains: Vec<_> = contenders.into_iter().map(|each| (each.name, each.rounds)).collect();
     if chains.iter().any(|(_, rounds)| rounds.iter().any(|round| round.cpu_us_per_message.is_none())) {
         warnings.push("this system does not tell the processor time of another process".to_owned());
@@ -113,9 +113,38 @@ struct Contender {
     script: Script,
     server: Server,
     rounds: Vec<Round>,
+    notes: Vec<Note>,
+}
+
+/// A warning that may come in several rounds, with other figures each time.
+struct Note {
+    text: String,
+    round: usize,
+    rounds: usize,
+}
+
+/// What two warnings of one kind have in common.
+fn kind_of(warning: &str) -> &str {
+    warning.split_once(':').map_or(warning, |(head, _)| head)
 }
 
 impl Contender {
+    fn note(&mut self, warnings: Vec<String>, round: usize) {
+        for text in warnings {
+            match self.notes.iter_mut().find(|note| kind_of(&note.text) == kind_of(&text)) {
+                Some(note) => note.rounds += 1,
+                None => self.notes.push(Note { text, round, rounds: 1 }),
+            }
+        }
+    }
+
+    fn warnings(&self, rounds: usize) -> impl Iterator<Item = String> {
+        self.notes.iter().map(move |note| {
+            let Note { text, round, rounds: times } = note;
+            format!("{}: in {times} of {rounds} rounds, first in round {}: {text}", self.name, round + 1)
+        })
+    }
+
     fn measure(&mut self, bar: &Progress) -> Result<(Outcome, Exit), Failure> {
         let cpu_ns = || self.server.cpu_ns();
         let measured = measure(&self.plan, &self.script, bar, Some(&cpu_ns))?;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,44 @@ pub(crate) struct Seen {
     pub(crate) has_ended: AtomicBool,
 }
 
+/// The server's processor time, and the answers of all threads until then, where the measured time begins and ends.
+/// Whichever thread gets there first looks.
+pub(crate) struct Probe<'a> {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) server_cpu_ns: Option<&'a (dyn Fn() -> Option<u64> + Sync)>,
+    begin: OnceLock<(u64, u64)>,
+    end: OnceLock<(u64, u64)>,
+}
+
+impl<'a> Probe<'a> {
+    pub(crate) fn new(threads: usize, server_cpu_ns: Option<&'a (dyn Fn() -> Option<u64> + Sync)>) -> Self {
+        let seen = (0..threads).map(|_| Seen::default()).collect();
+        Probe { seen, server_cpu_ns, begin: OnceLock::new(), end: OnceLock::new() }
+    }
+
+    pub(crate) fn answers(&self) -> u64 {
+        self.seen.iter().map(|seen| seen.answers.load(Ordering::Relaxed)).sum()
+    }
+
+    fn look(&self, now: u64, span: Span) {
+        let Some(server_cpu_ns) = self.server_cpu_ns else { return };
+        for (at, place) in [(span.begin, &self.begin), (span.end, &self.end)] {
+            if now >= at
+                && place.get().is_none()
+                && let Some(cpu_ns) = server_cpu_ns()
+            {
+                place.get_or_init(|| (cpu_ns, self.answers()));
+            }
+        }
+    }
+
+    /// Processor time of the server in the measured time, and the answers meanwhile.
+    pub(crate) fn cost(&self) -> Option<(u64, u64)> {
+        let ((cpu_before, before), (cpu, answers)) = (self.begin.get()?, self.end.get()?);
+        Some((cpu.saturating_sub(*cpu_before), answers.saturating_sub(*before)))
+    }
+}
+
 /// What a thread brings back.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -62,7 +101,7 @@ pub(crate) struct Report {
 pub(crate) type Sockets = Vec<(usize, OwnedFd)>;
 
 /// The work of one thread, everything made that it needs.
-pub(crate) type Job<'a> = Box<dyn FnOnce(Clock, &Seen) -> Result<Report, Failure> + Send + 'a>;
+pub(crate) type Job<'a> = Box<dyn FnOnce(Clock, &Probe<'_>, &Seen) -> Result<Report, Failure> + Send + 'a>;
 
 /// Makes what a thread needs to load the server until the measurement is over: before the clock runs.
 pub(crate) fn prepare<'a>(plan: &'a Plan, script: &'a Script, sockets: Sockets) -> Result<Job<'a>, Failure> {
@@ -173,15 +212,15 @@ impl<'a, T: Talk + Send + 'a> Load<'a, T> {
     }
 
     fn into_job(mut self) -> Job<'a> {
-        Box::new(move |clock, seen| {
+        Box::new(move |clock, probe, seen| {
             self.clock = clock;
-            let report = self.run(seen);
+            let report = self.run(probe, seen);
             seen.has_ended.store(true, Ordering::Relaxed);
             report
         })
     }
 
-    fn run(mut self, seen: &Seen) -> Result<Report, Failure> {
+    fn run(mut self, probe: &Probe<'_>, seen: &Seen) -> Result<Report, Failure> {
         let mut events = Events::with_capacity(if self.turns.is_some() { EVENTS_OPEN } else { EVENTS });
         if let Pace::Closed { pipeline } = self.plan.pace {
             let now = self.clock.now();
@@ -200,8 +239,9 @@ impl<'a, T: Talk + Send + 'a> Load<'a, T> {
         loop {
             self.now = self.clock.now();
             cpu.look(self.now, self.span);
-            self.take_up();
             seen.answers.store(self.tally.seen, Ordering::Relaxed);
+            probe.look(self.now, self.span);
+            self.take_up();
             if self.now >= look_at {
                 look_at = self.now + LOOK_NS.min(ns(self.plan.lost_after) / 4).max(1_000_000);
                 self.expire();

@@ -15,7 +15,12 @@ pub(crate) struct Machine {
     /// The system and its version, such as `Linux 6.18.5`.
     pub(crate) kernel: String,
     pub(crate) architecture: &'static str,
+    /// Of the last minute before, where the system says.
+    pub(crate) load_average: Option<f64>,
 }
+
+/// A load of more than this share of the cores, before anything was measured, is somebody else's.
+const BUSY: f64 = 0.75;
 
 impl Machine {
     pub(crate) fn here() -> Machine {
@@ -25,7 +30,16 @@ impl Machine {
             cpu: fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| model_of(&text)),
             kernel: format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
             architecture: std::env::consts::ARCH,
+            load_average: fs::read_to_string("/proc/loadavg")
+                .ok()
+                .and_then(|text| text.split(' ').next()?.parse().ok()),
         }
+    }
+
+    /// What is to be said about figures from here.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let load = self.load_average.filter(|&load| load > BUSY * self.cores as f64)?;
+        Some(format!("the machine was busy before: a load average of {load} on {} cores", self.cores))
     }
 
     /// In one line.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::load::{self, Report, Seen, Sockets};
+use super::load::{self, Probe, Report, Sockets};
 use super::plan::Plan;
 use super::script::Script;
 use super::talk::Clock;
@@ -62,14 +62,14 @@ pub(crate) struct Cost {
 /// What a socket of datagrams may hold for us.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// How often whoever waits for the end looks.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Measures. `server_cpu_ns` says how much processor time the server has used so far, where that is known.
 pub(crate) fn measure(
     plan: &Plan,
     script: &Script,
     progress: &Progress,
-    server_cpu_ns: Option<&dyn Fn() -> Option<u64>>,
+    server_cpu_ns: Option<&(dyn Fn() -> Option<u64> + Sync)>,
 ) -> Result<Measured, Failure> {
     raise_descriptor_limit(plan.connections);
     let (sockets, failed) = connect(plan)?;
@@ -84,20 +84,20 @@ pub(crate) fn measure(
     let jobs = shares.into_iter().map(|share| load::prepare(plan, script, share));
     let jobs = jobs.collect::<Result<Vec<_>, Failure>>()?;
     let clock = Clock(Instant::now());
-    let seen: Vec<Seen> = (0..threads).map(|_| Seen::default()).collect();
+    let probe = &Probe::new(threads, server_cpu_ns);
     let mut notes = Vec::new();
-    let (reports, server) = thread::scope(|scope| {
+    let reports = thread::scope(|scope| {
         let mut handles = Vec::new();
-        for (job, seen) in jobs.into_iter().zip(&seen) {
+        for (job, seen) in jobs.into_iter().zip(&probe.seen) {
             let work = move || {
                 let pinned = plan.core.map_or(Ok(()), cores::pin);
-                (job(clock, seen), pinned)
+                (job(clock, probe, seen), pinned)
             };
             let spawned = thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
             let failed = |error| Failure::new(Exit::Unreachable, format!("start a thread: {error}"));
             handles.push(spawned.map_err(failed)?);
         }
-        let server = watch(clock, span, &seen, progress, server_cpu_ns);
+        watch(clock, span, probe, progress);
         let mut reports = Vec::new();
         for handle in handles {
             let lost = || Failure::new(Exit::Broken, "a thread of the generator ended before its time");
@@ -107,12 +107,12 @@ pub(crate) fn measure(
             }
             reports.push(report?);
         }
-        Ok::<_, Failure>((reports, server))
+        Ok::<_, Failure>(reports)
     })?;
     notes.dedup();
     let mut sum = sum(plan, span, reports)?;
     sum.connections.failed = failed;
-    sum.server = server;
+    sum.server = probe.cost().map(|(cpu_ns, answers)| Cost { cpu_ns, answers });
     sum.notes = notes;
     Ok(sum)
 }
@@ -151,37 +151,14 @@ fn sum(plan: &Plan, span: Span, reports: Vec<Report>) -> Result<Measured, Failur
     Ok(measured)
 }
 
-/// Waits for the threads, and looks at the server's clock where the measured time begins and ends.
-fn watch(
-    clock: Clock,
-    span: Span,
-    seen: &[Seen],
-    progress: &Progress,
-    server_cpu_ns: Option<&dyn Fn() -> Option<u64>>,
-) -> Option<Cost> {
-    let answers = || seen.iter().map(|seen| seen.answers.load(Ordering::Relaxed)).sum::<u64>();
-    let look = || Some((server_cpu_ns?()?, answers()));
-    let (mut begin, mut end) = (None, None);
+/// Shows how far they are, until all threads have ended.
+fn watch(clock: Clock, span: Span, probe: &Probe<'_>, progress: &Progress) {
     progress.begin(span);
-    while !seen.iter().all(|seen| seen.has_ended.load(Ordering::Relaxed)) {
-        let now = clock.now();
-        if begin.is_none() && now >= span.begin {
-            begin = Some(look());
-        }
-        if end.is_none() && now >= span.end {
-            end = Some(look());
-        }
-        progress.show(now, answers());
-        let next = [span.begin, span.end].into_iter().filter(|&at| at > now).min().unwrap_or(u64::MAX);
-        thread::sleep(LOOK.min(Duration::from_nanos(next.saturating_sub(now))));
+    while !probe.seen.iter().all(|seen| seen.has_ended.load(Ordering::Relaxed)) {
+        progress.show(clock.now(), probe.answers());
+        thread::sleep(LOOK);
     }
     progress.end();
-    if end.is_none() && clock.now() >= span.end {
-        // The load ended while this thread slept; the server has had nothing to do since.
-        end = Some(look());
-    }
-    let ((cpu_before, answers_before), (cpu, answers)) = (begin??, end??);
-    Some(Cost { cpu_ns: cpu.saturating_sub(cpu_before), answers: answers.saturating_sub(answers_before) })
 }
 
 /// All connections, and how many could not be made; none at all is a failure.

@@ -49,8 +49,9 @@ impl Server {
         let system = |what: &str, error: std::io::Error| {
             Failure::new(Exit::Unreachable, format!("{what} for chain {chain:?}: {error}"))
         };
-        let program = std::env::current_exe().map_err(|error| system("find this command", error))?;
-        let mut command = Command::new(program);
+        // Where the system does not say, as it was called.
+        let program = std::env::current_exe().ok().or_else(|| std::env::args_os().next().map(PathBuf::from));
+        let mut command = Command::new(program.unwrap_or_else(|| "resay".into()));
         command.args(["serve", url, "-q", "-t", chain, "--backend", &settings.backend]);
         command.args(["--threads", &settings.threads.to_string()]);
         for directory in &settings.plugin_directories {
@@ -159,7 +160,7 @@ pub(crate) fn end_with_this_process() -> Result<(), Failure> {
         for signal in signals.forever() {
             running(|pids| {
                 for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid.cast_signed())) {
-                    let _ = kill_process(pid, Signal::KILL);
+                    let _ = kill_process(pid, Signal::TERM);
                 }
             });
             let _ = signal_hook::low_level::emulate_default_handler(signal);

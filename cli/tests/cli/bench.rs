@@ -1,13 +1,17 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Output, Server, run};
+use crate::process::{Output, Process, Server, resay, run, wait_until};
 
 /// Every kind of socket, on one server.
 fn server(chain: &str, others: &[&str]) -> (tempfile::TempDir, Server) {
@@ -409,7 +413,7 @@ fn chains_are_compared_on_servers_of_their_own() {
         let html = file("page.html").display().to_string();
         let others = ["--compare", chains, "--rounds", "2", "-c", "2", "--html", &html, "--backend", "epoll"];
         let framed: &[&str] = if url.starts_with("unix:") { &["--frame", "lines"] } else { &[] };
-        let (output, json) = bench(url, &[&others[..], framed, &["-d", "40ms"]].concat());
+        let (output, json) = bench(url, &[&others[..], framed, &["-d", "100ms"]].concat());
         assert_eq!(output.code, Some(0), "{url} {}", output.stderr);
         assert_eq!((&json["schema"], &json["kind"]), (&"resay.bench/1".into(), &"compare".into()));
         let compared = json["chains"].as_array().unwrap();
@@ -440,6 +444,20 @@ fn chains_are_compared_on_servers_of_their_own() {
         assert_eq!(output.code, Some(0), "{cores} {}", output.stderr);
         assert_eq!(output.text().lines().count(), 1 + rows, "{}", output.text());
     }
+}
+
+#[test]
+fn servers_end_with_the_comparison_that_is_interrupted() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket.1");
+    let url = format!("unix:{}", directory.path().join("socket").display());
+    let mut command = resay(["bench", &url, "--compare", "identity", "-d", "60s", "--rounds", "9"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = Process(command.spawn().unwrap());
+    wait_until("a server listens", || UnixStream::connect(&socket).ok());
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().signal(), Some(Signal::TERM.as_raw()));
+    wait_until("the server has ended", || (!socket.exists()).then_some(()));
 }
 
 #[test]

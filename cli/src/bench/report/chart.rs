@@ -88,7 +88,7 @@ impl Axis {
             }
             Scale::Log => {
                 let decades = (self.to / self.from).log10();
-                let digits: &[f64] = if decades > 4.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+                let digits: &[f64] = if decades > CLOSE_DECADES { &[1.0] } else { &[1.0, 2.0, 5.0] };
                 let first = self.from.log10().floor() as i32;
                 let last = self.to.log10().ceil() as i32;
                 let all = (first..=last)
@@ -98,7 +98,9 @@ impl Axis {
             }
             Scale::Nines => {
                 let all = [0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999, 99.99999];
-                all.into_iter().filter(|&tick| tick <= self.to).collect()
+                // Where there are many nines, 50 is too close to 0.
+                let has_room = |tick: f64| tick != 50.0 || nines(self.to) < CLOSE_NINES;
+                all.into_iter().filter(|&tick| tick <= self.to && has_room(tick)).collect()
             }
         }
     }
@@ -106,6 +108,10 @@ impl Axis {
 
 /// Numbers that are further apart than this are put on a logarithmic axis.
 const FAR_APART: f64 = 12.0;
+
+/// A logarithmic axis of more decades, and one of more nines, has ticks at whole ones only.
+const CLOSE_DECADES: f64 = 2.2;
+const CLOSE_NINES: f64 = 3.5;
 
 fn nines(percentile: f64) -> f64 {
     -(1.0 - percentile / 100.0).max(1e-9).log10()
