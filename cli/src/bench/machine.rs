@@ -39,14 +39,17 @@ impl Machine {
     /// What is to be said about figures from here.
     pub(crate) fn warning(&self) -> Option<String> {
         let load = self.load_average.filter(|&load| load > BUSY * self.cores as f64)?;
-        Some(format!("the machine was busy before: a load average of {load} on {} cores", self.cores))
+        Some(format!("the machine was busy before: a load average of {load} on {}", self.cores_text()))
     }
 
     /// In one line.
     pub(crate) fn line(&self) -> String {
-        let cores = if self.cores == 1 { "1 core".to_owned() } else { format!("{} cores", self.cores) };
         let cpu = self.cpu.as_deref().unwrap_or(self.architecture);
-        format!("{cpu}, {cores}, {}", self.kernel)
+        format!("{cpu}, {}, {}", self.cores_text(), self.kernel)
+    }
+
+    fn cores_text(&self) -> String {
+        if self.cores == 1 { "1 core".to_owned() } else { format!("{} cores", self.cores) }
     }
 }
 
