@@ -127,7 +127,8 @@ extern "C" {
 
 /**
  * In resay_transform.caps, a promise: out[i] depends on in[i] alone, and the length stays. The host splits
- * and merges calls at will, so one call may cover several messages or a part of one.
+ * and merges calls at will, so one call may cover several messages or a part of one. The answer is RESAY_OK
+ * or an error, for whatever else it asked would concern all that the call happened to cover.
  * (Unknown bits of caps are ignored; `resay plugin check` tests each promise.)
  */
 #define RESAY_CAP_BYTEWISE 1u
@@ -176,7 +177,8 @@ extern "C" {
 #define RESAY_SERIAL 2u
 
 /**
- * In resay_io.flags: this call begins a message.
+ * In resay_io.flags: this call begins a message: nothing of it has been consumed or answered yet. A call that asked
+ * for more room and did neither is repeated with it.
  * A framed stream message, a seqpacket record and a datagram come whole, with BEGIN and END. A raw stream
  * has no messages: each read comes with flags 0, and the peer's half-close with RESAY_IO_EOF.
  */
@@ -460,7 +462,7 @@ typedef struct resay_transform {
    */
   uint32_t threading;
   /**
-   * The name in a chain: letters, digits, '_', '-' and '.'; unique in its library.
+   * The name in a chain: [a-z0-9][a-z0-9._-]*; unique in its library.
    */
   const char *id;
   /**
@@ -487,11 +489,11 @@ typedef struct resay_transform {
   /**
    * Bytes of memory that the host allocates for each session, zeroed before session_open() (or before
    * the first call, where session_open is NULL) and in one place until the session is closed. 0: none;
-   * then session is NULL or anything.
+   * then session is NULL or anything. At most 1 MiB.
    */
   uint32_t session_size;
   /**
-   * The alignment of that memory, a power of two; 0: as malloc() aligns.
+   * The alignment of that memory, a power of two up to 4096; 0: as malloc() aligns.
    */
   uint32_t session_align;
   /**
@@ -537,7 +539,8 @@ typedef struct resay_transform {
   /**
    * [W] Transforms in place, the length stays. data may be NULL when len is 0. Answers RESAY_OK,
    * RESAY_DROP, RESAY_CLOSE, RESAY_RESET or an error. On a raw stream it sees each read as it comes,
-   * and nothing of the end. NULL: process() is used. Where both are given, only map() is called.
+   * and nothing of the end. NULL: process() is used. Where both are given, messages go
+   * through map(), and process() is called for nothing but the greeting of RESAY_CAP_GREETS.
    */
   resay_status (*map)(void *instance, void *session, uint8_t *data, size_t len);
   /**

@@ -111,7 +111,8 @@ impl Generation {
     /// other appends the answer to `way.out`, and changes `message` on the way.
     pub(crate) fn run(&self, message: &mut [u8], way: &mut Way<'_>) -> Ran {
         debug_assert!(Arc::ptr_eq(way.session.stages(), &self.stages), "a session belongs to one generation");
-        self.run_from(0, way.flags, message, way)
+        let flags = way.flags;
+        self.run_from(0, flags, None, message, way)
     }
 
     /// What the transforms of this chain say when a connection opens, each sent through those behind it.
@@ -119,21 +120,29 @@ impl Generation {
         (0..self.stages.len()).filter(|&stage| self.stages.instance(stage).greets())
     }
 
-    /// The same for a message that begins at a later stage, which is called with flags of its own.
-    pub(crate) fn run_from(
+    /// Lets one stage greet; those behind it see a message like any other. The greeting is appended to `way.out`.
+    pub(crate) fn greet(&self, stage: usize, way: &mut Way<'_>) -> Ran {
+        self.run_from(stage, 0, Some(stage), &mut [], way)
+    }
+
+    /// Sends a message through, beginning at a stage that is called with flags of its own. `greeter`: a stage that is
+    /// to be asked by process(), whatever it does with messages.
+    fn run_from(
         &self,
         first: usize,
         first_flags: u32,
+        greeter: Option<usize>,
         message: &mut [u8],
         way: &mut Way<'_>,
     ) -> Ran {
         let later_flags = std::mem::replace(&mut way.flags, first_flags);
         let base = way.out.len();
         let mut delays = Delays { base, so_far: base, earlier_us: 0, is_noted: false };
+        let last_process = self.last_process.max(greeter);
         let mut at = Place::Message;
         let mut ran = Ran::Answer;
         for stage in first..self.stages.len() {
-            let status = if self.stages.instance(stage).is_map() {
+            let status = if self.stages.instance(stage).is_map() && greeter != Some(stage) {
                 let bytes = match at {
                     Place::Message => &mut *message,
                     Place::Scratch(index) => &mut way.scratch.buffers[index],
@@ -141,7 +150,7 @@ impl Generation {
                 };
                 way.session.map(stage, bytes)
             } else {
-                let target = if self.last_process == Some(stage) { Place::Out } else { at.other() };
+                let target = if last_process == Some(stage) { Place::Out } else { at.other() };
                 let status = self.process(stage, message, at, target, way, &mut delays);
                 at = target;
                 status

@@ -11,6 +11,9 @@ use crate::chain::{END_OF_STREAM, Generation, Piece, Ran, Scratch, Tails, WHOLE,
 use crate::driver::Lent;
 use crate::frame::{Found, Framer};
 use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
+use crate::net::guard::Pace;
+use crate::net::guard::Seat;
+use crate::options::MinRate;
 use crate::peer::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
 use crate::timer::Moment;
@@ -28,6 +31,7 @@ pub(crate) struct Terms {
     pub(crate) amplify: usize,
     /// One read.
     pub(crate) read_bytes_max: usize,
+    pub(crate) min_rate: Option<MinRate>,
     /// Answers that wait for the peer; no read is begun that could take them over it.
     pub(crate) high_water_bytes: usize,
 }
@@ -118,6 +122,10 @@ pub(crate) struct Connection {
     pub(crate) may_switch: bool,
     /// How long it may stay with a chain that is not its listener's any more.
     pub(crate) swap_until: Moment,
+    /// Where the listener has a `min_rate`.
+    pub(crate) pace: Option<Box<Pace>>,
+    /// Its part of `max_per_peer`.
+    pub(crate) seat: Option<Box<Seat>>,
     /// The deadline that is armed for this connection.
     pub(crate) deadline: Moment,
     generation: Arc<Generation>,
@@ -171,6 +179,8 @@ impl Connection {
             linger_until: Moment::NEVER,
             may_switch: true,
             swap_until: Moment::NEVER,
+            pace: None,
+            seat: None,
             deadline: Moment::NEVER,
             generation,
             session,
@@ -209,6 +219,9 @@ impl Connection {
     pub(crate) fn received(&mut self, lent: Lent<'_>, cx: &mut Context<'_>) -> Answer {
         let Lent { buffer, start } = lent;
         cx.stats.bytes_in.add((buffer.len() - start) as u64);
+        if let Some(pace) = &mut self.pace {
+            pace.count(buffer.len() - start);
+        }
         if self.phase != Phase::Open {
             return Answer::nothing(None);
         }
@@ -427,7 +440,7 @@ impl Connection {
                 tails: &mut self.tails,
                 pieces: &mut digest.pieces,
             };
-            let mut ran = generation.run_from(stage, 0, &mut [], &mut way);
+            let mut ran = generation.greet(stage, &mut way);
             if matches!(ran, Ran::Answer | Ran::Close) {
                 let before = out.len();
                 match framer.close_unasked(out, mark) {
@@ -533,6 +546,9 @@ impl Connection {
         self.queued_bytes += bytes;
         self.queued_sends += 1;
         self.sending = true;
+        if let Some(pace) = &mut self.pace {
+            pace.count(bytes);
+        }
     }
 
     /// A send is finished: the next one, which counts as with the driver from now on.
@@ -545,6 +561,9 @@ impl Connection {
             self.backlog = VecDeque::new();
         }
         self.sending = next.is_some();
+        if let (Some(pace), Some(next)) = (&mut self.pace, &next) {
+            pace.count(next.len());
+        }
         next
     }
 
@@ -561,6 +580,11 @@ impl Connection {
     /// What waiting answers cost: an empty record is not free.
     fn queued_memory(&self) -> usize {
         self.queued_bytes + self.queued_sends * QUEUED_SEND_BYTES
+    }
+
+    /// Whether a message has come only in part, or answers wait for the peer to take them.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        !self.tail.is_empty() || !self.can_send()
     }
 
     /// Whether all answers are with the kernel.

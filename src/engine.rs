@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use crate::chain::{Chain, Generation};
 use crate::driver::Driver;
-use crate::driver::kernel::Kernel;
+use crate::driver::kernel::{Kernel, Opened};
 use crate::error::{Error, Result, SpecError};
 use crate::event::{Events, Kind, Level};
-use crate::limits::THREADS_MAX;
+use crate::limits::{RING_FEW_MAX, THREADS_MAX};
 use crate::listener::Listener;
 use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound};
@@ -38,7 +38,8 @@ use crate::worker::{Command, ConnectionInfo, Mailbox, Shared, Worker};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Backend {
-    /// Whatever this build and this kernel do best: epoll.
+    /// What has measured best on this kernel: io_uring where it can be had (Linux 6.17), with a few connections of a
+    /// worker left to epoll; else epoll. The event [`Kind::Engine`] says which and why.
     #[default]
     Auto,
     /// Readiness: epoll, or kqueue where that is what the system has.
@@ -72,16 +73,26 @@ impl fmt::Display for Backend {
 }
 
 impl Backend {
-    /// What this wish comes to, and why. An explicit wish that cannot be met is an error.
-    fn choose(self, own_threads: bool) -> Result<(Backend, String)> {
+    /// What this wish comes to, and why; and of io_uring, how many connections it leaves to readiness. An explicit wish
+    /// that cannot be met is an error.
+    fn choose(self, own_threads: bool) -> Result<(Backend, String, usize)> {
         match self {
-            Backend::Epoll => Ok((Backend::Epoll, "as asked for".into())),
-            Backend::Auto => Ok((Backend::Epoll, "the default".into())),
+            Backend::Epoll => Ok((Backend::Epoll, "as asked for".into(), 0)),
             Backend::Uring if !own_threads => {
-                Ok((Backend::Epoll, "io_uring is for engines on threads of their own".into()))
+                Ok((Backend::Epoll, "io_uring is for engines on threads of their own".into(), 0))
             }
+            Backend::Auto if !own_threads => Ok((Backend::Epoll, "the host lends the threads".into(), 0)),
+            Backend::Auto => match Kernel::probe_uring() {
+                Ok(()) => {
+                    let reason = format!(
+                        "this kernel has what it takes; up to {RING_FEW_MAX} connections of a thread are left to epoll"
+                    );
+                    Ok((Backend::Uring, reason, RING_FEW_MAX))
+                }
+                Err(reason) => Ok((Backend::Epoll, format!("no io_uring: {reason}"), 0)),
+            },
             Backend::Uring => match Kernel::probe_uring() {
-                Ok(()) => Ok((Backend::Uring, "as asked for".into())),
+                Ok(()) => Ok((Backend::Uring, "as asked for".into(), 0)),
                 Err(reason) => Err(Error::system("use io_uring")(io::Error::other(reason))),
             },
         }
@@ -153,30 +164,36 @@ struct Core {
 impl Core {
     fn new(
         workers: usize,
-        (backend, reason): (Backend, String),
+        (backend, reason, few_max): (Backend, String, usize),
+        spin: Duration,
         stop: &Arc<AtomicBool>,
         events: &Arc<Events>,
     ) -> Result<Core> {
+        let (drivers, backend, reason) = match drivers(workers, backend, few_max) {
+            Ok(drivers) => (drivers, backend, reason),
+            // Nobody has asked for it, so nobody is to suffer for it.
+            Err(error) if few_max > 0 => {
+                (drivers(workers, Backend::Epoll, 0)?, Backend::Epoll, format!("no io_uring: {error}"))
+            }
+            Err(error) => return Err(error),
+        };
         let mut mailboxes = Vec::with_capacity(workers);
-        let mut drivers = Vec::with_capacity(workers);
-        for _ in 0..workers {
-            let (driver, waker) = match backend {
-                Backend::Uring => Kernel::uring().map_err(Error::system("open an io_uring"))?,
-                _ => Kernel::ready().map_err(Error::system("open an epoll instance"))?,
-            };
+        let mut kernels = Vec::with_capacity(workers);
+        for (kernel, waker) in drivers {
             // A failing wake means that the eventfd is gone, and with it the worker.
             mailboxes.push(Mailbox::new(Box::new(move || drop(waker.wake()))));
-            drivers.push(driver);
+            kernels.push(kernel);
         }
         let shared = Arc::new(Shared {
             events: Arc::clone(events),
             mailboxes,
             offload: Offload::default(),
+            spin,
             stop: Arc::clone(stop),
             chain_epoch: AtomicUsize::new(0),
             last_connection: AtomicUsize::new(0),
         });
-        let workers = drivers
+        let workers = kernels
             .into_iter()
             .enumerate()
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
@@ -185,11 +202,28 @@ impl Core {
         Ok(Core { workers, shared, backend })
     }
 
-    /// Hands a listener's socket to the worker whose turn it is.
+    /// Hands a listener's socket to the worker whose turn it is; of datagram sockets, each worker gets one.
     fn serve(&self, listener: &Arc<Listener>, socket: OwnedFd) -> Result<()> {
-        let worker = (listener.id - 1) as usize % self.workers.len();
-        let command = Command::Listen { listener: Arc::clone(listener), socket };
-        self.shared.mailboxes[worker].push(command).map_err(|_| Error::State("the engine has stopped"))
+        let count = self.workers.len();
+        let mut sockets = Vec::new();
+        if listener.can_multiply && count > 1 {
+            let (options, destinations) = (&listener.options, listener.destinations);
+            match socket::siblings(socket.as_fd(), options, destinations, count - 1) {
+                Ok(siblings) => sockets = siblings,
+                Err(error) => {
+                    let text = format_args!("one worker serves it alone: {error}");
+                    self.shared.events.say(Level::Warn, Kind::Listening, &listener.url, text);
+                }
+            }
+        }
+        sockets.insert(0, socket);
+        let first = (listener.id - 1) as usize;
+        for (offset, socket) in sockets.into_iter().enumerate() {
+            let command = Command::Listen { listener: Arc::clone(listener), socket };
+            let mailbox = &self.shared.mailboxes[(first + offset) % count];
+            mailbox.push(command).map_err(|_| Error::State("the engine has stopped"))?;
+        }
+        Ok(())
     }
 }
 
@@ -208,6 +242,7 @@ struct Control {
     workers: usize,
     /// What was asked for.
     backend: Backend,
+    spin: Duration,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -353,7 +388,7 @@ impl Engine {
     fn core(&self, control: &mut Control, own_threads: bool) -> Result<&Core> {
         if self.core.get().is_none() {
             let backend = control.backend.choose(own_threads)?;
-            let core = Core::new(control.workers, backend, &self.stop, &self.services.events)?;
+            let core = Core::new(control.workers, backend, control.spin, &self.stop, &self.services.events)?;
             for listener in control.listeners.clone() {
                 Self::prepare(control, &listener)?;
             }
@@ -669,6 +704,15 @@ impl Engine {
         let mut threads = std::mem::take(&mut lock(&self.control).threads);
         join_all(&mut threads);
     }
+}
+
+/// A driver for each worker, and what wakes it.
+fn drivers(workers: usize, backend: Backend, few_max: usize) -> Result<Vec<Opened>> {
+    let driver = || match backend {
+        Backend::Uring => Kernel::uring(few_max).map_err(Error::system("open an io_uring")),
+        _ => Kernel::ready().map_err(Error::system("open an epoll instance")),
+    };
+    (0..workers).map(|_| driver()).collect()
 }
 
 /// One worker's life on a thread of its own.

@@ -43,6 +43,9 @@ pub(crate) const RING_BUFFERS_AT_FIRST: usize = 8;
 pub(crate) const RING_BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) const RING_TOUCHED_BYTES: usize = 2 * 1024 * 1024;
 pub(crate) const RING_HEADROOM_BYTES: usize = 256;
+/// Connections of a worker that are left to readiness where nobody has asked for io_uring: with one, an answer costs
+/// 7 % less that way, with four as much, and from there on the ring is the cheaper one.
+pub(crate) const RING_FEW_MAX: usize = 4;
 
 /// Buffers that a worker keeps for reuse, and the largest that it keeps.
 pub(crate) const POOL_BUFFERS_MAX: usize = 64;
@@ -56,6 +59,8 @@ pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 
 /// Threads of one engine.
 pub(crate) const THREADS_MAX: usize = 256;
+/// How long a worker may look before it sleeps.
+pub(crate) const SPIN_MAX: Duration = Duration::from_secs(1);
 /// Readiness events that one wait may bring.
 pub(crate) const EVENTS_PER_WAIT: usize = 1024;
 

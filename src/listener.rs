@@ -1,6 +1,6 @@
 //! One listener as all workers know it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::chain::{Chain, Generation};
@@ -10,6 +10,7 @@ use crate::frame::Framer;
 use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
 };
+use crate::net::guard::Seats;
 use crate::net::socket::{Bound, SocketFile};
 use crate::options::{Frame, Options};
 use crate::peer::SocketKind;
@@ -28,11 +29,17 @@ pub(crate) struct Listener {
     pub(crate) terms: Terms,
     pub(crate) message_bytes_max: usize,
     pub(crate) destinations: bool,
+    /// Every worker may have a socket of its own.
+    pub(crate) can_multiply: bool,
+    /// Sockets that workers serve now.
+    sockets: AtomicUsize,
     /// What the kernel made of the options, read when the socket was bound.
     pub(crate) effective: Vec<(String, String)>,
     /// A block a worker, once there are workers.
     stats: OnceLock<Vec<Block>>,
     chain: Mutex<Current>,
+    /// Where there is a `max_per_peer`.
+    pub(crate) seats: Option<Arc<Seats>>,
     /// Counts the changes of `chain`.
     chain_number: AtomicU64,
     /// The socket's file, until the listener is closed.
@@ -84,6 +91,7 @@ impl Listener {
             // Only UDP sources can be forged.
             amplify: if kind == SocketKind::Udp { options.amplify as usize } else { usize::MAX },
             read_bytes_max,
+            min_rate: options.min_rate,
             // A record beside one that waits must fit.
             high_water_bytes: if records {
                 options.high_water_bytes.max(2 * read_bytes_max)
@@ -91,16 +99,20 @@ impl Listener {
                 options.high_water_bytes
             },
         };
+        let seats = options.max_per_peer.map(Seats::new);
         Ok(Listener {
             id,
             url: bound.url.clone(),
             kind,
-            options,
             terms,
             message_bytes_max,
+            options,
             destinations: bound.destinations,
+            can_multiply: bound.can_multiply,
+            sockets: AtomicUsize::new(0),
             effective,
             stats: OnceLock::new(),
+            seats,
             chain: Mutex::new(Current { chain, generations: Vec::new() }),
             chain_number: AtomicU64::new(0),
             file: Mutex::new(bound.file.take()),
@@ -165,8 +177,22 @@ impl Listener {
         (old.chain, old.generations)
     }
 
+    /// A worker serves a socket; whether it is the first.
+    pub(crate) fn opened(&self) -> bool {
+        self.sockets.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// A worker has closed its socket; whether it was the last. Then the file goes too.
+    pub(crate) fn closed(&self) -> bool {
+        let was_last = self.sockets.fetch_sub(1, Ordering::Relaxed) == 1;
+        if was_last {
+            self.remove_file();
+        }
+        was_last
+    }
+
     /// Removes the socket's file, if there is one and it is still ours.
-    pub(crate) fn remove_file(&self) {
+    fn remove_file(&self) {
         drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

@@ -44,10 +44,17 @@ pub struct Options {
     pub max_message_bytes: Option<usize>,
     /// `max_connections`: how many connections of this listener may be open at once; at least 1.
     pub max_connections: u32,
+    /// `max_per_peer`: how many of them one peer may have: one IPv4 address, IPv6 /64 network or, on unix
+    /// sockets, user; `None`: as many as `max_connections`.
+    pub max_per_peer: Option<u32>,
+    /// `allow_uid`: the users that may connect over a unix socket; `None`: all whom the file's mode lets in.
+    pub allow_uid: Option<Vec<u32>>,
     /// `idle_timeout`: close a connection that has been silent for so long; `None`: never.
     pub idle_timeout: Option<Duration>,
     /// `write_timeout`: close a connection whose peer has taken nothing for so long.
     pub write_timeout: Duration,
+    /// `min_rate`: close a connection over which less than this passes while something is unfinished.
+    pub min_rate: Option<MinRate>,
     /// `amplify`: how many times the bytes of a request an answer over UDP may have; at least 1.
     pub amplify: u32,
     /// `swap_timeout`: how long a connection that cannot go over to a new chain may keep the old one.
@@ -106,8 +113,11 @@ impl Default for Options {
             frame: Frame::Raw,
             max_message_bytes: None,
             max_connections: 65_536,
+            max_per_peer: None,
+            allow_uid: None,
             idle_timeout: None,
             write_timeout: Duration::from_secs(30),
+            min_rate: None,
             amplify: 1,
             swap_timeout: Duration::from_secs(60),
             high_water_bytes: 256 << 10,
@@ -126,6 +136,16 @@ pub enum Keepalive {
     On,
     /// The first probe after this long without a byte: whole seconds, as the system counts.
     After(Duration),
+}
+
+/// The least that must pass over a connection that has something unfinished: a message of which only a part has
+/// come, or answers that the peer has not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinRate {
+    /// Bytes, received and taken together; at least 1.
+    pub bytes: u64,
+    /// In each span of this length.
+    pub within: Duration,
 }
 
 /// The kinds of listening socket, as far as options differ between them.
@@ -282,13 +302,31 @@ pub const KEYS: &[Key] = &[
         get: |options| Some(options.max_connections.to_string()),
     },
     Key {
+        name: "max_per_peer",
+        value: "COUNT|off",
+        fallback: "off",
+        help: "connections open at once from one IPv4 address, IPv6 /64 network or, on unix sockets, user",
+        applies: CONNECTED,
+        set: |options, text| put(&mut options.max_per_peer, parse_max_per_peer(text)),
+        get: |options| Some(options.max_per_peer.map_or_else(off_text, |count| count.to_string())),
+    },
+    Key {
+        name: "allow_uid",
+        value: "UID,...|any",
+        fallback: "any",
+        help: "users that may connect over a unix socket, by number; others are turned away before anything is read",
+        applies: UNIX_CONNECTED,
+        set: |options, text| put(&mut options.allow_uid, parse_allow_uid(text)),
+        get: |options| Some(allow_uid_text(options.allow_uid.as_deref())),
+    },
+    Key {
         name: "idle_timeout",
         value: "DURATION|off",
         fallback: "off",
         help: "close a connection that has been silent for so long",
         applies: CONNECTED,
         set: |options, text| put(&mut options.idle_timeout, parse_idle_timeout(text)),
-        get: |options| Some(options.idle_timeout.map_or_else(|| "off".to_owned(), duration_text)),
+        get: |options| Some(options.idle_timeout.map_or_else(off_text, duration_text)),
     },
     Key {
         name: "write_timeout",
@@ -300,6 +338,16 @@ pub const KEYS: &[Key] = &[
             put(&mut options.write_timeout, duration_within(text, TIMEOUT_MIN, DURATION_MAX, ""))
         },
         get: |options| Some(duration_text(options.write_timeout)),
+    },
+    Key {
+        name: "min_rate",
+        value: "SIZE/DURATION|off",
+        fallback: "off",
+        help: "close a connection over which less than SIZE passes in DURATION while a message is unfinished or \
+               answers wait",
+        applies: CONNECTED,
+        set: |options, text| put(&mut options.min_rate, parse_min_rate(text)),
+        get: |options| Some(options.min_rate.map_or_else(off_text, min_rate_text)),
     },
     Key {
         name: "amplify",
@@ -395,6 +443,62 @@ fn parse_idle_timeout(text: &str) -> Result<Option<Duration>, ValueFault> {
     duration_within(text, TIMEOUT_MIN, DURATION_MAX, "; 0 or off turns it off").map(Some)
 }
 
+fn off_text() -> String {
+    "off".to_owned()
+}
+
+fn parse_max_per_peer(text: &str) -> Result<Option<u32>, ValueFault> {
+    if text == "off" {
+        return Ok(None);
+    }
+    count_within(text, 1, u32::MAX)
+        .map(Some)
+        .map_err(|fault| ValueFault::new(fault.at, format!("{}; off is no limit", fault.message)))
+}
+
+fn parse_allow_uid(text: &str) -> Result<Option<Vec<u32>>, ValueFault> {
+    if text == "any" {
+        return Ok(None);
+    }
+    let mut users = Vec::new();
+    let mut at = 0;
+    for user in text.split(',') {
+        // 2^32 - 1 stands for no user at all (setreuid(2)).
+        let user = count_within(user, 0, u32::MAX - 1).map_err(|fault| {
+            ValueFault::new(at + fault.at, format!("a user's number is expected: {}", fault.message))
+        })?;
+        users.push(user);
+        at = text.len().min(at + text.get(at..).and_then(|rest| rest.find(',')).unwrap_or(text.len()) + 1);
+    }
+    users.sort_unstable();
+    users.dedup();
+    Ok(Some(users))
+}
+
+fn allow_uid_text(users: Option<&[u32]>) -> String {
+    let Some(users) = users else { return "any".to_owned() };
+    users.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn parse_min_rate(text: &str) -> Result<Option<MinRate>, ValueFault> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let Some((bytes, within)) = text.split_once('/') else {
+        return Err(ValueFault::new(text.len(), "a rate is written SIZE/DURATION: 1k/10s; off turns it off"));
+    };
+    let start = bytes.len() + 1;
+    Ok(Some(MinRate {
+        bytes: size_within(bytes, 1, u64::MAX)?,
+        within: duration_within(within, TIMEOUT_MIN, DURATION_MAX, "")
+            .map_err(|fault| ValueFault::new(start + fault.at, fault.message))?,
+    }))
+}
+
+fn min_rate_text(rate: MinRate) -> String {
+    format!("{}/{}", size_text(rate.bytes), duration_text(rate.within))
+}
+
 fn parse_mode(text: &str) -> Result<u32, ValueFault> {
     if text.is_empty() {
         return Err(ValueFault::new(0, "a mode is expected, in octal: 0660"));
@@ -440,6 +544,8 @@ const INTERNET: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp];
 /// Before the bind, so not for an inherited socket.
 const UNIX: &[AddressKind] =
     &[AddressKind::UnixStream, AddressKind::UnixDatagram, AddressKind::UnixSeqpacket];
+const UNIX_CONNECTED: &[AddressKind] =
+    &[AddressKind::UnixStream, AddressKind::UnixSeqpacket, AddressKind::Inherited];
 const STREAMS: &[AddressKind] = &[AddressKind::Tcp, AddressKind::UnixStream, AddressKind::Inherited];
 const CONNECTED: &[AddressKind] =
     &[AddressKind::Tcp, AddressKind::UnixStream, AddressKind::UnixSeqpacket, AddressKind::Inherited];

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// What kind of socket a listener or a client has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,9 +53,9 @@ pub enum Peer {
     /// A TCP or UDP peer.
     Ip(SocketAddr),
     /// A unix peer that is bound to a file.
-    Path(Box<Path>),
+    Path(PathBuf),
     /// A unix peer that is bound to an abstract name.
-    Abstract(Box<[u8]>),
+    Abstract(Vec<u8>),
     /// A unix peer without a name, as most clients are.
     Unnamed,
 }

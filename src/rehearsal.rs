@@ -111,7 +111,8 @@ impl Rehearsal {
             None => self.open()?,
         };
         let flags = self.flags;
-        let (session, said) = self.run(session, message, |generation, message, way| {
+        let is_in_place = self.generation.is_in_place();
+        let (session, said) = self.run(session, message, is_in_place, |generation, message, way| {
             way.flags = flags;
             generation.run(message, way)
         })?;
@@ -125,9 +126,9 @@ impl Rehearsal {
         let mut session = self.open()?;
         let flags = self.flags;
         for stage in self.generation.greetings().collect::<Vec<_>>() {
-            let (back, said) = self.run(session, &[], |generation, message, way| {
+            let (back, said) = self.run(session, &[], false, |generation, _, way| {
                 way.flags = flags;
-                generation.run_from(stage, 0, message, way)
+                generation.greet(stage, way)
             })?;
             session = back;
             match said {
@@ -147,10 +148,12 @@ impl Rehearsal {
         Session::open(self.generation.stages(), &peer).map_err(|(stage, fault)| self.failed(stage, fault))
     }
 
+    /// `is_in_place`: the answer is what becomes of the message.
     fn run(
         &mut self,
         mut session: Session,
         message: &[u8],
+        is_in_place: bool,
         call: impl FnOnce(&Generation, &mut [u8], &mut Way<'_>) -> Ran,
     ) -> Result<(Session, Rehearsed)> {
         let mut message = message.to_vec();
@@ -165,7 +168,7 @@ impl Rehearsal {
             pieces: &mut Vec::new(),
         };
         let ran = call(&self.generation, &mut message, &mut way);
-        let answer = if self.generation.is_in_place() { message } else { out };
+        let answer = if is_in_place { message } else { out };
         let said = match ran {
             Ran::Answer => Rehearsed::Answer(answer),
             Ran::Close => Rehearsed::Last(answer),

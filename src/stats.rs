@@ -15,6 +15,8 @@ pub enum CloseReason {
     IdleTimeout,
     /// The peer took nothing for `write_timeout`.
     WriteTimeout,
+    /// Less passed than `min_rate` asks for.
+    TooSlow,
     /// A message was over `max_message`.
     MessageTooLong,
     /// A transform asked for it.
@@ -35,11 +37,12 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [CloseReason; 12] = [
+    pub const ALL: [CloseReason; 13] = [
         CloseReason::PeerEnded,
         CloseReason::PeerReset,
         CloseReason::IdleTimeout,
         CloseReason::WriteTimeout,
+        CloseReason::TooSlow,
         CloseReason::MessageTooLong,
         CloseReason::TransformClosed,
         CloseReason::TransformFailed,
@@ -57,6 +60,7 @@ impl CloseReason {
             CloseReason::PeerReset => "the peer reset the connection",
             CloseReason::IdleTimeout => "idle_timeout",
             CloseReason::WriteTimeout => "write_timeout",
+            CloseReason::TooSlow => "min_rate",
             CloseReason::MessageTooLong => "message too long",
             CloseReason::TransformClosed => "closed by a transform",
             CloseReason::TransformFailed => "a transform failed",
@@ -216,7 +220,7 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections that are over, whatever the reason.
     pub closed: u64,
-    /// Connections turned away: `max_connections`, or a transform refused them.
+    /// Connections turned away before anything was read: `max_connections`, `max_per_peer`, `allow_uid`.
     pub rejected: u64,
     /// Failures of accept(2).
     pub accept_errors: u64,

@@ -13,6 +13,7 @@ mod datagrams;
 mod ending;
 mod mailbox;
 mod offloading;
+mod spinning;
 mod streams;
 
 pub use mailbox::ConnectionInfo;
@@ -44,6 +45,8 @@ pub(crate) struct Shared<S> {
     pub(crate) events: Arc<Events>,
     pub(crate) mailboxes: Vec<Mailbox<S>>,
     pub(crate) offload: Offload,
+    /// How long a worker looks before it sleeps.
+    pub(crate) spin: Duration,
     /// Everything is to end at once; looked at once a turn.
     pub(crate) stop: Arc<AtomicBool>,
     /// Changes with every swap of any chain; looked at once a turn.
@@ -77,6 +80,7 @@ pub(crate) struct Worker<D: Driver> {
     scratch: Scratch,
     chain_epoch: usize,
     state: State,
+    spin: spinning::Spin,
     /// Why a listener could not be opened, until somebody asks.
     listen_error: Option<io::Error>,
 }
@@ -127,6 +131,7 @@ enum State {
 impl<D: Driver> Worker<D> {
     pub(crate) fn new(index: usize, driver: D, shared: Arc<Shared<D::Socket>>) -> Worker<D> {
         Worker {
+            spin: spinning::Spin::new(shared.spin),
             index,
             driver,
             shared,
@@ -167,7 +172,7 @@ impl<D: Driver> Worker<D> {
             (Some(timeout), Some(deadline)) => Some(timeout.min(deadline)),
             (timeout, deadline) => timeout.or(deadline),
         };
-        self.driver.wait(timeout)?;
+        self.wait(timeout)?;
         // After the wait, so that whoever has swapped a chain finds the new one in the next answer.
         self.look_for_chains();
         while let Some(completion) = self.driver.next() {
@@ -197,7 +202,10 @@ impl<D: Driver> Worker<D> {
             Completion::Received { token, truncated } => self.received(token, truncated),
             Completion::Sent { token, bytes, memory } => self.sent(token, bytes, memory),
             Completion::Datagram { token, from, to, truncated } => self.datagram(token, from, to, truncated),
-            Completion::Answered { token, result } => self.answered(token, result),
+            Completion::Answered { token, answers, result, memory } => {
+                self.pool.put(memory);
+                self.answered(token, answers, result);
+            }
             Completion::Accepted { token, socket, peer } => self.accepted(token, socket, peer),
             Completion::AcceptFailed { token, error } => self.accept_failed(token, error),
             Completion::Ended { token } => self.ended(token),

@@ -636,7 +636,7 @@ fn held_datagrams_find_their_peers() {
             assert_eq!((stats.messages_in, stats.messages_out), (21, 21), "{transport:?} {stats:?}");
         }
         // On every address of this host; a connected peer hears the one that it asked.
-        let engine = Engine::builder()
+        let engine = engine_builder()
             .listen("udp://0.0.0.0:0")
             .unwrap()
             .chain(&plugin.chain("hold"))

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use resay::{CloseReason, Engine, Error, Kind, SocketKind};
+use resay::{CloseReason, Error, Kind, SocketKind};
 use socket2::{Domain, Socket, Type};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
@@ -46,7 +46,7 @@ fn all_listeners_or_none() {
             for place in [0, 1, good.len()] {
                 let mut urls = good.clone();
                 urls.insert(place, bad.to_owned());
-                let mut builder = Engine::builder().threads(3).unwrap();
+                let mut builder = engine_builder().threads(3).unwrap();
                 for url in &urls {
                     builder = builder.listen(url).unwrap();
                 }
@@ -144,7 +144,7 @@ fn closing_a_listener_serves_its_queue() {
     isolated(|| {
         let directory = directory();
         for transport in Transport::connected() {
-            let engine = Engine::builder().listen(&transport.url(directory.path())).unwrap().build().unwrap();
+            let engine = engine_builder().listen(&transport.url(directory.path())).unwrap().build().unwrap();
             let url = engine.urls().remove(0);
             let peers: Vec<_> = (0..100).map(|_| Peer::connect(&url)).collect();
             peers.iter().take(50).for_each(|peer| peer.send(b"queued"));
@@ -170,7 +170,7 @@ fn draining_answers_what_has_arrived() {
     isolated(|| {
         let directory = directory();
         for transport in Transport::all() {
-            let engine = Engine::builder()
+            let engine = engine_builder()
                 .listen(&transport.url(directory.path()))
                 .unwrap()
                 .chain("uppercase")
@@ -311,7 +311,7 @@ fn dropped_in_the_middle() {
     isolated(|| {
         let directory = directory();
         for round in 0..10 {
-            let mut builder = Engine::builder().threads(1 + round % 3).unwrap();
+            let mut builder = engine_builder().threads(1 + round % 3).unwrap();
             for transport in Transport::all() {
                 builder = builder.listen(&transport.url(directory.path())).unwrap();
             }
@@ -342,15 +342,15 @@ fn calls_at_the_wrong_time() {
         balanced(&engine);
         drop(engine);
 
-        let two = Engine::builder().threads(2).unwrap().listen(ANY_PORT).unwrap().build().unwrap();
+        let two = engine_builder().threads(2).unwrap().listen(ANY_PORT).unwrap().build().unwrap();
         assert!(matches!(two.poll_fd(), Err(Error::State(_))));
         assert!(two.run(Some(Duration::ZERO)).unwrap());
         assert!(matches!(two.start(), Err(Error::State(_))), "its threads are lent");
         for wrong in [0, 257] {
-            assert!(Engine::builder().threads(wrong).is_err());
+            assert!(engine_builder().threads(wrong).is_err());
         }
         // An engine without any listener is one too.
-        finish(Engine::builder().start().unwrap());
+        finish(engine_builder().start().unwrap());
     });
 }
 
@@ -360,7 +360,7 @@ fn calls_at_the_wrong_time() {
 fn in_the_loop_of_the_host() {
     isolated(|| {
         let directory = directory();
-        let mut builder = Engine::builder().set("idle_timeout", "300ms").unwrap().chain("uppercase").unwrap();
+        let mut builder = engine_builder().set("idle_timeout", "300ms").unwrap().chain("uppercase").unwrap();
         let transports = Transport::all();
         for transport in &transports {
             builder = builder.listen(&transport.url(directory.path())).unwrap();
@@ -411,7 +411,7 @@ fn in_the_loop_of_the_host() {
 #[test]
 fn on_lent_threads() {
     isolated(|| {
-        let engine = Engine::builder().threads(3).unwrap().listen(ANY_PORT).unwrap().build().unwrap();
+        let engine = engine_builder().threads(3).unwrap().listen(ANY_PORT).unwrap().build().unwrap();
         let url = engine.urls().remove(0);
         thread::scope(|scope| {
             let lent: Vec<_> = (0..3).map(|_| scope.spawn(|| engine.run(None))).collect();
@@ -441,7 +441,7 @@ fn a_signal_interrupts_a_lent_thread() {
             action.sa_sigaction = handler as usize;
             assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
         }
-        let engine = Engine::builder().listen(ANY_PORT).unwrap().build().unwrap();
+        let engine = engine_builder().listen(ANY_PORT).unwrap().build().unwrap();
         let url = engine.urls().remove(0);
         let interrupted = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -488,7 +488,7 @@ fn a_signal_interrupts_a_lent_thread() {
 fn sockets_that_are_handed_over() {
     isolated(|| {
         let directory = directory();
-        let engine = Engine::builder().chain("uppercase").unwrap().start().unwrap();
+        let engine = engine_builder().chain("uppercase").unwrap().start().unwrap();
         let path = |name: &str| directory.path().join(name);
         let records = Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None).unwrap();
         records.bind(&file_address(&path("r"))).unwrap();
@@ -532,7 +532,7 @@ fn sockets_that_are_handed_over_by_number() {
             format!("udp://{}", datagrams.local_addr().unwrap()),
         ];
         let urls = [socket.into_raw_fd(), datagrams.into_raw_fd()].map(|fd| format!("fd:{fd}"));
-        let engine = Engine::builder()
+        let engine = engine_builder()
             .listen(&format!("{}?chain=uppercase", urls[0]))
             .unwrap()
             .listen(&urls[1])
@@ -555,7 +555,7 @@ fn a_number_is_handed_over_once() {
         let address = format!("tcp://{}", socket.local_addr().unwrap());
         let fd = socket.into_raw_fd();
         let url = format!("fd:{fd}");
-        let engine = Engine::builder().listen(&url).unwrap().start().unwrap();
+        let engine = engine_builder().listen(&url).unwrap().start().unwrap();
         assert_answers(&address);
         let second = engine.listen(&url);
         assert!(second.is_err(), "the number is the engine's own already");
@@ -568,7 +568,7 @@ fn a_number_is_handed_over_once() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("fd:{}", socket.as_raw_fd());
         std::mem::forget(socket);
-        let twice = Engine::builder().listen(&url).unwrap().listen(&url).unwrap().build();
+        let twice = engine_builder().listen(&url).unwrap().listen(&url).unwrap().build();
         assert!(twice.is_err(), "nor twice at once");
     });
 }
@@ -579,7 +579,7 @@ fn a_number_is_handed_over_once() {
 fn killed_and_started_again() {
     isolated(|| {
         if let Some(urls) = role() {
-            let mut builder = Engine::builder();
+            let mut builder = engine_builder();
             for url in urls.split(' ') {
                 builder = builder.listen(url).unwrap();
             }
@@ -645,5 +645,51 @@ fn many_engines() {
         for (engine, _) in engines {
             finish(engine);
         }
+    });
+}
+
+/// The state of this process's workers, as proc(5) has it: R runs, S sleeps.
+#[cfg(target_os = "linux")]
+fn states_of_workers() -> Vec<char> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let texts = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    texts
+        .filter(|text| text.contains("(resay-"))
+        .map(|text| text.rsplit_once(") ").unwrap().1.chars().next().unwrap())
+        .collect()
+}
+
+/// A worker that looks before it sleeps answers like any other, hears of swaps and stops, and sleeps when there is
+/// nothing to do.
+#[test]
+#[cfg(target_os = "linux")]
+fn spinning_changes_nothing_but_time() {
+    isolated(|| {
+        for transport in Transport::all() {
+            let directory = directory();
+            let builder = engine_builder().listen(&transport.url(directory.path())).unwrap();
+            let builder = builder.threads(2).unwrap().spin(Duration::from_micros(200)).unwrap();
+            let engine = builder.chain("uppercase").unwrap().start().unwrap();
+            let url = engine.urls().remove(0);
+            let peer = Peer::connect(&url);
+            for number in 0..300 {
+                let text = format!("message {number}");
+                assert_eq!(peer.ask(text.as_bytes()), text.to_uppercase().as_bytes(), "{transport:?}");
+            }
+            engine.set_chain("identity").unwrap();
+            eventually("the swap is heard of", || match peer.ask(b"quiet").as_slice() {
+                b"quiet" => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+            eventually("they sleep", || match states_of_workers() {
+                states if states.len() >= 2 && states.iter().all(|state| *state == 'S') => Ok(()),
+                states => Err(format!("{states:?}")),
+            });
+            assert_eq!(peer.ask(b"awake?"), b"awake?");
+            drop(peer);
+            finish(engine);
+        }
+        let error = engine_builder().spin(Duration::from_millis(1001)).map(drop).unwrap_err();
+        assert!(error.to_string().contains("a second"), "{error}");
     });
 }

@@ -4,7 +4,6 @@
 mod common;
 
 use common::*;
-use resay::Engine;
 
 const URL: &str = "tcp://127.0.0.1:0";
 
@@ -12,7 +11,7 @@ const URL: &str = "tcp://127.0.0.1:0";
 /// memory are its own; `swap N` swaps its chain so many times.
 fn server() {
     raise_descriptor_limit();
-    let engine = Engine::builder().listen(URL).unwrap().chain("uppercase").unwrap().start().unwrap();
+    let engine = engine_builder().listen(URL).unwrap().chain("uppercase").unwrap().start().unwrap();
     say(&engine.urls()[0]);
     while let Some(line) = told() {
         if let Some(count) = line.strip_prefix("swap ") {

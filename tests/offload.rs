@@ -653,7 +653,7 @@ fn never_two_calls_at_once() {
         ] {
             for transport in [Transport::Tcp4, Transport::Seqpacket, Transport::Udp4, Transport::UnixDatagram]
             {
-                let engine = Engine::builder()
+                let engine = engine_builder()
                     .listen(&transport.url(gate.directory.path()))
                     .unwrap()
                     .chain(&gate.chain(chain))

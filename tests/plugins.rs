@@ -10,9 +10,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::thread;
 
+use common::plugin::*;
 use common::*;
 use resay::{CloseReason, DropReason, Engine, Error, Kind, Level, Origin};
 
@@ -20,33 +20,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether there is a C compiler; said once where there is none.
-fn has_compiler() -> bool {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        let found = Command::new("cc").arg("--version").output().is_ok_and(|output| output.status.success());
-        if !found {
-            skipped("plugins in C: there is no cc");
-        }
-        found
-    })
-}
-
 /// Compiles C code to a library in `directory`.
 fn compile(directory: &Path, name: &str, code: &str) -> PathBuf {
-    let (source, library) = (directory.join(format!("{name}.c")), directory.join(format!("lib{name}.so")));
-    fs::write(&source, code).unwrap();
-    let output = Command::new("cc")
-        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-I"])
-        .arg(root().join("include"))
-        .arg(&source)
-        .arg("-o")
-        .arg(&library)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    fs::set_permissions(&library, fs::Permissions::from_mode(0o755)).unwrap();
-    library
+    compile_with(directory, name, code, &[])
 }
 
 /// A plugin whose bytes come back XORed with `mask`.
@@ -68,14 +44,7 @@ RESAY_PLUGIN(&table)
 
 #[track_caller]
 fn load_error(chain: &str) -> Error {
-    Engine::builder()
-        .listen("tcp://127.0.0.1:0")
-        .unwrap()
-        .chain(chain)
-        .unwrap()
-        .build()
-        .map(drop)
-        .unwrap_err()
+    engine_builder().listen("tcp://127.0.0.1:0").unwrap().chain(chain).unwrap().build().map(drop).unwrap_err()
 }
 
 #[track_caller]
@@ -132,7 +101,7 @@ fn files_that_are_no_libraries() {
         for cut in 1..cuts {
             let part = at(&format!("part{cut}.so"));
             fs::write(&part, &whole[..whole.len() * cut / cuts]).unwrap();
-            let result = Engine::builder()
+            let result = engine_builder()
                 .listen("tcp://127.0.0.1:0")
                 .unwrap()
                 .chain(text(&part))
@@ -261,7 +230,7 @@ fn where_names_are_looked_up() {
         helper.finish();
 
         // Where they are looked up: what the builder says, then the environment's absolute directories.
-        let builder = || Engine::builder().listen("tcp://127.0.0.1:0").unwrap().chain("hidden").unwrap();
+        let builder = || engine_builder().listen("tcp://127.0.0.1:0").unwrap().chain("hidden").unwrap();
         builder().plugin_dir(elsewhere.path()).build().unwrap();
         assert!(builder().plugin_dir(here.path()).build().is_err());
         let (found, errors) = resay::transforms(&[elsewhere.path().to_owned()]);
@@ -662,7 +631,7 @@ fn conversations() {
         let directory = directory();
         let library = compile(directory.path(), "counting", COUNTING);
         let transports = Transport::all();
-        let mut builder = Engine::builder().chain(text(&library)).unwrap().threads(3).unwrap();
+        let mut builder = engine_builder().chain(text(&library)).unwrap().threads(3).unwrap();
         for transport in &transports {
             builder = builder.listen(&transport.url(directory.path())).unwrap();
         }
@@ -712,7 +681,7 @@ fn whole_messages_are_needed() {
         let library = compile(directory.path(), "counting", COUNTING);
         for transport in Transport::streams() {
             let url = transport.url(directory.path());
-            let result = Engine::builder().listen(&url).unwrap().chain(text(&library)).unwrap().build();
+            let result = engine_builder().listen(&url).unwrap().chain(text(&library)).unwrap().build();
             let error = result.map(drop).unwrap_err().to_string();
             assert!(error.contains("counting") && error.contains("frame=lines"), "{transport:?}: {error}");
             let (engine, url) = serve(&url, "uppercase");
@@ -739,7 +708,7 @@ fn a_wrong_chain_changes_nothing() {
         ] {
             let error = engine.set_chain(chain).unwrap_err().to_string();
             assert!(error.contains(why), "{chain}: {error}");
-            let error = Engine::builder()
+            let error = engine_builder()
                 .chain(chain)
                 .and_then(|builder| builder.listen("tcp://127.0.0.1:0")?.build().map(drop));
             assert!(error.unwrap_err().to_string().contains(why), "{chain}");
@@ -772,7 +741,7 @@ fn one_instance_for_four_workers() {
             let code =
                 xor("threaded", 0x20).replace(".version", &format!(".threading = {threading}, .version"));
             let library = compile(directory.path(), &threading.to_lowercase(), &code);
-            let engine = Engine::builder()
+            let engine = engine_builder()
                 .listen("tcp://127.0.0.1:0")
                 .unwrap()
                 .chain(text(&library))

@@ -474,7 +474,7 @@ fn consumed_input_keeps_nothing() {
 fn a_chain_that_cannot_be_created_changes_nothing() {
     isolated(|| {
         let Some(plugin) = Plugin::new() else { return };
-        let engine = Engine::builder()
+        let engine = engine_builder()
             .listen("tcp://127.0.0.1:0")
             .unwrap()
             .chain(&plugin.chain("each/a"))
@@ -511,7 +511,7 @@ fn old_generations_are_destroyed() {
         let Some(plugin) = Plugin::new() else { return };
         let transports = Transport::all();
         let mut builder =
-            Engine::builder().chain(&plugin.chain("each/a | count/a")).unwrap().threads(2).unwrap();
+            engine_builder().chain(&plugin.chain("each/a | count/a")).unwrap().threads(2).unwrap();
         for transport in &transports {
             builder = builder.listen(&transport.url(plugin.0.path())).unwrap();
         }
@@ -578,7 +578,7 @@ fn whose_chain_is_changed() {
         let Some(plugin) = Plugin::new() else { return };
         let own = format!("tcp://127.0.0.1:0?chain={}", plugin.chain("mark/o").replace('#', "%23"));
         let builder =
-            Engine::builder().listen("tcp://127.0.0.1:0").unwrap().listen("udp://127.0.0.1:0").unwrap();
+            engine_builder().listen("tcp://127.0.0.1:0").unwrap().listen("udp://127.0.0.1:0").unwrap();
         let engine = builder.listen(&own).unwrap().chain(&plugin.chain("mark/a")).unwrap().start().unwrap();
         let peers: Vec<_> = engine.urls().iter().map(|url| Peer::connect(url)).collect();
         let ids: Vec<_> = engine.listeners().iter().map(|listener| listener.id).collect();
@@ -666,7 +666,7 @@ fn swapped_under_load() {
         let transports = Transport::all();
         // One works in place, the other needs memory of its own.
         let chains = [plugin.chain("mark/a"), plugin.chain("copy/b | =identity")];
-        let mut builder = Engine::builder().chain(&chains[0]).unwrap().threads(2).unwrap();
+        let mut builder = engine_builder().chain(&chains[0]).unwrap().threads(2).unwrap();
         for transport in &transports {
             builder = builder.listen(&transport.url(plugin.0.path())).unwrap();
         }

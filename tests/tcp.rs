@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use resay::{CloseReason, DropReason, Engine, Kind, Level};
+use resay::{Backend, CloseReason, DropReason, Kind, Level};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
@@ -72,7 +72,7 @@ fn figures(helper: &mut Helper) -> (u64, u64) {
 #[test]
 fn reset_before_it_was_accepted() {
     isolated(|| {
-        let engine = Engine::builder().listen(ANY_PORT).unwrap().build().unwrap();
+        let engine = engine_builder().listen(ANY_PORT).unwrap().build().unwrap();
         let url = engine.urls().remove(0);
         (0..10).for_each(|_| Peer::connect(&url).reset());
         engine.start().unwrap();
@@ -246,7 +246,7 @@ fn urgent_bytes_are_echoed() {
 /// Urgent bytes with others on both sides, all of it there before the server reads: the kernel hands out the bytes
 /// before the mark and the rest in two reads, so the first one is short although more is there.
 fn urgent_bytes_among_others(url: &str) {
-    let engine = Engine::builder().listen(url).unwrap().build().unwrap();
+    let engine = engine_builder().listen(url).unwrap().build().unwrap();
     let url = engine.urls().remove(0);
     let peer = Peer::connect(&url);
     peer.send(b"before");
@@ -344,7 +344,12 @@ fn slow_readers_are_bounded_and_closed() {
         let waiting = stats.bytes_in - stats.bytes_out;
         assert!(waiting <= PEERS * HIGH_WATER, "{waiting} bytes wait, over the high water: {stats:?}");
         let grown = memory_figure(status, "VmRSS").saturating_sub(before);
-        assert!(grown <= PEERS * HIGH_WATER + (8 << 20), "{grown} bytes more for {waiting} that wait");
+        // With io_uring a read may be on its way when the last answer did not fit any more.
+        let on_the_way = if engine.backend() == Backend::Uring { PEERS * (64 << 10) } else { 0 };
+        assert!(
+            grown <= PEERS * HIGH_WATER + on_the_way + (8 << 20),
+            "{grown} bytes more for {waiting} that wait"
+        );
         // The others are served all the time.
         assert_answers(&url);
         let stats = eventually_stats(&engine, "they are closed", |stats| {
@@ -607,7 +612,7 @@ fn a_storm_of_connections() {
 #[test]
 fn a_queue_of_connections_at_the_start() {
     isolated(|| {
-        let engine = Engine::builder().listen(ANY_PORT).unwrap().build().unwrap();
+        let engine = engine_builder().listen(ANY_PORT).unwrap().build().unwrap();
         let url = engine.urls().remove(0);
         let peers: Vec<_> = (0..200).map(|_| Peer::connect(&url)).collect();
         peers.iter().for_each(|peer| peer.send(b"early"));

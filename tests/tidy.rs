@@ -97,7 +97,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "connection",
-        &["chain", "transform::library", "driver", "frame", "peer", "timer", "buffer", "stats", "limits"],
+        &[
+            "chain",
+            "transform::library",
+            "driver",
+            "net::guard",
+            "frame",
+            "options",
+            "peer",
+            "timer",
+            "buffer",
+            "stats",
+            "limits",
+        ],
     ),
     (
         "rehearsal",

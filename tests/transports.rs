@@ -25,7 +25,7 @@ impl Everything {
         let directory = directory();
         let transports = Transport::all();
         // Some of the chains here grow, which UDP peers are not given unless that is allowed.
-        let builder = Engine::builder().set("amplify", "3").unwrap();
+        let builder = engine_builder().set("amplify", "3").unwrap();
         let mut builder = builder.chain(chain).unwrap().threads(threads).unwrap();
         for transport in &transports {
             builder = builder.listen(&transport.url(directory.path())).unwrap();
@@ -305,7 +305,7 @@ fn four_workers_serve_as_one_does() {
 fn connections_are_spread_over_the_workers() {
     isolated(|| {
         let engine =
-            Engine::builder().listen("tcp://127.0.0.1:0").unwrap().threads(4).unwrap().start().unwrap();
+            engine_builder().listen("tcp://127.0.0.1:0").unwrap().threads(4).unwrap().start().unwrap();
         let url = engine.urls().remove(0);
         // A thread gives itself its name, which may be a moment after the engine has started.
         eventually("four threads are called after the engine", || {

@@ -7,6 +7,8 @@ use std::ffi::CString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
+use std::process::Command;
+
 use common::*;
 use resay::{DropReason, Engine, Kind, Stats};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -62,7 +64,7 @@ fn answers_come_from_the_address_that_was_asked() {
 #[test]
 fn answers_of_an_adopted_socket_too() {
     isolated(|| {
-        let engine = Engine::builder().start().unwrap();
+        let engine = engine_builder().start().unwrap();
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         engine.listen_socket(socket.into(), "chain=uppercase").unwrap();
@@ -177,12 +179,13 @@ fn no_answer_is_longer_than_its_request() {
 #[test]
 fn peers_that_are_gone() {
     isolated(|| {
-        let engine = Engine::builder().listen("udp://127.0.0.1:0").unwrap().build().unwrap();
+        let engine = engine_builder().listen("udp://127.0.0.1:0").unwrap().build().unwrap();
         let url = engine.urls().remove(0);
+        // First, so that it has no port that somebody had before it.
+        let peer = Peer::connect(&url);
         for _ in 0..50 {
             Peer::connect(&url).send(b"and away");
         }
-        let peer = Peer::connect(&url);
         peer.send(b"here");
         engine.start().unwrap();
         assert_eq!(peer.message(), b"here");
@@ -214,7 +217,7 @@ fn nobody_else_can_bind_the_port() {
                 assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{listen} {reuse_port}");
             }
             // Nor may a second engine, which says so.
-            let error = Engine::builder().listen(&url).unwrap().build().unwrap_err();
+            let error = engine_builder().listen(&url).unwrap().build().unwrap_err();
             assert_eq!(error.os_error(), Some(libc::EADDRINUSE), "{error}");
             assert!(error.to_string().contains(&url), "{error}");
             finish(engine);
@@ -299,13 +302,176 @@ fn from_port_zero() {
     });
 }
 
+/// Sources that nobody can be answered at: no address at all, a group, everybody. Such packets are put on a wire of our
+/// own by hand. Most the kernel throws away (RFC 1122, section 3.2.1.3); what it lets through gets no answer.
+#[test]
+fn from_nowhere_and_from_groups() {
+    isolated(|| {
+        let wire = match Wire::lay() {
+            Ok(wire) => wire,
+            Err(error) => return skipped(&format!("datagrams from nowhere: no network of our own: {error}")),
+        };
+        let (engine, url) = serve("udp://0.0.0.0:0", "");
+        let put = |from: [u8; 4], to: [u8; 4]| wire.put(&ethernet_udp(from, to, port_of(&url), b"hello"));
+        // The wire itself works: a good packet is answered.
+        put([10, 9, 0, 2], [10, 9, 0, 1]);
+        eventually_stats(&engine, "a good one is answered", |stats| stats.messages_out == 1);
+        // DHCP's way: the one packet without a source that the kernel delivers.
+        put([0, 0, 0, 0], [255, 255, 255, 255]);
+        eventually_stats(&engine, "nowhere is no source", |stats| stats.dropped == 1);
+        put([10, 9, 0, 2], [255, 255, 255, 255]);
+        put([10, 9, 0, 2], [10, 9, 0, 255]);
+        let stats = eventually_stats(&engine, "everybody is no destination", |stats| stats.dropped == 3);
+        let groups =
+            [DropReason::GroupDestination, DropReason::BadSource].map(|reason| stats.dropped_by(reason));
+        assert_eq!(groups.iter().sum::<u64>(), 3, "{stats:?}");
+        for source in [[0, 0, 0, 0], [224, 0, 0, 1], [239, 1, 2, 3], [255, 255, 255, 255], [10, 9, 0, 255]] {
+            put(source, [10, 9, 0, 1]);
+        }
+        put([10, 9, 0, 2], [10, 9, 0, 1]);
+        let stats = eventually_stats(&engine, "a good one again", |stats| stats.messages_out == 2);
+        // Whatever the kernel let through: only the good ones were answered.
+        assert_eq!(stats.messages_in - stats.dropped, 2, "{stats:?}");
+        finish(engine);
+    });
+}
+
+/// A network namespace with a wire in it, of which one end is 10.9.0.1 and the other a packet socket.
+struct Wire {
+    end: Socket,
+    address: SockAddr,
+}
+
+impl Wire {
+    fn lay() -> Result<Wire, String> {
+        // SAFETY: no pointers; this process runs one test, and only this thread of it, and those that it starts, move.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            return Err(io::Error::last_os_error().to_string());
+        }
+        for line in [
+            "link set lo up",
+            "link add wire0 type veth peer name wire1",
+            "addr add 10.9.0.1/24 dev wire0",
+            "neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev wire0",
+            "link set wire0 up",
+            "link set wire1 up",
+        ] {
+            let output =
+                Command::new("ip").args(line.split(' ')).output().map_err(|error| error.to_string())?;
+            if !output.status.success() {
+                return Err(format!("ip {line}: {}", String::from_utf8_lossy(&output.stderr)));
+            }
+        }
+        let end =
+            Socket::new(Domain::PACKET, Type::RAW.cloexec(), None).map_err(|error| error.to_string())?;
+        // SAFETY: a NUL-terminated name.
+        let index = unsafe { libc::if_nametoindex(c"wire1".as_ptr()) };
+        // SAFETY: sockaddr_ll is plain data and shorter than the storage, which is zeroed.
+        let initialised = unsafe {
+            SockAddr::try_init(|storage, len| {
+                let link = storage.cast::<libc::sockaddr_ll>();
+                (*link).sll_family = libc::AF_PACKET as u16;
+                (*link).sll_protocol = (libc::ETH_P_IP as u16).to_be();
+                (*link).sll_ifindex = index as i32;
+                (*link).sll_halen = 6;
+                *len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+                Ok(())
+            })
+        };
+        let ((), address) = initialised.map_err(|error| error.to_string())?;
+        Ok(Wire { end, address })
+    }
+
+    fn put(&self, frame: &[u8]) {
+        assert_eq!(self.end.send_to(frame, &self.address).unwrap(), frame.len());
+    }
+}
+
+/// A frame as it is on the wire: Ethernet, IPv4 (RFC 791) and UDP (RFC 768) without a checksum, from port 9999.
+fn ethernet_udp(from: [u8; 4], to: [u8; 4], port: u16, body: &[u8]) -> Vec<u8> {
+    let mut ip = vec![0x45, 0, 0, (28 + body.len()) as u8, 0, 1, 0, 0, 64, 17, 0, 0];
+    ip.extend(from);
+    ip.extend(to);
+    let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    // To everybody on the wire, from nobody.
+    let mut frame = [[0xff; 6], [2, 0, 0, 0, 0, 2]].concat();
+    frame.extend([0x08, 0x00]);
+    frame.extend(ip);
+    frame.extend(9999_u16.to_be_bytes());
+    frame.extend(port.to_be_bytes());
+    frame.extend((8 + body.len() as u16).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend(body);
+    frame
+}
+
+/// The kernel cannot send an answer: no memory, no room, no route. That answer is lost and counted; all others leave.
+/// The kernel is made to fail by strace(1), twice.
+#[test]
+fn sends_fail_in_every_way() {
+    isolated(|| {
+        if role().is_some() {
+            let (engine, url) = serve("udp://127.0.0.1:0", "");
+            say(&url);
+            while told().is_some() {
+                let stats = engine.stats();
+                say(&format!("{} {}", stats.messages_out, stats.dropped));
+            }
+            finish(engine);
+            return;
+        }
+        let works = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output();
+        if !works.is_ok_and(|output| output.status.success()) {
+            return skipped("failing sendmmsg(2): strace is not there, or may not trace");
+        }
+        for error in
+            ["ENOBUFS", "ENOMEM", "EPERM", "ENETUNREACH", "EAGAIN", "EMSGSIZE", "ECONNREFUSED", "EINTR"]
+        {
+            let inject = format!("inject=sendmmsg:error={error}:when=2..3");
+            let arguments =
+                ["-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-e", "trace=sendmmsg", "-e", &inject];
+            let mut helper = Helper::start_under("server", "strace", &arguments);
+            let url = helper.hear();
+            let peer = Peer::connect(&url);
+            assert_eq!(peer.ask(b"first"), b"first", "{error}");
+            // One at a time, so that each is a call of its own.
+            for number in 1..=10 {
+                let text = format!("{error} {number}");
+                peer.send(text.as_bytes());
+                let mut lost = 0;
+                eventually("it is answered or lost", || {
+                    helper.tell("figures");
+                    let figures = helper.hear();
+                    let (out, dropped) = figures.split_once(' ').unwrap();
+                    let (out, dropped): (u64, u64) = (out.parse().unwrap(), dropped.parse().unwrap());
+                    lost = dropped;
+                    if out + dropped == number + 1 { Ok(()) } else { Err(figures) }
+                });
+                // The first two fail, or fewer where a failure is no matter of the datagram's own.
+                let expected = match error {
+                    "EINTR" => 0,
+                    "ECONNREFUSED" => 1,
+                    _ => number.min(2),
+                };
+                assert_eq!(lost, expected, "{text}");
+                if number > expected {
+                    assert_eq!(peer.message(), text.as_bytes(), "{error}");
+                }
+            }
+            helper.finish();
+        }
+    });
+}
+
 /// Datagrams of many peers that arrive together are answered each to its own sender, from its own address.
 #[test]
 fn a_batch_of_many_peers() {
     isolated(|| {
         for chain in ["", "uppercase", "uppercase:unicode=1"] {
             let engine =
-                Engine::builder().listen("udp://0.0.0.0:0").unwrap().chain(chain).unwrap().build().unwrap();
+                engine_builder().listen("udp://0.0.0.0:0").unwrap().chain(chain).unwrap().build().unwrap();
             let port = port_of(&engine.urls()[0]);
             let peers: Vec<_> =
                 (1..=100).map(|host| Peer::connect(&format!("udp://127.0.0.{host}:{port}"))).collect();
@@ -321,6 +487,138 @@ fn a_batch_of_many_peers() {
             finish(engine);
         }
     });
+}
+
+/// With several workers each has a socket of its own, and the kernel deals the senders out among them: all are answered,
+/// always from the same address, counted once, and the listener is one in everything that is said of it.
+#[test]
+#[cfg(target_os = "linux")]
+fn every_worker_has_a_socket() {
+    isolated(|| {
+        for listen in ["udp://127.0.0.1:0", "udp://:0"] {
+            let log = Log::default();
+            let engine = log.builder().listen(listen).unwrap().chain("uppercase").unwrap();
+            let engine = engine.threads(4).unwrap().start().unwrap();
+            let url = engine.urls().remove(0);
+            let here = url.replace("udp://:", "udp://127.0.0.1:").replace("[::]", "127.0.0.1");
+            let sockets = || {
+                let all = std::fs::read_dir("/proc/self/fd").unwrap();
+                all.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+                    .filter(|link| link.to_string_lossy().starts_with("socket:"))
+                    .count()
+            };
+            assert_eq!(sockets(), 4, "{listen}");
+            let peers: Vec<_> = (0..64).map(|_| Peer::connect(&here)).collect();
+            for round in 0..5 {
+                for (number, peer) in peers.iter().enumerate() {
+                    peer.send(format!("peer {number} {round}").as_bytes());
+                }
+                for (number, peer) in peers.iter().enumerate() {
+                    assert_eq!(peer.message(), format!("PEER {number} {round}").as_bytes());
+                }
+            }
+            drop(peers);
+            let id = engine.listeners()[0].id;
+            let stats = engine.listener_stats(id).unwrap();
+            assert_eq!((stats.messages_in, stats.messages_out), (320, 320), "{stats:?}");
+            engine.close_listener(id).unwrap();
+            eventually("it is closed", || if sockets() == 0 { Ok(()) } else { Err("not yet".into()) });
+            for kind in [Kind::Listening, Kind::ListenerClosed] {
+                eventually("it is said once", || {
+                    let lines = log.lines(kind);
+                    if lines.len() == 1 { Ok(()) } else { Err(format!("{lines:?}")) }
+                });
+            }
+            finish(engine);
+        }
+    });
+}
+
+/// A burst that the sender hands to the kernel as one (`UDP_SEGMENT`, udp(7)) is so many datagrams all the same: each is a
+/// message with an answer of its own, whatever becomes of its neighbours.
+#[test]
+#[cfg(target_os = "linux")]
+fn bursts_that_come_as_one() {
+    isolated(|| {
+        let answers_to = |url: &str, burst: &[u8], segment: usize, count: usize| {
+            let peer = Peer::connect(url);
+            peer.socket.set_recv_buffer_size(4 << 20).unwrap();
+            send_cut(&peer.socket, burst, segment);
+            let answers: Vec<_> = (0..count).map(|_| peer.message()).collect();
+            assert_eq!(peer.ask(b"last"), if answers_are_upper(&answers) { b"LAST" } else { b"last" });
+            answers
+        };
+        for listen in ["udp://127.0.0.1:0", "udp://0.0.0.0:0", "udp://:0", "udp://[::1]:0"] {
+            if listen.contains("[::1]") && !has_ipv6() {
+                skipped("IPv6: this machine has no [::1]");
+                continue;
+            }
+            let (engine, url) = serve(listen, "uppercase");
+            let here = url.replace("0.0.0.0", "127.0.0.1").replace("udp://:", "udp://127.0.0.1:");
+            let here = here.replace("[::]", "127.0.0.1");
+            for (bytes, segment) in [(64 * 60, 64), (64 * 60 + 7, 64), (1200 * 40, 1200), (5, 1), (300, 300)]
+            {
+                let burst: Vec<u8> = (0..bytes).map(|n| b'a' + (n / segment % 26) as u8).collect();
+                let expected: Vec<_> = burst.chunks(segment).map(<[u8]>::to_ascii_uppercase).collect();
+                let answers = answers_to(&here, &burst, segment, expected.len());
+                assert_eq!(answers, expected, "{listen} {bytes} by {segment}");
+            }
+            let stats = finish(engine);
+            assert_eq!((stats.messages_in, stats.dropped), (stats.messages_out, 0), "{stats:?}");
+        }
+        // Some get no answer, and the others theirs: a transform drops, or they are longer than allowed.
+        let burst: Vec<u8> = (0..50 * 8).map(|n| b'a' + (n / 8 % 26) as u8).collect();
+        let (engine, url) = serve("udp://127.0.0.1:0", "drop:every=3");
+        let whole: Vec<_> = burst.chunks(8).map(<[u8]>::to_vec).collect();
+        let peer = Peer::connect(&url);
+        send_cut(&peer.socket, &burst, 8);
+        let stats = eventually_stats(&engine, "all are seen", |stats| stats.messages_in == 50);
+        let answers: Vec<_> = (0..50 - stats.dropped).map(|_| peer.message()).collect();
+        assert!(stats.dropped > 0 && answers.iter().all(|answer| whole.contains(answer)), "{stats:?}");
+        finish(engine);
+        let (engine, url) = serve("udp://127.0.0.1:0?max_message=8", "");
+        let peer = Peer::connect(&url);
+        send_cut(&peer.socket, &[vec![b'x'; 9 * 20].as_slice(), b"short"].concat(), 9);
+        assert_eq!(peer.message(), b"short");
+        eventually_stats(&engine, "the others are counted", |stats| {
+            stats.dropped_by(DropReason::TooLong) == 20
+        });
+        finish(engine);
+        // Answers that are longer, or later, than what came.
+        let (engine, url) = serve("udp://127.0.0.1:0?amplify=2", "delay:time=1ms | hex");
+        let peer = Peer::connect(&url);
+        send_cut(&peer.socket, b"aabbccddee", 2);
+        for answer in ["6161", "6262", "6363", "6464", "6565"] {
+            assert_eq!(String::from_utf8_lossy(&peer.message()), answer);
+        }
+        finish(engine);
+    });
+}
+
+fn answers_are_upper(answers: &[Vec<u8>]) -> bool {
+    answers.first().is_some_and(|answer| answer.first().is_some_and(u8::is_ascii_uppercase))
+}
+
+/// sendmsg(2) of a burst that the kernel cuts into datagrams.
+#[cfg(target_os = "linux")]
+fn send_cut(socket: &Socket, burst: &[u8], segment: usize) {
+    use std::os::fd::AsRawFd;
+    let cut_into = |segment: libc::c_int| {
+        // SAFETY: the pointer and the size are those of one int.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_UDP,
+                libc::UDP_SEGMENT,
+                (&raw const segment).cast(),
+                size_of::<libc::c_int>() as u32,
+            )
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    };
+    cut_into(segment as libc::c_int);
+    assert_eq!(socket.send(burst).unwrap(), burst.len());
+    cut_into(0);
 }
 
 /// One peer floods the server and never reads; another one is answered all the time.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::*;
-use resay::{CloseReason, DropReason, Engine, Error};
+use resay::{CloseReason, DropReason, Error};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 const SCHEMES: [&str; 3] = ["unix", "unix-dgram", "unix-seqpacket"];
@@ -31,7 +31,7 @@ fn names_in(directory: &Path) -> Vec<String> {
 
 #[track_caller]
 fn assert_refused(url: &str, why: &str) {
-    let error = Engine::builder().listen(url).unwrap().build().map(drop).unwrap_err();
+    let error = engine_builder().listen(url).unwrap().build().map(drop).unwrap_err();
     let Error::System { what, source } = &error else { panic!("{error}") };
     assert!(what.contains(url.split('?').next().unwrap()), "{error}");
     assert_eq!(source.kind(), io::ErrorKind::AddrInUse, "{error}");
@@ -53,7 +53,7 @@ fn the_mode_of_the_file() {
                 for (mode, expected) in
                     [("0600", 0o600), ("0666", 0o666), ("0660", 0o660), ("auto", 0o777 & !umask)]
                 {
-                    let engine = Engine::builder()
+                    let engine = engine_builder()
                         .listen(&format!("{scheme}:{}?mode={mode}", file.display()))
                         .unwrap()
                         .start()
@@ -159,7 +159,7 @@ fn only_our_own_file_is_removed() {
             assert!(!file.exists(), "{scheme}: drained");
             drop(serve(&url, ""));
             assert!(!file.exists(), "{scheme}: dropped");
-            drop(Engine::builder().listen(&url).unwrap().build().unwrap());
+            drop(engine_builder().listen(&url).unwrap().build().unwrap());
             assert!(!file.exists(), "{scheme}: never started");
             // Replaced by a file, by another socket, or gone already.
             let (engine, _) = serve(&url, "");
@@ -211,7 +211,7 @@ fn the_length_of_a_path() {
             assert_answers(&url);
             finish(engine);
             for wrong in [path_of(108), path_of(300), String::new(), format!("{}%00y", path_of(40))] {
-                let result = Engine::builder().listen(&format!("{scheme}:{wrong}"));
+                let result = engine_builder().listen(&format!("{scheme}:{wrong}"));
                 let error = result.and_then(|builder| builder.build().map(drop)).unwrap_err();
                 assert!(matches!(error, Error::Spec(_)), "{scheme}:{wrong}: {error}");
             }
@@ -223,7 +223,7 @@ fn the_length_of_a_path() {
             let (engine, url) = serve(&name(107), "");
             assert_answers(&url);
             finish(engine);
-            assert!(Engine::builder().listen(&name(108)).is_err(), "{scheme}");
+            assert!(engine_builder().listen(&name(108)).is_err(), "{scheme}");
             assert_eq!(names_in(directory.path()), [""; 0], "{scheme}");
         }
     });
@@ -278,7 +278,7 @@ fn what_follows_a_descriptor_is_answered() {
         let directory = directory();
         let null = fs::File::open("/dev/null").unwrap();
         for transport in [Transport::UnixStream, Transport::Seqpacket, Transport::UnixDatagram] {
-            let engine = Engine::builder().listen(&transport.url(directory.path())).unwrap().build().unwrap();
+            let engine = engine_builder().listen(&transport.url(directory.path())).unwrap().build().unwrap();
             let url = engine.urls().remove(0);
             let peer = Peer::connect(&url);
             // All of it is there before the server reads for the first time.
@@ -408,11 +408,8 @@ fn a_full_send_buffer_blocks_no_other_listener() {
 fn datagram_peers_that_are_gone() {
     isolated(|| {
         let directory = directory();
-        let engine = Engine::builder()
-            .listen(&Transport::UnixDatagram.url(directory.path()))
-            .unwrap()
-            .build()
-            .unwrap();
+        let engine =
+            engine_builder().listen(&Transport::UnixDatagram.url(directory.path())).unwrap().build().unwrap();
         let url = engine.urls().remove(0);
         // A queue of ten is what Linux gives by default (net.unix.max_dgram_qlen).
         (0..5).for_each(|_| Peer::connect(&url).send(b"and away"));

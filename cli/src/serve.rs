@@ -57,6 +57,10 @@ pub(crate) struct Arguments {
     /// The kernel interface: auto, uring or epoll
     #[arg(long, value_name = "BACKEND", default_value = "auto")]
     backend: String,
+    /// Go on looking for so long before a thread sleeps, for example 60us: less latency, for a core's time
+    #[arg(long, value_name = "DURATION", default_value = "0", hide_default_value = true,
+          value_parser = parse_duration)]
+    spin: Duration,
     /// Look for plugins here, before RESAY_PLUGIN_PATH; may be given several times
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_directories: Vec<PathBuf>,
@@ -149,6 +153,7 @@ fn start(arguments: &Arguments, log: &Log) -> Result<Engine, Failure> {
     let events = log.clone();
     let mut builder = Engine::builder()
         .threads(arguments.threads)?
+        .spin(arguments.spin)?
         .backend(backend)
         .chain(&arguments.transform)?
         .on_event(level(arguments), move |event| events.event(event));

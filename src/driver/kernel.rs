@@ -13,7 +13,7 @@ use super::ready::Ready;
 use super::uring::Uring;
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::Pool;
-use crate::peer::SocketKind;
+use crate::peer::{Peer, SocketKind};
 use crate::sys::Envelope;
 use crate::timer::Moment;
 
@@ -24,6 +24,9 @@ pub(crate) enum Kernel {
     #[cfg(target_os = "linux")]
     Uring(Box<Uring>),
 }
+
+/// A driver, and what wakes it from another thread.
+pub(crate) type Opened = (Kernel, Arc<Waker>);
 
 /// Evaluates an expression with whichever driver there is.
 macro_rules! either {
@@ -38,7 +41,7 @@ macro_rules! either {
 
 impl Kernel {
     /// Readiness, and what wakes it from another thread.
-    pub(crate) fn ready() -> io::Result<(Kernel, Arc<Waker>)> {
+    pub(crate) fn ready() -> io::Result<Opened> {
         let (ready, waker) = Ready::new()?;
         Ok((Kernel::Ready(Box::new(ready)), waker))
     }
@@ -58,9 +61,9 @@ impl Kernel {
 /// io_uring.
 #[cfg(target_os = "linux")]
 impl Kernel {
-    /// io_uring, and what wakes it from another thread.
-    pub(crate) fn uring() -> io::Result<(Kernel, Arc<Waker>)> {
-        let (uring, waker) = Uring::new()?;
+    /// io_uring, from more than `few_max` connections on, and what wakes it from another thread.
+    pub(crate) fn uring(few_max: usize) -> io::Result<Opened> {
+        let (uring, waker) = Uring::new(few_max)?;
         Ok((Kernel::Uring(Box::new(uring)), waker))
     }
 
@@ -72,7 +75,7 @@ impl Kernel {
 
 #[cfg(not(target_os = "linux"))]
 impl Kernel {
-    pub(crate) fn uring() -> io::Result<(Kernel, Arc<Waker>)> {
+    pub(crate) fn uring(_: usize) -> io::Result<Opened> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -96,12 +99,20 @@ impl Driver for Kernel {
         either!(self, driver => driver.wait(timeout))
     }
 
+    fn has_found(&self) -> bool {
+        either!(self, driver => driver.has_found())
+    }
+
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
         either!(self, driver => driver.next())
     }
 
     fn listen(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
         either!(self, driver => driver.listen(token, socket))
+    }
+
+    fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
+        either!(self, driver => driver.peer_user(socket))
     }
 
     fn connect(
@@ -154,6 +165,10 @@ impl Driver for Kernel {
 
     fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
         either!(self, driver => driver.post(token, to, bytes))
+    }
+
+    fn put_back(&mut self, peer: Peer) {
+        either!(self, driver => driver.put_back(peer));
     }
 
     fn pause(&mut self, token: Token) {

@@ -63,8 +63,9 @@ pub(crate) enum Completion<S> {
     Failed { token: Token, error: io::Error },
     /// A datagram: see [`Driver::lent`] and [`Driver::answer`].
     Datagram { token: Token, from: Peer, to: Destination, truncated: bool },
-    /// One answer to a datagram left (`Ok`: its bytes), or did not.
-    Answered { token: Token, result: io::Result<usize> },
+    /// So many answers to datagrams left (`Ok`: their bytes), or did not. Memory of answers that has been done with comes
+    /// back.
+    Answered { token: Token, answers: usize, result: io::Result<usize>, memory: Vec<u8> },
     /// Nothing that had arrived before [`Driver::drain`] is left.
     Drained { token: Token },
 }
@@ -105,9 +106,13 @@ pub(crate) trait Driver {
     /// The clock itself, for what must not be early by as much as this turn has taken.
     fn read_clock(&self) -> Moment;
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+    /// Whether the last wait found anything to do; a wake-up from another thread is something.
+    fn has_found(&self) -> bool;
     fn next(&mut self) -> Option<Completion<Self::Socket>>;
 
     fn listen(&mut self, token: Token, socket: Self::Socket) -> io::Result<()>;
+    /// Whose process a unix peer is.
+    fn peer_user(&self, socket: &Self::Socket) -> io::Result<u32>;
     /// `read_bytes_max` bounds one read (a record, for seqpacket).
     fn connect(
         &mut self,
@@ -136,6 +141,8 @@ pub(crate) trait Driver {
     fn answer(&mut self, bytes: Vec<u8>);
     /// Where an answer to the datagram that is lent is to go, for one that is sent later.
     fn envelope(&mut self) -> Option<Envelope>;
+    /// Gives back who sent the datagram that is lent: the memory of a name serves for the next one.
+    fn put_back(&mut self, peer: Peer);
     /// Sends a datagram by itself, at once or not at all.
     fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize>;
 

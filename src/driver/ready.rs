@@ -19,9 +19,9 @@ use socket2::SockRef;
 
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
-use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES};
-use crate::peer::SocketKind;
-use crate::sys::{self, Batch, Envelope, Record, Reply};
+use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES, UDP_DATAGRAM_BYTES_MAX};
+use crate::peer::{Peer, SocketKind};
+use crate::sys::{self, Batch, Destination, Envelope, Received, Record, Reply};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -40,6 +40,8 @@ pub(crate) struct Ready {
     events: Events,
     /// The last wait filled all of `events`.
     was_full: bool,
+    /// It found some.
+    has_events: bool,
     started: Instant,
     now: Moment,
     slots: Vec<Option<Slot>>,
@@ -50,8 +52,14 @@ pub(crate) struct Ready {
     buffer: Vec<u8>,
     lent: LentState,
     batch: Option<Batch>,
-    replies: Vec<Reply>,
-    answered: VecDeque<(Token, io::Result<usize>)>,
+    /// Who sent what is in the batch's current slot, and to whom.
+    from: Peer,
+    to: Destination,
+    /// Answers to what is in the batch, with their slots.
+    replies: Vec<(u16, Reply)>,
+    answered: VecDeque<(Token, usize, io::Result<usize>)>,
+    /// Memory of answers that have left.
+    spent: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -82,7 +90,12 @@ enum Role {
     Stream,
     UnixStream,
     Seqpacket,
-    Datagram { destinations: bool },
+    Datagram {
+        /// The socket reports where each was sent to.
+        destinations: bool,
+        /// Many of one sender may come as one.
+        is_coalesced: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,12 +104,16 @@ enum LentState {
     Stream {
         len: usize,
     },
-    /// Slot `index` of `count` in the batch, received by `token`.
+    /// Bytes `start..end` of slot `slot`, of `slots` that `token` received. All of the slot are `slot_end` bytes, cut
+    /// every `segment_bytes`.
     Datagram {
         token: Token,
-        index: usize,
-        count: usize,
-        len: usize,
+        slot: usize,
+        slots: usize,
+        start: usize,
+        end: usize,
+        slot_end: usize,
+        segment_bytes: usize,
     },
 }
 
@@ -109,6 +126,7 @@ impl Ready {
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
             was_full: false,
+            has_events: false,
             started: Instant::now(),
             now: Moment::from_micros(0),
             slots: Vec::new(),
@@ -117,8 +135,11 @@ impl Ready {
             buffer: Vec::new(),
             lent: LentState::Nothing,
             batch: None,
+            from: Peer::Unnamed,
+            to: Destination::Bound,
             replies: Vec::new(),
             answered: VecDeque::new(),
+            spent: Vec::new(),
         };
         Ok((ready, waker))
     }
@@ -171,6 +192,19 @@ impl Ready {
         Ok(())
     }
 
+    /// Gives a connection's socket to whoever will serve it from now on, if nothing of it is pending here.
+    pub(crate) fn let_go(&mut self, token: Token) -> Option<OwnedFd> {
+        let slot = self.slot_mut(token)?;
+        let is_pending = slot.outgoing.is_some() || slot.paused || slot.draining || slot.ended;
+        if is_pending || !matches!(slot.role, Role::Stream | Role::UnixStream) {
+            return None;
+        }
+        let slot = self.slots.get_mut(token.index())?.take()?;
+        // Fails on nothing that was registered; what is left registered would only wake in vain.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&slot.socket.as_raw_fd()));
+        Some(slot.socket)
+    }
+
     fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(token.index())?.as_mut()?;
         (slot.generation == token.generation()).then_some(slot)
@@ -196,7 +230,9 @@ impl Ready {
         match slot.role {
             Role::Listener => self.step_listener(index),
             Role::Stream | Role::UnixStream | Role::Seqpacket => self.step_stream(index),
-            Role::Datagram { destinations } => self.step_datagrams(index, destinations),
+            Role::Datagram { destinations, is_coalesced } => {
+                self.step_datagrams(index, destinations, is_coalesced)
+            }
         }
     }
 
@@ -301,14 +337,22 @@ impl Ready {
         }
     }
 
-    fn step_datagrams(&mut self, index: usize, destinations: bool) -> Option<Completion<OwnedFd>> {
+    fn step_datagrams(
+        &mut self,
+        index: usize,
+        destinations: bool,
+        is_coalesced: bool,
+    ) -> Option<Completion<OwnedFd>> {
         let slot = self.slots.get_mut(index)?.as_mut()?;
         let token = Token::new(index as u32, slot.generation);
         let batch = self.batch.as_mut()?;
         if !slot.readable || slot.paused {
             return None;
         }
-        match retry(|| batch.receive(slot.socket.as_fd(), slot.read_bytes_max as usize, destinations)) {
+        // What comes as one may be longer than each.
+        let room = if is_coalesced { UDP_DATAGRAM_BYTES_MAX } else { slot.read_bytes_max as usize };
+        let has_control = destinations || is_coalesced;
+        match retry(|| batch.receive(slot.socket.as_fd(), room, has_control)) {
             Ok(count) => {
                 slot.readable = count == batch.slots();
                 if slot.readable || slot.draining {
@@ -329,45 +373,80 @@ impl Ready {
         }
     }
 
-    fn lend_datagram(&mut self, token: Token, index: usize, count: usize) -> Option<Completion<OwnedFd>> {
-        let batch = self.batch.as_ref()?;
-        let received = batch.received(index);
-        self.lent = LentState::Datagram { token, index, count, len: received.len };
+    fn lend_datagram(&mut self, token: Token, slot: usize, slots: usize) -> Option<Completion<OwnedFd>> {
+        let Received { destination, len, segment_bytes, truncated } =
+            self.batch.as_ref()?.received(slot, &mut self.from);
+        self.to = destination;
+        self.lend_segment(token, slot, slots, 0..len, segment_bytes, truncated)
+    }
+
+    /// Lends the first datagram of what is left in a slot.
+    fn lend_segment(
+        &mut self,
+        token: Token,
+        slot: usize,
+        slots: usize,
+        left: Range<usize>,
+        segment_bytes: usize,
+        truncated: bool,
+    ) -> Option<Completion<OwnedFd>> {
+        let end = left.end.min(left.start + segment_bytes);
+        let message_bytes_max = self.slots.get(token.index())?.as_ref()?.read_bytes_max as usize;
+        self.lent = LentState::Datagram {
+            token,
+            slot,
+            slots,
+            start: left.start,
+            end,
+            slot_end: left.end,
+            segment_bytes,
+        };
         Some(Completion::Datagram {
             token,
-            from: received.peer,
-            to: received.destination,
-            truncated: received.truncated,
+            // Of several in one slot each has the same.
+            from: if end < left.end {
+                self.from.clone()
+            } else {
+                std::mem::replace(&mut self.from, Peer::Unnamed)
+            },
+            to: self.to,
+            truncated: truncated || end - left.start > message_bytes_max,
         })
     }
 
     /// The next datagram of a batch, or, after its last, the answers' departure.
     fn continue_batch(&mut self) -> Option<Completion<OwnedFd>> {
-        let LentState::Datagram { token, index, count, .. } = self.lent else {
+        let LentState::Datagram { token, slot, slots, end, slot_end, segment_bytes, .. } = self.lent else {
             self.lent = LentState::Nothing;
             return None;
         };
-        if index + 1 < count {
-            return self.lend_datagram(token, index + 1, count);
+        if end < slot_end {
+            return self.lend_segment(token, slot, slots, end..slot_end, segment_bytes, false);
+        }
+        if slot + 1 < slots {
+            return self.lend_datagram(token, slot + 1, slots);
         }
         self.lent = LentState::Nothing;
-        let slot = self.slots.get(token.index())?.as_ref()?;
-        if slot.generation != token.generation() {
-            self.replies.fill_with(|| Reply::None);
+        let socket = self.slots.get(token.index())?.as_ref()?;
+        if socket.generation != token.generation() {
+            self.replies.clear();
             return None;
         }
         let answered = &mut self.answered;
-        self.batch.as_mut()?.send(slot.socket.as_fd(), &mut self.replies, |_, result| {
-            answered.push_back((token, result));
+        self.batch.as_mut()?.send(socket.socket.as_fd(), &self.replies, |answers, result| {
+            answered.push_back((token, answers, result));
         });
+        // One at least of what was just noted for each of them.
+        self.spent.extend(self.replies.drain(..).filter_map(|(_, reply)| match reply {
+            Reply::Bytes(bytes) => Some(bytes),
+            Reply::InPlace(_) => None,
+        }));
         None
     }
 
     fn set_reply(&mut self, reply: Reply) {
-        if let LentState::Datagram { index, .. } = self.lent
-            && let Some(place) = self.replies.get_mut(index)
-        {
-            *place = reply;
+        if let LentState::Datagram { slot, .. } = self.lent {
+            self.replies.push((slot as u16, reply));
         }
     }
 }
@@ -388,6 +467,7 @@ impl Driver for Ready {
         let result = self.poll.poll(&mut self.events, timeout);
         self.now = self.read_clock();
         self.was_full = false;
+        self.has_events = false;
         if let Err(error) = result {
             self.budget = self.queue.len();
             return Err(error);
@@ -407,8 +487,13 @@ impl Driver for Ready {
             }
         }
         self.was_full = events == EVENTS_PER_WAIT;
+        self.has_events = events > 0;
         self.budget = self.queue.len();
         Ok(())
+    }
+
+    fn has_found(&self) -> bool {
+        self.has_events || !self.queue.is_empty()
     }
 
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
@@ -416,8 +501,9 @@ impl Driver for Ready {
             return Some(completion);
         }
         loop {
-            if let Some((token, result)) = self.answered.pop_front() {
-                return Some(Completion::Answered { token, result });
+            if let Some((token, answers, result)) = self.answered.pop_front() {
+                let memory = self.spent.pop().unwrap_or_default();
+                return Some(Completion::Answered { token, answers, result, memory });
             }
             if self.budget == 0 {
                 return None;
@@ -432,6 +518,10 @@ impl Driver for Ready {
 
     fn listen(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
         self.insert(token, socket, Role::Listener, 0)
+    }
+
+    fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
+        sys::peer_user(socket.as_fd())
     }
 
     fn connect(
@@ -463,11 +553,12 @@ impl Driver for Ready {
         message_bytes_max: usize,
         destinations: bool,
     ) -> io::Result<()> {
-        if self.batch.as_ref().is_none_or(|batch| batch.slot_bytes() < message_bytes_max) {
-            self.batch = Some(Batch::new(DATAGRAM_BATCH, message_bytes_max));
-            self.replies.resize_with(DATAGRAM_BATCH, || Reply::None);
+        let is_coalesced = sys::receive_coalesced(socket.as_fd());
+        let room = if is_coalesced { UDP_DATAGRAM_BYTES_MAX } else { message_bytes_max };
+        if self.batch.as_ref().is_none_or(|batch| batch.slot_bytes() < room) {
+            self.batch = Some(Batch::new(DATAGRAM_BATCH, room));
         }
-        self.insert(token, socket, Role::Datagram { destinations }, message_bytes_max)
+        self.insert(token, socket, Role::Datagram { destinations, is_coalesced }, message_bytes_max)
     }
 
     fn lent(&mut self) -> Lent<'_> {
@@ -475,8 +566,8 @@ impl Driver for Ready {
             LentState::Stream { len } => {
                 Lent { buffer: &mut self.buffer[..HEADROOM_BYTES + len], start: HEADROOM_BYTES }
             }
-            LentState::Datagram { index, len, .. } => match self.batch.as_mut() {
-                Some(batch) => Lent { buffer: &mut batch.slot(index)[..len], start: 0 },
+            LentState::Datagram { slot, start, end, .. } => match self.batch.as_mut() {
+                Some(batch) => Lent { buffer: &mut batch.slot(slot)[start..end], start: 0 },
                 None => Lent { buffer: &mut [], start: 0 },
             },
             LentState::Nothing => Lent { buffer: &mut [], start: 0 },
@@ -524,7 +615,9 @@ impl Driver for Ready {
     }
 
     fn answer_lent(&mut self, range: Range<usize>) {
-        self.set_reply(Reply::InPlace(range));
+        if let LentState::Datagram { start, .. } = self.lent {
+            self.set_reply(Reply::InPlace(start + range.start..start + range.end));
+        }
     }
 
     fn answer(&mut self, bytes: Vec<u8>) {
@@ -533,7 +626,7 @@ impl Driver for Ready {
 
     fn envelope(&mut self) -> Option<Envelope> {
         match (self.lent, &self.batch) {
-            (LentState::Datagram { index, .. }, Some(batch)) => Some(batch.envelope(index)),
+            (LentState::Datagram { slot, .. }, Some(batch)) => Some(batch.envelope(slot)),
             _ => None,
         }
     }
@@ -543,6 +636,10 @@ impl Driver for Ready {
             Some(slot) => retry(|| to.send(slot.socket.as_fd(), bytes)),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    fn put_back(&mut self, peer: Peer) {
+        self.from = peer;
     }
 
     fn pause(&mut self, token: Token) {

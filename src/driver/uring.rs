@@ -39,12 +39,12 @@ use mio::Waker;
 use socket2::SockRef;
 
 use self::buffers::Buffers;
-use self::ring::{Operation, Request, Ring, aside, builder, quietly, receive_entry};
+use self::ring::{Operation, Request, Ring, aside, builder, quietly, receive_entry, receive_once_entry};
 use super::ready::Ready;
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_REQUESTS};
-use crate::peer::SocketKind;
+use crate::peer::{Peer, SocketKind};
 use crate::sys::{self, Envelope};
 use crate::timer::Moment;
 
@@ -64,6 +64,9 @@ pub(crate) struct Uring {
     /// For each token's index the slot that it means.
     routes: Vec<u32>,
     ready: Ready,
+    /// Connections that `ready` serves while they are few, and how many those may be.
+    few: Vec<(Token, SocketKind)>,
+    few_max: usize,
     /// The ring is enabled, which makes the calling thread its only user.
     is_enabled: bool,
     /// `ready`'s epoll instance is being polled.
@@ -105,6 +108,8 @@ struct Slot {
     token: Token,
     /// Requests whose last completion has not come.
     requests: u8,
+    /// A receive brings one buffer and is over.
+    receives_once: bool,
     /// The receive is one of them.
     is_receiving: bool,
     is_cancelling: bool,
@@ -147,7 +152,7 @@ enum Sending {
     },
     /// `bytes` are what the worker asked for.
     Owned {
-        outgoing: Box<Outgoing>,
+        outgoing: Outgoing,
         bytes: usize,
     },
 }
@@ -163,8 +168,9 @@ enum Source {
 }
 
 impl Uring {
-    /// A driver, and what wakes it from another thread. It belongs to the thread that first connects with it.
-    pub(crate) fn new() -> io::Result<(Uring, Arc<Waker>)> {
+    /// A driver, and what wakes it from another thread. It belongs to the thread that first connects with it. Up to
+    /// `few_max` connections are left to readiness, which is cheaper for them than the ring; with one more, all go over.
+    pub(crate) fn new(few_max: usize) -> io::Result<(Uring, Arc<Waker>)> {
         let (ring, buffers) = aside(|| {
             let ring = Ring(builder().setup_r_disabled().build(RING_REQUESTS)?);
             let mut buffers = Buffers::new()?;
@@ -179,6 +185,8 @@ impl Uring {
             free: Vec::new(),
             routes: Vec::new(),
             ready,
+            few: Vec::with_capacity(few_max),
+            few_max,
             is_enabled: false,
             is_polling: false,
             ready_has_events: false,
@@ -231,11 +239,12 @@ impl Uring {
         self.free.len() < self.slots.len()
     }
 
-    fn insert(&mut self, token: Token, socket: OwnedFd) -> u32 {
+    fn insert(&mut self, token: Token, socket: OwnedFd, kind: SocketKind) -> u32 {
         let slot = Slot {
             socket,
             token,
             requests: 0,
+            receives_once: kind != SocketKind::Tcp,
             is_receiving: false,
             is_cancelling: false,
             is_closed: false,
@@ -293,7 +302,13 @@ impl Uring {
             return Ok(());
         }
         let request = Request { operation: Operation::Receive, slot: index, generation: *generation };
-        self.ring.push(receive_entry(slot.socket.as_raw_fd(), request))?;
+        let socket = slot.socket.as_raw_fd();
+        let entry = if slot.receives_once {
+            receive_once_entry(socket, request)
+        } else {
+            receive_entry(socket, request)
+        };
+        self.ring.push(entry)?;
         slot.is_receiving = true;
         slot.requests += 1;
         Ok(())
@@ -616,6 +631,10 @@ impl Driver for Uring {
         result
     }
 
+    fn has_found(&self) -> bool {
+        !self.arrived.is_empty() || self.budget > 0 || (self.ready_has_turn && self.ready.has_found())
+    }
+
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
         self.end_lending();
         if self.ready_has_turn {
@@ -644,6 +663,10 @@ impl Driver for Uring {
         self.ready.listen(token, socket)
     }
 
+    fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
+        sys::peer_user(socket.as_fd())
+    }
+
     fn connect(
         &mut self,
         token: Token,
@@ -651,14 +674,29 @@ impl Driver for Uring {
         kind: SocketKind,
         read_bytes_max: usize,
     ) -> io::Result<()> {
-        if kind != SocketKind::Tcp || read_bytes_max < RING_BUFFER_BYTES {
+        if kind == SocketKind::UnixSeqpacket || read_bytes_max < RING_BUFFER_BYTES {
             return self.ready.connect(token, socket, kind, read_bytes_max);
+        }
+        if !self.has_slots() && self.few.len() < self.few_max {
+            self.ready.connect(token, socket, kind, read_bytes_max)?;
+            self.few.push((token, kind));
+            return Ok(());
+        }
+        if kind == SocketKind::UnixStream {
+            // Unlike TCP's, it is not inherited from the listener.
+            sys::keep_urgent_inline(socket.as_fd())?;
         }
         if !self.is_enabled {
             self.ring.0.submitter().register_enable_rings()?;
             self.is_enabled = true;
         }
-        let index = self.insert(token, socket);
+        for (token, kind) in std::mem::take(&mut self.few) {
+            if let Some(socket) = self.ready.let_go(token) {
+                let index = self.insert(token, socket, kind);
+                self.receive_or_fail(index);
+            }
+        }
+        let index = self.insert(token, socket, kind);
         let result = self.receive(index);
         if result.is_err() {
             self.close(token, Close::Gently);
@@ -704,7 +742,7 @@ impl Driver for Uring {
                 let mut outgoing = Outgoing::new(bytes);
                 outgoing.advance(range.start);
                 let bytes = range.end - range.start;
-                self.begin_send(index, Sending::Owned { outgoing: Box::new(outgoing), bytes })
+                self.begin_send(index, Sending::Owned { outgoing, bytes })
             }
             Source::Scratch { .. } => {
                 let bytes = pool.copy_of(self.scratch.get(range).unwrap_or_default());
@@ -717,7 +755,7 @@ impl Driver for Uring {
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
         let Some(index) = self.place_of(token) else { return self.ready.send(token, bytes) };
         let count = bytes.len();
-        let outgoing = Box::new(Outgoing::new(bytes));
+        let outgoing = Outgoing::new(bytes);
         self.begin_send(index, Sending::Owned { outgoing, bytes: count })
     }
 
@@ -744,6 +782,10 @@ impl Driver for Uring {
 
     fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
         self.ready.post(token, to, bytes)
+    }
+
+    fn put_back(&mut self, peer: Peer) {
+        self.ready.put_back(peer);
     }
 
     fn pause(&mut self, token: Token) {
@@ -780,7 +822,10 @@ impl Driver for Uring {
     }
 
     fn close(&mut self, token: Token, how: Close) {
-        let Some(index) = self.place_of(token) else { return self.ready.close(token, how) };
+        let Some(index) = self.place_of(token) else {
+            self.few.retain(|(other, _)| *other != token);
+            return self.ready.close(token, how);
+        };
         self.routes[token.index()] = NOWHERE;
         let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
             return;

@@ -4,11 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::Duration;
 
 use super::{Backend, Control, Ended, Engine, check_threads};
 use crate::chain::Chain;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Event, Events, Level};
+use crate::limits::SPIN_MAX;
 use crate::net::address::Listen;
 use crate::options::Options;
 use crate::transform::library::{Counters, Services, Transform};
@@ -22,6 +24,7 @@ pub struct Builder {
     chain: ChainSpec,
     threads: usize,
     backend: Backend,
+    spin: Duration,
     plugin_directories: Vec<PathBuf>,
     events: Events,
     registered: Vec<Transform>,
@@ -35,6 +38,7 @@ impl Builder {
             chain: ChainSpec::default(),
             threads: 1,
             backend: Backend::Auto,
+            spin: Duration::ZERO,
             plugin_directories: Vec::new(),
             events: Events::default(),
             registered: Vec::new(),
@@ -71,6 +75,17 @@ impl Builder {
     pub fn backend(mut self, backend: Backend) -> Builder {
         self.backend = backend;
         self
+    }
+
+    /// How long a worker goes on looking for something to do before it sleeps, at most a second; zero, the default: not
+    /// at all. It buys latency with CPU: what comes within that time is answered without waking a thread. A worker that
+    /// finds nothing that way several times in a row sleeps at once, and tries again now and then.
+    pub fn spin(mut self, window: Duration) -> Result<Builder> {
+        if window > SPIN_MAX {
+            return Err(Error::State("a worker may look for a second before it sleeps, not longer"));
+        }
+        self.spin = window;
+        Ok(self)
     }
 
     /// Adds a transform of the host's own. Its name comes before those of bundled ones and of plugins.
@@ -113,6 +128,7 @@ impl Builder {
             last_listener: 0,
             workers: self.threads,
             backend: self.backend,
+            spin: self.spin,
             threads: Vec::new(),
         };
         let engine = Engine {

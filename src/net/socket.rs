@@ -25,6 +25,8 @@ pub(crate) struct Bound {
     pub(crate) url: String,
     /// The socket reports where each datagram was sent to.
     pub(crate) destinations: bool,
+    /// [`siblings`] of it can be opened.
+    pub(crate) can_multiply: bool,
     pub(crate) options: Options,
     /// Removed when this is dropped, if it is still ours.
     pub(crate) file: Option<SocketFile>,
@@ -115,7 +117,56 @@ fn bind_ip(listen: &Listen, endpoint: &Endpoint, kind: SocketKind) -> Result<Bou
         _ => Address::Udp(endpoint),
     }
     .to_string();
-    Ok(Bound { socket: socket.into(), kind, url, destinations, options: listen.options.clone(), file: None })
+    Ok(Bound {
+        socket: socket.into(),
+        kind,
+        url,
+        destinations,
+        can_multiply: kind == SocketKind::Udp,
+        options: listen.options.clone(),
+        file: None,
+    })
+}
+
+/// More sockets on the address of a UDP socket that [`bind`] has bound, so that every worker can have one: the kernel
+/// then deals senders out among them, each always to the same one (`SO_REUSEPORT`, socket(7)). Processes of the same
+/// user, and nobody else, could join in from then on.
+#[cfg(target_os = "linux")]
+pub(crate) fn siblings(
+    first: BorrowedFd<'_>,
+    options: &Options,
+    destinations: bool,
+    count: usize,
+) -> io::Result<Vec<OwnedFd>> {
+    let reference = SockRef::from(&first);
+    let address = reference.local_addr()?;
+    let is_v6 = address.is_ipv6();
+    reference.set_reuse_port(true)?;
+    let open = || {
+        let socket = Socket::new(reference.domain()?, Type::DGRAM.nonblocking().cloexec(), None)?;
+        if is_v6 {
+            socket.set_only_v6(reference.only_v6()?)?;
+        }
+        configure(socket.as_fd(), SocketKind::Udp, options)?;
+        if destinations {
+            report_destinations(socket.as_fd(), is_v6)?;
+        }
+        socket.set_reuse_port(true)?;
+        socket.bind(&address)?;
+        Ok(socket.into())
+    };
+    let opened: io::Result<_> = (0..count).map(|_| open()).collect();
+    if opened.is_err() {
+        // Alone then, and nobody else beside it.
+        reference.set_reuse_port(false)?;
+    }
+    opened
+}
+
+/// Elsewhere the last socket gets everything.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn siblings(_: BorrowedFd<'_>, _: &Options, _: bool, _: usize) -> io::Result<Vec<OwnedFd>> {
+    Ok(Vec::new())
 }
 
 fn backlog(options: &Options) -> i32 {
@@ -204,7 +255,15 @@ fn bind_unix(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<Bound> 
         }
     }
     let url = listen.address.to_string();
-    Ok(Bound { socket: socket.into(), kind, url, destinations: false, options: options.clone(), file })
+    Ok(Bound {
+        socket: socket.into(),
+        kind,
+        url,
+        destinations: false,
+        can_multiply: false,
+        options: options.clone(),
+        file,
+    })
 }
 
 fn unix_address(path: &[u8]) -> io::Result<SockAddr> {
@@ -361,7 +420,7 @@ pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
         }
     };
     let url = address.map_or(name, |address| address.to_string());
-    Ok(Bound { socket, kind, url, destinations, options: options.clone(), file: None })
+    Ok(Bound { socket, kind, url, destinations, can_multiply: false, options: options.clone(), file: None })
 }
 
 /// The descriptors that the service manager passed under this name, or all of them (sd_listen_fds(3)).

@@ -7,15 +7,15 @@
 
 mod datagram;
 
-pub(crate) use datagram::{Batch, Destination, Envelope, Reply};
+pub(crate) use datagram::{Batch, Destination, Envelope, Received, Reply, receive_coalesced};
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -131,47 +131,75 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
 
 /// The name in a `sockaddr_storage` of which the kernel filled `len` bytes.
 fn peer_of(name: &libc::sockaddr_storage, len: usize) -> Peer {
+    let mut peer = Peer::Unnamed;
+    read_peer(&mut peer, name, len);
+    peer
+}
+
+/// The same into a peer that is there, in the memory that its name has.
+fn read_peer(peer: &mut Peer, name: &libc::sockaddr_storage, len: usize) {
     let pointer: *const libc::sockaddr_storage = name;
+    let ip = |ip: IpAddr, port| Peer::Ip(SocketAddr::new(ip, port));
     match i32::from(name.ss_family) {
         libc::AF_INET if len >= size_of::<libc::sockaddr_in>() => {
             // SAFETY: the family and the length say that this is a sockaddr_in.
             let v4 = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Peer::Ip(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(v4.sin_port))))
+            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            *peer = ip(IpAddr::V4(address), u16::from_be(v4.sin_port));
         }
         libc::AF_INET6 if len >= size_of::<libc::sockaddr_in6>() => {
             // SAFETY: the family and the length say that this is a sockaddr_in6.
             let v6 = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
             let port = u16::from_be(v6.sin6_port);
             // ::ffff:a.b.c.d is a.b.c.d, before anybody looks at it.
-            match ip.to_ipv4_mapped() {
-                Some(ip) => Peer::Ip(SocketAddr::V4(SocketAddrV4::new(ip, port))),
-                None => {
-                    Peer::Ip(SocketAddr::V6(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id)))
-                }
-            }
+            *peer = match address.to_ipv4_mapped() {
+                Some(address) => ip(IpAddr::V4(address), port),
+                None => Peer::Ip(SocketAddr::V6(SocketAddrV6::new(
+                    address,
+                    port,
+                    v6.sin6_flowinfo,
+                    v6.sin6_scope_id,
+                ))),
+            };
         }
         libc::AF_UNIX if len > size_of::<libc::sa_family_t>() => {
-            // SAFETY: the family says that this is a sockaddr_un, which a sockaddr_storage has room for.
-            let unix = unsafe { &*pointer.cast::<libc::sockaddr_un>() };
-            let used = (len - size_of::<libc::sa_family_t>()).min(unix.sun_path.len());
-            let bytes: Vec<u8> = unix.sun_path.iter().take(used).map(|&c| c as u8).collect();
-            match bytes.split_first() {
-                Some((0, rest)) => Peer::Abstract(rest.into()),
-                _ => {
-                    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-                    let path = bytes.get(..end).unwrap_or_default().to_vec();
-                    if path.is_empty() {
-                        Peer::Unnamed
-                    } else {
-                        Peer::Path(PathBuf::from(OsString::from_vec(path)).into_boxed_path())
-                    }
-                }
-            }
+            let used = (len - size_of::<libc::sa_family_t>()).min(size_of::<libc::sockaddr_un>());
+            let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+            let used = used.min(size_of::<libc::sockaddr_un>() - start);
+            // SAFETY: the family says that this is a sockaddr_un, which a sockaddr_storage has room for; the path is
+            // plain bytes, of which `used` lie within it.
+            let bytes = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>().add(start), used) };
+            read_unix_name(peer, bytes);
         }
-        _ => Peer::Unnamed,
+        _ => *peer = Peer::Unnamed,
     }
+}
+
+/// A name as it stands in `sun_path` (unix(7)).
+fn read_unix_name(peer: &mut Peer, bytes: &[u8]) {
+    if let Some((0, name)) = bytes.split_first() {
+        let mut kept = match std::mem::replace(peer, Peer::Unnamed) {
+            Peer::Abstract(kept) => kept,
+            _ => Vec::new(),
+        };
+        kept.clear();
+        kept.extend_from_slice(name);
+        *peer = Peer::Abstract(kept);
+        return;
+    }
+    let path = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    if path.is_empty() {
+        *peer = Peer::Unnamed;
+        return;
+    }
+    let mut kept = match std::mem::replace(peer, Peer::Unnamed) {
+        Peer::Path(kept) => kept,
+        _ => PathBuf::new(),
+    };
+    kept.as_mut_os_string().clear();
+    kept.as_mut_os_string().push(OsStr::from_bytes(path));
+    *peer = Peer::Path(kept);
 }
 
 /// setsockopt(2) with an `int`.
@@ -196,6 +224,34 @@ pub(crate) fn get_int(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i
     // SAFETY: the pointer and the size are those of one int.
     syscall!(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &mut len) })?;
     Ok(value)
+}
+
+/// The effective user of the process that connected a unix socket, as it was then (`SO_PEERCRED`, unix(7)).
+#[cfg(target_os = "linux")]
+pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut credentials = MaybeUninit::<libc::ucred>::zeroed();
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the pointer and the size are those of one ucred.
+    syscall!(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            credentials.as_mut_ptr().cast(),
+            &mut len,
+        )
+    })?;
+    // SAFETY: plain data, zeroed and then filled.
+    Ok(unsafe { credentials.assume_init() }.uid)
+}
+
+/// The effective user of the process that connected a unix socket, as it was then (getpeereid(3)).
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let (mut user, mut group) = (0, 0);
+    // SAFETY: both pointers are those of one id each.
+    syscall!(unsafe { libc::getpeereid(fd.as_raw_fd(), &mut user, &mut group) })?;
+    Ok(user)
 }
 
 /// A descriptor that this process was handed as a number, for example by its parent. It must be open, and a

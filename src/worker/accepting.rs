@@ -1,5 +1,6 @@
 //! Listeners: open and close them, accept, and hand connections to the worker that has the fewest.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +13,8 @@ use crate::driver::{Close, Driver, Token};
 use crate::event::{Event, Kind, Level};
 use crate::limits::ACCEPT_RETRY;
 use crate::listener::Listener;
+use crate::net::guard::Pace;
+use crate::net::guard::{Party, Seat};
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
@@ -44,8 +47,9 @@ impl<D: Driver> Worker<D> {
                 if let Some(Some(post)) = self.posts.get_mut(place) {
                     post.socket = Some(token);
                 }
-                let text = "listening";
-                self.shared.events.say(Level::Info, Kind::Listening, &listener.url, text);
+                if listener.opened() {
+                    self.shared.events.say(Level::Info, Kind::Listening, &listener.url, "listening");
+                }
                 if self.state != State::Running {
                     self.driver.drain(token);
                 }
@@ -91,8 +95,9 @@ impl<D: Driver> Worker<D> {
             post.listener.stats_of(self.index).dropped(DropReason::Undelivered, held as u64);
             post.socket = None;
             post.closed = true;
-            post.listener.remove_file();
-            self.shared.events.say(Level::Info, Kind::ListenerClosed, &post.listener.url, "closed");
+            if post.listener.closed() {
+                self.shared.events.say(Level::Info, Kind::ListenerClosed, &post.listener.url, "closed");
+            }
         }
         self.leave_post(place);
     }
@@ -103,15 +108,17 @@ impl<D: Driver> Worker<D> {
         post.accept_failing = false;
         let listener = Arc::clone(&post.listener);
         let stats = listener.stats_of(self.index);
-        if listener.open_connections() >= u64::from(listener.options.max_connections) {
-            stats.rejected.add(1);
-            let text = format_args!("rejected {peer}: max_connections={}", listener.options.max_connections);
-            self.shared.events.say(Level::Info, Kind::Rejected, &listener.url, text);
-            return;
-        }
+        let seat = match self.admit(&listener, &socket, &peer) {
+            Ok(seat) => seat,
+            Err(reason) => {
+                stats.rejected.add(1);
+                let text = format_args!("rejected {peer}: {reason}");
+                return self.shared.events.say(Level::Info, Kind::Rejected, &listener.url, text);
+            }
+        };
         stats.accepted.add(1);
         let id = self.shared.last_connection.fetch_add(1, Ordering::Relaxed) as u64 + 1;
-        let arrival = Arrival { listener, socket, peer, id };
+        let arrival = Arrival { listener, socket, peer, id, seat };
         let target = self.least_loaded();
         self.shared.mailboxes[target].load.fetch_add(1, Ordering::Relaxed);
         if target == self.index {
@@ -122,6 +129,35 @@ impl<D: Driver> Worker<D> {
             self.shared.mailboxes[target].load.fetch_sub(1, Ordering::Relaxed);
             self.shared.mailboxes[self.index].load.fetch_add(1, Ordering::Relaxed);
             self.open(arrival);
+        }
+    }
+
+    /// Whether a connection may come in; else why not.
+    fn admit(
+        &self,
+        listener: &Listener,
+        socket: &D::Socket,
+        peer: &Peer,
+    ) -> Result<Option<Box<Seat>>, Refusal> {
+        let options = &listener.options;
+        if listener.open_connections() >= u64::from(options.max_connections) {
+            return Err(Refusal::Full(options.max_connections));
+        }
+        let is_asked = options.allow_uid.is_some() || listener.seats.is_some();
+        let user = if listener.kind.is_unix() && is_asked {
+            Some(self.driver.peer_user(socket).map_err(Refusal::Unknown)?)
+        } else {
+            None
+        };
+        if let (Some(users), Some(user)) = (&options.allow_uid, user)
+            && !users.contains(&user)
+        {
+            return Err(Refusal::User(user));
+        }
+        let (Some(seats), Some(party)) = (&listener.seats, Party::of(peer, user)) else { return Ok(None) };
+        match seats.take(party) {
+            Some(seat) => Ok(Some(seat)),
+            None => Err(Refusal::TooMany(options.max_per_peer.unwrap_or_default())),
         }
     }
 
@@ -136,7 +172,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn open(&mut self, arrival: Arrival<D::Socket>) {
-        let Arrival { listener, socket, peer, id } = arrival;
+        let Arrival { listener, socket, peer, id, seat } = arrival;
         let place = self.post_for(&listener);
         let Some(Some(post)) = self.posts.get_mut(place) else { return };
         let stats = listener.stats_of(self.index);
@@ -144,7 +180,10 @@ impl<D: Driver> Worker<D> {
         let opened = match Session::unopened(generation.stages()) {
             Ok(session) => {
                 let now = self.driver.now();
-                let connection = Connection::new(id, place as u32, peer.clone(), generation, session, now);
+                let mut connection =
+                    Connection::new(id, place as u32, peer.clone(), generation, session, now);
+                connection.seat = seat;
+                connection.pace = listener.terms.min_rate.map(|rate| Box::new(Pace::new(rate)));
                 let token = self.sockets.insert(Socket::Connection(Box::new(connection)));
                 match self.driver.connect(token, socket, listener.kind, listener.terms.read_bytes_max) {
                     Ok(()) => Ok(token),
@@ -204,6 +243,26 @@ impl<D: Driver> Worker<D> {
         }
         self.driver.pause(token);
         self.timers.arm(token, retry_at, self.driver.now().after(ACCEPT_RETRY));
+    }
+}
+
+/// Why a connection was turned away.
+#[derive(Debug)]
+enum Refusal {
+    Full(u32),
+    User(u32),
+    Unknown(io::Error),
+    TooMany(u32),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Full(most) => write!(f, "max_connections={most}"),
+            Refusal::User(user) => write!(f, "user {user} is not in allow_uid"),
+            Refusal::Unknown(error) => write!(f, "the system does not say whose it is: {error}"),
+            Refusal::TooMany(most) => write!(f, "max_per_peer={most}"),
+        }
     }
 }
 

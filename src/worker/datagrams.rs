@@ -15,6 +15,11 @@ use crate::transform::library::SessionPeer;
 
 impl<D: Driver> Worker<D> {
     pub(super) fn datagram(&mut self, token: Token, from: Peer, to: Destination, truncated: bool) {
+        self.datagram_from(token, &from, to, truncated);
+        self.driver.put_back(from);
+    }
+
+    fn datagram_from(&mut self, token: Token, from: &Peer, to: Destination, truncated: bool) {
         let Some(Socket::Datagrams { post, turn, held, deadline, .. }) = self.sockets.get_mut(token) else {
             return;
         };
@@ -30,21 +35,21 @@ impl<D: Driver> Worker<D> {
                 kind: Kind::Dropped,
                 listener: &post.listener.url,
                 connection: 0,
-                peer: Some(&from),
+                peer: Some(from),
                 text: &format_args!("dropped a datagram: {reason}"),
             });
         };
-        if let Some(reason) = datagram::refuse(&from, to, truncated) {
+        if let Some(reason) = datagram::refuse(from, to, truncated) {
             return drop_it(reason);
         }
         if post.generation.is_offloaded() {
-            return self.send_datagram_away(token, from);
+            return self.send_datagram_away(token, from.clone());
         }
         let peer = SessionPeer {
             kind: post.listener.kind,
             id: 0,
             local: &post.listener.url,
-            peer: &from,
+            peer: from,
             listener: &post.listener.url,
         };
         let mut cx =
@@ -70,10 +75,10 @@ impl<D: Driver> Worker<D> {
             }
         }
         if outcome.is_amplified {
-            post.say_amplified(&self.shared.events, &from);
+            post.say_amplified(&self.shared.events, from);
         }
         if let Some((stage, fault)) = outcome.fault {
-            say_fault(&self.shared.events, post, &post.generation, stage, &fault, 0, &from);
+            say_fault(&self.shared.events, post, &post.generation, stage, &fault, 0, from);
         }
     }
 
@@ -87,7 +92,7 @@ impl<D: Driver> Worker<D> {
         {
             let result = self.driver.post(token, &to, &bytes);
             self.pool.put(bytes);
-            self.answered(token, result);
+            self.answered(token, 1, result);
         }
         if let Some(Socket::Datagrams { held, deadline, .. }) = self.sockets.get_mut(token) {
             self.timers.arm(token, deadline, held.next());
@@ -104,18 +109,21 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    pub(super) fn answered(&mut self, token: Token, result: io::Result<usize>) {
+    pub(super) fn answered(&mut self, token: Token, answers: usize, result: io::Result<usize>) {
         let Some(Socket::Datagrams { post, .. }) = self.sockets.get(token) else { return };
         let Some(Some(post)) = self.posts.get(*post as usize) else { return };
         let stats = post.listener.stats_of(self.index);
         match result {
             Ok(bytes) => {
-                stats.messages_out.add(1);
+                stats.messages_out.add(answers as u64);
                 stats.bytes_out.add(bytes as u64);
             }
             Err(error) => {
                 let full = error.kind() == io::ErrorKind::WouldBlock && post.listener.kind.is_unix();
-                stats.dropped(if full { DropReason::PeerFull } else { DropReason::SendFailed }, 1);
+                stats.dropped(
+                    if full { DropReason::PeerFull } else { DropReason::SendFailed },
+                    answers as u64,
+                );
                 let text = format_args!("an answer could not be sent: {error}");
                 self.shared.events.say(Level::Debug, Kind::Dropped, &post.listener.url, text);
             }

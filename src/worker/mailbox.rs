@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::offloading::{Returned, ReturnedDatagram};
 use crate::listener::Listener;
+use crate::net::guard::Seat;
 use crate::peer::Peer;
 
 /// What another thread asks of a worker.
@@ -56,6 +57,7 @@ pub(crate) struct Arrival<S> {
     pub(super) socket: S,
     pub(super) peer: Peer,
     pub(super) id: u64,
+    pub(super) seat: Option<Box<Seat>>,
 }
 
 /// Where other threads leave commands for a worker.

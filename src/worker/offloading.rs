@@ -131,6 +131,11 @@ impl<D: Driver> Worker<D> {
         let Returned { token, connection, answer, current, stats } = returned;
         let Some(Socket::Away(_)) = self.sockets.get(token) else { return };
         let Some(place) = self.sockets.get_mut(token) else { return };
+        let mut connection = connection;
+        if let Some(pace) = &mut connection.pace {
+            // Nothing was read meanwhile: the peer gets its time again.
+            pace.note(false, 0, self.driver.now());
+        }
         let Socket::Away(away) = std::mem::replace(place, Socket::Connection(connection)) else { return };
         if let Some(Some(post)) = self.posts.get(away.listener as usize) {
             post.listener.stats_of(self.index).add_block(&stats);
@@ -262,7 +267,7 @@ impl<D: Driver> Worker<D> {
         match outcome.reply {
             Reply::Owned(bytes) if outcome.delay.is_zero() => {
                 let result = self.driver.post(token, &to, &bytes);
-                self.answered(token, result);
+                self.answered(token, 1, result);
             }
             Reply::Owned(bytes) => {
                 if held.keep(now.after(outcome.delay), to, bytes).is_err() {

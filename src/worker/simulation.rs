@@ -28,6 +28,7 @@ struct Case {
     options: Options,
     chain: &'static str,
     drain_after: Option<usize>,
+    spins: bool,
 }
 
 impl Case {
@@ -43,10 +44,14 @@ impl Case {
         if random.one_in(4) {
             options.set("idle_timeout", "20s").unwrap();
         }
+        if random.one_in(4) {
+            options.set("min_rate", "100/5s").unwrap();
+        }
         let chain = ["", "identity", "uppercase", "uppercase:unicode=1", "uppercase:unicode=1 | identity"]
             [random.below(5)];
         let drain_after = random.one_in(4).then(|| random.below(400));
-        Case { kind, options, chain, drain_after }
+        let spins = random.one_in(4);
+        Case { kind, options, chain, drain_after, spins }
     }
 
     /// What a client sends to mean `message`.
@@ -127,6 +132,7 @@ fn listener(case: &Case) -> Arc<Listener> {
         url,
         destinations: false,
         options: case.options.clone(),
+        can_multiply: false,
         file: None,
     };
     let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
@@ -148,6 +154,7 @@ fn run(seed: u64) -> Result<Stats, String> {
         events: Arc::new(Events::default()),
         mailboxes: vec![Mailbox::new(Box::new(|| {}))],
         offload: Offload::default(),
+        spin: if case.spins { Duration::from_micros(60) } else { Duration::ZERO },
         stop: Arc::new(AtomicBool::new(false)),
         chain_epoch: AtomicUsize::new(0),
         last_connection: AtomicUsize::new(0),
@@ -277,8 +284,9 @@ fn check_end(worker: &Worker<Script>, listener: &Listener, case: &Case) -> Resul
             continue;
         }
         // A slow but polite client gets everything and then the end; only a timeout may cut it short.
-        let timed_out =
-            stats.closed_by(CloseReason::IdleTimeout) + stats.closed_by(CloseReason::WriteTimeout) > 0;
+        let timed_out = [CloseReason::IdleTimeout, CloseReason::WriteTimeout, CloseReason::TooSlow]
+            .map(|reason| stats.closed_by(reason))
+            != [0; 3];
         if !timed_out && !client.saw_end() && client.server_closed.is_none() {
             return Err(format!("client {index}: no end"));
         }
@@ -320,6 +328,7 @@ fn no_network_loses_a_byte() {
             CloseReason::PeerReset,
             CloseReason::WriteTimeout,
             CloseReason::IdleTimeout,
+            CloseReason::TooSlow,
             CloseReason::Drained,
         ] {
             assert!(seen.closed_by(reason) > 0, "no connection ended because of {reason}");

@@ -267,6 +267,15 @@ impl<D: Driver> Worker<D> {
                 }
             }
         }
+        // A peer whose bytes are left in the kernel, or that was told of the end, owes nothing.
+        let is_unfinished = match connection.phase {
+            Phase::Open => connection.is_unfinished(),
+            Phase::Flushing(_) => !connection.can_send(),
+            Phase::Lingering(_) => false,
+        };
+        if let Some(pace) = &mut connection.pace {
+            pace.note(is_unfinished, self.driver.unsent(token), now);
+        }
         // Deadlines only move away while a connection lives, so one that is armed is left alone until it
         // fires: a message costs no timer.
         let deadline = deadline_of(connection, &post.listener);
@@ -307,8 +316,10 @@ impl<D: Driver> Worker<D> {
         let Some(Socket::Connection(connection)) = self.sockets.get(token) else { return };
         let place = connection.listener as usize;
         let undelivered = connection.undelivered_bytes(self.driver.unsent(token));
-        let Some(Socket::Connection(connection)) = self.sockets.remove(token) else { return };
+        let Some(Socket::Connection(mut connection)) = self.sockets.remove(token) else { return };
         self.driver.close(token, how);
+        // Free for whoever comes next, however long the rest of it is in use.
+        drop(connection.seat.take());
         let mut armed = connection.deadline;
         self.timers.arm(token, &mut armed, Moment::NEVER);
         self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
@@ -353,11 +364,16 @@ impl<D: Driver> Worker<D> {
             connection.unsent_then = unsent;
             connection.last_progress = now;
         }
-        if deadline_of(connection, &post.listener) > now {
+        let is_too_slow = connection.pace.as_mut().is_some_and(|pace| pace.is_too_slow(unsent, now));
+        if !is_too_slow && deadline_of(connection, &post.listener) > now {
             return self.settle(token);
         }
         match connection.phase {
             Phase::Lingering(reason) => self.close_connection(token, reason, Close::Gently, None),
+            _ if is_too_slow && !connection.can_send() => {
+                self.close_connection(token, CloseReason::TooSlow, Close::Reset, None);
+            }
+            Phase::Open if is_too_slow => self.begin_end(token, Some(End::because(CloseReason::TooSlow))),
             _ if !connection.can_send()
                 && connection.last_progress.after(post.listener.options.write_timeout) <= now =>
             {
@@ -406,6 +422,9 @@ fn deadline_of(connection: &Connection, listener: &Listener) -> Moment {
         return connection.linger_until;
     }
     let mut deadline = connection.held_until();
+    if let Some(pace) = &connection.pace {
+        deadline = deadline.min(pace.until());
+    }
     if connection.phase == Phase::Open {
         deadline = deadline.min(connection.swap_until);
     }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resay::{Builder, CloseReason, DropReason, Engine, Event, Kind, Level, Stats};
+use resay::{Backend, Builder, CloseReason, DropReason, Engine, Event, Kind, Level, Stats};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
 
@@ -619,7 +619,7 @@ impl Log {
     /// A builder whose engine says everything to this log.
     pub(crate) fn builder(&self) -> Builder {
         let log = self.clone();
-        Engine::builder().on_event(Level::Trace, move |event: &Event<'_>| {
+        engine_builder().on_event(Level::Trace, move |event: &Event<'_>| {
             log.0.lock().unwrap().push((event.level, event.kind, event.to_string()));
         })
     }
@@ -630,9 +630,19 @@ impl Log {
     }
 }
 
+/// An engine to be, with the driver that `RESAY_BACKEND` names: the whole suite runs once for each.
+pub(crate) fn engine_builder() -> Builder {
+    match std::env::var("RESAY_BACKEND").as_deref() {
+        Err(_) | Ok("auto") => Engine::builder(),
+        Ok("epoll") => Engine::builder().backend(Backend::Epoll),
+        Ok("uring") => Engine::builder().backend(Backend::Uring),
+        Ok(other) => panic!("RESAY_BACKEND={other}: auto, epoll or uring"),
+    }
+}
+
 /// An engine with one listener of this kind on its own threads, and the listener's URL.
 pub(crate) fn serve(url: &str, chain: &str) -> (Engine, String) {
-    let engine = Engine::builder().listen(url).unwrap().chain(chain).unwrap().start().unwrap();
+    let engine = engine_builder().listen(url).unwrap().chain(chain).unwrap().start().unwrap();
     let url = engine.urls().remove(0);
     (engine, url)
 }

@@ -110,12 +110,58 @@ fn test(place: &Place, report: &mut Report) {
         report.step("tests", || {
             run_tests(Runner::Nextest, place.cargo("nextest run --workspace --no-fail-fast"))
         });
+        report.step("tests of the engine on epoll", || {
+            engine(place, Runner::Nextest, "nextest run --package resay --no-fail-fast", "epoll")
+        });
+        report.step("tests of the engine on io_uring", || {
+            uring(place, Runner::Nextest, "nextest run --package resay --no-fail-fast")
+        });
         report.step("documentation tests", || {
             run_tests(Runner::Cargo, place.cargo("test --workspace --doc --no-fail-fast"))
         });
     } else {
         report.step("tests", || run_tests(Runner::Cargo, place.cargo("test --workspace --no-fail-fast")));
+        report.step("tests of the engine on epoll", || {
+            engine(place, Runner::Cargo, "test --package resay --no-fail-fast --tests", "epoll")
+        });
+        report.step("tests of the engine on io_uring", || {
+            uring(place, Runner::Cargo, "test --package resay --no-fail-fast --tests")
+        });
     }
     examples::c(place, report);
     examples::python(place, report);
+}
+
+/// The engine's tests once more, with one driver alone.
+fn uring(place: &Place, runner: Runner, arguments: &str) -> Outcome {
+    // The kernel may have been told to refuse it (io_uring_setup(2)).
+    match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
+        Ok(value) if value.trim() == "0" => engine(place, runner, arguments, "uring"),
+        Ok(value) => Outcome::Skipped(format!("kernel.io_uring_disabled is {}", value.trim())),
+        Err(_) => Outcome::Skipped("this kernel has no io_uring that resay could use".to_owned()),
+    }
+}
+
+/// Those of them that open sockets.
+fn engine(place: &Place, runner: Runner, arguments: &str, backend: &str) -> Outcome {
+    const TESTS: [&str; 12] = [
+        "abi",
+        "guard",
+        "hold",
+        "lifecycle",
+        "memory",
+        "offload",
+        "plugins",
+        "swap",
+        "tcp",
+        "transports",
+        "udp",
+        "unix",
+    ];
+    let mut command = place.cargo(arguments);
+    for name in TESTS {
+        command.args(["--test", name]);
+    }
+    command.env("RESAY_BACKEND", backend);
+    run_tests(runner, command)
 }

@@ -50,7 +50,8 @@ pub const RESAY_E_PANIC: i32 = -5;
 // ---- Capabilities: promises. Unknown bits are ignored.
 
 /// In resay_transform.caps, a promise: out[i] depends on in[i] alone, and the length stays. The host splits
-/// and merges calls at will, so one call may cover several messages or a part of one.
+/// and merges calls at will, so one call may cover several messages or a part of one. The answer is RESAY_OK
+/// or an error, for whatever else it asked would concern all that the call happened to cover.
 /// (Unknown bits of caps are ignored; `resay plugin check` tests each promise.)
 pub const RESAY_CAP_BYTEWISE: u32 = 1u32;
 /// A promise: the bytes are looked at and never changed; map() does not write.
@@ -81,7 +82,8 @@ pub const RESAY_SERIAL: u32 = 2u32;
 
 // ---- Flags of one process() call.
 
-/// In resay_io.flags: this call begins a message.
+/// In resay_io.flags: this call begins a message: nothing of it has been consumed or answered yet. A call that asked
+/// for more room and did neither is repeated with it.
 /// A framed stream message, a seqpacket record and a datagram come whole, with BEGIN and END. A raw stream
 /// has no messages: each read comes with flags 0, and the peer's half-close with RESAY_IO_EOF.
 pub const RESAY_IO_BEGIN: u32 = 1u32;
@@ -269,7 +271,7 @@ pub struct resay_transform {
     pub needs: u32,
     /// RESAY_SHARED, RESAY_PER_WORKER or RESAY_SERIAL.
     pub threading: u32,
-    /// The name in a chain: letters, digits, '_', '-' and '.'; unique in its library.
+    /// The name in a chain: [a-z0-9][a-z0-9._-]*; unique in its library.
     pub id: *const c_char,
     /// Of the transform, for people; NULL: not said.
     pub version: *const c_char,
@@ -284,9 +286,9 @@ pub struct resay_transform {
     pub n_options: u32,
     /// Bytes of memory that the host allocates for each session, zeroed before session_open() (or before
     /// the first call, where session_open is NULL) and in one place until the session is closed. 0: none;
-    /// then session is NULL or anything.
+    /// then session is NULL or anything. At most 1 MiB.
     pub session_size: u32,
-    /// The alignment of that memory, a power of two; 0: as malloc() aligns.
+    /// The alignment of that memory, a power of two up to 4096; 0: as malloc() aligns.
     pub session_align: u32,
     /// The bound of the output: n bytes of input make at most n * out_mul / out_div + out_add bytes,
     /// rounded up.
@@ -324,7 +326,8 @@ pub struct resay_transform {
     pub session_close: Option<unsafe extern "C" fn(instance: *mut c_void, session: *mut c_void)>,
     /// [W] Transforms in place, the length stays. data may be NULL when len is 0. Answers RESAY_OK,
     /// RESAY_DROP, RESAY_CLOSE, RESAY_RESET or an error. On a raw stream it sees each read as it comes,
-    /// and nothing of the end. NULL: process() is used. Where both are given, only map() is called.
+    /// and nothing of the end. NULL: process() is used. Where both are given, messages go
+    /// through map(), and process() is called for nothing but the greeting of RESAY_CAP_GREETS.
     pub map: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,

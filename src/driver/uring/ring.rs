@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
@@ -14,6 +15,9 @@ const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
 /// One receive takes one buffer; a full one lets the others have theirs first.
 const RECEIVE_BUNDLE: u16 = 1 << 4;
+
+/// What we have just answered has hardly been answered in turn: wait before the first attempt.
+const RECEIVE_POLL_FIRST: u16 = 1;
 
 /// Names a request: what it does, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +41,10 @@ pub(super) enum Operation {
 /// The queues that are shared with the kernel.
 pub(super) struct Ring(pub(super) IoUring);
 
-/// Why this driver cannot be had here, if it cannot.
+/// Why this driver cannot be had here, if it cannot. Asked once a process: it is a matter of the kernel.
 pub(super) fn probe() -> Result<(), String> {
-    aside(|| Ok(probe_here())).unwrap_or_else(|error| Err(error.to_string()))
+    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
+    ANSWER.get_or_init(|| aside(|| Ok(probe_here())).unwrap_or_else(|error| Err(error.to_string()))).clone()
 }
 
 fn probe_here() -> Result<(), String> {
@@ -167,6 +172,13 @@ pub(super) fn receive_entry(socket: RawFd, request: Request) -> squeue::Entry {
     // is only kept by requests that may take several buffers; being that of one, it never gives them a second.
     unsafe { *(&raw mut entry).cast::<u16>().add(1) |= RECEIVE_BUNDLE };
     entry
+}
+
+/// A receive that is over with one buffer, once there is something.
+pub(super) fn receive_once_entry(socket: RawFd, request: Request) -> squeue::Entry {
+    let receive = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), RING_BUFFER_BYTES as u32);
+    let receive = receive.buf_group(GROUP).ioprio(RECEIVE_POLL_FIRST);
+    receive.build().flags(squeue::Flags::BUFFER_SELECT).user_data(request.name())
 }
 
 /// A request whose success is of no interest.

@@ -135,7 +135,7 @@ impl Uring {
                 let bytes = self.buffers.bytes(id, (start + len).saturating_sub(RING_HEADROOM_BYTES));
                 let rest = bytes.get(start + sent..start + len).unwrap_or_default().to_vec();
                 self.buffers.give_back(id);
-                Sending::Owned { outgoing: Box::new(Outgoing::new(rest)), bytes: len }
+                Sending::Owned { outgoing: Outgoing::new(rest), bytes: len }
             }
             Sending::Owned { mut outgoing, bytes } => {
                 outgoing.advance(sent);

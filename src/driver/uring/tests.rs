@@ -17,7 +17,7 @@ fn driver() -> Option<Uring> {
         eprintln!("left out: {reason}");
         return None;
     }
-    Some(Uring::new().unwrap().0)
+    Some(Uring::new(0).unwrap().0)
 }
 
 fn pair() -> (TcpStream, TcpStream) {
@@ -298,4 +298,50 @@ fn raise_descriptors() -> io::Result<u64> {
     // SAFETY: as above.
     sys::syscall!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
     Ok(limit.rlim_cur)
+}
+
+/// While they are few, connections are a matter of readiness; with one more all go over to the ring, with whatever has
+/// come for them meanwhile. When the ring has nobody left, the next ones are few again.
+#[test]
+fn a_few_are_left_to_readiness() {
+    if driver().is_none() {
+        return;
+    }
+    let mut driver = Uring::new(2).unwrap().0;
+    let mut pool = Pool::default();
+    let token = |n| Token::new(n, 0);
+    let mut first = connect(&mut driver, token(0));
+    let mut second = connect(&mut driver, token(1));
+    first.write_all(b"one").unwrap();
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"one"), token(0))]);
+    assert!(!driver.has_slots() && !driver.is_enabled, "the ring is not used");
+    // What is there already goes over with its connection.
+    first.write_all(b"two").unwrap();
+    second.write_all(b"three").unwrap();
+    let mut third = connect(&mut driver, token(2));
+    assert!(
+        driver.few.is_empty() && driver.place_of(token(0)).is_some() && driver.place_of(token(1)).is_some()
+    );
+    third.write_all(b"four").unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        seen.extend(turns(&mut driver, &mut pool, false, PATIENCE));
+    }
+    seen.sort_by_key(|(_, token)| token.index());
+    let expected =
+        [(received(b"two"), token(0)), (received(b"three"), token(1)), (received(b"four"), token(2))];
+    assert_eq!(seen, expected);
+    drop(second);
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(Seen::Ended, token(1))]);
+    (0..3).for_each(|n| driver.close(token(n), Close::Gently));
+    while driver.has_slots() {
+        driver.wait(Some(A_WHILE)).unwrap();
+        assert!(driver.next().is_none());
+    }
+    let mut fourth = connect(&mut driver, Token::new(0, 1));
+    fourth.write_all(b"five").unwrap();
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"five"), Token::new(0, 1))]);
+    assert_eq!(driver.few.len(), 1);
+    driver.close(Token::new(0, 1), Close::Gently);
+    assert!(driver.few.is_empty());
 }

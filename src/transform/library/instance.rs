@@ -92,7 +92,7 @@ impl Instance {
 
     /// Whether it works in place: the length stays, no other memory is needed.
     pub(crate) fn is_map(&self) -> bool {
-        self.table.fields.map.is_some() && !self.greets()
+        self.table.fields.map.is_some()
     }
 
     /// Whether it says something when a connection opens. Only `process` can.

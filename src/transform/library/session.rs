@@ -325,17 +325,18 @@ impl Session {
         let mut used = 0;
         let room_for = |len: usize| instance.output_bound(len).unwrap_or(len.max(512));
         let mut wanted = room_for(input.len());
-        let mut begin = abi::RESAY_IO_BEGIN;
         loop {
             let broken = |what, used| (Status::Failed(Fault::Broken(what)), used);
             // The ABI promises initialised memory: the SDK makes a slice of it.
             let written = out.len();
             out.resize(written + wanted.max(1), 0);
+            // Whether anything of the message has been taken or answered.
+            let begun = if used == 0 && written == base { 0 } else { abi::RESAY_IO_BEGIN };
             let spare = out.get_mut(written..).unwrap_or_default();
             let out_cap = spare.len();
             let mut io = resay_io {
                 struct_size: size_of::<resay_io>() as u32,
-                flags: flags & (begin | !abi::RESAY_IO_BEGIN),
+                flags: flags & !begun,
                 r#in: input[used..].as_ptr(),
                 in_len: input.len() - used,
                 in_used: 0,
@@ -374,7 +375,6 @@ impl Session {
                         return (Status::Failed(Fault::TooLong), used);
                     }
                     wanted = io.out_need.max(room_for(input.len() - used));
-                    begin = 0;
                 }
                 Status::Ok if used < input.len() => return broken("OK with input left", used),
                 Status::MoreIn if flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0 => {

@@ -69,7 +69,7 @@ impl<'i, 'a> Session<'i, 'a> {
 
     /// What a transform that greets says first.
     pub(super) fn greet(&mut self, desk: &mut Desk) -> Kept<()> {
-        self.greeting = Some(self.feed(desk, &How::default(), b"", 0)?);
+        self.greeting = Some(self.ask(desk, &How::default(), b"", 0, true)?);
         Ok(())
     }
 
@@ -93,11 +93,23 @@ impl<'i, 'a> Session<'i, 'a> {
     }
 
     fn feed(&mut self, desk: &mut Desk, how: &How, input: &[u8], flags: u32) -> Kept<Answer> {
+        self.ask(desk, how, input, flags, false)
+    }
+
+    /// One message, or the greeting, which is for process() even where map() takes the messages.
+    fn ask(
+        &mut self,
+        desk: &mut Desk,
+        how: &How,
+        input: &[u8],
+        flags: u32,
+        is_greeting: bool,
+    ) -> Kept<Answer> {
         if self.over {
             return Ok(Answer::default());
         }
         let fields = &self.instance.table.fields;
-        let answer = if fields.map.is_some() {
+        let answer = if fields.map.is_some() && !is_greeting {
             if flags & abi::RESAY_IO_EOF != 0 {
                 return Ok(Answer { output: Vec::new(), status: Some(abi::RESAY_OK) });
             }

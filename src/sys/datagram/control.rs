@@ -1,0 +1,159 @@
+//! Control messages of datagrams: where one was sent to, where its answer is to leave from, how it was cut.
+
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ptr;
+
+use super::Destination;
+
+/// Room for one in_pktinfo, one in6_pktinfo and one segment size, with their headers.
+pub(super) const CONTROL_BYTES: usize = 96;
+
+/// Control buffers are read and written as `cmsghdr`, whose alignment is that of a size_t.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub(super) struct Control(pub(super) [u8; CONTROL_BYTES]);
+
+impl Control {
+    pub(super) const EMPTY: Control = Control([0; CONTROL_BYTES]);
+}
+
+/// Control messages that go with an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Sending {
+    control: Control,
+    len: usize,
+}
+
+impl Sending {
+    pub(super) const NOTHING: Sending = Sending { control: Control::EMPTY, len: 0 };
+
+    /// Adds one message. There is room for all that this module makes.
+    fn push<T: Copy>(&mut self, level: i32, kind: i32, data: T) {
+        // SAFETY: the buffer is aligned for cmsghdr, messages begin at multiples of that, and, as the assertion says,
+        // there is room for one more with a T.
+        unsafe {
+            let space = libc::CMSG_SPACE(size_of::<T>() as u32) as usize;
+            assert!(self.len + space <= CONTROL_BYTES);
+            let header = self.control.0.as_mut_ptr().add(self.len).cast::<libc::cmsghdr>();
+            (*header).cmsg_level = level;
+            (*header).cmsg_type = kind;
+            (*header).cmsg_len = libc::CMSG_LEN(size_of::<T>() as u32) as _;
+            ptr::write_unaligned(libc::CMSG_DATA(header).cast::<T>(), data);
+            self.len += space;
+        }
+    }
+
+    /// The bytes are several datagrams of so many bytes each, of which the last may be shorter (`UDP_SEGMENT`, udp(7)).
+    #[cfg(target_os = "linux")]
+    pub(super) fn cut_into(&mut self, segment_bytes: u16) {
+        self.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment_bytes);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn cut_into(&mut self, _: u16) {}
+
+    /// Lets a header point here.
+    pub(super) fn attach(&mut self, header: &mut libc::msghdr) {
+        if self.len == 0 {
+            header.msg_control = ptr::null_mut();
+        } else {
+            header.msg_control = self.control.0.as_mut_ptr().cast();
+        }
+        header.msg_controllen = self.len as _;
+    }
+}
+
+/// One message of a control buffer.
+enum Info {
+    V4(libc::in_pktinfo),
+    V6(libc::in6_pktinfo),
+    #[cfg(target_os = "linux")]
+    Segment(i32),
+}
+
+/// Calls `found` for each message in a received header that means something here.
+fn for_each_info(header: &libc::msghdr, mut found: impl FnMut(Info)) {
+    if header.msg_control.is_null() || header.msg_controllen == 0 {
+        return;
+    }
+    // SAFETY: the kernel filled the control buffer and its length; the CMSG macros walk it within that length,
+    // and the data that is read has the type that level and type of its header say.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while !message.is_null() {
+            let data = libc::CMSG_DATA(message);
+            match ((*message).cmsg_level, (*message).cmsg_type) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    found(Info::V4(ptr::read_unaligned(data.cast::<libc::in_pktinfo>())));
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    found(Info::V6(ptr::read_unaligned(data.cast::<libc::in6_pktinfo>())));
+                }
+                #[cfg(target_os = "linux")]
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    found(Info::Segment(ptr::read_unaligned(data.cast::<i32>())));
+                }
+                _ => {}
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    }
+}
+
+/// Where a datagram was sent to, and how long each is where several came as one (`UDP_GRO`, udp(7)); 0: it is one.
+pub(super) fn read(header: &libc::msghdr) -> (Destination, usize) {
+    let (mut destination, mut segment_bytes) = (Destination::Bound, 0);
+    for_each_info(header, |info| match info {
+        Info::V4(info) => {
+            let sent_to = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
+            // For a broadcast or multicast packet the kernel gives an address of the interface here (ip(7)).
+            let local = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
+            destination = if sent_to == local && !sent_to.is_multicast() && !sent_to.is_broadcast() {
+                Destination::Unicast(IpAddr::V4(sent_to))
+            } else {
+                Destination::Group
+            };
+        }
+        Info::V6(info) => {
+            let sent_to = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+            // An IPv4 packet on a dual-stack socket brings both; the IPv4 one says more.
+            if sent_to.to_ipv4_mapped().is_none() {
+                destination = if sent_to.is_multicast() {
+                    Destination::Group
+                } else {
+                    Destination::Unicast(IpAddr::V6(sent_to))
+                };
+            }
+        }
+        #[cfg(target_os = "linux")]
+        Info::Segment(bytes) => segment_bytes = usize::try_from(bytes).unwrap_or(0),
+    });
+    (destination, segment_bytes)
+}
+
+/// What makes an answer leave from the address its request was sent to.
+pub(super) fn back_to(received: &libc::msghdr) -> Sending {
+    let mut back = Sending::NOTHING;
+    for_each_info(received, |info| match info {
+        Info::V4(info) => {
+            // No interface: the route decides, as for any socket that is bound to that address.
+            let info =
+                libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: info.ipi_spec_dst, ipi_addr: info.ipi_addr };
+            back.push(libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+        }
+        Info::V6(info) => {
+            let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+            if ip.to_ipv4_mapped().is_none() {
+                // A link-local address means nothing without its interface.
+                let link_local = ip.segments()[0] & 0xffc0 == 0xfe80;
+                let ifindex = if link_local { info.ipi6_ifindex } else { 0 };
+                let info = libc::in6_pktinfo { ipi6_addr: info.ipi6_addr, ipi6_ifindex: ifindex };
+                back.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+            }
+        }
+        #[cfg(target_os = "linux")]
+        Info::Segment(_) => {}
+    });
+    back
+}
