@@ -21,6 +21,7 @@ use crate::exit::{Exit, Failure};
 
 /// What only a comparison has.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Comparing chains")]
 pub(crate) struct Comparing {
     /// Compare chains, on servers of its own: identity,uppercase. May be given several times
     #[arg(long, value_name = "CHAIN,…", conflicts_with = "expect")]

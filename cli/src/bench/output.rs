@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure};
 
 /// What is written beside, or instead of, the text.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Results")]
 pub(crate) struct Outputs {
     /// Write the results as JSON; `-` is standard output, instead of the text
     #[arg(long, value_name = "FILE")]
