@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr, Shutdown};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -146,6 +147,13 @@ impl Client {
             }
             _ => Error::system(format!("{what} {}", self.url))(error),
         }
+    }
+}
+
+/// The socket itself, connected and blocking, for whoever waits for many at once.
+impl From<Client> for OwnedFd {
+    fn from(client: Client) -> OwnedFd {
+        client.socket.into()
     }
 }
 

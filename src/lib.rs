@@ -39,6 +39,7 @@ pub mod net;
 mod offload;
 pub mod options;
 mod peer;
+mod rehearsal;
 mod slab;
 mod stats;
 #[allow(unsafe_code)] // DOOR: the kernel.
@@ -54,6 +55,7 @@ pub use error::{Error, Result, SpecError};
 pub use event::{Event, Kind, Level};
 pub use options::Options;
 pub use peer::{Peer, SocketKind};
+pub use rehearsal::{Rehearsal, Rehearsed};
 pub use stats::{CloseReason, DropReason, Stats};
 pub use transform::library::{OptionHelp, Transform, running_transform};
 pub use transform::registry::Origin;

@@ -112,6 +112,19 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "rehearsal",
+        &[
+            "chain",
+            "transform::registry",
+            "transform::library",
+            "transform::spec",
+            "event",
+            "peer",
+            "limits",
+            "error",
+        ],
+    ),
+    (
         "chain",
         &[
             "transform::registry",

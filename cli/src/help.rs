@@ -12,6 +12,7 @@ Try it:
   resay serve tcp://127.0.0.1:8888 -t uppercase
   resay send tcp://127.0.0.1:8888 hello            # HELLO
   resay repl tcp://127.0.0.1:8888
+  resay bench tcp://127.0.0.1:8888 -c 64 --expect uppercase
   resay serve unix:/tmp/e.sock --control /tmp/e.ctl
   resay ctl /tmp/e.ctl stats
 

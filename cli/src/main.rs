@@ -1,7 +1,8 @@
-//! The command `resay`: serve, ctl, send, repl and plugin, each in a module of its own, over the public API of the
+//! The command `resay`: serve, ctl, send, repl, bench and plugin, each in a module of its own, over the public API of the
 //! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
 //! it takes orders, `help` what help texts share. `completions` and `man` print what goes with an installed command.
 
+mod bench;
 mod completions;
 mod control;
 mod crash;
@@ -34,6 +35,7 @@ enum Command {
     Ctl(ctl::Arguments),
     Send(send::Arguments),
     Repl(repl::Arguments),
+    Bench(Box<bench::Arguments>),
     Plugin(plugin::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Ctl(arguments) => ctl::run(&arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Repl(arguments) => repl::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Plugin(arguments) => plugin::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, CommandLine::command()),
         Command::Man(arguments) => man::run(&arguments, CommandLine::command()),

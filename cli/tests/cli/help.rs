@@ -2,8 +2,8 @@ use crate::process::run;
 
 #[test]
 fn help_mentions_every_argument() {
-    let table: [(&[&str], &[&str]); 8] = [
-        (&["--help"], &["serve", "ctl", "send", "repl", "plugin", "Exit status"]),
+    let table: [(&[&str], &[&str]); 9] = [
+        (&["--help"], &["serve", "ctl", "send", "repl", "bench", "plugin", "Exit status"]),
         (
             &["serve", "--help"],
             &[
@@ -42,6 +42,35 @@ fn help_mentions_every_argument() {
         (&["ctl", "x", "chain", "--help"], &["<LISTENER>", "[SPEC]", "swap_timeout", "--timeout"]),
         (&["help", "send"], &["[TEXT]...", "--expect", "--timeout", "Examples:", "Exit status"]),
         (&["repl", "--help"], &["--newline", "--timeout", "Ctrl-D", "history", "Examples:"]),
+        (
+            &["bench", "--help"],
+            &[
+                "[URL]",
+                "-c, --connections",
+                "-s, --size",
+                "-p, --pipeline",
+                "-d, --duration",
+                "--warmup",
+                "--rate",
+                "--expect",
+                "--frame",
+                "--threads",
+                "--timeout",
+                "--lost-after",
+                "--seed",
+                "--plugin-dir",
+                "--json",
+                "--csv",
+                "--html",
+                "--compare",
+                "--rounds",
+                "--cores",
+                "--backend",
+                "--server-threads",
+                "Examples:",
+                "Exit status",
+            ],
+        ),
         (&["plugin", "--help"], &["list"]),
         (&["plugin", "list", "--help"], &["--plugin-dir", "--verbose", "Examples:"]),
     ];

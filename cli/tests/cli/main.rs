@@ -2,6 +2,7 @@
 // Helpers are tests too, where clippy.toml's exemption does not reach.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bench;
 mod check;
 mod crash;
 mod ctl;

@@ -1,0 +1,315 @@
+//! `resay bench`: load a server, check every answer, and say what was seen.
+//!
+//! ```text
+//! Arguments ──> Plan ──> Script: messages and the answers that the chain gives
+//!                 │         │
+//!                 v         v
+//!               measure: connect, one `load` a thread, a `Talk` a connection ──> Tally
+//!                                                                                 │
+//!                                text, CSV, HTML <── JSON document <── report <───┘
+//! ```
+//!
+//! `compare` does that for several chains, each on a `server` of its own, and compares.
+
+mod alarm;
+mod compare;
+mod cores;
+mod due;
+mod frame;
+mod load;
+mod machine;
+mod measure;
+mod output;
+mod plan;
+mod progress;
+mod records;
+mod report;
+mod script;
+mod server;
+mod stream;
+mod talk;
+mod tally;
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use resay::SocketKind;
+use resay::net::address::{Address, UnixKind};
+use resay::options::{Frame, parse_duration, parse_size};
+
+use crate::exit::{Exit, Failure, complain};
+use crate::help;
+use compare::Comparing;
+use measure::measure;
+use output::Outputs;
+use plan::{Pace, Plan};
+use progress::Progress;
+use report::{About, Outcome, Run};
+use script::Script;
+
+/// Measure throughput and latency, and check every answer
+///
+/// Connects, sends messages for a while, compares every answer with the right one, and tells how many there were
+/// and how long they took. Over every kind of socket: tcp, udp, unix, unix-dgram, unix-seqpacket.
+///
+/// Without --rate the loop is closed: each connection has --pipeline messages in flight, and each answer brings the
+/// next message. That finds what the server can do; but while the server stands still nothing is asked, so a pause
+/// shows as one slow answer.
+///
+/// With --rate the loop is open: messages are due at fixed times, whatever the server does, and latency counts from
+/// when a message was due. A pause shows in every message that was due meanwhile, as users would see it.
+///
+/// The right answers are computed beforehand from the chain that --expect names. A wrong one ends the command with
+/// status 1, and the first one is shown.
+///
+/// With --compare it starts servers of its own, one for each chain, and measures them in turn: what a chain costs
+/// the server beside the first one, and whether that is more than noise.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = long_help())]
+pub(crate) struct Arguments {
+    /// The server, for example tcp://127.0.0.1:8888; with --compare where its own servers listen
+    #[arg(value_name = "URL", required_unless_present = "compare")]
+    url: Option<String>,
+    /// Connections, or sockets of datagrams [default: 1; with --compare 50]
+    #[arg(short = 'c', long, value_name = "N", value_parser = at_least_one)]
+    connections: Option<usize>,
+    /// Bytes of a message, without its frame; 64k and 1m are sizes too
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = parse_size)]
+    size: u64,
+    /// Messages in flight a connection [default: 1; with --rate as many as are due]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
+    pipeline: Option<usize>,
+    /// How long to measure, after the warm-up [default: 10s; with --compare 1s a round]
+    #[arg(short, long, value_name = "DURATION", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// How long to load the server before that [default: 1s; with --compare 200ms]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    warmup: Option<Duration>,
+    /// Messages that are due a second, over all connections; 50k is 50,000
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// The chain that the server has, from which the right answers come
+    #[arg(long, value_name = "CHAIN", default_value = "identity")]
+    expect: String,
+    /// How a stream is cut into messages, as the server's option frame
+    #[arg(long, value_name = "FRAME", default_value = "raw")]
+    frame: Frame,
+    /// Threads that share the connections
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    threads: usize,
+    /// How long connecting may take, and how long the server may be silent
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// A datagram that is not answered within this is lost
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
+    lost_after: Duration,
+    /// From which the bytes of the messages are made
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Look for plugins of --expect here; may be given several times
+    #[arg(long = "plugin-dir", value_name = "DIR")]
+    plugin_directories: Vec<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
+    #[command(flatten)]
+    comparing: Comparing,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  resay bench tcp://127.0.0.1:8888 -c 64
+  resay bench tcp://127.0.0.1:8888 -c 50 --rate 50k -d 30s --html run.html
+  resay bench udp://127.0.0.1:8888 -c 8 --pipeline 32 --size 1400
+  resay bench tcp://127.0.0.1:8888 --expect reverse --frame lines --pipeline 16
+  resay bench unix:/tmp/e.sock --json - | jq .latency_us.p99
+  resay bench --compare identity,uppercase,'uppercase | hex' --rounds 9
+  resay bench unix:@bench --compare identity,reverse --frame lines --cores apart";
+
+fn long_help() -> String {
+    let statuses = "\
+Exit status:
+  0  measured, and every answer was the right one
+  1  an answer was wrong
+  2  usage; answers that cannot be known beforehand; a message that is too long
+  3  refused or unreachable, for one connection or all
+  4  no answer for as long as --timeout
+  5  the server ended or reset a connection";
+    [EXAMPLES, help::URLS, statuses].join("\n\n")
+}
+
+/// The longest message.
+const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+/// Messages a second that may be due.
+const RATE_MIN: f64 = 0.001;
+const RATE_MAX: f64 = 10_000_000.0;
+/// Connections of one generator, and messages of one that are in flight.
+const CONNECTIONS_MAX: usize = 100_000;
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let plan = plan_of(arguments)?;
+    let outputs = arguments.outputs.open()?;
+    if !arguments.comparing.compare.is_empty() {
+        return compare(arguments, &plan, outputs);
+    }
+    let script = Script::new(&plan, &arguments.plugin_directories)?;
+    let about = About::new("run", &plan, now());
+    let measured = measure(&plan, &script, &Progress::new(""), None)?;
+    let mut result = Outcome::of(&plan, &measured, script.caution.as_deref())?;
+    result.warnings.extend(about.machine.warning());
+    let exit = result.exit(&measured);
+    let run = Run { about, result };
+    outputs.write(&run, || report::text::run(&run), || report::csv::run(&run), || report::html::run(&run))?;
+    for warning in &run.result.warnings {
+        complain(format!("warning: {warning}"));
+    }
+    if let Some(wrong) = &run.result.first_wrong {
+        complain(report::text::wrong(wrong));
+    }
+    Ok(exit)
+}
+
+fn compare(arguments: &Arguments, plan: &Plan, outputs: output::Open) -> Result<Exit, Failure> {
+    let about = About::new("compare", plan, now());
+    let (comparison, exit) = compare::run(plan, &arguments.comparing, &arguments.plugin_directories, about)?;
+    outputs.write(&comparison, || comparison.text(), || comparison.csv(), || comparison.html())?;
+    for warning in &comparison.warnings {
+        complain(format!("warning: {warning}"));
+    }
+    Ok(exit)
+}
+
+fn plan_of(arguments: &Arguments) -> Result<Plan, Failure> {
+    let compares = !arguments.comparing.compare.is_empty();
+    let url = arguments.url.as_deref().unwrap_or("tcp://127.0.0.1:0");
+    let address: Address = url.parse()?;
+    let kind = kind_of(&address).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("{url}: a descriptor has no address to connect to"))
+    })?;
+    if let Address::Tcp(endpoint) | Address::Udp(endpoint) = &address
+        && compares
+        && endpoint.port != 0
+    {
+        let text = format!("{url}: each chain has a server of its own, so the port must be 0");
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let or = |given: Option<Duration>, single: Duration, compared: Duration| {
+        given.unwrap_or(if compares { compared } else { single })
+    };
+    let duration = or(arguments.duration, Duration::from_secs(10), Duration::from_secs(1));
+    let warmup = or(arguments.warmup, Duration::from_secs(1), Duration::from_millis(200));
+    let usage = |text: String| Err(Failure::new(Exit::Usage, text));
+    let is_stream = matches!(kind, SocketKind::Tcp | SocketKind::UnixStream);
+    if !is_stream && arguments.frame != Frame::Raw {
+        return usage(format!("--frame {}: a {} message has no frame", arguments.frame, kind.scheme()));
+    }
+    if let Frame::Fixed(bytes) = arguments.frame
+        && bytes as u64 != arguments.size
+    {
+        return usage(format!(
+            "--frame {}: messages have {} bytes (--size)",
+            arguments.frame, arguments.size
+        ));
+    }
+    if arguments.size > MESSAGE_BYTES_MAX {
+        return usage(format!("--size {}: at most {} bytes", arguments.size, MESSAGE_BYTES_MAX));
+    }
+    if duration.is_zero() {
+        return usage("--duration 0s: nothing would be measured".to_owned());
+    }
+    if arguments.lost_after.is_zero() {
+        return usage("--lost-after 0s: every datagram would be lost".to_owned());
+    }
+    let pace = match arguments.rate {
+        None => Pace::Closed { pipeline: arguments.pipeline.unwrap_or(1) },
+        Some(rate) => Pace::Open { rate, pipeline: arguments.pipeline },
+    };
+    Ok(Plan {
+        url: url.to_owned(),
+        kind,
+        connections: arguments.connections.unwrap_or(if compares { 50 } else { 1 }),
+        message_bytes: arguments.size as usize,
+        pace,
+        frame: arguments.frame.clone(),
+        expect: arguments.expect.clone(),
+        threads: arguments.threads,
+        warmup,
+        duration,
+        timeout: help::limit(arguments.timeout).unwrap_or(Duration::MAX),
+        lost_after: arguments.lost_after,
+        seed: arguments.seed,
+        core: None,
+    })
+}
+
+fn kind_of(address: &Address) -> Option<SocketKind> {
+    match address {
+        Address::Tcp(_) => Some(SocketKind::Tcp),
+        Address::Udp(_) => Some(SocketKind::Udp),
+        Address::Unix { kind: UnixKind::Stream, .. } => Some(SocketKind::UnixStream),
+        Address::Unix { kind: UnixKind::Datagram, .. } => Some(SocketKind::UnixDatagram),
+        Address::Unix { kind: UnixKind::Seqpacket, .. } => Some(SocketKind::UnixSeqpacket),
+        _ => None,
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=CONNECTIONS_MAX) => Ok(number),
+        _ => Err(format!("a number from 1 to {CONNECTIONS_MAX}")),
+    }
+}
+
+/// Messages a second: a number, with `k` for thousands or `m` for millions.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let (number, factor) = match text.strip_suffix(['k', 'm']) {
+        Some(number) if text.ends_with('k') => (number, 1e3),
+        Some(number) => (number, 1e6),
+        None => (text, 1.0),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if (RATE_MIN..=RATE_MAX).contains(&(number * factor)) => Ok(number * factor),
+        _ => Err(format!("messages a second, such as 500, 50k or 1.5m, from {RATE_MIN} to {RATE_MAX}")),
+    }
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A plan that connects nowhere.
+    pub(crate) fn plan(url: &str) -> Plan {
+        Plan {
+            url: url.to_owned(),
+            kind: kind_of(&url.parse().unwrap()).unwrap(),
+            connections: 1,
+            message_bytes: 64,
+            pace: Pace::Closed { pipeline: 1 },
+            frame: Frame::Raw,
+            expect: String::new(),
+            threads: 1,
+            warmup: Duration::ZERO,
+            duration: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            lost_after: Duration::from_secs(1),
+            seed: 1,
+            core: None,
+        }
+    }
+
+    #[test]
+    fn rates_are_read() {
+        let table = [("500", 500.0), ("50k", 50_000.0), ("1.5m", 1_500_000.0), ("0.5", 0.5)];
+        for (text, rate) in table {
+            assert_eq!(parse_rate(text), Ok(rate), "{text}");
+        }
+        for text in ["", "k", "-1", "0", "nan", "inf", "5g", "11m"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
+}

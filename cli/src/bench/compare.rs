@@ -1,0 +1,289 @@
+//! `resay bench --compare`: what chains cost beside each other, on servers of our own.
+//!
+//! All servers run the whole time, and each round loads one after the other, in an order that changes from round to
+//! round: so what the machine does meanwhile falls on all of them, and each round is a comparison of its own.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use resay::options::Frame;
+use resay::transform::spec::ChainSpec;
+
+use super::cores;
+use super::measure::{Measured, measure};
+use super::plan::Plan;
+use super::progress::Progress;
+use super::report::comparison::{Chain, Comparison, Cores, Round};
+use super::report::{About, Outcome, text};
+use super::script::Script;
+use super::server::{self, Server};
+use crate::exit::{Exit, Failure};
+
+/// What only a comparison has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Comparing chains")]
+pub(crate) struct Comparing {
+    /// Compare chains, on servers of its own: identity,uppercase. May be given several times
+    #[arg(long, value_name = "CHAIN,…", conflicts_with = "expect")]
+    pub(crate) compare: Vec<String>,
+    /// How many times each chain is measured
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "compare", value_parser = super::at_least_one)]
+    pub(crate) rounds: usize,
+    /// Which cores the servers and the load run on
+    #[arg(long, value_name = "WHICH", value_enum, default_value = "same", requires = "compare")]
+    pub(crate) cores: Mode,
+    /// The kernel interface of the servers: auto, uring or epoll
+    #[arg(long, value_name = "BACKEND", default_value = "auto", requires = "compare")]
+    pub(crate) backend: String,
+    /// Threads of each server
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "compare", value_parser = super::at_least_one)]
+    pub(crate) server_threads: usize,
+}
+
+/// Where the servers and the load run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// The load on the server's own core: the steadiest figures of processor time a message
+    Same,
+    /// Each on a core of its own: latencies and throughput as between two machines
+    Apart,
+    /// Wherever the system puts them
+    Free,
+}
+
+/// Compares. `plan` has everything but the server's address and the chain.
+pub(crate) fn run(
+    base: &Plan,
+    comparing: &Comparing,
+    plugin_directories: &[PathBuf],
+    mut about: About,
+) -> Result<(Comparison, Exit), Failure> {
+    let names = chains_of(&comparing.compare)?;
+    let mut warnings = Vec::new();
+    let cores = cores_of(comparing.cores, &mut warnings);
+    let settings = server::Settings {
+        backend: comparing.backend.clone(),
+        threads: comparing.server_threads,
+        plugin_directories: plugin_directories.to_vec(),
+        core: cores.server,
+    };
+    server::end_with_this_process()?;
+    let mut contenders = Vec::with_capacity(names.len());
+    for (number, name) in names.into_iter().enumerate() {
+        let mut plan = Plan { expect: name.clone(), core: cores.load, ..base.clone() };
+        // First, so that a chain that is wrong is told before anything is started.
+        let script = Script::new(&plan, plugin_directories)?;
+        let server = Server::start(&listen_url(&plan, &script, number), &name, &settings)?;
+        plan.url.clone_from(&server.url);
+        warnings.extend(server.note.clone());
+        contenders.push(Contender { name, plan, script, server, rounds: Vec::new(), notes: Vec::new() });
+    }
+    let mut exit = Exit::Done;
+    for round in 0..comparing.rounds {
+        for place in 0..contenders.len() {
+            let index = (place + round) % contenders.len();
+            let Some(contender) = contenders.get_mut(index) else { continue };
+            let bar = Progress::new(&format!("round {}/{} {}", round + 1, comparing.rounds, contender.name));
+            let (result, ended) = contender.measure(&bar)?;
+            if let Some(wrong) = &result.first_wrong {
+                let text = format!("chain {:?}: {}", contender.name, text::wrong(wrong));
+                return Err(Failure::new(Exit::Unexpected, text));
+            }
+            if ended != Exit::Done {
+                exit = ended;
+            }
+            contender.note(result.warnings, round);
+        }
+    }
+    about.settings.expect = "each its own chain".to_owned();
+    warnings.extend(about.machine.warning());
+    warnings.extend(contenders.iter().flat_map(|contender| contender.warnings(comparing.rounds)));
+    let chains: Vec<_> = contenders.into_iter().map(|each| (each.name, each.rounds)).collect();
+    if chains.iter().any(|(_, rounds)| rounds.iter().any(|round| round.cpu_us_per_message.is_none())) {
+        warnings.push("this system does not tell the processor time of another process".to_owned());
+    }
+    let chains = Chain::all(chains);
+    let backend = comparing.backend.clone();
+    let comparison = Comparison::new(about, cores, backend, comparing.server_threads, chains, warnings, exit);
+    Ok((comparison, exit))
+}
+
+struct Contender {
+    name: String,
+    plan: Plan,
+    script: Script,
+    server: Server,
+    rounds: Vec<Round>,
+    notes: Vec<Note>,
+}
+
+/// A warning that may come in several rounds, with other figures each time.
+struct Note {
+    text: String,
+    round: usize,
+    rounds: usize,
+}
+
+/// What two warnings of one kind have in common.
+fn kind_of(warning: &str) -> &str {
+    warning.split_once(':').map_or(warning, |(head, _)| head)
+}
+
+impl Contender {
+    fn note(&mut self, warnings: Vec<String>, round: usize) {
+        for text in warnings {
+            match self.notes.iter_mut().find(|note| kind_of(&note.text) == kind_of(&text)) {
+                Some(note) => note.rounds += 1,
+                None => self.notes.push(Note { text, round, rounds: 1 }),
+            }
+        }
+    }
+
+    fn warnings(&self, rounds: usize) -> impl Iterator<Item = String> {
+        self.notes.iter().map(move |note| {
+            let Note { text, round, rounds: times } = note;
+            format!("{}: in {times} of {rounds} rounds, first in round {}: {text}", self.name, round + 1)
+        })
+    }
+
+    fn measure(&mut self, bar: &Progress) -> Result<(Outcome, Exit), Failure> {
+        let cpu_ns = || self.server.cpu_ns();
+        let measured = measure(&self.plan, &self.script, bar, Some(&cpu_ns))?;
+        let result = Outcome::of(&self.plan, &measured, self.script.caution.as_deref())?;
+        let exit = result.exit(&measured);
+        self.rounds.push(Round {
+            cpu_us_per_message: cost(&measured),
+            messages_per_s: result.throughput.messages_per_s,
+            p50_us: result.latency_us.p50,
+            p99_us: result.latency_us.p99,
+        });
+        Ok((result, exit))
+    }
+}
+
+fn cost(measured: &Measured) -> Option<f64> {
+    let cost = measured.server.filter(|cost| cost.answers > 0)?;
+    Some(cost.cpu_ns as f64 / 1000.0 / cost.answers as f64)
+}
+
+fn cores_of(mode: Mode, warnings: &mut Vec<String>) -> Cores {
+    let allowed = cores::allowed();
+    let named = |name| Cores { mode: name, server: None, load: None };
+    match (mode, allowed.as_slice()) {
+        (Mode::Same, &[first, ..]) => Cores { mode: "same", server: Some(first), load: Some(first) },
+        (Mode::Apart, &[first, second, ..]) => {
+            Cores { mode: "apart", server: Some(first), load: Some(second) }
+        }
+        (Mode::Free, _) => named("free"),
+        (Mode::Same, _) => {
+            warnings.push("this system does not let one choose a core: --cores free".to_owned());
+            named("free")
+        }
+        (Mode::Apart, _) => {
+            warnings.push("there are no two cores for the servers and the load: --cores free".to_owned());
+            named("free")
+        }
+    }
+}
+
+/// Where the server of this number listens. Sockets that are files, or have names, get one each.
+fn listen_url(plan: &Plan, script: &Script, number: usize) -> String {
+    let mut url = plan.url.clone();
+    if plan.kind.is_unix() {
+        url += &format!(".{}", number + 1);
+    }
+    let mut options = Vec::new();
+    if plan.frame != Frame::Raw {
+        options.push(format!("frame={}", plan.frame));
+    }
+    let longest = script.answer_bytes_max();
+    let default_bytes = if plan.is_stream() { 1 << 20 } else { 256 << 10 };
+    if plan.is_stream() && plan.frame != Frame::Raw && plan.message_bytes > default_bytes {
+        options.push(format!("max_message={}", plan.message_bytes));
+    }
+    if plan.kind == resay::SocketKind::Udp && longest > plan.message_bytes {
+        // Answers that are longer than their requests are refused to peers that may be forged; these are not.
+        options.push(format!("amplify={}", longest.div_ceil(plan.message_bytes.max(1))));
+    }
+    if options.is_empty() { url } else { format!("{url}?{}", options.join("&")) }
+}
+
+/// Chains with commas between them. A comma before `key=` belongs to the chain that it is in, for a chain begins with a
+/// name, and one in quotes does so too.
+fn chains_of(lists: &[String]) -> Result<Vec<String>, Failure> {
+    let mut chains = Vec::new();
+    for list in lists {
+        for chain in split(list) {
+            // Its text, canonical: two that are written differently may be the same.
+            let chain = ChainSpec::parse(chain)?.to_string();
+            chains.push(if chain.is_empty() { "identity".to_owned() } else { chain });
+        }
+    }
+    Ok(chains)
+}
+
+fn split(list: &str) -> Vec<&str> {
+    let (mut chains, mut from, mut quote, mut is_escaped) = (Vec::new(), 0, None, false);
+    for (at, letter) in list.char_indices() {
+        match (quote, letter) {
+            _ if is_escaped => is_escaped = false,
+            (Some('"'), '\\') => is_escaped = true,
+            (Some(open), _) if open == letter => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, ',') if !is_option(list.get(at + 1..).unwrap_or_default()) => {
+                chains.push(list.get(from..at).unwrap_or_default());
+                from = at + 1;
+            }
+            (None, _) => {}
+        }
+    }
+    chains.push(list.get(from..).unwrap_or_default());
+    chains
+}
+
+/// Whether `key=` comes next.
+fn is_option(text: &str) -> bool {
+    let text = text.trim_start();
+    let end = text
+        .find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+        .unwrap_or(text.len());
+    end > 0 && text.get(end..).is_some_and(|rest| rest.trim_start().starts_with('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::tests::plan;
+
+    #[test]
+    fn commas_are_between_chains_and_between_options() {
+        let table: [(&str, &[&str]); 6] = [
+            ("identity,uppercase", &["identity", "uppercase"]),
+            ("delay:time=1ms,jitter=2ms,hex", &["delay:time=1ms,jitter=2ms", "hex"]),
+            (
+                "prefix:text='a,b=c',suffix:text=\"x\\\",y\"",
+                &["prefix:text='a,b=c'", "suffix:text=\"x\\\",y\""],
+            ),
+            ("uppercase | hex:mode=encode, identity", &["uppercase | hex:mode=encode", " identity"]),
+            ("", &[""]),
+            (",hex", &["", "hex"]),
+        ];
+        for (list, chains) in table {
+            assert_eq!(split(list), chains, "{list}");
+        }
+        let chains = chains_of(&[",delay:time=1ms,jitter=2ms".into(), "hex".into()]).unwrap();
+        assert_eq!(chains, ["identity", "delay:time=1ms,jitter=2ms", "hex"]);
+        assert!(chains_of(&["hex,,:".into()]).is_err());
+    }
+
+    #[test]
+    fn servers_listen_where_they_can_answer_all() {
+        let udp = Plan { expect: "hex".into(), ..plan("udp://127.0.0.1:0") };
+        let script = Script::new(&udp, &[]).unwrap();
+        assert_eq!(listen_url(&udp, &script, 0), "udp://127.0.0.1:0?amplify=2");
+        let lines = Plan { frame: Frame::Lines, ..plan("unix:@name") };
+        let script = Script::new(&lines, &[]).unwrap();
+        assert_eq!(listen_url(&lines, &script, 1), "unix:@name.2?frame=lines");
+    }
+}

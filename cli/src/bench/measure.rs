@@ -1,0 +1,212 @@
+//! One measurement: connect, load, add up.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resay::Client;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use super::load::{self, Probe, Report, Sockets};
+use super::plan::Plan;
+use super::script::Script;
+use super::talk::Clock;
+use super::tally::{Span, Tally};
+use super::{cores, progress::Progress};
+use crate::deadline::Deadline;
+use crate::exit::{Exit, Failure};
+
+/// What a measurement saw.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) tally: Tally,
+    pub(crate) span: Span,
+    /// Answers may be lost, and may come twice.
+    pub(crate) is_datagram: bool,
+    pub(crate) connections: Connections,
+    pub(crate) threads: Vec<Busy>,
+    /// Nothing was answered any more.
+    pub(crate) is_silent: bool,
+    /// Why a connection failed in a way that has no name.
+    pub(crate) failure: Option<(Exit, String)>,
+    /// Processor time of the server, and the answers meanwhile.
+    pub(crate) server: Option<Cost>,
+    /// What could not be done as asked, and does no harm but to the figures.
+    pub(crate) notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connections {
+    /// Those that could not be made.
+    pub(crate) failed: usize,
+    pub(crate) open_at_end: usize,
+}
+
+/// How much of the measured time a thread of the generator ran.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Busy {
+    pub(crate) cpu: Duration,
+    pub(crate) share: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) cpu_ns: u64,
+    pub(crate) answers: u64,
+}
+
+/// What a socket of datagrams may hold for us.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// How often whoever waits for the end looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Measures. `server_cpu_ns` says how much processor time the server has used so far, where that is known.
+pub(crate) fn measure(
+    plan: &Plan,
+    script: &Script,
+    progress: &Progress,
+    server_cpu_ns: Option<&(dyn Fn() -> Option<u64> + Sync)>,
+) -> Result<Measured, Failure> {
+    raise_descriptor_limit(plan.connections);
+    let (sockets, failed) = connect(plan)?;
+    let threads = plan.threads.min(sockets.len()).max(1);
+    let mut shares: Vec<Sockets> = (0..threads).map(|_| Sockets::new()).collect();
+    for (place, (number, socket)) in sockets.into_iter().enumerate() {
+        if let Some(share) = shares.get_mut(place % threads) {
+            share.push((number, socket));
+        }
+    }
+    let span = Span::of(plan);
+    let jobs = shares.into_iter().map(|share| load::prepare(plan, script, share));
+    let jobs = jobs.collect::<Result<Vec<_>, Failure>>()?;
+    let clock = Clock(Instant::now());
+    let probe = &Probe::new(threads, server_cpu_ns);
+    let mut notes = Vec::new();
+    let reports = thread::scope(|scope| {
+        let mut handles = Vec::new();
+        for (job, seen) in jobs.into_iter().zip(&probe.seen) {
+            let work = move || {
+                let pinned = plan.core.map_or(Ok(()), cores::pin);
+                (job(clock, probe, seen), pinned)
+            };
+            let spawned = thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
+            let failed = |error| Failure::new(Exit::Unreachable, format!("start a thread: {error}"));
+            handles.push(spawned.map_err(failed)?);
+        }
+        watch(clock, span, probe, progress);
+        let mut reports = Vec::new();
+        for handle in handles {
+            let lost = || Failure::new(Exit::Broken, "a thread of the generator ended before its time");
+            let (report, pinned) = handle.join().map_err(|_| lost())?;
+            if let (Err(error), Some(core)) = (pinned, plan.core) {
+                notes.push(format!("the load could not be kept on core {core}: {error}"));
+            }
+            reports.push(report?);
+        }
+        Ok::<_, Failure>(reports)
+    })?;
+    notes.dedup();
+    let mut sum = sum(plan, span, reports)?;
+    sum.connections.failed = failed;
+    sum.server = probe.cost().map(|(cpu_ns, answers)| Cost { cpu_ns, answers });
+    sum.notes = notes;
+    Ok(sum)
+}
+
+fn sum(plan: &Plan, span: Span, reports: Vec<Report>) -> Result<Measured, Failure> {
+    let mut measured = Measured {
+        tally: Tally::new(span)?,
+        span,
+        is_datagram: plan.kind.is_datagram(),
+        connections: Connections { failed: 0, open_at_end: 0 },
+        threads: Vec::new(),
+        is_silent: false,
+        failure: None,
+        server: None,
+        notes: Vec::new(),
+    };
+    for report in reports {
+        let share = match report.measured.as_secs_f64() {
+            seconds if seconds > 0.0 => report.cpu.as_secs_f64() / seconds,
+            _ => 0.0,
+        };
+        measured.threads.push(Busy { cpu: report.cpu, share });
+        measured.is_silent |= report.is_silent;
+        measured.connections.open_at_end += report.open;
+        if let Some(error) = report.failure {
+            measured.failure = Some(match error {
+                Errno::MSGSIZE => (
+                    Exit::Usage,
+                    format!("{} bytes are too long for one message: {error}", plan.message_bytes),
+                ),
+                _ => (Exit::Unreachable, error.to_string()),
+            });
+        }
+        measured.tally.add(report.tally);
+    }
+    Ok(measured)
+}
+
+/// Shows how far they are, until all threads have ended.
+fn watch(clock: Clock, span: Span, probe: &Probe<'_>, progress: &Progress) {
+    progress.begin(span);
+    while !probe.seen.iter().all(|seen| seen.has_ended.load(Ordering::Relaxed)) {
+        progress.show(clock.now(), probe.answers());
+        thread::sleep(LOOK);
+    }
+    progress.end();
+}
+
+/// All connections, and how many could not be made; none at all is a failure.
+fn connect(plan: &Plan) -> Result<(Sockets, usize), Failure> {
+    let deadline = Deadline::after(plan.timeout);
+    let mut sockets = Sockets::with_capacity(plan.connections);
+    let mut first_failure = None;
+    let mut failed = 0;
+    for number in 0..plan.connections {
+        let connected = deadline
+            .left()
+            .and_then(|left| Client::open(&plan.url, left).map_err(|error| deadline.failure(error)));
+        match connected {
+            Ok(client) => {
+                let socket = OwnedFd::from(client);
+                if plan.kind.is_datagram() {
+                    // What does not fit is lost; as much as the system grants.
+                    let _ = set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES);
+                }
+                sockets.push((number, socket));
+            }
+            Err(failure) => {
+                failed += 1;
+                // A URL that is wrong, or descriptors that have run out, will not get better.
+                let is_hopeless = sockets.is_empty() || failure.exit == Exit::Usage;
+                first_failure.get_or_insert(failure);
+                if is_hopeless {
+                    break;
+                }
+            }
+        }
+    }
+    match first_failure {
+        Some(failure) if sockets.is_empty() => Err(failure),
+        _ => Ok((sockets, failed)),
+    }
+}
+
+/// As many descriptors as there are connections; where that is refused, connecting says so.
+fn raise_descriptor_limit(connections: usize) {
+    /// For everything else that a process has open.
+    const OTHERS: u64 = 64;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = connections as u64 + OTHERS;
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
+        let _: Result<(), io::Error> =
+            setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(raised), ..limit })
+                .map_err(Into::into);
+    }
+}

@@ -1,0 +1,437 @@
+//! What a comparison of chains came to: as a document, text, CSV and a page.
+
+use serde::Serialize;
+
+use super::chart::{self, Axis, Row, escaped};
+use super::{About, csv, html, numbers};
+use crate::exit::Exit;
+
+/// Chains beside each other.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Comparison {
+    #[serde(flatten)]
+    about: About,
+    cores: Cores,
+    server: ServerSettings,
+    rounds: usize,
+    chains: Vec<Chain>,
+    pub(crate) warnings: Vec<String>,
+    exit_status: u8,
+}
+
+/// Where the servers and the load ran.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Cores {
+    pub(crate) mode: &'static str,
+    /// None: wherever the system put them.
+    pub(crate) server: Option<usize>,
+    pub(crate) load: Option<usize>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct ServerSettings {
+    backend: String,
+    threads: usize,
+}
+
+/// What one chain did.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Chain {
+    chain: String,
+    cpu_us_per_message: Option<Figure>,
+    messages_per_s: Figure,
+    p50_us: Figure,
+    p99_us: Figure,
+    rounds: Vec<Round>,
+}
+
+/// What one chain did in one round.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Round {
+    /// Processor time of the server; none: the system does not tell.
+    pub(crate) cpu_us_per_message: Option<f64>,
+    pub(crate) messages_per_s: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+}
+
+/// A figure over all rounds.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Figure {
+    median: f64,
+    min: f64,
+    max: f64,
+    /// The median of the rounds' ratios to the first chain; 1 for that itself.
+    ratio_to_first: f64,
+    verdict: Verdict,
+}
+
+/// Whether a chain differs from the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    First,
+    /// So many rounds agree about the direction that chance does so at most once in sixteen times.
+    Differs,
+    WithinTheNoise,
+    /// With fewer rounds chance agrees too often.
+    TooFewRounds,
+}
+
+/// What a figure may owe to chance. Five rounds that agree have 2 / 2^5.
+const CHANCE_MAX: f64 = 0.0625;
+
+/// The sign test: how often rounds that differ by chance alone agree as well as these do, in either direction.
+fn verdict(ratios: &[f64]) -> Verdict {
+    let (above, below) = (
+        ratios.iter().filter(|&&ratio| ratio > 1.0).count(),
+        ratios.iter().filter(|&&ratio| ratio < 1.0).count(),
+    );
+    let rounds = above + below;
+    let chance = |against: usize| {
+        let mut ways = 1.0;
+        let mut sum = 0.0;
+        for k in 0..=against {
+            sum += ways;
+            ways *= (rounds - k) as f64 / (k + 1) as f64;
+        }
+        2.0 * sum / 2f64.powi(rounds as i32)
+    };
+    match above.min(below) {
+        _ if 2.0 / 2f64.powi(ratios.len() as i32) > CHANCE_MAX => Verdict::TooFewRounds,
+        against if chance(against) <= CHANCE_MAX => Verdict::Differs,
+        _ => Verdict::WithinTheNoise,
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match (sorted.len() % 2, sorted.get(middle), sorted.get(middle.wrapping_sub(1))) {
+        (0, Some(above), Some(below)) => (above + below) / 2.0,
+        (_, Some(middle), _) => *middle,
+        _ => 0.0,
+    }
+}
+
+impl Figure {
+    fn of(values: &[f64], first: &[f64], is_first: bool) -> Figure {
+        let ratios: Vec<f64> = values
+            .iter()
+            .zip(first)
+            .filter(|(_, first)| **first > 0.0)
+            .map(|(value, first)| value / first)
+            .collect();
+        Figure {
+            median: median(values),
+            min: values.iter().copied().fold(f64::INFINITY, f64::min),
+            max: values.iter().copied().fold(0.0, f64::max),
+            ratio_to_first: median(&ratios),
+            verdict: if is_first { Verdict::First } else { verdict(&ratios) },
+        }
+    }
+
+    fn told(&self) -> String {
+        match self.verdict {
+            Verdict::First => String::new(),
+            Verdict::Differs => format!("× {:.3}", self.ratio_to_first),
+            Verdict::WithinTheNoise => format!("× {:.3}, within the noise", self.ratio_to_first),
+            Verdict::TooFewRounds => format!("× {:.3}, too few rounds to tell", self.ratio_to_first),
+        }
+    }
+}
+
+impl Chain {
+    /// The chains with their rounds, compared with the first.
+    pub(crate) fn all(chains: Vec<(String, Vec<Round>)>) -> Vec<Chain> {
+        let first = chains.first().map(|(_, rounds)| rounds.clone()).unwrap_or_default();
+        let each = chains.into_iter().enumerate();
+        each.map(|(number, (chain, rounds))| {
+            let figure = |of: fn(&Round) -> f64| {
+                let [mine, theirs] =
+                    [&rounds, &first].map(|rounds| rounds.iter().map(of).collect::<Vec<_>>());
+                Figure::of(&mine, &theirs, number == 0)
+            };
+            let is_told = rounds.iter().chain(&first).all(|round| round.cpu_us_per_message.is_some());
+            Chain {
+                chain,
+                cpu_us_per_message: is_told
+                    .then(|| figure(|round| round.cpu_us_per_message.unwrap_or_default())),
+                messages_per_s: figure(|round| round.messages_per_s),
+                p50_us: figure(|round| round.p50_us),
+                p99_us: figure(|round| round.p99_us),
+                rounds,
+            }
+        })
+        .collect()
+    }
+}
+
+impl Comparison {
+    pub(crate) fn new(
+        about: About,
+        cores: Cores,
+        backend: String,
+        threads: usize,
+        chains: Vec<Chain>,
+        warnings: Vec<String>,
+        exit: Exit,
+    ) -> Comparison {
+        Comparison {
+            about,
+            cores,
+            server: ServerSettings { backend, threads },
+            rounds: chains.first().map_or(0, |chain| chain.rounds.len()),
+            chains,
+            warnings,
+            exit_status: exit as u8,
+        }
+    }
+
+    fn cores_line(&self) -> String {
+        match (self.cores.server, self.cores.load) {
+            (Some(server), Some(load)) if server == load => format!("servers and load on core {server}"),
+            (Some(server), Some(load)) => format!("servers on core {server}, load on core {load}"),
+            _ => "servers and load wherever the system puts them".to_owned(),
+        }
+    }
+
+    fn rounds_line(&self) -> String {
+        let settings = &self.about.settings;
+        let each = numbers::time(settings.duration_s * 1e6);
+        let rounds = if self.rounds == 1 { "1 round".to_owned() } else { format!("{} rounds", self.rounds) };
+        format!("{rounds} of {each} a chain, in turn; medians, and from the least to the most")
+    }
+
+    /// For a terminal.
+    pub(crate) fn text(&self) -> String {
+        let about = &self.about;
+        let mut lines = vec![
+            format!("load         {}, over {}", about.settings.line(), about.settings.transport),
+            format!("machine      {}; {}", about.machine.line(), self.cores_line()),
+            format!("rounds       {}", self.rounds_line()),
+        ];
+        let width = self.chains.iter().map(|chain| chain.chain.chars().count()).max().unwrap_or(0).max(5);
+        type Of = fn(&Chain) -> Option<Figure>;
+        type Show = fn(f64) -> String;
+        let groups: [(&str, Of, Show); 4] = [
+            ("server CPU a message, µs", |chain| chain.cpu_us_per_message, numbers::short),
+            ("messages a second", |chain| Some(chain.messages_per_s), numbers::whole),
+            ("p50 latency", |chain| Some(chain.p50_us), numbers::time),
+            ("p99 latency", |chain| Some(chain.p99_us), numbers::time),
+        ];
+        for (name, of, show) in groups {
+            lines.push(String::new());
+            lines.push(name.to_owned());
+            for chain in &self.chains {
+                let line = match of(chain) {
+                    None => "not known".to_owned(),
+                    Some(figure) => {
+                        let range = format!("{} – {}", show(figure.min), show(figure.max));
+                        format!("{:>10}   {range:<24} {}", show(figure.median), figure.told())
+                    }
+                };
+                lines.push(format!("  {:<width$} {}", chain.chain, line).trim_end().to_owned());
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// A line a chain and round.
+    pub(crate) fn csv(&self) -> String {
+        let settings = &self.about.settings;
+        let rows: Vec<_> = self
+            .chains
+            .iter()
+            .flat_map(|chain| {
+                chain.rounds.iter().enumerate().map(move |(number, round)| (chain, number, round))
+            })
+            .map(|(chain, number, round)| {
+                vec![
+                    ("date", self.about.date.clone()),
+                    ("chain", chain.chain.clone()),
+                    ("round", (number + 1).to_string()),
+                    ("transport", settings.transport.to_owned()),
+                    ("cores", self.cores.mode.to_owned()),
+                    ("connections", settings.connections.to_string()),
+                    ("message_bytes", settings.message_bytes.to_string()),
+                    ("duration_s", settings.duration_s.to_string()),
+                    ("cpu_us_per_message", round.cpu_us_per_message.map(csv::micros).unwrap_or_default()),
+                    ("messages_per_s", format!("{:.1}", round.messages_per_s)),
+                    ("p50_us", csv::micros(round.p50_us)),
+                    ("p99_us", csv::micros(round.p99_us)),
+                ]
+            })
+            .collect();
+        csv::table(&rows)
+    }
+
+    /// As one page.
+    pub(crate) fn html(&self) -> String {
+        let about = &self.about;
+        let names: Vec<&str> = self.chains.iter().map(|chain| chain.chain.as_str()).collect();
+        let title = names.join(" · ");
+        let line =
+            format!("{} · over {} · {}", about.settings.line(), about.settings.transport, self.cores_line());
+        let charts = [
+            self.chart(
+                "Server CPU a message",
+                "µs",
+                numbers::rate,
+                numbers::short,
+                |round| round.cpu_us_per_message,
+                |chain| chain.cpu_us_per_message,
+            ),
+            self.chart(
+                "Messages a second",
+                "messages a second",
+                numbers::rate,
+                numbers::rate,
+                |round| Some(round.messages_per_s),
+                |chain| Some(chain.messages_per_s),
+            ),
+            self.chart(
+                "p50 latency",
+                "latency",
+                numbers::axis_time,
+                numbers::time,
+                |round| Some(round.p50_us),
+                |chain| Some(chain.p50_us),
+            ),
+            self.chart(
+                "p99 latency",
+                "latency",
+                numbers::axis_time,
+                numbers::time,
+                |round| Some(round.p99_us),
+                |chain| Some(chain.p99_us),
+            ),
+        ];
+        let body = [
+            html::header(&title, &line, about),
+            html::tiles(&self.tiles()),
+            html::warnings(&self.warnings),
+            format!("<div class=\"charts\">{}</div>\n", charts.concat()),
+            format!("<div class=\"tables\">{}{}</div>", self.table(), html::circumstances(about)),
+        ];
+        html::page(&format!("{title} – resay bench"), &body.concat())
+    }
+
+    fn tiles(&self) -> Vec<(String, String)> {
+        let tile = |chain: &Chain| match chain.cpu_us_per_message {
+            Some(figure) => {
+                (format!("{} µs", numbers::short(figure.median)), format!("{}: CPU a message", chain.chain))
+            }
+            None => (
+                format!("{}/s", numbers::whole(chain.messages_per_s.median)),
+                format!("{}: messages", chain.chain),
+            ),
+        };
+        self.chains.iter().map(tile).collect()
+    }
+
+    fn chart(
+        &self,
+        title: &str,
+        label: &'static str,
+        at_axis: fn(f64) -> String,
+        told: fn(f64) -> String,
+        value: fn(&Round) -> Option<f64>,
+        figure: fn(&Chain) -> Option<Figure>,
+    ) -> String {
+        let rows: Vec<Row> = self
+            .chains
+            .iter()
+            .filter_map(|chain| {
+                let figure = figure(chain)?;
+                let shown = told(figure.median);
+                let ratio = match figure.verdict {
+                    Verdict::First => String::new(),
+                    Verdict::Differs => format!(" · × {:.3}", figure.ratio_to_first),
+                    Verdict::WithinTheNoise | Verdict::TooFewRounds => {
+                        format!(" · (× {:.3})", figure.ratio_to_first)
+                    }
+                };
+                Some(Row {
+                    name: chain.chain.clone(),
+                    values: chain.rounds.iter().filter_map(value).collect(),
+                    median: figure.median,
+                    told: shown + &ratio,
+                })
+            })
+            .collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        let most = rows.iter().flat_map(|row| row.values.iter().copied()).fold(0.0, f64::max);
+        let axis = Axis::linear(most, label, at_axis);
+        let line = "a dot a round, a stroke for the median; a ratio in parentheses may be chance";
+        html::section(title, line, &chart::ranges(title, &axis, &rows))
+    }
+
+    fn table(&self) -> String {
+        let cell = |figure: Option<Figure>, show: fn(f64) -> String| match figure {
+            None => "<td>not known</td>".to_owned(),
+            Some(figure) => {
+                format!("<td>{}<br><small>{}</small></td>", show(figure.median), escaped(&figure.told()))
+            }
+        };
+        let rows: String = self
+            .chains
+            .iter()
+            .map(|chain| {
+                format!(
+                    "<tr><td>{}</td>{}{}{}{}</tr>",
+                    html::code(&chain.chain),
+                    cell(chain.cpu_us_per_message, numbers::short),
+                    cell(Some(chain.messages_per_s), numbers::whole),
+                    cell(Some(chain.p50_us), numbers::time),
+                    cell(Some(chain.p99_us), numbers::time),
+                )
+            })
+            .collect();
+        let table = format!(
+            "<div class=\"scroll\"><table class=\"num\"><thead><tr><th>chain</th><th>CPU µs</th><th>messages/s</th>\
+             <th>p50</th><th>p99</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        );
+        html::section("Medians", &self.rounds_line(), &table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_in_the_middle() {
+        assert_eq!([median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0]), median(&[])], [2.0, 2.5, 0.0]);
+    }
+
+    #[test]
+    fn a_difference_is_one_where_the_rounds_agree() {
+        assert_eq!(verdict(&[1.1, 1.2, 1.05, 1.3, 1.01]), Verdict::Differs);
+        assert_eq!(verdict(&[0.9, 0.8, 0.95, 0.7, 0.99]), Verdict::Differs);
+        assert_eq!(verdict(&[1.1, 1.2, 0.99, 1.3, 1.01]), Verdict::WithinTheNoise);
+        assert_eq!(verdict(&[1.1, 1.2, 1.3, 1.1]), Verdict::TooFewRounds);
+        assert_eq!(verdict(&[1.0; 6]), Verdict::WithinTheNoise);
+        // One of nine: 2 × (1 + 9) / 512 is little enough; two of nine is not.
+        let mut nine = [1.1; 9];
+        nine[4] = 0.9;
+        assert_eq!(verdict(&nine), Verdict::Differs);
+        nine[5] = 0.9;
+        assert_eq!(verdict(&nine), Verdict::WithinTheNoise);
+    }
+
+    #[test]
+    fn ratios_are_of_rounds_and_not_of_medians() {
+        let round =
+            |cpu: f64| Round { cpu_us_per_message: Some(cpu), messages_per_s: 1.0, p50_us: 1.0, p99_us: 1.0 };
+        let first = vec![round(1.0), round(2.0), round(4.0)];
+        let other = vec![round(2.0), round(4.0), round(4.0)];
+        let chains = Chain::all(vec![("a".into(), first), ("b".into(), other)]);
+        let figure = chains[1].cpu_us_per_message.unwrap();
+        assert_eq!((figure.median, figure.ratio_to_first), (4.0, 2.0));
+        assert_eq!(chains[0].cpu_us_per_message.unwrap().verdict, Verdict::First);
+    }
+}

@@ -1,0 +1,183 @@
+//! A server of one's own: the same command, as a process whose processor time can be read.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::cores;
+use crate::exit::{Exit, Failure};
+
+/// How it is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) backend: String,
+    pub(crate) threads: usize,
+    pub(crate) plugin_directories: Vec<PathBuf>,
+    /// The core that it is kept on, if on one.
+    pub(crate) core: Option<usize>,
+}
+
+/// `resay serve`, listening. It ends with this value.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    /// Why it could not be kept on its core.
+    pub(crate) note: Option<String>,
+}
+
+/// How long it may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long its end may take. It drains, and nobody is connected any more.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The servers that run now: a signal that ends this process ends them too.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+impl Server {
+    /// Starts it with this chain on this URL, and waits until it listens.
+    pub(crate) fn start(url: &str, chain: &str, settings: &Settings) -> Result<Server, Failure> {
+        let system = |what: &str, error: std::io::Error| {
+            Failure::new(Exit::Unreachable, format!("{what} for chain {chain:?}: {error}"))
+        };
+        // Where the system does not say, as it was called.
+        let program = std::env::current_exe().ok().or_else(|| std::env::args_os().next().map(PathBuf::from));
+        let mut command = Command::new(program.unwrap_or_else(|| "resay".into()));
+        command.args(["serve", url, "-q", "-t", chain, "--backend", &settings.backend]);
+        command.args(["--threads", &settings.threads.to_string()]);
+        for directory in &settings.plugin_directories {
+            command.arg("--plugin-dir").arg(directory);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (child, pinned) = cores::on(settings.core, || command.spawn());
+        let mut child = child.map_err(|error| system("start a server", error))?;
+        running(|pids| pids.push(child.id()));
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let note = match (pinned, settings.core) {
+            (Err(error), Some(core)) => Some(format!("the server could not be kept on core {core}: {error}")),
+            _ => None,
+        };
+        // From here on it ends with this value, whatever happens.
+        let mut server = Server { child, url: String::new(), note };
+        let (sender, first_line) = mpsc::channel();
+        let listen = move || {
+            let mut line = String::new();
+            if let Some(stdout) = stdout {
+                let mut reader = BufReader::new(stdout);
+                let _ = reader.read_line(&mut line);
+                let _ = sender.send(line);
+                // It prints nothing else; whoever waits for its end finds the pipe open until then.
+                let _ = reader.read_to_end(&mut Vec::new());
+            }
+        };
+        thread::Builder::new().spawn(listen).map_err(|error| system("start a thread", error))?;
+        let line = first_line.recv_timeout(PATIENCE).unwrap_or_default();
+        match line.trim_end().strip_prefix("listening ") {
+            Some(url) => server.url = url.to_owned(),
+            None => return Err(server.failure(chain, stderr)),
+        }
+        Ok(server)
+    }
+
+    /// It ended instead of listening, or did neither.
+    fn failure(&mut self, chain: &str, stderr: Option<impl Read>) -> Failure {
+        let _ = self.child.kill();
+        let status = self.child.wait().ok();
+        let mut said = String::new();
+        if let Some(mut stderr) = stderr {
+            let _ = stderr.read_to_string(&mut said);
+        }
+        let code = status.and_then(|status| status.code());
+        let exit = code.and_then(|code| Exit::from_number(&code.to_string()));
+        let killed = status.and_then(|status| status.signal());
+        let why = match (said.trim().trim_start_matches("resay: "), killed) {
+            ("", Some(_)) => "it did not listen in time",
+            ("", None) => "it ended without a word",
+            (said, _) => said,
+        };
+        Failure::new(exit.unwrap_or(Exit::Unreachable), format!("a server with chain {chain:?}: {why}"))
+    }
+
+    /// Processor time that all its threads have used so far; `None`: the system does not tell.
+    pub(crate) fn cpu_ns(&self) -> Option<u64> {
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let threads = fs::read_dir(process.join("task")).ok()?;
+        // The first number is time on a processor, in ns (kernel documentation, scheduler/sched-stats).
+        let of_thread = |path: PathBuf| -> Option<u64> {
+            fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
+        };
+        let all: Option<u64> = threads.map(|thread| of_thread(thread.ok()?.path())).sum();
+        all.filter(|&ns| ns > 0).or_else(|| ticks_of(&fs::read_to_string(process.join("stat")).ok()?))
+    }
+}
+
+/// utime and stime of proc_pid_stat(5), in ns: coarser, but everywhere.
+fn ticks_of(stat: &str) -> Option<u64> {
+    // The name of the command may have anything in it, and is in parentheses.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let time = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    Some((time(11)? + time(12)?) * (1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)))
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Gently first, so that it takes its socket's file away.
+        if let Ok(None) = self.child.try_wait()
+            && let Some(pid) = Pid::from_raw(self.child.id().cast_signed())
+        {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let since = Instant::now();
+        while let Ok(None) = self.child.try_wait() {
+            if since.elapsed() > GRACE {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        running(|pids| pids.retain(|&pid| pid != self.child.id()));
+    }
+}
+
+fn running<R>(work: impl FnOnce(&mut Vec<u32>) -> R) -> R {
+    work(&mut RUNNING.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// From now on, a signal that ends this process ends its servers first.
+pub(crate) fn end_with_this_process() -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("handle signals: {error}"));
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let wait = move || {
+        for signal in signals.forever() {
+            running(|pids| {
+                for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid.cast_signed())) {
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+            });
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_command_is_no_field() {
+        let stat = "1 (a ) b) S 1 2 3 4 5 6 7 8 9 10 30 12 13 14";
+        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+        assert_eq!(ticks_of(stat), Some(42 * tick));
+        assert_eq!(ticks_of("nonsense"), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! A chain without sockets: what it answers, for whoever wants to know that beforehand, such as a load generator that
+//! checks every answer.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::chain::{Chain, DATAGRAM, Generation, Ran, Scratch, Tails, WHOLE, Way};
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::limits::STREAM_MESSAGE_BYTES_MAX;
+use crate::peer::{Peer, SocketKind};
+use crate::transform::library::{Counters, Services, Session, SessionPeer};
+use crate::transform::registry::Registry;
+use crate::transform::spec::ChainSpec;
+
+/// One conversation with a chain, message after message, on the calling thread. Delays are not waited for, and
+/// transforms that may block do so.
+///
+/// ```
+/// use resay::{Rehearsal, Rehearsed, SocketKind};
+///
+/// let mut chain = Rehearsal::new("uppercase | hex", &[], SocketKind::Udp, false)?;
+/// assert_eq!(chain.say(b"hi")?, Rehearsed::Answer(b"4849".to_vec()));
+/// # Ok::<(), resay::Error>(())
+/// ```
+pub struct Rehearsal {
+    spec: String,
+    generation: Arc<Generation>,
+    kind: SocketKind,
+    /// Those of `resay_io`.
+    flags: u32,
+    /// `None`: a datagram's, which is opened for each.
+    session: Option<Session>,
+    scratch: Scratch,
+    tails: Tails,
+    greetings: Vec<Vec<u8>>,
+}
+
+/// What a chain makes of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rehearsed {
+    /// These bytes, without a frame; none is an answer too.
+    Answer(Vec<u8>),
+    /// These bytes, and then the connection ends.
+    Last(Vec<u8>),
+    /// No answer.
+    Nothing,
+    /// The connection is reset.
+    Reset,
+}
+
+/// Bytes of one answer.
+const ANSWER_BYTES_MAX: usize = 64 * STREAM_MESSAGE_BYTES_MAX;
+
+impl Rehearsal {
+    /// Creates the transforms of `chain`, which are looked up as an engine does, in `directories` before the usual
+    /// ones, and opens a conversation as on a socket of this `kind`. `is_framed`: a stream's messages have frames of
+    /// their own; else a message is what one read brings.
+    pub fn new(chain: &str, directories: &[PathBuf], kind: SocketKind, is_framed: bool) -> Result<Rehearsal> {
+        let spec = ChainSpec::parse(chain)?;
+        let mut registry = Registry::new(directories.to_vec());
+        let tables =
+            spec.stages.iter().map(|stage| registry.find(&stage.target)).collect::<Result<Vec<_>>>()?;
+        let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
+        let chain = Chain::create(&spec, &tables, &services)?;
+        let is_raw = matches!(kind, SocketKind::Tcp | SocketKind::UnixStream) && !is_framed;
+        if let Some(id) = chain.needs_messages()
+            && is_raw
+        {
+            let reason = "needs whole messages; a raw stream has none".to_owned();
+            return Err(Error::Transform { id: id.to_owned(), reason });
+        }
+        let generation = chain.generations(1)?.pop().ok_or(Error::State("a chain has a generation"))?;
+        let flags = match kind {
+            _ if kind.is_datagram() => DATAGRAM,
+            _ if is_raw => 0,
+            _ => WHOLE,
+        };
+        let mut rehearsal = Rehearsal {
+            spec: chain.spec().to_owned(),
+            generation,
+            kind,
+            flags,
+            session: None,
+            scratch: Scratch::default(),
+            tails: Tails::default(),
+            greetings: Vec::new(),
+        };
+        if !kind.is_datagram() {
+            rehearsal.greet()?;
+        }
+        Ok(rehearsal)
+    }
+
+    /// The chain, canonical; empty for the plain echo.
+    pub fn chain(&self) -> &str {
+        &self.spec
+    }
+
+    /// What the server says when a connection opens, before it is asked: a message a transform that does so.
+    pub fn greetings(&self) -> &[Vec<u8>] {
+        &self.greetings
+    }
+
+    /// Says one message, without a frame. Fails as the transform does.
+    pub fn say(&mut self, message: &[u8]) -> Result<Rehearsed> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.open()?,
+        };
+        let flags = self.flags;
+        let is_in_place = self.generation.is_in_place();
+        let (session, said) = self.run(session, message, is_in_place, |generation, message, way| {
+            way.flags = flags;
+            generation.run(message, way)
+        })?;
+        if !self.kind.is_datagram() {
+            self.session = Some(session);
+        }
+        Ok(said)
+    }
+
+    fn greet(&mut self) -> Result<()> {
+        let mut session = self.open()?;
+        let flags = self.flags;
+        for stage in self.generation.greetings().collect::<Vec<_>>() {
+            let (back, said) = self.run(session, &[], false, |generation, _, way| {
+                way.flags = flags;
+                generation.greet(stage, way)
+            })?;
+            session = back;
+            match said {
+                Rehearsed::Answer(text) => self.greetings.push(text),
+                Rehearsed::Nothing => {}
+                Rehearsed::Last(_) | Rehearsed::Reset => {
+                    return Err(self.failed(stage, "ends each connection when it begins"));
+                }
+            }
+        }
+        self.session = Some(session);
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Session> {
+        let peer = SessionPeer { kind: self.kind, id: 1, local: "", peer: &Peer::Unnamed, listener: "" };
+        Session::open(self.generation.stages(), &peer).map_err(|(stage, fault)| self.failed(stage, fault))
+    }
+
+    /// `is_in_place`: the answer is what becomes of the message.
+    fn run(
+        &mut self,
+        mut session: Session,
+        message: &[u8],
+        is_in_place: bool,
+        call: impl FnOnce(&Generation, &mut [u8], &mut Way<'_>) -> Ran,
+    ) -> Result<(Session, Rehearsed)> {
+        let mut message = message.to_vec();
+        let mut out = Vec::new();
+        let mut way = Way {
+            session: &mut session,
+            out: &mut out,
+            out_max: ANSWER_BYTES_MAX,
+            flags: 0,
+            scratch: &mut self.scratch,
+            tails: &mut self.tails,
+            pieces: &mut Vec::new(),
+        };
+        let ran = call(&self.generation, &mut message, &mut way);
+        let answer = if is_in_place { message } else { out };
+        let said = match ran {
+            Ran::Answer => Rehearsed::Answer(answer),
+            Ran::Close => Rehearsed::Last(answer),
+            Ran::Drop => Rehearsed::Nothing,
+            Ran::Reset => Rehearsed::Reset,
+            Ran::Failed { stage, fault } => return Err(self.failed(stage, fault)),
+        };
+        Ok((session, said))
+    }
+
+    fn failed(&self, stage: usize, reason: impl fmt::Display) -> Error {
+        Error::Transform { id: self.generation.stage_id(stage).to_owned(), reason: reason.to_string() }
+    }
+}
+
+impl fmt::Debug for Rehearsal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rehearsal")
+            .field("chain", &self.spec)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(chain: &str, kind: SocketKind, is_framed: bool, messages: &[&[u8]]) -> Vec<Rehearsed> {
+        let mut rehearsal = Rehearsal::new(chain, &[], kind, is_framed).unwrap();
+        messages.iter().map(|message| rehearsal.say(message).unwrap()).collect()
+    }
+
+    fn answer(text: &[u8]) -> Rehearsed {
+        Rehearsed::Answer(text.to_vec())
+    }
+
+    #[test]
+    fn a_stream_is_one_conversation_and_datagrams_are_many() {
+        // Three bytes become four letters; on a raw stream what is over waits for the next read.
+        let raw = all("base64", SocketKind::Tcp, false, &[b"ab", b"cd", b"ef"]);
+        assert_eq!(raw.concat_answers(), b"YWJjZGVm");
+        for (kind, is_framed) in [(SocketKind::Udp, false), (SocketKind::Tcp, true)] {
+            let each = all("base64", kind, is_framed, &[b"ab", b"cd"]);
+            assert_eq!(each, [answer(b"YWI="), answer(b"Y2Q=")], "{kind:?}");
+        }
+        assert_eq!(all("", SocketKind::UnixSeqpacket, false, &[b"", b"x"]), [answer(b""), answer(b"x")]);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told_apart() {
+        assert_eq!(all("drop:rate=100%", SocketKind::Udp, false, &[b"x"]), [Rehearsed::Nothing]);
+        let mut decode = Rehearsal::new("hex:mode=decode", &[], SocketKind::Udp, false).unwrap();
+        assert!(decode.say(b"no digits").unwrap_err().to_string().contains("hex"));
+        let unknown = Rehearsal::new("none-such", &[], SocketKind::Tcp, false).unwrap_err();
+        assert!(unknown.to_string().contains("none-such"), "{unknown}");
+    }
+
+    trait Concat {
+        fn concat_answers(&self) -> Vec<u8>;
+    }
+
+    impl Concat for Vec<Rehearsed> {
+        fn concat_answers(&self) -> Vec<u8> {
+            self.iter()
+                .flat_map(|said| match said {
+                    Rehearsed::Answer(text) => text.clone(),
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        }
+    }
+}
