@@ -19,6 +19,8 @@ use crate::sys;
 /// A socket that is bound, and listens if its kind does.
 #[derive(Debug)]
 pub(crate) struct Bound {
+    /// Removed when this is dropped, if it is still ours; before the socket, which keeps its inode from being used again.
+    pub(crate) file: Option<SocketFile>,
     pub(crate) socket: OwnedFd,
     pub(crate) kind: SocketKind,
     /// The URL with the real port, without options.
@@ -28,8 +30,6 @@ pub(crate) struct Bound {
     /// [`siblings`] of it can be opened.
     pub(crate) can_multiply: bool,
     pub(crate) options: Options,
-    /// Removed when this is dropped, if it is still ours.
-    pub(crate) file: Option<SocketFile>,
 }
 
 /// Binds what one URL asks for: one socket, or all that the service manager passed.

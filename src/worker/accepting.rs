@@ -90,12 +90,18 @@ impl<D: Driver> Worker<D> {
             Some(Socket::Connection(_) | Socket::Away(_)) | None => return,
         };
         self.timers.arm(token, &mut armed, Moment::NEVER);
+        // The file before the socket: while that is open the file's inode is in use, so no file of a successor can have
+        // it, and be taken for ours.
+        let was_last = match self.posts.get(place) {
+            Some(Some(post)) => post.listener.closed(),
+            _ => false,
+        };
         self.driver.close(token, Close::Gently);
         if let Some(Some(post)) = self.posts.get_mut(place) {
             post.listener.stats_of(self.index).dropped(DropReason::Undelivered, held as u64);
             post.socket = None;
             post.closed = true;
-            if post.listener.closed() {
+            if was_last {
                 self.shared.events.say(Level::Info, Kind::ListenerClosed, &post.listener.url, "closed");
             }
         }
