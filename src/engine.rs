@@ -1,12 +1,16 @@
 //! The engine: configure, start, swap, drain, stop. It owns the workers and whatever threads run them.
 
 mod builder;
+mod forked;
+mod observing;
+mod transforms;
 
 pub use builder::Builder;
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +23,7 @@ use crate::chain::{Chain, Generation};
 use crate::driver::Driver;
 use crate::driver::kernel::Kernel;
 use crate::error::{Error, Result, SpecError};
-use crate::event::{Events, Kind, Level};
+use crate::event::{Events, Kind, Level, Subject};
 use crate::limits::THREADS_MAX;
 use crate::listener::Listener;
 use crate::net::address::{Address, Listen};
@@ -148,6 +152,8 @@ struct Core {
     workers: Vec<Arc<Mutex<Worker<Kernel>>>>,
     shared: Arc<Shared<OwnedFd>>,
     backend: Backend,
+    /// What each worker's driver has open.
+    copies: Vec<forked::Copies>,
 }
 
 impl Core {
@@ -168,6 +174,7 @@ impl Core {
             mailboxes.push(Mailbox::new(Box::new(move || drop(waker.wake()))));
             drivers.push(driver);
         }
+        let copies = drivers.iter().map(forked::Copies::of).collect();
         let shared = Arc::new(Shared {
             events: Arc::clone(events),
             mailboxes,
@@ -181,8 +188,8 @@ impl Core {
             .enumerate()
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
             .collect();
-        events.say(Level::Info, Kind::Engine, "", format_args!("backend {backend}: {reason}"));
-        Ok(Core { workers, shared, backend })
+        events.say(Level::Info, Kind::Engine, &(), format_args!("backend {backend}: {reason}"));
+        Ok(Core { workers, shared, backend, copies })
     }
 
     /// Hands a listener's socket to the worker whose turn it is.
@@ -221,11 +228,33 @@ struct Waiting {
 struct Ended {
     workers: Mutex<usize>,
     changed: Condvar,
+    /// How many there are.
+    all: AtomicUsize,
+    /// One of them panicked.
+    is_poisoned: AtomicBool,
+    events: Arc<Events>,
 }
 
 impl Ended {
+    fn new(events: &Arc<Events>) -> Ended {
+        Ended {
+            workers: Mutex::new(0),
+            changed: Condvar::new(),
+            all: AtomicUsize::new(usize::MAX),
+            is_poisoned: AtomicBool::new(false),
+            events: Arc::clone(events),
+        }
+    }
+
     fn count(&self) {
-        *lock(&self.workers) += 1;
+        let mut ended = lock(&self.workers);
+        *ended += 1;
+        let is_last = *ended == self.all.load(Ordering::Relaxed);
+        drop(ended);
+        if is_last {
+            self.events.say(Level::Info, Kind::Engine, &(), "ended");
+            self.events.end();
+        }
         self.changed.notify_all();
     }
 }
@@ -243,6 +272,42 @@ impl Engine {
     /// Sets an option for the listeners that are added from now on.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         lock(&self.control).defaults.set_pair(&format!("{key}={value}"))?;
+        Ok(())
+    }
+
+    /// An option as the listeners that are added from now on will have it, as text that [`set`](Engine::set) accepts
+    /// again. `chain` is the engine's chain, where no other was set. `None`: there is no such option.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let control = lock(&self.control);
+        match control.defaults.get(key) {
+            None if key == "chain" => Some(control.chain.spec().to_owned()),
+            value => value,
+        }
+    }
+
+    /// How many workers there are, or will be.
+    pub fn threads(&self) -> usize {
+        lock(&self.control).workers
+    }
+
+    /// The same as [`Builder::threads`], for an engine that has not run yet.
+    pub fn set_threads(&self, threads: usize) -> Result<()> {
+        check_threads(threads)?;
+        let mut control = lock(&self.control);
+        if self.core.get().is_some() {
+            return Err(Error::State("the engine has run already"));
+        }
+        control.workers = threads;
+        Ok(())
+    }
+
+    /// The same as [`Builder::backend`], for an engine that has not run yet.
+    pub fn set_backend(&self, backend: Backend) -> Result<()> {
+        let mut control = lock(&self.control);
+        if self.core.get().is_some() {
+            return Err(Error::State("the engine has run already"));
+        }
+        control.backend = backend;
         Ok(())
     }
 
@@ -360,6 +425,7 @@ impl Engine {
             for Waiting { listener, socket } in std::mem::take(&mut control.waiting) {
                 core.serve(&listener, socket)?;
             }
+            self.ended.all.store(control.workers, Ordering::Relaxed);
             // Only set here, under the lock of `control`.
             let _ = self.core.set(core);
         }
@@ -429,7 +495,7 @@ impl Engine {
             .collect();
         let old_chain = std::mem::replace(&mut control.chain, chain);
         let old_generations = std::mem::replace(&mut control.engine_chain, generations);
-        self.announce_swap(&spec, "");
+        self.announce_swap(&spec, &());
         drop(control);
         // Destroying what nobody uses any more takes as long as its plugins do.
         drop((old, old_chain, old_generations));
@@ -450,7 +516,7 @@ impl Engine {
         let listener = find_listener(&control, id)?;
         check_needs(&listener, &chain)?;
         let old = listener.set_chain(chain, generations);
-        self.announce_swap(&spec, &listener.url);
+        self.announce_swap(&spec, &*listener);
         drop(control);
         drop(old);
         Ok(())
@@ -461,13 +527,13 @@ impl Engine {
         lock(&self.control).chain.spec().to_owned()
     }
 
-    fn announce_swap(&self, spec: &ChainSpec, listener: &str) {
+    fn announce_swap(&self, spec: &ChainSpec, about: &impl Subject) {
         if let Some(core) = self.core.get() {
             core.shared.chain_epoch.fetch_add(1, Ordering::Release);
             core.shared.mailboxes.iter().for_each(Mailbox::wake);
         }
         let text = format_args!("chain {:?}", spec.to_string());
-        self.services.events.say(Level::Info, Kind::ChainChanged, listener, text);
+        self.services.events.say(Level::Info, Kind::ChainChanged, about, text);
     }
 
     /// What all listeners have done, closed ones excluded.
@@ -549,6 +615,11 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether a fault of Resay itself has ended one of the workers. What was with it is lost; the engine should go.
+    pub fn is_poisoned(&self) -> bool {
+        self.ended.is_poisoned.load(Ordering::Relaxed)
     }
 
     /// Which kernel interface is in use, once the engine serves; before that, what was asked for.
@@ -674,19 +745,24 @@ impl Engine {
 /// One worker's life on a thread of its own.
 fn run_worker(index: usize, worker: &Mutex<Worker<Kernel>>, events: &Events, ended: &Ended) {
     sys::block_signals();
-    let mut worker = lock(worker);
-    loop {
-        match worker.turn(None) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                events.say(Level::Error, Kind::Engine, "", format_args!("worker {index}: {error}"));
-                break;
+    let life = AssertUnwindSafe(|| {
+        let mut worker = lock(worker);
+        loop {
+            match worker.turn(None) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    events.say(Level::Error, Kind::Engine, &(), format_args!("worker {index}: {error}"));
+                    break;
+                }
             }
         }
+    });
+    if catch_unwind(life).is_err() {
+        ended.is_poisoned.store(true, Ordering::Relaxed);
+        events.say(Level::Error, Kind::Engine, &(), format_args!("worker {index} failed: a fault of Resay"));
     }
-    drop(worker);
     ended.count();
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{Backend, Control, Ended, Engine, check_threads};
 use crate::chain::Chain;
@@ -115,13 +115,14 @@ impl Builder {
             backend: self.backend,
             threads: Vec::new(),
         };
+        let ended = Arc::new(Ended::new(&services.events));
         let engine = Engine {
             control: Mutex::new(control),
             registry: Mutex::new(registry),
             core: OnceLock::new(),
             stop: Arc::new(AtomicBool::new(false)),
             services,
-            ended: Arc::new(Ended { workers: Mutex::new(0), changed: Condvar::new() }),
+            ended,
         };
         engine.open(&listens)?;
         Ok(engine)

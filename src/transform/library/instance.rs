@@ -95,6 +95,11 @@ impl Instance {
         self.table.fields.map.is_some() && !self.greets()
     }
 
+    /// Whether it is a function of the host's: see [`Session::call`](super::Session::call).
+    pub(crate) fn is_function(&self) -> bool {
+        self.table.function.is_some()
+    }
+
     /// Whether it says something when a connection opens. Only `process` can.
     pub(crate) fn greets(&self) -> bool {
         self.table.fields.caps & abi::RESAY_CAP_GREETS != 0 && self.table.fields.process.is_some()
