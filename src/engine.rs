@@ -661,7 +661,11 @@ impl Engine {
     /// A descriptor for the host's own event loop: readable when [`run`](Engine::run) would find something to
     /// do. It belongs to the engine. Only for engines with one worker.
     pub fn poll_fd(&self) -> Result<RawFd> {
-        let core = self.core(&mut lock(&self.control), false)?;
+        let mut control = lock(&self.control);
+        if !control.threads.is_empty() {
+            return Err(Error::State("the engine runs on threads of its own"));
+        }
+        let core = self.core(&mut control, false)?;
         match core.workers.as_slice() {
             [worker] => match free(worker) {
                 Some(worker) => Ok(worker.driver().poll_fd()),

@@ -317,8 +317,8 @@ impl Session {
             return (Status::Failed(fault), false);
         }
         let (status, is_replaced) = instance.enter(|| function.call(input, flags, out, out_max));
-        if let Status::Failed(Fault::Status(code)) = status {
-            return (instance.check(code), false);
+        if status == Status::Failed(Fault::Status(abi::RESAY_E_PANIC)) {
+            instance.check(abi::RESAY_E_PANIC);
         }
         (status, is_replaced)
     }
