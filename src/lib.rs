@@ -59,5 +59,10 @@ pub use transform::library::{OptionHelp, Output, Transform, Verdict, running_tra
 pub use transform::registry::Origin;
 pub use worker::ConnectionInfo;
 
+/// Its examples in Rust are tested with those of the documentation; the others by `tests/embed.rs`.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct Guide;
+
 /// The version of this library, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

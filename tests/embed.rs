@@ -249,7 +249,7 @@ fn valgrind_finds_nothing_lost() {
     if !exists("valgrind") {
         return;
     }
-    for (name, argument) in [("cycles", "30"), ("arguments", ""), ("callbacks", ""), ("clients", "")] {
+    for (name, argument) in [("cycles", "30"), ("arguments", ""), ("callbacks", "quick"), ("clients", "")] {
         let Some(checked) = program(name, "-checked", &[]) else { return };
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["-q", "--error-exitcode=9", "--leak-check=full"]);

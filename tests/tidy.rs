@@ -157,6 +157,7 @@ const DOORS: &[&str] = &[
     // Outside of the engine: tests that ask the kernel, and measuring instruments.
     "tests/",
     "benches/call.rs",
+    "benches/embed.rs",
     "benches/peers/src/sys.rs",
 ];
 

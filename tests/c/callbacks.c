@@ -1,4 +1,5 @@
-/* Callbacks: what they answer, on every kind of socket and framing; what they may not do; when they are released. */
+/* Callbacks: what they answer, on every kind of socket and framing; what they may not do; when they are released. With an
+ * argument, without what is slow under valgrind. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -393,9 +394,10 @@ static void stop_on_a_lent_thread(void)
   resay_engine_free(engine);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
   char where[80];
+  (void)argv;
   other = new_engine();
   lines("tcp://127.0.0.1:0?frame=lines");
   snprintf(where, sizeof where, "unix:@resay-callbacks-%ld?frame=lines", (long)getpid());
@@ -409,8 +411,10 @@ int main(void)
   amplified();
   records();
   chains();
-  large();
-  several();
+  if (argc < 2) {
+    large();
+    several();
+  }
   stop_on_a_lent_thread();
   CHECK(resay_join(other, 0) == 0); /* nobody freed it */
   resay_engine_free(other);

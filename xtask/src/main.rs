@@ -1,23 +1,25 @@
 //! `cargo xtask check` and `cargo xtask test`: everything that must hold before a change is in.
 //!
-//! Both print a line for each step, with its outcome, and close with the sum: `312 passed, 0 failed, 1 skipped`.
+//! `cargo xtask sanitize` takes longer and a nightly toolchain. All print a line for each step, with its outcome, and close with the sum: `312 passed, 0 failed, 1 skipped`.
 //! What a step needs and does not find is skipped, and said. They may be named together: `cargo xtask check test`.
 
 mod examples;
 mod report;
+mod sanitize;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use report::{Outcome, Report, Runner, run, run_tests};
 
-const USAGE: &str = "usage: cargo xtask check|test...
+const USAGE: &str = "usage: cargo xtask check|test|sanitize...
   check  formatting, lints, documentation, the committed headers, the map (tests/tidy.rs)
-  test   builds everything; every test of the workspace; the examples in C and Python";
+  test   builds everything; every test of the workspace; the examples in C and Python
+  sanitize  the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take";
 
 fn main() -> ExitCode {
     let tasks: Vec<String> = std::env::args().skip(1).collect();
-    if tasks.is_empty() || tasks.iter().any(|task| task != "check" && task != "test") {
+    if tasks.is_empty() || tasks.iter().any(|task| !["check", "test", "sanitize"].contains(&task.as_str())) {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     for task in &tasks {
         match task.as_str() {
             "check" => check(&place, &mut report),
+            "sanitize" => sanitize::sanitize(&place, &mut report),
             _ => test(&place, &mut report),
         }
     }
