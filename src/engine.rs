@@ -3,19 +3,21 @@
 mod builder;
 mod forked;
 mod observing;
+mod settings;
+mod threads;
 mod transforms;
 
 pub use builder::Builder;
+use threads::{Ended, join_all, run_worker};
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -32,7 +34,6 @@ use crate::offload::Offload;
 use crate::options::Options;
 use crate::peer::SocketKind;
 use crate::stats::Stats;
-use crate::sys;
 use crate::transform::library::{Services, Table};
 use crate::transform::registry::{Origin, Registry};
 use crate::transform::spec::ChainSpec;
@@ -223,42 +224,6 @@ struct Waiting {
     socket: OwnedFd,
 }
 
-/// How many workers have ended.
-#[derive(Debug)]
-struct Ended {
-    workers: Mutex<usize>,
-    changed: Condvar,
-    /// How many there are.
-    all: AtomicUsize,
-    /// One of them panicked.
-    is_poisoned: AtomicBool,
-    events: Arc<Events>,
-}
-
-impl Ended {
-    fn new(events: &Arc<Events>) -> Ended {
-        Ended {
-            workers: Mutex::new(0),
-            changed: Condvar::new(),
-            all: AtomicUsize::new(usize::MAX),
-            is_poisoned: AtomicBool::new(false),
-            events: Arc::clone(events),
-        }
-    }
-
-    fn count(&self) {
-        let mut ended = lock(&self.workers);
-        *ended += 1;
-        let is_last = *ended == self.all.load(Ordering::Relaxed);
-        drop(ended);
-        if is_last {
-            self.events.say(Level::Info, Kind::Engine, &(), "ended");
-            self.events.end();
-        }
-        self.changed.notify_all();
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -272,42 +237,6 @@ impl Engine {
     /// Sets an option for the listeners that are added from now on.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         lock(&self.control).defaults.set_pair(&format!("{key}={value}"))?;
-        Ok(())
-    }
-
-    /// An option as the listeners that are added from now on will have it, as text that [`set`](Engine::set) accepts
-    /// again. `chain` is the engine's chain, where no other was set. `None`: there is no such option.
-    pub fn get(&self, key: &str) -> Option<String> {
-        let control = lock(&self.control);
-        match control.defaults.get(key) {
-            None if key == "chain" => Some(control.chain.spec().to_owned()),
-            value => value,
-        }
-    }
-
-    /// How many workers there are, or will be.
-    pub fn threads(&self) -> usize {
-        lock(&self.control).workers
-    }
-
-    /// The same as [`Builder::threads`], for an engine that has not run yet.
-    pub fn set_threads(&self, threads: usize) -> Result<()> {
-        check_threads(threads)?;
-        let mut control = lock(&self.control);
-        if self.core.get().is_some() {
-            return Err(Error::State("the engine has run already"));
-        }
-        control.workers = threads;
-        Ok(())
-    }
-
-    /// The same as [`Builder::backend`], for an engine that has not run yet.
-    pub fn set_backend(&self, backend: Backend) -> Result<()> {
-        let mut control = lock(&self.control);
-        if self.core.get().is_some() {
-            return Err(Error::State("the engine has run already"));
-        }
-        control.backend = backend;
         Ok(())
     }
 
@@ -743,37 +672,6 @@ impl Engine {
     fn join_threads(&self) {
         let mut threads = std::mem::take(&mut lock(&self.control).threads);
         join_all(&mut threads);
-    }
-}
-
-/// One worker's life on a thread of its own.
-fn run_worker(index: usize, worker: &Mutex<Worker<Kernel>>, events: &Events, ended: &Ended) {
-    sys::block_signals();
-    let life = AssertUnwindSafe(|| {
-        let mut worker = lock(worker);
-        loop {
-            match worker.turn(None) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    events.say(Level::Error, Kind::Engine, &(), format_args!("worker {index}: {error}"));
-                    break;
-                }
-            }
-        }
-    });
-    if catch_unwind(life).is_err() {
-        ended.is_poisoned.store(true, Ordering::Relaxed);
-        events.say(Level::Error, Kind::Engine, &(), format_args!("worker {index} failed: a fault of Resay"));
-    }
-    ended.count();
-}
-
-fn join_all(threads: &mut Vec<JoinHandle<()>>) {
-    for thread in threads.drain(..) {
-        // A panic of a worker has been reported by the panic hook; there is nothing to add.
-        let _ = thread.join();
     }
 }
 

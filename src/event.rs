@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -292,7 +293,8 @@ impl Events {
         }
         let _leaving = Leaving;
         if let Some(sink) = &*self.sink.read().unwrap_or_else(PoisonError::into_inner) {
-            sink(event);
+            // What the host's code does to itself is reported by the panic hook, and must not end a worker.
+            let _ = catch_unwind(AssertUnwindSafe(|| sink(event)));
         }
     }
 

@@ -141,7 +141,6 @@ fn the_header_is_clean_in_every_language() {
         (["gcc", "clang"], "c", ["c99", "c11", "c17", "c2x"]),
         (["g++", "clang++"], "c++", ["c++11", "c++14", "c++17", "c++20"]),
     ];
-    let archive = built.join("libresay.a");
     for (compilers, language, standards) in languages {
         for compiler in compilers {
             if !exists(compiler) {
