@@ -106,8 +106,8 @@ fn message(criterion: &mut Criterion) {
                     got += client.read(&mut answer[got..]).unwrap_or(0);
                 }
             });
+            assert_eq!(answer, batch);
         });
-        assert_eq!(answer, batch);
     }
     group.finish();
 }

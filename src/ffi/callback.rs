@@ -68,45 +68,55 @@ struct Frame {
 /// From one thread's first token to the next one's.
 const TOKENS_OF_A_THREAD: usize = 1 << (usize::BITS * 5 / 8);
 
+/// What is known of one thread. In one place: finding it takes longer than all else here.
+struct Here {
+    inside: Cell<*const Frame>,
+    /// The last token; 0: none yet.
+    token: Cell<usize>,
+}
+
 thread_local! {
-    static INSIDE: Cell<*const Frame> = const { Cell::new(ptr::null()) };
-    /// The last token of this thread; 0: none yet.
-    static TOKEN: Cell<usize> = const { Cell::new(0) };
+    static HERE: Here = const { Here { inside: Cell::new(ptr::null()), token: Cell::new(0) } };
 }
 
-fn next_token() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(TOKENS_OF_A_THREAD);
-    let last = match TOKEN.get() {
-        0 => THREADS.fetch_add(TOKENS_OF_A_THREAD, Ordering::Relaxed),
-        last => last,
-    };
-    // Odd, so never 0, and never the address of anything.
-    let token = last.wrapping_add(2) | 1;
-    TOKEN.set(token);
-    token
-}
-
-/// Runs a callback of an engine, marked as such.
-#[inline]
-fn inside<R>(engine: u64, token: usize, output: *mut c_void, callback: impl FnOnce() -> R) -> R {
-    let frame = Frame { engine, token, output, above: INSIDE.get() };
-    INSIDE.set(&raw const frame);
-    let _left = Left(frame.above);
-    callback()
-}
-
-/// Takes the mark away, whatever happens.
-struct Left(*const Frame);
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        INSIDE.set(self.0);
+impl Here {
+    #[inline]
+    fn next_token(&self) -> usize {
+        static THREADS: AtomicUsize = AtomicUsize::new(TOKENS_OF_A_THREAD);
+        let last = match self.token.get() {
+            0 => THREADS.fetch_add(TOKENS_OF_A_THREAD, Ordering::Relaxed),
+            last => last,
+        };
+        // Odd, so never 0, and never the address of anything.
+        let token = last.wrapping_add(2) | 1;
+        self.token.set(token);
+        token
     }
+
+    /// Runs a callback of an engine, marked as such. Nothing unwinds out of a function of C.
+    #[inline]
+    fn run<R>(&self, engine: u64, token: usize, output: *mut c_void, callback: impl FnOnce() -> R) -> R {
+        let above = self.inside.get();
+        let frame = Frame { engine, token, output, above };
+        self.inside.set(&raw const frame);
+        let result = callback();
+        self.inside.set(above);
+        result
+    }
+}
+
+/// Runs a callback that has nothing to write to.
+fn inside<R>(engine: u64, callback: impl FnOnce() -> R) -> R {
+    HERE.with(|here| here.run(engine, 0, ptr::null_mut(), callback))
+}
+
+fn innermost() -> *const Frame {
+    HERE.with(|here| here.inside.get())
 }
 
 /// Whether a callback of this engine runs on this thread.
 pub(super) fn is_inside(engine: u64) -> bool {
-    let mut frame = INSIDE.get();
+    let mut frame = innermost();
     // SAFETY: frames stand on this thread's stack for as long as they are linked.
     while let Some(here) = unsafe { frame.as_ref() } {
         if here.engine == engine {
@@ -119,7 +129,7 @@ pub(super) fn is_inside(engine: u64) -> bool {
 
 /// Whether any callback runs on this thread.
 pub(super) fn is_inside_any() -> bool {
-    !INSIDE.get().is_null()
+    !innermost().is_null()
 }
 
 /// What the host gave with a callback, and what ends it.
@@ -151,11 +161,14 @@ impl Owned {
     ) -> impl Fn(&[u8], u32, &mut Output<'_>) -> Verdict + Send + Sync + 'static {
         move |message, flags, out| {
             let owned = &self;
-            let token = next_token();
-            let code = inside(owned.engine.unwrap_or(u64::MAX), token, ptr::from_mut(out).cast(), || {
-                let out = ptr::without_provenance_mut(token);
-                // SAFETY: the host's function, with its own user and a message that lives during the call.
-                unsafe { callback(owned.user, message.as_ptr(), message.len(), flags, out) }
+            let output = ptr::from_mut(out).cast();
+            let code = HERE.with(|here| {
+                let token = here.next_token();
+                here.run(owned.engine.unwrap_or(u64::MAX), token, output, || {
+                    let out = ptr::without_provenance_mut(token);
+                    // SAFETY: the host's function, with its own user and a message that lives during the call.
+                    unsafe { callback(owned.user, message.as_ptr(), message.len(), flags, out) }
+                })
             });
             match code {
                 RESAY_PASS => Verdict::Pass,
@@ -176,7 +189,7 @@ impl Owned {
         move |event| {
             let owned = &self;
             let line = event.to_string();
-            inside(owned.engine.unwrap_or(u64::MAX), 0, ptr::null_mut(), || {
+            inside(owned.engine.unwrap_or(u64::MAX), || {
                 // SAFETY: the host's function, with its own user and a line that lives during the call.
                 unsafe { log(owned.user, event.level as c_int, line.as_ptr().cast(), line.len()) }
             });
@@ -187,7 +200,7 @@ impl Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         if let Some(release) = self.release {
-            inside(self.engine.unwrap_or(u64::MAX), 0, ptr::null_mut(), || {
+            inside(self.engine.unwrap_or(u64::MAX), || {
                 // SAFETY: the host's function, once, after the last use of user.
                 unsafe { release(self.user) }
             });
@@ -201,7 +214,7 @@ impl Drop for Owned {
 /// The result is not kept, and not used beside another one.
 unsafe fn output_of<'a>(out: *mut resay_out) -> Option<&'a mut Output<'a>> {
     // SAFETY: frames stand on this thread's stack for as long as they are linked.
-    let frame = unsafe { INSIDE.get().as_ref() }?;
+    let frame = unsafe { innermost().as_ref() }?;
     if frame.token == 0 || frame.token != out.addr() {
         return None;
     }

@@ -119,6 +119,7 @@ impl Function {
     }
 
     /// Calls it; whether `out` holds the answer then, or the message itself is it.
+    #[inline]
     pub(super) fn call(
         &self,
         message: &[u8],

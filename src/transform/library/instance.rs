@@ -140,6 +140,7 @@ impl Instance {
         status
     }
 
+    #[inline]
     pub(super) fn guard(&self) -> std::result::Result<Option<MutexGuard<'_, ()>>, Fault> {
         if self.quarantined.load(Ordering::Relaxed) {
             return Err(Fault::Quarantined);
@@ -155,10 +156,13 @@ thread_local! {
 
 #[inline]
 fn running<R>(id: &'static str, call: impl FnOnce() -> R) -> R {
-    RUNNING.set(Some(id));
-    let result = call();
-    RUNNING.set(None);
-    result
+    // Found once: where the engine is a shared library, finding it is a call.
+    RUNNING.with(|running| {
+        running.set(Some(id));
+        let result = call();
+        running.set(None);
+        result
+    })
 }
 
 /// The transform whose code runs on this thread now, if one does. For a program that wants to say which plugin

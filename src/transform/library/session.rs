@@ -301,6 +301,7 @@ impl Session {
     }
 
     /// Calls the function of a stage that is one. Whether `out` holds the answer then; if not, `input` is it.
+    #[inline]
     pub(crate) fn call(
         &mut self,
         stage: usize,
