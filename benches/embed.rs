@@ -6,6 +6,7 @@
 //! - `start`: `resay_start` until every listener answers, one thread.
 //! - `free`: `resay_engine_free` with a thousand idle connections.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+#![allow(clippy::expect_used, reason = "a measurement: what fails ends it")]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::{Read, Write};

@@ -84,7 +84,10 @@ impl Write for Text {
             return Ok(());
         }
         let start = usize::from(self.len);
-        let fits = text.floor_char_boundary(EVENT_TEXT_BYTES_MAX - start);
+        let mut fits = text.len().min(EVENT_TEXT_BYTES_MAX - start);
+        while !text.is_char_boundary(fits) {
+            fits -= 1;
+        }
         self.is_cut = fits < text.len();
         if let (Some(to), Some(from)) = (self.bytes.get_mut(start..start + fits), text.as_bytes().get(..fits))
         {

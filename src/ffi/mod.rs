@@ -81,7 +81,10 @@ unsafe fn give_text(text: &str, buf: *mut c_char, cap: usize, need: *mut usize) 
 
 /// Copies `text`, cut at a character and ended by NUL.
 fn fill(place: &mut [c_char], text: &str) {
-    let len = text.floor_char_boundary(place.len().saturating_sub(1));
+    let mut len = text.len().min(place.len().saturating_sub(1));
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
     for (to, from) in place.iter_mut().zip(text.as_bytes().iter().take(len).chain([&0])) {
         *to = *from as c_char;
     }
