@@ -19,7 +19,7 @@ impl Engine {
         lock(&self.control).workers
     }
 
-    /// The same as [`Builder::threads`], for an engine that has not run yet.
+    /// The same as [`Builder::threads`](super::Builder::threads), for an engine that has not run yet.
     pub fn set_threads(&self, threads: usize) -> Result<()> {
         check_threads(threads)?;
         let mut control = lock(&self.control);
@@ -30,7 +30,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The same as [`Builder::backend`], for an engine that has not run yet.
+    /// The same as [`Builder::backend`](super::Builder::backend), for an engine that has not run yet.
     pub fn set_backend(&self, backend: Backend) -> Result<()> {
         let mut control = lock(&self.control);
         if self.core.get().is_some() {
