@@ -604,7 +604,7 @@ int resay_listener_close(struct resay_engine *engine,
 /**
  * [in a callback] Appends len bytes to the answer.
  * 0; RESAY_E_FULL: the answer would be over the limit, sixteen times max_message, and the message fails; RESAY_E_ARG:
- * data is NULL and len is not 0; RESAY_E_STATE: out is not that of the callback that runs here.
+ * data is NULL and len is not 0, or it is memory that resay_out_reserve gave; RESAY_E_STATE: out is not that of the callback that runs here.
  */
 int resay_out_write(struct resay_out *out,
                     const void *data,

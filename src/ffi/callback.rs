@@ -224,7 +224,7 @@ unsafe fn output_of<'a>(out: *mut resay_out) -> Option<&'a mut Output<'a>> {
 
 /// [in a callback] Appends len bytes to the answer.
 /// 0; RESAY_E_FULL: the answer would be over the limit, sixteen times max_message, and the message fails; RESAY_E_ARG:
-/// data is NULL and len is not 0; RESAY_E_STATE: out is not that of the callback that runs here.
+/// data is NULL and len is not 0, or it is memory that resay_out_reserve gave; RESAY_E_STATE: out is not that of the callback that runs here.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_out_write(out: *mut resay_out, data: *const c_void, len: usize) -> c_int {
     // SAFETY: used here alone.
@@ -237,10 +237,10 @@ pub unsafe extern "C" fn resay_out_write(out: *mut resay_out, data: *const c_voi
     if len == 0 {
         return 0;
     }
-    if data.is_null() {
+    if data.is_null() || output.holds(data.cast()) {
         return RESAY_E_ARG;
     }
-    // SAFETY: the caller says that there are so many bytes; they are not ours, so they do not change as we write.
+    // SAFETY: the caller says that there are so many bytes; they are not the output's, so they stay as we write.
     output.write(unsafe { slice::from_raw_parts(data.cast(), len) });
     0
 }

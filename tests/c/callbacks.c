@@ -103,6 +103,8 @@ static int transform(void *user, const uint8_t *data, size_t len, uint32_t flags
     CHECK(resay_out_reserve(out, SIZE_MAX) == NULL);
     return RESAY_REPLACE;
   case 'N':
+    room = resay_out_reserve(out, 8);
+    CHECK_CODE(resay_out_write(out, room, 4), RESAY_E_ARG);
     CHECK_CODE(resay_out_write(out, NULL, 1), RESAY_E_ARG);
     return RESAY_PASS;
   case 'k': /* kept for later */

@@ -80,6 +80,12 @@ impl Output<'_> {
         true
     }
 
+    /// Whether an address lies in the memory that is written to, which may move with the next call.
+    pub fn holds(&self, address: *const u8) -> bool {
+        let begin = self.bytes.as_ptr().addr();
+        (begin..begin + self.bytes.capacity()).contains(&address.addr())
+    }
+
     /// How many more bytes may be written.
     pub fn room(&self) -> usize {
         self.len_max - self.len
