@@ -4,11 +4,25 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+/// What resay.h is made of, in its order.
+const FFI: [&str; 10] = [
+    "src/ffi/mod.rs",
+    "src/ffi/error.rs",
+    "src/ffi/engine.rs",
+    "src/ffi/listener.rs",
+    "src/ffi/callback.rs",
+    "src/ffi/transform.rs",
+    "src/ffi/run.rs",
+    "src/ffi/observe.rs",
+    "src/ffi/event.rs",
+    "src/ffi/client.rs",
+];
+
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    header(&root, "cbindgen.toml", "src/ffi/mod.rs", &out.join("resay.h"));
-    header(&root, "cbindgen-plugin.toml", "plugins/abi/src/abi.rs", &out.join("resay_plugin.h"));
+    header(&root, "cbindgen.toml", &FFI, &out.join("resay.h"));
+    header(&root, "cbindgen-plugin.toml", &["plugins/abi/src/abi.rs"], &out.join("resay_plugin.h"));
     println!("cargo::rerun-if-changed=build.rs");
 
     if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
@@ -17,20 +31,33 @@ fn main() {
     }
 }
 
-/// Generates one header. In a package that lacks the source, the committed header is all there is.
-fn header(root: &Path, config: &str, source: &str, out: &Path) {
-    let (config, source) = (root.join(config), root.join(source));
+/// Generates one header. In a package that lacks the sources, the committed header is all there is.
+fn header(root: &Path, config: &str, sources: &[&str], out: &Path) {
+    let config = root.join(config);
     println!("cargo::rerun-if-changed={}", config.display());
-    println!("cargo::rerun-if-changed={}", source.display());
-    if !source.exists() {
-        return;
+    let mut code = String::new();
+    for source in sources {
+        let source = root.join(source);
+        println!("cargo::rerun-if-changed={}", source.display());
+        let Ok(text) = std::fs::read_to_string(&source) else { return };
+        // What concerns a file as a whole can only stand at its beginning.
+        let lines = text.lines().filter(|line| !line.starts_with("//!") && !line.starts_with("#!["));
+        lines.for_each(|line| {
+            code.push_str(line);
+            code.push('\n');
+        });
+    }
+    // As one file: cbindgen would put several into the order of their names.
+    let joined = out.with_extension("rs");
+    if let Err(error) = std::fs::write(&joined, code) {
+        fail(&joined, &error.to_string());
     }
     let config = cbindgen::Config::from_file(&config).unwrap_or_else(|error| fail(&config, &error));
-    match cbindgen::Builder::new().with_config(config).with_src(&source).generate() {
+    match cbindgen::Builder::new().with_config(config).with_src(&joined).generate() {
         Ok(bindings) => {
             bindings.write_to_file(out);
         }
-        Err(error) => fail(&source, &error.to_string()),
+        Err(error) => fail(out, &error.to_string()),
     }
 }
 

@@ -73,7 +73,8 @@ impl Chain {
 #[derive(Debug)]
 pub(crate) struct Generation {
     stages: Arc<Stages>,
-    /// The last stage that needs memory of its own for its output; `None`: the whole chain works in place.
+    /// The last stage that needs memory of its own for its output; `None`: the whole chain works in place, but for what
+    /// functions replace.
     last_process: Option<usize>,
     is_offloaded: bool,
 }
@@ -81,7 +82,10 @@ pub(crate) struct Generation {
 impl Generation {
     pub(crate) fn new(instances: Vec<Arc<Instance>>) -> Result<Generation> {
         let stages = Stages::new(instances)?;
-        let last_process = (0..stages.len()).rev().find(|&stage| !stages.instance(stage).is_map());
+        let last_process = (0..stages.len()).rev().find(|&stage| {
+            let instance = stages.instance(stage);
+            !instance.is_map() && !instance.is_function()
+        });
         let is_offloaded = (0..stages.len()).any(|stage| stages.instance(stage).is_offloaded());
         Ok(Generation { stages: Arc::new(stages), last_process, is_offloaded })
     }
@@ -90,6 +94,7 @@ impl Generation {
         &self.stages
     }
 
+    /// Whether answers stand where the messages stood, unless a function has [replaced](Scratch::replaced) one.
     pub(crate) fn is_in_place(&self) -> bool {
         self.last_process.is_none()
     }
@@ -107,8 +112,13 @@ impl Generation {
         if stage < self.stages.len() { self.stages.instance(stage).id() } else { "?" }
     }
 
-    /// Sends one message through. An in-place chain leaves the answer in `message` and `way.out` as it is; any
-    /// other appends the answer to `way.out`, and changes `message` on the way.
+    /// Whether a stage is a function of the host's.
+    pub(crate) fn is_function(&self, stage: usize) -> bool {
+        stage < self.stages.len() && self.stages.instance(stage).is_function()
+    }
+
+    /// Sends one message through. An in-place chain leaves the answer in `message`, or where [`Scratch::replaced`] says,
+    /// and `way.out` as it is; any other appends the answer to `way.out`, and changes `message` on the way.
     pub(crate) fn run(&self, message: &mut [u8], way: &mut Way<'_>) -> Ran {
         debug_assert!(Arc::ptr_eq(way.session.stages(), &self.stages), "a session belongs to one generation");
         let flags = way.flags;
@@ -141,6 +151,7 @@ impl Generation {
         let last_process = self.last_process.max(greeter);
         let mut at = Place::Message;
         let mut ran = Ran::Answer;
+        way.scratch.replaced = None;
         for stage in first..self.stages.len() {
             let status = if self.stages.instance(stage).is_map() && greeter != Some(stage) {
                 let bytes = match at {
@@ -149,6 +160,12 @@ impl Generation {
                     Place::Out => way.out.get_mut(base..).unwrap_or_default(),
                 };
                 way.session.map(stage, bytes)
+            } else if self.stages.instance(stage).is_function() {
+                let (status, is_replaced) = call(stage, message, at, base, way);
+                if is_replaced {
+                    at = at.other();
+                }
+                status
             } else {
                 let target = if last_process == Some(stage) { Place::Out } else { at.other() };
                 let status = self.process(stage, message, at, target, way, &mut delays);
@@ -163,6 +180,12 @@ impl Generation {
                 Status::Drop => return way.take_back(base, Ran::Drop),
                 Status::Reset => return way.take_back(base, Ran::Reset),
                 Status::Failed(fault) => return way.take_back(base, Ran::Failed { stage, fault }),
+            }
+        }
+        if let Place::Scratch(index) = at {
+            match self.last_process {
+                None => way.scratch.replaced = Some(index),
+                Some(_) => way.take_over(base, index),
             }
         }
         if delays.earlier_us > 0 && !delays.is_noted {
@@ -181,7 +204,7 @@ impl Generation {
         way: &mut Way<'_>,
         delays: &mut Delays,
     ) -> Status {
-        let Scratch { buffers: [first, second], joined } = &mut *way.scratch;
+        let Scratch { buffers: [first, second], joined, .. } = &mut *way.scratch;
         let (input, output): (&[u8], &mut Vec<u8>) = match (source, target) {
             (Place::Message, Place::Out) => (message, &mut *way.out),
             (Place::Message, Place::Scratch(0)) => (message, first),
@@ -226,6 +249,22 @@ impl Generation {
     }
 }
 
+/// Calls a function with what stands at `source`; what it answers instead goes to the next place.
+fn call(stage: usize, message: &[u8], source: Place, base: usize, way: &mut Way<'_>) -> (Status, bool) {
+    let [first, second] = &mut way.scratch.buffers;
+    let (input, output): (&[u8], &mut Vec<u8>) = match source {
+        Place::Message => (message, first),
+        Place::Scratch(0) => (first, second),
+        Place::Scratch(_) => (second, first),
+        Place::Out => (way.out.get(base..).unwrap_or_default(), first),
+    };
+    if input.is_empty() && way.flags & END_OF_STREAM != 0 {
+        // A function keeps nothing of a stream, so it has nothing to say at its end.
+        return (Status::Ok, false);
+    }
+    way.session.call(stage, input, output, way.out_max, way.flags)
+}
+
 /// What a message takes along on its way through a chain.
 #[derive(Debug)]
 pub(crate) struct Way<'a> {
@@ -243,6 +282,19 @@ pub(crate) struct Way<'a> {
 }
 
 impl Way<'_> {
+    /// Puts an answer that a function made behind the last `process` where it belongs. What was to leave in pieces
+    /// leaves as a whole.
+    fn take_over(&mut self, base: usize, index: usize) {
+        let longest_us =
+            self.pieces.iter().filter(|piece| piece.end > base).map(|piece| piece.delay_us).max();
+        self.pieces.retain(|piece| piece.end <= base);
+        self.out.truncate(base);
+        self.out.extend_from_slice(self.scratch.buffers.get(index).map_or(&[], Vec::as_slice));
+        if let Some(delay_us) = longest_us {
+            self.pieces.push(Piece { end: self.out.len(), delay_us });
+        }
+    }
+
     /// Forgets a message that gets no answer.
     fn take_back(&mut self, base: usize, ran: Ran) -> Ran {
         self.out.truncate(base);
@@ -320,6 +372,15 @@ pub(crate) enum Ran {
 pub(crate) struct Scratch {
     buffers: [Vec<u8>; 2],
     joined: Vec<u8>,
+    /// The buffer that holds the last message's answer, where a chain that works in place has not left it there.
+    replaced: Option<usize>,
+}
+
+impl Scratch {
+    /// The answer to the last message, where a function made another one of it and nothing behind needed memory.
+    pub(crate) fn replaced(&self) -> Option<&[u8]> {
+        self.buffers.get(self.replaced?).map(Vec::as_slice)
+    }
 }
 
 /// What the stages of one raw stream have not read yet, a buffer a stage; nothing while all is read.

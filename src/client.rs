@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr, Shutdown};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::net::address::{Address, UnixKind, UnixName};
 use crate::net::socket::resolve;
 use crate::peer::SocketKind;
+use crate::sys::{self, Record};
 
 /// One connected socket. Datagram sockets are connected too, so answers of others are not received.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Client {
     socket: Socket,
     kind: SocketKind,
     url: String,
+    is_interruptible: bool,
 }
 
 impl Client {
@@ -75,7 +77,11 @@ impl Client {
         if kind == SocketKind::Tcp {
             socket.set_tcp_nodelay(true).map_err(Error::system(format!("set TCP_NODELAY of {url}")))?;
         }
-        Ok(Client { socket, kind, url: url.to_owned() })
+        if kind == SocketKind::UnixSeqpacket {
+            let failed = Error::system(format!("set SO_PASSCRED of {url}"));
+            sys::tell_empty_records(socket.as_fd()).map_err(failed)?;
+        }
+        Ok(Client { socket, kind, url: url.to_owned(), is_interruptible: false })
     }
 
     /// The kind of the socket.
@@ -88,17 +94,21 @@ impl Client {
         &self.url
     }
 
-    /// Sends all of `data`; on a datagram or seqpacket socket as one message, an empty one too.
+    /// Sends all of `data`; on a datagram or seqpacket socket as one message, an empty one too. A timeout of zero
+    /// sends what can be sent without waiting.
     pub fn send(&self, data: &[u8], timeout: Option<Duration>) -> Result<()> {
         let failed = |error| self.failed("send to", error, timeout);
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut wait = Wait::new(timeout);
         let mut rest = data;
         loop {
-            let left = remaining(deadline).map_err(failed)?;
+            let left = wait.left().map_err(failed)?;
             self.socket.set_write_timeout(left).map_err(failed)?;
-            match self.socket.send_with_flags(rest, libc::MSG_NOSIGNAL) {
+            let dont_wait = if left.is_none() && timeout.is_some() { libc::MSG_DONTWAIT } else { 0 };
+            match self.socket.send_with_flags(rest, libc::MSG_NOSIGNAL | dont_wait) {
                 Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // With a part of it on its way there is no telling the caller where to go on.
+                Err(error)
+                    if self.is_retried(&error) || is_interrupted(&error) && rest.len() < data.len() => {}
                 Err(error) => return Err(failed(error)),
             }
             if rest.is_empty() {
@@ -108,18 +118,61 @@ impl Client {
     }
 
     /// Receives what there is, at most `buffer.len()` bytes: of a stream what has arrived, else one message, of
-    /// which what does not fit is lost. 0 is the end of a stream, and an empty datagram.
+    /// which what does not fit is lost. 0 is the end of a stream, and an empty datagram. A timeout of zero takes
+    /// what is there.
     pub fn recv(&self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        self.receive(buffer, timeout).map(|received| match received {
+            Received::Bytes(len) => len,
+            Received::Cut => buffer.len(),
+            Received::End => 0,
+        })
+    }
+
+    /// The same, told apart.
+    pub fn receive(&self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Received> {
         let failed = |error| self.failed("receive from", error, timeout);
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut wait = Wait::new(timeout);
+        let fd = self.socket.as_fd();
         loop {
-            let left = remaining(deadline).map_err(failed)?;
-            self.socket.set_read_timeout(left).map_err(failed)?;
-            match io::Read::read(&mut &self.socket, buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            let received = match self.kind {
+                SocketKind::Tcp | SocketKind::UnixStream if buffer.is_empty() => Ok(Received::Bytes(0)),
+                SocketKind::Tcp | SocketKind::UnixStream => sys::recv(fd, buffer).map(|len| match len {
+                    0 => Received::End,
+                    len => Received::Bytes(len),
+                }),
+                SocketKind::Udp | SocketKind::UnixDatagram => {
+                    sys::recv_datagram(fd, buffer).map(whole_or_cut)
+                }
+                SocketKind::UnixSeqpacket => sys::recv_record(fd, buffer).map(|record| match record {
+                    Record::End => Received::End,
+                    Record::Data { len, truncated } => whole_or_cut((len, truncated)),
+                }),
+            };
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if self.is_retried(&error) => continue,
                 result => return result.map_err(failed),
             }
+            let left = wait.left().map_err(failed)?;
+            if left.is_none() && timeout.is_some() {
+                return Err(failed(io::ErrorKind::TimedOut.into()));
+            }
+            match sys::wait_readable(fd, left) {
+                Err(error) if !self.is_retried(&error) => return Err(failed(error)),
+                _ => {}
+            }
         }
+    }
+
+    /// Whether a signal that comes while a call waits ends that call, with an error of the kind `Interrupted`, after
+    /// which it can be made again. Otherwise, as at first, it goes on waiting. A `send` of which a part has left goes on
+    /// in any case.
+    pub fn set_interruptible(&mut self, is_interruptible: bool) {
+        self.is_interruptible = is_interruptible;
+    }
+
+    fn is_retried(&self, error: &io::Error) -> bool {
+        is_interrupted(error) && !self.is_interruptible
     }
 
     /// Whether the server has ended or broken the connection, as far as is known without waiting. What has been
@@ -157,11 +210,44 @@ impl From<Client> for OwnedFd {
     }
 }
 
-/// What is left until the deadline. A socket takes no timeout of zero, which would mean none.
-fn remaining(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
-    match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-        Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
+/// What came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes: what had arrived of a stream, or one whole message, which may be empty.
+    Bytes(usize),
+    /// A message that was longer than the buffer, which is full; the rest is lost.
+    Cut,
+    /// The server has ended the connection.
+    End,
+}
+
+fn whole_or_cut((len, is_cut): (usize, bool)) -> Received {
+    if is_cut { Received::Cut } else { Received::Bytes(len) }
+}
+
+fn is_interrupted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
+}
+
+/// A deadline, and whether it has been looked at.
+struct Wait {
+    deadline: Option<Instant>,
+    is_first: bool,
+}
+
+impl Wait {
+    fn new(timeout: Option<Duration>) -> Wait {
+        Wait { deadline: timeout.map(|timeout| Instant::now() + timeout), is_first: true }
+    }
+
+    /// What is left of the time. The first time, no time left is `None`: try once without waiting.
+    fn left(&mut self) -> io::Result<Option<Duration>> {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        match self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            Some(Duration::ZERO) if is_first => Ok(None),
+            Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(left),
+        }
     }
 }
 

@@ -356,7 +356,7 @@ impl Connection {
         let frame = window.get_mut(answered..digest.used).unwrap_or_default();
         let mut unused = Vec::new();
         let out = digest.out.as_mut().unwrap_or(&mut unused);
-        let mark = if in_place { out.len() } else { framer.open(out) };
+        let mut mark = if in_place { out.len() } else { framer.open(out) };
         let mut way = Way {
             session: &mut self.session,
             out,
@@ -383,12 +383,28 @@ impl Connection {
                 join_pieces(&mut digest.pieces, first_piece, out.len());
             }
         }
+        let replaced = cx.scratch.replaced().filter(|_| in_place && matches!(ran, Ran::Answer | Ran::Close));
+        if let Some(answer) = replaced {
+            // The answers are no longer one piece of the window.
+            let out = digest
+                .out
+                .get_or_insert_with(|| cx.pool.copy_of(window.get(..digest.in_place).unwrap_or_default()));
+            let frame = window.get(answered..digest.used).unwrap_or_default();
+            mark = framer.open(out);
+            out.extend_from_slice(answer);
+            if framer.close(out, mark, frame, found).is_err() {
+                ran = Ran::Failed { stage: self.generation.last_stage(), fault: Fault::TooLong };
+            }
+        }
         if matches!(ran, Ran::Answer | Ran::Close) {
             digest.answers += usize::from(is_message);
             cx.stats.messages_out.add(u64::from(is_message));
             match &mut digest.out {
+                Some(_) if replaced.is_some() => {}
                 None => digest.in_place = digest.used,
-                Some(out) if in_place => out.extend_from_slice(frame),
+                Some(out) if in_place => {
+                    out.extend_from_slice(window.get(answered..digest.used).unwrap_or_default());
+                }
                 Some(_) => {}
             }
         } else if let Some(out) = &mut digest.out {

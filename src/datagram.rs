@@ -143,13 +143,17 @@ impl Turn {
             // One datagram, one answer: pieces of it all wait for the last.
             let delay =
                 Duration::from_micros(way.pieces.iter().map(|piece| piece.delay_us).max().unwrap_or(0));
+            let replaced = cx.scratch.replaced().filter(|_| generation.is_in_place());
+            if let Some(answer) = replaced {
+                out = cx.pool.copy_of(answer);
+            }
             if out.len() > cx.terms.amplify.saturating_mul(message_bytes) {
                 cx.pool.put(out);
                 cx.stats.dropped(DropReason::Amplified, 1);
                 return Outcome { is_amplified: true, ..Outcome::NOTHING };
             }
-            let reply =
-                if generation.is_in_place() { Reply::Lent(start..buffer.len()) } else { Reply::Owned(out) };
+            let is_lent = generation.is_in_place() && replaced.is_none();
+            let reply = if is_lent { Reply::Lent(start..buffer.len()) } else { Reply::Owned(out) };
             return Outcome { reply, delay, fault: None, is_amplified: false };
         }
         cx.pool.put(out);

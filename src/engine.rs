@@ -1,8 +1,14 @@
 //! The engine: configure, start, swap, drain, stop. It owns the workers and whatever threads run them.
 
 mod builder;
+mod forked;
+mod observing;
+mod settings;
+mod threads;
+mod transforms;
 
 pub use builder::Builder;
+use threads::{Ended, join_all, run_worker};
 
 use std::fmt;
 use std::io;
@@ -11,7 +17,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,8 +25,8 @@ use crate::chain::{Chain, Generation};
 use crate::driver::Driver;
 use crate::driver::kernel::{Kernel, Opened};
 use crate::error::{Error, Result, SpecError};
-use crate::event::{Events, Kind, Level};
-use crate::limits::{RING_FEW_MAX, THREADS_MAX};
+use crate::event::{Events, Kind, Level, Subject};
+use crate::limits::{RING_FEW_MAX, SPIN_MAX, THREADS_MAX};
 use crate::listener::Listener;
 use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound};
@@ -28,7 +34,6 @@ use crate::offload::Offload;
 use crate::options::Options;
 use crate::peer::SocketKind;
 use crate::stats::Stats;
-use crate::sys;
 use crate::transform::library::{Services, Table};
 use crate::transform::registry::{Origin, Registry};
 use crate::transform::spec::ChainSpec;
@@ -159,6 +164,8 @@ struct Core {
     workers: Vec<Arc<Mutex<Worker<Kernel>>>>,
     shared: Arc<Shared<OwnedFd>>,
     backend: Backend,
+    /// What each worker's driver has open.
+    copies: Vec<forked::Copies>,
 }
 
 impl Core {
@@ -184,6 +191,7 @@ impl Core {
             mailboxes.push(Mailbox::new(Box::new(move || drop(waker.wake()))));
             kernels.push(kernel);
         }
+        let copies = kernels.iter().map(forked::Copies::of).collect();
         let shared = Arc::new(Shared {
             events: Arc::clone(events),
             mailboxes,
@@ -198,8 +206,8 @@ impl Core {
             .enumerate()
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
             .collect();
-        events.say(Level::Info, Kind::Engine, "", format_args!("backend {backend}: {reason}"));
-        Ok(Core { workers, shared, backend })
+        events.say(Level::Info, Kind::Engine, &(), format_args!("backend {backend}: {reason}"));
+        Ok(Core { workers, shared, backend, copies })
     }
 
     /// Hands a listener's socket to the worker whose turn it is; of datagram sockets, each worker gets one.
@@ -212,7 +220,7 @@ impl Core {
                 Ok(siblings) => sockets = siblings,
                 Err(error) => {
                     let text = format_args!("one worker serves it alone: {error}");
-                    self.shared.events.say(Level::Warn, Kind::Listening, &listener.url, text);
+                    self.shared.events.say(Level::Warn, Kind::Listening, &**listener, text);
                 }
             }
         }
@@ -249,20 +257,6 @@ struct Control {
 struct Waiting {
     listener: Arc<Listener>,
     socket: OwnedFd,
-}
-
-/// How many workers have ended.
-#[derive(Debug)]
-struct Ended {
-    workers: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Ended {
-    fn count(&self) {
-        *lock(&self.workers) += 1;
-        self.changed.notify_all();
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -395,6 +389,7 @@ impl Engine {
             for Waiting { listener, socket } in std::mem::take(&mut control.waiting) {
                 core.serve(&listener, socket)?;
             }
+            self.ended.all.store(control.workers, Ordering::Relaxed);
             // Only set here, under the lock of `control`.
             let _ = self.core.set(core);
         }
@@ -464,7 +459,7 @@ impl Engine {
             .collect();
         let old_chain = std::mem::replace(&mut control.chain, chain);
         let old_generations = std::mem::replace(&mut control.engine_chain, generations);
-        self.announce_swap(&spec, "");
+        self.announce_swap(&spec, &());
         drop(control);
         // Destroying what nobody uses any more takes as long as its plugins do.
         drop((old, old_chain, old_generations));
@@ -485,7 +480,7 @@ impl Engine {
         let listener = find_listener(&control, id)?;
         check_needs(&listener, &chain)?;
         let old = listener.set_chain(chain, generations);
-        self.announce_swap(&spec, &listener.url);
+        self.announce_swap(&spec, &*listener);
         drop(control);
         drop(old);
         Ok(())
@@ -496,13 +491,13 @@ impl Engine {
         lock(&self.control).chain.spec().to_owned()
     }
 
-    fn announce_swap(&self, spec: &ChainSpec, listener: &str) {
+    fn announce_swap(&self, spec: &ChainSpec, about: &impl Subject) {
         if let Some(core) = self.core.get() {
             core.shared.chain_epoch.fetch_add(1, Ordering::Release);
             core.shared.mailboxes.iter().for_each(Mailbox::wake);
         }
         let text = format_args!("chain {:?}", spec.to_string());
-        self.services.events.say(Level::Info, Kind::ChainChanged, listener, text);
+        self.services.events.say(Level::Info, Kind::ChainChanged, about, text);
     }
 
     /// What all listeners have done, closed ones excluded.
@@ -586,6 +581,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a fault of Resay itself has ended one of the workers. What was with it is lost; the engine should go.
+    pub fn is_poisoned(&self) -> bool {
+        self.ended.is_poisoned.load(Ordering::Relaxed)
+    }
+
     /// Which kernel interface is in use, once the engine serves; before that, what was asked for.
     pub fn backend(&self) -> Backend {
         self.core.get().map_or_else(|| lock(&self.control).backend, |core| core.backend)
@@ -625,7 +625,11 @@ impl Engine {
     /// A descriptor for the host's own event loop: readable when [`run`](Engine::run) would find something to
     /// do. It belongs to the engine. Only for engines with one worker.
     pub fn poll_fd(&self) -> Result<RawFd> {
-        let core = self.core(&mut lock(&self.control), false)?;
+        let mut control = lock(&self.control);
+        if !control.threads.is_empty() {
+            return Err(Error::State("the engine runs on threads of its own"));
+        }
+        let core = self.core(&mut control, false)?;
         match core.workers.as_slice() {
             [worker] => match free(worker) {
                 Some(worker) => Ok(worker.driver().poll_fd()),
@@ -715,32 +719,6 @@ fn drivers(workers: usize, backend: Backend, few_max: usize) -> Result<Vec<Opene
     (0..workers).map(|_| driver()).collect()
 }
 
-/// One worker's life on a thread of its own.
-fn run_worker(index: usize, worker: &Mutex<Worker<Kernel>>, events: &Events, ended: &Ended) {
-    sys::block_signals();
-    let mut worker = lock(worker);
-    loop {
-        match worker.turn(None) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                events.say(Level::Error, Kind::Engine, "", format_args!("worker {index}: {error}"));
-                break;
-            }
-        }
-    }
-    drop(worker);
-    ended.count();
-}
-
-fn join_all(threads: &mut Vec<JoinHandle<()>>) {
-    for thread in threads.drain(..) {
-        // A panic of a worker has been reported by the panic hook; there is nothing to add.
-        let _ = thread.join();
-    }
-}
-
 /// The worker, if no thread has it.
 fn free(worker: &Arc<Mutex<Worker<Kernel>>>) -> Option<MutexGuard<'_, Worker<Kernel>>> {
     match worker.try_lock() {
@@ -790,6 +768,13 @@ fn check_needs(listener: &Listener, chain: &Chain) -> Result<()> {
         }),
         _ => Ok(()),
     }
+}
+
+fn check_spin(window: Duration) -> Result<()> {
+    if window > SPIN_MAX {
+        return Err(Error::State("a worker may look for a second before it sleeps, not longer"));
+    }
+    Ok(())
 }
 
 fn check_threads(threads: usize) -> Result<()> {

@@ -1,9 +1,25 @@
 //! What the engine tells its owner while it runs: levelled events, and nothing formatted that nobody wants.
+//!
+//! They go two ways, each or both of which may be open: to a sink, which is called at once and gets words; and into a
+//! bounded [queue](Queue), from which the owner takes records when it likes.
 
+mod queue;
+
+pub(crate) use queue::Queue;
+pub use queue::{EVENT_TEXT_BYTES_MAX, Record};
+
+use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
+use crate::error::{Error, Result};
 use crate::peer::Peer;
+use crate::stats::{CloseReason, DropReason};
 
 /// How important an event is. The numbers are those of `RESAY_LOG_*` in the C headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +90,26 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Kind; 11] = [
+        Kind::Listening,
+        Kind::ListenerClosed,
+        Kind::Accepted,
+        Kind::Closed,
+        Kind::Rejected,
+        Kind::AcceptFailed,
+        Kind::Dropped,
+        Kind::TransformFailed,
+        Kind::TransformLog,
+        Kind::ChainChanged,
+        Kind::Engine,
+    ];
+
+    /// The kind as one bit, for sets of kinds: 1, 2, 4 and so on in the order of [`ALL`](Kind::ALL).
+    pub fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// The kind in lower case, with underscores.
     pub fn name(self) -> &'static str {
         match self {
@@ -92,6 +128,29 @@ impl Kind {
     }
 }
 
+/// What is behind an event, where there is more than its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Why a connection is over.
+    Closed(CloseReason),
+    /// Why a message got no answer.
+    Dropped(DropReason),
+    /// The `errno` of a call that failed.
+    System(i32),
+    /// The transform that failed is a function of the host's.
+    Function,
+    /// The transform that failed stands behind a table.
+    Table,
+}
+
+impl Cause {
+    /// The `errno` of an error, if it has one.
+    pub(crate) fn of(error: &io::Error) -> Option<Cause> {
+        error.raw_os_error().map(Cause::System)
+    }
+}
+
 /// One event. It borrows all it says: a sink copies what it keeps.
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
@@ -101,10 +160,14 @@ pub struct Event<'a> {
     pub kind: Kind,
     /// The listener's URL, where one is concerned, else empty.
     pub listener: &'a str,
+    /// That listener's number ([`ListenerId::number`](crate::ListenerId::number)), or 0.
+    pub listener_id: u64,
     /// The connection's number in this engine, or 0.
     pub connection: u64,
     /// The other side, where one is concerned.
     pub peer: Option<&'a Peer>,
+    /// What is behind it.
+    pub cause: Option<Cause>,
     /// The rest, in words.
     pub text: &'a dyn fmt::Display,
 }
@@ -138,16 +201,41 @@ impl fmt::Debug for Event<'_> {
 /// Where events go. Called on the thread on which the event happens, workers included: it must not block.
 pub(crate) type Sink = dyn Fn(&Event<'_>) + Send + Sync;
 
-/// The sink and the level up to which it wants to hear.
+/// What an event is about, for [`Events::say`]: nothing but the engine, or a listener.
+pub(crate) trait Subject {
+    /// Its number and its URL.
+    fn subject(&self) -> (u64, &str);
+}
+
+impl Subject for () {
+    fn subject(&self) -> (u64, &str) {
+        (0, "")
+    }
+}
+
+thread_local! {
+    /// A sink runs on this thread. What it causes itself is not told to it: that could go on for ever.
+    static IN_SINK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Where events go: a sink that wants to hear of what is important enough, and a queue of some kinds.
 #[derive(Default)]
 pub(crate) struct Events {
+    /// What transforms may ask before they format a line: the sink's level, or more where the queue takes their lines.
     level: AtomicU8,
-    sink: Option<Box<Sink>>,
+    sink_level: AtomicU8,
+    /// Held for reading while the sink is called, so that whoever replaces it knows that it is not running.
+    sink: RwLock<Option<Box<Sink>>>,
+    /// The bits of the kinds that go into the queue.
+    kinds: AtomicU32,
+    queue: OnceLock<Queue>,
 }
 
 impl Events {
     pub(crate) fn new(level: Level, sink: Box<Sink>) -> Events {
-        Events { level: AtomicU8::new(level as u8), sink: Some(sink) }
+        let events = Events::default();
+        events.set_sink(Some((level, sink)));
+        events
     }
 
     /// The level as a byte that others may watch; 0: nothing is wanted.
@@ -155,21 +243,121 @@ impl Events {
         &self.level
     }
 
-    pub(crate) fn wants(&self, level: Level) -> bool {
-        level as u8 <= self.level.load(Ordering::Relaxed)
+    /// Puts another sink in the place of the one that there is. When this returns, the old one is not running and
+    /// will not be called again.
+    pub(crate) fn set_sink(&self, sink: Option<(Level, Box<Sink>)>) {
+        let mut place = self.sink.write().unwrap_or_else(PoisonError::into_inner);
+        self.sink_level.store(sink.as_ref().map_or(0, |(level, _)| *level as u8), Ordering::Relaxed);
+        let old = std::mem::replace(&mut *place, sink.map(|(_, sink)| sink));
+        drop(place);
+        self.set_level();
+        // What it holds may have a destructor that takes its time.
+        drop(old);
+    }
+
+    /// Which kinds go into the queue from now on, and how many of them may wait there. The capacity is that of the
+    /// first call.
+    pub(crate) fn set_kinds(&self, kinds: u32, capacity: usize) -> Result<()> {
+        if kinds != 0 && self.queue.get().is_none() {
+            let queue = Queue::new(capacity).map_err(Error::system("open a queue of events"))?;
+            // Whoever was faster has made one just like it.
+            let _ = self.queue.set(queue);
+        }
+        self.kinds.store(kinds, Ordering::Relaxed);
+        self.set_level();
+        Ok(())
+    }
+
+    fn set_level(&self) {
+        let lines = if self.kinds.load(Ordering::Relaxed) & Kind::TransformLog.bit() != 0 {
+            Level::Info as u8
+        } else {
+            0
+        };
+        self.level.store(lines.max(self.sink_level.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    pub(crate) fn wants(&self, level: Level, kind: Kind) -> bool {
+        level as u8 <= self.sink_level.load(Ordering::Relaxed)
+            || kind.bit() & self.kinds.load(Ordering::Relaxed) != 0
     }
 
     pub(crate) fn emit(&self, event: &Event<'_>) {
-        if self.wants(event.level)
-            && let Some(sink) = &self.sink
+        if event.kind.bit() & self.kinds.load(Ordering::Relaxed) != 0
+            && let Some(queue) = self.queue.get()
         {
-            sink(event);
+            queue.push(event);
+        }
+        if event.level as u8 > self.sink_level.load(Ordering::Relaxed) || IN_SINK.replace(true) {
+            return;
+        }
+        let _leaving = Leaving;
+        if let Some(sink) = &*self.sink.read().unwrap_or_else(PoisonError::into_inner) {
+            // What the host's code does to itself is reported by the panic hook, and must not end a worker.
+            let _ = catch_unwind(AssertUnwindSafe(|| sink(event)));
         }
     }
 
     /// An event that concerns no peer.
-    pub(crate) fn say(&self, level: Level, kind: Kind, listener: &str, text: impl fmt::Display) {
-        self.emit(&Event { level, kind, listener, connection: 0, peer: None, text: &text });
+    pub(crate) fn say(&self, level: Level, kind: Kind, about: &impl Subject, text: impl fmt::Display) {
+        self.say_why(level, kind, about, None, text);
+    }
+
+    /// The same, with what is behind it.
+    pub(crate) fn say_why(
+        &self,
+        level: Level,
+        kind: Kind,
+        about: &impl Subject,
+        cause: Option<Cause>,
+        text: impl fmt::Display,
+    ) {
+        let (listener_id, listener) = about.subject();
+        self.emit(&Event {
+            level,
+            kind,
+            listener,
+            listener_id,
+            connection: 0,
+            peer: None,
+            cause,
+            text: &text,
+        });
+    }
+
+    /// Takes the first event that waits; see [`Queue::next`].
+    pub(crate) fn next(&self, timeout: Option<Duration>) -> Result<Option<Record>> {
+        self.queue()?.next(timeout)
+    }
+
+    /// A descriptor that is readable while events wait.
+    pub(crate) fn queue_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.queue()?.fd())
+    }
+
+    /// Events that found the queue full.
+    pub(crate) fn lost(&self) -> u64 {
+        self.queue.get().map_or(0, Queue::lost)
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn end(&self) {
+        if let Some(queue) = self.queue.get() {
+            queue.end();
+        }
+    }
+
+    fn queue(&self) -> Result<&Queue> {
+        self.queue.get().ok_or(Error::State("no events were asked for"))
+    }
+}
+
+/// The sink has returned, or panicked.
+struct Leaving;
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        IN_SINK.set(false);
     }
 }
 

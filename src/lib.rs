@@ -49,17 +49,22 @@ pub mod transform;
 mod values;
 mod worker;
 
-pub use client::Client;
+pub use client::{Client, Received};
 pub use engine::{Backend, Builder, Engine, ListenerId, ListenerInfo, TransformInfo, transforms};
 pub use error::{Error, Result, SpecError};
-pub use event::{Event, Kind, Level};
+pub use event::{Cause, EVENT_TEXT_BYTES_MAX, Event, Kind, Level, Record};
 pub use options::Options;
 pub use peer::{Peer, SocketKind};
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use stats::{CloseReason, DropReason, Stats};
-pub use transform::library::{OptionHelp, Transform, running_transform};
+pub use transform::library::{OptionHelp, Output, Transform, Verdict, running_transform};
 pub use transform::registry::Origin;
 pub use worker::ConnectionInfo;
+
+/// Its examples in Rust are tested with those of the documentation; the others by `tests/embed.rs`.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct Guide;
 
 /// The version of this library, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

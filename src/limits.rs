@@ -57,6 +57,9 @@ pub(crate) const OFFLOAD_END: Duration = Duration::from_secs(1);
 /// Datagrams of one socket that may be with those threads.
 pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 
+/// Events that may wait in the queue of one engine.
+pub(crate) const EVENTS_MAX: usize = 65_536;
+
 /// Threads of one engine.
 pub(crate) const THREADS_MAX: usize = 256;
 /// How long a worker may look before it sleeps.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::chain::{Chain, Generation};
 use crate::connection::Terms;
 use crate::error::{Result, SpecError};
+use crate::event::Subject;
 use crate::frame::Framer;
 use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
@@ -51,6 +52,12 @@ struct Current {
     chain: Arc<Chain>,
     /// A generation a worker, once there are workers.
     generations: Vec<Arc<Generation>>,
+}
+
+impl Subject for Listener {
+    fn subject(&self) -> (u64, &str) {
+        (self.id, &self.url)
+    }
 }
 
 impl Listener {

@@ -1,8 +1,9 @@
 //! A few threads for transforms that may block, so that workers never do.
 
+use std::cell::Cell;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::limits::{OFFLOAD_END, OFFLOAD_THREADS};
 use crate::sys;
@@ -27,6 +28,26 @@ struct Running {
 struct Crew {
     count: Mutex<Count>,
     changed: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+thread_local! {
+    /// Set in the threads of every crew.
+    static IS_OFFLOADED: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Crew {
+    /// Waits until threads that have nothing more to do are gone, and with them what they have of the system.
+    fn join(&self) {
+        if IS_OFFLOADED.get() {
+            // One that ends its own engine cannot wait for itself.
+            return;
+        }
+        for thread in lock(&self.threads).drain(..) {
+            // A panic has been reported by the panic hook; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -56,11 +77,15 @@ impl Offload {
             let name = format!("resay-offload-{}", count.threads);
             let spawned = thread::Builder::new().name(name).spawn(move || {
                 sys::block_signals();
+                IS_OFFLOADED.set(true);
                 work(&waiting, &crew);
                 lock(&crew.count).threads -= 1;
                 crew.changed.notify_all();
             });
-            count.threads += usize::from(spawned.is_ok());
+            if let Ok(thread) = spawned {
+                count.threads += 1;
+                lock(&running.crew.threads).push(thread);
+            }
         }
         if count.threads == 0 {
             return Err(job);
@@ -85,7 +110,12 @@ impl Offload {
                 .changed
                 .wait_timeout_while(count, OFFLOAD_END, |count| count.threads > 0)
                 .unwrap_or_else(PoisonError::into_inner);
-            count.threads > 0
+            let is_stuck = count.threads > 0;
+            drop(count);
+            if !is_stuck {
+                crew.join();
+            }
+            is_stuck
         });
     }
 }

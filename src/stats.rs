@@ -15,8 +15,6 @@ pub enum CloseReason {
     IdleTimeout,
     /// The peer took nothing for `write_timeout`.
     WriteTimeout,
-    /// Less passed than `min_rate` asks for.
-    TooSlow,
     /// A message was over `max_message`.
     MessageTooLong,
     /// A transform asked for it.
@@ -33,6 +31,8 @@ pub enum CloseReason {
     Stopped,
     /// The operating system reported another error.
     SystemError,
+    /// Less passed than `min_rate` asks for.
+    TooSlow,
 }
 
 impl CloseReason {
@@ -42,7 +42,6 @@ impl CloseReason {
         CloseReason::PeerReset,
         CloseReason::IdleTimeout,
         CloseReason::WriteTimeout,
-        CloseReason::TooSlow,
         CloseReason::MessageTooLong,
         CloseReason::TransformClosed,
         CloseReason::TransformFailed,
@@ -51,6 +50,7 @@ impl CloseReason {
         CloseReason::CutOff,
         CloseReason::Stopped,
         CloseReason::SystemError,
+        CloseReason::TooSlow,
     ];
 
     /// The reason in words.
@@ -60,7 +60,6 @@ impl CloseReason {
             CloseReason::PeerReset => "the peer reset the connection",
             CloseReason::IdleTimeout => "idle_timeout",
             CloseReason::WriteTimeout => "write_timeout",
-            CloseReason::TooSlow => "min_rate",
             CloseReason::MessageTooLong => "message too long",
             CloseReason::TransformClosed => "closed by a transform",
             CloseReason::TransformFailed => "a transform failed",
@@ -69,6 +68,7 @@ impl CloseReason {
             CloseReason::CutOff => "cut off at the end of draining",
             CloseReason::Stopped => "stopped",
             CloseReason::SystemError => "system error",
+            CloseReason::TooSlow => "min_rate",
         }
     }
 }

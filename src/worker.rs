@@ -30,12 +30,12 @@ use crate::chain::{Generation, Scratch};
 use crate::connection::Connection;
 use crate::datagram;
 use crate::driver::{Completion, Driver, Token};
-use crate::event::{Event, Events, Kind, Level};
+use crate::event::{Cause, Event, Events, Kind, Level};
 use crate::listener::Listener;
 use crate::offload::Offload;
 use crate::peer::Peer;
 use crate::slab::Slab;
-use crate::stats::CloseReason;
+use crate::stats::{CloseReason, DropReason};
 use crate::timer::{Moment, Timers};
 use crate::transform::library::Fault;
 
@@ -288,7 +288,8 @@ impl Post {
                  could have forged the source (amplify={})",
                 self.listener.options.amplify
             );
-            events.say(Level::Warn, Kind::Dropped, &self.listener.url, text);
+            let why = Some(Cause::Dropped(DropReason::Amplified));
+            events.say_why(Level::Warn, Kind::Dropped, &*self.listener, why, text);
         }
     }
 }
@@ -306,8 +307,10 @@ fn say_fault(
         level: Level::Warn,
         kind: Kind::TransformFailed,
         listener: &post.listener.url,
+        listener_id: post.listener.id,
         connection,
         peer: Some(peer),
+        cause: Some(if generation.is_function(stage) { Cause::Function } else { Cause::Table }),
         text: &format_args!("transform {}: {fault}", generation.stage_id(stage)),
     });
 }

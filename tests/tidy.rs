@@ -74,6 +74,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "net::socket",
             "frame",
             "options",
+            "event",
             "peer",
             "stats",
             "limits",
@@ -137,7 +138,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("offload", &["sys", "limits"]),
-    ("client", &["net::socket", "net::address", "peer", "error"]),
+    ("client", &["net::socket", "net::address", "sys", "peer", "error"]),
     ("transform::registry", &["transform::library", "transform::spec", "transform", "error"]),
     ("transform::library", &["transform::spec", "event", "peer", "transform", "limits", "error"]),
     ("driver::kernel", &["driver::uring", "driver::ready", "driver", "sys", "peer", "timer", "buffer"]),
@@ -151,7 +152,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("frame", &["values", "limits", "error"]),
     ("transform::spec", &["transform", "error"]),
     ("values", &["limits"]),
-    ("event", &["peer"]),
+    ("event", &["sys", "peer", "stats", "error"]),
     ("sys", &["peer"]),
     ("net", &[]),
     ("peer", &[]),
@@ -181,6 +182,7 @@ const DOORS: &[&str] = &[
     // Outside of the engine: tests that ask the kernel, and measuring instruments.
     "tests/",
     "benches/call.rs",
+    "benches/embed.rs",
     "benches/peers/src/sys.rs",
 ];
 

@@ -129,7 +129,16 @@ impl Log {
 }
 
 fn own<'a>(level: Level, listener: &'a str, text: &'a dyn fmt::Display) -> Event<'a> {
-    Event { level, kind: Kind::Engine, listener, connection: 0, peer: None, text }
+    Event {
+        level,
+        kind: Kind::Engine,
+        listener,
+        listener_id: 0,
+        connection: 0,
+        peer: None,
+        cause: None,
+        text,
+    }
 }
 
 /// Writes all of it, also where standard error was made non-blocking by whoever shares it.
@@ -216,8 +225,10 @@ mod tests {
             level: Level::Warn,
             kind: Kind::Dropped,
             listener: "tcp://127.0.0.1:1",
+            listener_id: 1,
             connection: 7,
             peer: Some(&resay::Peer::Unnamed),
+            cause: None,
             text: &text,
         };
         render(format, SystemTime::UNIX_EPOCH, &event)

@@ -14,7 +14,7 @@ use super::uring::Uring;
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::Pool;
 use crate::peer::{Peer, SocketKind};
-use crate::sys::Envelope;
+use crate::sys::{Descriptors, Envelope};
 use crate::timer::Moment;
 
 /// A driver over a real kernel.
@@ -50,6 +50,11 @@ impl Kernel {
     /// that of the sockets that are watched for readiness.
     pub(crate) fn poll_fd(&self) -> RawFd {
         either!(self, driver => driver.poll_fd())
+    }
+
+    /// The sockets that the driver has, for a child of fork(2).
+    pub(crate) fn descriptors(&self) -> &Arc<Descriptors> {
+        either!(self, driver => driver.descriptors())
     }
 
     /// Whether the next turn has work without waiting.

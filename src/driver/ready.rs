@@ -21,7 +21,7 @@ use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES, UDP_DATAGRAM_BYTES_MAX};
 use crate::peer::{Peer, SocketKind};
-use crate::sys::{self, Batch, Destination, Envelope, Received, Record, Reply};
+use crate::sys::{self, Batch, Descriptors, Destination, Envelope, Received, Record, Reply};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -60,6 +60,7 @@ pub(crate) struct Ready {
     answered: VecDeque<(Token, usize, io::Result<usize>)>,
     /// Memory of answers that have left.
     spent: Vec<Vec<u8>>,
+    descriptors: Arc<Descriptors>,
 }
 
 #[derive(Debug)]
@@ -140,6 +141,7 @@ impl Ready {
             replies: Vec::new(),
             answered: VecDeque::new(),
             spent: Vec::new(),
+            descriptors: Arc::default(),
         };
         Ok((ready, waker))
     }
@@ -147,6 +149,11 @@ impl Ready {
     /// The descriptor that a foreign loop may watch: readable when `wait` would find something.
     pub(crate) fn poll_fd(&self) -> RawFd {
         self.poll.as_raw_fd()
+    }
+
+    /// The sockets that this driver has; see [`Descriptors`].
+    pub(crate) fn descriptors(&self) -> &Arc<Descriptors> {
+        &self.descriptors
     }
 
     /// Whether the next turn has work without waiting.
@@ -173,6 +180,7 @@ impl Ready {
         if self.slots.len() <= token.index() {
             self.slots.resize_with(token.index() + 1, || None);
         }
+        self.descriptors.add(socket.as_raw_fd());
         self.slots[token.index()] = Some(Slot {
             socket,
             generation: token.generation(),
@@ -683,9 +691,9 @@ impl Driver for Ready {
             return;
         }
         let slot = self.slots.get_mut(token.index()).and_then(Option::take);
-        if let Some(slot) = slot
-            && how == Close::Reset
-        {
+        let Some(slot) = slot else { return };
+        self.descriptors.remove(slot.socket.as_raw_fd());
+        if how == Close::Reset {
             // Fails on sockets that know no linger; then it is a plain close.
             let _ = SockRef::from(&slot.socket).set_linger(Some(Duration::ZERO));
             // Dropping the descriptor closes it and takes it out of the epoll set (epoll(7)). Its place in the

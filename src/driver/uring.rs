@@ -45,7 +45,7 @@ use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_REQUESTS};
 use crate::peer::{Peer, SocketKind};
-use crate::sys::{self, Envelope};
+use crate::sys::{self, Descriptors, Envelope};
 use crate::timer::Moment;
 
 /// No slot.
@@ -182,6 +182,7 @@ impl Uring {
             Ok((ring, buffers))
         })?;
         let (ready, waker) = Ready::new()?;
+        ready.descriptors().add(ring.0.as_raw_fd());
         let uring = Uring {
             ring,
             buffers,
@@ -216,6 +217,10 @@ impl Uring {
         self.ready.poll_fd()
     }
 
+    pub(crate) fn descriptors(&self) -> &Arc<Descriptors> {
+        self.ready.descriptors()
+    }
+
     pub(crate) fn has_leftovers(&self) -> bool {
         !self.again.is_empty()
             || !self.arrived.is_empty()
@@ -244,6 +249,7 @@ impl Uring {
     }
 
     fn insert(&mut self, token: Token, socket: OwnedFd, kind: SocketKind) -> u32 {
+        self.descriptors().add(socket.as_raw_fd());
         let slot = Slot {
             socket,
             token,
@@ -282,7 +288,9 @@ impl Uring {
         if let Some(place) = self.slots.get_mut(index as usize)
             && let Some(Slot { is_closed: true, requests: 0, .. }) = place.slot
         {
-            place.slot = None;
+            if let Some(slot) = place.slot.take() {
+                self.ready.descriptors().remove(slot.socket.as_raw_fd());
+            }
             place.generation = (place.generation + 1) & Request::GENERATION;
             self.free.push(index);
         }

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::{Backend, Control, Ended, Engine, check_threads};
+use super::{Backend, Control, Ended, Engine, check_spin, check_threads};
 use crate::chain::Chain;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Event, Events, Level};
-use crate::limits::SPIN_MAX;
 use crate::net::address::Listen;
 use crate::options::Options;
 use crate::transform::library::{Counters, Services, Transform};
@@ -81,9 +80,7 @@ impl Builder {
     /// at all. It buys latency with CPU: what comes within that time is answered without waking a thread. A worker that
     /// finds nothing that way several times in a row sleeps at once, and tries again now and then.
     pub fn spin(mut self, window: Duration) -> Result<Builder> {
-        if window > SPIN_MAX {
-            return Err(Error::State("a worker may look for a second before it sleeps, not longer"));
-        }
+        check_spin(window)?;
         self.spin = window;
         Ok(self)
     }
@@ -131,13 +128,14 @@ impl Builder {
             spin: self.spin,
             threads: Vec::new(),
         };
+        let ended = Arc::new(Ended::new(&services.events));
         let engine = Engine {
             control: Mutex::new(control),
             registry: Mutex::new(registry),
             core: OnceLock::new(),
             stop: Arc::new(AtomicBool::new(false)),
             services,
-            ended: Arc::new(Ended { workers: Mutex::new(0), changed: Condvar::new() }),
+            ended,
         };
         engine.open(&listens)?;
         Ok(engine)

@@ -6,8 +6,12 @@
 //! sends along (`SCM_RIGHTS`) are never received.
 
 mod datagram;
+mod descriptors;
+mod waiting;
 
 pub(crate) use datagram::{Batch, Destination, Envelope, Received, Reply, receive_coalesced};
+pub(crate) use descriptors::{Descriptors, close_copy, watched_as};
+pub(crate) use waiting::{clear, event_fd, signal, wait_readable};
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -82,6 +86,11 @@ pub(crate) fn recv_record(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<Re
         return Ok(Record::End);
     }
     Ok(Record::Data { len, truncated: flags & libc::MSG_TRUNC != 0 })
+}
+
+/// recvmsg(2) of one datagram: how many bytes came, and whether there were more than fit.
+pub(crate) fn recv_datagram(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, bool)> {
+    recvmsg(fd, bytes).map(|(len, flags)| (len, flags & libc::MSG_TRUNC != 0))
 }
 
 /// recvmsg(2) without room for a name or control data: the bytes and the flags.

@@ -1,4 +1,4 @@
-//! Names to tables: what was registered, then what is bundled, then the plugin path. Never the working directory.
+//! Names to tables: what was registered, what the host loaded, then what is bundled, then the plugin path. Never the working directory.
 
 use std::collections::{BTreeMap, HashSet};
 use std::env;
@@ -26,6 +26,8 @@ pub enum Origin {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     registered: Vec<Table>,
+    /// From files that the host asked for.
+    loaded: Vec<(Table, PathBuf)>,
     directories: Vec<PathBuf>,
 }
 
@@ -49,7 +51,7 @@ impl Registry {
             directories.extend(env::split_paths(&path).filter(|path| path.is_absolute()));
         }
         directories.extend(installed(env::current_exe().ok().as_deref(), library::own_library().as_deref()));
-        Registry { registered: Vec::new(), directories }
+        Registry { registered: Vec::new(), loaded: Vec::new(), directories }
     }
 
     /// Adds a table of the host's own.
@@ -62,6 +64,20 @@ impl Registry {
         Ok(())
     }
 
+    /// Adds the tables of a file. Those of another file, or of this one as it was, make way.
+    pub(crate) fn load_all(&mut self, path: &Path) -> Result<usize> {
+        let tables = self.load(path)?;
+        for table in &tables {
+            if self.registered.iter().any(|known| known.id() == table.id()) {
+                let reason = format!("the host has registered a transform {:?} of its own", table.id());
+                return Err(Error::Plugin { path: path.to_owned(), reason });
+            }
+        }
+        self.loaded.retain(|(known, _)| tables.iter().all(|table| table.id() != known.id()));
+        self.loaded.extend(tables.iter().map(|table| (table.clone(), path.to_owned())));
+        Ok(tables.len())
+    }
+
     /// The table that a stage of a chain names.
     pub(crate) fn find(&mut self, target: &Target) -> Result<Table> {
         match target {
@@ -72,6 +88,9 @@ impl Registry {
 
     fn find_name(&mut self, name: &str) -> Result<Table> {
         if let Some(table) = self.registered.iter().find(|table| table.id() == name) {
+            return Ok(table.clone());
+        }
+        if let Some((table, _)) = self.loaded.iter().find(|(table, _)| table.id() == name) {
             return Ok(table.clone());
         }
         if let Some(table) = library::bundled().into_iter().find(|table| table.id() == name) {
@@ -90,6 +109,7 @@ impl Registry {
 
     fn not_found(&self) -> String {
         let mut names: Vec<_> = self.registered.iter().map(Table::id).collect();
+        names.extend(self.loaded.iter().map(|(table, _)| table.id()));
         names.extend(library::bundled().iter().map(Table::id));
         let mut text = format!("not found; there are {}", names.join(", "));
         if !self.directories.is_empty() {
@@ -143,6 +163,8 @@ impl Registry {
         let mut found: Vec<(Table, Origin)> = Vec::new();
         let mut errors = Vec::new();
         found.extend(self.registered.iter().cloned().map(|table| (table, Origin::Registered)));
+        let loaded = self.loaded.iter();
+        found.extend(loaded.map(|(table, path)| (table.clone(), Origin::File(path.clone()))));
         found.extend(library::bundled().into_iter().map(|table| (table, Origin::Bundled)));
         for directory in self.directories.clone() {
             let Ok(entries) = fs::read_dir(&directory) else { continue };

@@ -10,7 +10,7 @@ use super::{Socket, State, Worker};
 use crate::connection::Connection;
 use crate::datagram;
 use crate::driver::{Close, Driver, Token};
-use crate::event::{Event, Kind, Level};
+use crate::event::{Cause, Event, Kind, Level};
 use crate::limits::ACCEPT_RETRY;
 use crate::listener::Listener;
 use crate::net::guard::Pace;
@@ -48,7 +48,7 @@ impl<D: Driver> Worker<D> {
                     post.socket = Some(token);
                 }
                 if listener.opened() {
-                    self.shared.events.say(Level::Info, Kind::Listening, &listener.url, "listening");
+                    self.shared.events.say(Level::Info, Kind::Listening, &*listener, "listening");
                 }
                 if self.state != State::Running {
                     self.driver.drain(token);
@@ -57,7 +57,7 @@ impl<D: Driver> Worker<D> {
             Err(error) => {
                 self.sockets.remove(token);
                 let text = format_args!("cannot listen: {error}");
-                self.shared.events.say(Level::Error, Kind::ListenerClosed, &listener.url, text);
+                self.shared.events.say(Level::Error, Kind::ListenerClosed, &*listener, text);
                 self.listen_error = Some(error);
                 self.leave_post(place);
             }
@@ -102,7 +102,7 @@ impl<D: Driver> Worker<D> {
             post.socket = None;
             post.closed = true;
             if was_last {
-                self.shared.events.say(Level::Info, Kind::ListenerClosed, &post.listener.url, "closed");
+                self.shared.events.say(Level::Info, Kind::ListenerClosed, &*post.listener, "closed");
             }
         }
         self.leave_post(place);
@@ -119,7 +119,7 @@ impl<D: Driver> Worker<D> {
             Err(reason) => {
                 stats.rejected.add(1);
                 let text = format_args!("rejected {peer}: {reason}");
-                return self.shared.events.say(Level::Info, Kind::Rejected, &listener.url, text);
+                return self.shared.events.say(Level::Info, Kind::Rejected, &*listener, text);
             }
         };
         stats.accepted.add(1);
@@ -208,8 +208,10 @@ impl<D: Driver> Worker<D> {
                     level: Level::Debug,
                     kind: Kind::Accepted,
                     listener: &listener.url,
+                    listener_id: listener.id,
                     connection: id,
                     peer: Some(&peer),
+                    cause: None,
                     text: &"accepted",
                 });
                 if self.state != State::Running {
@@ -224,8 +226,10 @@ impl<D: Driver> Worker<D> {
                     level: Level::Debug,
                     kind: Kind::Closed,
                     listener: &listener.url,
+                    listener_id: listener.id,
                     connection: id,
                     peer: Some(&peer),
+                    cause: Some(Cause::Closed(reason)),
                     text: &format_args!("closed: {text}"),
                 });
                 self.leave_post(place);
@@ -237,15 +241,16 @@ impl<D: Driver> Worker<D> {
         let Some(Socket::Listener { post, retry_at }) = self.sockets.get_mut(token) else { return };
         let Some(Some(post)) = self.posts.get_mut(*post as usize) else { return };
         post.listener.stats_of(self.index).accept_errors.add(1);
+        let why = Cause::of(&error);
         if concerns_one_connection(&error) {
             let text = format_args!("accept: {error}");
-            return self.shared.events.say(Level::Debug, Kind::AcceptFailed, &post.listener.url, text);
+            return self.shared.events.say_why(Level::Debug, Kind::AcceptFailed, &*post.listener, why, text);
         }
         // Descriptors or memory have run out, or something unknown is wrong: trying again at once would only
         // turn the worker in circles.
         if !std::mem::replace(&mut post.accept_failing, true) {
             let text = format_args!("accept: {error}; trying again every {ACCEPT_RETRY:?}");
-            self.shared.events.say(Level::Warn, Kind::AcceptFailed, &post.listener.url, text);
+            self.shared.events.say_why(Level::Warn, Kind::AcceptFailed, &*post.listener, why, text);
         }
         self.driver.pause(token);
         self.timers.arm(token, retry_at, self.driver.now().after(ACCEPT_RETRY));

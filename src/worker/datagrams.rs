@@ -6,7 +6,7 @@ use super::{Socket, Worker, say_fault};
 use crate::connection::{Context, Reply};
 use crate::datagram;
 use crate::driver::{Driver, Token};
-use crate::event::{Event, Kind, Level};
+use crate::event::{Cause, Event, Kind, Level};
 use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::sys::Destination;
@@ -34,8 +34,10 @@ impl<D: Driver> Worker<D> {
                 level: Level::Debug,
                 kind: Kind::Dropped,
                 listener: &post.listener.url,
+                listener_id: post.listener.id,
                 connection: 0,
                 peer: Some(from),
+                cause: Some(Cause::Dropped(reason)),
                 text: &format_args!("dropped a datagram: {reason}"),
             });
         };
@@ -120,12 +122,11 @@ impl<D: Driver> Worker<D> {
             }
             Err(error) => {
                 let full = error.kind() == io::ErrorKind::WouldBlock && post.listener.kind.is_unix();
-                stats.dropped(
-                    if full { DropReason::PeerFull } else { DropReason::SendFailed },
-                    answers as u64,
-                );
-                let text = format_args!("an answer could not be sent: {error}");
-                self.shared.events.say(Level::Debug, Kind::Dropped, &post.listener.url, text);
+                let reason = if full { DropReason::PeerFull } else { DropReason::SendFailed };
+                stats.dropped(reason, answers as u64);
+                let (why, text) =
+                    (Cause::Dropped(reason), format_args!("an answer could not be sent: {error}"));
+                self.shared.events.say_why(Level::Debug, Kind::Dropped, &*post.listener, Some(why), text);
             }
         }
     }

@@ -93,6 +93,16 @@ impl<S> Mailbox<S> {
         Ok(())
     }
 
+    /// The sockets that wait to be served; none where somebody was changing the mailbox when this process was made.
+    pub(crate) fn sockets<R>(&self, each: impl Fn(&S) -> R) -> Vec<R> {
+        let Ok(queue) = self.queue.try_lock() else { return Vec::new() };
+        let sockets = queue.commands.iter().filter_map(|command| match command {
+            Command::Listen { socket, .. } | Command::Adopt(Arrival { socket, .. }) => Some(socket),
+            _ => None,
+        });
+        sockets.map(each).collect()
+    }
+
     /// Makes the worker take a turn.
     pub(crate) fn wake(&self) {
         (self.wake)();

@@ -13,7 +13,7 @@ use crate::chain::{Generation, Scratch};
 use crate::connection::{Answer, Connection, Context, End, Phase, Reply};
 use crate::datagram::{self, Outcome};
 use crate::driver::{Close, Driver, Lent, Token};
-use crate::event::{Event, Kind, Level};
+use crate::event::{Cause, Event, Kind, Level};
 use crate::limits::OFFLOADED_DATAGRAMS_MAX;
 use crate::peer::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
@@ -196,8 +196,10 @@ impl<D: Driver> Worker<D> {
                 level: Level::Debug,
                 kind: Kind::Closed,
                 listener: &post.listener.url,
+                listener_id: post.listener.id,
                 connection: away.id,
                 peer: Some(&away.peer),
+                cause: Some(Cause::Closed(reason)),
                 text: &format_args!("closed: {reason}, while a transform had its message"),
             });
         }

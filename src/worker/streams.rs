@@ -8,7 +8,7 @@ use super::offloading::Work;
 use super::{Post, Socket, State, Worker, say_fault};
 use crate::connection::{Answer, Connection, Context, End, Left, Phase, Reply};
 use crate::driver::{Close, Driver, Progress, Token};
-use crate::event::{Event, Kind, Level};
+use crate::event::{Cause, Event, Kind, Level};
 use crate::limits::{LINGER, LINGER_DRAINING};
 use crate::listener::Listener;
 use crate::peer::Peer;
@@ -298,7 +298,8 @@ impl<D: Driver> Worker<D> {
             }
             Some(Socket::Listener { post, .. } | Socket::Datagrams { post, .. }) => {
                 if let Some(Some(post)) = self.posts.get(*post as usize) {
-                    self.shared.events.say(Level::Warn, Kind::Dropped, &post.listener.url, error);
+                    let why = Cause::of(&error);
+                    self.shared.events.say_why(Level::Warn, Kind::Dropped, &*post.listener, why, error);
                 }
             }
             Some(Socket::Away(_)) => self.note_failed(token, error),
@@ -331,14 +332,16 @@ impl<D: Driver> Worker<D> {
             stats.undelivered_bytes.add(undelivered as u64);
             post.connections -= 1;
             let level = Level::Debug;
-            if self.shared.events.wants(level) {
+            if self.shared.events.wants(level, Kind::Closed) {
                 let lost = Lost(undelivered, error.as_ref());
                 self.shared.events.emit(&Event {
                     level,
                     kind: Kind::Closed,
                     listener: &post.listener.url,
+                    listener_id: post.listener.id,
                     connection: connection.id,
                     peer: Some(&connection.peer),
+                    cause: Some(Cause::Closed(reason)),
                     text: &format_args!("closed: {reason}{lost}"),
                 });
             }

@@ -48,11 +48,72 @@ pub(crate) fn c(place: &Place, report: &mut Report) {
             let mut compile = compile(place, &compiler, &source, &program);
             compile.arg("-L").arg(&place.built).args(["-lresay", "-pthread"]);
             compile.arg(format!("-Wl,-rpath,{}", scratch.libraries.display()));
+            if let Some(foreign) = Foreign::of(&source) {
+                if let Err(reason) = foreign.ensure(&compiler) {
+                    return Outcome::Skipped(reason);
+                }
+                compile.arg(foreign.link);
+            }
             match run_example(compile) {
                 Outcome::Ok => run_example(scratch.environment(Command::new(program), place)),
                 failed => failed,
             }
         });
+        report.step(&format!("valgrind {}", shown(place, &source)), || {
+            let program = scratch.programs.join(name_of(&source));
+            if !exists("valgrind") {
+                return Outcome::Skipped(missing("valgrind"));
+            }
+            if !program.is_file() {
+                return Outcome::Skipped("there is no program".to_owned());
+            }
+            let mut valgrind = Command::new("valgrind");
+            valgrind.args(["-q", "--error-exitcode=9", "--leak-check=full", "--fair-sched=yes"]);
+            valgrind.arg("--errors-for-leak-kinds=definite,indirect,possible").arg(program);
+            run_example(scratch.environment(valgrind, place))
+        });
+    }
+}
+
+/// A library of other people's that an example shows Resay with.
+struct Foreign {
+    header: &'static str,
+    link: &'static str,
+    /// Of Debian and those like it.
+    package: &'static str,
+}
+
+const FOREIGN: [Foreign; 1] = [Foreign { header: "uv.h", link: "-luv", package: "libuv1-dev" }];
+
+impl Foreign {
+    fn of(source: &Path) -> Option<&'static Foreign> {
+        let text = fs::read_to_string(source).ok()?;
+        FOREIGN.iter().find(|foreign| text.contains(&format!("#include <{}>", foreign.header)))
+    }
+
+    /// Sees to it that the library is there: it is installed where that is this user's to do.
+    fn ensure(&self, compiler: &str) -> Result<(), String> {
+        let is_there = || {
+            let script = format!("echo '#include <{}>' | {compiler} -E -x c - >/dev/null 2>&1", self.header);
+            Command::new("sh").args(["-c", &script]).status().is_ok_and(|status| status.success())
+        };
+        if is_there() {
+            return Ok(());
+        }
+        let user = Command::new("id").arg("-u").output();
+        let is_root = user.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+        if !is_root || !exists("apt-get") {
+            return Err(format!("{} is not installed, and not ours to install", self.package));
+        }
+        let mut install = Command::new("apt-get");
+        install.args(["install", "-y", "-qq", "--no-install-recommends", self.package]);
+        match run_example({
+            install.env("DEBIAN_FRONTEND", "noninteractive");
+            install
+        }) {
+            Outcome::Ok if is_there() => Ok(()),
+            _ => Err(format!("{} is not installed, and could not be", self.package)),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! and `cargo xtask deb`: what others build upon.
 //!
 //! The first two print a line for each step, with its outcome, and close with the sum: `312 passed, 0 failed, 1 skipped`.
+//! `cargo xtask sanitize` does too; it takes longer, and a nightly toolchain.
 //! What a step needs and does not find is skipped, and said. They may be named together: `cargo xtask check test`.
 
 mod deb;
@@ -9,16 +10,18 @@ mod examples;
 mod install;
 mod packaging;
 mod report;
+mod sanitize;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use report::{Outcome, Report, Runner, run, run_tests};
 
-const USAGE: &str = "usage: cargo xtask check|test|packaging...
+const USAGE: &str = "usage: cargo xtask check|test|packaging|sanitize...
   check      formatting, lints, documentation, the committed headers, the map (tests/tidy.rs)
   test       builds everything; every test of the workspace; the examples in C and Python; what install and deb make
   packaging  that last part of test alone
+  sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
        cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
        cargo xtask deb [DIR]
   install  builds the release, and puts command, libraries, headers, plugins and manual pages under a prefix
@@ -37,7 +40,9 @@ fn main() -> ExitCode {
             }
         };
     }
-    if tasks.is_empty() || tasks.iter().any(|task| !matches!(task.as_str(), "check" | "test" | "packaging")) {
+    if tasks.is_empty()
+        || tasks.iter().any(|task| !matches!(task.as_str(), "check" | "test" | "packaging" | "sanitize"))
+    {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
         match task.as_str() {
             "check" => check(&place, &mut report),
             "packaging" => packaging::all(&place, &mut report),
+            "sanitize" => sanitize::sanitize(&place, &mut report),
             _ => test(&place, &mut report),
         }
     }

@@ -77,8 +77,10 @@ unsafe extern "C" fn host_log(ctx: *mut c_void, level: c_int, utf8: *const c_cha
         level: Level::from_number(level),
         kind: Kind::TransformLog,
         listener: "",
+        listener_id: 0,
         connection: 0,
         peer: None,
+        cause: None,
         text: &format_args!("{}: {line}", context.id),
     });
 }

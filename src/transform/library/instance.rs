@@ -95,6 +95,11 @@ impl Instance {
         self.table.fields.map.is_some()
     }
 
+    /// Whether it is a function of the host's: see [`Session::call`](super::Session::call).
+    pub(crate) fn is_function(&self) -> bool {
+        self.table.function.is_some()
+    }
+
     /// Whether it says something when a connection opens. Only `process` can.
     pub(crate) fn greets(&self) -> bool {
         self.table.fields.caps & abi::RESAY_CAP_GREETS != 0 && self.table.fields.process.is_some()
@@ -135,6 +140,7 @@ impl Instance {
         status
     }
 
+    #[inline]
     pub(super) fn guard(&self) -> std::result::Result<Option<MutexGuard<'_, ()>>, Fault> {
         if self.quarantined.load(Ordering::Relaxed) {
             return Err(Fault::Quarantined);
@@ -150,10 +156,13 @@ thread_local! {
 
 #[inline]
 fn running<R>(id: &'static str, call: impl FnOnce() -> R) -> R {
-    RUNNING.set(Some(id));
-    let result = call();
-    RUNNING.set(None);
-    result
+    // Found once: where the engine is a shared library, finding it is a call.
+    RUNNING.with(|running| {
+        running.set(Some(id));
+        let result = call();
+        running.set(None);
+        result
+    })
 }
 
 /// The transform whose code runs on this thread now, if one does. For a program that wants to say which plugin

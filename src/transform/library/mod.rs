@@ -10,6 +10,7 @@
 //! What the other side may not do is checked here where it can be seen (statuses, lengths); its own memory
 //! errors cannot.
 
+mod function;
 mod host;
 mod instance;
 mod load;
@@ -17,6 +18,7 @@ mod own;
 mod session;
 mod table;
 
+pub use function::{Output, Verdict};
 pub(crate) use host::{Counters, Services};
 pub use instance::running_transform;
 pub(crate) use instance::{Fault, Instance, Status};

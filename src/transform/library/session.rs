@@ -300,6 +300,30 @@ impl Session {
         }
     }
 
+    /// Calls the function of a stage that is one. Whether `out` holds the answer then; if not, `input` is it.
+    #[inline]
+    pub(crate) fn call(
+        &mut self,
+        stage: usize,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        out_max: usize,
+        flags: u32,
+    ) -> (Status, bool) {
+        let instance = self.stages.instance(stage);
+        let Some(function) = &instance.table.function else {
+            return (Status::Failed(Fault::Status(abi::RESAY_E_UNSUPPORTED)), false);
+        };
+        if let Err(fault) = instance.guard() {
+            return (Status::Failed(fault), false);
+        }
+        let (status, is_replaced) = instance.enter(|| function.call(input, flags, out, out_max));
+        if status == Status::Failed(Fault::Status(abi::RESAY_E_PANIC)) {
+            instance.check(abi::RESAY_E_PANIC);
+        }
+        (status, is_replaced)
+    }
+
     /// Calls `process` of a stage until it has taken all of `input` or wants more (`MoreIn`); what it gives is
     /// appended to `out`, at most `out_max` bytes, and `delayed` hears for each call where its output ends in
     /// `out` and for how many microseconds it is to be held back. Answers how much of the input was taken.

@@ -10,6 +10,8 @@ use resay_plugin::abi::{
     self, resay_bytes, resay_io, resay_kv, resay_session_state, resay_text, resay_transform,
 };
 
+use super::function::{Function, Output, Verdict, lasting};
+
 /// Sessions are small; more is a mistake in the table.
 const SESSION_BYTES_MAX: usize = 1024 * 1024;
 const SESSION_ALIGN_MAX: usize = 4096;
@@ -23,6 +25,8 @@ pub(crate) struct Table {
     /// The fields, as far as the owner's struct goes; the rest is zero.
     pub(super) fields: Arc<resay_transform>,
     id: &'static str,
+    /// What is called instead, where the host gave a function. `raw` is NULL then, and `fields` are all zero.
+    pub(super) function: Option<Arc<Function>>,
 }
 
 // SAFETY: a table is constant data by the ABI's contract and outlives the engine; see `Table::new`.
@@ -85,10 +89,51 @@ impl Transform {
         unsafe { Table::new(table) }.map(Transform)
     }
 
+    /// A function of the host's. It is called for each message (on a raw stream, for what each read brought) with
+    /// the flags of `resay_io`, on the worker that has it: by several at once, where there are several. It is dropped
+    /// when the last chain that uses it is gone, and the engine with it.
+    ///
+    /// ```
+    /// use resay::{Output, Transform, Verdict};
+    ///
+    /// let shout = Transform::from_fn("shout", |message: &[u8], _flags, out: &mut Output<'_>| {
+    ///     if message.ends_with(b"!") {
+    ///         return Verdict::Pass;
+    ///     }
+    ///     out.write(message);
+    ///     out.write(b"!");
+    ///     Verdict::Replace
+    /// })?;
+    /// let engine =
+    ///     resay::Engine::builder().register(shout).listen("tcp://127.0.0.1:0")?.chain("shout")?.start()?;
+    /// let client = resay::Client::open(&engine.urls()[0], None)?;
+    /// client.send(b"hey", None)?;
+    /// let mut answer = [0; 8];
+    /// assert_eq!(client.recv(&mut answer, None)?, 4);
+    /// assert_eq!(&answer[..4], b"hey!");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_fn(
+        id: &str,
+        call: impl Fn(&[u8], u32, &mut Output<'_>) -> Verdict + Send + Sync + 'static,
+    ) -> std::result::Result<Transform, String> {
+        if !crate::transform::is_name(id) {
+            return Err(not_a_name(id));
+        }
+        // SAFETY: all zero is valid for each field (NULL, None, 0), and what is zero is not used.
+        let fields = unsafe { MaybeUninit::<resay_transform>::zeroed().assume_init() };
+        let function = Some(Arc::new(Function::new(call)));
+        Ok(Transform(Table { raw: ptr::null(), fields: Arc::new(fields), id: lasting(id), function }))
+    }
+
     /// The name that chains know it by.
     pub fn id(&self) -> &str {
         self.0.id()
     }
+}
+
+fn not_a_name(id: &str) -> String {
+    format!("the id {id:?} is not a name ([a-z0-9][a-z0-9._-]*)")
 }
 
 /// An option that a transform declares.
@@ -132,7 +177,7 @@ impl Table {
         // SAFETY: the contract above covers the strings.
         let id = unsafe { text(fields.id) }.ok_or("the id is missing or not UTF-8")?;
         if !crate::transform::is_name(id) {
-            return Err(format!("the id {id:?} is not a name ([a-z0-9][a-z0-9._-]*)"));
+            return Err(not_a_name(id));
         }
         let unknown = fields.needs & !NEEDS_KNOWN;
         if unknown != 0 {
@@ -156,7 +201,7 @@ impl Table {
         if fields.n_options > 0 && fields.options.is_null() {
             return Err(format!("{id}: options is NULL, n_options is {}", fields.n_options));
         }
-        Ok(Table { raw, fields: Arc::new(fields), id })
+        Ok(Table { raw, fields: Arc::new(fields), id, function: None })
     }
 
     /// The name that chains know it by.

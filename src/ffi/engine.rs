@@ -1,0 +1,262 @@
+//! An engine behind a pointer, and who may call it now.
+
+use std::cell::Cell;
+use std::ffi::{c_char, c_int};
+use std::process;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::callback::{is_inside, is_inside_any};
+use super::error::{
+    Failure, RESAY_E_ABI, RESAY_E_BUG, RESAY_E_FORKED, RESAY_E_SPEC, RESAY_E_STATE, call, resay_error,
+};
+use super::{RESAY_ABI, give_text, text_of};
+use crate::Engine;
+use crate::options::{ValueFault, parse_duration};
+
+/// An engine: listeners, chains, and what runs them.
+pub struct resay_engine {
+    pub(super) engine: Engine,
+    /// Names it among all engines of this process, whatever their addresses.
+    pub(super) serial: u64,
+    /// The process that made it.
+    process: u32,
+    /// A panic has stopped at the boundary.
+    poisoned: AtomicBool,
+}
+
+impl resay_engine {
+    /// Whether this process is a child of the one that made the engine.
+    pub(super) fn is_copy(&self) -> bool {
+        self.process != process::id()
+    }
+}
+
+/// Whether a call waits for others, so that it could wait for its own caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    No,
+    Yes,
+}
+
+thread_local! {
+    /// How many calls of the host's run on this thread; none: it is one of the engine's own.
+    static CALLS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether the host has called on this thread, and is not back yet.
+pub(super) fn is_called() -> bool {
+    CALLS.get() > 0
+}
+
+/// A call on its way.
+struct Counted;
+
+impl Counted {
+    fn new() -> Counted {
+        CALLS.set(CALLS.get() + 1);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        CALLS.set(CALLS.get() - 1);
+    }
+}
+
+/// Refuses what a callback may not do.
+pub(super) fn refuse_waiting(waits: Waits) -> Result<(), Failure> {
+    if waits == Waits::Yes && is_inside_any() {
+        return Err(Failure::new(RESAY_E_STATE, "what waits may not be called inside a callback"));
+    }
+    Ok(())
+}
+
+/// Runs a call of an engine, if that can be called here and now. `engine` is NULL or came from resay_engine_new and is not
+/// freed before this returns; `err` is NULL or the caller's own.
+pub(super) fn with_engine(
+    engine: *mut resay_engine,
+    waits: Waits,
+    err: *mut resay_error,
+    body: impl FnOnce(&resay_engine) -> Result<c_int, Failure>,
+) -> c_int {
+    // SAFETY: the caller's.
+    let engine = unsafe { engine.as_ref() };
+    let _counted = Counted::new();
+    let code = call(err, || {
+        let engine = engine.ok_or_else(|| Failure::null("the engine"))?;
+        refuse_waiting(waits)?;
+        if is_inside(engine.serial) {
+            let message = "an engine may not be called inside one of its own callbacks";
+            return Err(Failure::new(RESAY_E_STATE, message));
+        }
+        if engine.is_copy() {
+            let message = "the engine belongs to the parent of this process";
+            return Err(Failure::new(RESAY_E_FORKED, message));
+        }
+        if engine.poisoned.load(Ordering::Relaxed) || engine.engine.is_poisoned() {
+            return Err(Failure::new(RESAY_E_BUG, "a fault of Resay was caught before; free the engine"));
+        }
+        body(engine)
+    });
+    if let Some(engine) = engine
+        && code == RESAY_E_BUG
+    {
+        engine.poisoned.store(true, Ordering::Relaxed);
+    }
+    code
+}
+
+/// [*] The version of the library, for example "0.1.0". Static.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// [*] The RESAY_ABI that the library was built with.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_abi() -> u32 {
+    RESAY_ABI
+}
+
+/// [*] Makes an engine without listeners, whose chain is the plain echo. abi is RESAY_ABI. *out is the caller's, who
+/// frees it with resay_engine_free.
+/// 0; RESAY_E_ABI, RESAY_E_ARG: out is NULL, RESAY_E_SYS, and *out is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_engine_new(
+    abi: u32,
+    out: *mut *mut resay_engine,
+    err: *mut resay_error,
+) -> c_int {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    call(err, || {
+        if out.is_null() {
+            return Err(Failure::null("out"));
+        }
+        // SAFETY: not NULL, and the caller's own pointer.
+        unsafe { out.write(ptr::null_mut()) };
+        if abi != RESAY_ABI {
+            let message = format!("the program was built for RESAY_ABI {abi}, the library has {RESAY_ABI}");
+            return Err(Failure::new(RESAY_E_ABI, message));
+        }
+        let engine = Box::new(resay_engine {
+            engine: Engine::builder().build()?,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            process: process::id(),
+            poisoned: AtomicBool::new(false),
+        });
+        // SAFETY: as above.
+        unsafe { out.write(Box::into_raw(engine)) };
+        Ok(0)
+    })
+}
+
+/// [1] Stops an engine, waits for its threads, and frees it with all that belongs to it: listeners, connections,
+/// descriptors, transforms. NULL is fine. No other call may be using the engine: threads that were lent to it are back
+/// from resay_run, the program's event loop watches resay_poll_fd no longer, and nobody waits in resay_event_next.
+/// After this no callback runs, and each release has run.
+///
+/// Inside a callback of any engine it does nothing (resay_last_error says so). In a child of fork() it closes the child's
+/// copies of the descriptors, waits for nothing, and leaves the parent's engine as it is.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_engine_free(engine: *mut resay_engine) {
+    if engine.is_null() {
+        return;
+    }
+    let _counted = Counted::new();
+    call(ptr::null_mut(), || {
+        refuse_waiting(Waits::Yes)?;
+        // SAFETY: from resay_engine_new, and freed once: the caller's duty.
+        let engine = unsafe { Box::from_raw(engine) };
+        if engine.is_copy() {
+            engine.engine.abandon();
+        }
+        Ok(0)
+    });
+}
+
+/// [*] Sets an option for the listeners that are added from now on, in the grammar of URL queries:
+/// ("idle_timeout", "30s"). Three more belong to the engine and can be set until it runs: "threads", how many threads
+/// will be lent to it with resay_run; "backend": auto, epoll or uring; and "spin", how long a thread looks before it
+/// sleeps: "60us".
+/// 0; RESAY_E_SPEC: there is no such key or value, RESAY_E_STATE: it has run, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_set(
+    engine: *mut resay_engine,
+    key: *const c_char,
+    value: *const c_char,
+    err: *mut resay_error,
+) -> c_int {
+    with_engine(engine, Waits::No, err, |engine| {
+        // SAFETY: the caller's pointers, as documented.
+        let (key, value) = unsafe { (text_of(key, "key")?, text_of(value, "value")?) };
+        let engine = &engine.engine;
+        match key {
+            "threads" => {
+                let wrong = |_| Failure::new(RESAY_E_SPEC, format!("threads {value:?} is not a number"));
+                engine.set_threads(value.parse().map_err(wrong)?)?;
+            }
+            "backend" => engine.set_backend(value.parse().map_err(crate::Error::from)?)?,
+            "spin" => {
+                let wrong =
+                    |fault: ValueFault| Failure::new(RESAY_E_SPEC, format!("spin {value:?}: {fault}"));
+                engine.set_spin(parse_duration(value).map_err(wrong)?)?;
+            }
+            key => engine.set(key, value)?,
+        }
+        Ok(0)
+    })
+}
+
+/// [*] Writes what resay_set would have to be given for an option to be as it is now, with NUL at its end: defaults where
+/// nothing was set; for "chain" the engine's chain. *need, if it is not NULL, is the size of all that.
+/// 0; RESAY_E_FULL: cap is less (buf may be NULL then); RESAY_E_SPEC: there is no such key, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_get(
+    engine: *mut resay_engine,
+    key: *const c_char,
+    buf: *mut c_char,
+    cap: usize,
+    need: *mut usize,
+) -> c_int {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        // SAFETY: the caller's pointer, as documented.
+        let key = unsafe { text_of(key, "key")? };
+        let engine = &engine.engine;
+        let value = match key {
+            "threads" => Some(engine.threads().to_string()),
+            "backend" => Some(engine.backend().to_string()),
+            "spin" => Some(format!("{}us", engine.spin().as_micros())),
+            key => engine.get(key),
+        };
+        let value = value.ok_or_else(|| Failure::new(RESAY_E_SPEC, format!("there is no option {key:?}")))?;
+        // SAFETY: the caller's buffer, as documented.
+        unsafe { give_text(&value, buf, cap, need)? };
+        Ok(0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::error::{RESAY_E_ARG, resay_last_error};
+
+    #[test]
+    fn a_panic_poisons_the_engine_and_it_can_still_be_freed() {
+        let mut engine = ptr::null_mut();
+        let null = ptr::null_mut();
+        // SAFETY: pointers of ours, and an engine that is freed once.
+        unsafe {
+            assert_eq!(resay_engine_new(RESAY_ABI, &mut engine, null), 0);
+            assert_eq!(with_engine(engine, Waits::No, null, |_| Ok(7)), 7);
+            assert_eq!(with_engine(engine, Waits::No, null, |_| panic!("out")), RESAY_E_BUG);
+            assert_eq!(with_engine(engine, Waits::No, null, |_| Ok(7)), RESAY_E_BUG);
+            assert_eq!(resay_set(engine, c"backlog".as_ptr(), c"1".as_ptr(), null), RESAY_E_BUG);
+            assert!(!resay_last_error().is_null());
+            resay_engine_free(engine);
+            assert_eq!(with_engine(null.cast(), Waits::No, null, |_| Ok(7)), RESAY_E_ARG);
+        }
+        assert!(!is_called());
+    }
+}

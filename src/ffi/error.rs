@@ -1,0 +1,204 @@
+//! Codes, messages, and the frame around every call.
+
+use std::cell::RefCell;
+use std::ffi::{CString, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::fill;
+use crate::Error;
+
+/// An argument is NULL that must not be, not UTF-8, or out of range; a struct_size that cannot be.
+pub const RESAY_E_ARG: i32 = -101;
+/// The header that the program was built with and the library do not match.
+pub const RESAY_E_ABI: i32 = -102;
+/// The call does not fit the state of the engine, for example a second start, or it was made inside a callback
+/// that may not make it.
+pub const RESAY_E_STATE: i32 = -103;
+/// The id names nothing, or no longer.
+pub const RESAY_E_HANDLE: i32 = -104;
+/// The operating system refused: see resay_error.os_errno.
+pub const RESAY_E_SYS: i32 = -105;
+/// The time was up first.
+pub const RESAY_E_TIMEOUT: i32 = -106;
+/// A signal came while the call waited (EINTR): let the program look after it, then call again.
+pub const RESAY_E_INTR: i32 = -107;
+/// A URL, chain or option that cannot be read: the message says where.
+pub const RESAY_E_SPEC: i32 = -108;
+/// A plugin cannot be loaded, or a transform is unknown, known already, or refuses its options: the message says why.
+pub const RESAY_E_PLUGIN: i32 = -109;
+/// A callback of the program failed; only in resay_event.code.
+pub const RESAY_E_CALLBACK: i32 = -110;
+/// The engine belongs to the parent of this process: here it can only be freed.
+pub const RESAY_E_FORKED: i32 = -111;
+/// A fault of Resay itself was caught. The engine can only be freed.
+pub const RESAY_E_BUG: i32 = -112;
+/// A limit is reached, or the caller's buffer is too small.
+pub const RESAY_E_FULL: i32 = -113;
+
+/// Bytes of resay_error.message, the NUL included.
+pub const RESAY_ERROR_MESSAGE_BYTES: usize = 248;
+
+/// What went wrong, in the caller's memory. Functions that take one take NULL too. After a success its
+/// code is 0 and its message empty.
+#[repr(C)]
+pub struct resay_error {
+    /// A RESAY_E_ code, or 0.
+    pub code: i32,
+    /// The errno behind RESAY_E_SYS, or 0.
+    pub os_errno: i32,
+    /// English, UTF-8, ended by NUL, cut where it is too long.
+    pub message: [c_char; RESAY_ERROR_MESSAGE_BYTES],
+}
+
+/// A failure on its way to C.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) code: i32,
+    os_errno: i32,
+    message: String,
+}
+
+impl Failure {
+    pub(super) fn new(code: i32, message: impl Into<String>) -> Failure {
+        Failure { code, os_errno: 0, message: message.into() }
+    }
+
+    pub(super) fn null(what: &str) -> Failure {
+        Failure::new(RESAY_E_ARG, format!("{what} is NULL"))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let code = match &error {
+            Error::Spec(_) => RESAY_E_SPEC,
+            Error::System { source, .. } if source.kind() == std::io::ErrorKind::Interrupted => RESAY_E_INTR,
+            Error::System { .. } => RESAY_E_SYS,
+            Error::Plugin { .. } | Error::Transform { .. } => RESAY_E_PLUGIN,
+            Error::State(_) => RESAY_E_STATE,
+            Error::Handle(_) => RESAY_E_HANDLE,
+            Error::Timeout { .. } => RESAY_E_TIMEOUT,
+        };
+        Failure { code, os_errno: error.os_error().unwrap_or(0), message: error.to_string() }
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<CString> = RefCell::default();
+}
+
+/// Runs a call; its failure, or its panic, goes to `err`, which is NULL or the caller's own, and to the thread's last error.
+pub(super) fn call(err: *mut resay_error, body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
+    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Failure::new(RESAY_E_BUG, format!("a fault of Resay: {what}")))
+    });
+    let (value, failure) = match result {
+        Ok(value) => (value, Failure::new(0, "")),
+        Err(failure) => (failure.code, failure),
+    };
+    // SAFETY: NULL, or the caller's own resay_error.
+    if let Some(err) = unsafe { err.as_mut() } {
+        err.code = failure.code;
+        err.os_errno = failure.os_errno;
+        fill(&mut err.message, &failure.message);
+    }
+    if failure.code != 0 {
+        // A message has no NUL unless the caller's own text had one; then it is left out.
+        let text = CString::new(failure.message).unwrap_or_default();
+        // While a thread ends its storage may be gone already.
+        let _ = LAST.try_with(|last| last.replace(text));
+    }
+    value
+}
+
+/// [*] What a code means, in a few words. Static; codes that are unknown have words too.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_strerror(code: c_int) -> *const c_char {
+    let text = match code {
+        0.. => c"success",
+        RESAY_E_ARG => c"an argument is NULL or out of range",
+        RESAY_E_ABI => c"header and library do not match",
+        RESAY_E_STATE => c"the call does not fit the engine's state",
+        RESAY_E_HANDLE => c"unknown or stale id",
+        RESAY_E_SYS => c"the operating system refused",
+        RESAY_E_TIMEOUT => c"the time is up",
+        RESAY_E_INTR => c"interrupted by a signal",
+        RESAY_E_SPEC => c"a URL, chain or option cannot be read",
+        RESAY_E_PLUGIN => c"a plugin or transform cannot be used",
+        RESAY_E_CALLBACK => c"a callback of the program failed",
+        RESAY_E_FORKED => c"the engine belongs to the parent process",
+        RESAY_E_BUG => c"a fault of Resay was caught",
+        RESAY_E_FULL => c"a limit is reached, or the buffer is too small",
+        _ => c"unknown code",
+    };
+    text.as_ptr()
+}
+
+/// [*] The message of this thread's last failure, or "". Valid until this thread's next call that fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_last_error() -> *const c_char {
+    LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CStr;
+
+    fn empty() -> resay_error {
+        resay_error { code: 1, os_errno: 1, message: [1; RESAY_ERROR_MESSAGE_BYTES] }
+    }
+
+    fn message_of(error: &resay_error) -> &str {
+        // SAFETY: the message is ended by NUL.
+        unsafe { CStr::from_ptr(error.message.as_ptr()) }.to_str().unwrap()
+    }
+
+    #[test]
+    fn a_failure_is_told_in_both_places_and_a_success_clears_the_first() {
+        let mut error = empty();
+        let code = call(&mut error, || Err(Failure::new(RESAY_E_FULL, "ä".repeat(200))));
+        assert_eq!((code, error.code, error.os_errno), (RESAY_E_FULL, RESAY_E_FULL, 0));
+        assert_eq!(message_of(&error), "ä".repeat((RESAY_ERROR_MESSAGE_BYTES - 1) / 2));
+        // SAFETY: a string of ours, until the next failure.
+        assert_eq!(unsafe { CStr::from_ptr(resay_last_error()) }.to_str().unwrap(), "ä".repeat(200));
+        assert_eq!(call(&mut error, || Ok(3)), 3);
+        assert_eq!((error.code, message_of(&error)), (0, ""));
+    }
+
+    #[test]
+    fn a_panic_stops_at_the_boundary() {
+        let mut error = empty();
+        let code = call(&mut error, || panic!("no {}", "way"));
+        assert_eq!((code, error.code), (RESAY_E_BUG, RESAY_E_BUG));
+        assert_eq!(message_of(&error), "a fault of Resay: no way");
+    }
+
+    #[test]
+    fn every_error_has_its_code_and_every_code_its_words() {
+        let system =
+            |errno| Error::System { what: "it".into(), source: std::io::Error::from_raw_os_error(errno) };
+        for (error, code) in [
+            (system(libc::EINTR), RESAY_E_INTR),
+            (system(libc::EACCES), RESAY_E_SYS),
+            (Error::State("no"), RESAY_E_STATE),
+            (Error::Handle("listener"), RESAY_E_HANDLE),
+            (Error::Timeout { what: "it", limit: std::time::Duration::ZERO }, RESAY_E_TIMEOUT),
+            (crate::SpecError::new("option", "x", 0, "no").into(), RESAY_E_SPEC),
+            (Error::Transform { id: "x".into(), reason: "no".into() }, RESAY_E_PLUGIN),
+        ] {
+            assert_eq!(Failure::from(error).code, code);
+        }
+        // SAFETY: static strings.
+        let words = |code| unsafe { CStr::from_ptr(resay_strerror(code)) }.to_str().unwrap();
+        for code in RESAY_E_FULL..=RESAY_E_ARG {
+            assert_ne!(words(code), "unknown code", "{code}");
+        }
+        assert_eq!(
+            (words(0), words(1), words(-100), words(-114)),
+            ("success", "success", "unknown code", "unknown code")
+        );
+    }
+}

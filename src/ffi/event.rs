@@ -1,0 +1,226 @@
+//! The queue of events.
+
+use std::ffi::{c_char, c_int};
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use super::engine::{Waits, resay_engine, with_engine};
+use super::error::{RESAY_E_CALLBACK, RESAY_E_PLUGIN, resay_error};
+use super::listener::resay_id;
+use super::{fill, give_struct, timeout_of};
+use crate::{Cause, CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, Kind, Record};
+
+/// In resay_event.kind, and to be added up for resay_events: a listener serves.
+pub const RESAY_EVENT_LISTENING: u32 = 1u32;
+/// In resay_event.kind: a listener is closed.
+pub const RESAY_EVENT_LISTENER_CLOSED: u32 = 2u32;
+/// In resay_event.kind: a connection came; text is its peer.
+pub const RESAY_EVENT_ACCEPTED: u32 = 4u32;
+/// In resay_event.kind: a connection is over; code is a RESAY_CLOSED_ reason.
+pub const RESAY_EVENT_CLOSED: u32 = 8u32;
+/// In resay_event.kind: a connection was turned away.
+pub const RESAY_EVENT_REJECTED: u32 = 16u32;
+/// In resay_event.kind: accept(2) failed; code is the errno.
+pub const RESAY_EVENT_ACCEPT_FAILED: u32 = 32u32;
+/// In resay_event.kind: a message was not answered; code is a RESAY_DROPPED_ reason, or an errno of a datagram socket, negative.
+pub const RESAY_EVENT_DROPPED: u32 = 64u32;
+/// In resay_event.kind: a transform failed; code is RESAY_E_CALLBACK or RESAY_E_PLUGIN.
+pub const RESAY_EVENT_TRANSFORM_FAILED: u32 = 128u32;
+/// In resay_event.kind: a transform says something.
+pub const RESAY_EVENT_TRANSFORM_LOG: u32 = 256u32;
+/// In resay_event.kind: a chain was swapped; text is the new one.
+pub const RESAY_EVENT_CHAIN_CHANGED: u32 = 512u32;
+/// In resay_event.kind: the engine's state changed: what it runs on, that it has ended.
+pub const RESAY_EVENT_ENGINE: u32 = 1024u32;
+/// For resay_events: all kinds, those of later versions too.
+pub const RESAY_EVENT_ALL: u32 = 0xffff_ffff_u32;
+
+/// In resay_event.code: the peer ended its side and has all its answers.
+pub const RESAY_CLOSED_PEER_ENDED: i32 = 1;
+/// In resay_event.code: the peer reset the connection, or is gone.
+pub const RESAY_CLOSED_PEER_RESET: i32 = 2;
+/// In resay_event.code: nothing came for idle_timeout.
+pub const RESAY_CLOSED_IDLE_TIMEOUT: i32 = 3;
+/// In resay_event.code: the peer took nothing for write_timeout.
+pub const RESAY_CLOSED_WRITE_TIMEOUT: i32 = 4;
+/// In resay_event.code: a message was over max_message.
+pub const RESAY_CLOSED_MESSAGE_TOO_LONG: i32 = 5;
+/// In resay_event.code: a transform asked for it.
+pub const RESAY_CLOSED_TRANSFORM_CLOSED: i32 = 6;
+/// In resay_event.code: a transform failed.
+pub const RESAY_CLOSED_TRANSFORM_FAILED: i32 = 7;
+/// In resay_event.code: it needed a chain that had been replaced, for longer than swap_timeout.
+pub const RESAY_CLOSED_CHAIN_CHANGED: i32 = 8;
+/// In resay_event.code: the engine drained.
+pub const RESAY_CLOSED_DRAINED: i32 = 9;
+/// In resay_event.code: the engine drained, and the time was up before the connection was done.
+pub const RESAY_CLOSED_CUT_OFF: i32 = 10;
+/// In resay_event.code: the engine stopped.
+pub const RESAY_CLOSED_STOPPED: i32 = 11;
+/// In resay_event.code: the operating system reported another error.
+pub const RESAY_CLOSED_SYSTEM_ERROR: i32 = 12;
+/// In resay_event.code: less passed than min_rate asks for.
+pub const RESAY_CLOSED_TOO_SLOW: i32 = 13;
+
+/// In resay_event.code: a transform said RESAY_DROP.
+pub const RESAY_DROPPED_BY_TRANSFORM: i32 = 1;
+/// In resay_event.code: a transform failed.
+pub const RESAY_DROPPED_TRANSFORM_FAILED: i32 = 2;
+/// In resay_event.code: it was longer than max_message.
+pub const RESAY_DROPPED_TOO_LONG: i32 = 3;
+/// In resay_event.code: its source cannot be answered: port 0, an unspecified, broadcast or multicast address.
+pub const RESAY_DROPPED_BAD_SOURCE: i32 = 4;
+/// In resay_event.code: it was sent to a broadcast or multicast address.
+pub const RESAY_DROPPED_GROUP_DESTINATION: i32 = 5;
+/// In resay_event.code: its unix sender has no name, or a relative one.
+pub const RESAY_DROPPED_UNNAMED: i32 = 6;
+/// In resay_event.code: the peer's queue is full.
+pub const RESAY_DROPPED_PEER_FULL: i32 = 7;
+/// In resay_event.code: its answer was longer than amplify allows.
+pub const RESAY_DROPPED_AMPLIFIED: i32 = 8;
+/// In resay_event.code: too many delayed answers wait already.
+pub const RESAY_DROPPED_QUEUE_FULL: i32 = 9;
+/// In resay_event.code: the answer could not be sent.
+pub const RESAY_DROPPED_SEND_FAILED: i32 = 10;
+/// In resay_event.code: the connection broke before the answer was sent, or its last frame was unfinished.
+pub const RESAY_DROPPED_UNDELIVERED: i32 = 11;
+
+/// Bytes of resay_event.text, the NUL included.
+pub const RESAY_EVENT_TEXT_BYTES: usize = 96;
+
+const _: () = assert!(EVENT_TEXT_BYTES_MAX < RESAY_EVENT_TEXT_BYTES);
+
+// The numbers are the places of the reasons, which so may never change.
+const _: () = {
+    assert!(RESAY_EVENT_LISTENING == 1 << Kind::Listening as u32);
+    assert!(RESAY_EVENT_LISTENER_CLOSED == 1 << Kind::ListenerClosed as u32);
+    assert!(RESAY_EVENT_ACCEPTED == 1 << Kind::Accepted as u32);
+    assert!(RESAY_EVENT_CLOSED == 1 << Kind::Closed as u32);
+    assert!(RESAY_EVENT_REJECTED == 1 << Kind::Rejected as u32);
+    assert!(RESAY_EVENT_ACCEPT_FAILED == 1 << Kind::AcceptFailed as u32);
+    assert!(RESAY_EVENT_DROPPED == 1 << Kind::Dropped as u32);
+    assert!(RESAY_EVENT_TRANSFORM_FAILED == 1 << Kind::TransformFailed as u32);
+    assert!(RESAY_EVENT_TRANSFORM_LOG == 1 << Kind::TransformLog as u32);
+    assert!(RESAY_EVENT_CHAIN_CHANGED == 1 << Kind::ChainChanged as u32);
+    assert!(RESAY_EVENT_ENGINE == 1 << Kind::Engine as u32);
+    assert!(RESAY_EVENT_ALL == u32::MAX);
+    assert!(RESAY_CLOSED_PEER_ENDED == CloseReason::PeerEnded as i32 + 1);
+    assert!(RESAY_CLOSED_PEER_RESET == CloseReason::PeerReset as i32 + 1);
+    assert!(RESAY_CLOSED_IDLE_TIMEOUT == CloseReason::IdleTimeout as i32 + 1);
+    assert!(RESAY_CLOSED_WRITE_TIMEOUT == CloseReason::WriteTimeout as i32 + 1);
+    assert!(RESAY_CLOSED_MESSAGE_TOO_LONG == CloseReason::MessageTooLong as i32 + 1);
+    assert!(RESAY_CLOSED_TRANSFORM_CLOSED == CloseReason::TransformClosed as i32 + 1);
+    assert!(RESAY_CLOSED_TRANSFORM_FAILED == CloseReason::TransformFailed as i32 + 1);
+    assert!(RESAY_CLOSED_CHAIN_CHANGED == CloseReason::ChainChanged as i32 + 1);
+    assert!(RESAY_CLOSED_DRAINED == CloseReason::Drained as i32 + 1);
+    assert!(RESAY_CLOSED_CUT_OFF == CloseReason::CutOff as i32 + 1);
+    assert!(RESAY_CLOSED_STOPPED == CloseReason::Stopped as i32 + 1);
+    assert!(RESAY_CLOSED_SYSTEM_ERROR == CloseReason::SystemError as i32 + 1);
+    assert!(RESAY_CLOSED_TOO_SLOW == CloseReason::TooSlow as i32 + 1);
+    assert!(RESAY_DROPPED_BY_TRANSFORM == DropReason::ByTransform as i32 + 1);
+    assert!(RESAY_DROPPED_TRANSFORM_FAILED == DropReason::TransformFailed as i32 + 1);
+    assert!(RESAY_DROPPED_TOO_LONG == DropReason::TooLong as i32 + 1);
+    assert!(RESAY_DROPPED_BAD_SOURCE == DropReason::BadSource as i32 + 1);
+    assert!(RESAY_DROPPED_GROUP_DESTINATION == DropReason::GroupDestination as i32 + 1);
+    assert!(RESAY_DROPPED_UNNAMED == DropReason::Unnamed as i32 + 1);
+    assert!(RESAY_DROPPED_PEER_FULL == DropReason::PeerFull as i32 + 1);
+    assert!(RESAY_DROPPED_AMPLIFIED == DropReason::Amplified as i32 + 1);
+    assert!(RESAY_DROPPED_QUEUE_FULL == DropReason::QueueFull as i32 + 1);
+    assert!(RESAY_DROPPED_SEND_FAILED == DropReason::SendFailed as i32 + 1);
+    assert!(RESAY_DROPPED_UNDELIVERED == DropReason::Undelivered as i32 + 1);
+};
+
+/// Something that has happened. Later versions may know more kinds, and more codes.
+#[repr(C)]
+pub struct resay_event {
+    /// Set by the caller: sizeof(resay_event) as it knows it.
+    pub struct_size: u32,
+    /// One RESAY_EVENT_ bit.
+    pub kind: u32,
+    /// The listener, or 0.
+    pub listener: resay_id,
+    /// The connection's number in this engine, or 0.
+    pub connection: u64,
+    /// What is behind it, or 0: see the kinds.
+    pub code: i32,
+    /// Nothing yet.
+    pub zero: u32,
+    /// English, UTF-8, ended by NUL, cut where it is too long; it begins with the peer, where there is one.
+    pub text: [c_char; RESAY_EVENT_TEXT_BYTES],
+}
+
+/// [*] Which events are kept for resay_event_next from now on: RESAY_EVENT_ bits, 0: none. At most capacity of them wait,
+/// 1 to 65536, as the first call says. What finds no room is counted (resay_stats.events_lost) and forgotten: nothing
+/// ever waits for room.
+/// 0; RESAY_E_SPEC: capacity is out of range, RESAY_E_SYS, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_events(engine: *mut resay_engine, kinds: u32, capacity: u32) -> c_int {
+    let err: *mut resay_error = ptr::null_mut();
+    with_engine(engine, Waits::No, err, |engine| {
+        let capacity = if kinds == 0 { capacity.max(1) } else { capacity };
+        engine.engine.keep_events(kinds, capacity as usize)?;
+        Ok(0)
+    })
+}
+
+/// [*] A descriptor that is readable while events wait, for the program's own loop: then call resay_event_next until it
+/// answers 0. Once the engine has ended it stays readable. It belongs to the engine: do not read, write or close it, and
+/// take it out of the loop before resay_engine_free.
+/// RESAY_E_STATE: no events were asked for, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_event_fd(engine: *mut resay_engine) -> c_int {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| Ok(engine.engine.event_fd()?.as_raw_fd()))
+}
+
+/// [*] Takes the first event that waits, or waits for one: 0 not at all, -1 until the engine has ended, else so many
+/// milliseconds. event->struct_size is sizeof *event. Of several threads that call it, each event goes to one.
+/// 1: *event is filled; 0: there was none in that time; RESAY_E_STATE: no events were asked for, or the engine has ended
+/// and all were taken; RESAY_E_INTR: a signal came, RESAY_E_ARG: event is NULL, or its struct_size is not set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_event_next(
+    engine: *mut resay_engine,
+    event: *mut resay_event,
+    timeout_ms: i32,
+) -> c_int {
+    let waits = if timeout_ms == 0 { Waits::No } else { Waits::Yes };
+    with_engine(engine, waits, ptr::null_mut(), |engine| {
+        // Looked at before an event is taken, which would be lost.
+        let mut filled = blank();
+        // SAFETY: a struct without padding whose size comes first; the caller's, as documented.
+        unsafe { give_struct(event, &filled, "event")? };
+        let Some(record) = engine.engine.next_event(timeout_of(timeout_ms))? else { return Ok(0) };
+        filled.kind = record.kind.bit();
+        filled.listener = record.listener_id;
+        filled.connection = record.connection;
+        filled.code = code_of(&record);
+        fill(&mut filled.text, record.text());
+        // SAFETY: as above.
+        unsafe { give_struct(event, &filled, "event")? };
+        Ok(1)
+    })
+}
+
+fn blank() -> resay_event {
+    resay_event {
+        struct_size: 0,
+        kind: 0,
+        listener: 0,
+        connection: 0,
+        code: 0,
+        zero: 0,
+        text: [0; RESAY_EVENT_TEXT_BYTES],
+    }
+}
+
+/// The numbers of the reasons are their places, counted from 1.
+fn code_of(record: &Record) -> i32 {
+    match record.cause {
+        Some(Cause::Closed(reason)) => reason as i32 + 1,
+        Some(Cause::Dropped(reason)) => reason as i32 + 1,
+        Some(Cause::System(errno)) if record.kind == Kind::Dropped => -errno,
+        Some(Cause::System(errno)) => errno,
+        Some(Cause::Function) => RESAY_E_CALLBACK,
+        Some(Cause::Table) => RESAY_E_PLUGIN,
+        None => 0,
+    }
+}

@@ -1,0 +1,129 @@
+//! Listeners.
+
+use std::ffi::{c_char, c_int};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use super::engine::{Waits, resay_engine, with_engine};
+use super::error::{Failure, RESAY_E_ARG, resay_error};
+use super::{give_text, text_of};
+use crate::{Error, ListenerId};
+
+/// Names a listener of one engine. Never used again within that engine, so a stale one is an error and nothing else; 0
+/// is never valid.
+pub type resay_id = u64;
+
+/// In resay_listen_fd: after a success the descriptor is the engine's; the number must not be used or closed any more.
+pub const RESAY_FD_OWN: u32 = 1u32;
+/// In resay_listen_fd: the engine makes a copy, and the descriptor stays the caller's.
+pub const RESAY_FD_DUP: u32 = 2u32;
+
+/// [*] Adds a listener and binds it; peers can connect from now on and are served while the engine runs. *out, if it
+/// is not NULL, is its name.
+/// 0; RESAY_E_SPEC: the URL or an option, RESAY_E_SYS: it cannot be bound, RESAY_E_PLUGIN: its chain, RESAY_E_STATE: the
+/// engine has ended, RESAY_E_ARG. Then nothing is bound.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_listen(
+    engine: *mut resay_engine,
+    url: *const c_char,
+    out: *mut resay_id,
+    err: *mut resay_error,
+) -> c_int {
+    with_engine(engine, Waits::No, err, |engine| {
+        // SAFETY: the caller's pointer, as documented.
+        let url = unsafe { text_of(url, "url")? };
+        let id = engine.engine.listen(url)?;
+        // SAFETY: NULL or the caller's own.
+        unsafe { give_id(out, id) };
+        Ok(0)
+    })
+}
+
+/// [*] Adds a listener on a socket that the program opened: of TCP, UDP or AF_UNIX, bound, and listening or not.
+/// own_or_dup is RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs with '&' between, as in a URL's query;
+/// NULL: none. The socket is made non-blocking, for its copies too; the file of a unix socket stays when the listener is
+/// closed, for the program made it.
+/// 0; RESAY_E_SPEC: an option, RESAY_E_SYS: no such socket, or it is connected, RESAY_E_PLUGIN: its chain, RESAY_E_STATE,
+/// RESAY_E_ARG. Then the descriptor is still the caller's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_listen_fd(
+    engine: *mut resay_engine,
+    fd: c_int,
+    own_or_dup: u32,
+    options: *const c_char,
+    out: *mut resay_id,
+    err: *mut resay_error,
+) -> c_int {
+    with_engine(engine, Waits::No, err, |engine| {
+        let options =
+                // SAFETY: the caller's pointer, as documented.
+                if options.is_null() { "" } else { unsafe { text_of(options, "options")? } };
+        if own_or_dup != RESAY_FD_OWN && own_or_dup != RESAY_FD_DUP {
+            let message = format!("own_or_dup is {own_or_dup}: RESAY_FD_OWN or RESAY_FD_DUP is wanted");
+            return Err(Failure::new(RESAY_E_ARG, message));
+        }
+        if fd < 0 {
+            return Err(Failure::new(RESAY_E_ARG, format!("fd is {fd}")));
+        }
+        // SAFETY: not -1; where it is not open, making a copy of it fails, which is all that is done with it.
+        let theirs = unsafe { BorrowedFd::borrow_raw(fd) };
+        let failed = |source| Error::System { what: format!("adopt fd:{fd}"), source };
+        // A copy in any case, so that a failure leaves the caller's alone.
+        let id = engine.engine.listen_socket(theirs.try_clone_to_owned().map_err(failed)?, options)?;
+        if own_or_dup == RESAY_FD_OWN {
+            // SAFETY: open, as was just seen, and given to the engine by the caller.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        // SAFETY: NULL or the caller's own.
+        unsafe { give_id(out, id) };
+        Ok(0)
+    })
+}
+
+/// # Safety
+/// `out` is NULL or the caller's own.
+unsafe fn give_id(out: *mut resay_id, id: ListenerId) {
+    // SAFETY: the caller's.
+    if let Some(out) = unsafe { out.as_mut() } {
+        *out = id.number();
+    }
+}
+
+/// [*] Writes the URL of a listener, with its real port and NUL at its end. *need, if it is not NULL, is the size of
+/// all that.
+/// 0; RESAY_E_FULL: cap is less than that (buf may be NULL then); RESAY_E_HANDLE, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_listener_url(
+    engine: *mut resay_engine,
+    listener: resay_id,
+    buf: *mut c_char,
+    cap: usize,
+    need: *mut usize,
+) -> c_int {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        let url = engine.engine.listener(ListenerId::from_number(listener))?.url;
+        // SAFETY: the caller's buffer, as documented.
+        unsafe { give_text(&url, buf, cap, need)? };
+        Ok(0)
+    })
+}
+
+/// [*] The port of a TCP or UDP listener; 0 for unix sockets.
+/// RESAY_E_HANDLE, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_listener_port(engine: *mut resay_engine, listener: resay_id) -> c_int {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        let info = engine.engine.listener(ListenerId::from_number(listener))?;
+        Ok(info.port().map_or(0, c_int::from))
+    })
+}
+
+/// [*] Closes a listener, once what waits to be accepted has been; its connections go on. From now on its id is stale.
+/// 0; RESAY_E_HANDLE, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_listener_close(engine: *mut resay_engine, listener: resay_id) -> c_int {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        engine.engine.close_listener(ListenerId::from_number(listener))?;
+        Ok(0)
+    })
+}

@@ -1,0 +1,107 @@
+//! Statistics, the log.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+use super::callback::{Owned, resay_log_callback};
+use super::engine::{Waits, resay_engine, with_engine};
+use super::error::resay_error;
+use super::give_struct;
+use super::listener::resay_id;
+use crate::{Level, ListenerId};
+
+/// What a listener, or a whole engine, has done so far. The figures of a running engine are read one by one, so they may
+/// be a few messages apart from each other.
+#[repr(C)]
+pub struct resay_stats {
+    /// Set by the caller: sizeof(resay_stats) as it knows it. A library that knows less fills the rest with zeros, one
+    /// that knows more leaves it out.
+    pub struct_size: u32,
+    /// Connections open now.
+    pub open: u32,
+    /// Connections that were accepted and served.
+    pub accepted: u64,
+    /// Connections that are over, whatever the reason.
+    pub closed: u64,
+    /// Messages received. On a raw stream, each read is one.
+    pub messages_in: u64,
+    /// Answers handed to the kernel, or waiting for it.
+    pub messages_out: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes that the kernel took.
+    pub bytes_out: u64,
+    /// Messages without an answer, whatever the reason.
+    pub dropped: u64,
+    /// Connections turned away.
+    pub rejected: u64,
+    /// Messages or conversations at which a transform failed.
+    pub transform_errors: u64,
+    /// Failures of accept(2).
+    pub accept_errors: u64,
+    /// Events that found the queue full; of the engine, whatever the listener.
+    pub events_lost: u64,
+    /// Bytes of answers that were still waiting when their connection ended.
+    pub undelivered_bytes: u64,
+}
+
+/// [*] Reads the figures of a listener, or with 0 of all that are not closed. stats->struct_size is sizeof *stats.
+/// 0; RESAY_E_HANDLE, RESAY_E_ARG: stats is NULL, or its struct_size is not set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_stats_get(
+    engine: *mut resay_engine,
+    listener_or_0: resay_id,
+    stats: *mut resay_stats,
+) -> c_int {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        let engine = &engine.engine;
+        let found = match listener_or_0 {
+            0 => engine.stats(),
+            id => engine.listener_stats(ListenerId::from_number(id))?,
+        };
+        let filled = resay_stats {
+            struct_size: 0,
+            open: u32::try_from(found.open).unwrap_or(u32::MAX),
+            accepted: found.accepted,
+            closed: found.closed,
+            messages_in: found.messages_in,
+            messages_out: found.messages_out,
+            bytes_in: found.bytes_in,
+            bytes_out: found.bytes_out,
+            dropped: found.dropped,
+            rejected: found.rejected,
+            transform_errors: found.transform_errors,
+            accept_errors: found.accept_errors,
+            events_lost: engine.events_lost(),
+            undelivered_bytes: found.undelivered_bytes,
+        };
+        // SAFETY: a struct without padding whose size comes first; the caller's, as documented.
+        unsafe { give_struct(stats, &filled, "stats")? };
+        Ok(0)
+    })
+}
+
+/// [*] Sends the engine's log, up to max_level (RESAY_LOG_), to a callback, in place of the one before; log NULL, or
+/// max_level 0: to nobody. When this returns, the one before is not running any more and will not be called again, so
+/// that its user can go. See resay_log_callback.
+/// 0; RESAY_E_STATE inside any callback, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_log(
+    engine: *mut resay_engine,
+    max_level: c_int,
+    log: resay_log_callback,
+    user: *mut c_void,
+) -> c_int {
+    let err: *mut resay_error = ptr::null_mut();
+    with_engine(engine, Waits::Yes, err, |engine| {
+        match log {
+            Some(log) if max_level > 0 => {
+                let mut owned = Owned::new(user, None);
+                owned.belongs_to(engine.serial);
+                engine.engine.set_on_event(Level::from_number(max_level), owned.into_sink(log));
+            }
+            _ => engine.engine.clear_on_event(),
+        }
+        Ok(0)
+    })
+}

@@ -1,0 +1,98 @@
+//! The three ways to run, and the end.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use super::callback::is_inside_any;
+use super::engine::{Waits, is_called, resay_engine, with_engine};
+use super::error::{RESAY_E_ARG, RESAY_E_FORKED, RESAY_E_STATE, resay_error};
+use super::{FOR_EVER, timeout_of};
+
+/// [*] Serves on this many threads of the engine's own, with all signals blocked in them, and returns when every
+/// listener answers.
+/// 0; RESAY_E_STATE: it has run before, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS, RESAY_E_PLUGIN: a transform
+/// cannot be created once more for another thread, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_start(
+    engine: *mut resay_engine,
+    threads: u32,
+    err: *mut resay_error,
+) -> c_int {
+    with_engine(engine, Waits::No, err, |engine| {
+        engine.engine.start_with(threads as usize)?;
+        Ok(0)
+    })
+}
+
+/// [*] Serves on the calling thread: -1 until the engine has ended, 0 for one turn without waiting, else for so many
+/// milliseconds. Lend as many threads as resay_set(engine, "threads", ...) says, 1 otherwise: connections are shared
+/// out among all of them.
+/// 1: the engine is alive; 0: it has ended, or what this thread served of it has; RESAY_E_INTR: a signal came,
+/// RESAY_E_STATE: it runs on threads of its own, or enough were lent, RESAY_E_SYS, RESAY_E_PLUGIN, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_run(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
+    with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {
+        Ok(c_int::from(engine.engine.run(timeout_of(timeout_ms))?))
+    })
+}
+
+/// [*] A descriptor for the program's own event loop: when it is readable, or resay_poll_timeout is over, call
+/// resay_run(engine, 0). It belongs to the engine: do not read, write or close it, and take it out of the loop before
+/// resay_engine_free.
+/// RESAY_E_STATE: it runs on threads of its own, or is to have several, RESAY_E_SYS, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_poll_fd(engine: *mut resay_engine) -> c_int {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| Ok(engine.engine.poll_fd()?))
+}
+
+/// [*] How many milliseconds the program's event loop may wait for resay_poll_fd, rounded up; -1: as long as it
+/// likes. Ask before each wait. RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_poll_timeout(engine: *mut resay_engine) -> i32 {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        let timeout = engine.engine.poll_timeout().map(|timeout| timeout.as_micros().div_ceil(1000));
+        Ok(timeout.map_or(-1, |timeout| c_int::try_from(timeout).unwrap_or(c_int::MAX)))
+    })
+}
+
+/// [*] Ends everything at once and returns without waiting; resay_join waits. The one call that a signal handler may
+/// make: it is async-signal-safe.
+/// 0; RESAY_E_STATE inside a callback: there it does nothing, except on a thread that the program lent or called with,
+/// where a signal handler cannot be told from a callback, and so is obeyed; RESAY_E_FORKED, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_stop(engine: *mut resay_engine) -> c_int {
+    // Nothing here allocates or locks: no message is made, and nothing can panic.
+    // SAFETY: the caller's pointer, as documented.
+    let Some(engine) = (unsafe { engine.as_ref() }) else { return RESAY_E_ARG };
+    if engine.is_copy() {
+        return RESAY_E_FORKED;
+    }
+    let is_in_callback = is_inside_any();
+    if !is_in_callback || is_called() {
+        engine.engine.stop();
+    }
+    if is_in_callback { RESAY_E_STATE } else { 0 }
+}
+
+/// [*] Stops listening, answers all that has arrived, ends the connections, and waits for that, at most so long; -1: as
+/// long as it takes. What is not done by then is cut off and counted. An engine that runs on lent threads, or in the
+/// program's loop, only begins with it: go on calling resay_run until it is 0.
+/// 0; RESAY_E_TIMEOUT: a transform does not return, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_drain(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
+    with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {
+        engine.engine.drain(timeout_of(timeout_ms).unwrap_or(FOR_EVER))?;
+        Ok(0)
+    })
+}
+
+/// [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most so long; -1: for ever. One
+/// that never ran has ended.
+/// 0; RESAY_E_TIMEOUT, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_join(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
+    with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {
+        engine.engine.join(timeout_of(timeout_ms).unwrap_or(FOR_EVER))?;
+        Ok(0)
+    })
+}

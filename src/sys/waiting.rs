@@ -1,0 +1,61 @@
+//! Waiting for one descriptor, and one to be woken by.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+use std::time::Duration;
+
+use super::syscall;
+
+/// ppoll(2) for reading, at most `timeout` (`None`: for ever): whether there is something. `Interrupted`: a signal came.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+    let mut watched = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let time = timeout.map(|timeout| libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: one pollfd, a timespec or NULL, and no signal mask; all live during the call.
+        Ok(syscall!(unsafe { libc::ppoll(&mut watched, 1, time, ptr::null()) })? > 0)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let milliseconds = timeout
+            .map_or(-1, |timeout| i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
+        let _ = (time, ptr::null::<u8>());
+        // SAFETY: one pollfd that lives during the call.
+        Ok(syscall!(unsafe { libc::poll(&mut watched, 1, milliseconds) })? > 0)
+    }
+}
+
+/// eventfd(2): non-blocking, closed by exec.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn event_fd() -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: takes no pointer.
+    let fd = syscall!(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: a descriptor that eventfd just made and that nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn event_fd() -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Makes an eventfd readable.
+pub(crate) fn signal(fd: BorrowedFd<'_>) {
+    let one = 1_u64;
+    // SAFETY: eight readable bytes. It fails only where the counter is full, and then it is readable anyway; an
+    // eventfd raises no SIGPIPE.
+    unsafe { libc::write(fd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+}
+
+/// Makes an eventfd no longer readable.
+pub(crate) fn clear(fd: BorrowedFd<'_>) {
+    let mut count = 0_u64;
+    // SAFETY: eight writable bytes. It fails only where the counter is 0 already.
+    unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+}

@@ -1,0 +1,266 @@
+/* What is wrong is answered with an error: NULL, stale ids, sizes, lengths, numbers, states. CASES: nothing crashes. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+static int called, released;
+
+static int pass(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+{
+  (void)user, (void)data, (void)len, (void)flags, (void)out;
+  called++;
+  return RESAY_PASS;
+}
+
+static void count(void *user)
+{
+  ++*(int *)user;
+}
+
+static void null_pointers(resay_engine *engine)
+{
+  resay_engine *out = (resay_engine *)&called;
+  resay_client *client = (resay_client *)&called;
+  resay_error error;
+  char buffer[8];
+  size_t need;
+  CHECK_CODE(resay_engine_new(RESAY_ABI, NULL, &error), RESAY_E_ARG);
+  CHECK(error.code == RESAY_E_ARG && strlen(error.message) > 0 && strcmp(error.message, resay_last_error()) == 0);
+  CHECK_CODE(resay_engine_new(RESAY_ABI + 1, &out, NULL), RESAY_E_ABI);
+  CHECK(out == NULL);
+  resay_engine_free(NULL);
+  CHECK_CODE(resay_set(NULL, "backlog", "1", NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_set(engine, NULL, "1", NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_set(engine, "backlog", NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_set(engine, "backlog", "\xff", NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_get(NULL, "backlog", buffer, sizeof buffer, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_get(engine, NULL, buffer, sizeof buffer, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_get(engine, "backlog", NULL, 8, &need), RESAY_E_ARG);
+  CHECK_CODE(resay_listen(NULL, "tcp://127.0.0.1:0", NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_listen(engine, NULL, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_listen_fd(NULL, 0, RESAY_FD_DUP, NULL, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_listener_url(NULL, 1, buffer, 8, &need), RESAY_E_ARG);
+  CHECK_CODE(resay_listener_port(NULL, 1), RESAY_E_ARG);
+  CHECK_CODE(resay_listener_close(NULL, 1), RESAY_E_ARG);
+  CHECK_CODE(resay_load(NULL, "x", NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_load(engine, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_register(NULL, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_register(engine, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_chain(NULL, 0, "", NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_chain(engine, 0, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_start(NULL, 1, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_run(NULL, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_poll_fd(NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_poll_timeout(NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_stop(NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_drain(NULL, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_join(NULL, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_stats_get(engine, 0, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_events(NULL, 1, 1), RESAY_E_ARG);
+  CHECK_CODE(resay_event_fd(NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_event_next(NULL, NULL, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_event_next(engine, NULL, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_log(NULL, 1, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_client_open(NULL, 0, &client, NULL), RESAY_E_ARG);
+  CHECK(client == NULL);
+  CHECK_CODE(resay_client_open("tcp://127.0.0.1:1", 0, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_client_send(NULL, "x", 1, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_client_recv(NULL, buffer, 8, &need, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_client_shutdown(NULL), RESAY_E_ARG);
+  resay_client_free(NULL);
+  CHECK_CODE(resay_out_write(NULL, "x", 1), RESAY_E_STATE);
+  CHECK_CODE(resay_out_write((resay_out *)&called, "x", 1), RESAY_E_STATE);
+  CHECK(resay_out_reserve(NULL, 1) == NULL);
+  CHECK_CODE(resay_out_commit(NULL, 0), RESAY_E_STATE);
+}
+
+/* release runs exactly once, also where nothing was registered. */
+static void releases(resay_engine *engine)
+{
+  released = 0;
+  CHECK_CODE(resay_register_callback(NULL, "x", pass, &released, count, NULL), RESAY_E_ARG);
+  CHECK(released == 1);
+  CHECK_CODE(resay_register_callback(engine, NULL, pass, &released, count, NULL), RESAY_E_ARG);
+  CHECK(released == 2);
+  CHECK_CODE(resay_register_callback(engine, "x", NULL, &released, count, NULL), RESAY_E_ARG);
+  CHECK(released == 3);
+  CHECK_CODE(resay_register_callback(engine, "Not a name", pass, &released, count, NULL), RESAY_E_PLUGIN);
+  CHECK(released == 4);
+  CHECK_CODE(resay_register_callback(engine, "x", pass, &released, count, NULL), 0);
+  CHECK(released == 4);
+  CHECK_CODE(resay_register_callback(engine, "x", pass, &released, count, NULL), RESAY_E_PLUGIN);
+  CHECK(released == 5);
+}
+
+static void ids(resay_engine *engine)
+{
+  char url[128], small[4], value[64];
+  size_t need = 0;
+  resay_id listener = add(engine, "tcp://127.0.0.1:0", url), other;
+  CHECK(resay_listener_port(engine, listener) > 0);
+  CHECK_CODE(resay_listener_url(engine, listener, small, sizeof small, &need), RESAY_E_FULL);
+  CHECK(need == strlen(url) + 1);
+  CHECK_CODE(resay_listener_url(engine, listener, NULL, 0, &need), RESAY_E_FULL);
+  CHECK_CODE(resay_listener_close(engine, listener), 0);
+  CHECK_CODE(resay_listener_close(engine, listener), RESAY_E_HANDLE);
+  other = add(engine, "udp://127.0.0.1:0", url);
+  CHECK(other != listener);
+  CHECK_CODE(resay_listener_url(engine, listener, url, sizeof url, NULL), RESAY_E_HANDLE);
+  CHECK_CODE(resay_listener_port(engine, listener), RESAY_E_HANDLE);
+  CHECK_CODE(resay_chain(engine, listener, "", NULL), RESAY_E_HANDLE);
+  CHECK_CODE(resay_chain(engine, ~(resay_id)0, "", NULL), RESAY_E_HANDLE);
+  CHECK_CODE(resay_listener_port(engine, 0), RESAY_E_HANDLE);
+  CHECK_CODE(resay_listen(engine, "tcp://127.0.0.1:65536", NULL, NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_listen(engine, "unix:/nonexistent/directory/x.sock", NULL, NULL), RESAY_E_SYS);
+  CHECK_CODE(resay_chain(engine, 0, "no-such-transform", NULL), RESAY_E_PLUGIN);
+  CHECK_CODE(resay_chain(engine, 0, "|", NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_set(engine, "no_such_key", "1", NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_get(engine, "no_such_key", value, sizeof value, NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_set(engine, "idle_timeout", "90s", NULL), 0);
+  CHECK_CODE(resay_get(engine, "idle_timeout", value, sizeof value, &need), 0);
+  CHECK(need == strlen(value) + 1);
+  CHECK_CODE(resay_set(engine, "idle_timeout", value, NULL), 0);
+  CHECK_CODE(resay_get(engine, "backlog", value, 4, &need), RESAY_E_FULL);
+  CHECK(need == sizeof "1024");
+  CHECK_CODE(resay_get(engine, "backlog", value, 5, &need), 0);
+  CHECK(strcmp(value, "1024") == 0);
+  CHECK_CODE(resay_chain(engine, 0, "uppercase|reverse", NULL), 0);
+  CHECK_CODE(resay_get(engine, "chain", value, sizeof value, NULL), 0);
+  CHECK(strcmp(value, "uppercase | reverse") == 0);
+  CHECK_CODE(resay_set(engine, "threads", "0", NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_set(engine, "threads", "many", NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_set(engine, "threads", "2", NULL), 0);
+  CHECK_CODE(resay_get(engine, "threads", value, sizeof value, NULL), 0);
+  CHECK(strcmp(value, "2") == 0);
+  CHECK_CODE(resay_set(engine, "spin", "60", NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_set(engine, "spin", "2s", NULL), RESAY_E_STATE);
+  CHECK_CODE(resay_set(engine, "spin", "60us", NULL), 0);
+  CHECK_CODE(resay_get(engine, "spin", value, sizeof value, NULL), 0);
+  CHECK(strcmp(value, "60us") == 0);
+  CHECK_CODE(resay_set(engine, "backend", "kqueue", NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_set(engine, "backend", "epoll", NULL), 0);
+  CHECK_CODE(resay_get(engine, "backend", value, sizeof value, NULL), 0);
+  CHECK(strcmp(value, "epoll") == 0);
+}
+
+static void sizes(resay_engine *engine)
+{
+  struct {
+    resay_stats stats;
+    unsigned char more[64];
+  } large;
+  resay_stats stats;
+  resay_event event;
+  static const uint32_t wrong[] = {0, 1, 4, 7, 0x10000000, 0xffffffff};
+  size_t i;
+  for (i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    stats.struct_size = event.struct_size = wrong[i];
+    CHECK_CODE(resay_stats_get(engine, 0, &stats), RESAY_E_ARG);
+    CHECK_CODE(resay_event_next(engine, &event, 0), RESAY_E_ARG);
+  }
+  /* An older program, and a newer one. */
+  memset(&large, 0x55, sizeof large);
+  large.stats.struct_size = offsetof(resay_stats, messages_in);
+  CHECK_CODE(resay_stats_get(engine, 0, &large.stats), 0);
+  CHECK(large.stats.accepted == 0 && large.stats.closed == 0);
+  CHECK(large.stats.messages_in == 0x5555555555555555u && large.stats.struct_size == offsetof(resay_stats, messages_in));
+  large.stats.struct_size = sizeof large;
+  CHECK_CODE(resay_stats_get(engine, 0, &large.stats), 0);
+  CHECK(large.stats.messages_in == 0 && large.more[0] == 0 && large.more[63] == 0);
+  CHECK(large.stats.struct_size == sizeof large);
+  stats.struct_size = sizeof stats;
+  CHECK_CODE(resay_stats_get(engine, ~(resay_id)0, &stats), RESAY_E_HANDLE);
+}
+
+static void adopting(resay_engine *engine)
+{
+  resay_id listener;
+  int pair[2], file = open("/dev/null", O_RDONLY), fd;
+  CHECK_CODE(resay_listen_fd(engine, -1, RESAY_FD_DUP, NULL, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_listen_fd(engine, 0, 0, NULL, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_listen_fd(engine, 0, 3, NULL, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_listen_fd(engine, 1000000, RESAY_FD_OWN, NULL, NULL, NULL), RESAY_E_SYS);
+  CHECK_CODE(resay_listen_fd(engine, file, RESAY_FD_OWN, NULL, NULL, NULL), RESAY_E_SYS);
+  CHECK(fcntl(file, F_GETFD) >= 0); /* after a failure still ours */
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+  CHECK_CODE(resay_listen_fd(engine, pair[0], RESAY_FD_OWN, NULL, NULL, NULL), RESAY_E_SYS);
+  CHECK(fcntl(pair[0], F_GETFD) >= 0);
+  close(pair[0]), close(pair[1]), close(file);
+  fd = socket(AF_INET, SOCK_DGRAM, 0);
+  CHECK_CODE(resay_listen_fd(engine, fd, RESAY_FD_DUP, "no_such_key=1", NULL, NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_listen_fd(engine, fd, RESAY_FD_DUP, "", &listener, NULL), 0);
+  CHECK(listener != 0 && fcntl(fd, F_GETFD) >= 0);
+  CHECK_CODE(resay_listener_close(engine, listener), 0);
+  CHECK_CODE(resay_listen_fd(engine, fd, RESAY_FD_OWN, NULL, &listener, NULL), 0);
+  CHECK(fcntl(fd, F_GETFD) < 0 && errno == EBADF); /* the engine's now */
+}
+
+static void states(void)
+{
+  resay_engine *engine = new_engine();
+  resay_event event;
+  char url[128];
+  event.struct_size = sizeof event;
+  CHECK_CODE(resay_event_fd(engine), RESAY_E_STATE);
+  CHECK_CODE(resay_event_next(engine, &event, -1), RESAY_E_STATE);
+  CHECK_CODE(resay_events(engine, RESAY_EVENT_ALL, 0), RESAY_E_SPEC);
+  CHECK_CODE(resay_events(engine, RESAY_EVENT_ALL, 65537), RESAY_E_SPEC);
+  CHECK_CODE(resay_events(engine, 0, 0), 0);
+  CHECK_CODE(resay_poll_timeout(engine), -1);
+  CHECK_CODE(resay_start(engine, 0, NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_start(engine, 257, NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_join(engine, -1), 0);
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_start(engine, 1, NULL), 0);
+  CHECK_CODE(resay_start(engine, 1, NULL), RESAY_E_STATE);
+  CHECK_CODE(resay_run(engine, 0), RESAY_E_STATE);
+  CHECK_CODE(resay_poll_fd(engine), RESAY_E_STATE);
+  CHECK_CODE(resay_set(engine, "threads", "2", NULL), RESAY_E_STATE);
+  CHECK_CODE(resay_set(engine, "backend", "epoll", NULL), RESAY_E_STATE);
+  CHECK_CODE(resay_join(engine, 1), RESAY_E_TIMEOUT);
+  CHECK_CODE(resay_stop(engine), 0);
+  CHECK_CODE(resay_stop(engine), 0);
+  CHECK_CODE(resay_join(engine, PATIENCE_MS), 0);
+  CHECK_CODE(resay_drain(engine, 0), 0);
+  CHECK_CODE(resay_start(engine, 1, NULL), RESAY_E_STATE);
+  resay_engine_free(engine);
+}
+
+static void lengths(void)
+{
+  resay_engine *engine = new_engine();
+  resay_client *client;
+  char url[128], buffer[16];
+  size_t got;
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_start(engine, 1, NULL), 0);
+  client = dial(url);
+  CHECK_CODE(resay_client_send(client, buffer, SIZE_MAX, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_client_recv(client, buffer, SIZE_MAX, &got, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_client_send(client, NULL, 1, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_client_recv(client, NULL, 1, &got, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_client_recv(client, buffer, 16, NULL, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_client_send(client, NULL, 0, 0), 0);
+  ask(client, "hello", "hello");
+  resay_client_free(client);
+  resay_engine_free(engine);
+}
+
+int main(void)
+{
+  resay_engine *engine = new_engine();
+  null_pointers(engine);
+  sizes(engine);
+  releases(engine);
+  ids(engine);
+  adopting(engine);
+  resay_engine_free(engine);
+  CHECK(released == 6);
+  CHECK(called == 0);
+  states();
+  lengths();
+  CHECK(strcmp(resay_version(), "") != 0 && strlen(resay_strerror(RESAY_E_SYS)) > 0);
+  return 0;
+}

@@ -1,0 +1,160 @@
+/* What the C tests share. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <resay.h>
+
+/* More than anything here takes; only how long a failure takes depends on it. */
+#define PATIENCE_MS 20000
+
+#define CHECK(condition) \
+  do { \
+    if (!(condition)) { \
+      fprintf(stderr, "%s:%d: %s (last error: %s; errno: %s)\n", __FILE__, __LINE__, #condition, resay_last_error(), \
+              strerror(errno)); \
+      _exit(1); \
+    } \
+  } while (0)
+
+#define CHECK_CODE(call, expected) \
+  do { \
+    int found_ = (call); \
+    if (found_ != (expected)) { \
+      fprintf(stderr, "%s:%d: %s is %d, not %d (last error: %s)\n", __FILE__, __LINE__, #call, found_, (int)(expected), \
+              resay_last_error()); \
+      _exit(1); \
+    } \
+  } while (0)
+
+static inline resay_engine *new_engine(void)
+{
+  resay_engine *engine;
+  resay_error error;
+  CHECK_CODE(resay_engine_new(RESAY_ABI, &engine, &error), 0);
+  CHECK(engine != NULL && error.code == 0 && error.message[0] == '\0');
+  return engine;
+}
+
+/* Adds a listener; its URL with the real port goes to url, which has 128 bytes. */
+static inline resay_id add(resay_engine *engine, const char *what, char *url)
+{
+  resay_id listener = 0;
+  CHECK_CODE(resay_listen(engine, what, &listener, NULL), 0);
+  CHECK(listener != 0);
+  CHECK_CODE(resay_listener_url(engine, listener, url, 128, NULL), 0);
+  return listener;
+}
+
+static inline resay_client *dial(const char *url)
+{
+  resay_client *client;
+  int result;
+  do
+    result = resay_client_open(url, PATIENCE_MS, &client, NULL);
+  while (result == RESAY_E_INTR);
+  CHECK_CODE(result, 0);
+  return client;
+}
+
+static inline void say(resay_client *client, const void *data, size_t len)
+{
+  int result;
+  do
+    result = resay_client_send(client, data, len, PATIENCE_MS);
+  while (result == RESAY_E_INTR);
+  CHECK_CODE(result, 0);
+}
+
+/* Receives exactly this. */
+static inline void hear(resay_client *client, const void *expected, size_t len)
+{
+  char buffer[65536];
+  size_t have = 0, got;
+  do {
+    int result;
+    CHECK(len - have <= sizeof buffer);
+    result = resay_client_recv(client, buffer, len == 0 ? sizeof buffer : len - have, &got, PATIENCE_MS);
+    if (result == RESAY_E_INTR) continue;
+    CHECK_CODE(result, 0);
+    CHECK(memcmp(buffer, (const char *)expected + have, got) == 0);
+    have += got;
+  } while (have < len);
+}
+
+static inline void ask(resay_client *client, const char *question, const char *expected)
+{
+  say(client, question, strlen(question));
+  hear(client, expected, strlen(expected));
+}
+
+/* Receives the end, and nothing before it. */
+static inline void hear_end(resay_client *client)
+{
+  char byte;
+  size_t got = 7;
+  int result;
+  do
+    result = resay_client_recv(client, &byte, 1, &got, PATIENCE_MS);
+  while (result == RESAY_E_INTR);
+  CHECK_CODE(result, 1);
+  CHECK(got == 0);
+}
+
+static inline void ask_once(const char *url, const char *question, const char *expected)
+{
+  resay_client *client = dial(url);
+  ask(client, question, expected);
+  resay_client_free(client);
+}
+
+static inline resay_stats stats_of(resay_engine *engine, resay_id listener_or_0)
+{
+  resay_stats stats;
+  memset(&stats, 0, sizeof stats);
+  stats.struct_size = sizeof stats;
+  CHECK_CODE(resay_stats_get(engine, listener_or_0, &stats), 0);
+  return stats;
+}
+
+/* How many entries a directory has. */
+static inline int entries(const char *path)
+{
+  DIR *directory = opendir(path);
+  int count = 0;
+  CHECK(directory != NULL);
+  while (readdir(directory) != NULL) count++;
+  closedir(directory);
+  return count;
+}
+
+static inline int descriptors(void)
+{
+  return entries("/proc/self/fd");
+}
+
+static inline int threads(void)
+{
+  return entries("/proc/self/task");
+}
+
+/* A thread that was joined is listed for a moment longer. */
+static inline void expect_threads(int expected)
+{
+  int tries = 0;
+  while (threads() != expected) {
+    CHECK(tries++ < PATIENCE_MS);
+    poll(NULL, 0, 1);
+  }
+}
+
+#endif
