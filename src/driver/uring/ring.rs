@@ -189,14 +189,15 @@ pub(super) fn quietly(entry: squeue::Entry) -> squeue::Entry {
 
 /// Runs something on a thread that ends with it. The kernel notifies whoever created a ring when the ring goes, and the
 /// notification interrupts what that thread then waits in (`EINTR`): it is not to be one of the host's.
-pub(super) fn aside<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("resay-ring".into()).spawn_scoped(scope, || {
-            sys::block_signals();
-            work()
-        })?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that was to ask for it panicked")))
-    })
+pub(super) fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    // Not a scoped thread, which would leave a note of itself with the host's.
+    let thread = std::thread::Builder::new().name("resay-ring".into()).spawn(move || {
+        sys::block_signals();
+        work()
+    })?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that was to ask for it panicked")))
 }
 
 /// Receives something as the driver does.
