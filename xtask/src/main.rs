@@ -4,6 +4,7 @@
 //! What a step needs and does not find is skipped, and said. They may be named together: `cargo xtask check test`.
 
 mod examples;
+mod peers;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -12,31 +13,43 @@ use std::process::{Command, ExitCode};
 use report::{Outcome, Report, Runner, run, run_tests};
 
 const USAGE: &str = "usage: cargo xtask check|test...
+       cargo xtask peers [--quick] [--only TEXT]... [--servers A,B,...] [--install] [--help]
   check  formatting, lints, documentation, the committed headers, the map (tests/tidy.rs)
-  test   builds everything; every test of the workspace; the examples in C and Python";
+  test   builds everything; every test of the workspace; the examples in C and Python
+  peers  measures Resay beside other people's servers, and writes docs/performance.md";
 
 fn main() -> ExitCode {
     let tasks: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((task, arguments)) = tasks.split_first()
+        && task == "peers"
+    {
+        return with_place(|place| peers::run(place, arguments));
+    }
     if tasks.is_empty() || tasks.iter().any(|task| task != "check" && task != "test") {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
-    let place = match Place::find() {
-        Ok(place) => place,
+    with_place(|place| {
+        let mut report = Report::default();
+        for task in &tasks {
+            match task.as_str() {
+                "check" => check(place, &mut report),
+                _ => test(place, &mut report),
+            }
+        }
+        println!("{report}");
+        if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
+}
+
+fn with_place(task: impl FnOnce(&Place) -> ExitCode) -> ExitCode {
+    match Place::find() {
+        Ok(place) => task(&place),
         Err(reason) => {
             eprintln!("xtask: {reason}");
-            return ExitCode::from(2);
-        }
-    };
-    let mut report = Report::default();
-    for task in &tasks {
-        match task.as_str() {
-            "check" => check(&place, &mut report),
-            _ => test(&place, &mut report),
+            ExitCode::from(2)
         }
     }
-    println!("{report}");
-    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Where things are.
