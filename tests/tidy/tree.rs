@@ -67,7 +67,11 @@ fn walk(directory: &Path, found: &mut Vec<File>) {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let kind = entry.file_type().unwrap();
-        if kind.is_dir() && !SKIPPED.contains(&name.as_str()) && !name.ends_with(".egg-info") {
+        if SKIPPED.contains(&name.as_str()) {
+            // In a second working tree, .git is a file.
+            continue;
+        }
+        if kind.is_dir() && !name.ends_with(".egg-info") {
             walk(&entry.path(), found);
         } else if kind.is_file() && name != "Cargo.lock" {
             // What is no text has no words.

@@ -233,7 +233,9 @@ impl Plan {
     fn sample(&self, cell: &Cell) -> Result<Sample, Box<dyn Error>> {
         let workload = cell.workload;
         let bytes = workload.message_bytes();
-        let running = Running::start(cell.peer, &self.setting, workload.kind, bytes, self.server_core)?;
+        let start = || Running::start(cell.peer, &self.setting, workload.kind, bytes, self.server_core);
+        // Somebody may have taken the port that was free a moment ago.
+        let running = start().or_else(|_| start())?;
         let warm_up = (self.measured / 3).min(WARM_UP_MAX);
         load::run(workload, &running, cell.peer.shouts(), warm_up, self.measured)
             .map_err(|error| format!("{error}{}", running.said()).into())

@@ -133,3 +133,71 @@ impl Clock {
         self.times.saturating_record_n(ns.max(1), messages);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::running::Place;
+    use resay::Engine;
+
+    const MESSAGES: u64 = 50;
+
+    fn engine(url: &str, chain: &str) -> (Engine, Place) {
+        let builder = Engine::builder().listen(url).unwrap();
+        let engine = builder.chain(chain).unwrap().start().unwrap();
+        let place = match engine.urls()[0].split_once("://") {
+            Some((_, address)) => Place::Internet(address.parse().unwrap()),
+            None => Place::Path(url.trim_start_matches("unix:").into()),
+        };
+        (engine, place)
+    }
+
+    /// Turns until so many messages are answered; what was wrong with an answer.
+    fn turns(mut load: impl Turns, clock: &mut Clock) -> Result<(), String> {
+        while clock.times.len() < MESSAGES {
+            load.turn(clock).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn streams(place: &Place, message_bytes: usize, shouts: bool) -> Result<(), String> {
+        let mut clock = Clock::new().unwrap();
+        let plan = stream::Plan { connections: 3, message_bytes, pipeline: 2, shouts };
+        turns(stream::Load::connect(plan, place, &mut clock).unwrap(), &mut clock)
+    }
+
+    fn datagrams(place: &Place, runs: bool, shouts: bool) -> Result<(), String> {
+        let mut clock = Clock::new().unwrap();
+        let plan = datagram::Plan { sockets: 2, datagram_bytes: 64, window: 8, runs, shouts };
+        turns(datagram::Load::begin(plan, place, &mut clock).unwrap(), &mut clock)
+    }
+
+    fn connects(place: &Place, shouts: bool) -> Result<(), String> {
+        let mut clock = Clock::new().unwrap();
+        turns(connect::Load::begin(2, 64, shouts, place, &mut clock).unwrap(), &mut clock)
+    }
+
+    #[test]
+    fn every_load_is_answered() {
+        let directory = std::env::temp_dir().join(format!("resay-peers-test-{}", std::process::id()));
+        let (_tcp, tcp) = engine("tcp://127.0.0.1:0", "");
+        let (_unix, unix) = engine(&format!("unix:{}", directory.display()), "uppercase");
+        let (_udp, udp) = engine("udp://127.0.0.1:0", "uppercase");
+        assert_eq!(streams(&tcp, 60_000, false), Ok(()));
+        assert_eq!(streams(&unix, 64, true), Ok(()));
+        assert_eq!(connects(&tcp, false), Ok(()));
+        for runs in [false, true] {
+            assert_eq!(datagrams(&udp, runs, true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_noticed() {
+        let (_tcp, tcp) = engine("tcp://127.0.0.1:0", "rot13");
+        let wrong = |result: Result<(), String>, what: &str| result.unwrap_err().ends_with(what);
+        assert!(wrong(streams(&tcp, 64, false), "a wrong answer"));
+        assert!(wrong(connects(&tcp, false), "a wrong answer"));
+        let (_udp, udp) = engine("udp://127.0.0.1:0", "truncate:at=20");
+        assert!(wrong(datagrams(&udp, false, false), "an answer of 20 bytes"));
+    }
+}
