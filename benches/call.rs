@@ -22,11 +22,13 @@ use std::process::Command;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use support::table::{Instance, dlopened};
 
+type Closure = Box<dyn Fn(&mut [u8])>;
+
 const SIZES_BYTES: [usize; 5] = [16, 64, 1 << 10, 64 << 10, 1 << 20];
 
 fn call(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("call");
-    let uppercase: Box<dyn Fn(&mut [u8])> = Box::new(<[u8]>::make_ascii_uppercase);
+    let uppercase: Closure = Box::new(<[u8]>::make_ascii_uppercase);
     let mut tables = vec![("bundled", resay_uppercase::TABLE.raw())];
     // SAFETY: our own plugin, built from this tree.
     match unsafe { dlopened(&shared_library(), "uppercase") } {

@@ -15,7 +15,8 @@ use crate::workload::Workload;
 
 const WORKLOAD: &str = "tcp-50x64";
 const SERVER: &str = "resay";
-const SECONDS: u64 = 2;
+const SECONDS: u64 = 3;
+const SLICE: Duration = Duration::from_millis(500);
 /// A prime, so that nothing periodic is met again and again.
 const SAMPLES_PER_S: &str = "1997";
 const STACK: &str = "dwarf,8192";
@@ -38,12 +39,13 @@ struct Frame {
 }
 
 /// The picture.
-pub(crate) fn draw(setting: &Setting, core: usize) -> Result<String, Box<dyn Error>> {
+pub(crate) fn draw(setting: &Setting, core: usize, other_core: usize) -> Result<String, Box<dyn Error>> {
     let find = || Peer::ALL.iter().find(|peer| peer.name == SERVER);
     let workload = Workload::ALL.iter().find(|workload| workload.name == WORKLOAD);
     let (Some(peer), Some(workload)) = (find(), workload) else { return Err("nothing to look at".into()) };
     eprint!("\r{:60}", "flame graph");
-    sys::pin(core)?;
+    // perf is not to wait for the core that it looks at.
+    sys::pin(other_core).or_else(|_| sys::pin(core))?;
     let running = Running::start(peer, setting, workload.kind, workload.message_bytes(), core)?;
     let data = setting.built.join("perf.data");
     let mut perf = Command::new("perf")
@@ -56,10 +58,18 @@ pub(crate) fn draw(setting: &Setting, core: usize) -> Result<String, Box<dyn Err
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("perf: {error}"))?;
-    // Longer than perf looks, so that it sees nothing else.
-    let loaded = load::run(workload, &running, false, Duration::ZERO, Duration::from_secs(SECONDS + 1));
-    let status = perf.wait()?;
-    loaded?;
+    sys::pin(core)?;
+    let status = loop {
+        // As long as perf looks.
+        if let Err(error) = load::run(workload, &running, false, Duration::ZERO, SLICE) {
+            let _ = perf.kill();
+            let _ = perf.wait();
+            return Err(error);
+        }
+        if let Some(status) = perf.try_wait()? {
+            break status;
+        }
+    };
     if !status.success() {
         return Err(format!("perf record: {status}").into());
     }

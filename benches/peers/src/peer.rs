@@ -14,7 +14,7 @@ use crate::workload::{Kind, Shape, Workload};
 const PROCESSES_MAX: usize = 100;
 /// ncat lets ten connections wait; those that come at once beyond that are tried again after a second.
 const NCAT_AT_ONCE_MAX: usize = 8;
-/// nginx has two sockets for a connection, and everybody has other descriptors.
+/// What a server needs besides those of its connections.
 const DESCRIPTORS_SPARE: u64 = 1000;
 
 /// An echo server that is measured.
@@ -88,6 +88,7 @@ pub(crate) struct Setting {
     pub(crate) descriptors_max: u64,
 }
 
+const GO: &str = "go-echo";
 const STREAMS: &[Kind] = &[Kind::Tcp, Kind::Unix];
 const ALL_KINDS: &[Kind] = &[Kind::Tcp, Kind::Unix, Kind::Udp];
 const DATAGRAMS: &[Kind] = &[Kind::Udp];
@@ -180,7 +181,7 @@ impl Peer {
         kinds: &'static [Kind],
         about: &'static str,
     ) -> Peer {
-        let program = Program::Built { file: "go-echo", arguments: how, version: Version::Go };
+        let program = Program::Built { file: GO, arguments: how, version: Version::Go };
         Peer::community(name, kinds, about, program)
     }
 
@@ -221,7 +222,10 @@ impl Peer {
         let descriptors = setting.descriptors_max.saturating_sub(DESCRIPTORS_SPARE) as usize;
         match self.program {
             Program::Socat | Program::Ncat => asked.min(PROCESSES_MAX),
-            Program::Nginx => asked.min(descriptors / 2),
+            // Both ends of its upstream.
+            Program::Nginx => asked.min(descriptors / 3),
+            // A pipe for splice(2).
+            Program::Built { file: GO, arguments: ["copy"], .. } => asked.min(descriptors / 3),
             _ => asked.min(descriptors),
         }
     }

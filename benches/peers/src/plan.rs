@@ -18,12 +18,13 @@ pub(crate) const USAGE: &str =
                       [--servers A,B,...] [--server-core N] [--load-core N] [--out DIR]
        peers serve VARIANT tcp|unix|udp PORT|PATH
 
-  --only TEXT     workloads whose name contains TEXT; memory is one of them
+  --only TEXT     workloads whose name contains TEXT; memory and flame are among them
   --servers A,B   no others
   --out DIR       where the page goes; otherwise to docs/, and beside BUILT where --only or --servers leave things out";
 
 const WARM_UP_MAX: Duration = Duration::from_millis(150);
 const MEMORY: &str = "memory";
+const FLAME: &str = "flame";
 
 /// Where the load is, and what that shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +149,7 @@ impl Plan {
             memory: Vec::new(),
             present: Vec::new(),
             left_out: Vec::new(),
-            flame: Err("a part of the servers or workloads was asked for".to_owned()),
+            flame: Err("it was not asked for".to_owned()),
         };
         for peer in &self.servers {
             match peer.missing(&self.setting) {
@@ -166,11 +167,12 @@ impl Plan {
                 self.measure(workload, Pass::Time, &mut results)?;
             }
         }
-        if self.only.is_empty() || self.only.iter().any(|text| MEMORY.contains(text)) {
+        if self.wants_also(MEMORY) {
             self.measure_memory(&mut results)?;
         }
-        if !self.is_narrowed {
-            results.flame = flame::draw(&self.setting, self.server_core).map_err(|error| error.to_string());
+        if self.wants_also(FLAME) {
+            results.flame = flame::draw(&self.setting, self.server_core, self.load_core)
+                .map_err(|error| error.to_string());
         }
         eprintln!("\r{:60}", "");
         let docs = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs");
@@ -191,6 +193,11 @@ impl Plan {
         } else {
             self.only.iter().any(|text| workload.name.contains(text.as_str()))
         }
+    }
+
+    /// What is not a workload, but named like one.
+    fn wants_also(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|text| name.contains(text))
     }
 
     fn measure(
@@ -264,10 +271,12 @@ impl Plan {
 }
 
 fn known_workload(text: &str) -> Result<String, String> {
-    if MEMORY.contains(text) || Workload::ALL.iter().any(|workload| workload.name.contains(text)) {
+    if [MEMORY, FLAME].iter().any(|name| name.contains(text))
+        || Workload::ALL.iter().any(|workload| workload.name.contains(text))
+    {
         return Ok(text.to_owned());
     }
-    let names: Vec<_> = Workload::ALL.iter().map(|workload| workload.name).chain([MEMORY]).collect();
+    let names: Vec<_> = Workload::ALL.iter().map(|workload| workload.name).chain([MEMORY, FLAME]).collect();
     Err(format!("there is no workload like {text:?}; there are {}", names.join(", ")))
 }
 

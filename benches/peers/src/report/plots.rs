@@ -30,7 +30,7 @@ pub(super) fn all(results: &Results) -> Vec<(&'static str, String)> {
         plots.push(("times.svg", panels(title, "from the median to the 99th percentile", COLUMNS, timed)));
     }
     if let Some(panel) = memory(results) {
-        let title = "Memory of the server for an idle TCP connection that has echoed once";
+        let title = "Memory of the server for an idle TCP connection";
         plots.push(("memory.svg", panels(title, "powers of ten", 1, vec![panel])));
     }
     if let Ok(flame) = &results.flame {

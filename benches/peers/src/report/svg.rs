@@ -8,6 +8,7 @@ const COLUMN_WIDTH: f64 = 336.0;
 const COLUMN_GAP: f64 = 20.0;
 const MARGIN: f64 = 16.0;
 const TITLE_HEIGHT: f64 = 30.0;
+const TITLE_LETTER_WIDTH: f64 = 9.0;
 const PANEL_TITLE_HEIGHT: f64 = 26.0;
 const PANEL_GAP: f64 = 18.0;
 const ROW_HEIGHT: f64 = 17.0;
@@ -75,7 +76,8 @@ pub(crate) fn panels(title: &str, note: &str, columns: usize, mut all: Vec<Panel
         panel.bars.sort_by(|a, b| a.value.total_cmp(&b.value));
     }
     let columns = columns.min(all.len()).max(1);
-    let width = 2.0 * MARGIN + columns as f64 * (COLUMN_WIDTH + COLUMN_GAP) - COLUMN_GAP;
+    let columns_width = columns as f64 * (COLUMN_WIDTH + COLUMN_GAP) - COLUMN_GAP;
+    let width = 2.0 * MARGIN + columns_width.max(title.len() as f64 * TITLE_LETTER_WIDTH);
     let mut body = String::new();
     let mut y = MARGIN + TITLE_HEIGHT + LEGEND_HEIGHT;
     for row in all.chunks(columns) {
