@@ -2,76 +2,45 @@
 //!
 //! - `memcpy`: the bytes copied once, which is what an answer that is not in place costs before anything else;
 //! - `inlined`: `make_ascii_uppercase` of the standard library, compiled into the loop that calls it;
-//! - `table`: `uppercase` as the engine calls it, through the C function in its table.
+//! - `bundled`: `uppercase` as the engine calls it, through the C function in its table;
+//! - `dlopened`: the same from `libuppercase.so`, if `cargo build --release --workspace` has made it;
+//! - `c`: `rot13` from a library that the C compiler has made of `examples/c/plugin_rot13.c`, if there is a compiler;
+//! - `closure`: a `Box<dyn Fn>` of the same work, the least that any choice at run time costs.
 //!
-//! `table` less `inlined` at 16 bytes is the price of the boundary; at 1 MiB there is none to be seen.
+//! `bundled` less `inlined` at 16 bytes is the price of the boundary; at 1 MiB there is none to be seen.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+#![allow(clippy::expect_used, reason = "a bench: what fails ends it")]
 
-use std::ffi::c_void;
+mod support {
+    pub(crate) mod table;
+}
+
 use std::hint::black_box;
-use std::ptr;
+use std::path::Path;
+use std::process::Command;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use resay_plugin::{Table, abi};
+use support::table::{Instance, dlopened};
+
+type Closure = Box<dyn Fn(&mut [u8])>;
 
 const SIZES_BYTES: [usize; 5] = [16, 64, 1 << 10, 64 << 10, 1 << 20];
 
-type Map = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut u8, usize) -> abi::resay_status;
-
-/// An instance that works in place and has no session, as the engine holds it.
-struct Instance {
-    map: Map,
-    instance: *mut c_void,
-    destroy: Option<unsafe extern "C" fn(*mut c_void)>,
-}
-
-static HOST: Host = Host(abi::resay_host {
-    struct_size: size_of::<abi::resay_host>() as u32,
-    abi_minor: abi::RESAY_PLUGIN_ABI_MINOR,
-    ctx: ptr::null_mut(),
-    log_level: ptr::null(),
-    log: None,
-    counter: None,
-    counter_add: None,
-    extension: None,
-});
-
-struct Host(abi::resay_host);
-
-// SAFETY: all its pointers are null.
-unsafe impl Sync for Host {}
-
-impl Instance {
-    fn new(table: &'static Table) -> Instance {
-        // SAFETY: a table of the SDK is valid for ever.
-        let raw = unsafe { &*table.raw() };
-        assert_eq!(raw.session_size, 0, "this bench gives no session");
-        let (Some(create), Some(map)) = (raw.create, raw.map) else { unreachable!("it works in place") };
-        let mut instance = ptr::null_mut();
-        // SAFETY: the table's own pointer, a host that stays, no options, and no room for an error's text.
-        let status = unsafe { create(table.raw(), &HOST.0, ptr::null(), 0, &mut instance, ptr::null_mut()) };
-        assert_eq!(status, abi::RESAY_OK);
-        Instance { map, instance, destroy: raw.destroy }
-    }
-
-    fn map(&self, data: &mut [u8]) -> abi::resay_status {
-        // SAFETY: a living instance without sessions, and bytes that are ours.
-        unsafe { (self.map)(self.instance, ptr::null_mut(), data.as_mut_ptr(), data.len()) }
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        if let Some(destroy) = self.destroy {
-            // SAFETY: made by create(), used by nobody any more.
-            unsafe { destroy(self.instance) }
-        }
-    }
-}
-
 fn call(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("call");
-    let uppercase = Instance::new(&resay_uppercase::TABLE);
+    let uppercase: Closure = Box::new(<[u8]>::make_ascii_uppercase);
+    let mut tables = vec![("bundled", resay_uppercase::TABLE.raw())];
+    // SAFETY: our own plugin, built from this tree.
+    match unsafe { dlopened(&shared_library(), "uppercase") } {
+        Some(table) => tables.push(("dlopened", table)),
+        None => println!("dlopened is left out: there is no {}", shared_library().display()),
+    }
+    let scratch = tempfile::tempdir().expect("a directory for a library");
+    match c_library(scratch.path()) {
+        // SAFETY: our own plugin, made of an example.
+        Some(library) => tables.extend(unsafe { dlopened(&library, "rot13") }.map(|table| ("c", table))),
+        None => println!("c is left out: there is no C compiler"),
+    }
     for bytes in SIZES_BYTES {
         let text: Vec<u8> = (0..bytes).map(|i| b"Hello, World. "[i % 14]).collect();
         let mut data = text.clone();
@@ -82,13 +51,39 @@ fn call(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("inlined", bytes), |bencher| {
             bencher.iter(|| black_box(&mut data[..]).make_ascii_uppercase());
         });
-        group.bench_function(BenchmarkId::new("table", bytes), |bencher| {
-            // The function is hidden from the compiler, as one from a library is.
-            bencher.iter(|| black_box(&uppercase).map(black_box(&mut data[..])));
+        group.bench_function(BenchmarkId::new("closure", bytes), |bencher| {
+            bencher.iter(|| black_box(&uppercase)(black_box(&mut data[..])));
         });
-        assert_eq!(data, text.to_ascii_uppercase());
+        for &(name, table) in &tables {
+            // SAFETY: bundled, or checked above.
+            let mut instance = unsafe { Instance::new(table, &[]) };
+            let mut out = Vec::new();
+            group.bench_function(BenchmarkId::new(name, bytes), |bencher| {
+                // The function is hidden from the compiler, as one from a library is.
+                bencher.iter(|| black_box(&mut instance).answer(black_box(&mut data[..]), &mut out));
+            });
+        }
     }
     group.finish();
+}
+
+/// Beside the directory that this program is in.
+fn shared_library() -> std::path::PathBuf {
+    let program = std::env::current_exe().expect("where this program is");
+    program.ancestors().nth(2).unwrap_or(Path::new(".")).join("libuppercase.so")
+}
+
+fn c_library(scratch: &Path) -> Option<std::path::PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let library = scratch.join("librot13.so");
+    let status = Command::new("cc")
+        .args(["-O2", "-shared", "-fPIC", "-I"])
+        .arg(root.join("include"))
+        .arg(root.join("examples/c/plugin_rot13.c"))
+        .arg("-o")
+        .arg(&library)
+        .status();
+    status.is_ok_and(|status| status.success()).then_some(library)
 }
 
 criterion_group!(benches, call);

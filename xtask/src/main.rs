@@ -1,5 +1,5 @@
 //! `cargo xtask check` and `cargo xtask test`: everything that must hold before a change is in. `cargo xtask install`
-//! and `cargo xtask deb`: what others build upon.
+//! and `cargo xtask deb`: what others build upon. `cargo xtask peers`: how Resay stands beside other servers.
 //!
 //! The first two print a line for each step, with its outcome, and close with the sum: `312 passed, 0 failed, 1 skipped`.
 //! `cargo xtask sanitize` does too; it takes longer, and a nightly toolchain.
@@ -9,6 +9,7 @@ mod deb;
 mod examples;
 mod install;
 mod packaging;
+mod peers;
 mod report;
 mod sanitize;
 
@@ -24,8 +25,10 @@ const USAGE: &str = "usage: cargo xtask check|test|packaging|sanitize...
   sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
        cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
        cargo xtask deb [DIR]
+       cargo xtask peers [--quick] [--only TEXT]... [--servers A,B,...] [--install] [--help]
   install  builds the release, and puts command, libraries, headers, plugins and manual pages under a prefix
-  deb      makes Debian packages of the same, in target/debian unless DIR says";
+  deb      makes Debian packages of the same, in target/debian unless DIR says
+  peers    measures Resay beside other people's servers, and writes docs/performance.md";
 
 fn main() -> ExitCode {
     let tasks: Vec<String> = std::env::args().skip(1).collect();
@@ -40,30 +43,40 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let Some((task, arguments)) = tasks.split_first()
+        && task == "peers"
+    {
+        return with_place(|place| peers::run(place, arguments));
+    }
     if tasks.is_empty()
         || tasks.iter().any(|task| !matches!(task.as_str(), "check" | "test" | "packaging" | "sanitize"))
     {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
-    let place = match Place::find() {
-        Ok(place) => place,
+    with_place(|place| {
+        let mut report = Report::default();
+        for task in &tasks {
+            match task.as_str() {
+                "check" => check(place, &mut report),
+                "packaging" => packaging::all(place, &mut report),
+                "sanitize" => sanitize::sanitize(place, &mut report),
+                _ => test(place, &mut report),
+            }
+        }
+        println!("{report}");
+        if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
+}
+
+fn with_place(task: impl FnOnce(&Place) -> ExitCode) -> ExitCode {
+    match Place::find() {
+        Ok(place) => task(&place),
         Err(reason) => {
             eprintln!("xtask: {reason}");
-            return ExitCode::from(2);
-        }
-    };
-    let mut report = Report::default();
-    for task in &tasks {
-        match task.as_str() {
-            "check" => check(&place, &mut report),
-            "packaging" => packaging::all(&place, &mut report),
-            "sanitize" => sanitize::sanitize(&place, &mut report),
-            _ => test(&place, &mut report),
+            ExitCode::from(2)
         }
     }
-    println!("{report}");
-    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The tasks that make something, and print the names of its files.

@@ -1,4 +1,4 @@
-//! Resay through its public API: one worker thread, the plain echo or one transform from its shared library.
+//! Resay through its public interface: one worker thread, one chain.
 
 use std::error::Error;
 use std::io;
@@ -6,28 +6,54 @@ use std::path::PathBuf;
 
 use resay::{Backend, Engine};
 
-/// Serves with this chain until the process is ended.
-pub(crate) fn serve(chain: &str, backend: Backend) -> Result<(), Box<dyn Error>> {
-    let engine = Engine::builder().listen("tcp://127.0.0.1:0")?.chain(chain)?.backend(backend).start()?;
-    let urls = engine.urls();
-    let address = urls.first().map(|url| url.trim_start_matches("tcp://")).unwrap_or_default();
-    crate::server::announce(address.parse()?)?;
-    crate::server::wait_for_the_end()?;
-    Ok(())
+use crate::peer::Variant;
+
+/// As the other servers have it: bursts of datagrams wait here.
+const DATAGRAM_OPTIONS: &str = "rcvbuf=4m";
+
+/// Serves until the process is ended.
+pub(crate) fn serve(variant: Variant, kind: &str, place: &str) -> Result<(), Box<dyn Error>> {
+    let url = match kind {
+        "unix" => format!("unix:{place}"),
+        "udp" => format!("udp://127.0.0.1:{place}?{DATAGRAM_OPTIONS}"),
+        kind => format!("{kind}://127.0.0.1:{place}"),
+    };
+    let chain = match variant {
+        Variant::Epoll | Variant::Uring => "identity".to_owned(),
+        Variant::UppercaseEpoll | Variant::UppercaseUring => {
+            format!("\"{}\"", uppercase_library()?.display())
+        }
+    };
+    let _engine = Engine::builder().listen(&url)?.chain(&chain)?.backend(backend(variant)).start()?;
+    loop {
+        std::thread::park();
+    }
 }
 
-/// Why there is no io_uring here, if there is none.
-pub(crate) fn missing_uring() -> Option<String> {
-    Engine::builder().backend(Backend::Uring).start().err().map(|error| error.to_string())
+fn backend(variant: Variant) -> Backend {
+    match variant {
+        Variant::Epoll | Variant::UppercaseEpoll => Backend::Epoll,
+        Variant::Uring | Variant::UppercaseUring => Backend::Uring,
+    }
+}
+
+/// Why this variant cannot run here, if it cannot.
+pub(crate) fn missing(variant: Variant) -> Option<String> {
+    let library = match variant {
+        Variant::Epoll | Variant::Uring => None,
+        Variant::UppercaseEpoll | Variant::UppercaseUring => uppercase_library().err(),
+    };
+    let kernel = || Engine::builder().backend(backend(variant)).start().err().map(|error| error.to_string());
+    library.map(|error| error.to_string()).or_else(kernel)
 }
 
 /// `libuppercase.so` of the same build, beside this program.
-pub(crate) fn uppercase_library() -> io::Result<PathBuf> {
+fn uppercase_library() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let library = program.with_file_name("libuppercase.so");
     if library.is_file() {
         return Ok(library);
     }
-    let text = format!("{} is not there: `cargo build --release` makes it", library.display());
+    let text = format!("{} is not there: cargo build --release --workspace makes it", library.display());
     Err(io::Error::new(io::ErrorKind::NotFound, text))
 }

@@ -1,0 +1,203 @@
+//! The load: a closed loop on one thread. So many messages are in flight, no more; each answer is read, compared with
+//! what was sent, and replaced by the next message.
+
+mod connect;
+mod datagram;
+mod idle;
+mod pattern;
+mod stream;
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::running::Running;
+use crate::workload::{Shape, Workload};
+
+pub(crate) use idle::{IDLE_BYTES, Memory, idle};
+
+/// How often the clock is read for the end, in turns of the loop.
+const TURNS_PER_LOOK: u32 = 8;
+/// Nothing for so long means that answers were lost.
+const SILENCE_MS: i32 = 10_000;
+/// Times are kept with so many digits, up to a minute.
+const TIME_DIGITS: u8 = 3;
+const TIME_NS_MAX: u64 = 60_000_000_000;
+
+/// What one server did in one round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// Processor time of the server, all its threads and processes, a message.
+    pub(crate) cpu_us: f64,
+    pub(crate) messages_per_s: f64,
+    /// From handing a message to the kernel until its whole answer was read.
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// Of all datagrams; streams lose none.
+    pub(crate) lost: f64,
+}
+
+/// Loads a server: `warm_up`, then `measured`. `shouts`: answers are in capitals.
+pub(crate) fn run(
+    workload: &Workload,
+    server: &Running,
+    shouts: bool,
+    warm_up: Duration,
+    measured: Duration,
+) -> Result<Sample, Box<dyn Error>> {
+    let mut clock = Clock::new()?;
+    match workload.shape {
+        Shape::Stream { connections, message_bytes, pipeline } => {
+            let plan = stream::Plan { connections, message_bytes, pipeline, shouts };
+            let mut load = stream::Load::connect(plan, &server.place, &mut clock)?;
+            measure(&mut load, &mut clock, server, warm_up, measured)
+        }
+        Shape::Connect { at_once, message_bytes } => {
+            let mut load = connect::Load::begin(at_once, message_bytes, shouts, &server.place, &mut clock)?;
+            measure(&mut load, &mut clock, server, warm_up, measured)
+        }
+        Shape::Datagrams { sockets, datagram_bytes, window, runs } => {
+            let plan = datagram::Plan { sockets, datagram_bytes, window, runs, shouts };
+            let mut load = datagram::Load::begin(plan, &server.place, &mut clock)?;
+            measure(&mut load, &mut clock, server, warm_up, measured)
+        }
+    }
+}
+
+/// One of the loops.
+trait Turns {
+    /// Waits for answers, takes what there is, sends as many messages.
+    fn turn(&mut self, clock: &mut Clock) -> Result<(), Box<dyn Error>>;
+    /// Messages that were lost so far.
+    fn lost(&self) -> u64 {
+        0
+    }
+}
+
+fn measure(
+    load: &mut impl Turns,
+    clock: &mut Clock,
+    server: &Running,
+    warm_up: Duration,
+    measured: Duration,
+) -> Result<Sample, Box<dyn Error>> {
+    turn_for(load, clock, warm_up)?;
+    clock.times.reset();
+    let (lost, cpu_ns, begin) = (load.lost(), server.cpu_time_ns()?, Instant::now());
+    turn_for(load, clock, measured)?;
+    let seconds = begin.elapsed().as_secs_f64();
+    let (lost, cpu_ns) = (load.lost().saturating_sub(lost), server.cpu_time_ns()?.saturating_sub(cpu_ns));
+    let messages = clock.times.len();
+    if messages == 0 {
+        return Err("not one message was answered".into());
+    }
+    Ok(Sample {
+        cpu_us: cpu_ns as f64 / 1000.0 / messages as f64,
+        messages_per_s: messages as f64 / seconds,
+        p50_us: clock.times.value_at_quantile(0.5) as f64 / 1000.0,
+        p99_us: clock.times.value_at_quantile(0.99) as f64 / 1000.0,
+        lost: lost as f64 / (lost + messages) as f64,
+    })
+}
+
+fn turn_for(load: &mut impl Turns, clock: &mut Clock, time: Duration) -> Result<(), Box<dyn Error>> {
+    let begin = Instant::now();
+    loop {
+        for _ in 0..TURNS_PER_LOOK {
+            load.turn(clock)?;
+        }
+        if begin.elapsed() >= time {
+            return Ok(());
+        }
+    }
+}
+
+/// The time, and how long answers took.
+struct Clock {
+    begin: Instant,
+    times: Histogram<u64>,
+}
+
+impl Clock {
+    fn new() -> Result<Clock, Box<dyn Error>> {
+        Ok(Clock { begin: Instant::now(), times: Histogram::new_with_bounds(1, TIME_NS_MAX, TIME_DIGITS)? })
+    }
+
+    /// Nanoseconds since the load began.
+    fn now_ns(&self) -> u64 {
+        self.begin.elapsed().as_nanos() as u64
+    }
+
+    fn record(&mut self, ns: u64, messages: u64) {
+        self.times.saturating_record_n(ns.max(1), messages);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::running::Place;
+    use resay::Engine;
+
+    const MESSAGES: u64 = 50;
+
+    fn engine(url: &str, chain: &str) -> (Engine, Place) {
+        let builder = Engine::builder().listen(url).unwrap();
+        let engine = builder.chain(chain).unwrap().start().unwrap();
+        let place = match engine.urls()[0].split_once("://") {
+            Some((_, address)) => Place::Internet(address.parse().unwrap()),
+            None => Place::Path(url.trim_start_matches("unix:").into()),
+        };
+        (engine, place)
+    }
+
+    /// Turns until so many messages are answered; what was wrong with an answer.
+    fn turns(mut load: impl Turns, clock: &mut Clock) -> Result<(), String> {
+        while clock.times.len() < MESSAGES {
+            load.turn(clock).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn streams(place: &Place, message_bytes: usize, shouts: bool) -> Result<(), String> {
+        let mut clock = Clock::new().unwrap();
+        let plan = stream::Plan { connections: 3, message_bytes, pipeline: 2, shouts };
+        turns(stream::Load::connect(plan, place, &mut clock).unwrap(), &mut clock)
+    }
+
+    fn datagrams(place: &Place, runs: bool, shouts: bool) -> Result<(), String> {
+        let mut clock = Clock::new().unwrap();
+        let plan = datagram::Plan { sockets: 2, datagram_bytes: 64, window: 8, runs, shouts };
+        turns(datagram::Load::begin(plan, place, &mut clock).unwrap(), &mut clock)
+    }
+
+    fn connects(place: &Place, shouts: bool) -> Result<(), String> {
+        let mut clock = Clock::new().unwrap();
+        turns(connect::Load::begin(2, 64, shouts, place, &mut clock).unwrap(), &mut clock)
+    }
+
+    #[test]
+    fn every_load_is_answered() {
+        let directory = std::env::temp_dir().join(format!("resay-peers-test-{}", std::process::id()));
+        let (_tcp, tcp) = engine("tcp://127.0.0.1:0", "");
+        let (_unix, unix) = engine(&format!("unix:{}", directory.display()), "uppercase");
+        let (_udp, udp) = engine("udp://127.0.0.1:0", "uppercase");
+        assert_eq!(streams(&tcp, 60_000, false), Ok(()));
+        assert_eq!(streams(&unix, 64, true), Ok(()));
+        assert_eq!(connects(&tcp, false), Ok(()));
+        for runs in [false, true] {
+            assert_eq!(datagrams(&udp, runs, true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_noticed() {
+        let (_tcp, tcp) = engine("tcp://127.0.0.1:0", "rot13");
+        let wrong = |result: Result<(), String>, what: &str| result.unwrap_err().ends_with(what);
+        assert!(wrong(streams(&tcp, 64, false), "a wrong answer"));
+        assert!(wrong(connects(&tcp, false), "a wrong answer"));
+        let (_udp, udp) = engine("udp://127.0.0.1:0", "truncate:at=20");
+        assert!(wrong(datagrams(&udp, false, false), "an answer of 20 bytes"));
+    }
+}

@@ -1,0 +1,126 @@
+//! What `/proc` says of a process and of all that come from it: proc(5).
+
+use std::fs;
+use std::io;
+
+use crate::sys;
+
+/// The fields of `/proc/PID/stat` that are of use, counted from the one after the name.
+const STAT_PARENT: usize = 1;
+const STAT_CHILDREN_USER: usize = 13;
+const STAT_CHILDREN_SYSTEM: usize = 14;
+
+/// The process and all its descendants that live, itself first.
+pub(crate) fn family(root: u32) -> io::Result<Vec<u32>> {
+    let mut found = vec![root];
+    // Most servers are one process, and to look through all of them takes a while.
+    if children_of_threads(root).is_some_and(|children| children.is_empty()) {
+        return Ok(found);
+    }
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // It may be gone by now.
+        let Some(stat) = stat(pid) else { continue };
+        parents.push((pid, stat.parent));
+    }
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    Ok(found)
+}
+
+/// By `/proc/PID/task/TID/children`, where the kernel has it.
+fn children_of_threads(pid: u32) -> Option<String> {
+    let mut children = String::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        children.push_str(&fs::read_to_string(thread.ok()?.path().join("children")).ok()?);
+    }
+    Some(children)
+}
+
+/// The processor time of a process, its descendants, and those of them that have ended, in nanoseconds.
+pub(crate) fn cpu_time_ns(root: u32) -> io::Result<u64> {
+    let tick_ns = 1_000_000_000 / sys::ticks_per_s()?;
+    let mut sum = 0;
+    for pid in family(root)? {
+        // It may have ended since; then its parent has its time, or will have.
+        if let (Ok(time_ns), Some(stat)) = (sys::cpu_time_ns(pid), stat(pid)) {
+            sum += time_ns + stat.children_ticks * tick_ns;
+        }
+    }
+    Ok(sum)
+}
+
+/// The proportional set size of a process and its descendants in bytes, and how many they are.
+pub(crate) fn memory(root: u32) -> io::Result<(u64, usize)> {
+    let mut sum = 0;
+    let family = family(root)?;
+    for pid in &family {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kib: u64 = line
+            .and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "smaps_rollup without Pss"))?;
+        sum += kib * 1024;
+    }
+    Ok((sum, family.len()))
+}
+
+/// Whether a UDP socket is bound to this port.
+pub(crate) fn is_bound_to_udp(port: u16) -> io::Result<bool> {
+    let suffix = format!(":{port:04X}");
+    let table =
+        fs::read_to_string("/proc/net/udp")? + &fs::read_to_string("/proc/net/udp6").unwrap_or_default();
+    Ok(table.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&suffix))))
+}
+
+struct Stat {
+    parent: u32,
+    /// The time of children that have ended and were waited for.
+    children_ticks: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    read_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn read_stat(text: &str) -> Option<Stat> {
+    // The name is in parentheses and may hold anything.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Stat {
+        parent: fields.get(STAT_PARENT)?.parse().ok()?,
+        children_ticks: ticks(STAT_CHILDREN_USER)? + ticks(STAT_CHILDREN_SYSTEM)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let stat = read_stat("7 (a) b (c) S 3 7 7 0 -1 4194560 1 2 3 4 50 60 70 80 20 0 1 0 9").unwrap();
+        assert_eq!((stat.parent, stat.children_ticks), (3, 150));
+        assert!(read_stat("7 (cut").is_none());
+    }
+
+    #[test]
+    fn this_process_is_its_own_family() {
+        let pid = std::process::id();
+        assert_eq!(family(pid).unwrap().first(), Some(&pid));
+        assert!(cpu_time_ns(pid).unwrap() > 0);
+        assert!(memory(pid).unwrap().0 > 4096);
+    }
+
+    #[test]
+    fn a_bound_port_is_found() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        assert!(is_bound_to_udp(port).unwrap());
+    }
+}
