@@ -14,7 +14,7 @@ use crate::sys;
 use crate::workload::Workload;
 
 const WORKLOAD: &str = "tcp-50x64";
-const SERVER: &str = "resay";
+const SERVER: &str = "resay-epoll";
 const SECONDS: u64 = 3;
 const SLICE: Duration = Duration::from_millis(500);
 /// A prime, so that nothing periodic is met again and again.

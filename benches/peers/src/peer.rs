@@ -60,11 +60,12 @@ enum Program {
 /// How Resay is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Variant {
+    /// Nothing said about the driver.
+    Auto,
     Epoll,
     Uring,
-    /// `uppercase` from its shared library.
-    UppercaseEpoll,
-    UppercaseUring,
+    /// As `Auto`, and every message in capitals.
+    Uppercase,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,15 +96,10 @@ const DATAGRAMS: &[Kind] = &[Kind::Udp];
 
 impl Peer {
     pub(crate) const ALL: &[Peer] = &[
-        Peer::resay("resay", "epoll, `identity`", ALL_KINDS, Variant::Epoll),
-        Peer::resay("resay-uring", "io_uring, `identity`", STREAMS, Variant::Uring),
-        Peer::resay("resay-upper", "epoll, `uppercase` from its .so", ALL_KINDS, Variant::UppercaseEpoll),
-        Peer::resay(
-            "resay-uring-upper",
-            "io_uring, `uppercase` from its .so",
-            STREAMS,
-            Variant::UppercaseUring,
-        ),
+        Peer::resay("resay", "as it comes, `identity`", ALL_KINDS, Variant::Auto),
+        Peer::resay("resay-upper", "as it comes, `uppercase` from its .so", ALL_KINDS, Variant::Uppercase),
+        Peer::resay("resay-epoll", "`--backend epoll`, `identity`", STREAMS, Variant::Epoll),
+        Peer::resay("resay-uring", "`--backend uring`, `identity`", STREAMS, Variant::Uring),
         Peer::by_hand("epoll", "epoll", &["lt"], STREAMS, "C: one buffer, one read and one write an event"),
         Peer::by_hand("epoll-et", "epoll", &["et"], STREAMS, "C: the same, edge-triggered"),
         Peer::by_hand(
@@ -196,7 +192,7 @@ impl Peer {
 
     /// Whether answers are in capitals.
     pub(crate) fn shouts(&self) -> bool {
-        matches!(self.program, Program::Resay(Variant::UppercaseEpoll | Variant::UppercaseUring))
+        matches!(self.program, Program::Resay(Variant::Uppercase))
     }
 
     pub(crate) fn serves(&self, kind: Kind) -> bool {
@@ -361,15 +357,14 @@ impl fmt::Display for Peer {
 }
 
 impl Variant {
-    pub(crate) const ALL: [Variant; 4] =
-        [Variant::Epoll, Variant::Uring, Variant::UppercaseEpoll, Variant::UppercaseUring];
+    pub(crate) const ALL: [Variant; 4] = [Variant::Auto, Variant::Epoll, Variant::Uring, Variant::Uppercase];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Variant::Auto => "auto",
             Variant::Epoll => "epoll",
             Variant::Uring => "uring",
-            Variant::UppercaseEpoll => "uppercase-epoll",
-            Variant::UppercaseUring => "uppercase-uring",
+            Variant::Uppercase => "uppercase",
         }
     }
 }

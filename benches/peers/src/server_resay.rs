@@ -19,10 +19,8 @@ pub(crate) fn serve(variant: Variant, kind: &str, place: &str) -> Result<(), Box
         kind => format!("{kind}://127.0.0.1:{place}"),
     };
     let chain = match variant {
-        Variant::Epoll | Variant::Uring => "identity".to_owned(),
-        Variant::UppercaseEpoll | Variant::UppercaseUring => {
-            format!("\"{}\"", uppercase_library()?.display())
-        }
+        Variant::Uppercase => format!("\"{}\"", uppercase_library()?.display()),
+        Variant::Auto | Variant::Epoll | Variant::Uring => "identity".to_owned(),
     };
     let _engine = Engine::builder().listen(&url)?.chain(&chain)?.backend(backend(variant)).start()?;
     loop {
@@ -32,16 +30,17 @@ pub(crate) fn serve(variant: Variant, kind: &str, place: &str) -> Result<(), Box
 
 fn backend(variant: Variant) -> Backend {
     match variant {
-        Variant::Epoll | Variant::UppercaseEpoll => Backend::Epoll,
-        Variant::Uring | Variant::UppercaseUring => Backend::Uring,
+        Variant::Auto | Variant::Uppercase => Backend::Auto,
+        Variant::Epoll => Backend::Epoll,
+        Variant::Uring => Backend::Uring,
     }
 }
 
 /// Why this variant cannot run here, if it cannot.
 pub(crate) fn missing(variant: Variant) -> Option<String> {
     let library = match variant {
-        Variant::Epoll | Variant::Uring => None,
-        Variant::UppercaseEpoll | Variant::UppercaseUring => uppercase_library().err(),
+        Variant::Uppercase => uppercase_library().err(),
+        Variant::Auto | Variant::Epoll | Variant::Uring => None,
     };
     let kernel = || Engine::builder().backend(backend(variant)).start().err().map(|error| error.to_string());
     library.map(|error| error.to_string()).or_else(kernel)
