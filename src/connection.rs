@@ -582,9 +582,10 @@ impl Connection {
         self.queued_bytes + self.queued_sends * QUEUED_SEND_BYTES
     }
 
-    /// Whether a message has come only in part, or answers wait for the peer to take them.
+    /// Whether the peer owes something: the rest of a message that has come only in part, or to take its answers. While
+    /// nothing is read, for answers that are held back, the rest of a message is not owed.
     pub(crate) fn is_unfinished(&self) -> bool {
-        !self.tail.is_empty() || !self.can_send()
+        (!self.tail.is_empty() && !self.paused) || !self.can_send()
     }
 
     /// Whether all answers are with the kernel.
