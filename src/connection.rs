@@ -113,6 +113,8 @@ pub(crate) struct Connection {
     /// A send is with the driver.
     pub(crate) sending: bool,
     pub(crate) last_received: Moment,
+    /// Since when it is read on: what came while it was paused is not its silence.
+    pub(crate) read_since: Moment,
     /// When the peer was last seen to take something, and how much it had not taken then.
     pub(crate) last_progress: Moment,
     pub(crate) unsent_then: usize,
@@ -174,6 +176,7 @@ impl Connection {
             paused: false,
             sending: false,
             last_received: now,
+            read_since: now,
             last_progress: now,
             unsent_then: 0,
             linger_until: Moment::NEVER,
