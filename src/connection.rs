@@ -113,6 +113,8 @@ pub(crate) struct Connection {
     /// A send is with the driver.
     pub(crate) sending: bool,
     pub(crate) last_received: Moment,
+    /// Since when it is read on: what came while it was paused is not its silence.
+    pub(crate) read_since: Moment,
     /// When the peer was last seen to take something, and how much it had not taken then.
     pub(crate) last_progress: Moment,
     pub(crate) unsent_then: usize,
@@ -174,6 +176,7 @@ impl Connection {
             paused: false,
             sending: false,
             last_received: now,
+            read_since: now,
             last_progress: now,
             unsent_then: 0,
             linger_until: Moment::NEVER,
@@ -598,9 +601,10 @@ impl Connection {
         self.queued_bytes + self.queued_sends * QUEUED_SEND_BYTES
     }
 
-    /// Whether a message has come only in part, or answers wait for the peer to take them.
+    /// Whether the peer owes something: the rest of a message that has come only in part, or to take its answers. While
+    /// nothing is read, for answers that are held back, the rest of a message is not owed.
     pub(crate) fn is_unfinished(&self) -> bool {
-        !self.tail.is_empty() || !self.can_send()
+        (!self.tail.is_empty() && !self.paused) || !self.can_send()
     }
 
     /// Whether all answers are with the kernel.

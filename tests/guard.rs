@@ -228,6 +228,25 @@ fn answers_that_are_taken_byte_by_byte() {
     });
 }
 
+/// Nobody is slow while it is us who do not read: here because answers are held back, with a message that has come only
+/// in part.
+#[test]
+fn messages_that_we_do_not_read_on() {
+    isolated(|| {
+        let options = "frame=lines&min_rate=1k/200ms&high_water=8k";
+        for chain in ["delay:time=1s", "bandwidth:rate=16k"] {
+            let (engine, url) = serve(&format!("tcp://127.0.0.1:0?{options}"), chain);
+            let peer = Peer::connect(&url);
+            let line = [vec![b'x'; 100], b"\n".to_vec()].concat();
+            let data = line.repeat(200);
+            assert_same(chain, &data, &exchange(&peer, &data, data.len()));
+            drop(peer);
+            let stats = finish(engine);
+            assert_eq!(stats.closed_by(CloseReason::TooSlow), 0, "{chain}: {stats:?}");
+        }
+    });
+}
+
 /// On a raw stream every read is a message, so nothing is ever unfinished: typing slowly is no offence.
 #[test]
 fn raw_streams_have_no_unfinished_messages() {

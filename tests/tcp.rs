@@ -420,6 +420,21 @@ fn silent_connections_are_ended() {
     });
 }
 
+/// Who has sent something that we have not read, because answers of ours are held back, is not silent.
+#[test]
+fn what_was_not_read_is_no_silence() {
+    isolated(|| {
+        let options = "frame=lines&idle_timeout=200ms&high_water=8k";
+        let (engine, url) = serve(&format!("{ANY_PORT}?{options}"), "delay:time=1s");
+        let peer = Peer::connect(&url);
+        let line = [vec![b'x'; 99], b"\n".to_vec()].concat();
+        let data = line.repeat(150);
+        assert_same("all of it", &data, &exchange(&peer, &data, data.len()));
+        drop(peer);
+        finish(engine);
+    });
+}
+
 /// Tiny kernel buffers on both sides make almost every send a partial one: the order stays.
 #[test]
 fn partial_sends_keep_the_order() {

@@ -5,6 +5,8 @@ mod common;
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
@@ -315,6 +317,41 @@ fn senders_without_a_name() {
             eventually_stats(&engine, "they are counted", |stats| stats.dropped_by(DropReason::Unnamed) == 3);
         assert_eq!(stats.messages_in, 4, "{stats:?}");
         finish(engine);
+    });
+}
+
+/// A sender's path may fill all of `sun_path` and have no NUL, one byte more than what is bound through most libraries.
+#[test]
+fn senders_with_the_longest_path() {
+    isolated(|| {
+        let directory = directory();
+        for chain in ["", "delay:time=1ms"] {
+            let (engine, url) = serve(&Transport::UnixDatagram.url(directory.path()), chain);
+            let client = UnixDatagram::unbound().unwrap();
+            let mut path = text(directory.path()).as_bytes().to_vec();
+            path.push(b'/');
+            path.resize(108, b'x');
+            // SAFETY: a sockaddr_un is plain data for which all zero is valid.
+            let mut name: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+            name.sun_family = libc::AF_UNIX as libc::sa_family_t;
+            name.sun_path.iter_mut().zip(&path).for_each(|(place, byte)| *place = *byte as libc::c_char);
+            // SAFETY: the pointer and the length are those of one sockaddr_un.
+            let bound = unsafe {
+                libc::bind(
+                    client.as_raw_fd(),
+                    (&raw const name).cast(),
+                    size_of::<libc::sockaddr_un>() as libc::socklen_t,
+                )
+            };
+            assert_eq!(bound, 0, "{}", io::Error::last_os_error());
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.send_to(b"answer me", url.trim_start_matches("unix-dgram:")).unwrap();
+            let mut answer = [0; 16];
+            assert_eq!(client.recv(&mut answer).unwrap(), 9, "{chain:?}");
+            drop(client);
+            fs::remove_file(std::ffi::OsStr::from_bytes(&path)).unwrap();
+            finish(engine);
+        }
     });
 }
 

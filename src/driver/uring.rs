@@ -625,7 +625,8 @@ impl Driver for Uring {
         self.end_lending();
         self.turn = self.turn.wrapping_add(1);
         if !self.has_slots() && self.arrived.is_empty() {
-            // Whatever happens, happens to `ready`.
+            // Whatever happens, happens to `ready`. Places in the queue were those of slots that are gone.
+            self.again.clear();
             return self.wait_for_ready(if self.has_leftovers() { Some(Duration::ZERO) } else { timeout });
         }
         self.feed();

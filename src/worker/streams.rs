@@ -232,6 +232,7 @@ impl<D: Driver> Worker<D> {
             Phase::Open if connection.paused => {
                 if connection.may_resume(terms) {
                     connection.paused = false;
+                    connection.read_since = now;
                     self.driver.resume(token);
                 }
             }
@@ -434,9 +435,11 @@ fn deadline_of(connection: &Connection, listener: &Listener) -> Moment {
     if !connection.can_send() {
         deadline = deadline.min(connection.last_progress.after(listener.options.write_timeout));
     } else if connection.is_flushed()
+        && !connection.paused
         && let (Phase::Open, Some(timeout)) = (connection.phase, listener.options.idle_timeout)
     {
-        deadline = deadline.min(connection.last_received.after(timeout));
+        let silent_since = connection.last_received.max(connection.read_since);
+        deadline = deadline.min(silent_since.after(timeout));
     }
     deadline
 }

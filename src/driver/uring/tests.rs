@@ -217,6 +217,22 @@ fn a_closed_socket_outlives_its_requests_and_nothing_else() {
     assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"still here"), second)]);
 }
 
+/// What a closed socket had left to do is no reason to stay awake, also when there is no other.
+#[test]
+fn a_closed_socket_leaves_nothing_to_do() {
+    let Some(mut driver) = driver() else { return };
+    let token = Token::new(0, 0);
+    let _peer = connect(&mut driver, token);
+    driver.pause(token);
+    driver.resume(token);
+    assert!(driver.has_leftovers());
+    driver.close(token, Close::Gently);
+    assert!(!driver.has_slots());
+    driver.wait(Some(A_WHILE)).unwrap();
+    assert!(driver.next().is_none());
+    assert!(!driver.has_leftovers());
+}
+
 #[test]
 fn a_peer_that_does_not_read_keeps_no_buffer() {
     let Some(mut driver) = driver() else { return };

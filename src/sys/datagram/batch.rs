@@ -181,8 +181,19 @@ impl Batch {
         let header = &self.headers[index].msg_hdr;
         Envelope {
             name: self.names[index],
-            name_len: header.msg_namelen as usize,
+            name_len: self.name_len(index) as usize,
             control: control::back_to(header),
+        }
+    }
+
+    /// Bytes of the name that slot `index` came from. For a path that fills all of `sun_path` the kernel counts the NUL
+    /// that has no room there, and takes no name of that length back (unix(7), BUGS).
+    fn name_len(&self, index: usize) -> libc::socklen_t {
+        let len = self.headers[index].msg_hdr.msg_namelen;
+        if i32::from(self.names[index].ss_family) == libc::AF_UNIX {
+            len.min(size_of::<libc::sockaddr_un>() as libc::socklen_t)
+        } else {
+            len
         }
     }
 
@@ -215,8 +226,8 @@ impl Batch {
 
     /// Prepares one message: `reply` alone, or all of `run`, which stand in one piece in the slot.
     fn fill(&mut self, slot: usize, reply: &Reply, run: &[(u16, Reply)], first: usize) {
-        let received = &self.headers[slot].msg_hdr;
-        let mut control = control::back_to(received);
+        let name_len = self.name_len(slot);
+        let mut control = control::back_to(&self.headers[slot].msg_hdr);
         let (base, len) = match (reply, run.last()) {
             (Reply::Bytes(bytes), _) => (bytes.as_ptr(), bytes.len()),
             (Reply::InPlace(range), Some((_, Reply::InPlace(last)))) => {
@@ -235,7 +246,7 @@ impl Batch {
         let header = &mut self.sending_headers[place];
         header.msg_len = 0;
         header.msg_hdr.msg_name = (&raw mut self.names[slot]).cast();
-        header.msg_hdr.msg_namelen = received.msg_namelen;
+        header.msg_hdr.msg_namelen = name_len;
         header.msg_hdr.msg_iov = &mut self.sending_parts[place];
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_flags = 0;

@@ -6,22 +6,25 @@ use std::ptr;
 
 use super::Destination;
 
+/// Room for what comes with a datagram. Beside what this module asks for, a socket that was handed over may report
+/// timestamps, hop limits and the like, and what has no room is lost (`MSG_CTRUNC`, recvmsg(2)).
+pub(super) const CONTROL_BYTES: usize = 512;
 /// Room for one in_pktinfo, one in6_pktinfo and one segment size, with their headers.
-pub(super) const CONTROL_BYTES: usize = 96;
+const SENDING_BYTES: usize = 96;
 
 /// Control buffers are read and written as `cmsghdr`, whose alignment is that of a size_t.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub(super) struct Control(pub(super) [u8; CONTROL_BYTES]);
+pub(super) struct Control<const BYTES: usize = CONTROL_BYTES>(pub(super) [u8; BYTES]);
 
-impl Control {
-    pub(super) const EMPTY: Control = Control([0; CONTROL_BYTES]);
+impl<const BYTES: usize> Control<BYTES> {
+    pub(super) const EMPTY: Control<BYTES> = Control([0; BYTES]);
 }
 
 /// Control messages that go with an answer.
 #[derive(Clone, Copy)]
 pub(super) struct Sending {
-    control: Control,
+    control: Control<SENDING_BYTES>,
     len: usize,
 }
 
@@ -34,7 +37,7 @@ impl Sending {
         // there is room for one more with a T.
         unsafe {
             let space = libc::CMSG_SPACE(size_of::<T>() as u32) as usize;
-            assert!(self.len + space <= CONTROL_BYTES);
+            assert!(self.len + space <= SENDING_BYTES);
             let header = self.control.0.as_mut_ptr().add(self.len).cast::<libc::cmsghdr>();
             (*header).cmsg_level = level;
             (*header).cmsg_type = kind;
@@ -78,20 +81,23 @@ fn for_each_info(header: &libc::msghdr, mut found: impl FnMut(Info)) {
         return;
     }
     // SAFETY: the kernel filled the control buffer and its length; the CMSG macros walk it within that length,
-    // and the data that is read has the type that level and type of its header say.
+    // and the data that is read has the type that level and type of its header say, and is all there: the kernel cuts
+    // off the end of the last one where there is no room.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while !message.is_null() {
             let data = libc::CMSG_DATA(message);
+            let len = (*message).cmsg_len as usize;
+            let holds = |bytes: usize| len >= libc::CMSG_LEN(bytes as u32) as usize;
             match ((*message).cmsg_level, (*message).cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds(size_of::<libc::in_pktinfo>()) => {
                     found(Info::V4(ptr::read_unaligned(data.cast::<libc::in_pktinfo>())));
                 }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if holds(size_of::<libc::in6_pktinfo>()) => {
                     found(Info::V6(ptr::read_unaligned(data.cast::<libc::in6_pktinfo>())));
                 }
                 #[cfg(target_os = "linux")]
-                (libc::SOL_UDP, libc::UDP_GRO) => {
+                (libc::SOL_UDP, libc::UDP_GRO) if holds(size_of::<i32>()) => {
                     found(Info::Segment(ptr::read_unaligned(data.cast::<i32>())));
                 }
                 _ => {}
