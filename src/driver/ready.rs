@@ -435,11 +435,14 @@ impl Ready {
             return self.lend_datagram(token, slot + 1, slots);
         }
         self.lent = LentState::Nothing;
-        let socket = self.slots.get(token.index())?.as_ref()?;
-        if socket.generation != token.generation() {
-            self.replies.clear();
-            return None;
-        }
+        let socket = match self.slots.get(token.index()) {
+            Some(Some(socket)) if socket.generation == token.generation() => socket,
+            // Nobody is left to answer for it.
+            _ => {
+                self.replies.clear();
+                return None;
+            }
+        };
         let answered = &mut self.answered;
         self.batch.as_mut()?.send(socket.socket.as_fd(), &self.replies, |answers, result| {
             answered.push_back((token, answers, result));

@@ -11,7 +11,8 @@
 //! epoll instance is polled by the ring. While no connection is with the ring, it is not used at all.
 //!
 //! - **Receiving** is one multishot request a connection; the kernel takes a buffer from a shared ring only when bytes
-//!   have come. Each invocation is capped at one buffer, so a peer that floods has one read a turn, like all others.
+//!   have come. Each invocation ends with a full buffer, so a peer that floods in full ones has one read a turn, like all
+//!   others; of shorter reads the kernel may bring up to 32 at once, which are held and told one a turn.
 //! - **Pausing** cancels the request. What comes before it has ended is copied out of the ring and held, so that a peer
 //!   that does not read costs bounded memory and nobody's buffers.
 //! - **Sending** goes with the next enter; where a turn has one completion only, by a call of its own, which is cheaper
@@ -134,7 +135,7 @@ struct Slot {
 
 #[derive(Debug)]
 enum Held {
-    /// A buffer of the ring; only until the next turn.
+    /// A buffer of the ring; at most [`HELD_MAX`] of a connection.
     Ring {
         id: u16,
         len: usize,
@@ -454,6 +455,8 @@ impl Uring {
         if !slot.held.is_empty() || slot.read_in == turn {
             slot.held.push_back(held);
             if slot.held.len() >= HELD_MAX {
+                // A peer that floods holds up to so many of the ring's buffers; what is more is short reads, and copied.
+                self.keep_held(index);
                 self.cancel_receive(index);
             }
             self.enqueue(index);

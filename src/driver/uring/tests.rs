@@ -170,7 +170,10 @@ fn a_flood_has_one_read_a_turn() {
         let seen = turns(&mut driver, &mut pool, false, PATIENCE);
         let [(Seen::Received(part), _)] = seen.as_slice() else { panic!("{seen:?}") };
         bytes += part.len();
-        assert!(driver.slot_mut(token).unwrap().held.len() <= HELD_MAX);
+        // Short reads may be more, but hold no buffer of the ring.
+        let held = &driver.slot_mut(token).unwrap().held;
+        let in_ring = held.iter().filter(|held| matches!(held, Held::Ring { .. })).count();
+        assert!(in_ring < HELD_MAX && held.len() <= 64, "{in_ring} of {}", held.len());
     }
     flood.join().unwrap().0.unwrap();
 }
@@ -227,6 +230,7 @@ fn a_closed_socket_leaves_nothing_to_do() {
     driver.resume(token);
     assert!(driver.has_leftovers());
     driver.close(token, Close::Gently);
+    driver.let_go();
     assert!(!driver.has_slots());
     driver.wait(Some(A_WHILE)).unwrap();
     assert!(driver.next().is_none());
