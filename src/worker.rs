@@ -93,15 +93,16 @@ enum Socket {
     },
     Datagrams {
         post: u32,
-        turn: datagram::Turn,
-        held: datagram::Held,
+        // Boxes, so that a connection's place is a small one.
+        turn: Box<datagram::Turn>,
+        held: Box<datagram::Held>,
         deadline: Moment,
         offloaded: usize,
         ends: bool,
     },
     Connection(Box<Connection>),
     /// A connection whose message is with a transform that may block.
-    Away(offloading::Away),
+    Away(Box<offloading::Away>),
 }
 
 /// A listener, seen from one worker.

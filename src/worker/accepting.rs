@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use super::mailbox::{Arrival, Command};
 use super::{Socket, State, Worker};
 use crate::connection::Connection;
-use crate::datagram;
 use crate::driver::{Close, Driver, Token};
 use crate::event::{Cause, Event, Kind, Level};
 use crate::limits::ACCEPT_RETRY;
@@ -28,8 +27,8 @@ impl<D: Driver> Worker<D> {
         let token = self.sockets.insert(if is_datagram {
             Socket::Datagrams {
                 post,
-                turn: datagram::Turn::default(),
-                held: datagram::Held::default(),
+                turn: Box::default(),
+                held: Box::default(),
                 deadline: Moment::NEVER,
                 offloaded: 0,
                 ends: false,
