@@ -113,7 +113,7 @@ pub(crate) struct Connection {
     /// A send is with the driver.
     pub(crate) sending: bool,
     pub(crate) last_received: Moment,
-    /// Since when it is read on: what came while it was paused is not its silence.
+    /// Since when it is read on, or has the last answer that was held back: until then its silence is not its own.
     pub(crate) read_since: Moment,
     /// When the peer was last seen to take something, and how much it had not taken then.
     pub(crate) last_progress: Moment,

@@ -396,6 +396,24 @@ fn a_slow_reader_that_reads_is_kept() {
     });
 }
 
+/// Who waits for an answer that a transform holds back for longer than `idle_timeout` is not silent: its time begins when
+/// the answer has left.
+#[test]
+fn waiting_for_an_answer_is_no_silence() {
+    isolated(|| {
+        let (engine, url) = serve(&format!("{ANY_PORT}?idle_timeout=300ms"), "delay:time=700ms");
+        let peer = Peer::connect(&url);
+        for _ in 0..2 {
+            assert_eq!(peer.ask(b"late"), b"late");
+            assert!(!peer.has_something(), "it is not ended with its answer");
+        }
+        assert_eq!(peer.to_end(), b"", "and ended later");
+        drop(peer);
+        let stats = finish(engine);
+        assert_eq!(stats.closed_by(CloseReason::IdleTimeout), 1, "{stats:?}");
+    });
+}
+
 /// A connection that says nothing for `idle_timeout` is ended in good order; one that speaks is not.
 #[test]
 fn silent_connections_are_ended() {

@@ -78,7 +78,10 @@ impl<D: Driver> Worker<D> {
             sent: Vec::new(),
             failed: None,
         };
-        let Socket::Connection(mut connection) = std::mem::replace(place, Socket::Away(Box::new(away))) else { return };
+        let Socket::Connection(mut connection) = std::mem::replace(place, Socket::Away(Box::new(away)))
+        else {
+            return;
+        };
         let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
         self.driver.pause(token);
         connection.paused = true;

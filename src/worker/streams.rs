@@ -147,6 +147,8 @@ impl<D: Driver> Worker<D> {
         while let Some(Socket::Connection(connection)) = self.sockets.get_mut(token)
             && let Some(bytes) = connection.release(now)
         {
+            // A peer that waits for its answer is not silent: its time begins with the answer.
+            connection.read_since = now;
             let Some(Some(post)) = self.posts.get(connection.listener as usize) else { return };
             if !connection.can_send() {
                 connection.queue(&bytes, &post.listener.terms, &mut self.pool);
