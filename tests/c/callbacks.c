@@ -12,6 +12,10 @@ struct script {
 };
 
 static struct script script;
+
+/* What the engine's thread has written: its answer came later, but through an io_uring, which no tool sees. */
+#define LATEST(field) __atomic_load_n(&script.field, __ATOMIC_RELAXED)
+
 static resay_engine *other;
 
 /* Nothing of the engine may be called here, and nothing that waits. */
@@ -48,7 +52,7 @@ static void forbidden(struct script *s)
   CHECK_CODE(resay_event_next(e, &event, -1), RESAY_E_STATE);
   CHECK_CODE(resay_log(e, 0, NULL, NULL), RESAY_E_STATE);
   CHECK_CODE(resay_client_open("tcp://127.0.0.1:1", -1, &client, NULL), RESAY_E_STATE);
-  s->codes_checked++;
+  __atomic_add_fetch(&s->codes_checked, 1, __ATOMIC_RELAXED);
   if (other != NULL) {
     CHECK_CODE(resay_drain(other, -1), RESAY_E_STATE);
     CHECK_CODE(resay_join(other, -1), RESAY_E_STATE);
@@ -66,7 +70,7 @@ static int transform(void *user, const uint8_t *data, size_t len, uint32_t flags
   uint8_t *room;
   size_t i;
   __atomic_add_fetch(&s->seen, 1, __ATOMIC_RELAXED);
-  s->flags = flags;
+  __atomic_store_n(&s->flags, flags, __ATOMIC_RELAXED);
   if (len == 0) return RESAY_PASS;
   switch (data[0]) {
   case 'p': return RESAY_PASS;
@@ -162,7 +166,7 @@ static void lines(const char *where)
   resay_engine *engine = engine_with("mine", where, url);
   resay_client *client = dial(url);
   ask(client, "pass\n", "pass\n");
-  CHECK((script.flags & (RESAY_IO_BEGIN | RESAY_IO_END)) == (RESAY_IO_BEGIN | RESAY_IO_END));
+  CHECK((LATEST(flags) & (RESAY_IO_BEGIN | RESAY_IO_END)) == (RESAY_IO_BEGIN | RESAY_IO_END));
   ask(client, "Pass\n", "Pass\n");
   ask(client, "right\n", "rightthgir\n");
   ask(client, "empty\npass\n", "\npass\n");
@@ -172,7 +176,7 @@ static void lines(const char *where)
   ask(client, "keep\n", "keep\n");
   ask(client, "Kept\n", "Kept\n");
   ask(client, "x\n", "x\n");
-  CHECK(script.codes_checked == 1);
+  CHECK(LATEST(codes_checked) == 1);
   ask(client, "p1\nclose\np2\n", "p1\nbye\n");
   hear_end(client);
   resay_client_free(client);
@@ -218,11 +222,11 @@ static void raw(void)
   resay_engine *engine = engine_with("mine", "tcp://127.0.0.1:0", url);
   resay_client *client = dial(url);
   ask(client, "p", "p");
-  CHECK(script.flags == 0);
+  CHECK(LATEST(flags) == 0);
   ask(client, "raw", "rawwar");
   CHECK_CODE(resay_client_shutdown(client), 0);
   hear_end(client);
-  CHECK(script.seen == 2);
+  CHECK(LATEST(seen) == 2);
   resay_client_free(client);
   end(engine);
 }
@@ -234,7 +238,7 @@ static void datagrams(const char *where)
   resay_client *client = dial(url);
   resay_stats stats;
   ask(client, "pass", "pass");
-  CHECK(script.flags & RESAY_IO_DATAGRAM);
+  CHECK(LATEST(flags) & RESAY_IO_DATAGRAM);
   ask(client, "right", "rightthgir");
   say(client, "drop", 4);
   say(client, "fail", 4);
@@ -360,7 +364,7 @@ static void several(void)
   for (i = 0; i < 4; i++) CHECK(pthread_create(&chatting[i], NULL, chatter, url) == 0);
   for (i = 0; i < 100; i++) CHECK_CODE(resay_chain(engine, 0, i % 2 ? "mine" : "mine | identity", NULL), 0);
   for (i = 0; i < 4; i++) CHECK(pthread_join(chatting[i], NULL) == 0);
-  CHECK(script.seen == 4 * 300 * 2);
+  CHECK(LATEST(seen) == 4 * 300 * 2);
   end(engine);
 }
 

@@ -2,7 +2,7 @@
 //! and `cargo xtask deb`: what others build upon. `cargo xtask peers`: how Resay stands beside other servers.
 //!
 //! The first two print a line for each step, with its outcome, and close with the sum: `312 passed, 0 failed, 1 skipped`.
-//! `cargo xtask sanitize` does too; it takes longer, and a nightly toolchain.
+//! `cargo xtask sanitize` does too; it takes longer, and a nightly toolchain or one that RESAY_SANITIZE_TOOLCHAIN names.
 //! What a step needs and does not find is skipped, and said. They may be named together: `cargo xtask check test`.
 
 mod deb;

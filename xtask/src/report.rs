@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than any step of an example takes; a test that hangs must not hang everything.
 const EXAMPLE_SECONDS_MAX: u64 = 60;
+/// By automake's convention: what an example needs is not there.
+const EXIT_SKIPPED: i32 = 77;
 
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,37 +198,64 @@ fn count(runner: Runner, line: &str) -> Option<Counts> {
     Some(counts)
 }
 
-/// Runs an example, for a minute at most; what it prints is shown where it fails.
+/// Runs an example, for a minute at most; what it prints is shown where it fails, and says why where it skips itself.
 pub(crate) fn run_example(command: Command) -> Outcome {
-    match capture(command) {
-        Ok(_) => Outcome::Ok,
-        Err(reason) => Outcome::Failed(reason),
+    let finished = finish(command);
+    match &finished.status {
+        Ok(status) if status.success() => Outcome::Ok,
+        Ok(status) if status.code() == Some(EXIT_SKIPPED) => {
+            Outcome::Skipped(finished.printed.trim().to_owned())
+        }
+        _ => Outcome::Failed(finished.show()),
     }
 }
 
 /// Runs a command, for a minute at most, and gives what it prints, on standard output and then on standard error.
 /// Where it fails, that is shown.
-pub(crate) fn capture(mut command: Command) -> Result<String, String> {
+pub(crate) fn capture(command: Command) -> Result<String, String> {
+    let finished = finish(command);
+    match &finished.status {
+        Ok(status) if status.success() => Ok(finished.printed),
+        _ => Err(finished.show()),
+    }
+}
+
+/// A command that has ended, or could not begin.
+struct Finished {
+    name: String,
+    status: Result<ExitStatus, String>,
+    printed: String,
+}
+
+impl Finished {
+    /// Shows what it printed, and gives the reason of its failure.
+    fn show(self) -> String {
+        println!("{}", self.printed);
+        let reason = self.status.map_or_else(|reason| reason, |status| status.to_string());
+        format!("{}: {reason}", self.name)
+    }
+}
+
+fn finish(mut command: Command) -> Finished {
     let name = command.get_program().display().to_string();
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = spawned.map_err(|error| format!("{name}: {error}"))?;
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return Finished { name, status: Err(error.to_string()), printed: String::new() },
+    };
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (status, printed) = thread::scope(|scope| {
+    thread::scope(|scope| {
         let stdout = scope.spawn(|| read_all(stdout));
         let stderr = scope.spawn(|| read_all(stderr));
-        let status = wait_or_kill(&mut child);
+        let status = match wait_or_kill(&mut child) {
+            Ok(Some(status)) => Ok(status),
+            Ok(None) => Err(format!("not done after {EXAMPLE_SECONDS_MAX} s")),
+            Err(error) => Err(error.to_string()),
+        };
         let mut printed = stdout.join().unwrap_or_default();
         printed.push_str(&stderr.join().unwrap_or_default());
-        (status, printed)
-    });
-    let reason = match status {
-        Ok(Some(status)) if status.success() => return Ok(printed),
-        Ok(Some(status)) => status.to_string(),
-        Ok(None) => format!("not done after {EXAMPLE_SECONDS_MAX} s"),
-        Err(error) => error.to_string(),
-    };
-    println!("{printed}");
-    Err(format!("{name}: {reason}"))
+        Finished { name, status, printed }
+    })
 }
 
 fn read_all(from: Option<impl Read>) -> String {
