@@ -1,5 +1,6 @@
 //! The engine: configure, start, swap, drain, stop. It owns the workers and whatever threads run them.
 
+mod backend;
 mod builder;
 mod forked;
 mod observing;
@@ -7,14 +8,14 @@ mod settings;
 mod threads;
 mod transforms;
 
+pub use backend::Backend;
+use backend::Chosen;
 pub use builder::Builder;
 use threads::{Ended, join_all, run_worker};
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -23,10 +24,10 @@ use std::time::{Duration, Instant};
 
 use crate::chain::{Chain, Generation};
 use crate::driver::Driver;
-use crate::driver::kernel::{Kernel, Opened};
+use crate::driver::kernel::Kernel;
 use crate::error::{Error, Result, SpecError};
 use crate::event::{Events, Kind, Level, Subject};
-use crate::limits::{RING_FEW_MAX, SPIN_MAX, THREADS_MAX};
+use crate::limits::{SPIN_MAX, THREADS_MAX};
 use crate::listener::Listener;
 use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound};
@@ -38,71 +39,6 @@ use crate::transform::library::{Services, Table};
 use crate::transform::registry::{Origin, Registry};
 use crate::transform::spec::ChainSpec;
 use crate::worker::{Command, ConnectionInfo, Mailbox, Shared, Worker};
-
-/// Which kernel interface moves the bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Backend {
-    /// What has measured best on this kernel: io_uring where it can be had (Linux 6.17), with a few connections of a
-    /// worker left to epoll; else epoll. The event [`Kind::Engine`] says which and why.
-    #[default]
-    Auto,
-    /// Readiness: epoll, or kqueue where that is what the system has.
-    Epoll,
-    /// Linux's io_uring. Only for engines that run on threads of their own; a host that lends its threads or
-    /// watches [`Engine::poll_fd`] gets epoll.
-    Uring,
-}
-
-impl FromStr for Backend {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Backend, SpecError> {
-        match text {
-            "auto" => Ok(Backend::Auto),
-            "epoll" => Ok(Backend::Epoll),
-            "uring" => Ok(Backend::Uring),
-            _ => Err(SpecError::new("backend", text, 0, "unknown; there are auto, epoll and uring")),
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Backend::Auto => "auto",
-            Backend::Epoll => "epoll",
-            Backend::Uring => "uring",
-        })
-    }
-}
-
-impl Backend {
-    /// What this wish comes to, and why; and of io_uring, how many connections it leaves to readiness. An explicit wish
-    /// that cannot be met is an error.
-    fn choose(self, own_threads: bool) -> Result<(Backend, String, usize)> {
-        match self {
-            Backend::Epoll => Ok((Backend::Epoll, "as asked for".into(), 0)),
-            Backend::Uring if !own_threads => {
-                Ok((Backend::Epoll, "io_uring is for engines on threads of their own".into(), 0))
-            }
-            Backend::Auto if !own_threads => Ok((Backend::Epoll, "the host lends the threads".into(), 0)),
-            Backend::Auto => match Kernel::probe_uring() {
-                Ok(()) => {
-                    let reason = format!(
-                        "this kernel has what it takes; up to {RING_FEW_MAX} connections of a thread are left to epoll"
-                    );
-                    Ok((Backend::Uring, reason, RING_FEW_MAX))
-                }
-                Err(reason) => Ok((Backend::Epoll, format!("no io_uring: {reason}"), 0)),
-            },
-            Backend::Uring => match Kernel::probe_uring() {
-                Ok(()) => Ok((Backend::Uring, "as asked for".into(), 0)),
-                Err(reason) => Err(Error::system("use io_uring")(io::Error::other(reason))),
-            },
-        }
-    }
-}
 
 /// Names a listener of one engine. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,21 +105,9 @@ struct Core {
 }
 
 impl Core {
-    fn new(
-        workers: usize,
-        (backend, reason, few_max): (Backend, String, usize),
-        spin: Duration,
-        stop: &Arc<AtomicBool>,
-        events: &Arc<Events>,
-    ) -> Result<Core> {
-        let (drivers, backend, reason) = match drivers(workers, backend, few_max) {
-            Ok(drivers) => (drivers, backend, reason),
-            // Nobody has asked for it, so nobody is to suffer for it.
-            Err(error) if few_max > 0 => {
-                (drivers(workers, Backend::Epoll, 0)?, Backend::Epoll, format!("no io_uring: {error}"))
-            }
-            Err(error) => return Err(error),
-        };
+    fn new(chosen: Chosen, spin: Duration, stop: &Arc<AtomicBool>, events: &Arc<Events>) -> Result<Core> {
+        let Chosen { backend, reason, drivers } = chosen;
+        let workers = drivers.len();
         let mut mailboxes = Vec::with_capacity(workers);
         let mut kernels = Vec::with_capacity(workers);
         for (kernel, waker) in drivers {
@@ -381,8 +305,8 @@ impl Engine {
     /// The workers, made now if there are none yet.
     fn core(&self, control: &mut Control, own_threads: bool) -> Result<&Core> {
         if self.core.get().is_none() {
-            let backend = control.backend.choose(own_threads)?;
-            let core = Core::new(control.workers, backend, control.spin, &self.stop, &self.services.events)?;
+            let chosen = control.backend.open(control.workers, own_threads)?;
+            let core = Core::new(chosen, control.spin, &self.stop, &self.services.events)?;
             for listener in control.listeners.clone() {
                 Self::prepare(control, &listener)?;
             }
@@ -708,15 +632,6 @@ impl Engine {
         let mut threads = std::mem::take(&mut lock(&self.control).threads);
         join_all(&mut threads);
     }
-}
-
-/// A driver for each worker, and what wakes it.
-fn drivers(workers: usize, backend: Backend, few_max: usize) -> Result<Vec<Opened>> {
-    let driver = || match backend {
-        Backend::Uring => Kernel::uring(few_max).map_err(Error::system("open an io_uring")),
-        _ => Kernel::ready().map_err(Error::system("open an epoll instance")),
-    };
-    (0..workers).map(|_| driver()).collect()
 }
 
 /// The worker, if no thread has it.

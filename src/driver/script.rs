@@ -9,6 +9,8 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
+use resay_plugin::dice::SplitMix64;
+
 use super::{Close, Completion, Driver, Lent, Progress, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::HEADROOM_BYTES;
@@ -16,21 +18,17 @@ use crate::peer::{Peer, SocketKind};
 use crate::sys::Envelope;
 use crate::timer::Moment;
 
-/// A small generator with a known sequence (splitmix64, Steele, Lea and Flood 2014).
+/// What a seed decides.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub(crate) struct Random(SplitMix64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Random {
-        Random(seed)
+        Random(SplitMix64::new(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.roll()
     }
 
     /// Uniform enough in `0..bound`.

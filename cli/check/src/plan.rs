@@ -4,23 +4,20 @@ use crate::drive::{Answer, Breach, Desk, How, Instance, Kept, Subject};
 use crate::promise::Promise;
 use crate::words::status_text;
 use resay_plugin::abi;
+use resay_plugin::dice::SplitMix64;
 use std::time::{Duration, Instant};
 
-/// A small generator of random numbers (splitmix64): the same seed, the same numbers.
+/// What is made up from a seed.
 #[derive(Debug, Clone)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng(SplitMix64);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Rng {
-        Rng(seed)
+        Rng(SplitMix64::new(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.roll()
     }
 
     /// A number below `end`; 0 where that is 0.

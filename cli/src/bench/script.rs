@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use resay::options::Frame;
 use resay::{Rehearsal, Rehearsed};
+use resay_plugin::dice::SplitMix64;
 
 use super::frame;
 use super::plan::Plan;
@@ -201,7 +202,7 @@ fn messages(plan: &Plan) -> Vec<Vec<u8>> {
         LONG_BYTES.. => LONG_MESSAGES,
         _ => (SCRIPT_BYTES / size.max(1)).clamp(least, MESSAGES_MAX).next_multiple_of(MESSAGES_MIN),
     };
-    let mut random = Random(plan.seed);
+    let mut random = SplitMix64::new(plan.seed);
     (0..wanted.min(distinct))
         .map(|number| {
             let mut message = Vec::with_capacity(size);
@@ -209,29 +210,15 @@ fn messages(plan: &Plan) -> Vec<Vec<u8>> {
                 let digit = number / 10usize.pow(place as u32) % 10;
                 message.extend(digits.get(digit));
             }
-            message.resize_with(size, || random.one_of(&letters));
+            message.resize_with(size, || one_of(&mut random, &letters));
             message
         })
         .collect()
 }
 
-/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn one_of(&mut self, bytes: &[u8]) -> u8 {
-        let place = self.next() % bytes.len().max(1) as u64;
-        bytes.get(place as usize).copied().unwrap_or(b'x')
-    }
+fn one_of(random: &mut SplitMix64, bytes: &[u8]) -> u8 {
+    let place = random.roll() % bytes.len().max(1) as u64;
+    bytes.get(place as usize).copied().unwrap_or(b'x')
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Output, Process, Server, resay, run, wait_until};
+use crate::process::{Output, Process, Server, pace, resay, run, wait_until};
 
 /// Every kind of socket, on one server.
 fn server(chain: &str, others: &[&str]) -> (tempfile::TempDir, Server) {
@@ -171,7 +171,7 @@ fn a_server_that_stands_still_is_seen_by_every_message_that_was_due() {
             let before = messages;
             messages += len / 64;
             if before < 100 && messages >= 100 {
-                thread::sleep(STILL);
+                pace(STILL);
             }
             if stream.write_all(&buffer[..len]).is_err() {
                 break;

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Output, PATIENCE, Process, Server, finish, resay, run, wait_until};
+use crate::process::{Output, PATIENCE, Process, Server, finish, pace, resay, run, wait_until};
 
 /// `resay serve` with a control socket.
 pub(crate) struct Controlled {
@@ -290,7 +290,7 @@ fn clients_that_say_nothing_or_take_nothing_keep_nobody_out_for_long() {
             let mut stream = connect();
             thread::spawn(move || {
                 while stream.write_all(b"s").is_ok() {
-                    thread::sleep(Duration::from_millis(100));
+                    pace(Duration::from_millis(100));
                 }
             })
         })

@@ -184,3 +184,8 @@ fn read_all(mut source: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     });
     receiver
 }
+
+/// Takes its time, where being slow is what a test is about; never to wait for something to happen.
+pub(crate) fn pace(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -21,6 +21,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// The option that seeds [`Dice::of`], for the table's [options](crate::Draft::options).
 pub const SEED: OptionSpec = OptionSpec::integer(c"seed", c"repeats a run").or(c"1");
 
+/// From one state of the generator to the next: 2^64 divided by the golden ratio, made odd.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Of a number, as many bits as a rate is compared with.
 const RATE_BITS: u32 = 53;
 
@@ -54,13 +56,32 @@ impl Dice {
     /// The number at a place, taken or not: all values are equally likely.
     #[inline]
     pub fn at(&self, place: u64) -> u64 {
-        mixed(self.start.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        mixed(self.start.wrapping_add(place.wrapping_mul(STEP)))
     }
 
     /// Takes the next place: its number.
     #[inline]
     pub fn roll(&self) -> u64 {
         self.at(self.take(1))
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators, 2014): the same seed, the same
+/// numbers, one after the other. For whoever has it alone; [`Dice`] is for several.
+#[derive(Debug, Clone)]
+pub struct SplitMix64(u64);
+
+impl SplitMix64 {
+    /// The generator in the state `seed`.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number: all values are equally likely.
+    #[inline]
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(STEP);
+        mixed(self.0)
     }
 }
 
@@ -113,6 +134,8 @@ mod tests {
         // SplitMix64, published with the state 0: its first number is that of place 1 here.
         let dice = Dice { start: 0, taken: AtomicU64::new(1) };
         assert_eq!([dice.roll(), dice.roll()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
+        let mut alone = SplitMix64::new(0);
+        assert_eq!([alone.roll(), alone.roll()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::limits::RING_BUFFERS_MAX;
+use crate::limits::{READ_BYTES_MAX, RING_BUFFERS_MAX};
 
 /// Longer than a wait in a test should take.
 const PATIENCE: Duration = Duration::from_secs(5);

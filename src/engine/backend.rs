@@ -1,0 +1,90 @@
+//! Which kernel interface an engine uses.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use crate::driver::kernel::{Kernel, Opened};
+use crate::error::{Error, Result, SpecError};
+use crate::limits::RING_FEW_MAX;
+
+/// Which kernel interface moves the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Backend {
+    /// What has measured best on this kernel: io_uring where it can be had (Linux 6.17), with a few connections of a
+    /// worker left to epoll; else epoll. The event [`Kind::Engine`](crate::Kind::Engine) says which and why.
+    #[default]
+    Auto,
+    /// Readiness: epoll, or kqueue where that is what the system has.
+    Epoll,
+    /// Linux's io_uring. Only for engines that run on threads of their own; a host that lends its threads or
+    /// watches [`Engine::poll_fd`](crate::Engine::poll_fd) gets epoll.
+    Uring,
+}
+
+impl FromStr for Backend {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Backend, SpecError> {
+        match text {
+            "auto" => Ok(Backend::Auto),
+            "epoll" => Ok(Backend::Epoll),
+            "uring" => Ok(Backend::Uring),
+            _ => Err(SpecError::new("backend", text, 0, "unknown; there are auto, epoll and uring")),
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Auto => "auto",
+            Backend::Epoll => "epoll",
+            Backend::Uring => "uring",
+        })
+    }
+}
+
+/// What a wish came to.
+pub(super) struct Chosen {
+    pub(super) backend: Backend,
+    pub(super) reason: String,
+    /// One a worker.
+    pub(super) drivers: Vec<Opened>,
+}
+
+impl Backend {
+    /// Opens a driver for each worker. An explicit wish that cannot be met is an error; [`Backend::Auto`] then takes
+    /// what can be had.
+    pub(super) fn open(self, workers: usize, own_threads: bool) -> Result<Chosen> {
+        match self {
+            Backend::Epoll => epoll(workers, "as asked for"),
+            Backend::Uring if !own_threads => {
+                epoll(workers, "io_uring is for engines on threads of their own")
+            }
+            Backend::Auto if !own_threads => epoll(workers, "the host lends the threads"),
+            Backend::Uring => uring(workers, 0, "as asked for"),
+            Backend::Auto => {
+                let reason = format!(
+                    "this kernel has what it takes; up to {RING_FEW_MAX} connections of a thread are left to epoll"
+                );
+                uring(workers, RING_FEW_MAX, &reason).or_else(|error| epoll(workers, &error.to_string()))
+            }
+        }
+    }
+}
+
+fn epoll(workers: usize, reason: &str) -> Result<Chosen> {
+    let driver = |_| Kernel::ready().map_err(Error::system("open an epoll instance"));
+    let drivers = (0..workers).map(driver).collect::<Result<_>>()?;
+    Ok(Chosen { backend: Backend::Epoll, reason: reason.to_owned(), drivers })
+}
+
+/// `few_max`: how many connections of a worker are left to readiness.
+fn uring(workers: usize, few_max: usize, reason: &str) -> Result<Chosen> {
+    Kernel::probe_uring().map_err(|reason| Error::system("use io_uring")(io::Error::other(reason)))?;
+    let driver = |_| Kernel::uring(few_max).map_err(Error::system("open an io_uring"));
+    let drivers = (0..workers).map(driver).collect::<Result<_>>()?;
+    Ok(Chosen { backend: Backend::Uring, reason: reason.to_owned(), drivers })
+}
