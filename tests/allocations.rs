@@ -4,58 +4,11 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use common::*;
 use resay::{Backend, Engine};
 
-/// Allocations of all threads that are not the test's own.
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    /// Whether this thread is the test's own: the peers', whose allocations are nobody's business.
-    static IS_PEER: Cell<bool> = const { Cell::new(false) };
-}
-
-struct Counting;
-
-fn count() {
-    // A thread that ends has no thread-locals any more, and serves nobody.
-    if IS_PEER.try_with(|is_peer| !is_peer.get()).unwrap_or(false) {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-// SAFETY: everything is the system allocator's doing; counting touches no memory that it gives.
-unsafe impl GlobalAlloc for Counting {
-    /// # Safety
-    /// What the trait asks for.
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    /// # Safety
-    /// What the trait asks for.
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    /// # Safety
-    /// What the trait asks for.
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: heap::Counting = heap::Counting;
 
 /// What a peer sends, and what comes back.
 struct Talk {
@@ -99,7 +52,7 @@ fn exchange_with(peers: &[Peer], talk: &Talk, rounds: usize) {
 #[test]
 fn a_message_costs_no_allocation() {
     isolated(|| {
-        IS_PEER.set(true);
+        heap::leave_out_this_thread();
         for backend in [Backend::Epoll, Backend::Uring, Backend::Auto] {
             for transport in Transport::all() {
                 for talk in &TALKS {
@@ -128,9 +81,9 @@ fn a_message_costs_no_allocation() {
                     let url = engine.urls().remove(0);
                     let peers: Vec<_> = (0..PEERS).map(|_| Peer::connect(&url)).collect();
                     exchange_with(&peers, talk, WARM_UP / PEERS);
-                    let before = ALLOCATIONS.load(Ordering::Relaxed);
+                    let before = heap::allocations();
                     exchange_with(&peers, talk, MESSAGES / PEERS);
-                    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+                    let allocated = heap::allocations() - before;
                     let what = format!("{backend} {transport:?} {:?}", talk.chain);
                     // A turn may still bring more at once than any before it; a message costs nothing.
                     assert!(

@@ -6,6 +6,7 @@
 //! are back to their number before, and nothing has panicked on any thread.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod heap;
 pub(crate) mod plugin;
 
 use std::ffi::OsStr;
