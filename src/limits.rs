@@ -23,6 +23,9 @@ pub(crate) const QUEUED_SEND_BYTES: usize = 64;
 /// Answers, and their bytes, that one datagram socket holds back for transforms that delay.
 pub(crate) const HELD_DATAGRAMS_MAX: usize = 64 * 1024;
 pub(crate) const HELD_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long an address that is in use is tried again, and how often.
+pub(crate) const BIND_PATIENCE: Duration = Duration::from_millis(250);
+pub(crate) const BIND_AGAIN: Duration = Duration::from_millis(5);
 /// Connections that one listener may bring in a turn, before the others are served again.
 pub(crate) const ACCEPT_BURST: u32 = 64;
 /// How long a listener rests when descriptors or memory have run out.
@@ -43,7 +46,12 @@ pub(crate) const RING_BUFFERS_AT_FIRST: usize = 8;
 pub(crate) const RING_BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) const RING_TOUCHED_BYTES: usize = 2 * 1024 * 1024;
 pub(crate) const RING_HEADROOM_BYTES: usize = 256;
-/// Connections of a worker that are left to readiness where nobody has asked for io_uring: with one, an answer costs
+/// Buffers whose bytes may wait in them for peers to read; what is more is copied.
+pub(crate) const RING_KEPT_MAX: usize = 32;
+/// The same for datagrams and records, which each take one buffer, with a head in front of them.
+pub(crate) const RING_MESSAGE_BUFFERS_MAX: usize = 256;
+pub(crate) const RING_MESSAGE_BUFFER_BYTES: usize = UNIX_RECORD_BYTES_MAX + 1024;
+/// Streams of a worker that are left to readiness where nobody has asked for io_uring: with one, an answer costs
 /// 7 % less that way, with four as much, and from there on the ring is the cheaper one.
 pub(crate) const RING_FEW_MAX: usize = 4;
 

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use resay::{Backend, CloseReason, DropReason, Kind, Level};
+use resay::{Backend, CloseReason, DropReason, Engine, Kind, Level};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
@@ -21,7 +21,10 @@ const ANY_PORT: &str = "tcp://127.0.0.1:0";
 /// connections), `figures` and `shortages`, and ends with its input.
 fn server(url: &str, chain: &str, start_at_once: bool) {
     let log = Log::default();
-    let engine = log.builder().listen(url).unwrap().chain(chain).unwrap().build().unwrap();
+    server_of(&log, log.builder().listen(url).unwrap().chain(chain).unwrap().build().unwrap(), start_at_once);
+}
+
+fn server_of(log: &Log, engine: Engine, start_at_once: bool) {
     if start_at_once {
         engine.start().unwrap();
     }
@@ -32,13 +35,18 @@ fn server(url: &str, chain: &str, start_at_once: bool) {
     let openings = std::iter::repeat_with(|| File::open("/dev/null").unwrap());
     let _fillers: Vec<_> = openings.take_while(|file| file.as_raw_fd() < last).collect();
     let without_connections = last as u64 + 1;
-    say(&engine.urls()[0]);
+    say(engine.urls().first().map_or("nowhere yet", String::as_str));
     while let Some(line) = told() {
         let mut words = line.split(' ');
         match (words.next().unwrap(), words.next()) {
             ("start", None) => engine.start().unwrap(),
             ("limit", Some(more)) => {
                 set_descriptor_limit(without_connections + more.parse::<u64>().unwrap());
+            }
+            ("listen", Some(url)) => {
+                let id = engine.listen(url).unwrap();
+                say(&engine.listener(id).unwrap().url);
+                continue;
             }
             ("figures", None) => {
                 let stats = engine.stats();
@@ -89,13 +97,16 @@ fn reset_before_it_was_accepted() {
 fn out_of_descriptors() {
     isolated(|| {
         if role().is_some() {
-            return server(ANY_PORT, "", true);
+            let log = Log::default();
+            return server_of(&log, log.builder().build().unwrap(), true);
         }
         let mut helper = Helper::start("server");
-        let url = helper.hear();
+        helper.hear();
+        // The listener, and five connections. Before it listens: an accept of io_uring has the limit of its beginning.
+        order(&mut helper, "limit 6");
+        let url = order(&mut helper, &format!("listen {ANY_PORT}"));
         let veteran = Peer::connect(&url);
         veteran.ask(b"I was here before");
-        order(&mut helper, "limit 4");
         let peers: Vec<_> = (0..12).map(|_| Peer::connect(&url)).collect();
         for peer in &peers {
             peer.send(b"me too");
@@ -123,8 +134,8 @@ fn out_of_descriptors() {
         let served = peers.iter().filter(|peer| peer.has_something()).count();
         assert!(served < peers.len(), "the limit had no effect");
 
-        // With more descriptors everybody gets an answer, without a word from them.
-        order(&mut helper, "limit 100");
+        // With more descriptors, just enough, everybody gets an answer, without a word from them.
+        order(&mut helper, "limit 14");
         for peer in &peers {
             assert_eq!(peer.exactly(6), b"me too");
         }
@@ -132,7 +143,6 @@ fn out_of_descriptors() {
         assert_eq!(accepted, 13);
 
         // A second shortage is a new one. It ends when somebody leaves.
-        order(&mut helper, "limit 13");
         let late = Peer::connect(&url);
         late.send(b"late");
         eventually("the second shortage is said", || match order(&mut helper, "shortages").as_str() {
@@ -152,7 +162,10 @@ fn out_of_descriptors() {
 fn accept_fails_in_every_way() {
     isolated(|| {
         if role().is_some() {
-            return server(ANY_PORT, "", true);
+            let log = Log::default();
+            // io_uring accepts without a call that could be made to fail; the driver's own tests do so.
+            let builder = log.builder().backend(Backend::Epoll).listen(ANY_PORT).unwrap();
+            return server_of(&log, builder.build().unwrap(), true);
         }
         let works = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output();
         if !works.is_ok_and(|output| output.status.success()) {
@@ -346,8 +359,10 @@ fn slow_readers_are_bounded_and_closed() {
         let grown = memory_figure(status, "VmRSS").saturating_sub(before);
         // With io_uring a read may be on its way when the last answer did not fit any more.
         let on_the_way = if engine.backend() == Backend::Uring { PEERS * (64 << 10) } else { 0 };
+        // The worker keeps up to 64 buffers of up to 256 KiB for reuse, and an allocator has gaps.
+        let kept = 24 << 20;
         assert!(
-            grown <= PEERS * HIGH_WATER + on_the_way + (8 << 20),
+            grown <= PEERS * HIGH_WATER + on_the_way + kept,
             "{grown} bytes more for {waiting} that wait"
         );
         // The others are served all the time.

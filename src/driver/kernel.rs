@@ -11,7 +11,7 @@ use mio::Waker;
 use super::ready::Ready;
 #[cfg(target_os = "linux")]
 use super::uring::Uring;
-use super::{Close, Completion, Driver, Lent, Progress, Token};
+use super::{Close, Completion, Driver, Lent, Progress, Share, Token};
 use crate::buffer::Pool;
 use crate::peer::{Peer, SocketKind};
 use crate::sys::{Descriptors, Envelope};
@@ -66,9 +66,9 @@ impl Kernel {
 /// io_uring.
 #[cfg(target_os = "linux")]
 impl Kernel {
-    /// io_uring, from more than `few_max` connections on, and what wakes it from another thread.
-    pub(crate) fn uring(few_max: usize) -> io::Result<Opened> {
-        let (uring, waker) = Uring::new(few_max)?;
+    /// io_uring for its share, and what wakes it from another thread.
+    pub(crate) fn uring(share: Share) -> io::Result<Opened> {
+        let (uring, waker) = Uring::new(share)?;
         Ok((Kernel::Uring(Box::new(uring)), waker))
     }
 
@@ -80,7 +80,7 @@ impl Kernel {
 
 #[cfg(not(target_os = "linux"))]
 impl Kernel {
-    pub(crate) fn uring(_: usize) -> io::Result<Opened> {
+    pub(crate) fn uring(_: Share) -> io::Result<Opened> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -170,6 +170,10 @@ impl Driver for Kernel {
 
     fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
         either!(self, driver => driver.post(token, to, bytes))
+    }
+
+    fn settle(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
+        either!(self, driver => driver.settle(token))
     }
 
     fn put_back(&mut self, peer: Peer) {

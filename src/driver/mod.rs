@@ -88,6 +88,18 @@ pub(crate) enum Progress {
     Failed(io::Error),
 }
 
+/// What io_uring serves; the rest is left to readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has it"))]
+pub(crate) enum Share {
+    All,
+    /// As soon as there is anything that it serves better: datagram sockets, seqpacket connections, or so many streams.
+    /// As long as there is, everything.
+    Many {
+        streams_from: usize,
+    },
+}
+
 /// How to close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Close {
@@ -143,6 +155,9 @@ pub(crate) trait Driver {
     fn envelope(&mut self) -> Option<Envelope>;
     /// Gives back who sent the datagram that is lent: the memory of a name serves for the next one.
     fn put_back(&mut self, peer: Peer);
+    /// What became of answers that were not told of yet, for a socket that is about to be closed: so many, and how they
+    /// went; `None` when there are no more.
+    fn settle(&mut self, token: Token) -> Option<(usize, io::Result<usize>)>;
     /// Sends a datagram by itself, at once or not at all.
     fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize>;
 

@@ -202,11 +202,11 @@ impl Ready {
         Ok(())
     }
 
-    /// Gives a connection's socket to whoever will serve it from now on, if nothing of it is pending here.
+    /// Gives the socket of a stream or a listener to whoever will serve it from now on, if nothing of it is pending here.
     pub(crate) fn hand_over(&mut self, token: Token) -> Option<OwnedFd> {
         let slot = self.slot_mut(token)?;
         let is_pending = slot.outgoing.is_some() || slot.paused || slot.draining || slot.ended;
-        if is_pending || !matches!(slot.role, Role::Stream | Role::UnixStream) {
+        if is_pending || !matches!(slot.role, Role::Stream | Role::UnixStream | Role::Listener) {
             return None;
         }
         let slot = self.slots.get_mut(token.index())?.take()?;
@@ -533,6 +533,11 @@ impl Driver for Ready {
             Some(slot) => retry(|| to.send(slot.socket.as_fd(), bytes)),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    fn settle(&mut self, _: Token) -> Option<(usize, io::Result<usize>)> {
+        // The turn in which they left has told of all.
+        None
     }
 
     fn put_back(&mut self, peer: Peer) {

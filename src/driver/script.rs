@@ -493,6 +493,10 @@ impl Driver for Script {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn settle(&mut self, _: Token) -> Option<(usize, io::Result<usize>)> {
+        None
+    }
+
     fn put_back(&mut self, _: Peer) {}
 
     fn pause(&mut self, token: Token) {

@@ -1,31 +1,39 @@
-//! DOOR: completions from io_uring, for TCP.
+//! DOOR: completions from io_uring.
 //!
 //! ```text
 //!  a turn:  wait ── one io_uring_enter: submits what the last turn asked for, runs it, waits for one completion
 //!           next ── Received: the buffer that the kernel chose ── send_lent: the same buffer, at the next enter
 //! ```
 //!
-//! What readiness serves as well stays with a [`Ready`] that this driver contains: listeners, datagrams (batches),
-//! unix sockets (of a stream's bytes that are there already, Linux 6.18 forgets some: a multishot receive is not
-//! continued, and no more arrives to wake it), and TCP whose reads are to be shorter than a buffer of the ring. Its
-//! epoll instance is polled by the ring. While no connection is with the ring, it is not used at all.
+//! The driver contains a [`Ready`], whose epoll instance the ring polls. It serves what is not the ring's [`Share`]
+//! (`sharing.rs`), sockets that are being emptied (only a call can say that nothing is left), and streams and messages whose
+//! lengths do not suit the ring's buffers. While nothing is with the ring, it is not used at all.
 //!
-//! - **Receiving** is one multishot request a connection; the kernel takes a buffer from a shared ring only when bytes
-//!   have come. Each invocation ends with a full buffer, so a peer that floods in full ones has one read a turn, like all
-//!   others; of shorter reads the kernel may bring up to 32 at once, which are held and told one a turn.
+//! - **Accepting** is one multishot request a listener. Who has connected is asked for afterwards: getpeername(2).
+//! - **Receiving** from TCP is one multishot request a connection; the kernel takes a buffer from a shared ring only when
+//!   bytes have come. Each invocation ends with a full buffer, so a peer that floods in full ones has one read a turn, like
+//!   all others; of shorter reads the kernel may bring up to 32 at once, which are held and told one a turn. Whoever does
+//!   either is read once a request from then on, as unix streams always are: of bytes that are there already Linux 6.18
+//!   forgets some of the latter (a multishot receive is not continued, and no more arrives to wake it).
+//! - **Datagrams and records** come by multishot recvmsg, each in a buffer of its own behind a head with its name and
+//!   control messages (`messages.rs`).
 //! - **Pausing** cancels the request. What comes before it has ended is copied out of the ring and held, so that a peer
 //!   that does not read costs bounded memory and nobody's buffers.
 //! - **Sending** goes with the next enter; where a turn has one completion only, by a call of its own, which is cheaper
-//!   than two turns. It never waits in the kernel. Of a lent buffer, what the socket does not take at once is copied and the
-//!   buffer goes back, so that the ring's buffers all come back with the next turn; the copy is sent when a poll says
-//!   that the socket takes more.
+//!   than two turns, and for records always, since each must leave by itself. It never waits in the kernel. What the socket
+//!   does not take at once waits for a poll that says that it takes more: in its buffer where few do, else copied, so that
+//!   there are always buffers to receive into.
 //! - **Closing** cancels what is in flight. A slot is only reused, its descriptor and memory only let go of, when the
 //!   last completion of its requests has come; a generation in the request's name tells its tenants apart.
 
+mod accepting;
 mod buffers;
+mod messages;
 mod receiving;
 mod ring;
 mod sending;
+mod sharing;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -40,14 +48,17 @@ use io_uring::{cqueue, opcode, types};
 use mio::Waker;
 use socket2::SockRef;
 
-use self::buffers::Buffers;
+use self::buffers::{Buffers, Group};
+use self::messages::{LentMessage, Messages};
 use self::ring::{Operation, Request, Ring, aside, builder, quietly};
 use super::ready::Ready;
-use super::{Close, Completion, Driver, Lent, Progress, Token};
+use super::{Close, Completion, Driver, Lent, Progress, Share, Token};
 use crate::buffer::{Outgoing, Pool};
-use crate::limits::{HEADROOM_BYTES, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_REQUESTS};
+use crate::limits::{
+    HEADROOM_BYTES, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_MESSAGE_BUFFER_BYTES, RING_REQUESTS,
+};
 use crate::peer::{Peer, SocketKind};
-use crate::sys::{self, Descriptors, Envelope};
+use crate::sys::{self, Descriptors, Envelope, Reply};
 use crate::timer::Moment;
 
 /// No slot.
@@ -58,6 +69,13 @@ const LETTING_GO: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Buffers of one connection that wait for their turn; with as many it is not received for it until they are gone.
 const HELD_MAX: usize = 4;
+/// A read that brings less is no part of a flood; so many full buffers in a row are one.
+const FLOOD_BYTES: usize = 4096;
+const FLOOD_READS: u8 = 4;
+/// Records of one seqpacket connection that are told in a turn before the others have theirs.
+const RECORD_BURST: u8 = 16;
+/// What names and control messages take of a message's buffer, at most.
+const MESSAGE_HEAD_BYTES: usize = 1024;
 
 /// The driver.
 #[derive(Debug)]
@@ -65,14 +83,23 @@ pub(crate) struct Uring {
     /// First, so that it is dropped before the memory that the kernel may still write to.
     ring: Ring,
     buffers: Buffers,
+    /// Those for datagrams and records, and what they need beside.
+    message_buffers: Buffers,
+    messages: Messages,
+    /// What became of answers to datagrams, and memory that comes back.
+    answered: VecDeque<(Token, usize, io::Result<usize>, Vec<u8>)>,
     slots: Vec<Place>,
     free: Vec<u32>,
     /// For each token's index the slot that it means.
     routes: Vec<u32>,
     ready: Ready,
-    /// Connections that `ready` serves while they are few, and how many those may be.
-    few: Vec<(Token, SocketKind)>,
-    few_max: usize,
+    share: Share,
+    /// Streams that `ready` serves while they are few.
+    few: Vec<(Token, SocketKind, usize)>,
+    /// All listeners. They are where connections will be: here while the ring has anything else.
+    listeners: Vec<Token>,
+    /// Sockets that are here, listeners not counted.
+    users: usize,
     /// The ring is enabled, which makes the calling thread its only user.
     is_enabled: bool,
     /// `ready`'s epoll instance is being polled.
@@ -91,6 +118,9 @@ pub(crate) struct Uring {
     is_alone: bool,
     lent: Source,
     scratch: Vec<u8>,
+    /// What is to become of the next answer to a datagram that comes back from the kernel.
+    #[cfg(test)]
+    fail_next_answer: Option<i32>,
 }
 
 /// A completion as the ring brought it.
@@ -112,10 +142,11 @@ struct Place {
 struct Slot {
     socket: OwnedFd,
     token: Token,
+    role: Role,
+    /// What one read may bring, for readiness.
+    read_bytes_max: u32,
     /// Requests whose last completion has not come.
-    requests: u8,
-    /// A receive brings one buffer and is over.
-    receives_once: bool,
+    requests: u16,
     /// The receive is one of them.
     is_receiving: bool,
     is_cancelling: bool,
@@ -125,13 +156,37 @@ struct Slot {
     /// The kernel will bring nothing more.
     has_ended: bool,
     is_draining: bool,
+    /// It is to go to readiness.
+    is_leaving: bool,
+    /// The peer sends faster than it is read: a receive brings one buffer and is over, lest many come in a turn, of which
+    /// all but the first would have to be held.
+    is_flooding: bool,
+    /// Reads in a row that filled their buffers.
+    full_reads: u8,
     /// In the queue for the next turn.
     is_queued: bool,
-    /// The turn of the last read.
+    /// The turn of the last read, and how many it has had in it.
     read_in: u32,
+    reads: u8,
     /// What came while it could not be reported.
     held: VecDeque<Held>,
     sending: Sending,
+}
+
+/// What a slot's socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Stream,
+    /// A receive brings one buffer and is over.
+    UnixStream,
+    /// A seqpacket connection, and the place of its limit.
+    Records {
+        limit: u16,
+    },
+    Listener,
+    Datagrams {
+        port: u16,
+    },
 }
 
 #[derive(Debug)]
@@ -141,8 +196,22 @@ enum Held {
         id: u16,
         len: usize,
     },
-    /// The same, copied.
-    Bytes(Vec<u8>),
+    /// A part of a message's buffer, that from its beginning to `end` is filled.
+    Record {
+        id: u16,
+        start: u32,
+        end: u32,
+        truncated: bool,
+    },
+    /// Either, copied.
+    Bytes {
+        bytes: Vec<u8>,
+        truncated: bool,
+    },
+    Accepted {
+        socket: OwnedFd,
+        peer: Peer,
+    },
     End,
     Failed(io::Error),
 }
@@ -150,11 +219,14 @@ enum Held {
 #[derive(Debug)]
 enum Sending {
     Nothing,
-    /// A part of a buffer of the ring.
+    /// A part of a buffer of the ring; `bytes` are what the worker asked for. Where it `waits`, the socket has not taken
+    /// all of it.
     Ring {
         id: u16,
         start: u32,
         len: u32,
+        bytes: u32,
+        waits: bool,
     },
     /// `bytes` are what the worker asked for.
     Owned {
@@ -169,31 +241,40 @@ enum Source {
     Nothing,
     Ready,
     Ring { id: u16, len: usize },
+    Record { id: u16, start: usize, end: usize },
+    Message(LentMessage),
     Bytes(Vec<u8>),
     Scratch { len: usize },
 }
 
 impl Uring {
-    /// A driver, and what wakes it from another thread. It belongs to the thread that first connects with it. Up to
-    /// `few_max` connections are left to readiness, which is cheaper for them than the ring; with one more, all go over.
-    pub(crate) fn new(few_max: usize) -> io::Result<(Uring, Arc<Waker>)> {
-        let (ring, buffers) = aside(|| {
+    /// A driver, and what wakes it from another thread. It belongs to the thread that first waits with it. What is not
+    /// the ring's share is left to readiness.
+    pub(crate) fn new(share: Share) -> io::Result<(Uring, Arc<Waker>)> {
+        let (ring, buffers, message_buffers) = aside(|| {
             let ring = Ring(builder().setup_r_disabled().build(RING_REQUESTS)?);
-            let mut buffers = Buffers::new()?;
+            let mut buffers = Buffers::new(Group::STREAMS)?;
             buffers.register(&ring.0)?;
-            Ok((ring, buffers))
+            let mut message_buffers = Buffers::new(Group::MESSAGES)?;
+            message_buffers.register(&ring.0)?;
+            Ok((ring, buffers, message_buffers))
         })?;
         let (ready, waker) = Ready::new()?;
         ready.descriptors().add(ring.0.as_raw_fd());
         let uring = Uring {
             ring,
             buffers,
+            message_buffers,
+            messages: Messages::new(),
+            answered: VecDeque::new(),
             slots: Vec::new(),
             free: Vec::new(),
             routes: Vec::new(),
             ready,
-            few: Vec::with_capacity(few_max),
-            few_max,
+            share,
+            few: Vec::new(),
+            listeners: Vec::new(),
+            users: 0,
             is_enabled: false,
             is_polling: false,
             ready_has_events: false,
@@ -206,6 +287,8 @@ impl Uring {
             is_alone: false,
             lent: Source::Nothing,
             scratch: Vec::new(),
+            #[cfg(test)]
+            fail_next_answer: None,
         };
         Ok((uring, waker))
     }
@@ -226,85 +309,9 @@ impl Uring {
     pub(crate) fn has_leftovers(&self) -> bool {
         !self.again.is_empty()
             || !self.arrived.is_empty()
+            || !self.answered.is_empty()
             || self.ready_has_events
             || self.ready.has_leftovers()
-    }
-
-    /// The place of the slot that a token means.
-    fn place_of(&self, token: Token) -> Option<u32> {
-        let index = *self.routes.get(token.index())?;
-        let slot = self.slots.get(index as usize)?.slot.as_ref()?;
-        (slot.token == token).then_some(index)
-    }
-
-    fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
-        let index = self.place_of(token)?;
-        self.slot_at(index)
-    }
-
-    fn slot_at(&mut self, index: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(index as usize)?.slot.as_mut()
-    }
-
-    fn has_slots(&self) -> bool {
-        self.free.len() < self.slots.len()
-    }
-
-    fn insert(&mut self, token: Token, socket: OwnedFd, kind: SocketKind) -> u32 {
-        self.descriptors().add(socket.as_raw_fd());
-        let slot = Slot {
-            socket,
-            token,
-            requests: 0,
-            receives_once: kind != SocketKind::Tcp,
-            is_receiving: false,
-            is_cancelling: false,
-            is_closed: false,
-            is_paused: false,
-            has_ended: false,
-            is_draining: false,
-            is_queued: false,
-            read_in: self.turn.wrapping_sub(1),
-            held: VecDeque::new(),
-            sending: Sending::Nothing,
-        };
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                self.slots.push(Place { generation: 0, slot: None });
-                (self.slots.len() - 1) as u32
-            }
-        };
-        if let Some(place) = self.slots.get_mut(index as usize) {
-            place.slot = Some(slot);
-        }
-        if self.routes.len() <= token.index() {
-            self.routes.resize(token.index() + 1, NOWHERE);
-        }
-        self.routes[token.index()] = index;
-        index
-    }
-
-    /// Lets go of a closed slot that the kernel has let go of.
-    fn free_if_over(&mut self, index: u32) {
-        if let Some(place) = self.slots.get_mut(index as usize)
-            && let Some(Slot { is_closed: true, requests: 0, .. }) = place.slot
-        {
-            if let Some(slot) = place.slot.take() {
-                self.ready.descriptors().remove(slot.socket.as_raw_fd());
-            }
-            place.generation = (place.generation + 1) & Request::GENERATION;
-            self.free.push(index);
-        }
-    }
-
-    /// Puts a slot into the queue for the next turn.
-    fn enqueue(&mut self, index: u32) {
-        if let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut())
-            && !std::mem::replace(&mut slot.is_queued, true)
-        {
-            self.again.push_back(index);
-        }
     }
 
     /// Takes the ring's completions. Those of closed slots are dealt with at once.
@@ -314,21 +321,42 @@ impl Uring {
             let Some(request) = Request::of(entry.user_data()) else { continue };
             let arrived = Arrived { request, result: entry.result(), flags: entry.flags() };
             if arrived.buffer().is_some() {
-                self.buffers.taken(usize::try_from(arrived.result).unwrap_or(0));
+                self.buffers_of(request.operation).taken(usize::try_from(arrived.result).unwrap_or(0));
             }
             match request.operation {
+                Operation::Answer => self.take_answered(request.slot, arrived),
+                Operation::Accept if arrived.result >= 0 => {
+                    // For a child of fork(2), before anybody has taken it.
+                    self.ready.descriptors().add(arrived.result);
+                    self.keep_arrived(arrived);
+                }
+
                 Operation::Poll => {
                     self.ready_has_events = true;
                     self.is_polling &= cqueue::more(arrived.flags);
                 }
                 Operation::Cancel => {}
-                Operation::Receive | Operation::Send | Operation::Writable => {
-                    match self.slot_at(request.slot) {
-                        Some(Slot { is_closed: true, .. }) => drop(self.take_arrived(arrived)),
-                        _ => self.arrived.push_back(arrived),
-                    }
-                }
+                Operation::Receive
+                | Operation::ReceiveMessage
+                | Operation::Accept
+                | Operation::Send
+                | Operation::Writable => self.keep_arrived(arrived),
             }
+        }
+    }
+
+    fn keep_arrived(&mut self, arrived: Arrived) {
+        match self.slot_at(arrived.request.slot) {
+            Some(Slot { is_closed: true, .. }) => drop(self.take_arrived(arrived)),
+            _ => self.arrived.push_back(arrived),
+        }
+    }
+
+    /// Those that an operation takes its buffer from.
+    fn buffers_of(&mut self, operation: Operation) -> &mut Buffers {
+        match operation {
+            Operation::ReceiveMessage => &mut self.message_buffers,
+            _ => &mut self.buffers,
         }
     }
 
@@ -342,9 +370,11 @@ impl Uring {
         }
         match arrived.request.operation {
             Operation::Receive => self.take_received(index, arrived),
+            Operation::ReceiveMessage => self.take_message(index, arrived),
+            Operation::Accept => self.take_accepted(index, arrived),
             Operation::Send => self.take_sent(index, arrived),
             Operation::Writable => self.take_writable(index),
-            Operation::Poll | Operation::Cancel => None,
+            Operation::Answer | Operation::Poll | Operation::Cancel => None,
         }
     }
 
@@ -361,14 +391,20 @@ impl Uring {
 
     fn forget(&mut self, arrived: Arrived) {
         if let Some(id) = arrived.buffer() {
-            self.buffers.give_back(id);
+            self.buffers_of(arrived.request.operation).give_back(id);
+        }
+        if arrived.request.operation == Operation::Accept {
+            drop(self.accepted_by(arrived));
         }
     }
 
     /// Takes back what was lent and not sent.
     fn end_lending(&mut self) {
-        if let Source::Ring { id, .. } = std::mem::replace(&mut self.lent, Source::Nothing) {
-            self.buffers.give_back(id);
+        match std::mem::replace(&mut self.lent, Source::Nothing) {
+            Source::Ring { id, .. } => self.buffers.give_back(id),
+            Source::Record { id, .. } => self.message_buffers.give_back(id),
+            Source::Message(lent) => self.free_message_buffer(lent.id),
+            Source::Nothing | Source::Ready | Source::Bytes(_) | Source::Scratch { .. } => {}
         }
     }
 
@@ -406,10 +442,16 @@ impl Driver for Uring {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.end_lending();
         self.turn = self.turn.wrapping_add(1);
-        if !self.has_slots() && self.arrived.is_empty() {
+        if !self.has_slots() && self.arrived.is_empty() && self.answered.is_empty() {
             // Whatever happens, happens to `ready`. Places in the queue were those of slots that are gone.
             self.again.clear();
             return self.wait_for_ready(if self.has_leftovers() { Some(Duration::ZERO) } else { timeout });
+        }
+        if !self.is_enabled {
+            self.ring.0.submitter().register_enable_rings()?;
+            self.is_enabled = true;
+            // What was begun before is still to be asked for.
+            (0..self.slots.len()).for_each(|index| self.receive_or_fail(index as u32));
         }
         self.feed();
         let timeout = if self.has_leftovers() { Some(Duration::ZERO) } else { timeout };
@@ -427,11 +469,20 @@ impl Driver for Uring {
     }
 
     fn has_found(&self) -> bool {
-        !self.arrived.is_empty() || self.budget > 0 || (self.ready_has_turn && self.ready.has_found())
+        !self.arrived.is_empty()
+            || !self.answered.is_empty()
+            || self.budget > 0
+            || (self.ready_has_turn && self.ready.has_found())
     }
 
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
+        if let Some(completion) = self.continue_message() {
+            return Some(completion);
+        }
         self.end_lending();
+        if let Some((token, answers, result, memory)) = self.answered.pop_front() {
+            return Some(Completion::Answered { token, answers, result, memory });
+        }
         if self.ready_has_turn {
             if let Some(completion) = self.ready.next() {
                 self.lent = Source::Ready;
@@ -455,7 +506,11 @@ impl Driver for Uring {
     }
 
     fn listen(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
-        self.ready.listen(token, socket)
+        self.listeners.push(token);
+        if self.users == 0 && self.share != Share::All {
+            return self.ready.listen(token, socket);
+        }
+        self.begin(token, socket, Role::Listener, 0)
     }
 
     fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
@@ -469,34 +524,35 @@ impl Driver for Uring {
         kind: SocketKind,
         read_bytes_max: usize,
     ) -> io::Result<()> {
-        if kind == SocketKind::UnixSeqpacket || read_bytes_max < RING_BUFFER_BYTES {
+        let role = match kind {
+            SocketKind::UnixSeqpacket => {
+                let fits = read_bytes_max + MESSAGE_HEAD_BYTES <= RING_MESSAGE_BUFFER_BYTES;
+                let limit = if fits { self.messages.limit_of_records(read_bytes_max) } else { None };
+                let Some(limit) = limit else {
+                    return self.ready.connect(token, socket, kind, read_bytes_max);
+                };
+                sys::tell_empty_records(socket.as_fd())?;
+                self.take_over();
+                return self.begin(token, socket, Role::Records { limit }, read_bytes_max);
+            }
+            SocketKind::UnixStream => Role::UnixStream,
+            _ => Role::Stream,
+        };
+        if read_bytes_max < RING_BUFFER_BYTES {
             return self.ready.connect(token, socket, kind, read_bytes_max);
         }
-        if !self.has_slots() && self.few.len() < self.few_max {
+        if self.is_for_few() {
+            self.send_listeners_away();
             self.ready.connect(token, socket, kind, read_bytes_max)?;
-            self.few.push((token, kind));
+            self.few.push((token, kind, read_bytes_max));
             return Ok(());
         }
         if kind == SocketKind::UnixStream {
             // Unlike TCP's, it is not inherited from the listener.
             sys::keep_urgent_inline(socket.as_fd())?;
         }
-        if !self.is_enabled {
-            self.ring.0.submitter().register_enable_rings()?;
-            self.is_enabled = true;
-        }
-        for (token, kind) in std::mem::take(&mut self.few) {
-            if let Some(socket) = self.ready.hand_over(token) {
-                let index = self.insert(token, socket, kind);
-                self.receive_or_fail(index);
-            }
-        }
-        let index = self.insert(token, socket, kind);
-        let result = self.receive(index);
-        if result.is_err() {
-            self.close(token, Close::Gently);
-        }
-        result
+        self.take_over();
+        self.begin(token, socket, role, read_bytes_max)
     }
 
     fn datagrams(
@@ -506,7 +562,16 @@ impl Driver for Uring {
         message_bytes_max: usize,
         destinations: bool,
     ) -> io::Result<()> {
-        self.ready.datagrams(token, socket, message_bytes_max, destinations)
+        let fits = message_bytes_max + MESSAGE_HEAD_BYTES <= RING_MESSAGE_BUFFER_BYTES;
+        if !fits {
+            return self.ready.datagrams(token, socket, message_bytes_max, destinations);
+        }
+        self.take_over();
+        let is_coalesced = sys::receive_coalesced(socket.as_fd());
+        match self.messages.open(message_bytes_max, destinations, is_coalesced) {
+            Some(port) => self.begin(token, socket, Role::Datagrams { port }, message_bytes_max),
+            None => self.ready.datagrams(token, socket, message_bytes_max, destinations),
+        }
     }
 
     fn lent(&mut self) -> Lent<'_> {
@@ -515,6 +580,14 @@ impl Driver for Uring {
             Source::Ready => self.ready.lent(),
             Source::Ring { id, len } => {
                 Lent { buffer: self.buffers.bytes(*id, *len), start: RING_HEADROOM_BYTES }
+            }
+            Source::Record { id, start, end } => {
+                let buffer = self.message_buffers.bytes(*id, end.saturating_sub(RING_HEADROOM_BYTES));
+                Lent { buffer, start: *start }
+            }
+            Source::Message(LentMessage { id, len, start, end, .. }) => {
+                let buffer = self.message_buffers.bytes(*id, *len);
+                Lent { buffer: buffer.get_mut(*start..*end).unwrap_or_default(), start: 0 }
             }
             Source::Bytes(bytes) => Lent { buffer: bytes, start: 0 },
             Source::Scratch { len } => {
@@ -528,9 +601,27 @@ impl Driver for Uring {
         let Some(index) = self.place_of(token) else { return self.ready.send_lent(token, range, pool) };
         match std::mem::replace(&mut self.lent, Source::Nothing) {
             Source::Ring { id, .. } => {
-                let sending =
-                    Sending::Ring { id, start: range.start as u32, len: (range.end - range.start) as u32 };
+                let (start, len) = (range.start as u32, (range.end - range.start) as u32);
+                let sending = Sending::Ring { id, start, len, bytes: len, waits: false };
                 self.begin_send(index, sending)
+            }
+            Source::Record { id, end, .. } => {
+                let bytes = self.message_buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
+                let bytes = bytes.get(range).unwrap_or_default();
+                let progress = match self.slots.get(index as usize).and_then(|place| place.slot.as_ref()) {
+                    Some(slot) => slot.send_record(bytes),
+                    None => Err(io::ErrorKind::NotConnected.into()),
+                };
+                let progress = match progress {
+                    Ok(true) => Progress::Done(Vec::new()),
+                    Ok(false) => {
+                        let bytes = pool.copy_of(bytes);
+                        self.send(token, bytes)
+                    }
+                    Err(error) => Progress::Failed(error),
+                };
+                self.message_buffers.give_back(id);
+                progress
             }
             Source::Bytes(mut bytes) => {
                 bytes.truncate(range.end);
@@ -543,7 +634,9 @@ impl Driver for Uring {
                 let bytes = pool.copy_of(self.scratch.get(range).unwrap_or_default());
                 self.send(token, bytes)
             }
-            Source::Ready | Source::Nothing => Progress::Failed(io::ErrorKind::NotConnected.into()),
+            Source::Message(_) | Source::Ready | Source::Nothing => {
+                Progress::Failed(io::ErrorKind::NotConnected.into())
+            }
         }
     }
 
@@ -564,23 +657,55 @@ impl Driver for Uring {
     }
 
     fn answer_lent(&mut self, range: Range<usize>) {
-        self.ready.answer_lent(range);
+        match &self.lent {
+            Source::Message(lent) => {
+                self.set_reply(Reply::InPlace(lent.start + range.start..lent.start + range.end));
+            }
+            _ => self.ready.answer_lent(range),
+        }
     }
 
     fn answer(&mut self, bytes: Vec<u8>) {
-        self.ready.answer(bytes);
+        match &self.lent {
+            Source::Message(_) => self.set_reply(Reply::Bytes(bytes)),
+            _ => self.ready.answer(bytes),
+        }
     }
 
     fn envelope(&mut self) -> Option<Envelope> {
-        self.ready.envelope()
+        match &self.lent {
+            Source::Message(_) => self.envelope_of_lent(),
+            _ => self.ready.envelope(),
+        }
     }
 
     fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
-        self.ready.post(token, to, bytes)
+        let Some(slot) = self.slot_mut(token) else { return self.ready.post(token, to, bytes) };
+        loop {
+            match to.send(slot.socket.as_fd(), bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn settle(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
+        let index = self.place_of(token)?;
+        if self.is_answering(index) {
+            // None of them waits in the kernel: this sends all.
+            self.ring.enter(Some(Duration::ZERO)).ok()?;
+            self.reap();
+        }
+        let place = self.answered.iter().position(|(answered, ..)| *answered == token)?;
+        let (_, answers, result, _) = self.answered.remove(place)?;
+        Some((answers, result))
     }
 
     fn put_back(&mut self, peer: Peer) {
-        self.ready.put_back(peer);
+        match &self.lent {
+            Source::Message(_) => self.messages.from = peer,
+            _ => self.ready.put_back(peer),
+        }
     }
 
     fn pause(&mut self, token: Token) {
@@ -629,8 +754,9 @@ impl Driver for Uring {
     }
 
     fn close(&mut self, token: Token, how: Close) {
+        self.listeners.retain(|other| *other != token);
         let Some(index) = self.place_of(token) else {
-            self.few.retain(|(other, _)| *other != token);
+            self.few.retain(|(other, ..)| *other != token);
             return self.ready.close(token, how);
         };
         self.routes[token.index()] = NOWHERE;
@@ -643,8 +769,10 @@ impl Driver for Uring {
             let _ = SockRef::from(&slot.socket).set_linger(Some(Duration::ZERO));
         }
         for held in std::mem::take(&mut slot.held) {
-            if let Held::Ring { id, .. } = held {
-                self.buffers.give_back(id);
+            match held {
+                Held::Ring { id, .. } => self.buffers.give_back(id),
+                Held::Record { id, .. } => self.message_buffers.give_back(id),
+                Held::Bytes { .. } | Held::Accepted { .. } | Held::End | Held::Failed(_) => {}
             }
         }
         if slot.requests > 0 {

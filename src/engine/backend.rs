@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+use crate::driver::Share;
 use crate::driver::kernel::{Kernel, Opened};
 use crate::error::{Error, Result, SpecError};
 use crate::limits::RING_FEW_MAX;
@@ -12,8 +13,8 @@ use crate::limits::RING_FEW_MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Backend {
-    /// What has measured best on this kernel: io_uring where it can be had (Linux 6.17), with a few connections of a
-    /// worker left to epoll; else epoll. The event [`Kind::Engine`](crate::Kind::Engine) says which and why.
+    /// What has measured best on this kernel: io_uring where it can be had (Linux 6.17), with a few streams of a worker, as
+    /// long as it has nothing else, and those that flood left to epoll; else epoll. The event [`Kind::Engine`](crate::Kind::Engine) says which and why.
     #[default]
     Auto,
     /// Readiness: epoll, or kqueue where that is what the system has.
@@ -64,12 +65,13 @@ impl Backend {
                 epoll(workers, "io_uring is for engines on threads of their own")
             }
             Backend::Auto if !own_threads => epoll(workers, "the host lends the threads"),
-            Backend::Uring => uring(workers, 0, "as asked for"),
+            Backend::Uring => uring(workers, Share::All, "as asked for"),
             Backend::Auto => {
                 let reason = format!(
-                    "this kernel has what it takes; up to {RING_FEW_MAX} connections of a thread are left to epoll"
+                    "this kernel has what it takes; up to {RING_FEW_MAX} streams of a thread are left to epoll"
                 );
-                uring(workers, RING_FEW_MAX, &reason).or_else(|error| epoll(workers, &error.to_string()))
+                let share = Share::Many { streams_from: RING_FEW_MAX + 1 };
+                uring(workers, share, &reason).or_else(|error| epoll(workers, &error.to_string()))
             }
         }
     }
@@ -81,10 +83,9 @@ fn epoll(workers: usize, reason: &str) -> Result<Chosen> {
     Ok(Chosen { backend: Backend::Epoll, reason: reason.to_owned(), drivers })
 }
 
-/// `few_max`: how many connections of a worker are left to readiness.
-fn uring(workers: usize, few_max: usize, reason: &str) -> Result<Chosen> {
+fn uring(workers: usize, share: Share, reason: &str) -> Result<Chosen> {
     Kernel::probe_uring().map_err(|reason| Error::system("use io_uring")(io::Error::other(reason)))?;
-    let driver = |_| Kernel::uring(few_max).map_err(Error::system("open an io_uring"));
+    let driver = |_| Kernel::uring(share).map_err(Error::system("open an io_uring"));
     let drivers = (0..workers).map(driver).collect::<Result<_>>()?;
     Ok(Chosen { backend: Backend::Uring, reason: reason.to_owned(), drivers })
 }

@@ -7,11 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::address::{Address, Endpoint, Host, Listen, UnixKind, UnixName};
 use crate::error::{Error, Result};
+use crate::limits::{BIND_AGAIN, BIND_PATIENCE};
 use crate::options::{Keepalive, Options};
 use crate::peer::SocketKind;
 use crate::sys;
@@ -33,12 +35,15 @@ pub(crate) struct Bound {
 }
 
 /// Binds what one URL asks for: one socket, or all that the service manager passed.
+///
+/// An address that is in use is tried again for [`BIND_PATIENCE`]: when a process is killed, what io_uring holds for it
+/// lives on until the kernel has taken that apart, a little after the process is gone.
 pub(crate) fn bind(listen: &Listen) -> Result<Vec<Bound>> {
     let options = &listen.options;
     match &listen.address {
-        Address::Tcp(endpoint) => bind_ip(listen, endpoint, SocketKind::Tcp).map(|bound| vec![bound]),
-        Address::Udp(endpoint) => bind_ip(listen, endpoint, SocketKind::Udp).map(|bound| vec![bound]),
-        Address::Unix { kind, name } => bind_unix(listen, *kind, name).map(|bound| vec![bound]),
+        Address::Tcp(endpoint) => patiently(|| bind_ip(listen, endpoint, SocketKind::Tcp)),
+        Address::Udp(endpoint) => patiently(|| bind_ip(listen, endpoint, SocketKind::Udp)),
+        Address::Unix { kind, name } => patiently(|| bind_unix(listen, *kind, name)),
         Address::Fd(fd) => {
             let socket = sys::adopt(*fd).map_err(Error::system(format!("adopt {}", listen.address)))?;
             adopt(socket, options).map(|bound| vec![bound])
@@ -50,6 +55,20 @@ pub(crate) fn bind(listen: &Listen) -> Result<Vec<Bound>> {
                 adopt(socket, options)
             })
             .collect(),
+    }
+}
+
+fn patiently(mut bind: impl FnMut() -> Result<Bound>) -> Result<Vec<Bound>> {
+    let until = Instant::now() + BIND_PATIENCE;
+    loop {
+        match bind() {
+            Err(Error::System { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse && Instant::now() < until =>
+            {
+                std::thread::sleep(BIND_AGAIN);
+            }
+            result => return result.map(|bound| vec![bound]),
+        }
     }
 }
 

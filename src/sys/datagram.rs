@@ -10,7 +10,7 @@
 mod batch;
 mod control;
 
-pub(crate) use batch::{Batch, Received};
+pub(crate) use batch::{Batch, Received, run};
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,7 +19,8 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use self::control::Sending;
-use super::{peer_of, syscall};
+use super::{peer_of, read_peer, syscall};
+use crate::peer::Peer;
 
 /// Where a datagram was sent to, as far as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,18 +50,36 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
+    /// Back to where a datagram came from: the name and the control messages that came with it. The latter are aligned
+    /// as they are.
+    pub(crate) fn back(name: &[u8], control: &[u8]) -> Envelope {
+        let (name, name_len) = name_of(name);
+        Envelope { name, name_len, control: control::back_to(&header_over(control)) }
+    }
+
+    /// What is sent are several datagrams of so many bytes each; the last may be shorter.
+    pub(crate) fn cut_into(&mut self, segment_bytes: u16) {
+        self.control.cut_into(segment_bytes);
+    }
+
+    /// A header for sendmsg(2) of one part. It points to both, for as long as neither moves.
+    pub(crate) fn header(&mut self, part: &mut libc::iovec) -> libc::msghdr {
+        // SAFETY: msghdr is plain data for which all zero is valid.
+        let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+        header.msg_name = (&raw mut self.name).cast();
+        header.msg_namelen = self.name_len as libc::socklen_t;
+        header.msg_iov = part;
+        header.msg_iovlen = 1;
+        self.control.attach(&mut header);
+        header
+    }
+
     /// sendmsg(2) of one datagram.
     pub(crate) fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
         let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let mut control = self.control;
-        // SAFETY: msghdr is plain data for which all zero is valid.
-        let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-        message.msg_name = (&raw const self.name).cast_mut().cast();
-        message.msg_namelen = self.name_len as libc::socklen_t;
-        message.msg_iov = &mut part;
-        message.msg_iovlen = 1;
-        control.attach(&mut message);
-        // SAFETY: the header points to memory of this call and of `self`; sendmsg writes to none of it.
+        let mut envelope = *self;
+        let message = envelope.header(&mut part);
+        // SAFETY: the header points to memory of this call; sendmsg writes to none of it.
         let n = syscall!(unsafe {
             libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
         })?;
@@ -72,6 +91,43 @@ impl std::fmt::Debug for Envelope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Envelope({})", peer_of(&self.name, self.name_len))
     }
+}
+
+/// Reads who sent a datagram from the name that came with it.
+pub(crate) fn read_sender(peer: &mut Peer, name: &[u8]) {
+    let (name, len) = name_of(name);
+    read_peer(peer, &name, len);
+}
+
+/// Where a datagram was sent to, and how long each is where several came as one; 0: it is one. From its control messages,
+/// aligned as they are.
+pub(crate) fn read_control(control: &[u8]) -> (Destination, usize) {
+    control::read(&header_over(control))
+}
+
+/// Bytes that the kernel may put in front of a datagram where it comes with its name and control messages.
+pub(crate) const NAME_BYTES: usize = size_of::<libc::sockaddr_storage>();
+pub(crate) const CONTROL_BYTES: usize = control::CONTROL_BYTES;
+
+/// A name as the kernel wrote it. For a path that fills all of `sun_path` it counts the NUL that has no room there, and
+/// takes no name of that length back (unix(7), BUGS).
+fn name_of(bytes: &[u8]) -> (libc::sockaddr_storage, usize) {
+    // SAFETY: sockaddr_storage is plain data for which all zero is valid.
+    let mut name: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
+    let len = bytes.len().min(NAME_BYTES);
+    // SAFETY: both have `len` bytes, and they do not overlap: one is ours.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut name).cast::<u8>(), len) };
+    let is_unix = i32::from(name.ss_family) == libc::AF_UNIX;
+    (name, if is_unix { len.min(size_of::<libc::sockaddr_un>()) } else { len })
+}
+
+/// A header as recvmsg(2) would have filled it with these control messages.
+fn header_over(control: &[u8]) -> libc::msghdr {
+    // SAFETY: msghdr is plain data for which all zero is valid.
+    let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    header.msg_control = control.as_ptr().cast_mut().cast();
+    header.msg_controllen = control.len() as _;
+    header
 }
 
 /// Asks for many datagrams of one sender as one; whether this kernel and this socket do that.

@@ -9,7 +9,10 @@ mod datagram;
 mod descriptors;
 mod waiting;
 
-pub(crate) use datagram::{Batch, Destination, Envelope, Received, Reply, receive_coalesced};
+pub(crate) use datagram::{
+    Batch, CONTROL_BYTES, Destination, Envelope, NAME_BYTES, Received, Reply, read_control, read_sender,
+    receive_coalesced, run,
+};
 pub(crate) use descriptors::{Descriptors, close_copy, watched_as};
 pub(crate) use waiting::{clear, event_fd, signal, wait_readable};
 
@@ -136,6 +139,18 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
     // SAFETY: sockaddr_storage is plain data and was zeroed.
     let name = unsafe { name.assume_init() };
     Ok((socket, peer_of(&name, len as usize)))
+}
+
+/// getpeername(2).
+#[cfg(target_os = "linux")]
+pub(crate) fn peer(fd: BorrowedFd<'_>) -> io::Result<Peer> {
+    let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: `name` has room for `len` bytes; the call writes at most that and says how much.
+    syscall!(unsafe { libc::getpeername(fd.as_raw_fd(), name.as_mut_ptr().cast(), &mut len) })?;
+    // SAFETY: sockaddr_storage is plain data and was zeroed.
+    let name = unsafe { name.assume_init() };
+    Ok(peer_of(&name, len as usize))
 }
 
 /// The name in a `sockaddr_storage` of which the kernel filled `len` bytes.

@@ -80,6 +80,9 @@ impl<D: Driver> Worker<D> {
 
     /// Closes a listening or datagram socket.
     pub(super) fn close_socket(&mut self, token: Token) {
+        while let Some((answers, result)) = self.driver.settle(token) {
+            self.answered(token, answers, result);
+        }
         let (place, mut armed, held) = match self.sockets.remove(token) {
             Some(Socket::Listener { post, retry_at }) => (post as usize, retry_at, 0),
             Some(Socket::Datagrams { post, deadline, held, offloaded, turn, .. }) => {

@@ -98,8 +98,8 @@ impl Peer {
     pub(crate) const ALL: &[Peer] = &[
         Peer::resay("resay", "as it comes, `identity`", ALL_KINDS, Variant::Auto),
         Peer::resay("resay-upper", "as it comes, `uppercase` from its .so", ALL_KINDS, Variant::Uppercase),
-        Peer::resay("resay-epoll", "`--backend epoll`, `identity`", STREAMS, Variant::Epoll),
-        Peer::resay("resay-uring", "`--backend uring`, `identity`", STREAMS, Variant::Uring),
+        Peer::resay("resay-epoll", "`--backend epoll`, `identity`", ALL_KINDS, Variant::Epoll),
+        Peer::resay("resay-uring", "`--backend uring`, `identity`", ALL_KINDS, Variant::Uring),
         Peer::by_hand("epoll", "epoll", &["lt"], STREAMS, "C: one buffer, one read and one write an event"),
         Peer::by_hand("epoll-et", "epoll", &["et"], STREAMS, "C: the same, edge-triggered"),
         Peer::by_hand(

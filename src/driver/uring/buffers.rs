@@ -15,14 +15,41 @@ use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
 use crate::limits::{
-    RING_BUFFER_BYTES, RING_BUFFERS_AT_FIRST, RING_BUFFERS_MAX, RING_HEADROOM_BYTES as HEADROOM,
-    RING_TOUCHED_BYTES,
+    RING_BUFFER_BYTES, RING_BUFFERS_AT_FIRST, RING_BUFFERS_MAX, RING_HEADROOM_BYTES, RING_KEPT_MAX,
+    RING_MESSAGE_BUFFER_BYTES, RING_MESSAGE_BUFFERS_MAX, RING_TOUCHED_BYTES,
 };
 
-/// The name of the ring's only group of buffers.
-pub(super) const GROUP: u16 = 0;
-/// From one buffer to the next. No power of two, so that their beginnings do not share cache sets.
-const STRIDE: usize = HEADROOM + RING_BUFFER_BYTES;
+/// What the buffers of a group are like. `headroom_bytes` make the distance from one to the next no power of two, so that
+/// their beginnings do not share cache sets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    /// What the kernel calls it.
+    pub(super) id: u16,
+    buffers_max: usize,
+    headroom_bytes: usize,
+    buffer_bytes: usize,
+}
+
+impl Group {
+    /// Bytes of streams.
+    pub(super) const STREAMS: Group = Group {
+        id: 0,
+        buffers_max: RING_BUFFERS_MAX,
+        headroom_bytes: RING_HEADROOM_BYTES,
+        buffer_bytes: RING_BUFFER_BYTES,
+    };
+    /// Datagrams and records, with their heads.
+    pub(super) const MESSAGES: Group = Group {
+        id: 1,
+        buffers_max: RING_MESSAGE_BUFFERS_MAX,
+        headroom_bytes: RING_HEADROOM_BYTES,
+        buffer_bytes: RING_MESSAGE_BUFFER_BYTES,
+    };
+
+    fn stride(self) -> usize {
+        self.headroom_bytes + self.buffer_bytes
+    }
+}
 
 /// Anonymous pages of our own, zero at first.
 #[derive(Debug)]
@@ -62,9 +89,10 @@ impl Drop for Pages {
     }
 }
 
-/// The buffers of one ring.
+/// One group of a ring's buffers.
 #[derive(Debug)]
 pub(super) struct Buffers {
+    group: Group,
     ring: Pages,
     memory: Pages,
     /// Entries ever published, modulo 2^16.
@@ -77,22 +105,26 @@ pub(super) struct Buffers {
     fresh: usize,
     /// The most bytes that one has got lately.
     largest: usize,
+    /// How many are with peers that do not read as fast as we send.
+    kept: usize,
 }
 
 // SAFETY: the mappings belong to this value alone (and to the kernel, which does not care about threads).
 unsafe impl Send for Buffers {}
 
 impl Buffers {
-    pub(super) fn new() -> io::Result<Buffers> {
+    pub(super) fn new(group: Group) -> io::Result<Buffers> {
         Ok(Buffers {
-            ring: Pages::new(RING_BUFFERS_MAX * size_of::<BufRingEntry>())?,
-            memory: Pages::new(RING_BUFFERS_MAX * STRIDE)?,
+            group,
+            ring: Pages::new(group.buffers_max * size_of::<BufRingEntry>())?,
+            memory: Pages::new(group.buffers_max * group.stride())?,
             tail: 0,
             in_ring: 0,
             target: RING_BUFFERS_AT_FIRST,
             free: Vec::new(),
             fresh: 0,
             largest: 0,
+            kept: 0,
         })
     }
 
@@ -101,7 +133,12 @@ impl Buffers {
         let address = self.ring.start.as_ptr() as u64;
         // SAFETY: page-aligned memory for so many entries, which lives longer than the ring (see `Uring`).
         unsafe {
-            ring.submitter().register_buf_ring_with_flags(address, RING_BUFFERS_MAX as u16, GROUP, 0)?;
+            ring.submitter().register_buf_ring_with_flags(
+                address,
+                self.group.buffers_max as u16,
+                self.group.id,
+                0,
+            )?;
         }
         self.refill();
         Ok(())
@@ -113,25 +150,27 @@ impl Buffers {
             return;
         }
         // A few large ones or many small ones: a receive that finds none waits for the next turn.
+        let Group { headroom_bytes, buffers_max, buffer_bytes, .. } = self.group;
         let most =
-            (RING_TOUCHED_BYTES / (self.largest + HEADROOM)).clamp(RING_BUFFERS_AT_FIRST, RING_BUFFERS_MAX);
+            (RING_TOUCHED_BYTES / (self.largest + headroom_bytes)).clamp(RING_BUFFERS_AT_FIRST, buffers_max);
         self.largest -= self.largest / 16;
         while self.in_ring < self.target {
             let id = match self.free.pop() {
                 Some(id) => id,
-                None if self.fresh < most => {
+                // Those that are kept are nobody else's loss.
+                None if self.fresh < (most + self.kept).min(buffers_max) => {
                     self.fresh += 1;
                     (self.fresh - 1) as u16
                 }
                 None => break,
             };
-            let place = usize::from(self.tail) % RING_BUFFERS_MAX;
-            let address = self.start_of(id).as_ptr() as u64 + HEADROOM as u64;
+            let place = usize::from(self.tail) % buffers_max;
+            let address = self.start_of(id).as_ptr() as u64 + headroom_bytes as u64;
             // SAFETY: an entry within the ring, which was zeroed, and which the kernel does not read before the tail
             // has passed it. The tail itself lies in a field of the first entry that is not written here.
             let entry = unsafe { &mut *self.ring.start.cast::<BufRingEntry>().as_ptr().add(place) };
             entry.set_addr(address);
-            entry.set_len(RING_BUFFER_BYTES as u32);
+            entry.set_len(buffer_bytes as u32);
             entry.set_bid(id);
             self.tail = self.tail.wrapping_add(1);
             self.in_ring += 1;
@@ -149,13 +188,27 @@ impl Buffers {
 
     /// The kernel found none: there are to be more.
     pub(super) fn grow(&mut self) {
-        self.target = (self.target * 2).min(RING_BUFFERS_MAX);
+        self.target = (self.target * 2).min(self.group.buffers_max);
     }
 
     /// A buffer that the kernel filled is not needed any more.
     pub(super) fn give_back(&mut self, id: u16) {
         debug_assert!(!self.free.contains(&id), "given back twice");
         self.free.push(id);
+    }
+
+    /// Whether one more may stay out of the ring for as long as its bytes wait for a peer: a few may, which spares those
+    /// who move much a copy; for many who do not read there would soon be none left to receive into.
+    pub(super) fn keep(&mut self) -> bool {
+        let may = self.kept < RING_KEPT_MAX;
+        self.kept += usize::from(may);
+        may
+    }
+
+    /// Gives back one that was kept, or was not.
+    pub(super) fn release(&mut self, id: u16, was_kept: bool) {
+        self.kept -= usize::from(was_kept);
+        self.give_back(id);
     }
 
     /// Whether the kernel has something to choose from.
@@ -166,20 +219,21 @@ impl Buffers {
     /// How many the driver could put into the ring or has in it.
     #[cfg(test)]
     pub(super) fn at_home(&self) -> usize {
-        self.in_ring + self.free.len() + (RING_BUFFERS_MAX - self.fresh)
+        self.in_ring + self.free.len() + (self.group.buffers_max - self.fresh)
     }
 
     fn start_of(&self, id: u16) -> NonNull<u8> {
-        let place = usize::from(id) % RING_BUFFERS_MAX;
+        let place = usize::from(id) % self.group.buffers_max;
         // SAFETY: within the mapping, which has room for so many.
-        unsafe { self.memory.start.add(place * STRIDE) }
+        unsafe { self.memory.start.add(place * self.group.stride()) }
     }
 
     /// Headroom, and `len` bytes that the kernel put there. Only for a buffer that the kernel has filled and that was
     /// not given back.
     pub(super) fn bytes(&mut self, id: u16, len: usize) -> &mut [u8] {
-        debug_assert!(len <= RING_BUFFER_BYTES, "more than fits");
-        let len = HEADROOM + len.min(RING_BUFFER_BYTES);
+        let Group { headroom_bytes, buffer_bytes, .. } = self.group;
+        debug_assert!(len <= buffer_bytes, "more than fits");
+        let len = headroom_bytes + len.min(buffer_bytes);
         // SAFETY: within the mapping, initialised (zero or received); the kernel writes to buffers in the ring only,
         // and this one is not; the borrow of `self` keeps every other slice away.
         unsafe { std::slice::from_raw_parts_mut(self.start_of(id).as_ptr(), len) }

@@ -7,10 +7,16 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use io_uring::{cqueue, opcode, types};
 
-use super::ring::{Operation, Request, quietly, receive_entry, receive_once_entry};
-use super::{Arrived, Completion, HELD_MAX, Held, Place, Source, Uring};
-use crate::limits::{HEADROOM_BYTES, READ_BYTES_MAX, RING_HEADROOM_BYTES};
-use crate::sys;
+use super::ring::{
+    Operation, Request, accept_entry, quietly, receive_entry, receive_message_entry, receive_once_entry,
+};
+use super::{
+    Arrived, Completion, FLOOD_BYTES, FLOOD_READS, HELD_MAX, Held, Place, Role, Sending, Slot, Source, Uring,
+};
+use crate::limits::{
+    HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_MESSAGE_BUFFER_BYTES,
+};
+use crate::sys::{self, Record};
 
 impl Uring {
     /// Begins to receive, unless that would be wrong now.
@@ -18,15 +24,24 @@ impl Uring {
         let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else {
             return Ok(());
         };
-        if slot.is_receiving || slot.is_closed || slot.is_paused || slot.is_draining || slot.has_ended {
+        let is_over = slot.is_closed || slot.has_ended || slot.is_draining || slot.is_leaving;
+        // What is held comes first; with the last of it, `step` is here again.
+        if slot.is_receiving || slot.is_paused || is_over || !slot.held.is_empty() {
             return Ok(());
         }
-        let request = Request { operation: Operation::Receive, slot: index, generation: *generation };
+        if !self.is_enabled {
+            // The first wait does it, on the thread that the ring will belong to.
+            return Ok(());
+        }
+        let request = Request { operation: slot.role.receiving(), slot: index, generation: *generation };
         let socket = slot.socket.as_raw_fd();
-        let entry = if slot.receives_once {
-            receive_once_entry(socket, request)
-        } else {
-            receive_entry(socket, request)
+        let entry = match slot.role {
+            Role::Stream if !slot.is_flooding => receive_entry(socket, request),
+            Role::Stream | Role::UnixStream => receive_once_entry(socket, request),
+            Role::Listener => accept_entry(socket, request),
+            Role::Records { .. } | Role::Datagrams { .. } => {
+                receive_message_entry(socket, self.messages.shape(slot.role), request)
+            }
         };
         self.ring.push(entry)?;
         slot.is_receiving = true;
@@ -45,25 +60,35 @@ impl Uring {
         }
     }
 
+    /// Goes on where a receive is over, or empties the socket where that is asked for.
+    pub(super) fn receive_on(&mut self, index: u32) {
+        let Some(slot) = self.slots.get(index as usize).and_then(|place| place.slot.as_ref()) else { return };
+        if slot.is_receiving {
+            return;
+        }
+        if slot.is_draining || slot.is_leaving || self.is_to_leave(slot) {
+            self.enqueue(index);
+        } else {
+            self.receive_or_fail(index);
+        }
+    }
+
     /// Ends the receive; its last completion follows.
     pub(super) fn cancel_receive(&mut self, index: u32) {
         let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else { return };
         if !slot.is_receiving || slot.is_cancelling {
             return;
         }
-        let request = Request { operation: Operation::Receive, slot: index, generation: *generation };
+        let request = Request { operation: slot.role.receiving(), slot: index, generation: *generation };
         let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::user_data(request.name()));
         // Without room for it the receive goes on, and so does the holding.
         slot.is_cancelling = self.ring.push(quietly(cancel.build())).is_ok();
     }
 
     pub(super) fn take_received(&mut self, index: u32, arrived: Arrived) -> Option<Completion<OwnedFd>> {
-        let turn = self.turn;
         let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
         if !cqueue::more(arrived.flags) {
-            slot.requests -= 1;
-            slot.is_receiving = false;
-            slot.is_cancelling = false;
+            slot.end_receive();
         }
         if slot.is_closed {
             self.forget(arrived);
@@ -71,7 +96,14 @@ impl Uring {
             return None;
         }
         let held = match (arrived.result, arrived.buffer()) {
-            (len @ 1.., Some(id)) => Held::Ring { id, len: len as usize },
+            (len @ 1.., Some(id)) => {
+                let len = len as usize;
+                let is_full = len == RING_BUFFER_BYTES;
+                slot.full_reads = if is_full { slot.full_reads.saturating_add(1) } else { 0 };
+                slot.is_flooding &= len >= FLOOD_BYTES;
+                slot.is_flooding |= slot.full_reads >= FLOOD_READS;
+                Held::Ring { id, len }
+            }
             (result, buffer) => {
                 if let Some(id) = buffer {
                     self.buffers.give_back(id);
@@ -82,11 +114,7 @@ impl Uring {
                         return None;
                     }
                     libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
-                        if slot.is_draining {
-                            self.enqueue(index);
-                        } else {
-                            self.receive_or_fail(index);
-                        }
+                        self.receive_on(index);
                         return None;
                     }
                     0 => Held::End,
@@ -94,6 +122,17 @@ impl Uring {
                 }
             }
         };
+        if self.slots.get(index as usize)?.slot.as_ref().is_some_and(|slot| slot.is_flooding) {
+            // The next receive is one of a single read, or readiness's.
+            self.cancel_receive(index);
+        }
+        self.hold_or_report(index, held)
+    }
+
+    /// Tells the worker what has come, or keeps it until it may be told.
+    pub(super) fn hold_or_report(&mut self, index: u32, held: Held) -> Option<Completion<OwnedFd>> {
+        let turn = self.turn;
+        let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
         slot.has_ended |= matches!(held, Held::End | Held::Failed(_));
         if slot.is_paused {
             slot.held.push_back(held);
@@ -101,10 +140,11 @@ impl Uring {
             self.cancel_receive(index);
             return None;
         }
-        if !slot.held.is_empty() || slot.read_in == turn {
+        if !slot.held.is_empty() || !slot.may_read(turn) {
             slot.held.push_back(held);
             if slot.held.len() >= HELD_MAX {
                 // A peer that floods holds up to so many of the ring's buffers; what is more is short reads, and copied.
+                slot.is_flooding = true;
                 self.keep_held(index);
                 self.cancel_receive(index);
             }
@@ -113,9 +153,8 @@ impl Uring {
         }
         if slot.is_draining {
             self.enqueue(index);
-        } else if !slot.is_receiving {
-            self.receive_or_fail(index);
         }
+        self.receive_on(index);
         self.report(index, held)
     }
 
@@ -123,15 +162,24 @@ impl Uring {
     fn report(&mut self, index: u32, held: Held) -> Option<Completion<OwnedFd>> {
         let turn = self.turn;
         let slot = self.slot_at(index)?;
-        slot.read_in = turn;
+        slot.count_read(turn);
         let token = slot.token;
+        let mut is_truncated = false;
         self.lent = match held {
             Held::End => return Some(Completion::Ended { token }),
             Held::Failed(error) => return Some(Completion::Failed { token, error }),
+            Held::Accepted { socket, peer } => return Some(Completion::Accepted { token, socket, peer }),
             Held::Ring { id, len } => Source::Ring { id, len },
-            Held::Bytes(bytes) => Source::Bytes(bytes),
+            Held::Record { id, start, end, truncated } => {
+                is_truncated = truncated;
+                Source::Record { id, start: start as usize, end: end as usize }
+            }
+            Held::Bytes { bytes, truncated } => {
+                is_truncated = truncated;
+                Source::Bytes(bytes)
+            }
         };
-        Some(Completion::Received { token, truncated: false })
+        Some(Completion::Received { token, truncated: is_truncated })
     }
 
     /// Copies what waits for longer than a turn out of the ring's buffers.
@@ -140,11 +188,21 @@ impl Uring {
             return;
         };
         for held in &mut slot.held {
-            if let Held::Ring { id, len } = *held {
-                let bytes =
-                    self.buffers.bytes(id, len).get(RING_HEADROOM_BYTES..).unwrap_or_default().to_vec();
-                self.buffers.give_back(id);
-                *held = Held::Bytes(bytes);
+            match *held {
+                Held::Ring { id, len } => {
+                    let bytes =
+                        self.buffers.bytes(id, len).get(RING_HEADROOM_BYTES..).unwrap_or_default().to_vec();
+                    self.buffers.give_back(id);
+                    *held = Held::Bytes { bytes, truncated: false };
+                }
+                Held::Record { id, start, end, truncated } => {
+                    let (start, end) = (start as usize, end as usize);
+                    let buffer = self.message_buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
+                    let bytes = buffer.get(start..end).unwrap_or_default().to_vec();
+                    self.message_buffers.give_back(id);
+                    *held = Held::Bytes { bytes, truncated };
+                }
+                Held::Bytes { .. } | Held::Accepted { .. } | Held::End | Held::Failed(_) => {}
             }
         }
     }
@@ -152,13 +210,16 @@ impl Uring {
     /// What a slot had left for this turn.
     pub(super) fn step(&mut self, index: u32) -> Option<Completion<OwnedFd>> {
         let turn = self.turn;
+        let place = self.slots.get(index as usize);
+        let is_to_leave =
+            place.and_then(|place| place.slot.as_ref()).is_some_and(|slot| self.is_to_leave(slot));
         let slot = self.slot_at(index)?;
         slot.is_queued = false;
         if slot.is_closed || slot.is_paused {
             self.keep_held(index);
             return None;
         }
-        if slot.read_in == turn {
+        if !slot.may_read(turn) {
             self.enqueue(index);
             return None;
         }
@@ -166,14 +227,19 @@ impl Uring {
             if slot.held.is_empty() {
                 slot.held = VecDeque::new();
             }
-            if !slot.held.is_empty() || slot.is_draining {
+            if !slot.held.is_empty() || slot.is_draining || slot.is_leaving || is_to_leave {
                 self.enqueue(index);
             } else {
                 self.receive_or_fail(index);
             }
             return self.report(index, held);
         }
-        if !slot.is_draining {
+        if !slot.is_draining && !slot.is_leaving {
+            // While an answer waits for the peer it is read on here, lest both wait for each other.
+            let is_free = slot.requests == 0 && matches!(slot.sending, Sending::Nothing) && !slot.has_ended;
+            if is_free && is_to_leave {
+                return self.leave_to_ready(index);
+            }
             self.receive_or_fail(index);
             return None;
         }
@@ -181,32 +247,57 @@ impl Uring {
         if slot.is_receiving || slot.has_ended {
             return None;
         }
-        self.read(index)
+        match slot.role {
+            Role::Listener | Role::Datagrams { .. } if slot.requests > 0 => {
+                self.enqueue(index);
+                None
+            }
+            Role::Listener | Role::Datagrams { .. } => self.leave_to_ready(index),
+            Role::Stream | Role::UnixStream | Role::Records { .. } => self.read(index),
+        }
     }
 
     /// Reads a socket that is being drained: only the kernel can say that nothing is left.
     fn read(&mut self, index: u32) -> Option<Completion<OwnedFd>> {
+        const ROOM: usize = if READ_BYTES_MAX > RING_MESSAGE_BUFFER_BYTES {
+            READ_BYTES_MAX
+        } else {
+            RING_MESSAGE_BUFFER_BYTES
+        };
         let turn = self.turn;
-        self.scratch.resize(HEADROOM_BYTES + READ_BYTES_MAX, 0);
+        self.scratch.resize(HEADROOM_BYTES + ROOM, 0);
         let bytes = self.scratch.get_mut(HEADROOM_BYTES..)?;
         let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
         let token = slot.token;
+        let record_bytes_max = match slot.role {
+            Role::Records { limit } => self.messages.record_bytes.get(usize::from(limit)).copied(),
+            _ => None,
+        };
         let received = loop {
-            match sys::recv(slot.socket.as_fd(), bytes) {
+            let received = match record_bytes_max {
+                Some(most) => {
+                    sys::recv_record(slot.socket.as_fd(), bytes.get_mut(..most).unwrap_or_default())
+                }
+                None => {
+                    let bytes = bytes.get_mut(..READ_BYTES_MAX).unwrap_or_default();
+                    sys::recv(slot.socket.as_fd(), bytes).map(Record::of_stream)
+                }
+            };
+            match received {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 received => break received,
             }
         };
         match received {
-            Ok(0) => {
+            Ok(Record::End) => {
                 slot.has_ended = true;
                 Some(Completion::Ended { token })
             }
-            Ok(len) => {
-                slot.read_in = turn;
+            Ok(Record::Data { len, truncated }) => {
+                slot.count_read(turn);
                 self.enqueue(index);
                 self.lent = Source::Scratch { len };
-                Some(Completion::Received { token, truncated: false })
+                Some(Completion::Received { token, truncated })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 slot.is_draining = false;
@@ -224,14 +315,48 @@ impl Uring {
     /// Gives the kernel buffers, and those a receive that found none.
     pub(super) fn feed(&mut self) {
         if self.starved.is_empty() {
-            return self.buffers.refill();
+            self.buffers.refill();
+            return self.message_buffers.refill();
         }
-        self.buffers.grow();
-        self.buffers.refill();
-        if self.buffers.has_any() {
-            for index in std::mem::take(&mut self.starved) {
+        let is_message = |slot: Option<&mut Slot>| {
+            slot.is_some_and(|slot| matches!(slot.role, Role::Records { .. } | Role::Datagrams { .. }))
+        };
+        let mut lack = [false; 2];
+        for place in 0..self.starved.len() {
+            let index = self.starved[place];
+            lack[usize::from(is_message(self.slot_at(index)))] = true;
+        }
+        for (lacks, buffers) in lack.into_iter().zip([&mut self.buffers, &mut self.message_buffers]) {
+            if lacks {
+                buffers.grow();
+            }
+            buffers.refill();
+        }
+        let mut starved = std::mem::take(&mut self.starved);
+        starved.retain(|&index| {
+            let has_any = if is_message(self.slot_at(index)) {
+                self.message_buffers.has_any()
+            } else {
+                self.buffers.has_any()
+            };
+            if has_any {
                 self.receive_or_fail(index);
             }
+            !has_any
+        });
+        // Whoever asks for more than the queue takes may have starved again meanwhile.
+        starved.append(&mut self.starved);
+        self.starved = starved;
+    }
+}
+
+impl Role {
+    /// What receives for it.
+    fn receiving(self) -> Operation {
+        match self {
+            Role::Stream | Role::UnixStream => Operation::Receive,
+            Role::Records { .. } | Role::Datagrams { .. } => Operation::ReceiveMessage,
+            Role::Listener => Operation::Accept,
         }
     }
 }

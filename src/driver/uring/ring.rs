@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
 
-use super::buffers::{Buffers, GROUP};
+use super::buffers::{Buffers, Group};
 use crate::limits::{RING_BUFFER_BYTES, RING_COMPLETIONS};
 use crate::sys;
 
@@ -30,6 +30,11 @@ pub(super) struct Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Receive,
+    Accept,
+    /// Receives datagrams or records.
+    ReceiveMessage,
+    /// Answers a datagram; what follows is no slot but a place in the outbox.
+    Answer,
     Send,
     /// Waits until a socket takes more.
     Writable,
@@ -48,6 +53,10 @@ pub(super) fn probe() -> Result<(), String> {
 }
 
 fn probe_here() -> Result<(), String> {
+    // It knows no call of io_uring that waits, and lets no other thread run meanwhile.
+    if std::env::var_os("LD_PRELOAD").is_some_and(|list| list.to_string_lossy().contains("/vgpreload_")) {
+        return Err("valgrind stops all threads while one waits in io_uring_enter(2)".into());
+    }
     let ring = builder().build(8).map_err(|error| match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
             format!(
@@ -68,14 +77,18 @@ fn probe_here() -> Result<(), String> {
     ring.submitter().register_probe(&mut probe).map_err(|error| format!("it cannot be asked: {error}"))?;
     let needed = [
         ("poll", opcode::PollAdd::CODE),
+        ("accept", opcode::AcceptMulti::CODE),
         ("send", opcode::Send::CODE),
+        ("sendmsg", opcode::SendMsg::CODE),
         ("recv", opcode::RecvMulti::CODE),
+        ("recvmsg", opcode::RecvMsgMulti::CODE),
         ("cancel", opcode::AsyncCancel2::CODE),
     ];
     if let Some((name, _)) = needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
         return Err(format!("the kernel has no {name} in it"));
     }
-    let mut buffers = Buffers::new().map_err(|error| format!("no memory for its buffers: {error}"))?;
+    let mut buffers =
+        Buffers::new(Group::STREAMS).map_err(|error| format!("no memory for its buffers: {error}"))?;
     buffers.register(&ring).map_err(|error| format!("the kernel takes no ring of buffers: {error}"))?;
     probe_capped_receive(Ring(ring)).map_err(|error| match error.raw_os_error() {
         Some(libc::EINVAL) => "the kernel cannot bound a multishot receive: it takes Linux 6.17".into(),
@@ -94,6 +107,9 @@ impl Request {
     pub(super) fn of(name: u64) -> Option<Request> {
         let operation = match name >> 56 {
             n if n == Operation::Receive as u64 => Operation::Receive,
+            n if n == Operation::Accept as u64 => Operation::Accept,
+            n if n == Operation::ReceiveMessage as u64 => Operation::ReceiveMessage,
+            n if n == Operation::Answer as u64 => Operation::Answer,
             n if n == Operation::Send as u64 => Operation::Send,
             n if n == Operation::Writable as u64 => Operation::Writable,
             n if n == Operation::Poll as u64 => Operation::Poll,
@@ -165,7 +181,7 @@ pub(super) fn builder() -> io_uring::Builder {
 
 /// A receive that goes on until it is cancelled, one buffer at a time.
 pub(super) fn receive_entry(socket: RawFd, request: Request) -> squeue::Entry {
-    let receive = opcode::RecvMulti::new(types::Fd(socket), GROUP).len(RING_BUFFER_BYTES as u32);
+    let receive = opcode::RecvMulti::new(types::Fd(socket), Group::STREAMS.id).len(RING_BUFFER_BYTES as u32);
     let mut entry = receive.build().user_data(request.name());
     const { assert!(size_of::<squeue::Entry>() == 64) };
     // SAFETY: an entry is a `struct io_uring_sqe` (`repr(C)`), whose `ioprio` is the u16 at its third byte. The cap
@@ -177,8 +193,25 @@ pub(super) fn receive_entry(socket: RawFd, request: Request) -> squeue::Entry {
 /// A receive that is over with one buffer, once there is something.
 pub(super) fn receive_once_entry(socket: RawFd, request: Request) -> squeue::Entry {
     let receive = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), RING_BUFFER_BYTES as u32);
-    let receive = receive.buf_group(GROUP).ioprio(RECEIVE_POLL_FIRST);
+    let receive = receive.buf_group(Group::STREAMS.id).ioprio(RECEIVE_POLL_FIRST);
     receive.build().flags(squeue::Flags::BUFFER_SELECT).user_data(request.name())
+}
+
+/// Accepts until it is cancelled. Who has connected is to be asked for: there is one place for all their names.
+pub(super) fn accept_entry(socket: RawFd, request: Request) -> squeue::Entry {
+    let accept = opcode::AcceptMulti::new(types::Fd(socket)).flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    accept.build().user_data(request.name())
+}
+
+/// Receives datagrams or records until it is cancelled, each into a buffer of its own. `shape` says how much room the name
+/// and the control messages have, and must stay where it is until the request is over.
+pub(super) fn receive_message_entry(
+    socket: RawFd,
+    shape: *const libc::msghdr,
+    request: Request,
+) -> squeue::Entry {
+    let receive = opcode::RecvMsgMulti::new(types::Fd(socket), shape, Group::MESSAGES.id);
+    receive.build().user_data(request.name())
 }
 
 /// A request whose success is of no interest.

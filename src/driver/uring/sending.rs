@@ -37,7 +37,7 @@ impl Uring {
         };
         let bytes = match &slot.sending {
             Sending::Nothing => &[],
-            Sending::Ring { id, start, len } => {
+            Sending::Ring { id, start, len, .. } => {
                 let (start, end) = (*start as usize, (*start + *len) as usize);
                 let bytes = self.buffers.bytes(*id, end.saturating_sub(RING_HEADROOM_BYTES));
                 bytes.get(start..end).unwrap_or_default()
@@ -57,9 +57,9 @@ impl Uring {
 
     fn drop_send(&mut self, index: u32) {
         if let Some(slot) = self.slot_at(index)
-            && let Sending::Ring { id, .. } = std::mem::replace(&mut slot.sending, Sending::Nothing)
+            && let Sending::Ring { id, waits, .. } = std::mem::replace(&mut slot.sending, Sending::Nothing)
         {
-            self.buffers.give_back(id);
+            self.buffers.release(id, waits);
         }
     }
 
@@ -70,7 +70,7 @@ impl Uring {
         };
         let (start, len) = match &slot.sending {
             Sending::Nothing => return Ok(()),
-            Sending::Ring { id, start, len } => {
+            Sending::Ring { id, start, len, .. } => {
                 let (start, len) = (*start as usize, *len as usize);
                 let bytes = self.buffers.bytes(*id, (start + len).saturating_sub(RING_HEADROOM_BYTES));
                 (bytes.get(start..start + len).unwrap_or_default().as_ptr(), len)
@@ -116,9 +116,10 @@ impl Uring {
     fn take_send_result(&mut self, index: u32, result: i32) -> Option<Completion<OwnedFd>> {
         let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
         let token = slot.token;
+        // Nothing is not the same as all of an empty record.
         let sent = match -result {
-            ..=0 => result as usize,
-            libc::EAGAIN | libc::EINTR => 0,
+            ..=0 => Some(result as usize),
+            libc::EAGAIN | libc::EINTR => None,
             error => {
                 self.drop_send(index);
                 return Some(Completion::Failed { token, error: io::Error::from_raw_os_error(error) });
@@ -126,20 +127,26 @@ impl Uring {
         };
         let rest = match std::mem::replace(&mut slot.sending, Sending::Nothing) {
             Sending::Nothing => return None,
-            Sending::Ring { id, start, len } => {
-                let (start, len) = (start as usize, len as usize);
-                if sent >= len {
-                    self.buffers.give_back(id);
-                    return Some(Completion::Sent { token, bytes: len, memory: Vec::new() });
+            Sending::Ring { id, start, len, bytes, waits } => {
+                let sent = sent.unwrap_or(0);
+                if sent >= len as usize {
+                    self.buffers.release(id, waits);
+                    return Some(Completion::Sent { token, bytes: bytes as usize, memory: Vec::new() });
                 }
-                let bytes = self.buffers.bytes(id, (start + len).saturating_sub(RING_HEADROOM_BYTES));
-                let rest = bytes.get(start + sent..start + len).unwrap_or_default().to_vec();
-                self.buffers.give_back(id);
-                Sending::Owned { outgoing: Outgoing::new(rest), bytes: len }
+                let (start, len) = (start + sent as u32, len - sent as u32);
+                if waits || self.buffers.keep() {
+                    Sending::Ring { id, start, len, bytes, waits: true }
+                } else {
+                    let (start, end) = (start as usize, (start + len) as usize);
+                    let buffer = self.buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
+                    let rest = buffer.get(start..end).unwrap_or_default().to_vec();
+                    self.buffers.give_back(id);
+                    Sending::Owned { outgoing: Outgoing::new(rest), bytes: bytes as usize }
+                }
             }
             Sending::Owned { mut outgoing, bytes } => {
-                outgoing.advance(sent);
-                if outgoing.is_done() {
+                outgoing.advance(sent.unwrap_or(0));
+                if sent.is_some() && outgoing.is_done() {
                     return Some(Completion::Sent { token, bytes, memory: outgoing.into_bytes() });
                 }
                 Sending::Owned { outgoing, bytes }
@@ -154,6 +161,7 @@ impl Uring {
         let slot = self.slot_at(index)?;
         slot.requests -= 1;
         if slot.is_closed {
+            self.drop_send(index);
             self.free_if_over(index);
             return None;
         }

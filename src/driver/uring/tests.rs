@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests: what is not as expected fails them")]
 
+mod sockets;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::limits::{READ_BYTES_MAX, RING_BUFFERS_MAX};
+use crate::limits::{READ_BYTES_MAX, RING_BUFFERS_MAX, RING_KEPT_MAX};
 
 /// Longer than a wait in a test should take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,7 +19,7 @@ fn driver() -> Option<Uring> {
         eprintln!("left out: {reason}");
         return None;
     }
-    Some(Uring::new(0).unwrap().0)
+    Some(Uring::new(Share::All).unwrap().0)
 }
 
 fn pair() -> (TcpStream, TcpStream) {
@@ -238,7 +240,7 @@ fn a_closed_socket_leaves_nothing_to_do() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_keeps_no_buffer() {
+fn peers_that_do_not_read_keep_few_buffers() {
     let Some(mut driver) = driver() else { return };
     let (mut pool, token) = (Pool::default(), Token::new(0, 0));
     let mut peer = connect(&mut driver, token);
@@ -253,7 +255,23 @@ fn a_peer_that_does_not_read_keeps_no_buffer() {
         }
     }
     assert!(driver.unsent(token) > 0);
-    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
+    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX - 1);
+    let tokens: Vec<_> = (1..2 * RING_KEPT_MAX as u32).map(|n| Token::new(n, 0)).collect();
+    let mut others: Vec<_> = tokens.iter().map(|&token| connect(&mut driver, token)).collect();
+    let mut stuck = 0;
+    while stuck < others.len() {
+        for other in &mut others {
+            other.set_nonblocking(true).unwrap();
+            while other.write(&[5; 20_000]).is_ok() {}
+        }
+        while !turns(&mut driver, &mut pool, true, A_WHILE).is_empty() {}
+        stuck = tokens.iter().filter(|&&token| driver.unsent(token) > 0).count();
+    }
+    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX - RING_KEPT_MAX);
+    drop(others);
+    tokens.iter().for_each(|&token| driver.close(token, Close::Gently));
+    driver.let_go();
+    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX - 1);
     let reader = std::thread::spawn(move || {
         let mut answer = vec![0; sent];
         peer.read_exact(&mut answer).map(|()| answer)
@@ -262,6 +280,8 @@ fn a_peer_that_does_not_read_keeps_no_buffer() {
         turns(&mut driver, &mut pool, true, A_WHILE);
     }
     assert_eq!(reader.join().unwrap().unwrap(), vec![5; sent]);
+    driver.end_lending();
+    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
 }
 
 #[test]
@@ -329,7 +349,7 @@ fn a_few_are_left_to_readiness() {
     if driver().is_none() {
         return;
     }
-    let mut driver = Uring::new(2).unwrap().0;
+    let mut driver = Uring::new(Share::Many { streams_from: 3 }).unwrap().0;
     let mut pool = Pool::default();
     let token = |n| Token::new(n, 0);
     let mut first = connect(&mut driver, token(0));
@@ -366,4 +386,39 @@ fn a_few_are_left_to_readiness() {
     assert_eq!(driver.few.len(), 1);
     driver.close(Token::new(0, 1), Close::Gently);
     assert!(driver.few.is_empty());
+}
+
+/// Whoever sends more than is read in a turn goes over to readiness, with nothing lost or out of order.
+#[test]
+fn a_flood_is_left_to_readiness() {
+    if driver().is_none() {
+        return;
+    }
+    let mut driver = Uring::new(Share::Many { streams_from: 1 }).unwrap().0;
+    let (mut pool, token) = (Pool::default(), Token::new(0, 0));
+    let mut peer = connect(&mut driver, token);
+    assert!(driver.place_of(token).is_some());
+    let count = 4 << 20;
+    let mut writer = peer.try_clone().unwrap();
+    let flood = std::thread::spawn(move || {
+        let bytes: Vec<u8> = (0..count / 4_u32).flat_map(u32::to_le_bytes).collect();
+        writer.write_all(&bytes).map(|()| bytes)
+    });
+    let mut came = Vec::new();
+    while came.len() < count as usize {
+        for (seen, _) in turns(&mut driver, &mut pool, false, PATIENCE) {
+            let Seen::Received(part) = seen else { panic!("{seen:?}") };
+            came.extend(part);
+        }
+    }
+    assert!(flood.join().unwrap().unwrap() == came);
+    assert!(
+        driver.place_of(token).is_none() && driver.users == 0 && driver.buffers.at_home() == RING_BUFFERS_MAX
+    );
+    // Others are served as before, and so is this one.
+    let mut other = connect(&mut driver, Token::new(1, 0));
+    other.write_all(b"other").unwrap();
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"other"), Token::new(1, 0))]);
+    peer.write_all(b"after").unwrap();
+    assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"after"), token)]);
 }

@@ -336,7 +336,7 @@ impl Batch {
 
 /// How many answers from `at` on may leave as one: parts of one slot that lie side by side, all of the same length but
 /// the last, which may be shorter.
-fn run(answers: &[(u16, Reply)], at: usize) -> usize {
+pub(crate) fn run(answers: &[(u16, Reply)], at: usize) -> usize {
     let Some((slot, Reply::InPlace(first))) = answers.get(at) else { return 1 };
     let segment_bytes = first.len();
     if segment_bytes == 0 {

@@ -96,7 +96,7 @@ fn head(results: &Results) -> String {
 /// Resay beside the best of each family.
 pub(super) fn glance(results: &Results) -> String {
     let mut text = String::from(
-        "Server processor time a message, µs. *Ratio*: Resay as it comes, which takes io_uring for more than a few connections, \
+        "Server processor time a message, µs. *Ratio*: Resay as it comes, which takes io_uring but for a few streams, \
          to the best of the others; below 1 Resay is cheaper, and what lies within ± is noise.\n\n\
          | workload | by hand, best | others, best | resay | with epoll alone | with io_uring alone | ratio to others | ratio to by hand |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|\n",
