@@ -7,6 +7,7 @@ use std::process::{ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
+use resay::Client;
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -119,9 +120,11 @@ impl Talk {
     }
 }
 
+/// Kills a server. Its sockets may outlive it by a few milliseconds, for what io_uring holds the kernel lets go of later.
 fn kill(mut server: Server) {
     server.process.signal(Signal::KILL);
     server.process.wait();
+    wait_until("its socket is gone", || Client::open(&server.urls[0], Some(PATIENCE)).is_err().then_some(()));
 }
 
 #[test]
