@@ -346,6 +346,8 @@ impl Uring {
     fn answer_message(&mut self, lent: &LentMessage, replies: &mut [(u16, Reply)]) {
         let Some(Place { slot: Some(slot), .. }) = self.slots.get(lent.slot as usize) else { return };
         let (token, role) = (slot.token, slot.role);
+        // By a call of its own, where this turn has brought nothing else: that costs less.
+        let is_alone = self.is_alone && sys::run(replies, 0) == replies.len();
         let mut at = 0;
         while at < replies.len() {
             let refuses_segments = self.messages.port(role).is_none_or(|port| port.refuses_segments);
@@ -375,17 +377,18 @@ impl Uring {
                     answer.part = range.start..last;
                 }
             }
-            self.dispatch(answer);
+            if is_alone {
+                let result = self.send_answer(&answer);
+                self.settle_answer(answer, result);
+            } else {
+                self.dispatch(answer);
+            }
             at += count;
         }
     }
 
-    /// Sends an answer: by a call of its own where this turn has brought nothing else, which costs less.
+    /// Sends an answer with the next enter.
     fn dispatch(&mut self, answer: Answer) {
-        if self.is_alone {
-            let result = self.send_answer(&answer);
-            return self.settle_answer(answer, result);
-        }
         let id = usize::from(answer.lent.id);
         let place = match self.messages.free.pop() {
             Some(place) => place,
