@@ -12,9 +12,9 @@
 //! - **Accepting** is one multishot request a listener. Who has connected is asked for afterwards: getpeername(2).
 //! - **Receiving** from TCP is one multishot request a connection; the kernel takes a buffer from a shared ring only when
 //!   bytes have come. Each invocation ends with a full buffer, so a peer that floods in full ones has one read a turn, like
-//!   all others; of shorter reads the kernel may bring up to 32 at once, which are held and told one a turn. Whoever does
-//!   either is read once a request from then on, as unix streams always are: of bytes that are there already Linux 6.18
-//!   forgets some of the latter (a multishot receive is not continued, and no more arrives to wake it).
+//!   all others; of shorter reads the kernel may bring up to 32 at once, which are held and told one a turn. From unix
+//!   streams it may bring as many full ones: a bounded multishot receive forgets bytes of theirs that are there already
+//!   (Linux 6.18 does not continue it, and no more arrive to wake it). Whoever floods is read once a request from then on.
 //! - **Datagrams and records** come by multishot recvmsg, each in a buffer of its own behind a head with its name and
 //!   control messages (`messages.rs`).
 //! - **Pausing** cancels the request. What comes before it has ended is copied out of the ring and held, so that a peer

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use io_uring::{cqueue, opcode, types};
 
 use super::ring::{
-    Operation, Request, accept_entry, quietly, receive_entry, receive_message_entry, receive_once_entry,
+    Operation, Request, accept_entry, quietly, receive_entry, receive_many_entry, receive_message_entry,
+    receive_once_entry,
 };
 use super::{
     Arrived, Completion, FLOOD_BYTES, FLOOD_READS, HELD_MAX, Held, Place, Role, Sending, Slot, Source, Uring,
@@ -37,6 +38,7 @@ impl Uring {
         let socket = slot.socket.as_raw_fd();
         let entry = match slot.role {
             Role::Stream if !slot.is_flooding => receive_entry(socket, request),
+            Role::UnixStream if !slot.is_flooding => receive_many_entry(socket, request),
             Role::Stream | Role::UnixStream => receive_once_entry(socket, request),
             Role::Listener => accept_entry(socket, request),
             Role::Records { .. } | Role::Datagrams { .. } => {

@@ -190,6 +190,11 @@ pub(super) fn receive_entry(socket: RawFd, request: Request) -> squeue::Entry {
     entry
 }
 
+/// The same without the bound: what has come may take many buffers at once.
+pub(super) fn receive_many_entry(socket: RawFd, request: Request) -> squeue::Entry {
+    opcode::RecvMulti::new(types::Fd(socket), Group::STREAMS.id).build().user_data(request.name())
+}
+
 /// A receive that is over with one buffer, once there is something.
 pub(super) fn receive_once_entry(socket: RawFd, request: Request) -> squeue::Entry {
     let receive = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), RING_BUFFER_BYTES as u32);

@@ -422,3 +422,45 @@ fn a_flood_is_left_to_readiness() {
     peer.write_all(b"after").unwrap();
     assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"after"), token)]);
 }
+
+/// The same for unix streams, however much lies there before the receive begins, comes with it, or after: all of it is
+/// received, and the end.
+#[test]
+fn what_lies_in_a_unix_stream_is_received_to_its_end() {
+    let Some(mut driver) = driver() else { return };
+    let mut pool = Pool::default();
+    let sizes = [0, 1, 64, 4096, 65_535, 65_536, 65_537, 100_000, 140_000];
+    for (number, (before, after)) in sizes.iter().flat_map(|one| sizes.map(|other| (*one, other))).enumerate()
+    {
+        let token = Token::new(0, number as u32);
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.write_all(&vec![1; before]).unwrap();
+        driver.connect(token, ours.into(), SocketKind::UnixStream, READ_BYTES_MAX).unwrap();
+        if number % 2 == 0 {
+            driver.wait(Some(Duration::ZERO)).unwrap();
+        }
+        let writer = std::thread::spawn(move || {
+            // In parts, some of which come while the driver is at it.
+            theirs.write_all(&vec![2; after / 2]).unwrap();
+            theirs.write_all(&vec![2; after - after / 2]).unwrap();
+        });
+        let (mut bytes, mut has_ended) = (0, false);
+        while !has_ended {
+            let seen = turns(&mut driver, &mut pool, false, PATIENCE);
+            assert!(!seen.is_empty(), "{before} and {after}: {bytes} bytes, and no end");
+            for (seen, _) in seen {
+                match seen {
+                    Seen::Received(part) => bytes += part.len(),
+                    Seen::Ended => has_ended = true,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(bytes, before + after);
+        writer.join().unwrap();
+        driver.close(token, Close::Gently);
+    }
+    driver.let_go();
+    assert!(!driver.has_slots() && driver.buffers.at_home() == RING_BUFFERS_MAX);
+}
