@@ -111,8 +111,6 @@ pub(crate) struct Uring {
     /// Slots with something to do in the next turn, and how many of them belong to this one.
     again: VecDeque<u32>,
     budget: usize,
-    /// Slots that found no buffer.
-    starved: Vec<u32>,
     turn: u32,
     /// This turn has no more than one completion.
     is_alone: bool,
@@ -282,7 +280,6 @@ impl Uring {
             arrived: VecDeque::new(),
             again: VecDeque::new(),
             budget: 0,
-            starved: Vec::new(),
             turn: 0,
             is_alone: false,
             lent: Source::Nothing,

@@ -105,6 +105,8 @@ pub(super) struct Buffers {
     fresh: usize,
     /// The most bytes that one has got lately.
     largest: usize,
+    /// Slots whose receive found none.
+    starved: Vec<u32>,
     /// How many are with peers that do not read as fast as we send.
     kept: usize,
 }
@@ -124,6 +126,7 @@ impl Buffers {
             free: Vec::new(),
             fresh: 0,
             largest: 0,
+            starved: Vec::new(),
             kept: 0,
         })
     }
@@ -145,7 +148,7 @@ impl Buffers {
     }
 
     /// Puts buffers into the ring, up to what is to be there.
-    pub(super) fn refill(&mut self) {
+    fn refill(&mut self) {
         if self.in_ring >= self.target {
             return;
         }
@@ -186,9 +189,18 @@ impl Buffers {
         self.in_ring = self.in_ring.saturating_sub(1);
     }
 
-    /// The kernel found none: there are to be more.
-    pub(super) fn grow(&mut self) {
-        self.target = (self.target * 2).min(self.group.buffers_max);
+    /// A slot's receive found none.
+    pub(super) fn lacked_by(&mut self, slot: u32) {
+        self.starved.push(slot);
+    }
+
+    /// Puts buffers into the ring, more than before where there were none, and gives the slots that may try again.
+    pub(super) fn feed(&mut self) -> Vec<u32> {
+        if !self.starved.is_empty() {
+            self.target = (self.target * 2).min(self.group.buffers_max);
+        }
+        self.refill();
+        if self.in_ring == 0 { Vec::new() } else { std::mem::take(&mut self.starved) }
     }
 
     /// A buffer that the kernel filled is not needed any more.
@@ -209,11 +221,6 @@ impl Buffers {
     pub(super) fn release(&mut self, id: u16, was_kept: bool) {
         self.kept -= usize::from(was_kept);
         self.give_back(id);
-    }
-
-    /// Whether the kernel has something to choose from.
-    pub(super) fn has_any(&self) -> bool {
-        self.in_ring > 0
     }
 
     /// How many the driver could put into the ring or has in it.

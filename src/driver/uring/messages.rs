@@ -234,7 +234,7 @@ impl Uring {
                 self.forget(arrived);
                 match -result {
                     libc::ENOBUFS if !is_draining => {
-                        self.starved.push(index);
+                        self.message_buffers.lacked_by(index);
                         None
                     }
                     ..=0 | libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {

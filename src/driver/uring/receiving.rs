@@ -12,7 +12,7 @@ use super::ring::{
     receive_once_entry,
 };
 use super::{
-    Arrived, Completion, FLOOD_BYTES, FLOOD_READS, HELD_MAX, Held, Place, Role, Sending, Slot, Source, Uring,
+    Arrived, Completion, FLOOD_BYTES, FLOOD_READS, HELD_MAX, Held, Place, Role, Sending, Source, Uring,
 };
 use crate::limits::{
     HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_MESSAGE_BUFFER_BYTES,
@@ -106,13 +106,12 @@ impl Uring {
                 slot.is_flooding |= slot.full_reads >= FLOOD_READS;
                 Held::Ring { id, len }
             }
-            (result, buffer) => {
-                if let Some(id) = buffer {
-                    self.buffers.give_back(id);
-                }
+            (result, _) => {
+                let is_draining = slot.is_draining;
+                self.forget(arrived);
                 match -result {
-                    libc::ENOBUFS if !slot.is_draining => {
-                        self.starved.push(index);
+                    libc::ENOBUFS if !is_draining => {
+                        self.buffers.lacked_by(index);
                         return None;
                     }
                     libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
@@ -314,41 +313,12 @@ impl Uring {
         }
     }
 
-    /// Gives the kernel buffers, and those a receive that found none.
+    /// Gives the kernel buffers, and lets those receive that found none.
     pub(super) fn feed(&mut self) {
-        if self.starved.is_empty() {
-            self.buffers.refill();
-            return self.message_buffers.refill();
+        let starved = [self.buffers.feed(), self.message_buffers.feed()];
+        for index in starved.into_iter().flatten() {
+            self.receive_or_fail(index);
         }
-        let is_message = |slot: Option<&mut Slot>| {
-            slot.is_some_and(|slot| matches!(slot.role, Role::Records { .. } | Role::Datagrams { .. }))
-        };
-        let mut lack = [false; 2];
-        for place in 0..self.starved.len() {
-            let index = self.starved[place];
-            lack[usize::from(is_message(self.slot_at(index)))] = true;
-        }
-        for (lacks, buffers) in lack.into_iter().zip([&mut self.buffers, &mut self.message_buffers]) {
-            if lacks {
-                buffers.grow();
-            }
-            buffers.refill();
-        }
-        let mut starved = std::mem::take(&mut self.starved);
-        starved.retain(|&index| {
-            let has_any = if is_message(self.slot_at(index)) {
-                self.message_buffers.has_any()
-            } else {
-                self.buffers.has_any()
-            };
-            if has_any {
-                self.receive_or_fail(index);
-            }
-            !has_any
-        });
-        // Whoever asks for more than the queue takes may have starved again meanwhile.
-        starved.append(&mut self.starved);
-        self.starved = starved;
     }
 }
 
