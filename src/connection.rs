@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::buffer::Pool;
 use crate::chain::{END_OF_STREAM, Generation, Piece, Ran, Scratch, Tails, WHOLE, Way};
-use crate::driver::Lent;
+use crate::driver::RecvBuf;
 use crate::frame::{Found, Framer};
 use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
 use crate::net::guard::Pace;
@@ -65,7 +65,7 @@ impl Answer {
 pub(crate) enum Reply {
     Nothing,
     /// A part of the buffer that was lent.
-    Lent(Range<usize>),
+    InRecvBuf(Range<usize>),
     Owned(Vec<u8>),
 }
 
@@ -219,8 +219,8 @@ impl Connection {
     }
 
     /// Bytes arrived: `lent.buffer[lent.start..]`.
-    pub(crate) fn received(&mut self, lent: Lent<'_>, cx: &mut Context<'_>) -> Answer {
-        let Lent { buffer, start } = lent;
+    pub(crate) fn received(&mut self, lent: RecvBuf<'_>, cx: &mut Context<'_>) -> Answer {
+        let RecvBuf { buffer, start } = lent;
         cx.stats.bytes_in.add((buffer.len() - start) as u64);
         if let Some(pace) = &mut self.pace {
             pace.count(buffer.len() - start);
@@ -239,7 +239,7 @@ impl Connection {
             let window = buffer.get_mut(from..).unwrap_or_default();
             let digest = self.digest(window, false, cx);
             self.keep(window.get(digest.used..).unwrap_or_default(), cx.pool);
-            digest.into_answer(cx, |in_place, _| Reply::Lent(from..from + in_place))
+            digest.into_answer(cx, |in_place, _| Reply::InRecvBuf(from..from + in_place))
         } else {
             let mut window = std::mem::take(&mut self.tail);
             window.extend_from_slice(buffer.get(start..).unwrap_or_default());

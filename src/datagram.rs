@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use crate::chain::{DATAGRAM, Generation, Ran, Tails, Way};
 use crate::connection::{Context, Reply};
-use crate::driver::Lent;
+use crate::driver::RecvBuf;
 use crate::limits::{HELD_DATAGRAM_BYTES_MAX, HELD_DATAGRAMS_MAX};
 use crate::peer::Peer;
 use crate::stats::DropReason;
-use crate::sys::{Destination, Envelope};
+use crate::sys::{LocalAddr, ReplyTo};
 use crate::timer::Moment;
 use crate::transform::library::{Fault, Session, SessionPeer};
 
 /// Why a datagram must not even reach a transform, if so.
-pub(crate) fn refuse(from: &Peer, to: Destination, truncated: bool) -> Option<DropReason> {
+pub(crate) fn refuse(from: &Peer, to: LocalAddr, truncated: bool) -> Option<DropReason> {
     if truncated {
         return Some(DropReason::TooLong);
     }
-    if to == Destination::Group {
+    if to == LocalAddr::Group {
         return Some(DropReason::GroupDestination);
     }
     match from {
@@ -69,14 +69,14 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     /// By the moment they are due; those of one moment in the order in which they came.
-    answers: BTreeMap<(Moment, u64), (Envelope, Vec<u8>)>,
+    answers: BTreeMap<(Moment, u64), (ReplyTo, Vec<u8>)>,
     bytes: usize,
     last: u64,
 }
 
 impl Held {
     /// Keeps an answer; it comes back where there is no room.
-    pub(crate) fn keep(&mut self, due: Moment, to: Envelope, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
+    pub(crate) fn keep(&mut self, due: Moment, to: ReplyTo, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
         let full = self.answers.len() >= HELD_DATAGRAMS_MAX;
         if full || self.bytes + bytes.len() > HELD_DATAGRAM_BYTES_MAX {
             return Err(bytes);
@@ -88,7 +88,7 @@ impl Held {
     }
 
     /// Takes one answer that is due.
-    pub(crate) fn release(&mut self, now: Moment) -> Option<(Envelope, Vec<u8>)> {
+    pub(crate) fn release(&mut self, now: Moment) -> Option<(ReplyTo, Vec<u8>)> {
         if self.next() > now {
             return None;
         }
@@ -111,7 +111,7 @@ impl Turn {
     /// Sends one admitted datagram, all of `lent`, through the chain.
     pub(crate) fn answer(
         &mut self,
-        lent: Lent<'_>,
+        lent: RecvBuf<'_>,
         generation: &Arc<Generation>,
         peer: &SessionPeer<'_>,
         cx: &mut Context<'_>,
@@ -125,7 +125,7 @@ impl Turn {
             Ok(session) => session,
             Err(fault) => return failed(fault),
         };
-        let Lent { buffer, start } = lent;
+        let RecvBuf { buffer, start } = lent;
         let message = buffer.get_mut(start..).unwrap_or_default();
         let message_bytes = message.len();
         let mut out = if generation.is_in_place() { Vec::new() } else { cx.pool.take(message.len()) };
@@ -153,7 +153,7 @@ impl Turn {
                 return Outcome { is_amplified: true, ..Outcome::NOTHING };
             }
             let is_lent = generation.is_in_place() && replaced.is_none();
-            let reply = if is_lent { Reply::Lent(start..buffer.len()) } else { Reply::Owned(out) };
+            let reply = if is_lent { Reply::InRecvBuf(start..buffer.len()) } else { Reply::Owned(out) };
             return Outcome { reply, delay, fault: None, is_amplified: false };
         }
         cx.pool.put(out);
@@ -190,22 +190,22 @@ mod tests {
     #[test]
     fn what_cannot_be_answered_is_refused() {
         let ip = |text: &str| Peer::Ip(text.parse().unwrap());
-        let unicast = Destination::Unicast("127.0.0.1".parse().unwrap());
+        let unicast = LocalAddr::Unicast("127.0.0.1".parse().unwrap());
         for (from, to, truncated, expected) in [
             (ip("10.0.0.1:9"), unicast, false, None),
-            (ip("[fe80::1]:9"), Destination::Bound, false, None),
+            (ip("[fe80::1]:9"), LocalAddr::Bound, false, None),
             (ip("10.0.0.1:9"), unicast, true, Some(DropReason::TooLong)),
-            (ip("10.0.0.1:9"), Destination::Group, false, Some(DropReason::GroupDestination)),
+            (ip("10.0.0.1:9"), LocalAddr::Group, false, Some(DropReason::GroupDestination)),
             (ip("10.0.0.1:0"), unicast, false, Some(DropReason::BadSource)),
             (ip("0.0.0.0:9"), unicast, false, Some(DropReason::BadSource)),
             (ip("224.0.0.1:9"), unicast, false, Some(DropReason::BadSource)),
             (ip("255.255.255.255:9"), unicast, false, Some(DropReason::BadSource)),
             (ip("[ff02::1]:9"), unicast, false, Some(DropReason::BadSource)),
             (ip("[::]:9"), unicast, false, Some(DropReason::BadSource)),
-            (Peer::Path(Path::new("/run/x").into()), Destination::Bound, false, None),
-            (Peer::Path(Path::new("x").into()), Destination::Bound, false, Some(DropReason::Unnamed)),
-            (Peer::Abstract((*b"x").into()), Destination::Bound, false, None),
-            (Peer::Unnamed, Destination::Bound, false, Some(DropReason::Unnamed)),
+            (Peer::Path(Path::new("/run/x").into()), LocalAddr::Bound, false, None),
+            (Peer::Path(Path::new("x").into()), LocalAddr::Bound, false, Some(DropReason::Unnamed)),
+            (Peer::Abstract((*b"x").into()), LocalAddr::Bound, false, None),
+            (Peer::Unnamed, LocalAddr::Bound, false, Some(DropReason::Unnamed)),
         ] {
             assert_eq!(refuse(&from, to, truncated), expected, "{from} {to:?}");
         }

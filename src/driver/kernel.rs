@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use mio::Waker;
 
-use super::ready::Ready;
+use super::epoll::Epoll;
 #[cfg(target_os = "linux")]
 use super::uring::Uring;
-use super::{Close, Completion, Driver, Lent, Progress, Share, Token};
+use super::{Close, Completion, Driver, Progress, RecvBuf, Share, Token};
 use crate::buffer::Pool;
 use crate::peer::{Peer, SocketKind};
-use crate::sys::{Descriptors, Envelope};
+use crate::sys::{Descriptors, ReplyTo};
 use crate::timer::Moment;
 
 /// A driver over a real kernel.
 #[derive(Debug)]
 pub(crate) enum Kernel {
-    Ready(Box<Ready>),
+    Epoll(Box<Epoll>),
     #[cfg(target_os = "linux")]
     Uring(Box<Uring>),
 }
@@ -32,7 +32,7 @@ pub(crate) type Opened = (Kernel, Arc<Waker>);
 macro_rules! either {
     ($kernel:expr, $driver:ident => $call:expr) => {
         match $kernel {
-            Kernel::Ready($driver) => $call,
+            Kernel::Epoll($driver) => $call,
             #[cfg(target_os = "linux")]
             Kernel::Uring($driver) => $call,
         }
@@ -41,9 +41,9 @@ macro_rules! either {
 
 impl Kernel {
     /// Readiness, and what wakes it from another thread.
-    pub(crate) fn ready() -> io::Result<Opened> {
-        let (ready, waker) = Ready::new()?;
-        Ok((Kernel::Ready(Box::new(ready)), waker))
+    pub(crate) fn epoll() -> io::Result<Opened> {
+        let (epoll, waker) = Epoll::new()?;
+        Ok((Kernel::Epoll(Box::new(epoll)), waker))
     }
 
     /// The descriptor that a foreign loop may watch: readable when `wait` would find something. Where there is none,
@@ -112,40 +112,40 @@ impl Driver for Kernel {
         either!(self, driver => driver.next())
     }
 
-    fn listen(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
-        either!(self, driver => driver.listen(token, socket))
+    fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
+        either!(self, driver => driver.add_listener(token, socket))
     }
 
     fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
         either!(self, driver => driver.peer_user(socket))
     }
 
-    fn connect(
+    fn add_stream(
         &mut self,
         token: Token,
         socket: OwnedFd,
         kind: SocketKind,
         read_bytes_max: usize,
     ) -> io::Result<()> {
-        either!(self, driver => driver.connect(token, socket, kind, read_bytes_max))
+        either!(self, driver => driver.add_stream(token, socket, kind, read_bytes_max))
     }
 
-    fn datagrams(
+    fn add_datagram_socket(
         &mut self,
         token: Token,
         socket: OwnedFd,
         message_bytes_max: usize,
         destinations: bool,
     ) -> io::Result<()> {
-        either!(self, driver => driver.datagrams(token, socket, message_bytes_max, destinations))
+        either!(self, driver => driver.add_datagram_socket(token, socket, message_bytes_max, destinations))
     }
 
-    fn lent(&mut self) -> Lent<'_> {
-        either!(self, driver => driver.lent())
+    fn recv_buf(&mut self) -> RecvBuf<'_> {
+        either!(self, driver => driver.recv_buf())
     }
 
-    fn send_lent(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
-        either!(self, driver => driver.send_lent(token, range, pool))
+    fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+        either!(self, driver => driver.send_from_recv_buf(token, range, pool))
     }
 
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
@@ -156,28 +156,28 @@ impl Driver for Kernel {
         either!(self, driver => driver.unsent(token))
     }
 
-    fn answer_lent(&mut self, range: Range<usize>) {
-        either!(self, driver => driver.answer_lent(range));
+    fn reply_from_recv_buf(&mut self, range: Range<usize>) {
+        either!(self, driver => driver.reply_from_recv_buf(range));
     }
 
-    fn answer(&mut self, bytes: Vec<u8>) {
-        either!(self, driver => driver.answer(bytes));
+    fn reply(&mut self, bytes: Vec<u8>) {
+        either!(self, driver => driver.reply(bytes));
     }
 
-    fn envelope(&mut self) -> Option<Envelope> {
-        either!(self, driver => driver.envelope())
+    fn reply_to(&mut self) -> Option<ReplyTo> {
+        either!(self, driver => driver.reply_to())
     }
 
-    fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
-        either!(self, driver => driver.post(token, to, bytes))
+    fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
+        either!(self, driver => driver.send_to(token, to, bytes))
     }
 
-    fn settle(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
-        either!(self, driver => driver.settle(token))
+    fn take_send_results(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
+        either!(self, driver => driver.take_send_results(token))
     }
 
-    fn put_back(&mut self, peer: Peer) {
-        either!(self, driver => driver.put_back(peer));
+    fn recycle_peer(&mut self, peer: Peer) {
+        either!(self, driver => driver.recycle_peer(peer));
     }
 
     fn pause(&mut self, token: Token) {
@@ -192,12 +192,12 @@ impl Driver for Kernel {
         either!(self, driver => driver.drain(token));
     }
 
-    fn finish(&mut self, token: Token) -> io::Result<()> {
-        either!(self, driver => driver.finish(token))
+    fn shutdown_write(&mut self, token: Token) -> io::Result<()> {
+        either!(self, driver => driver.shutdown_write(token))
     }
 
-    fn let_go(&mut self) {
-        either!(self, driver => driver.let_go());
+    fn wait_closed(&mut self) {
+        either!(self, driver => driver.wait_closed());
     }
 
     fn close(&mut self, token: Token, how: Close) {

@@ -10,12 +10,12 @@
 //! - **[`next`](Driver::next)** gives the completions of this turn one by one, then `None`. It is bounded: a socket
 //!   that always has more is continued in the next turn, after all others had theirs. Each stream has at
 //!   most one read a turn.
-//! - **Lent bytes.** [`Received`](Completion::Received) and [`Datagram`](Completion::Datagram) lend bytes that
-//!   belong to the driver: [`lent`](Driver::lent) gives them, writable, until the next call of `next`. The worker
-//!   may change them, and may hand any part of them back with [`send_lent`](Driver::send_lent) or
+//! - **RecvBuf bytes.** [`Received`](Completion::Received) and [`Datagram`](Completion::Datagram) lend bytes that
+//!   belong to the driver: [`recv_buf`](Driver::recv_buf) gives them, writable, until the next call of `next`. The worker
+//!   may change them, and may hand any part of them back with [`send_from_recv_buf`](Driver::send_from_recv_buf) or
 //!   [`answer`](Driver::answer) without a copy. In front of a stream's bytes are up to `HEADROOM_BYTES` more
 //!   that the worker may write to.
-//! - **One send at a time.** A stream has at most one send in flight. `send` and `send_lent` either finish at
+//! - **One send at a time.** A stream has at most one send in flight. `send` and `send_from_recv_buf` either finish at
 //!   once ([`Progress::Done`]) or take over the bytes and report [`Completion::Sent`] later; until then the
 //!   worker keeps further answers in the connection's backlog.
 //! - **Pausing.** A paused socket reports no `Received`, `Ended` or `Accepted`, but its sends go on.
@@ -26,10 +26,10 @@
 //!
 //! Every driver gives the same results in the same order for one socket; order between sockets is free.
 
+pub(crate) mod epoll;
 pub(crate) mod kernel;
-pub(crate) mod ready;
 #[cfg(test)]
-pub(crate) mod script;
+pub(crate) mod simulator;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // DOOR: the kernel.
 pub(crate) mod uring;
@@ -41,7 +41,7 @@ use std::time::Duration;
 use crate::buffer::Pool;
 use crate::peer::{Peer, SocketKind};
 pub(crate) use crate::slab::Token;
-use crate::sys::{Destination, Envelope};
+use crate::sys::{LocalAddr, ReplyTo};
 use crate::timer::Moment;
 
 /// Something that has happened.
@@ -51,7 +51,7 @@ pub(crate) enum Completion<S> {
     Accepted { token: Token, socket: S, peer: Peer },
     /// One accept failed; the listener goes on unless it is paused.
     AcceptFailed { token: Token, error: io::Error },
-    /// A stream or a seqpacket connection brought bytes: see [`Driver::lent`]. `truncated`: a record longer
+    /// A stream or a seqpacket connection brought bytes: see [`Driver::recv_buf`]. `truncated`: a record longer
     /// than the connection's limit, of which the end is lost.
     Received { token: Token, truncated: bool },
     /// The peer has ended its side; nothing more will be received.
@@ -61,8 +61,8 @@ pub(crate) enum Completion<S> {
     /// The connection is broken, and still to be closed by the worker. On a datagram socket: an error that some
     /// earlier answer left behind; the socket goes on.
     Failed { token: Token, error: io::Error },
-    /// A datagram: see [`Driver::lent`] and [`Driver::answer`].
-    Datagram { token: Token, from: Peer, to: Destination, truncated: bool },
+    /// A datagram: see [`Driver::recv_buf`] and [`Driver::answer`].
+    Datagram { token: Token, from: Peer, to: LocalAddr, truncated: bool },
     /// So many answers to datagrams left (`Ok`: their bytes), or did not. Memory of answers that has been done with comes
     /// back.
     Answered { token: Token, answers: usize, result: io::Result<usize>, memory: Vec<u8> },
@@ -72,7 +72,7 @@ pub(crate) enum Completion<S> {
 
 /// The bytes of the last completion: `buffer[start..]` arrived, what is before is free to be written to.
 #[derive(Debug)]
-pub(crate) struct Lent<'a> {
+pub(crate) struct RecvBuf<'a> {
     pub buffer: &'a mut [u8],
     pub start: usize,
 }
@@ -122,11 +122,11 @@ pub(crate) trait Driver {
     fn has_found(&self) -> bool;
     fn next(&mut self) -> Option<Completion<Self::Socket>>;
 
-    fn listen(&mut self, token: Token, socket: Self::Socket) -> io::Result<()>;
+    fn add_listener(&mut self, token: Token, socket: Self::Socket) -> io::Result<()>;
     /// Whose process a unix peer is.
     fn peer_user(&self, socket: &Self::Socket) -> io::Result<u32>;
     /// `read_bytes_max` bounds one read (a record, for seqpacket).
-    fn connect(
+    fn add_stream(
         &mut self,
         token: Token,
         socket: Self::Socket,
@@ -134,7 +134,7 @@ pub(crate) trait Driver {
         read_bytes_max: usize,
     ) -> io::Result<()>;
     /// `destinations`: the socket reports where each datagram was sent to.
-    fn datagrams(
+    fn add_datagram_socket(
         &mut self,
         token: Token,
         socket: Self::Socket,
@@ -142,31 +142,31 @@ pub(crate) trait Driver {
         destinations: bool,
     ) -> io::Result<()>;
 
-    fn lent(&mut self) -> Lent<'_>;
+    fn recv_buf(&mut self) -> RecvBuf<'_>;
     /// Sends `buffer[range]` of the lent bytes. `pool`: memory for what the peer does not take at once.
-    fn send_lent(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress;
+    fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress;
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress;
     /// Bytes in flight that the kernel has not taken: a figure that falls while the peer reads.
     fn unsent(&self, token: Token) -> usize;
     /// Answers the datagram that is lent with a part of it; the answer leaves at the latest with the turn's end.
-    fn answer_lent(&mut self, range: Range<usize>);
-    fn answer(&mut self, bytes: Vec<u8>);
+    fn reply_from_recv_buf(&mut self, range: Range<usize>);
+    fn reply(&mut self, bytes: Vec<u8>);
     /// Where an answer to the datagram that is lent is to go, for one that is sent later.
-    fn envelope(&mut self) -> Option<Envelope>;
+    fn reply_to(&mut self) -> Option<ReplyTo>;
     /// Gives back who sent the datagram that is lent: the memory of a name serves for the next one.
-    fn put_back(&mut self, peer: Peer);
+    fn recycle_peer(&mut self, peer: Peer);
     /// What became of answers that were not told of yet, for a socket that is about to be closed: so many, and how they
     /// went; `None` when there are no more.
-    fn settle(&mut self, token: Token) -> Option<(usize, io::Result<usize>)>;
+    fn take_send_results(&mut self, token: Token) -> Option<(usize, io::Result<usize>)>;
     /// Sends a datagram by itself, at once or not at all.
-    fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize>;
+    fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize>;
 
     fn pause(&mut self, token: Token);
     fn resume(&mut self, token: Token);
     fn drain(&mut self, token: Token);
     /// Ends our side; everything that was sent before still arrives, then the end.
-    fn finish(&mut self, token: Token) -> io::Result<()>;
+    fn shutdown_write(&mut self, token: Token) -> io::Result<()>;
     fn close(&mut self, token: Token, how: Close);
     /// After everything was closed, and no turn will follow: waits until the kernel has let go of it.
-    fn let_go(&mut self);
+    fn wait_closed(&mut self);
 }

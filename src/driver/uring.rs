@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  a turn:  wait ── one io_uring_enter: submits what the last turn asked for, runs it, waits for one completion
-//!           next ── Received: the buffer that the kernel chose ── send_lent: the same buffer, at the next enter
+//!           next ── Received: the buffer that the kernel chose ── send_from_recv_buf: the same buffer, at the next enter
 //! ```
 //!
-//! The driver contains a [`Ready`], whose epoll instance the ring polls. It serves what is not the ring's [`Share`]
+//! The driver contains a [`Epoll`], whose epoll instance the ring polls. It serves what is not the ring's [`Share`]
 //! (`sharing.rs`), sockets that are being emptied (only a call can say that nothing is left), and streams and messages whose
 //! lengths do not suit the ring's buffers. While nothing is with the ring, it is not used at all.
 //!
@@ -51,14 +51,14 @@ use socket2::SockRef;
 use self::buffers::{Buffers, Group};
 use self::messages::{LentMessage, Messages};
 use self::ring::{Operation, Request, Ring, aside, builder, quietly};
-use super::ready::Ready;
-use super::{Close, Completion, Driver, Lent, Progress, Share, Token};
+use super::epoll::Epoll;
+use super::{Close, Completion, Driver, Progress, RecvBuf, Share, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{
     HEADROOM_BYTES, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_MESSAGE_BUFFER_BYTES, RING_REQUESTS,
 };
 use crate::peer::{Peer, SocketKind};
-use crate::sys::{self, Descriptors, Envelope, Reply};
+use crate::sys::{self, Descriptors, Reply, ReplyTo};
 use crate::timer::Moment;
 
 /// No slot.
@@ -92,9 +92,9 @@ pub(crate) struct Uring {
     free: Vec<u32>,
     /// For each token's index the slot that it means.
     routes: Vec<u32>,
-    ready: Ready,
+    epoll: Epoll,
     share: Share,
-    /// Streams that `ready` serves while they are few.
+    /// Streams that `epoll` serves while they are few.
     few: Vec<(Token, SocketKind, usize)>,
     /// All listeners. They are where connections will be: here while the ring has anything else.
     listeners: Vec<Token>,
@@ -102,11 +102,11 @@ pub(crate) struct Uring {
     users: usize,
     /// The ring is enabled, which makes the calling thread its only user.
     is_enabled: bool,
-    /// `ready`'s epoll instance is being polled.
+    /// `epoll`'s epoll instance is being polled.
     is_polling: bool,
-    ready_has_events: bool,
-    /// `ready` has completions in this turn.
-    ready_has_turn: bool,
+    epoll_has_events: bool,
+    /// `epoll` has completions in this turn.
+    epoll_has_turn: bool,
     arrived: VecDeque<Arrived>,
     /// Slots with something to do in the next turn, and how many of them belong to this one.
     again: VecDeque<u32>,
@@ -237,7 +237,7 @@ enum Sending {
 #[derive(Debug)]
 enum Source {
     Nothing,
-    Ready,
+    Epoll,
     Ring { id: u16, len: usize },
     Record { id: u16, start: usize, end: usize },
     Message(LentMessage),
@@ -257,8 +257,8 @@ impl Uring {
             message_buffers.register(&ring.0)?;
             Ok((ring, buffers, message_buffers))
         })?;
-        let (ready, waker) = Ready::new()?;
-        ready.descriptors().add(ring.0.as_raw_fd());
+        let (epoll, waker) = Epoll::new()?;
+        epoll.descriptors().add(ring.0.as_raw_fd());
         let uring = Uring {
             ring,
             buffers,
@@ -268,15 +268,15 @@ impl Uring {
             slots: Vec::new(),
             free: Vec::new(),
             routes: Vec::new(),
-            ready,
+            epoll,
             share,
             few: Vec::new(),
             listeners: Vec::new(),
             users: 0,
             is_enabled: false,
             is_polling: false,
-            ready_has_events: false,
-            ready_has_turn: false,
+            epoll_has_events: false,
+            epoll_has_turn: false,
             arrived: VecDeque::new(),
             again: VecDeque::new(),
             budget: 0,
@@ -296,19 +296,19 @@ impl Uring {
     }
 
     pub(crate) fn poll_fd(&self) -> RawFd {
-        self.ready.poll_fd()
+        self.epoll.poll_fd()
     }
 
     pub(crate) fn descriptors(&self) -> &Arc<Descriptors> {
-        self.ready.descriptors()
+        self.epoll.descriptors()
     }
 
     pub(crate) fn has_leftovers(&self) -> bool {
         !self.again.is_empty()
             || !self.arrived.is_empty()
             || !self.answered.is_empty()
-            || self.ready_has_events
-            || self.ready.has_leftovers()
+            || self.epoll_has_events
+            || self.epoll.has_leftovers()
     }
 
     /// Takes the ring's completions. Those of closed slots are dealt with at once.
@@ -324,12 +324,12 @@ impl Uring {
                 Operation::Answer => self.take_answered(request.slot, arrived),
                 Operation::Accept if arrived.result >= 0 => {
                     // For a child of fork(2), before anybody has taken it.
-                    self.ready.descriptors().add(arrived.result);
+                    self.epoll.descriptors().add(arrived.result);
                     self.keep_arrived(arrived);
                 }
 
                 Operation::Poll => {
-                    self.ready_has_events = true;
+                    self.epoll_has_events = true;
                     self.is_polling &= cqueue::more(arrived.flags);
                 }
                 Operation::Cancel => {}
@@ -401,23 +401,23 @@ impl Uring {
             Source::Ring { id, .. } => self.buffers.give_back(id),
             Source::Record { id, .. } => self.message_buffers.give_back(id),
             Source::Message(lent) => self.free_message_buffer(lent.id),
-            Source::Nothing | Source::Ready | Source::Bytes(_) | Source::Scratch { .. } => {}
+            Source::Nothing | Source::Epoll | Source::Bytes(_) | Source::Scratch { .. } => {}
         }
     }
 
-    fn wait_for_ready(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.ready_has_turn = true;
-        let result = self.ready.wait(timeout);
+    fn wait_epoll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.epoll_has_turn = true;
+        let result = self.epoll.wait(timeout);
         // The ring tells each edge once: what did not fit is to be fetched without being told.
-        self.ready_has_events = result.is_err() || self.ready.has_more_events();
+        self.epoll_has_events = result.is_err() || self.epoll.has_more_events();
         result
     }
 
-    /// Asks the kernel to say when `ready` has something to do.
-    fn watch_ready(&mut self) -> io::Result<()> {
+    /// Asks the kernel to say when `epoll` has something to do.
+    fn watch_epoll(&mut self) -> io::Result<()> {
         if !self.is_polling {
             let request = Request { operation: Operation::Poll, slot: 0, generation: 0 };
-            let poll = opcode::PollAdd::new(types::Fd(self.ready.poll_fd()), libc::POLLIN as u32).multi(true);
+            let poll = opcode::PollAdd::new(types::Fd(self.epoll.poll_fd()), libc::POLLIN as u32).multi(true);
             self.ring.push(poll.build().user_data(request.name()))?;
             self.is_polling = true;
         }
@@ -429,20 +429,20 @@ impl Driver for Uring {
     type Socket = OwnedFd;
 
     fn now(&self) -> Moment {
-        self.ready.now()
+        self.epoll.now()
     }
 
     fn read_clock(&self) -> Moment {
-        self.ready.read_clock()
+        self.epoll.read_clock()
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.end_lending();
         self.turn = self.turn.wrapping_add(1);
         if !self.has_slots() && self.arrived.is_empty() && self.answered.is_empty() {
-            // Whatever happens, happens to `ready`. Places in the queue were those of slots that are gone.
+            // Whatever happens, happens to `epoll`. Places in the queue were those of slots that are gone.
             self.again.clear();
-            return self.wait_for_ready(if self.has_leftovers() { Some(Duration::ZERO) } else { timeout });
+            return self.wait_epoll(if self.has_leftovers() { Some(Duration::ZERO) } else { timeout });
         }
         if !self.is_enabled {
             self.ring.0.submitter().register_enable_rings()?;
@@ -452,15 +452,15 @@ impl Driver for Uring {
         }
         self.feed();
         let timeout = if self.has_leftovers() { Some(Duration::ZERO) } else { timeout };
-        self.watch_ready()?;
+        self.watch_epoll()?;
         let result = self.ring.enter(timeout);
         self.reap();
         self.is_alone = self.arrived.len() + self.again.len() <= 1;
         self.budget = self.again.len();
-        if self.ready_has_events || self.ready.has_leftovers() {
-            self.wait_for_ready(Some(Duration::ZERO))?;
+        if self.epoll_has_events || self.epoll.has_leftovers() {
+            self.wait_epoll(Some(Duration::ZERO))?;
         } else {
-            self.ready.set_now();
+            self.epoll.set_now();
         }
         result
     }
@@ -469,7 +469,7 @@ impl Driver for Uring {
         !self.arrived.is_empty()
             || !self.answered.is_empty()
             || self.budget > 0
-            || (self.ready_has_turn && self.ready.has_found())
+            || (self.epoll_has_turn && self.epoll.has_found())
     }
 
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
@@ -480,12 +480,12 @@ impl Driver for Uring {
         if let Some((token, answers, result, memory)) = self.answered.pop_front() {
             return Some(Completion::Answered { token, answers, result, memory });
         }
-        if self.ready_has_turn {
-            if let Some(completion) = self.ready.next() {
-                self.lent = Source::Ready;
+        if self.epoll_has_turn {
+            if let Some(completion) = self.epoll.next() {
+                self.lent = Source::Epoll;
                 return Some(completion);
             }
-            self.ready_has_turn = false;
+            self.epoll_has_turn = false;
         }
         while let Some(arrived) = self.arrived.pop_front() {
             if let Some(completion) = self.take_arrived(arrived) {
@@ -502,10 +502,10 @@ impl Driver for Uring {
         None
     }
 
-    fn listen(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
+    fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
         self.listeners.push(token);
         if self.users == 0 && self.share != Share::All {
-            return self.ready.listen(token, socket);
+            return self.epoll.add_listener(token, socket);
         }
         self.begin(token, socket, Role::Listener, 0)
     }
@@ -514,7 +514,7 @@ impl Driver for Uring {
         sys::peer_user(socket.as_fd())
     }
 
-    fn connect(
+    fn add_stream(
         &mut self,
         token: Token,
         socket: OwnedFd,
@@ -526,21 +526,21 @@ impl Driver for Uring {
                 let fits = read_bytes_max + MESSAGE_HEAD_BYTES <= RING_MESSAGE_BUFFER_BYTES;
                 let limit = if fits { self.messages.limit_of_records(read_bytes_max) } else { None };
                 let Some(limit) = limit else {
-                    return self.ready.connect(token, socket, kind, read_bytes_max);
+                    return self.epoll.add_stream(token, socket, kind, read_bytes_max);
                 };
                 sys::tell_empty_records(socket.as_fd())?;
-                self.take_over();
+                self.migrate_to_ring();
                 return self.begin(token, socket, Role::Records { limit }, read_bytes_max);
             }
             SocketKind::UnixStream => Role::UnixStream,
             _ => Role::Stream,
         };
         if read_bytes_max < RING_BUFFER_BYTES {
-            return self.ready.connect(token, socket, kind, read_bytes_max);
+            return self.epoll.add_stream(token, socket, kind, read_bytes_max);
         }
         if self.is_for_few() {
-            self.send_listeners_away();
-            self.ready.connect(token, socket, kind, read_bytes_max)?;
+            self.migrate_listeners_to_epoll();
+            self.epoll.add_stream(token, socket, kind, read_bytes_max)?;
             self.few.push((token, kind, read_bytes_max));
             return Ok(());
         }
@@ -548,11 +548,11 @@ impl Driver for Uring {
             // Unlike TCP's, it is not inherited from the listener.
             sys::keep_urgent_inline(socket.as_fd())?;
         }
-        self.take_over();
+        self.migrate_to_ring();
         self.begin(token, socket, role, read_bytes_max)
     }
 
-    fn datagrams(
+    fn add_datagram_socket(
         &mut self,
         token: Token,
         socket: OwnedFd,
@@ -561,41 +561,43 @@ impl Driver for Uring {
     ) -> io::Result<()> {
         let fits = message_bytes_max + MESSAGE_HEAD_BYTES <= RING_MESSAGE_BUFFER_BYTES;
         if !fits {
-            return self.ready.datagrams(token, socket, message_bytes_max, destinations);
+            return self.epoll.add_datagram_socket(token, socket, message_bytes_max, destinations);
         }
-        self.take_over();
+        self.migrate_to_ring();
         let is_coalesced = sys::receive_coalesced(socket.as_fd());
         match self.messages.open(message_bytes_max, destinations, is_coalesced) {
             Some(port) => self.begin(token, socket, Role::Datagrams { port }, message_bytes_max),
-            None => self.ready.datagrams(token, socket, message_bytes_max, destinations),
+            None => self.epoll.add_datagram_socket(token, socket, message_bytes_max, destinations),
         }
     }
 
-    fn lent(&mut self) -> Lent<'_> {
+    fn recv_buf(&mut self) -> RecvBuf<'_> {
         match &mut self.lent {
-            Source::Nothing => Lent { buffer: &mut [], start: 0 },
-            Source::Ready => self.ready.lent(),
+            Source::Nothing => RecvBuf { buffer: &mut [], start: 0 },
+            Source::Epoll => self.epoll.recv_buf(),
             Source::Ring { id, len } => {
-                Lent { buffer: self.buffers.bytes(*id, *len), start: RING_HEADROOM_BYTES }
+                RecvBuf { buffer: self.buffers.bytes(*id, *len), start: RING_HEADROOM_BYTES }
             }
             Source::Record { id, start, end } => {
                 let buffer = self.message_buffers.bytes(*id, end.saturating_sub(RING_HEADROOM_BYTES));
-                Lent { buffer, start: *start }
+                RecvBuf { buffer, start: *start }
             }
             Source::Message(LentMessage { id, len, start, end, .. }) => {
                 let buffer = self.message_buffers.bytes(*id, *len);
-                Lent { buffer: buffer.get_mut(*start..*end).unwrap_or_default(), start: 0 }
+                RecvBuf { buffer: buffer.get_mut(*start..*end).unwrap_or_default(), start: 0 }
             }
-            Source::Bytes(bytes) => Lent { buffer: bytes, start: 0 },
+            Source::Bytes(bytes) => RecvBuf { buffer: bytes, start: 0 },
             Source::Scratch { len } => {
                 let buffer = self.scratch.get_mut(..HEADROOM_BYTES + *len).unwrap_or_default();
-                Lent { buffer, start: HEADROOM_BYTES }
+                RecvBuf { buffer, start: HEADROOM_BYTES }
             }
         }
     }
 
-    fn send_lent(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
-        let Some(index) = self.place_of(token) else { return self.ready.send_lent(token, range, pool) };
+    fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+        let Some(index) = self.place_of(token) else {
+            return self.epoll.send_from_recv_buf(token, range, pool);
+        };
         match std::mem::replace(&mut self.lent, Source::Nothing) {
             Source::Ring { id, .. } => {
                 let (start, len) = (range.start as u32, (range.end - range.start) as u32);
@@ -631,21 +633,21 @@ impl Driver for Uring {
                 let bytes = pool.copy_of(self.scratch.get(range).unwrap_or_default());
                 self.send(token, bytes)
             }
-            Source::Message(_) | Source::Ready | Source::Nothing => {
+            Source::Message(_) | Source::Epoll | Source::Nothing => {
                 Progress::Failed(io::ErrorKind::NotConnected.into())
             }
         }
     }
 
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
-        let Some(index) = self.place_of(token) else { return self.ready.send(token, bytes) };
+        let Some(index) = self.place_of(token) else { return self.epoll.send(token, bytes) };
         let count = bytes.len();
         let outgoing = Outgoing::new(bytes);
         self.begin_send(index, Sending::Owned { outgoing, bytes: count })
     }
 
     fn unsent(&self, token: Token) -> usize {
-        let Some(index) = self.place_of(token) else { return self.ready.unsent(token) };
+        let Some(index) = self.place_of(token) else { return self.epoll.unsent(token) };
         match self.slots.get(index as usize).and_then(|place| place.slot.as_ref()).map(|slot| &slot.sending) {
             Some(Sending::Ring { len, .. }) => *len as usize,
             Some(Sending::Owned { outgoing, .. }) => outgoing.rest().len(),
@@ -653,31 +655,31 @@ impl Driver for Uring {
         }
     }
 
-    fn answer_lent(&mut self, range: Range<usize>) {
+    fn reply_from_recv_buf(&mut self, range: Range<usize>) {
         match &self.lent {
             Source::Message(lent) => {
                 self.set_reply(Reply::InPlace(lent.start + range.start..lent.start + range.end));
             }
-            _ => self.ready.answer_lent(range),
+            _ => self.epoll.reply_from_recv_buf(range),
         }
     }
 
-    fn answer(&mut self, bytes: Vec<u8>) {
+    fn reply(&mut self, bytes: Vec<u8>) {
         match &self.lent {
             Source::Message(_) => self.set_reply(Reply::Bytes(bytes)),
-            _ => self.ready.answer(bytes),
+            _ => self.epoll.reply(bytes),
         }
     }
 
-    fn envelope(&mut self) -> Option<Envelope> {
+    fn reply_to(&mut self) -> Option<ReplyTo> {
         match &self.lent {
-            Source::Message(_) => self.envelope_of_lent(),
-            _ => self.ready.envelope(),
+            Source::Message(_) => self.reply_to_of_recv_buf(),
+            _ => self.epoll.reply_to(),
         }
     }
 
-    fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
-        let Some(slot) = self.slot_mut(token) else { return self.ready.post(token, to, bytes) };
+    fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
+        let Some(slot) = self.slot_mut(token) else { return self.epoll.send_to(token, to, bytes) };
         loop {
             match to.send(slot.socket.as_fd(), bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -686,7 +688,7 @@ impl Driver for Uring {
         }
     }
 
-    fn settle(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
+    fn take_send_results(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
         let index = self.place_of(token)?;
         if self.is_answering(index) {
             // None of them waits in the kernel: this sends all.
@@ -698,15 +700,15 @@ impl Driver for Uring {
         Some((answers, result))
     }
 
-    fn put_back(&mut self, peer: Peer) {
+    fn recycle_peer(&mut self, peer: Peer) {
         match &self.lent {
             Source::Message(_) => self.messages.from = peer,
-            _ => self.ready.put_back(peer),
+            _ => self.epoll.recycle_peer(peer),
         }
     }
 
     fn pause(&mut self, token: Token) {
-        let Some(index) = self.place_of(token) else { return self.ready.pause(token) };
+        let Some(index) = self.place_of(token) else { return self.epoll.pause(token) };
         if let Some(slot) = self.slot_at(index) {
             slot.is_paused = true;
         }
@@ -714,7 +716,7 @@ impl Driver for Uring {
     }
 
     fn resume(&mut self, token: Token) {
-        let Some(index) = self.place_of(token) else { return self.ready.resume(token) };
+        let Some(index) = self.place_of(token) else { return self.epoll.resume(token) };
         if let Some(slot) = self.slot_at(index)
             && std::mem::take(&mut slot.is_paused)
         {
@@ -723,7 +725,7 @@ impl Driver for Uring {
     }
 
     fn drain(&mut self, token: Token) {
-        let Some(index) = self.place_of(token) else { return self.ready.drain(token) };
+        let Some(index) = self.place_of(token) else { return self.epoll.drain(token) };
         if let Some(slot) = self.slot_at(index) {
             slot.is_draining = true;
         }
@@ -731,14 +733,14 @@ impl Driver for Uring {
         self.enqueue(index);
     }
 
-    fn finish(&mut self, token: Token) -> io::Result<()> {
+    fn shutdown_write(&mut self, token: Token) -> io::Result<()> {
         match self.slot_mut(token) {
             Some(slot) => SockRef::from(&slot.socket).shutdown(std::net::Shutdown::Write),
-            None => self.ready.finish(token),
+            None => self.epoll.shutdown_write(token),
         }
     }
 
-    fn let_go(&mut self) {
+    fn wait_closed(&mut self) {
         let is_held = |place: &Place| place.slot.as_ref().is_some_and(|slot| slot.is_closed);
         let until = Instant::now() + LETTING_GO;
         while self.slots.iter().any(is_held) && Instant::now() < until {
@@ -754,7 +756,7 @@ impl Driver for Uring {
         self.listeners.retain(|other| *other != token);
         let Some(index) = self.place_of(token) else {
             self.few.retain(|(other, ..)| *other != token);
-            return self.ready.close(token, how);
+            return self.epoll.close(token, how);
         };
         self.routes[token.index()] = NOWHERE;
         let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {

@@ -78,7 +78,7 @@ impl Backend {
 }
 
 fn epoll(workers: usize, reason: &str) -> Result<Chosen> {
-    let driver = |_| Kernel::ready().map_err(Error::system("open an epoll instance"));
+    let driver = |_| Kernel::epoll().map_err(Error::system("open an epoll instance"));
     let drivers = (0..workers).map(driver).collect::<Result<_>>()?;
     Ok(Chosen { backend: Backend::Epoll, reason: reason.to_owned(), drivers })
 }

@@ -24,7 +24,7 @@ use crate::peer::Peer;
 
 /// Where a datagram was sent to, as far as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Destination {
+pub(crate) enum LocalAddr {
     /// The socket is bound to one address, or is a unix socket.
     Bound,
     /// This address of ours.
@@ -43,18 +43,18 @@ pub(crate) enum Reply {
 
 /// Where an answer goes and from which address of ours, for one that leaves after its batch is gone.
 #[derive(Clone, Copy)]
-pub(crate) struct Envelope {
+pub(crate) struct ReplyTo {
     name: libc::sockaddr_storage,
     name_len: usize,
     control: Sending,
 }
 
-impl Envelope {
+impl ReplyTo {
     /// Back to where a datagram came from: the name and the control messages that came with it. The latter are aligned
     /// as they are.
-    pub(crate) fn back(name: &[u8], control: &[u8]) -> Envelope {
+    pub(crate) fn back(name: &[u8], control: &[u8]) -> ReplyTo {
         let (name, name_len) = name_of(name);
-        Envelope { name, name_len, control: control::back_to(&header_over(control)) }
+        ReplyTo { name, name_len, control: control::back_to(&header_over(control)) }
     }
 
     /// What is sent are several datagrams of so many bytes each; the last may be shorter.
@@ -77,8 +77,8 @@ impl Envelope {
     /// sendmsg(2) of one datagram.
     pub(crate) fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
         let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let mut envelope = *self;
-        let message = envelope.header(&mut part);
+        let mut reply_to = *self;
+        let message = reply_to.header(&mut part);
         // SAFETY: the header points to memory of this call; sendmsg writes to none of it.
         let n = syscall!(unsafe {
             libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
@@ -87,9 +87,9 @@ impl Envelope {
     }
 }
 
-impl std::fmt::Debug for Envelope {
+impl std::fmt::Debug for ReplyTo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Envelope({})", peer_of(&self.name, self.name_len))
+        write!(f, "ReplyTo({})", peer_of(&self.name, self.name_len))
     }
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn read_sender(peer: &mut Peer, name: &[u8]) {
 
 /// Where a datagram was sent to, and how long each is where several came as one; 0: it is one. From its control messages,
 /// aligned as they are.
-pub(crate) fn read_control(control: &[u8]) -> (Destination, usize) {
+pub(crate) fn read_control(control: &[u8]) -> (LocalAddr, usize) {
     control::read(&header_over(control))
 }
 

@@ -10,7 +10,7 @@ mod descriptors;
 mod waiting;
 
 pub(crate) use datagram::{
-    Batch, CONTROL_BYTES, Destination, Envelope, NAME_BYTES, Received, Reply, read_control, read_sender,
+    Batch, CONTROL_BYTES, LocalAddr, NAME_BYTES, Received, Reply, ReplyTo, read_control, read_sender,
     receive_coalesced, run,
 };
 pub(crate) use descriptors::{Descriptors, close_copy, watched_as};

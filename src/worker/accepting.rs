@@ -37,9 +37,9 @@ impl<D: Driver> Worker<D> {
             Socket::Listener { post, retry_at: Moment::NEVER }
         });
         let result = if is_datagram {
-            self.driver.datagrams(token, socket, listener.message_bytes_max, listener.destinations)
+            self.driver.add_datagram_socket(token, socket, listener.message_bytes_max, listener.destinations)
         } else {
-            self.driver.listen(token, socket)
+            self.driver.add_listener(token, socket)
         };
         match result {
             Ok(()) => {
@@ -80,7 +80,7 @@ impl<D: Driver> Worker<D> {
 
     /// Closes a listening or datagram socket.
     pub(super) fn close_socket(&mut self, token: Token) {
-        while let Some((answers, result)) = self.driver.settle(token) {
+        while let Some((answers, result)) = self.driver.take_send_results(token) {
             self.answered(token, answers, result);
         }
         let (place, mut armed, held) = match self.sockets.remove(token) {
@@ -193,7 +193,7 @@ impl<D: Driver> Worker<D> {
                 connection.seat = seat;
                 connection.pace = listener.terms.min_rate.map(|rate| Box::new(Pace::new(rate)));
                 let token = self.sockets.insert(Socket::Connection(Box::new(connection)));
-                match self.driver.connect(token, socket, listener.kind, listener.terms.read_bytes_max) {
+                match self.driver.add_stream(token, socket, listener.kind, listener.terms.read_bytes_max) {
                     Ok(()) => Ok(token),
                     Err(error) => {
                         self.sockets.remove(token);

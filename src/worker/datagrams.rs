@@ -9,23 +9,23 @@ use crate::driver::{Driver, Token};
 use crate::event::{Cause, Event, Kind, Level};
 use crate::peer::Peer;
 use crate::stats::DropReason;
-use crate::sys::Destination;
+use crate::sys::LocalAddr;
 use crate::timer::Moment;
 use crate::transform::library::SessionPeer;
 
 impl<D: Driver> Worker<D> {
-    pub(super) fn datagram(&mut self, token: Token, from: Peer, to: Destination, truncated: bool) {
+    pub(super) fn datagram(&mut self, token: Token, from: Peer, to: LocalAddr, truncated: bool) {
         self.datagram_from(token, &from, to, truncated);
-        self.driver.put_back(from);
+        self.driver.recycle_peer(from);
     }
 
-    fn datagram_from(&mut self, token: Token, from: &Peer, to: Destination, truncated: bool) {
+    fn datagram_from(&mut self, token: Token, from: &Peer, to: LocalAddr, truncated: bool) {
         let Some(Socket::Datagrams { post, turn, held, deadline, .. }) = self.sockets.get_mut(token) else {
             return;
         };
         let Some(Some(post)) = self.posts.get(*post as usize) else { return };
         let stats = post.listener.stats_of(self.index);
-        let lent = self.driver.lent();
+        let lent = self.driver.recv_buf();
         stats.messages_in.add(1);
         stats.bytes_in.add((lent.buffer.len() - lent.start) as u64);
         let drop_it = |reason: DropReason| {
@@ -59,11 +59,11 @@ impl<D: Driver> Worker<D> {
         let outcome = turn.answer(lent, &post.generation, &peer, &mut cx);
         match outcome.reply {
             Reply::Nothing => {}
-            Reply::Lent(range) => self.driver.answer_lent(range),
-            Reply::Owned(bytes) if outcome.delay.is_zero() => self.driver.answer(bytes),
+            Reply::InRecvBuf(range) => self.driver.reply_from_recv_buf(range),
+            Reply::Owned(bytes) if outcome.delay.is_zero() => self.driver.reply(bytes),
             Reply::Owned(bytes) => {
                 let due = self.driver.read_clock().after(outcome.delay);
-                let kept = match self.driver.envelope() {
+                let kept = match self.driver.reply_to() {
                     Some(to) => held.keep(due, to, bytes),
                     None => Err(bytes),
                 };
@@ -92,7 +92,7 @@ impl<D: Driver> Worker<D> {
         while let Some(Socket::Datagrams { held, .. }) = self.sockets.get_mut(token)
             && let Some((to, bytes)) = held.release(now)
         {
-            let result = self.driver.post(token, &to, &bytes);
+            let result = self.driver.send_to(token, &to, &bytes);
             self.pool.put(bytes);
             self.answered(token, 1, result);
         }

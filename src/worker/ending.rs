@@ -160,7 +160,7 @@ impl<D: Driver> Worker<D> {
             && self.shared.mailboxes[self.index].close()
         {
             self.state = State::Ended;
-            self.driver.let_go();
+            self.driver.wait_closed();
             // Generations are destroyed with their last user; an ended worker uses none.
             self.posts.clear();
         }

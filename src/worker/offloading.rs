@@ -12,12 +12,12 @@ use crate::buffer::Pool;
 use crate::chain::{Generation, Scratch};
 use crate::connection::{Answer, Connection, Context, End, Phase, Reply};
 use crate::datagram::{self, Outcome};
-use crate::driver::{Close, Driver, Lent, Token};
+use crate::driver::{Close, Driver, RecvBuf, Token};
 use crate::event::{Cause, Event, Kind, Level};
 use crate::limits::OFFLOADED_DATAGRAMS_MAX;
 use crate::peer::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
-use crate::sys::Envelope;
+use crate::sys::ReplyTo;
 use crate::timer::Moment;
 use crate::transform::library::SessionPeer;
 
@@ -59,7 +59,7 @@ pub(crate) struct Returned {
 #[derive(Debug)]
 pub(crate) struct ReturnedDatagram {
     token: Token,
-    to: Envelope,
+    to: ReplyTo,
     from: Peer,
     outcome: Outcome,
     stats: Block,
@@ -111,8 +111,8 @@ impl<D: Driver> Worker<D> {
                 Work::Leave if Arc::ptr_eq(connection.generation(), &current) => Answer::nothing(None),
                 Work::Leave => Answer::nothing(Some(End::because(CloseReason::ChainChanged))),
                 Work::Receive(mut bytes) => {
-                    let mut answer = connection.received(Lent { buffer: &mut bytes, start: 0 }, &mut cx);
-                    if let Reply::Lent(range) = answer.bytes {
+                    let mut answer = connection.received(RecvBuf { buffer: &mut bytes, start: 0 }, &mut cx);
+                    if let Reply::InRecvBuf(range) = answer.bytes {
                         answer.bytes = Reply::Owned(bytes.get(range).unwrap_or_default().to_vec());
                     }
                     answer
@@ -211,8 +211,8 @@ impl<D: Driver> Worker<D> {
 
     /// Sends an admitted datagram away, if there is room for it.
     pub(super) fn send_datagram_away(&mut self, token: Token, from: Peer) {
-        let Some(to) = self.driver.envelope() else { return };
-        let lent = self.driver.lent();
+        let Some(to) = self.driver.reply_to() else { return };
+        let lent = self.driver.recv_buf();
         let mut bytes = lent.buffer.get(lent.start..).unwrap_or_default().to_vec();
         let Some(Socket::Datagrams { post, offloaded, .. }) = self.sockets.get_mut(token) else { return };
         let Some(Some(Post { listener, generation, .. })) = self.posts.get(*post as usize) else { return };
@@ -238,10 +238,10 @@ impl<D: Driver> Worker<D> {
                 listener: &listener.url,
             };
             let mut turn = datagram::Turn::default();
-            let lent = Lent { buffer: &mut bytes, start: 0 };
+            let lent = RecvBuf { buffer: &mut bytes, start: 0 };
             let mut outcome = turn.answer(lent, &generation, &peer, &mut cx);
             drop(turn);
-            if let Reply::Lent(range) = outcome.reply {
+            if let Reply::InRecvBuf(range) = outcome.reply {
                 outcome.reply = Reply::Owned(bytes.get(range).unwrap_or_default().to_vec());
             }
             let returned = ReturnedDatagram { token, to, from, outcome, stats };
@@ -271,7 +271,7 @@ impl<D: Driver> Worker<D> {
         }
         match outcome.reply {
             Reply::Owned(bytes) if outcome.delay.is_zero() => {
-                let result = self.driver.post(token, &to, &bytes);
+                let result = self.driver.send_to(token, &to, &bytes);
                 self.answered(token, 1, result);
             }
             Reply::Owned(bytes) => {
@@ -280,7 +280,7 @@ impl<D: Driver> Worker<D> {
                 }
                 self.timers.arm(token, deadline, held.next());
             }
-            Reply::Nothing | Reply::Lent(_) => {}
+            Reply::Nothing | Reply::InRecvBuf(_) => {}
         }
         self.end_datagrams_if_done(token);
     }

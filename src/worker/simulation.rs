@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::chain::Chain;
-use crate::driver::script::{Client, Handle, Plan, Random, Script};
+use crate::driver::simulator::{Client, Handle, Plan, Random, Simulator};
 use crate::event::Events;
 use crate::frame::{Found, Framer};
 use crate::net::address::Address;
@@ -159,7 +159,7 @@ fn run(seed: u64) -> Result<Stats, String> {
         chain_epoch: AtomicUsize::new(0),
         last_connection: AtomicUsize::new(0),
     });
-    let mut worker = Worker::new(0, Script::new(random.next(), clients), Arc::clone(&shared));
+    let mut worker = Worker::new(0, Simulator::new(random.next(), clients), Arc::clone(&shared));
     let listen = Command::Listen { listener: Arc::clone(&listener), socket: Handle::Listener };
     shared.mailboxes[0].push(listen).unwrap();
     let mut expected = Expected::new(&worker.driver.clients, &case);
@@ -227,7 +227,7 @@ impl Expected {
 
 /// What must hold after every turn.
 fn check_step(
-    worker: &Worker<Script>,
+    worker: &Worker<Simulator>,
     listener: &Listener,
     case: &Case,
     expected: &mut Expected,
@@ -270,7 +270,7 @@ fn has_frames(case: &Case) -> bool {
 }
 
 /// What must hold when all is over.
-fn check_end(worker: &Worker<Script>, listener: &Listener, case: &Case) -> Result<(), String> {
+fn check_end(worker: &Worker<Simulator>, listener: &Listener, case: &Case) -> Result<(), String> {
     if !worker.sockets.is_empty() || !worker.timers.is_empty() || !worker.posts.is_empty() {
         return Err("something is left in the worker".into());
     }

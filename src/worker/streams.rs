@@ -29,7 +29,7 @@ impl<D: Driver> Worker<D> {
         }
         connection.last_received = self.driver.now();
         if goes_away(connection, post) && connection.phase == Phase::Open && !truncated {
-            let lent = self.driver.lent();
+            let lent = self.driver.recv_buf();
             let bytes = lent.buffer.get(lent.start..).unwrap_or_default().to_vec();
             return self.send_away(token, Work::Receive(bytes));
         }
@@ -42,7 +42,7 @@ impl<D: Driver> Worker<D> {
         let answer = if truncated {
             connection.truncated(&mut cx)
         } else {
-            connection.received(self.driver.lent(), &mut cx)
+            connection.received(self.driver.recv_buf(), &mut cx)
         };
         self.deliver(token, answer);
     }
@@ -97,19 +97,19 @@ impl<D: Driver> Worker<D> {
                 connection.hold(memory, &answer.pieces, now, (terms, &mut self.pool));
                 (None, 0)
             }
-            Reply::Lent(range) if connection.is_holding() => {
-                let lent = self.driver.lent();
+            Reply::InRecvBuf(range) if connection.is_holding() => {
+                let lent = self.driver.recv_buf();
                 let copy = self.pool.copy_of(lent.buffer.get(range).unwrap_or_default());
                 let now = self.driver.read_clock();
                 connection.hold(copy, &[], now, (terms, &mut self.pool));
                 (None, 0)
             }
-            Reply::Lent(range) if connection.can_send() => {
+            Reply::InRecvBuf(range) if connection.can_send() => {
                 let bytes = range.len();
-                (Some(self.driver.send_lent(token, range, &mut self.pool)), bytes)
+                (Some(self.driver.send_from_recv_buf(token, range, &mut self.pool)), bytes)
             }
-            Reply::Lent(range) => {
-                let lent = self.driver.lent();
+            Reply::InRecvBuf(range) => {
+                let lent = self.driver.recv_buf();
                 connection.queue(lent.buffer.get(range).unwrap_or_default(), terms, &mut self.pool);
                 (None, 0)
             }
@@ -256,7 +256,7 @@ impl<D: Driver> Worker<D> {
                     connection.phase = Phase::Lingering(reason);
                     let linger = if self.state == State::Running { LINGER } else { LINGER_DRAINING };
                     connection.linger_until = now.after(linger);
-                    if let Err(error) = self.driver.finish(token) {
+                    if let Err(error) = self.driver.shutdown_write(token) {
                         return self.failed(token, error);
                     }
                     connection.paused = false;

@@ -44,7 +44,7 @@ impl Uring {
         if arrived.result < 0 {
             return None;
         }
-        self.ready.descriptors().remove(arrived.result);
+        self.epoll.descriptors().remove(arrived.result);
         // SAFETY: a descriptor that the kernel has just made for this completion, which is looked at once.
         Some(unsafe { OwnedFd::from_raw_fd(arrived.result) })
     }

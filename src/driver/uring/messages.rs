@@ -14,7 +14,7 @@ use super::ring::{Operation, Request};
 use super::{Arrived, Completion, Held, Place, Role, Source, Token, Uring};
 use crate::limits::RING_MESSAGE_BUFFERS_MAX;
 use crate::peer::Peer;
-use crate::sys::{self, Destination, Envelope, Reply};
+use crate::sys::{self, LocalAddr, Reply, ReplyTo};
 
 /// What the kernel writes first (`struct io_uring_recvmsg_out`): the lengths of name, control messages and bytes, flags.
 const HEAD_BYTES: usize = 16;
@@ -73,7 +73,7 @@ pub(super) struct Messages {
     record_shape: Shape,
     /// Who sent what is lent, and to whom.
     pub(super) from: Peer,
-    to: Destination,
+    to: LocalAddr,
     /// Answers to what is in the lent buffer; all in slot 0, as [`sys::run`] knows them.
     replies: Vec<(u16, Reply)>,
     outbox: Vec<Option<Answer>>,
@@ -101,7 +101,7 @@ struct Answer {
 }
 
 /// What sendmsg(2) is told, in memory that does not move.
-struct Header(Box<(libc::msghdr, libc::iovec, Option<Envelope>)>);
+struct Header(Box<(libc::msghdr, libc::iovec, Option<ReplyTo>)>);
 
 // SAFETY: the pointers in it are set before each use, to what lives until the send is over.
 unsafe impl Send for Header {}
@@ -142,7 +142,7 @@ impl Messages {
             record_bytes: Vec::new(),
             record_shape: Shape::new(0, 0),
             from: Peer::Unnamed,
-            to: Destination::Bound,
+            to: LocalAddr::Bound,
             replies: Vec::new(),
             outbox: Vec::new(),
             free: Vec::new(),
@@ -431,7 +431,7 @@ impl Uring {
         };
         let name = buffer.get(lent.message.name.clone()).unwrap_or_default();
         let request = Request { operation: Operation::Answer, slot: place, generation: 0 };
-        // A name that fills all of `sun_path` is one that the kernel does not take back: see `Envelope`.
+        // A name that fills all of `sun_path` is one that the kernel does not take back: see `ReplyTo`.
         let is_plain = lent.message.control.is_empty()
             && answer.count == 1
             && name.len() <= size_of::<libc::sockaddr_un>();
@@ -443,8 +443,8 @@ impl Uring {
                 .build()
         } else {
             let mut kept = self.messages.headers.pop().unwrap_or_else(Header::new);
-            let envelope = envelope_of(buffer, lent, answer.count, answer.segment_bytes);
-            let header = kept.address(envelope, bytes);
+            let reply_to = reply_to_of(buffer, lent, answer.count, answer.segment_bytes);
+            let header = kept.address(reply_to, bytes);
             answer.header = Some(kept);
             opcode::SendMsg::new(socket, header).flags(FLAGS as u32).build()
         };
@@ -523,12 +523,12 @@ impl Uring {
         let socket = slot.ok_or(io::ErrorKind::NotConnected)?.socket.as_fd();
         let lent = &answer.lent;
         let buffer = self.message_buffers.bytes(lent.id, lent.len);
-        let envelope = envelope_of(buffer, lent, count, answer.segment_bytes);
+        let reply_to = reply_to_of(buffer, lent, count, answer.segment_bytes);
         let bytes = if answer.is_in_place { buffer.get(part).unwrap_or_default() } else { &answer.memory };
         let mut tries = 0;
         loop {
             tries += 1;
-            match envelope.send(socket, bytes) {
+            match reply_to.send(socket, bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && tries == 1 => {}
                 result => return result,
@@ -544,20 +544,20 @@ impl Uring {
     }
 
     /// Where an answer to the datagram that is lent is to go.
-    pub(super) fn envelope_of_lent(&mut self) -> Option<Envelope> {
+    pub(super) fn reply_to_of_recv_buf(&mut self) -> Option<ReplyTo> {
         let Source::Message(lent) = &self.lent else { return None };
-        Some(envelope_of(self.message_buffers.bytes(lent.id, lent.len), lent, 1, 0))
+        Some(reply_to_of(self.message_buffers.bytes(lent.id, lent.len), lent, 1, 0))
     }
 }
 
-fn envelope_of(buffer: &[u8], lent: &LentMessage, count: usize, segment_bytes: usize) -> Envelope {
+fn reply_to_of(buffer: &[u8], lent: &LentMessage, count: usize, segment_bytes: usize) -> ReplyTo {
     let name = buffer.get(lent.message.name.clone()).unwrap_or_default();
     let control = buffer.get(lent.message.control.clone()).unwrap_or_default();
-    let mut envelope = Envelope::back(name, control);
+    let mut reply_to = ReplyTo::back(name, control);
     if count > 1 {
-        envelope.cut_into(segment_bytes as u16);
+        reply_to.cut_into(segment_bytes as u16);
     }
-    envelope
+    reply_to
 }
 
 impl Header {
@@ -567,10 +567,10 @@ impl Header {
     }
 
     /// Says what is to be sent to whom. The bytes must stay where they are until that is over.
-    fn address(&mut self, envelope: Envelope, bytes: &[u8]) -> *const libc::msghdr {
+    fn address(&mut self, reply_to: ReplyTo, bytes: &[u8]) -> *const libc::msghdr {
         let (header, part, kept) = &mut *self.0;
         *part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        *header = kept.insert(envelope).header(part);
+        *header = kept.insert(reply_to).header(part);
         header
     }
 }

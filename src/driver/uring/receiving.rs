@@ -239,7 +239,7 @@ impl Uring {
             // While an answer waits for the peer it is read on here, lest both wait for each other.
             let is_free = slot.requests == 0 && matches!(slot.sending, Sending::Nothing) && !slot.has_ended;
             if is_free && is_to_leave {
-                return self.leave_to_ready(index);
+                return self.migrate_to_epoll(index);
             }
             self.receive_or_fail(index);
             return None;
@@ -253,7 +253,7 @@ impl Uring {
                 self.enqueue(index);
                 None
             }
-            Role::Listener | Role::Datagrams { .. } => self.leave_to_ready(index),
+            Role::Listener | Role::Datagrams { .. } => self.migrate_to_epoll(index),
             Role::Stream | Role::UnixStream | Role::Records { .. } => self.read(index),
         }
     }

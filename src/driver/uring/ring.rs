@@ -38,7 +38,7 @@ pub(super) enum Operation {
     Send,
     /// Waits until a socket takes more.
     Writable,
-    /// Watches `ready`.
+    /// Watches `epoll`.
     Poll,
     Cancel,
 }

@@ -92,7 +92,7 @@ impl Uring {
             && let Some(Slot { is_closed: true, requests: 0, .. }) = place.slot
             && let Some(slot) = self.take_slot(index)
         {
-            self.ready.descriptors().remove(slot.socket.as_raw_fd());
+            self.epoll.descriptors().remove(slot.socket.as_raw_fd());
         }
     }
 

@@ -34,7 +34,7 @@ fn pair() -> (TcpStream, TcpStream) {
 
 fn connect(driver: &mut Uring, token: Token) -> TcpStream {
     let (ours, theirs) = pair();
-    driver.connect(token, ours.into(), SocketKind::Tcp, READ_BYTES_MAX).unwrap();
+    driver.add_stream(token, ours.into(), SocketKind::Tcp, READ_BYTES_MAX).unwrap();
     theirs
 }
 
@@ -51,12 +51,12 @@ fn turns(driver: &mut Uring, pool: &mut Pool, echo: bool, within: Duration) -> V
         while let Some(completion) = driver.next() {
             let one = match completion {
                 Completion::Received { token, .. } => {
-                    let lent = driver.lent();
+                    let lent = driver.recv_buf();
                     let (start, end) = (lent.start, lent.buffer.len());
                     let bytes = lent.buffer[start..].to_vec();
                     if echo {
                         // A worker would pause it only at its high water; here one answer is enough.
-                        match driver.send_lent(token, start..end, pool) {
+                        match driver.send_from_recv_buf(token, start..end, pool) {
                             Progress::Done(_) => seen.push((Seen::Sent(end - start), token)),
                             Progress::Pending => driver.pause(token),
                             Progress::Failed(error) => panic!("{error}"),
@@ -121,7 +121,7 @@ fn every_buffer_comes_back() {
     for token in tokens {
         driver.close(token, Close::Gently);
     }
-    driver.let_go();
+    driver.wait_closed();
     assert!(!driver.has_slots());
     assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
 }
@@ -187,7 +187,7 @@ fn what_lies_there_is_received_to_its_end() {
     let (mut pool, token) = (Pool::default(), Token::new(0, 0));
     let (ours, mut theirs) = pair();
     theirs.write_all(&[1; 2 * RING_BUFFER_BYTES + 5]).unwrap();
-    driver.connect(token, ours.into(), SocketKind::Tcp, READ_BYTES_MAX).unwrap();
+    driver.add_stream(token, ours.into(), SocketKind::Tcp, READ_BYTES_MAX).unwrap();
     let mut bytes = 0;
     while bytes < 2 * RING_BUFFER_BYTES + 5 {
         let seen = turns(&mut driver, &mut pool, false, PATIENCE);
@@ -210,7 +210,7 @@ fn a_closed_socket_outlives_its_requests_and_nothing_else() {
     driver.close(first, Close::Gently);
     assert_eq!(driver.unsent(first), 0);
     // The peer sees the end without another turn.
-    driver.let_go();
+    driver.wait_closed();
     assert!(!driver.has_slots());
     assert!(peer.read_to_end(&mut Vec::new()).unwrap() < 64 << 20);
     // The index has a new tenant, and no completion of the old one reaches it.
@@ -232,7 +232,7 @@ fn a_closed_socket_leaves_nothing_to_do() {
     driver.resume(token);
     assert!(driver.has_leftovers());
     driver.close(token, Close::Gently);
-    driver.let_go();
+    driver.wait_closed();
     assert!(!driver.has_slots());
     driver.wait(Some(A_WHILE)).unwrap();
     assert!(driver.next().is_none());
@@ -270,7 +270,7 @@ fn peers_that_do_not_read_keep_few_buffers() {
     assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX - RING_KEPT_MAX);
     drop(others);
     tokens.iter().for_each(|&token| driver.close(token, Close::Gently));
-    driver.let_go();
+    driver.wait_closed();
     assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX - 1);
     let reader = std::thread::spawn(move || {
         let mut answer = vec![0; sent];
@@ -436,7 +436,7 @@ fn what_lies_in_a_unix_stream_is_received_to_its_end() {
         let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.write_all(&vec![1; before]).unwrap();
-        driver.connect(token, ours.into(), SocketKind::UnixStream, READ_BYTES_MAX).unwrap();
+        driver.add_stream(token, ours.into(), SocketKind::UnixStream, READ_BYTES_MAX).unwrap();
         if number % 2 == 0 {
             driver.wait(Some(Duration::ZERO)).unwrap();
         }
@@ -461,6 +461,6 @@ fn what_lies_in_a_unix_stream_is_received_to_its_end() {
         writer.join().unwrap();
         driver.close(token, Close::Gently);
     }
-    driver.let_go();
+    driver.wait_closed();
     assert!(!driver.has_slots() && driver.buffers.at_home() == RING_BUFFERS_MAX);
 }

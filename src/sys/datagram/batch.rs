@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::control::{self, CONTROL_BYTES, Control, Sending};
-use super::{Destination, Envelope, Reply};
+use super::{LocalAddr, Reply, ReplyTo};
 use crate::peer::Peer;
 use crate::sys::{read_peer, syscall};
 
@@ -19,7 +19,7 @@ const SEGMENTS_BYTES_MAX: usize = 65_507;
 /// What came in one slot.
 #[derive(Debug)]
 pub(crate) struct Received {
-    pub destination: Destination,
+    pub destination: LocalAddr,
     pub len: usize,
     /// Bytes of each datagram in the slot; the last may have fewer. The same as `len` where it is one.
     pub segment_bytes: usize,
@@ -177,9 +177,9 @@ impl Batch {
     }
 
     /// Where an answer to slot `index` is to go.
-    pub(crate) fn envelope(&self, index: usize) -> Envelope {
+    pub(crate) fn reply_to(&self, index: usize) -> ReplyTo {
         let header = &self.headers[index].msg_hdr;
-        Envelope {
+        ReplyTo {
             name: self.names[index],
             name_len: self.name_len(index) as usize,
             control: control::back_to(header),
@@ -319,13 +319,13 @@ impl Batch {
         outcome: &mut impl FnMut(usize, io::Result<usize>),
     ) {
         for (slot, reply) in answers {
-            let envelope = self.envelope(usize::from(*slot));
+            let reply_to = self.reply_to(usize::from(*slot));
             let bytes = match reply {
                 Reply::Bytes(bytes) => bytes,
                 Reply::InPlace(range) => self.slot(usize::from(*slot)).get(range.clone()).unwrap_or_default(),
             };
             loop {
-                match envelope.send(fd, bytes) {
+                match reply_to.send(fd, bytes) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     result => break outcome(1, result),
                 }

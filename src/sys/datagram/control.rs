@@ -4,7 +4,7 @@ use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 
-use super::Destination;
+use super::LocalAddr;
 
 /// Room for what comes with a datagram. Beside what this module asks for, a socket that was handed over may report
 /// timestamps, hop limits and the like, and what has no room is lost (`MSG_CTRUNC`, recvmsg(2)).
@@ -108,17 +108,17 @@ fn for_each_info(header: &libc::msghdr, mut found: impl FnMut(Info)) {
 }
 
 /// Where a datagram was sent to, and how long each is where several came as one (`UDP_GRO`, udp(7)); 0: it is one.
-pub(super) fn read(header: &libc::msghdr) -> (Destination, usize) {
-    let (mut destination, mut segment_bytes) = (Destination::Bound, 0);
+pub(super) fn read(header: &libc::msghdr) -> (LocalAddr, usize) {
+    let (mut destination, mut segment_bytes) = (LocalAddr::Bound, 0);
     for_each_info(header, |info| match info {
         Info::V4(info) => {
             let sent_to = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
             // For a broadcast or multicast packet the kernel gives an address of the interface here (ip(7)).
             let local = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
             destination = if sent_to == local && !sent_to.is_multicast() && !sent_to.is_broadcast() {
-                Destination::Unicast(IpAddr::V4(sent_to))
+                LocalAddr::Unicast(IpAddr::V4(sent_to))
             } else {
-                Destination::Group
+                LocalAddr::Group
             };
         }
         Info::V6(info) => {
@@ -126,9 +126,9 @@ pub(super) fn read(header: &libc::msghdr) -> (Destination, usize) {
             // An IPv4 packet on a dual-stack socket brings both; the IPv4 one says more.
             if sent_to.to_ipv4_mapped().is_none() {
                 destination = if sent_to.is_multicast() {
-                    Destination::Group
+                    LocalAddr::Group
                 } else {
-                    Destination::Unicast(IpAddr::V6(sent_to))
+                    LocalAddr::Unicast(IpAddr::V6(sent_to))
                 };
             }
         }

@@ -34,9 +34,9 @@ fn echo(driver: &mut Uring, count: usize) -> Vec<io::Result<usize>> {
             is_idle = false;
             match completion {
                 Completion::Datagram { from, .. } => {
-                    let len = driver.lent().buffer.len();
-                    driver.answer_lent(0..len);
-                    driver.put_back(from);
+                    let len = driver.recv_buf().buffer.len();
+                    driver.reply_from_recv_buf(0..len);
+                    driver.recycle_peer(from);
                 }
                 Completion::Answered { answers, result, .. } => {
                     answered += answers;
@@ -54,7 +54,7 @@ fn listener(driver: &mut Uring, token: Token) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    driver.listen(token, listener.into()).unwrap();
+    driver.add_listener(token, listener.into()).unwrap();
     address
 }
 
@@ -64,7 +64,7 @@ fn udp(driver: &mut Uring, token: Token) -> UdpSocket {
     let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
     theirs.connect(ours.local_addr().unwrap()).unwrap();
     theirs.set_read_timeout(Some(PATIENCE)).unwrap();
-    driver.datagrams(token, ours.into(), UDP_DATAGRAM_BYTES_MAX, false).unwrap();
+    driver.add_datagram_socket(token, ours.into(), UDP_DATAGRAM_BYTES_MAX, false).unwrap();
     theirs
 }
 
@@ -108,7 +108,7 @@ fn a_listener_accepts_rests_and_goes_on() {
     driver.resume(token);
     assert!(matches!(all(&mut driver, 1, PATIENCE)[..], [Completion::Accepted { .. }]));
     driver.close(token, Close::Gently);
-    driver.let_go();
+    driver.wait_closed();
     assert!(!driver.has_slots() && driver.listeners.is_empty());
     assert!(TcpStream::connect(address).is_err());
 }
@@ -145,7 +145,7 @@ fn what_was_accepted_for_nobody_is_closed() {
     driver.wait(Some(PATIENCE)).unwrap();
     assert!(!driver.arrived.is_empty());
     driver.close(token, Close::Gently);
-    driver.let_go();
+    driver.wait_closed();
     assert!(!driver.has_slots() && driver.arrived.is_empty());
     for peer in &mut peers {
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -176,16 +176,16 @@ fn listeners_are_where_connections_are() {
     };
     for round in 0..3 {
         let (_one, socket) = accept(&mut driver);
-        driver.connect(Token::new(1, round), socket, SocketKind::Tcp, READ_BYTES_MAX).unwrap();
+        driver.add_stream(Token::new(1, round), socket, SocketKind::Tcp, READ_BYTES_MAX).unwrap();
         let (_two, socket) = accept(&mut driver);
         assert!(driver.place_of(token(0)).is_none(), "{round}: one connection is few");
-        driver.connect(Token::new(2, round), socket, SocketKind::Tcp, READ_BYTES_MAX).unwrap();
+        driver.add_stream(Token::new(2, round), socket, SocketKind::Tcp, READ_BYTES_MAX).unwrap();
         assert!(driver.place_of(token(0)).is_some() && driver.users == 2, "{round}: two are not");
         let (_three, socket) = accept(&mut driver);
         drop(socket);
         driver.close(Token::new(1, round), Close::Gently);
         driver.close(Token::new(2, round), Close::Gently);
-        driver.let_go();
+        driver.wait_closed();
         assert_eq!(driver.users, 0);
     }
     // A socket of datagrams is reason enough.
@@ -220,7 +220,7 @@ fn datagrams_come_back_and_so_do_their_buffers() {
     assert!(driver.next().is_none());
     assert_eq!(driver.message_buffers.at_home(), RING_MESSAGE_BUFFERS_MAX);
     driver.close(token, Close::Gently);
-    driver.let_go();
+    driver.wait_closed();
     assert!(!driver.has_slots() && driver.messages.ports.iter().all(Option::is_none));
 }
 
@@ -278,8 +278,8 @@ fn an_answer_fails_and_the_next_does_not() {
             while let Some(completion) = driver.next() {
                 match completion {
                     Completion::Datagram { .. } => {
-                        let len = driver.lent().buffer.len();
-                        driver.answer_lent(0..len);
+                        let len = driver.recv_buf().buffer.len();
+                        driver.reply_from_recv_buf(0..len);
                     }
                     Completion::Answered { answers: 1, result, .. } => {
                         completed += 1;
@@ -309,7 +309,7 @@ fn draining_datagrams_reports_all_that_have_come() {
         driver.wait(Some(PATIENCE)).unwrap();
         while let Some(completion) = driver.next() {
             match completion {
-                Completion::Datagram { .. } => came.extend_from_slice(driver.lent().buffer),
+                Completion::Datagram { .. } => came.extend_from_slice(driver.recv_buf().buffer),
                 Completion::Drained { .. } => is_drained = true,
                 other => panic!("{other:?}"),
             }
@@ -328,7 +328,7 @@ fn records(driver: &mut Uring, token: Token) -> socket2::Socket {
     theirs.set_read_timeout(Some(PATIENCE)).unwrap();
     // SAFETY: the descriptor was given up by its owner in the same breath.
     let ours = unsafe { OwnedFd::from_raw_fd(ours.into_raw_fd()) };
-    driver.connect(token, ours, SocketKind::UnixSeqpacket, 1000).unwrap();
+    driver.add_stream(token, ours, SocketKind::UnixSeqpacket, 1000).unwrap();
     theirs
 }
 
@@ -364,7 +364,7 @@ fn records_keep_their_limits() {
     let mut came = None;
     while let Some(completion) = driver.next() {
         came = Some(completion);
-        assert_eq!(driver.lent().buffer.len() - driver.lent().start, 1000);
+        assert_eq!(driver.recv_buf().buffer.len() - driver.recv_buf().start, 1000);
     }
     assert!(matches!(came, Some(Completion::Received { truncated: true, .. })), "{came:?}");
     drop(peer);

@@ -4,12 +4,12 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{Completion, LentState, Ready, Token, retry};
+use super::{Completion, Epoll, LentState, Token, retry};
 use crate::limits::UDP_DATAGRAM_BYTES_MAX;
 use crate::peer::Peer;
 use crate::sys::{Received, Reply};
 
-impl Ready {
+impl Epoll {
     pub(super) fn step_datagrams(
         &mut self,
         index: usize,

@@ -19,11 +19,11 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use socket2::SockRef;
 
-use super::{Close, Completion, Driver, Lent, Progress, Token};
+use super::{Close, Completion, Driver, Progress, RecvBuf, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES, UDP_DATAGRAM_BYTES_MAX};
 use crate::peer::{Peer, SocketKind};
-use crate::sys::{self, Batch, Descriptors, Destination, Envelope, Record, Reply};
+use crate::sys::{self, Batch, Descriptors, LocalAddr, Record, Reply, ReplyTo};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -37,7 +37,7 @@ const RECORD_BURST: u32 = 16;
 
 /// The readiness driver.
 #[derive(Debug)]
-pub(crate) struct Ready {
+pub(crate) struct Epoll {
     poll: Poll,
     events: Events,
     /// The last wait filled all of `events`.
@@ -56,7 +56,7 @@ pub(crate) struct Ready {
     batch: Option<Batch>,
     /// Who sent what is in the batch's current slot, and to whom.
     from: Peer,
-    to: Destination,
+    to: LocalAddr,
     /// Answers to what is in the batch, with their slots.
     replies: Vec<(u16, Reply)>,
     answered: VecDeque<(Token, usize, io::Result<usize>)>,
@@ -120,12 +120,12 @@ enum LentState {
     },
 }
 
-impl Ready {
+impl Epoll {
     /// A driver, and what wakes it from another thread.
-    pub(crate) fn new() -> io::Result<(Ready, Arc<Waker>)> {
+    pub(crate) fn new() -> io::Result<(Epoll, Arc<Waker>)> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let ready = Ready {
+        let epoll = Epoll {
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
             was_full: false,
@@ -139,13 +139,13 @@ impl Ready {
             lent: LentState::Nothing,
             batch: None,
             from: Peer::Unnamed,
-            to: Destination::Bound,
+            to: LocalAddr::Bound,
             replies: Vec::new(),
             answered: VecDeque::new(),
             spent: Vec::new(),
             descriptors: Arc::default(),
         };
-        Ok((ready, waker))
+        Ok((epoll, waker))
     }
 
     /// The descriptor that a foreign loop may watch: readable when `wait` would find something.
@@ -348,7 +348,7 @@ impl Ready {
     }
 }
 
-impl Driver for Ready {
+impl Driver for Epoll {
     type Socket = OwnedFd;
 
     fn now(&self) -> Moment {
@@ -413,7 +413,7 @@ impl Driver for Ready {
         }
     }
 
-    fn listen(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
+    fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
         self.insert(token, socket, Role::Listener, 0)
     }
 
@@ -421,7 +421,7 @@ impl Driver for Ready {
         sys::peer_user(socket.as_fd())
     }
 
-    fn connect(
+    fn add_stream(
         &mut self,
         token: Token,
         socket: OwnedFd,
@@ -443,7 +443,7 @@ impl Driver for Ready {
         self.insert(token, socket, role, read_bytes_max)
     }
 
-    fn datagrams(
+    fn add_datagram_socket(
         &mut self,
         token: Token,
         socket: OwnedFd,
@@ -458,20 +458,20 @@ impl Driver for Ready {
         self.insert(token, socket, Role::Datagram { destinations, is_coalesced }, message_bytes_max)
     }
 
-    fn lent(&mut self) -> Lent<'_> {
+    fn recv_buf(&mut self) -> RecvBuf<'_> {
         match self.lent {
             LentState::Stream { len } => {
-                Lent { buffer: &mut self.buffer[..HEADROOM_BYTES + len], start: HEADROOM_BYTES }
+                RecvBuf { buffer: &mut self.buffer[..HEADROOM_BYTES + len], start: HEADROOM_BYTES }
             }
             LentState::Datagram { slot, start, end, .. } => match self.batch.as_mut() {
-                Some(batch) => Lent { buffer: &mut batch.slot(slot)[start..end], start: 0 },
-                None => Lent { buffer: &mut [], start: 0 },
+                Some(batch) => RecvBuf { buffer: &mut batch.slot(slot)[start..end], start: 0 },
+                None => RecvBuf { buffer: &mut [], start: 0 },
             },
-            LentState::Nothing => Lent { buffer: &mut [], start: 0 },
+            LentState::Nothing => RecvBuf { buffer: &mut [], start: 0 },
         }
     }
 
-    fn send_lent(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+    fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
         let Some(Some(slot)) = self.slots.get_mut(token.index()) else {
             return Progress::Failed(io::ErrorKind::NotConnected.into());
         };
@@ -511,36 +511,36 @@ impl Driver for Ready {
         }
     }
 
-    fn answer_lent(&mut self, range: Range<usize>) {
+    fn reply_from_recv_buf(&mut self, range: Range<usize>) {
         if let LentState::Datagram { start, .. } = self.lent {
             self.set_reply(Reply::InPlace(start + range.start..start + range.end));
         }
     }
 
-    fn answer(&mut self, bytes: Vec<u8>) {
+    fn reply(&mut self, bytes: Vec<u8>) {
         self.set_reply(Reply::Bytes(bytes));
     }
 
-    fn envelope(&mut self) -> Option<Envelope> {
+    fn reply_to(&mut self) -> Option<ReplyTo> {
         match (self.lent, &self.batch) {
-            (LentState::Datagram { slot, .. }, Some(batch)) => Some(batch.envelope(slot)),
+            (LentState::Datagram { slot, .. }, Some(batch)) => Some(batch.reply_to(slot)),
             _ => None,
         }
     }
 
-    fn post(&mut self, token: Token, to: &Envelope, bytes: &[u8]) -> io::Result<usize> {
+    fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
         match self.slot_mut(token) {
             Some(slot) => retry(|| to.send(slot.socket.as_fd(), bytes)),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
-    fn settle(&mut self, _: Token) -> Option<(usize, io::Result<usize>)> {
+    fn take_send_results(&mut self, _: Token) -> Option<(usize, io::Result<usize>)> {
         // The turn in which they left has told of all.
         None
     }
 
-    fn put_back(&mut self, peer: Peer) {
+    fn recycle_peer(&mut self, peer: Peer) {
         self.from = peer;
     }
 
@@ -571,14 +571,14 @@ impl Driver for Ready {
         }
     }
 
-    fn finish(&mut self, token: Token) -> io::Result<()> {
+    fn shutdown_write(&mut self, token: Token) -> io::Result<()> {
         match self.slot_mut(token) {
             Some(slot) => SockRef::from(&slot.socket).shutdown(std::net::Shutdown::Write),
             None => Ok(()),
         }
     }
 
-    fn let_go(&mut self) {}
+    fn wait_closed(&mut self) {}
 
     fn close(&mut self, token: Token, how: Close) {
         if self.slot_mut(token).is_none() {

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use resay_plugin::dice::SplitMix64;
 
-use super::{Close, Completion, Driver, Lent, Progress, Token};
+use super::{Close, Completion, Driver, Progress, RecvBuf, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::HEADROOM_BYTES;
 use crate::peer::{Peer, SocketKind};
-use crate::sys::Envelope;
+use crate::sys::ReplyTo;
 use crate::timer::Moment;
 
 /// What a seed decides.
@@ -210,7 +210,7 @@ struct Slot {
 
 /// The simulated kernel.
 #[derive(Debug)]
-pub(crate) struct Script {
+pub(crate) struct Simulator {
     pub(crate) random: Random,
     pub(crate) clients: Vec<Client>,
     now: u64,
@@ -227,9 +227,9 @@ pub(crate) struct Script {
     has_found: bool,
 }
 
-impl Script {
-    pub(crate) fn new(seed: u64, clients: Vec<Client>) -> Script {
-        Script {
+impl Simulator {
+    pub(crate) fn new(seed: u64, clients: Vec<Client>) -> Simulator {
+        Simulator {
             random: Random::new(seed),
             clients,
             now: 0,
@@ -340,7 +340,7 @@ impl Script {
     }
 }
 
-impl Driver for Script {
+impl Driver for Simulator {
     type Socket = Handle;
 
     fn now(&self) -> Moment {
@@ -407,7 +407,7 @@ impl Driver for Script {
         None
     }
 
-    fn listen(&mut self, token: Token, socket: Handle) -> io::Result<()> {
+    fn add_listener(&mut self, token: Token, socket: Handle) -> io::Result<()> {
         assert_eq!(socket, Handle::Listener);
         self.listener = Some((token, false));
         Ok(())
@@ -421,7 +421,7 @@ impl Driver for Script {
         })
     }
 
-    fn connect(
+    fn add_stream(
         &mut self,
         token: Token,
         socket: Handle,
@@ -443,15 +443,15 @@ impl Driver for Script {
         Ok(())
     }
 
-    fn datagrams(&mut self, _: Token, _: Handle, _: usize, _: bool) -> io::Result<()> {
+    fn add_datagram_socket(&mut self, _: Token, _: Handle, _: usize, _: bool) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn lent(&mut self) -> Lent<'_> {
-        Lent { buffer: &mut self.buffer[..HEADROOM_BYTES + self.lent], start: HEADROOM_BYTES }
+    fn recv_buf(&mut self) -> RecvBuf<'_> {
+        RecvBuf { buffer: &mut self.buffer[..HEADROOM_BYTES + self.lent], start: HEADROOM_BYTES }
     }
 
-    fn send_lent(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+    fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
         assert!(range.end <= HEADROOM_BYTES + self.lent, "only lent bytes are sent");
         let bytes = pool.copy_of(&self.buffer[range]);
         match self.send(token, bytes) {
@@ -481,23 +481,23 @@ impl Driver for Script {
         slot.and_then(|slot| slot.outgoing.as_ref()).map_or(0, |outgoing| outgoing.rest().len())
     }
 
-    fn answer_lent(&mut self, _: Range<usize>) {}
+    fn reply_from_recv_buf(&mut self, _: Range<usize>) {}
 
-    fn answer(&mut self, _: Vec<u8>) {}
+    fn reply(&mut self, _: Vec<u8>) {}
 
-    fn envelope(&mut self) -> Option<Envelope> {
+    fn reply_to(&mut self) -> Option<ReplyTo> {
         None
     }
 
-    fn post(&mut self, _: Token, _: &Envelope, _: &[u8]) -> io::Result<usize> {
+    fn send_to(&mut self, _: Token, _: &ReplyTo, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn settle(&mut self, _: Token) -> Option<(usize, io::Result<usize>)> {
+    fn take_send_results(&mut self, _: Token) -> Option<(usize, io::Result<usize>)> {
         None
     }
 
-    fn put_back(&mut self, _: Peer) {}
+    fn recycle_peer(&mut self, _: Peer) {}
 
     fn pause(&mut self, token: Token) {
         match &mut self.listener {
@@ -520,7 +520,7 @@ impl Driver for Script {
         }
     }
 
-    fn finish(&mut self, token: Token) -> io::Result<()> {
+    fn shutdown_write(&mut self, token: Token) -> io::Result<()> {
         let slot = self.slot(token).expect("an end of an open socket");
         assert!(slot.outgoing.is_none(), "the end comes after what was sent");
         let client = slot.client;
@@ -528,7 +528,7 @@ impl Driver for Script {
         Ok(())
     }
 
-    fn let_go(&mut self) {}
+    fn wait_closed(&mut self) {}
 
     fn close(&mut self, token: Token, how: Close) {
         if matches!(self.listener, Some((listener, _)) if listener == token) {
