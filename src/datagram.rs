@@ -8,15 +8,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chain::{DATAGRAM, Generation, Ran, Tails, Way};
-use crate::connection::{Context, Reply};
+use crate::chain::{ChainContext, ChainOutcome, DATAGRAM};
+use crate::context::{Context, Reply};
 use crate::driver::RecvBuf;
-use crate::limits::{HELD_DATAGRAM_BYTES_MAX, HELD_DATAGRAMS_MAX};
+use crate::limits::{DELAYED_DATAGRAM_BYTES_MAX, DELAYED_DATAGRAMS_MAX};
 use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::sys::{LocalAddr, ReplyTo};
 use crate::timer::Moment;
-use crate::transform::library::{Fault, Session, SessionPeer};
+use crate::transform::library::{Fault, Session};
 
 /// Why a datagram must not even reach a transform, if so.
 pub(crate) fn refuse(from: &Peer, to: LocalAddr, truncated: bool) -> Option<DropReason> {
@@ -45,7 +45,7 @@ fn is_answerable(address: &SocketAddr) -> bool {
 
 /// The conversation that the datagrams of one socket take turns in; its memory is zeroed for each.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct DatagramSession {
     session: Option<Session>,
 }
 
@@ -65,30 +65,31 @@ impl Outcome {
         Outcome { reply: Reply::Nothing, delay: Duration::ZERO, fault: None, is_amplified: false };
 }
 
-/// Answers of one socket that leave later, at most [`HELD_DATAGRAMS_MAX`] and [`HELD_DATAGRAM_BYTES_MAX`].
+/// Answers of one socket that leave later, at most [`DELAYED_DATAGRAMS_MAX`], with [`DELAYED_DATAGRAM_BYTES_MAX`] bytes.
+/// Each is kept in memory of its own length, so that they cost what they say.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct DelayedDatagrams {
     /// By the moment they are due; those of one moment in the order in which they came.
-    answers: BTreeMap<(Moment, u64), (ReplyTo, Vec<u8>)>,
+    answers: BTreeMap<(Moment, u64), (ReplyTo, Box<[u8]>)>,
     bytes: usize,
     last: u64,
 }
 
-impl Held {
-    /// Keeps an answer; it comes back where there is no room.
-    pub(crate) fn keep(&mut self, due: Moment, to: ReplyTo, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
-        let full = self.answers.len() >= HELD_DATAGRAMS_MAX;
-        if full || self.bytes + bytes.len() > HELD_DATAGRAM_BYTES_MAX {
+impl DelayedDatagrams {
+    /// Keeps a copy of an answer, in memory of its own length; the answer comes back, and whether there was room.
+    pub(crate) fn keep(&mut self, due: Moment, to: ReplyTo, bytes: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
+        let is_full = self.answers.len() >= DELAYED_DATAGRAMS_MAX;
+        if is_full || self.bytes + bytes.len() > DELAYED_DATAGRAM_BYTES_MAX {
             return Err(bytes);
         }
         self.bytes += bytes.len();
         self.last += 1;
-        self.answers.insert((due, self.last), (to, bytes));
-        Ok(())
+        self.answers.insert((due, self.last), (to, bytes.as_slice().into()));
+        Ok(bytes)
     }
 
     /// Takes one answer that is due.
-    pub(crate) fn release(&mut self, now: Moment) -> Option<(ReplyTo, Vec<u8>)> {
+    pub(crate) fn take_due(&mut self, now: Moment) -> Option<(ReplyTo, Box<[u8]>)> {
         if self.next() > now {
             return None;
         }
@@ -107,47 +108,44 @@ impl Held {
     }
 }
 
-impl Turn {
-    /// Sends one admitted datagram, all of `lent`, through the chain.
-    pub(crate) fn answer(
-        &mut self,
-        lent: RecvBuf<'_>,
-        generation: &Arc<Generation>,
-        peer: &SessionPeer<'_>,
-        cx: &mut Context<'_>,
-    ) -> Outcome {
+impl DatagramSession {
+    /// Sends one admitted datagram, all of `recv_buf`, through the chain.
+    pub(crate) fn answer(&mut self, recv_buf: RecvBuf<'_>, from: &Peer, cx: &mut Context<'_>) -> Outcome {
+        let generation = cx.current;
         let failed = |at: (usize, Fault)| {
             cx.stats.transform_errors.add(1);
             cx.stats.dropped(DropReason::TransformFailed, 1);
             Outcome { fault: Some(at), ..Outcome::NOTHING }
         };
-        let session = match self.session_for(generation, peer) {
+        let session = match self.session_for(from, cx) {
             Ok(session) => session,
             Err(fault) => return failed(fault),
         };
-        let RecvBuf { buffer, start } = lent;
+        let RecvBuf { buffer, start } = recv_buf;
         let message = buffer.get_mut(start..).unwrap_or_default();
         let message_bytes = message.len();
         let mut out = if generation.is_in_place() { Vec::new() } else { cx.pool.take(message.len()) };
-        let mut way = Way {
-            session,
-            out: &mut out,
-            out_max: cx.terms.answer_bytes_max,
-            flags: DATAGRAM,
-            scratch: cx.scratch,
-            tails: &mut Tails::default(),
-            pieces: &mut Vec::new(),
-        };
-        let ran = generation.run(message, &mut way);
-        if matches!(ran, Ran::Answer | Ran::Close) {
-            // One datagram, one answer: pieces of it all wait for the last.
-            let delay =
-                Duration::from_micros(way.pieces.iter().map(|piece| piece.delay_us).max().unwrap_or(0));
+        let mut delays = Vec::new();
+        let outcome = generation.run(
+            message,
+            &mut ChainContext {
+                session,
+                out: &mut out,
+                out_max: cx.limits.answer_bytes_max,
+                flags: DATAGRAM,
+                scratch: cx.scratch,
+                delays: &mut delays,
+            },
+        );
+        if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
+            // One datagram, one answer: ranges of it all wait for the last.
+            let delay_us = delays.iter().map(|range| range.delay_us).max().unwrap_or(0);
+            let delay = Duration::from_micros(delay_us);
             let replaced = cx.scratch.replaced().filter(|_| generation.is_in_place());
             if let Some(answer) = replaced {
                 out = cx.pool.copy_of(answer);
             }
-            if out.len() > cx.terms.amplify.saturating_mul(message_bytes) {
+            if out.len() > cx.limits.max_amplification.saturating_mul(message_bytes) {
                 cx.pool.put(out);
                 cx.stats.dropped(DropReason::Amplified, 1);
                 return Outcome { is_amplified: true, ..Outcome::NOTHING };
@@ -157,26 +155,23 @@ impl Turn {
             return Outcome { reply, delay, fault: None, is_amplified: false };
         }
         cx.pool.put(out);
-        if let Ran::Failed { stage, fault } = ran {
+        if let ChainOutcome::Failed { stage, fault } = outcome {
             return failed((stage, fault));
         }
         cx.stats.dropped(DropReason::ByTransform, 1);
         Outcome::NOTHING
     }
 
-    fn session_for(
-        &mut self,
-        generation: &Arc<Generation>,
-        peer: &SessionPeer<'_>,
-    ) -> Result<&mut Session, (usize, Fault)> {
-        let current =
-            self.session.take().filter(|session| Arc::ptr_eq(session.stages(), generation.stages()));
-        let session = match current {
+    fn session_for(&mut self, from: &Peer, cx: &Context<'_>) -> Result<&mut Session, (usize, Fault)> {
+        let stages = cx.current.stages();
+        let peer = cx.limits.session_peer(0, from);
+        let known = self.session.take().filter(|session| Arc::ptr_eq(session.stages(), stages));
+        let session = match known {
             Some(mut session) => {
-                session.renew(peer)?;
+                session.renew(&peer)?;
                 session
             }
-            None => Session::open(generation.stages(), peer)?,
+            None => Session::open(stages, &peer)?,
         };
         Ok(self.session.insert(session))
     }

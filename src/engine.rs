@@ -675,7 +675,7 @@ fn info_of(listener: &Listener) -> ListenerInfo {
 /// Refuses transforms that need whole messages on a raw stream.
 fn check_needs(listener: &Listener, chain: &Chain) -> Result<()> {
     let raw =
-        listener.kind.is_connected() && !listener.terms.records && !listener.terms.framer.has_messages();
+        listener.kind.is_connected() && !listener.limits.records && !listener.limits.framer.has_messages();
     match chain.needs_messages() {
         Some(id) if raw => Err(Error::Transform {
             id: id.to_owned(),

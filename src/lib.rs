@@ -25,6 +25,7 @@ mod buffer;
 mod chain;
 pub mod client;
 mod connection;
+mod context;
 mod datagram;
 mod driver;
 mod engine;

@@ -20,9 +20,9 @@ pub(crate) const MESSAGE_BYTES_CEILING: usize = 1024 * 1024 * 1024;
 pub(crate) const DATAGRAM_BATCH: usize = 32;
 /// What one waiting answer counts towards the high water beside its bytes, whatever it holds.
 pub(crate) const QUEUED_SEND_BYTES: usize = 64;
-/// Answers, and their bytes, that one datagram socket holds back for transforms that delay.
-pub(crate) const HELD_DATAGRAMS_MAX: usize = 64 * 1024;
-pub(crate) const HELD_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Delayed answers of one datagram socket, and their bytes.
+pub(crate) const DELAYED_DATAGRAMS_MAX: usize = 64 * 1024;
+pub(crate) const DELAYED_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long an address that is in use is tried again, and how often.
 pub(crate) const BIND_PATIENCE: Duration = Duration::from_millis(250);
 pub(crate) const BIND_AGAIN: Duration = Duration::from_millis(5);
@@ -55,9 +55,17 @@ pub(crate) const RING_MESSAGE_BUFFER_BYTES: usize = UNIX_RECORD_BYTES_MAX + 1024
 /// 7 % less that way, with four as much, and from there on the ring is the cheaper one.
 pub(crate) const RING_FEW_MAX: usize = 4;
 
-/// Buffers that a worker keeps for reuse, and the largest that it keeps.
-pub(crate) const POOL_BUFFERS_MAX: usize = 64;
+/// Memory that a worker keeps for reuse, and the largest buffer that it keeps.
+pub(crate) const POOL_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) const POOL_BUFFER_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
+
+/// What one connection may do in a turn, before the others have theirs: messages, bytes of answers, and sends. What it has
+/// read beyond that waits for its next turn.
+pub(crate) const TURN_MESSAGES: usize = 512;
+pub(crate) const TURN_ANSWER_BYTES: usize = READ_BYTES_MAX;
+pub(crate) const TURN_SENDS: usize = 64;
+/// What one call of a streaming transform is given room for, unless it asks for more.
+pub(crate) const STREAM_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Threads for transforms that may block, and how long they are waited for at the end.
 pub(crate) const OFFLOAD_THREADS: usize = 4;
@@ -80,6 +88,7 @@ const _: () = assert!(READ_BYTES_MAX <= UNIX_RECORD_BYTES_MAX);
 const _: () = assert!(STREAM_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_CEILING);
 const _: () = assert!(DATAGRAM_BATCH <= 256);
 const _: () = assert!(READ_BYTES_MAX <= POOL_BUFFER_BYTES_MAX);
+const _: () = assert!(POOL_BUFFER_BYTES_MAX <= POOL_BYTES_MAX && POOL_BUFFER_BYTES_MAX.is_power_of_two());
 // The kernel's ring of buffers has a power of two of them, at most 2^15.
 const _: () = assert!(RING_BUFFERS_MAX.is_power_of_two() && RING_BUFFERS_MAX <= 1 << 15);
 const _: () = assert!(RING_BUFFERS_AT_FIRST <= RING_BUFFERS_MAX);

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::chain::{Chain, Generation};
-use crate::connection::Terms;
+use crate::connection::Around;
+use crate::context::ConnLimits;
 use crate::error::{Result, SpecError};
 use crate::event::Subject;
 use crate::frame::Framer;
 use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
 };
-use crate::net::guard::Seats;
+use crate::net::guard::PeerLimiter;
 use crate::net::socket::{Bound, SocketFile};
 use crate::options::{Frame, Options};
 use crate::peer::SocketKind;
@@ -27,7 +28,7 @@ pub(crate) struct Listener {
     pub(crate) url: String,
     pub(crate) kind: SocketKind,
     pub(crate) options: Options,
-    pub(crate) terms: Terms,
+    pub(crate) limits: ConnLimits,
     pub(crate) message_bytes_max: usize,
     pub(crate) destinations: bool,
     /// Every worker may have a socket of its own.
@@ -37,10 +38,10 @@ pub(crate) struct Listener {
     /// What the kernel made of the options, read when the socket was bound.
     pub(crate) effective: Vec<(String, String)>,
     /// A block a worker, once there are workers.
-    stats: OnceLock<Vec<Block>>,
+    stats: OnceLock<Vec<Arc<Block>>>,
     chain: Mutex<Current>,
     /// Where there is a `max_per_peer`.
-    pub(crate) seats: Option<Arc<Seats>>,
+    pub(crate) limiter: Option<Arc<PeerLimiter>>,
     /// Counts the changes of `chain`.
     chain_number: AtomicU64,
     /// The socket's file, until the listener is closed.
@@ -91,14 +92,19 @@ impl Listener {
         } else {
             READ_BYTES_MAX.min(options.high_water_bytes.max(READ_BYTES_MIN))
         };
-        let terms = Terms {
+        let limits = ConnLimits {
+            kind,
+            url: bound.url.clone(),
             framer,
             records,
             answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX).saturating_mul(16),
             // Only UDP sources can be forged.
-            amplify: if kind == SocketKind::Udp { options.amplify as usize } else { usize::MAX },
+            max_amplification: if kind == SocketKind::Udp { options.amplify as usize } else { usize::MAX },
             read_bytes_max,
             min_rate: options.min_rate,
+            idle_timeout: options.idle_timeout,
+            write_timeout: options.write_timeout,
+            swap_timeout: options.swap_timeout,
             // A record beside one that waits must fit.
             high_water_bytes: if records {
                 options.high_water_bytes.max(2 * read_bytes_max)
@@ -106,12 +112,12 @@ impl Listener {
                 options.high_water_bytes
             },
         };
-        let seats = options.max_per_peer.map(Seats::new);
+        let limiter = options.max_per_peer.map(PeerLimiter::new);
         Ok(Listener {
             id,
             url: bound.url.clone(),
             kind,
-            terms,
+            limits,
             message_bytes_max,
             options,
             destinations: bound.destinations,
@@ -119,16 +125,26 @@ impl Listener {
             sockets: AtomicUsize::new(0),
             effective,
             stats: OnceLock::new(),
-            seats,
+            limiter,
             chain: Mutex::new(Current { chain, generations: Vec::new() }),
             chain_number: AtomicU64::new(0),
             file: Mutex::new(bound.file.take()),
         })
     }
 
+    /// Whether the peers of streams are known only when they have said something.
+    pub(crate) fn has_preface(&self) -> bool {
+        false
+    }
+
+    /// What stands before and around a new stream.
+    pub(crate) fn around(&self) -> Option<Around> {
+        None
+    }
+
     /// Makes room for each worker's counters, and hands out the generations. Before any worker sees the listener.
     pub(crate) fn prepare(&self, workers: usize, generations: Vec<Arc<Generation>>) {
-        self.stats.get_or_init(|| (0..workers).map(|_| Block::default()).collect());
+        self.stats.get_or_init(|| (0..workers).map(|_| Arc::default()).collect());
         self.current().generations = generations;
     }
 
@@ -136,13 +152,13 @@ impl Listener {
         self.chain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn blocks(&self) -> &[Block] {
+    fn blocks(&self) -> &[Arc<Block>] {
         self.stats.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The counters that worker `worker`, and nobody else, adds to.
-    pub(crate) fn stats_of(&self, worker: usize) -> &Block {
-        &self.blocks()[worker]
+    pub(crate) fn stats_of(&self, worker: usize) -> Arc<Block> {
+        Arc::clone(&self.blocks()[worker])
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -153,7 +169,7 @@ impl Listener {
 
     /// Connections open now, over all workers.
     pub(crate) fn open_connections(&self) -> u64 {
-        let closed: u64 = self.blocks().iter().map(Block::closed_total).sum();
+        let closed: u64 = self.blocks().iter().map(|block| block.closed_total()).sum();
         let accepted: u64 = self.blocks().iter().map(|block| block.accepted.get()).sum();
         accepted.saturating_sub(closed)
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::chain::{Chain, DATAGRAM, Generation, Ran, Scratch, Tails, WHOLE, Way};
+use crate::chain::{
+    Chain, ChainContext, ChainOutcome, DATAGRAM, Generation, Scratch, StreamContext, StreamInput, WHOLE,
+};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::limits::STREAM_MESSAGE_BYTES_MAX;
@@ -33,7 +35,8 @@ pub struct Rehearsal {
     /// `None`: a datagram's, which is opened for each.
     session: Option<Session>,
     scratch: Scratch,
-    tails: Tails,
+    /// What the transforms of a raw stream have not read yet.
+    unread: Option<Box<StreamInput>>,
     greetings: Vec<Vec<u8>>,
 }
 
@@ -85,7 +88,7 @@ impl Rehearsal {
             flags,
             session: None,
             scratch: Scratch::default(),
-            tails: Tails::default(),
+            unread: None,
             greetings: Vec::new(),
         };
         if !kind.is_datagram() {
@@ -110,12 +113,7 @@ impl Rehearsal {
             Some(session) => session,
             None => self.open()?,
         };
-        let flags = self.flags;
-        let is_in_place = self.generation.is_in_place();
-        let (session, said) = self.run(session, message, is_in_place, |generation, message, way| {
-            way.flags = flags;
-            generation.run(message, way)
-        })?;
+        let (session, said) = self.run(session, None, message)?;
         if !self.kind.is_datagram() {
             self.session = Some(session);
         }
@@ -124,12 +122,8 @@ impl Rehearsal {
 
     fn greet(&mut self) -> Result<()> {
         let mut session = self.open()?;
-        let flags = self.flags;
-        for stage in self.generation.greetings().collect::<Vec<_>>() {
-            let (back, said) = self.run(session, &[], false, |generation, _, way| {
-                way.flags = flags;
-                generation.greet(stage, way)
-            })?;
+        for stage in self.generation.greeters().collect::<Vec<_>>() {
+            let (back, said) = self.run(session, Some(stage), &[])?;
             session = back;
             match said {
                 Rehearsed::Answer(text) => self.greetings.push(text),
@@ -148,33 +142,56 @@ impl Rehearsal {
         Session::open(self.generation.stages(), &peer).map_err(|(stage, fault)| self.failed(stage, fault))
     }
 
-    /// `is_in_place`: the answer is what becomes of the message.
+    /// Sends a message through, or asks a stage for its greeting.
     fn run(
         &mut self,
         mut session: Session,
+        greeter: Option<usize>,
         message: &[u8],
-        is_in_place: bool,
-        call: impl FnOnce(&Generation, &mut [u8], &mut Way<'_>) -> Ran,
     ) -> Result<(Session, Rehearsed)> {
         let mut message = message.to_vec();
-        let mut out = Vec::new();
-        let mut way = Way {
-            session: &mut session,
-            out: &mut out,
-            out_max: ANSWER_BYTES_MAX,
-            flags: 0,
-            scratch: &mut self.scratch,
-            tails: &mut self.tails,
-            pieces: &mut Vec::new(),
+        let (mut out, mut delays) = (Vec::new(), Vec::new());
+        let is_raw = self.flags == 0 && !self.generation.is_in_place();
+        let outcome = if is_raw {
+            let mut cx = StreamContext {
+                session: &mut session,
+                out: &mut out,
+                out_len_max: usize::MAX,
+                unread_max: ANSWER_BYTES_MAX,
+                scratch: &mut self.scratch,
+                delays: &mut delays,
+                at_end: false,
+            };
+            let outcome = match greeter {
+                Some(stage) => self.generation.stream_greeting(stage, &mut self.unread, &mut cx),
+                None => self.generation.stream(&mut message, &mut self.unread, &mut cx),
+            };
+            outcome.outcome
+        } else {
+            let mut cx = ChainContext {
+                session: &mut session,
+                out: &mut out,
+                out_max: ANSWER_BYTES_MAX,
+                flags: self.flags,
+                scratch: &mut self.scratch,
+                delays: &mut delays,
+            };
+            match greeter {
+                Some(stage) => self.generation.greet(stage, &mut cx),
+                None => self.generation.run(&mut message, &mut cx),
+            }
         };
-        let ran = call(&self.generation, &mut message, &mut way);
-        let answer = if is_in_place { message } else { out };
-        let said = match ran {
-            Ran::Answer => Rehearsed::Answer(answer),
-            Ran::Close => Rehearsed::Last(answer),
-            Ran::Drop => Rehearsed::Nothing,
-            Ran::Reset => Rehearsed::Reset,
-            Ran::Failed { stage, fault } => return Err(self.failed(stage, fault)),
+        let answer = match self.scratch.replaced() {
+            Some(replaced) if self.generation.is_in_place() && greeter.is_none() => replaced.to_vec(),
+            _ if self.generation.is_in_place() && greeter.is_none() => message,
+            _ => out,
+        };
+        let said = match outcome {
+            ChainOutcome::Answer => Rehearsed::Answer(answer),
+            ChainOutcome::Close => Rehearsed::Last(answer),
+            ChainOutcome::Drop => Rehearsed::Nothing,
+            ChainOutcome::Reset => Rehearsed::Reset,
+            ChainOutcome::Failed { stage, fault } => return Err(self.failed(stage, fault)),
         };
         Ok((session, said))
     }

@@ -33,11 +33,15 @@ pub enum CloseReason {
     SystemError,
     /// Less passed than `min_rate` asks for.
     TooSlow,
+    /// What stands before the stream could not be read, or named a peer that may not come in.
+    PrefaceRefused,
+    /// What stands around the stream could not be agreed upon, or was broken.
+    LayerFailed,
 }
 
 impl CloseReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [CloseReason; 13] = [
+    pub const ALL: [CloseReason; 15] = [
         CloseReason::PeerEnded,
         CloseReason::PeerReset,
         CloseReason::IdleTimeout,
@@ -51,6 +55,8 @@ impl CloseReason {
         CloseReason::Stopped,
         CloseReason::SystemError,
         CloseReason::TooSlow,
+        CloseReason::PrefaceRefused,
+        CloseReason::LayerFailed,
     ];
 
     /// The reason in words.
@@ -69,6 +75,8 @@ impl CloseReason {
             CloseReason::Stopped => "stopped",
             CloseReason::SystemError => "system error",
             CloseReason::TooSlow => "min_rate",
+            CloseReason::PrefaceRefused => "preface refused",
+            CloseReason::LayerFailed => "layer failed",
         }
     }
 }
@@ -173,6 +181,7 @@ pub(crate) struct Block {
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) undelivered_bytes: Counter,
+    pub(crate) dropped_bytes: Counter,
     pub(crate) transform_errors: Counter,
     closed: [Counter; CloseReason::ALL.len()],
     dropped: [Counter; DropReason::ALL.len()],
@@ -194,6 +203,8 @@ impl Block {
             (&self.messages_out, &other.messages_out),
             (&self.bytes_in, &other.bytes_in),
             (&self.bytes_out, &other.bytes_out),
+            (&self.undelivered_bytes, &other.undelivered_bytes),
+            (&self.dropped_bytes, &other.dropped_bytes),
             (&self.transform_errors, &other.transform_errors),
         ] {
             to.add(from.get());
@@ -209,8 +220,9 @@ impl Block {
 }
 
 /// What a listener, or a whole engine, has done so far. The figures of running workers are read one by one, so
-/// they may be a few messages apart from each other; after a stop they balance:
-/// `accepted == open + closed` and, on datagram sockets, `messages_in == messages_out + dropped`.
+/// they may be a few messages apart from each other; after a stop they balance: `accepted == open + closed`,
+/// `messages_in == messages_out + dropped` and, on connections whose chain keeps the length of what it changes,
+/// `bytes_in == bytes_out + undelivered_bytes + dropped_bytes`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -226,7 +238,7 @@ pub struct Stats {
     pub accept_errors: u64,
     /// Messages received. On a raw stream, each read is one.
     pub messages_in: u64,
-    /// Answers handed to the kernel, or waiting for it.
+    /// Messages whose answers the kernel took, or that need none.
     pub messages_out: u64,
     /// Bytes received.
     pub bytes_in: u64,
@@ -236,6 +248,9 @@ pub struct Stats {
     pub dropped: u64,
     /// Bytes of answers that were still waiting when their connection ended.
     pub undelivered_bytes: u64,
+    /// Bytes received on connections that were given no answer: of dropped messages, and what was not answered when a
+    /// connection ended.
+    pub dropped_bytes: u64,
     /// Messages or conversations at which a transform failed.
     pub transform_errors: u64,
     closed_by_reason: [u64; CloseReason::ALL.len()],
@@ -266,6 +281,7 @@ impl Stats {
         self.bytes_out += other.bytes_out;
         self.dropped += other.dropped;
         self.undelivered_bytes += other.undelivered_bytes;
+        self.dropped_bytes += other.dropped_bytes;
         self.transform_errors += other.transform_errors;
         for (sum, n) in self.closed_by_reason.iter_mut().zip(other.closed_by_reason) {
             *sum += n;
@@ -290,6 +306,7 @@ impl Stats {
         self.messages_out += block.messages_out.get();
         self.bytes_out += block.bytes_out.get();
         self.undelivered_bytes += block.undelivered_bytes.get();
+        self.dropped_bytes += block.dropped_bytes.get();
         self.transform_errors += block.transform_errors.get();
         self.messages_in += block.messages_in.get();
         self.bytes_in += block.bytes_in.get();

@@ -4,22 +4,25 @@
 //! mailbox, waits for the driver, and sends each completion through the connection it belongs to:
 //!
 //! ```text
-//! driver: Received ─> connection: frames ─> chain ─> answer ─> driver: send
-//!                                                        └─> backlog ─> driver: Sent ─> send
+//! driver: Received ─> connection: frames ─> chain ─> Step ─> worker: step ─> driver: send
+//!                                    send queue ─> Step ─────────┘   └─< driver: Sent
 //! ```
 
-mod accepting;
+mod commands;
 mod datagrams;
-mod ending;
+mod drain;
+mod listeners;
 mod mailbox;
-mod offloading;
-mod spinning;
+mod offload;
+mod spin;
 mod streams;
+mod swap;
 
 pub use mailbox::ConnectionInfo;
 pub(crate) use mailbox::{Command, Mailbox};
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -27,17 +30,17 @@ use std::time::Duration;
 
 use crate::buffer::Pool;
 use crate::chain::{Generation, Scratch};
-use crate::connection::Connection;
-use crate::datagram;
+use crate::connection::{Connection, TransformFault};
+use crate::context::Context;
 use crate::driver::{Completion, Driver, Token};
 use crate::event::{Cause, Event, Events, Kind, Level};
+use crate::limits::TURN_SENDS;
 use crate::listener::Listener;
 use crate::offload::Offload;
 use crate::peer::Peer;
 use crate::slab::Slab;
-use crate::stats::{CloseReason, DropReason};
+use crate::stats::{Block, CloseReason, DropReason};
 use crate::timer::{Moment, Timers};
-use crate::transform::library::Fault;
 
 /// What the workers of an engine share.
 #[derive(Debug)]
@@ -56,8 +59,8 @@ pub(crate) struct Shared<S> {
 }
 
 impl<S> Shared<S> {
-    /// See [`Worker::retire`].
-    fn retire(&self, what: Option<impl Send + 'static>) {
+    /// See [`Worker::drop_in_background`].
+    fn drop_in_background(&self, what: Option<impl Send + 'static>) {
         let Some(what) = what else { return };
         if let Err(job) = self.offload.run(Box::new(move || drop(what))) {
             // Without a thread to be had, here is better than never.
@@ -74,13 +77,15 @@ pub(crate) struct Worker<D: Driver> {
     shared: Arc<Shared<D::Socket>>,
     sockets: Slab<Socket>,
     /// What this worker knows of each listener; `Connection::listener` is the place in here.
-    posts: Vec<Option<Post>>,
+    listeners: Vec<Option<ListenerState>>,
+    /// Connections that have more to do than their last turn allowed; each at most once.
+    unfinished: VecDeque<Token>,
     timers: Timers,
     pool: Pool,
     scratch: Scratch,
     chain_epoch: usize,
     state: State,
-    spin: spinning::Spin,
+    spin: spin::Spin,
     /// Why a listener could not be opened, until somebody asks.
     listen_error: Option<io::Error>,
 }
@@ -88,38 +93,43 @@ pub(crate) struct Worker<D: Driver> {
 #[derive(Debug)]
 enum Socket {
     Listener {
-        post: u32,
+        /// Its place in `listeners`.
+        state: u32,
         retry_at: Moment,
     },
-    Datagrams {
-        post: u32,
-        // Boxes, so that a connection's place is a small one.
-        turn: Box<datagram::Turn>,
-        held: Box<datagram::Held>,
-        deadline: Moment,
-        offloaded: usize,
-        ends: bool,
-    },
-    Connection(Box<Connection>),
+    // Boxed, so that a connection's place is a small one.
+    Datagrams(Box<datagrams::DatagramSocket>),
+    Connection(Served),
     /// A connection whose message is with a transform that may block.
-    Away(Box<offloading::Away>),
+    Offloaded(Box<offload::Offloaded>),
+}
+
+#[derive(Debug)]
+struct Served {
+    connection: Connection,
+    /// The deadline that is armed for it.
+    armed: Moment,
+    /// It is in `unfinished`.
+    is_unfinished: bool,
 }
 
 /// A listener, seen from one worker.
 #[derive(Debug)]
-struct Post {
+struct ListenerState {
     listener: Arc<Listener>,
     generation: Arc<Generation>,
     chain_number: u64,
+    /// This worker's counters.
+    stats: Arc<Block>,
     /// The listening socket, where it is with this worker.
     socket: Option<Token>,
     connections: u32,
-    /// The listener is closed; the post goes with its last connection.
+    /// The listener is closed; its state goes with its last connection.
     closed: bool,
-    /// Running out of descriptors is said once, until accept works again.
+    /// Running out of descriptors is logged once, until accept works again.
     accept_failing: bool,
-    /// That `amplify` keeps answers back is said once.
-    amplify_said: Cell<bool>,
+    /// That `amplify` keeps answers back is logged once.
+    is_amplification_logged: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,12 +142,13 @@ enum State {
 impl<D: Driver> Worker<D> {
     pub(crate) fn new(index: usize, driver: D, shared: Arc<Shared<D::Socket>>) -> Worker<D> {
         Worker {
-            spin: spinning::Spin::new(shared.spin),
+            spin: spin::Spin::new(shared.spin),
             index,
             driver,
             shared,
             sockets: Slab::new(),
-            posts: Vec::new(),
+            listeners: Vec::new(),
+            unfinished: VecDeque::new(),
             timers: Timers::default(),
             pool: Pool::default(),
             scratch: Scratch::default(),
@@ -179,7 +190,9 @@ impl<D: Driver> Worker<D> {
         while let Some(completion) = self.driver.next() {
             self.complete(completion);
         }
+        self.go_on();
         self.expire();
+        self.scratch.trim();
         self.end_if_drained();
         Ok(self.state != State::Ended)
     }
@@ -191,6 +204,9 @@ impl<D: Driver> Worker<D> {
 
     /// The same by a clock reading of now.
     pub(crate) fn until_deadline_from(&self, now: Moment) -> Option<Duration> {
+        if !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let mut next = self.timers.next();
         if let State::Draining { until } = self.state {
             next = next.min(until);
@@ -201,7 +217,7 @@ impl<D: Driver> Worker<D> {
     fn complete(&mut self, completion: Completion<D::Socket>) {
         match completion {
             Completion::Received { token, truncated } => self.received(token, truncated),
-            Completion::Sent { token, bytes, memory } => self.sent(token, bytes, memory),
+            Completion::Sent { token, memory, .. } => self.sent(token, memory),
             Completion::Datagram { token, from, to, truncated } => self.datagram(token, from, to, truncated),
             Completion::Answered { token, answers, result, memory } => {
                 self.pool.put(memory);
@@ -223,13 +239,9 @@ impl<D: Driver> Worker<D> {
                     *retry_at = Moment::NEVER;
                     self.driver.resume(token);
                 }
-                Some(Socket::Connection(connection)) => {
-                    connection.deadline = Moment::NEVER;
-                    self.release(token, now);
-                    self.expire_connection(token, now);
-                }
-                Some(Socket::Datagrams { .. }) => self.release_datagrams(token, now),
-                Some(Socket::Away(_)) | None => {}
+                Some(Socket::Connection(_)) => self.expire_connection(token),
+                Some(Socket::Datagrams(_)) => self.release_datagrams(token, now),
+                Some(Socket::Offloaded(_)) | None => {}
             }
         }
         if let State::Draining { until } = self.state
@@ -239,51 +251,71 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn post_for(&mut self, listener: &Arc<Listener>) -> usize {
-        let known = |post: &Option<Post>| post.as_ref().is_some_and(|post| post.listener.id == listener.id);
-        if let Some(place) = self.posts.iter().position(known) {
+    /// The place of a listener's state, which is made where this worker has not heard of it.
+    fn place_of(&mut self, listener: &Arc<Listener>) -> usize {
+        let is_it = |state: &Option<ListenerState>| {
+            state.as_ref().is_some_and(|state| state.listener.id == listener.id)
+        };
+        if let Some(place) = self.listeners.iter().position(is_it) {
             return place;
         }
-        let post = Post {
+        let state = ListenerState {
             chain_number: listener.chain_number(),
             generation: listener.generation(self.index),
+            stats: listener.stats_of(self.index),
             listener: Arc::clone(listener),
             socket: None,
             connections: 0,
             closed: false,
             accept_failing: false,
-            amplify_said: Cell::new(false),
+            is_amplification_logged: Cell::new(false),
         };
-        match self.posts.iter().position(Option::is_none) {
+        match self.listeners.iter().position(Option::is_none) {
             Some(place) => {
-                self.posts[place] = Some(post);
+                self.listeners[place] = Some(state);
                 place
             }
             None => {
-                self.posts.push(Some(post));
-                self.posts.len() - 1
+                self.listeners.push(Some(state));
+                self.listeners.len() - 1
             }
         }
     }
 
     /// Drops something elsewhere: it may be the last user of transforms, and destroying those may take its time.
-    fn retire(&self, what: impl Send + 'static) {
-        self.shared.retire(Some(what));
+    fn drop_in_background(&self, what: impl Send + 'static) {
+        self.shared.drop_in_background(Some(what));
     }
 
     /// Forgets a listener that is closed and has no connection left here.
-    fn leave_post(&mut self, place: usize) {
-        let is_over = |post: &Post| post.closed && post.socket.is_none() && post.connections == 0;
-        if let Some(post) = self.posts.get_mut(place).and_then(|post| post.take_if(|post| is_over(post))) {
-            self.retire(post);
-        }
+    fn forget_listener_if_over(&mut self, place: usize) {
+        let is_over =
+            |state: &ListenerState| state.closed && state.socket.is_none() && state.connections == 0;
+        let over = self.listeners.get_mut(place).and_then(|state| state.take_if(|state| is_over(state)));
+        self.shared.drop_in_background(over);
     }
 }
 
-impl Post {
+impl ListenerState {
+    /// What a step of a connection or a datagram of this listener takes.
+    #[inline]
+    fn context<'a>(&'a self, pool: &'a mut Pool, scratch: &'a mut Scratch, now: Moment) -> Context<'a> {
+        Context {
+            limits: &self.listener.limits,
+            current: &self.generation,
+            pool,
+            scratch,
+            stats: &self.stats,
+            now,
+            sends_left: TURN_SENDS,
+            may_block: false,
+            is_draining: false,
+        }
+    }
+
     /// Whoever sees no answers should find out why.
-    fn say_amplified(&self, events: &Events, from: &Peer) {
-        if !self.amplify_said.replace(true) {
+    fn log_amplified(&self, events: &Events, from: &Peer) {
+        if !self.is_amplification_logged.replace(true) {
             let text = format_args!(
                 "the answer to {from} is longer than its request and was not sent, nor will others like it be: anybody \
                  could have forged the source (amplify={})",
@@ -295,24 +327,23 @@ impl Post {
     }
 }
 
-fn say_fault(
+fn log_transform_error(
     events: &Events,
-    post: &Post,
-    generation: &Generation,
-    stage: usize,
-    fault: &Fault,
+    state: &ListenerState,
+    fault: &TransformFault,
     connection: u64,
     peer: &Peer,
 ) {
+    let TransformFault { generation, stage, fault } = fault;
     events.emit(&Event {
         level: Level::Warn,
         kind: Kind::TransformFailed,
-        listener: &post.listener.url,
-        listener_id: post.listener.id,
+        listener: &state.listener.url,
+        listener_id: state.listener.id,
         connection,
         peer: Some(peer),
-        cause: Some(if generation.is_function(stage) { Cause::Function } else { Cause::Table }),
-        text: &format_args!("transform {}: {fault}", generation.stage_id(stage)),
+        cause: Some(if generation.is_function(*stage) { Cause::Function } else { Cause::Table }),
+        text: &format_args!("transform {}: {fault}", generation.stage_id(*stage)),
     });
 }
 

@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "listener",
             "datagram",
             "connection",
+            "context",
             "offload",
             "chain",
             "transform::library",
@@ -69,6 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "listener",
         &[
             "connection",
+            "context",
             "chain",
             "net::guard",
             "net::socket",
@@ -84,7 +86,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "datagram",
         &[
-            "connection",
+            "context",
             "chain",
             "transform::library",
             "driver",
@@ -99,12 +101,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "connection",
         &[
+            "context",
             "chain",
             "transform::library",
             "driver",
             "net::guard",
             "frame",
-            "options",
             "peer",
             "timer",
             "buffer",
@@ -112,6 +114,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
+    ("context", &["chain", "transform::library", "frame", "options", "peer", "timer", "buffer", "stats"]),
     (
         "rehearsal",
         &[

@@ -1,17 +1,55 @@
 //! Datagrams: admit, answer at once or later.
 
 use std::io;
+use std::sync::Arc;
 
-use super::{Socket, Worker, say_fault};
-use crate::connection::{Context, Reply};
-use crate::datagram;
+use super::{Socket, Worker, log_transform_error};
+use crate::connection::TransformFault;
+use crate::context::Reply;
+use crate::datagram::{self, DatagramSession, DelayedDatagrams};
 use crate::driver::{Driver, Token};
 use crate::event::{Cause, Event, Kind, Level};
 use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::sys::LocalAddr;
 use crate::timer::Moment;
-use crate::transform::library::SessionPeer;
+
+/// A socket whose messages are datagrams.
+#[derive(Debug)]
+pub(super) struct DatagramSocket {
+    /// The place of its listener's state.
+    pub(super) state: u32,
+    pub(super) session: DatagramSession,
+    pub(super) delayed: DelayedDatagrams,
+    /// The deadline that is armed for it.
+    pub(super) deadline: Moment,
+    /// Datagrams that are with transforms that may block.
+    pub(super) offloaded: usize,
+    /// It is to be closed when it owes no answer.
+    pub(super) ends: bool,
+}
+
+impl DatagramSocket {
+    pub(super) fn new(state: u32) -> DatagramSocket {
+        DatagramSocket {
+            state,
+            session: DatagramSession::default(),
+            delayed: DelayedDatagrams::default(),
+            deadline: Moment::NEVER,
+            offloaded: 0,
+            ends: false,
+        }
+    }
+
+    /// Answers that are still to come.
+    pub(super) fn owed(&self) -> usize {
+        self.delayed.len() + self.offloaded
+    }
+
+    pub(super) fn is_owing(&self) -> bool {
+        self.owed() > 0
+    }
+}
 
 impl<D: Driver> Worker<D> {
     pub(super) fn datagram(&mut self, token: Token, from: Peer, to: LocalAddr, truncated: bool) {
@@ -20,21 +58,22 @@ impl<D: Driver> Worker<D> {
     }
 
     fn datagram_from(&mut self, token: Token, from: &Peer, to: LocalAddr, truncated: bool) {
-        let Some(Socket::Datagrams { post, turn, held, deadline, .. }) = self.sockets.get_mut(token) else {
-            return;
+        let Worker { driver, pool, scratch, sockets, listeners, shared, timers, .. } = self;
+        let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
+        let Some(Some(state)) = listeners.get(socket.state as usize) else {
+            return debug_assert!(false, "a socket has a listener");
         };
-        let Some(Some(post)) = self.posts.get(*post as usize) else { return };
-        let stats = post.listener.stats_of(self.index);
-        let lent = self.driver.recv_buf();
-        stats.messages_in.add(1);
-        stats.bytes_in.add((lent.buffer.len() - lent.start) as u64);
+        let now = driver.now();
+        let recv_buf = driver.recv_buf();
+        state.stats.messages_in.add(1);
+        state.stats.bytes_in.add((recv_buf.buffer.len() - recv_buf.start) as u64);
         let drop_it = |reason: DropReason| {
-            stats.dropped(reason, 1);
-            self.shared.events.emit(&Event {
+            state.stats.dropped(reason, 1);
+            shared.events.emit(&Event {
                 level: Level::Debug,
                 kind: Kind::Dropped,
-                listener: &post.listener.url,
-                listener_id: post.listener.id,
+                listener: &state.listener.url,
+                listener_id: state.listener.id,
                 connection: 0,
                 peer: Some(from),
                 cause: Some(Cause::Dropped(reason)),
@@ -44,89 +83,81 @@ impl<D: Driver> Worker<D> {
         if let Some(reason) = datagram::refuse(from, to, truncated) {
             return drop_it(reason);
         }
-        if post.generation.is_offloaded() {
-            return self.send_datagram_away(token, from.clone());
+        if state.generation.is_offloaded() {
+            return self.offload_datagram(token, from.clone());
         }
-        let peer = SessionPeer {
-            kind: post.listener.kind,
-            id: 0,
-            local: &post.listener.url,
-            peer: from,
-            listener: &post.listener.url,
-        };
-        let mut cx =
-            Context { terms: &post.listener.terms, pool: &mut self.pool, scratch: &mut self.scratch, stats };
-        let outcome = turn.answer(lent, &post.generation, &peer, &mut cx);
+        let outcome = socket.session.answer(recv_buf, from, &mut state.context(pool, scratch, now));
         match outcome.reply {
             Reply::Nothing => {}
-            Reply::InRecvBuf(range) => self.driver.reply_from_recv_buf(range),
-            Reply::Owned(bytes) if outcome.delay.is_zero() => self.driver.reply(bytes),
+            Reply::InRecvBuf(range) => driver.reply_from_recv_buf(range),
+            Reply::Owned(bytes) if outcome.delay.is_zero() => driver.reply(bytes),
             Reply::Owned(bytes) => {
-                let due = self.driver.read_clock().after(outcome.delay);
-                let kept = match self.driver.reply_to() {
-                    Some(to) => held.keep(due, to, bytes),
+                let due = driver.read_clock().after(outcome.delay);
+                let kept = match driver.reply_to() {
+                    Some(to) => socket.delayed.keep(due, to, bytes),
                     None => Err(bytes),
                 };
-                match kept {
-                    Ok(()) => self.timers.arm(token, deadline, held.next()),
-                    Err(bytes) => {
-                        self.pool.put(bytes);
-                        drop_it(DropReason::QueueFull);
-                    }
+                if kept.is_err() {
+                    drop_it(DropReason::QueueFull);
                 }
+                match kept {
+                    Ok(bytes) | Err(bytes) => pool.put(bytes),
+                }
+                timers.arm(token, &mut socket.deadline, socket.delayed.next());
             }
         }
         if outcome.is_amplified {
-            post.say_amplified(&self.shared.events, from);
+            state.log_amplified(&shared.events, from);
         }
         if let Some((stage, fault)) = outcome.fault {
-            say_fault(&self.shared.events, post, &post.generation, stage, &fault, 0, from);
+            let fault = TransformFault { generation: Arc::clone(&state.generation), stage, fault };
+            log_transform_error(&shared.events, state, &fault, 0, from);
         }
     }
 
     /// Sends the delayed answers that are due.
     pub(super) fn release_datagrams(&mut self, token: Token, now: Moment) {
-        if let Some(Socket::Datagrams { deadline, .. }) = self.sockets.get_mut(token) {
-            *deadline = Moment::NEVER;
+        if let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) {
+            socket.deadline = Moment::NEVER;
         }
-        while let Some(Socket::Datagrams { held, .. }) = self.sockets.get_mut(token)
-            && let Some((to, bytes)) = held.release(now)
+        while let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token)
+            && let Some((to, bytes)) = socket.delayed.take_due(now)
         {
             let result = self.driver.send_to(token, &to, &bytes);
-            self.pool.put(bytes);
             self.answered(token, 1, result);
         }
-        if let Some(Socket::Datagrams { held, deadline, .. }) = self.sockets.get_mut(token) {
-            self.timers.arm(token, deadline, held.next());
+        if let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) {
+            self.timers.arm(token, &mut socket.deadline, socket.delayed.next());
         }
         self.end_datagrams_if_done(token);
     }
 
     /// Closes a draining socket when it owes nothing any more.
     pub(super) fn end_datagrams_if_done(&mut self, token: Token) {
-        if let Some(Socket::Datagrams { held, offloaded: 0, ends: true, .. }) = self.sockets.get(token)
-            && held.len() == 0
+        if let Some(Socket::Datagrams(socket)) = self.sockets.get(token)
+            && socket.ends
+            && !socket.is_owing()
         {
             self.close_socket(token);
         }
     }
 
     pub(super) fn answered(&mut self, token: Token, answers: usize, result: io::Result<usize>) {
-        let Some(Socket::Datagrams { post, .. }) = self.sockets.get(token) else { return };
-        let Some(Some(post)) = self.posts.get(*post as usize) else { return };
-        let stats = post.listener.stats_of(self.index);
+        let Some(Socket::Datagrams(socket)) = self.sockets.get(token) else { return };
+        let Some(Some(state)) = self.listeners.get(socket.state as usize) else { return };
+        let stats = &state.stats;
         match result {
             Ok(bytes) => {
                 stats.messages_out.add(answers as u64);
                 stats.bytes_out.add(bytes as u64);
             }
             Err(error) => {
-                let full = error.kind() == io::ErrorKind::WouldBlock && post.listener.kind.is_unix();
+                let full = error.kind() == io::ErrorKind::WouldBlock && state.listener.kind.is_unix();
                 let reason = if full { DropReason::PeerFull } else { DropReason::SendFailed };
                 stats.dropped(reason, answers as u64);
                 let (why, text) =
                     (Cause::Dropped(reason), format_args!("an answer could not be sent: {error}"));
-                self.shared.events.say_why(Level::Debug, Kind::Dropped, &*post.listener, Some(why), text);
+                self.shared.events.say_why(Level::Debug, Kind::Dropped, &*state.listener, Some(why), text);
             }
         }
     }

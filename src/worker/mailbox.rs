@@ -6,9 +6,9 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::offloading::{Returned, ReturnedDatagram};
+use super::offload::{DatagramResult, OffloadResult};
 use crate::listener::Listener;
-use crate::net::guard::Seat;
+use crate::net::guard::PeerPermit;
 use crate::peer::Peer;
 
 /// What another thread asks of a worker.
@@ -19,9 +19,9 @@ pub(crate) enum Command<S> {
     /// Serve a connection that another worker accepted.
     Adopt(Arrival<S>),
     /// A connection comes back from a transform that may block.
-    Returned(Box<Returned>),
+    Returned(Box<OffloadResult>),
     /// A datagram comes back from one.
-    ReturnedDatagram(Box<ReturnedDatagram>),
+    ReturnedDatagram(Box<DatagramResult>),
     /// Say which connections there are.
     List { to: Sender<ConnectionInfo> },
     /// Stop listening; connections go on.
@@ -57,7 +57,7 @@ pub(crate) struct Arrival<S> {
     pub(super) socket: S,
     pub(super) peer: Peer,
     pub(super) id: u64,
-    pub(super) seat: Option<Box<Seat>>,
+    pub(super) permit: Option<Box<PeerPermit>>,
 }
 
 /// Where other threads leave commands for a worker.

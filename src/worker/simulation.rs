@@ -233,18 +233,18 @@ fn check_step(
     expected: &mut Expected,
 ) -> Result<(), String> {
     for token in worker.sockets.tokens() {
-        let Some(Socket::Connection(connection)) = worker.sockets.get(token) else { continue };
+        let Some(Socket::Connection(Served { connection, .. })) = worker.sockets.get(token) else { continue };
         let growth = if worker_grows(case) { 3 } else { 1 };
-        let read = listener.terms.read_bytes_max;
+        let read = listener.limits.read_bytes_max;
         // One read, or the one message that it completes, is always answered as a whole.
         let message = if has_frames(case) { listener.message_bytes_max } else { 0 };
         let limit = case.options.high_water_bytes.max(read) + growth * read.max(message);
-        if connection.queued_bytes() > limit {
-            return Err(format!("{} bytes wait, over {limit}", connection.queued_bytes()));
+        if connection.waiting_bytes() > limit {
+            return Err(format!("{} bytes wait, over {limit}", connection.waiting_bytes()));
         }
         // Without growth, the high water itself is the bound.
         if growth == 1 && case.kind != SocketKind::UnixSeqpacket && !has_frames(case) {
-            let queued = connection.queued_bytes();
+            let queued = connection.waiting_bytes();
             if queued > case.options.high_water_bytes {
                 return Err(format!("{queued} bytes wait, over high_water"));
             }
@@ -271,7 +271,7 @@ fn has_frames(case: &Case) -> bool {
 
 /// What must hold when all is over.
 fn check_end(worker: &Worker<Simulator>, listener: &Listener, case: &Case) -> Result<(), String> {
-    if !worker.sockets.is_empty() || !worker.timers.is_empty() || !worker.posts.is_empty() {
+    if !worker.sockets.is_empty() || !worker.timers.is_empty() || !worker.listeners.is_empty() {
         return Err("something is left in the worker".into());
     }
     let stats = listener.stats();

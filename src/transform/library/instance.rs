@@ -33,12 +33,11 @@ unsafe impl Send for Instance {}
 unsafe impl Sync for Instance {}
 
 impl Instance {
-    /// Creates an instance; `is_offloaded`: for a chain that is called off the workers. Options that the transform does not declare are refused here, with what it offers.
+    /// Creates an instance. Options that the transform does not declare are refused here, with what it offers.
     pub(crate) fn create(
         table: Table,
         options: &[(String, Vec<u8>)],
         services: &Services,
-        is_offloaded: bool,
     ) -> Result<Instance> {
         let id = table.id();
         let fault = |reason: String| Error::Transform { id: id.to_owned(), reason };
@@ -71,12 +70,9 @@ impl Instance {
                 return Err(fault(text.or(&format!("create: {}", Fault::Status(status)))));
             }
         }
-        // Off the workers, those of one worker could be called from several threads at once.
-        let is_serial = match table.fields.threading {
-            abi::RESAY_SERIAL => true,
-            abi::RESAY_PER_WORKER => is_offloaded,
-            _ => false,
-        };
+        // A worker's own instance is entered by other threads too: by those for transforms that may block, and by the
+        // one that closes the sessions of a chain that was replaced.
+        let is_serial = table.fields.threading != abi::RESAY_SHARED;
         let serial = is_serial.then(Mutex::default);
         let quarantined = AtomicBool::new(false);
         Ok(Instance { table, own, quarantined, serial, _host: host })
@@ -138,6 +134,14 @@ impl Instance {
             self.quarantined.store(true, Ordering::Relaxed);
         }
         status
+    }
+
+    /// The same for `map`, which has no more to ask for.
+    pub(super) fn check_map(&self, status: i32) -> Status {
+        match self.check(status) {
+            Status::MoreOut | Status::MoreIn => Status::Failed(Fault::Broken("MORE_OUT or MORE_IN from map")),
+            status => status,
+        }
     }
 
     #[inline]

@@ -36,6 +36,25 @@ struct Stage {
     offset: usize,
 }
 
+/// What one call of `process` did. Nothing of it is believed before [`Session::process_once`] has checked it.
+#[derive(Debug)]
+pub(crate) struct Processed {
+    pub(crate) status: Status,
+    /// Bytes of the input that were taken, and of the output that were written.
+    pub(crate) used: usize,
+    pub(crate) written: usize,
+    /// With `MoreOut`: how much room the next call wants.
+    pub(crate) room_wanted: usize,
+    /// For how long the output is to be held back.
+    pub(crate) delay_us: u64,
+}
+
+impl Processed {
+    fn failed(fault: Fault) -> Processed {
+        Processed { status: Status::Failed(fault), used: 0, written: 0, room_wanted: 0, delay_us: 0 }
+    }
+}
+
 impl Stages {
     pub(crate) fn new(instances: Vec<Arc<Instance>>) -> Result<Stages> {
         let mut layout = Layout::new::<()>();
@@ -283,20 +302,36 @@ impl Session {
     /// Calls `map` of a stage that has it, in place.
     pub(crate) fn map(&mut self, stage: usize, data: &mut [u8]) -> Status {
         let stage = &self.stages.list[stage];
-        let Some(map) = stage.instance.table.fields.map else {
-            return Status::Failed(Fault::Status(abi::RESAY_E_UNSUPPORTED));
-        };
-        let _guard = match stage.instance.guard() {
+        let guard = match stage.instance.guard() {
             Ok(guard) => guard,
             Err(fault) => return Status::Failed(fault),
         };
-        // SAFETY: the stage's own session memory, and a writable slice for the call.
-        let status = stage
-            .instance
-            .enter(|| unsafe { map(stage.instance.own, self.part(stage), data.as_mut_ptr(), data.len()) });
-        match stage.instance.check(status) {
-            Status::MoreOut | Status::MoreIn => Status::Failed(Fault::Broken("MORE_OUT or MORE_IN from map")),
-            status => status,
+        let status = stage.instance.enter(|| self.call_map(stage, data));
+        drop(guard);
+        stage.instance.check_map(status)
+    }
+
+    /// Calls `map` of every stage in turn, for chains that have nothing else; the stage and its status where one says
+    /// anything but OK.
+    #[inline]
+    pub(crate) fn map_all(&mut self, data: &mut [u8]) -> std::result::Result<(), (usize, Status)> {
+        for (index, stage) in self.stages.list.iter().enumerate() {
+            let guard = stage.instance.guard().map_err(|fault| (index, Status::Failed(fault)))?;
+            let status = stage.instance.enter(|| self.call_map(stage, data));
+            drop(guard);
+            if status != abi::RESAY_OK {
+                return Err((index, stage.instance.check_map(status)));
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn call_map(&self, stage: &Stage, data: &mut [u8]) -> i32 {
+        match stage.instance.table.fields.map {
+            // SAFETY: the stage's own session memory, and a writable slice for the call.
+            Some(map) => unsafe { map(stage.instance.own, self.part(stage), data.as_mut_ptr(), data.len()) },
+            None => abi::RESAY_E_UNSUPPORTED,
         }
     }
 
@@ -324,88 +359,67 @@ impl Session {
         (status, is_replaced)
     }
 
-    /// Calls `process` of a stage until it has taken all of `input` or wants more (`MoreIn`); what it gives is
-    /// appended to `out`, at most `out_max` bytes, and `delayed` hears for each call where its output ends in
-    /// `out` and for how many microseconds it is to be held back. Answers how much of the input was taken.
-    pub(crate) fn process(
+    /// The most bytes that a stage says it makes of `len` bytes; `None`: it does not say.
+    pub(crate) fn output_bound(&self, stage: usize, len: usize) -> Option<usize> {
+        self.stages.instance(stage).output_bound(len)
+    }
+
+    /// Calls `process` of a stage once, with `input` and room for output: all of `room`, whose content is unspecified.
+    /// What it did is checked: nothing beyond the input is used and nothing beyond the room written, OK means that all
+    /// was used, MORE_OUT that there was progress, and MORE_IN that there may be more.
+    pub(crate) fn process_once(
         &mut self,
         stage: usize,
         input: &[u8],
-        out: &mut Vec<u8>,
-        out_max: usize,
+        room: &mut [u8],
         flags: u32,
-        mut delayed: impl FnMut(usize, u64),
-    ) -> (Status, usize) {
+    ) -> Processed {
         let stage = &self.stages.list[stage];
         let instance = &*stage.instance;
         let Some(process) = instance.table.fields.process else {
-            return (Status::Failed(Fault::Status(abi::RESAY_E_UNSUPPORTED)), 0);
+            return Processed::failed(Fault::Status(abi::RESAY_E_UNSUPPORTED));
         };
         let _guard = match instance.guard() {
             Ok(guard) => guard,
-            Err(fault) => return (Status::Failed(fault), 0),
+            Err(fault) => return Processed::failed(fault),
         };
-        let base = out.len();
-        let mut used = 0;
-        let room_for = |len: usize| instance.output_bound(len).unwrap_or(len.max(512));
-        let mut wanted = room_for(input.len());
-        loop {
-            let broken = |what, used| (Status::Failed(Fault::Broken(what)), used);
-            // The ABI promises initialised memory: the SDK makes a slice of it.
-            let written = out.len();
-            out.resize(written + wanted.max(1), 0);
-            // Whether anything of the message has been taken or answered.
-            let begun = if used == 0 && written == base { 0 } else { abi::RESAY_IO_BEGIN };
-            let spare = out.get_mut(written..).unwrap_or_default();
-            let out_cap = spare.len();
-            let mut io = resay_io {
-                struct_size: size_of::<resay_io>() as u32,
-                flags: flags & !begun,
-                r#in: input[used..].as_ptr(),
-                in_len: input.len() - used,
-                in_used: 0,
-                out: spare.as_mut_ptr(),
-                out_cap,
-                out_len: 0,
-                out_need: 0,
-                delay_us: 0,
-            };
-            // SAFETY: the input is readable and the output writable for the lengths given; the session's part is
-            // this stage's.
-            let code = instance.enter(|| unsafe { process(instance.own, self.part(stage), &mut io) });
-            let status = instance.check(code);
-            out.truncate(written + io.out_len.min(out_cap));
-            if let Status::Failed(_) = status {
-                return (status, used);
+        let out_cap = room.len();
+        let mut io = resay_io {
+            struct_size: size_of::<resay_io>() as u32,
+            flags,
+            r#in: input.as_ptr(),
+            in_len: input.len(),
+            in_used: 0,
+            out: room.as_mut_ptr(),
+            out_cap,
+            out_len: 0,
+            out_need: 0,
+            delay_us: 0,
+        };
+        // SAFETY: the input is readable and the output writable for the lengths given; the session's part is this
+        // stage's.
+        let code = instance.enter(|| unsafe { process(instance.own, self.part(stage), &mut io) });
+        let broken = |what| Processed::failed(Fault::Broken(what));
+        let status = match instance.check(code) {
+            failed @ Status::Failed(_) => failed,
+            _ if io.out_len > out_cap => return broken("process wrote more than out_cap"),
+            _ if io.in_used > input.len() => return broken("process used more than in_len"),
+            Status::Ok if io.in_used < input.len() => return broken("OK with input left"),
+            Status::MoreOut if io.in_used == 0 && io.out_len == 0 && io.out_need <= out_cap => {
+                return broken("MORE_OUT without progress");
             }
-            if io.out_len > out_cap {
-                return broken("process wrote more than out_cap", used);
+            Status::MoreIn if flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0 => {
+                return broken("MORE_IN at the end of a message or stream");
             }
-            if io.in_used > input.len() - used {
-                return broken("process used more than in_len", used);
-            }
-            delayed(out.len(), io.delay_us);
-            used += io.in_used;
-            if out.len() - base > out_max {
-                return (Status::Failed(Fault::TooLong), used);
-            }
-            match status {
-                Status::MoreOut => {
-                    let progress = io.in_used > 0 || io.out_len > 0 || io.out_need > out_cap;
-                    if !progress {
-                        return broken("MORE_OUT without progress", used);
-                    }
-                    if io.out_need > out_max {
-                        return (Status::Failed(Fault::TooLong), used);
-                    }
-                    wanted = io.out_need.max(room_for(input.len() - used));
-                }
-                Status::Ok if used < input.len() => return broken("OK with input left", used),
-                Status::MoreIn if flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0 => {
-                    return broken("MORE_IN at the end of a message or stream", used);
-                }
-                status => return (status, used),
-            }
+            status => status,
+        };
+        let is_believed = !matches!(status, Status::Failed(_));
+        Processed {
+            status,
+            used: if is_believed { io.in_used } else { 0 },
+            written: if is_believed { io.out_len } else { 0 },
+            room_wanted: io.out_need,
+            delay_us: io.delay_us,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::timer::Moment;
 
 /// What has passed in the current span.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct MinRateMonitor {
     rate: MinRate,
     /// When the span is over; [`Moment::NEVER`] while nothing is unfinished.
     until: Moment,
@@ -14,9 +14,9 @@ pub(crate) struct Pace {
     passed: u64,
 }
 
-impl Pace {
-    pub(crate) fn new(rate: MinRate) -> Pace {
-        Pace { rate, until: Moment::NEVER, passed: 0 }
+impl MinRateMonitor {
+    pub(crate) fn new(rate: MinRate) -> MinRateMonitor {
+        MinRateMonitor { rate, until: Moment::NEVER, passed: 0 }
     }
 
     /// Counts bytes that came, or that were handed to the driver to be sent.
@@ -65,22 +65,22 @@ mod tests {
     #[test]
     fn what_was_unsent_before_counts_once_it_is_taken() {
         let at = |seconds: u64| Moment::from_micros(seconds * 1_000_000);
-        let mut pace = Pace::new(MinRate { bytes: 100, within: Duration::from_secs(10) });
-        assert!(!pace.is_too_slow(0, at(1000)), "nothing is unfinished");
-        pace.note(true, 500, at(0));
-        assert_eq!(pace.until(), at(10));
-        pace.note(true, 450, at(5));
-        assert!(!pace.is_too_slow(450, at(9)));
+        let mut monitor = MinRateMonitor::new(MinRate { bytes: 100, within: Duration::from_secs(10) });
+        assert!(!monitor.is_too_slow(0, at(1000)), "nothing is unfinished");
+        monitor.note(true, 500, at(0));
+        assert_eq!(monitor.until(), at(10));
+        monitor.note(true, 450, at(5));
+        assert!(!monitor.is_too_slow(450, at(9)));
         // 500 were there, 400 are left: 100 were taken.
-        assert!(!pace.is_too_slow(400, at(10)));
-        assert_eq!(pace.until(), at(20));
+        assert!(!monitor.is_too_slow(400, at(10)));
+        assert_eq!(monitor.until(), at(20));
         // Bytes handed over meanwhile are not taken yet.
-        pace.count(300);
-        assert!(pace.is_too_slow(601, at(20)));
-        assert!(!pace.is_too_slow(600, at(20)));
-        pace.count(99);
-        assert!(pace.is_too_slow(600, at(30)));
-        pace.note(false, 0, at(31));
-        assert_eq!(pace.until(), Moment::NEVER);
+        monitor.count(300);
+        assert!(monitor.is_too_slow(601, at(20)));
+        assert!(!monitor.is_too_slow(600, at(20)));
+        monitor.count(99);
+        assert!(monitor.is_too_slow(600, at(30)));
+        monitor.note(false, 0, at(31));
+        assert_eq!(monitor.until(), Moment::NEVER);
     }
 }

@@ -5,15 +5,15 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::datagrams::DatagramSocket;
 use super::mailbox::{Arrival, Command};
-use super::{Socket, State, Worker};
+use super::{Served, Socket, State, Worker};
 use crate::connection::Connection;
 use crate::driver::{Close, Driver, Token};
 use crate::event::{Cause, Event, Kind, Level};
 use crate::limits::ACCEPT_RETRY;
 use crate::listener::Listener;
-use crate::net::guard::Pace;
-use crate::net::guard::{Party, Seat};
+use crate::net::guard::{PeerKey, PeerPermit};
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
@@ -21,20 +21,13 @@ use crate::transform::library::Session;
 
 impl<D: Driver> Worker<D> {
     pub(super) fn listen(&mut self, listener: Arc<Listener>, socket: D::Socket) {
-        let place = self.post_for(&listener);
-        let post = place as u32;
+        let place = self.place_of(&listener);
+        let state = place as u32;
         let is_datagram = listener.kind.is_datagram();
         let token = self.sockets.insert(if is_datagram {
-            Socket::Datagrams {
-                post,
-                turn: Box::default(),
-                held: Box::default(),
-                deadline: Moment::NEVER,
-                offloaded: 0,
-                ends: false,
-            }
+            Socket::Datagrams(Box::new(DatagramSocket::new(state)))
         } else {
-            Socket::Listener { post, retry_at: Moment::NEVER }
+            Socket::Listener { state, retry_at: Moment::NEVER }
         });
         let result = if is_datagram {
             self.driver.add_datagram_socket(token, socket, listener.message_bytes_max, listener.destinations)
@@ -43,8 +36,8 @@ impl<D: Driver> Worker<D> {
         };
         match result {
             Ok(()) => {
-                if let Some(Some(post)) = self.posts.get_mut(place) {
-                    post.socket = Some(token);
+                if let Some(Some(state)) = self.listeners.get_mut(place) {
+                    state.socket = Some(token);
                 }
                 if listener.opened() {
                     self.shared.events.say(Level::Info, Kind::Listening, &*listener, "listening");
@@ -58,24 +51,26 @@ impl<D: Driver> Worker<D> {
                 let text = format_args!("cannot listen: {error}");
                 self.shared.events.say(Level::Error, Kind::ListenerClosed, &*listener, text);
                 self.listen_error = Some(error);
-                self.leave_post(place);
+                self.forget_listener_if_over(place);
             }
         }
     }
 
     pub(super) fn close_listener(&mut self, id: u64) {
-        let place =
-            self.posts.iter().position(|post| post.as_ref().is_some_and(|post| post.listener.id == id));
+        let place = self
+            .listeners
+            .iter()
+            .position(|state| state.as_ref().is_some_and(|state| state.listener.id == id));
         let Some(place) = place else { return };
-        if let Some(Some(post)) = self.posts.get_mut(place) {
-            post.closed = true;
-            if let Some(token) = post.socket {
+        if let Some(Some(state)) = self.listeners.get_mut(place) {
+            state.closed = true;
+            if let Some(token) = state.socket {
                 // What already waits to be accepted was promised to be served: the socket goes when it is empty.
                 self.driver.resume(token);
                 self.driver.drain(token);
             }
         }
-        self.leave_post(place);
+        self.forget_listener_if_over(place);
     }
 
     /// Closes a listening or datagram socket.
@@ -83,41 +78,42 @@ impl<D: Driver> Worker<D> {
         while let Some((answers, result)) = self.driver.take_send_results(token) {
             self.answered(token, answers, result);
         }
-        let (place, mut armed, held) = match self.sockets.remove(token) {
-            Some(Socket::Listener { post, retry_at }) => (post as usize, retry_at, 0),
-            Some(Socket::Datagrams { post, deadline, held, offloaded, turn, .. }) => {
-                self.retire(turn);
-                (post as usize, deadline, held.len() + offloaded)
+        let (place, mut armed, owed) = match self.sockets.remove(token) {
+            Some(Socket::Listener { state, retry_at }) => (state as usize, retry_at, 0),
+            Some(Socket::Datagrams(socket)) => {
+                let owed = socket.owed();
+                let DatagramSocket { state, session, deadline, .. } = *socket;
+                self.drop_in_background(session);
+                (state as usize, deadline, owed)
             }
-            Some(Socket::Connection(_) | Socket::Away(_)) | None => return,
+            Some(Socket::Connection(_) | Socket::Offloaded(_)) | None => return,
         };
         self.timers.arm(token, &mut armed, Moment::NEVER);
         // The file before the socket: while that is open the file's inode is in use, so no file of a successor can have
         // it, and be taken for ours.
-        let was_last = match self.posts.get(place) {
-            Some(Some(post)) => post.listener.closed(),
+        let was_last = match self.listeners.get(place) {
+            Some(Some(state)) => state.listener.closed(),
             _ => false,
         };
         self.driver.close(token, Close::Gently);
-        if let Some(Some(post)) = self.posts.get_mut(place) {
-            post.listener.stats_of(self.index).dropped(DropReason::Undelivered, held as u64);
-            post.socket = None;
-            post.closed = true;
+        if let Some(Some(state)) = self.listeners.get_mut(place) {
+            state.stats.dropped(DropReason::Undelivered, owed as u64);
+            state.socket = None;
+            state.closed = true;
             if was_last {
-                self.shared.events.say(Level::Info, Kind::ListenerClosed, &*post.listener, "closed");
+                self.shared.events.say(Level::Info, Kind::ListenerClosed, &*state.listener, "closed");
             }
         }
-        self.leave_post(place);
+        self.forget_listener_if_over(place);
     }
 
     pub(super) fn accepted(&mut self, token: Token, socket: D::Socket, peer: Peer) {
-        let Some(Socket::Listener { post, .. }) = self.sockets.get(token) else { return };
-        let Some(Some(post)) = self.posts.get_mut(*post as usize) else { return };
-        post.accept_failing = false;
-        let listener = Arc::clone(&post.listener);
-        let stats = listener.stats_of(self.index);
-        let seat = match self.admit(&listener, &socket, &peer) {
-            Ok(seat) => seat,
+        let Some(Socket::Listener { state, .. }) = self.sockets.get(token) else { return };
+        let Some(Some(state)) = self.listeners.get_mut(*state as usize) else { return };
+        state.accept_failing = false;
+        let (listener, stats) = (Arc::clone(&state.listener), Arc::clone(&state.stats));
+        let permit = match self.admit(&listener, &socket, &peer) {
+            Ok(permit) => permit,
             Err(reason) => {
                 stats.rejected.add(1);
                 let text = format_args!("rejected {peer}: {reason}");
@@ -126,7 +122,7 @@ impl<D: Driver> Worker<D> {
         };
         stats.accepted.add(1);
         let id = self.shared.last_connection.fetch_add(1, Ordering::Relaxed) as u64 + 1;
-        let arrival = Arrival { listener, socket, peer, id, seat };
+        let arrival = Arrival { listener, socket, peer, id, permit };
         let target = self.least_loaded();
         self.shared.mailboxes[target].load.fetch_add(1, Ordering::Relaxed);
         if target == self.index {
@@ -140,18 +136,18 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Whether a connection may come in; else why not.
+    /// Whether a connection may come in; else why not. Whose it is does not count yet where a preface will say that.
     fn admit(
         &self,
         listener: &Listener,
         socket: &D::Socket,
         peer: &Peer,
-    ) -> Result<Option<Box<Seat>>, Refusal> {
+    ) -> Result<Option<Box<PeerPermit>>, Refusal> {
         let options = &listener.options;
         if listener.open_connections() >= u64::from(options.max_connections) {
             return Err(Refusal::Full(options.max_connections));
         }
-        let is_asked = options.allow_uid.is_some() || listener.seats.is_some();
+        let is_asked = options.allow_uid.is_some() || listener.limiter.is_some();
         let user = if listener.kind.is_unix() && is_asked {
             Some(self.driver.peer_user(socket).map_err(Refusal::Unknown)?)
         } else {
@@ -162,10 +158,23 @@ impl<D: Driver> Worker<D> {
         {
             return Err(Refusal::User(user));
         }
-        let (Some(seats), Some(party)) = (&listener.seats, Party::of(peer, user)) else { return Ok(None) };
-        match seats.take(party) {
-            Some(seat) => Ok(Some(seat)),
-            None => Err(Refusal::TooMany(options.max_per_peer.unwrap_or_default())),
+        if listener.has_preface() {
+            return Ok(None);
+        }
+        permit(listener, PeerKey::of(peer, user))
+    }
+
+    /// A preface has said who the peer of a connection is.
+    pub(super) fn identify(&mut self, token: Token) {
+        let Some(Socket::Connection(Served { connection, .. })) = self.sockets.get(token) else { return };
+        let Some(Some(state)) = self.listeners.get(connection.listener() as usize) else { return };
+        match permit(&state.listener, PeerKey::of(connection.peer(), None)) {
+            Ok(permit) => self.step(token, |connection, cx, _| connection.identified(permit, cx)),
+            Err(reason) => {
+                let text = format_args!("rejected {}: {reason}", connection.peer());
+                self.shared.events.say(Level::Info, Kind::Rejected, &*state.listener, text);
+                self.step(token, |connection, _, _| connection.refused());
+            }
         }
     }
 
@@ -180,20 +189,26 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn open(&mut self, arrival: Arrival<D::Socket>) {
-        let Arrival { listener, socket, peer, id, seat } = arrival;
-        let place = self.post_for(&listener);
-        let Some(Some(post)) = self.posts.get_mut(place) else { return };
-        let stats = listener.stats_of(self.index);
-        let generation = Arc::clone(&post.generation);
+        let Arrival { listener, socket, peer, id, permit } = arrival;
+        let place = self.place_of(&listener);
+        let Some(Some(state)) = self.listeners.get_mut(place) else { return };
+        let generation = Arc::clone(&state.generation);
         let opened = match Session::unopened(generation.stages()) {
             Ok(session) => {
-                let now = self.driver.now();
-                let mut connection =
-                    Connection::new(id, place as u32, peer.clone(), generation, session, now);
-                connection.seat = seat;
-                connection.pace = listener.terms.min_rate.map(|rate| Box::new(Pace::new(rate)));
-                let token = self.sockets.insert(Socket::Connection(Box::new(connection)));
-                match self.driver.add_stream(token, socket, listener.kind, listener.terms.read_bytes_max) {
+                let limits = &listener.limits;
+                let around = listener.around().map(Box::new);
+                let connection = Connection::new(
+                    id,
+                    place as u32,
+                    peer.clone(),
+                    (generation, session),
+                    (permit, around),
+                    limits,
+                    self.driver.now(),
+                );
+                let served = Served { connection, armed: Moment::NEVER, is_unfinished: false };
+                let token = self.sockets.insert(Socket::Connection(served));
+                match self.driver.add_stream(token, socket, listener.kind, limits.read_bytes_max) {
                     Ok(()) => Ok(token),
                     Err(error) => {
                         self.sockets.remove(token);
@@ -203,59 +218,62 @@ impl<D: Driver> Worker<D> {
             }
             Err((_, fault)) => Err((CloseReason::TransformFailed, fault.to_string())),
         };
+        let event = |cause, text: &dyn fmt::Display| {
+            self.shared.events.emit(&Event {
+                level: Level::Debug,
+                kind: if cause == None { Kind::Accepted } else { Kind::Closed },
+                listener: &listener.url,
+                listener_id: listener.id,
+                connection: id,
+                peer: Some(&peer),
+                cause,
+                text,
+            });
+        };
         match opened {
             Ok(token) => {
-                post.connections += 1;
-                self.shared.events.emit(&Event {
-                    level: Level::Debug,
-                    kind: Kind::Accepted,
-                    listener: &listener.url,
-                    listener_id: listener.id,
-                    connection: id,
-                    peer: Some(&peer),
-                    cause: None,
-                    text: &"accepted",
-                });
+                state.connections += 1;
+                event(None, &"accepted");
                 if self.state != State::Running {
                     self.driver.drain(token);
                 }
-                self.greet(token);
+                self.step(token, |connection, cx, _| connection.accepted(cx));
             }
             Err((reason, text)) => {
-                stats.closed(reason);
+                state.stats.closed(reason);
                 self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
-                self.shared.events.emit(&Event {
-                    level: Level::Debug,
-                    kind: Kind::Closed,
-                    listener: &listener.url,
-                    listener_id: listener.id,
-                    connection: id,
-                    peer: Some(&peer),
-                    cause: Some(Cause::Closed(reason)),
-                    text: &format_args!("closed: {text}"),
-                });
-                self.leave_post(place);
+                event(Some(Cause::Closed(reason)), &format_args!("closed: {text}"));
+                self.forget_listener_if_over(place);
             }
         }
     }
 
     pub(super) fn accept_failed(&mut self, token: Token, error: io::Error) {
-        let Some(Socket::Listener { post, retry_at }) = self.sockets.get_mut(token) else { return };
-        let Some(Some(post)) = self.posts.get_mut(*post as usize) else { return };
-        post.listener.stats_of(self.index).accept_errors.add(1);
+        let Some(Socket::Listener { state, retry_at }) = self.sockets.get_mut(token) else { return };
+        let Some(Some(state)) = self.listeners.get_mut(*state as usize) else { return };
+        state.stats.accept_errors.add(1);
         let why = Cause::of(&error);
         if concerns_one_connection(&error) {
             let text = format_args!("accept: {error}");
-            return self.shared.events.say_why(Level::Debug, Kind::AcceptFailed, &*post.listener, why, text);
+            return self.shared.events.say_why(Level::Debug, Kind::AcceptFailed, &*state.listener, why, text);
         }
         // Descriptors or memory have run out, or something unknown is wrong: trying again at once would only
         // turn the worker in circles.
-        if !std::mem::replace(&mut post.accept_failing, true) {
+        if !std::mem::replace(&mut state.accept_failing, true) {
             let text = format_args!("accept: {error}; trying again every {ACCEPT_RETRY:?}");
-            self.shared.events.say_why(Level::Warn, Kind::AcceptFailed, &*post.listener, why, text);
+            self.shared.events.say_why(Level::Warn, Kind::AcceptFailed, &*state.listener, why, text);
         }
         self.driver.pause(token);
         self.timers.arm(token, retry_at, self.driver.now().after(ACCEPT_RETRY));
+    }
+}
+
+/// A peer's part of `max_per_peer`, where there is one and the peer is of a kind that is counted.
+fn permit(listener: &Listener, key: Option<PeerKey>) -> Result<Option<Box<PeerPermit>>, Refusal> {
+    let (Some(limiter), Some(key)) = (&listener.limiter, key) else { return Ok(None) };
+    match limiter.take(key) {
+        Some(permit) => Ok(Some(permit)),
+        None => Err(Refusal::TooMany(listener.options.max_per_peer.unwrap_or_default())),
     }
 }
 

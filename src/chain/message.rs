@@ -1,0 +1,239 @@
+//! One whole message through a chain.
+
+use resay_plugin::abi;
+
+use super::{ChainOutcome, DelayedRange, Generation, Scratch, room_of};
+use crate::transform::library::{Fault, Session, Status};
+
+/// What a message takes along on its way through a chain.
+#[derive(Debug)]
+pub(crate) struct ChainContext<'a> {
+    pub(crate) session: &'a mut Session,
+    /// Where answers are appended that are not made in place, at most `out_max` bytes a message.
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) out_max: usize,
+    /// Those of `resay_io`.
+    pub(crate) flags: u32,
+    pub(crate) scratch: &'a mut Scratch,
+    /// When `out` is to be sent; empty while nothing is delayed.
+    pub(crate) delays: &'a mut Vec<DelayedRange>,
+}
+
+impl Generation {
+    /// Sends one message through. An in-place chain leaves the answer in `message`, or where [`Scratch::replaced`] says,
+    /// and `cx.out` as it is; any other appends the answer to `cx.out`, and changes `message` on the way.
+    pub(crate) fn run(&self, message: &mut [u8], cx: &mut ChainContext<'_>) -> ChainOutcome {
+        if self.is_map_only {
+            cx.scratch.replaced = None;
+            return match cx.session.map_all(message) {
+                Ok(()) => ChainOutcome::Answer,
+                Err((stage, status)) => ChainOutcome::of(stage, status).unwrap_or(ChainOutcome::Answer),
+            };
+        }
+        self.run_from(0, None, message, cx)
+    }
+
+    /// Lets one stage greet; those behind it see a message like any other. The greeting is appended to `cx.out`.
+    pub(crate) fn greet(&self, stage: usize, cx: &mut ChainContext<'_>) -> ChainOutcome {
+        self.run_from(stage, Some(stage), &mut [], cx)
+    }
+
+    /// Sends a message through from a stage on. `greeter`: a stage that is asked by process() with no input and no flags,
+    /// whatever it does with messages.
+    fn run_from(
+        &self,
+        first: usize,
+        greeter: Option<usize>,
+        message: &mut [u8],
+        cx: &mut ChainContext<'_>,
+    ) -> ChainOutcome {
+        let base = cx.out.len();
+        let mut delays = Delays { base, so_far: base, earlier_us: 0, is_noted: false };
+        let last_process = self.processes.last().copied().max(greeter);
+        let mut at = Place::Message;
+        let mut outcome = ChainOutcome::Answer;
+        cx.scratch.replaced = None;
+        for stage in first..self.stages.len() {
+            let status = if self.stages.instance(stage).is_map() && greeter != Some(stage) {
+                let bytes = match at {
+                    Place::Message => &mut *message,
+                    Place::Scratch(index) => &mut cx.scratch.buffers[index],
+                    Place::Out => cx.out.get_mut(base..).unwrap_or_default(),
+                };
+                cx.session.map(stage, bytes)
+            } else if self.stages.instance(stage).is_function() {
+                let (status, is_replaced) = call(stage, message, at, base, cx);
+                if is_replaced {
+                    at = at.other();
+                }
+                status
+            } else {
+                let target = if last_process == Some(stage) { Place::Out } else { at.other() };
+                let flags = if greeter == Some(stage) { 0 } else { cx.flags };
+                let status = process(stage, flags, message, (at, target), cx, &mut delays);
+                at = target;
+                status
+            };
+            match ChainOutcome::of(stage, status) {
+                None => {}
+                Some(ChainOutcome::Close) => outcome = ChainOutcome::Close,
+                Some(outcome) => return cx.take_back(base, outcome),
+            }
+        }
+        if let Place::Scratch(index) = at {
+            match last_process {
+                None => cx.scratch.replaced = Some(index),
+                Some(_) => cx.take_over(base, index),
+            }
+        }
+        if delays.earlier_us > 0 && !delays.is_noted {
+            delays.note(cx.delays, cx.out.len(), 0);
+        }
+        outcome
+    }
+}
+
+/// Sends what stands at one place through one stage, to another place, call by call until it has said all.
+fn process(
+    stage: usize,
+    flags: u32,
+    message: &[u8],
+    (source, target): (Place, Place),
+    cx: &mut ChainContext<'_>,
+    delays: &mut Delays,
+) -> Status {
+    let Scratch { buffers: [first, second], room, .. } = &mut *cx.scratch;
+    let (input, output): (&[u8], &mut Vec<u8>) = match (source, target) {
+        (Place::Message, Place::Out) => (message, &mut *cx.out),
+        (Place::Message, Place::Scratch(0)) => (message, first),
+        (Place::Message, _) => (message, second),
+        (Place::Scratch(0), Place::Out) => (first, &mut *cx.out),
+        (Place::Scratch(0), _) => (first, second),
+        (_, Place::Out) => (second, &mut *cx.out),
+        (_, _) => (second, first),
+    };
+    if target != Place::Out {
+        output.clear();
+    }
+    let base = output.len();
+    let mut rest = input;
+    let mut stage_us = 0;
+    let mut room_wanted = 0;
+    loop {
+        let bound = cx.session.output_bound(stage, rest.len()).unwrap_or(rest.len().max(512));
+        // A declared bound is believed up to what an answer may be: beyond that the message fails anyway.
+        let room_bytes = bound.max(room_wanted).clamp(1, cx.out_max.max(1));
+        // Whether anything of the message has been taken or answered.
+        let is_begun = rest.len() < input.len() || output.len() > base;
+        let flags = if is_begun { flags & !abi::RESAY_IO_BEGIN } else { flags };
+        let room = room_of(room, room_bytes);
+        let processed = cx.session.process_once(stage, rest, room, flags);
+        output.extend_from_slice(room.get(..processed.written).unwrap_or_default());
+        if let Status::Failed(_) = processed.status {
+            return processed.status;
+        }
+        match target {
+            // What another stage is going to change has no ranges any more: the message waits as a whole.
+            Place::Message | Place::Scratch(_) => stage_us = stage_us.max(processed.delay_us),
+            Place::Out if processed.delay_us > 0 || delays.is_noted => {
+                delays.note(cx.delays, output.len(), processed.delay_us);
+            }
+            Place::Out => delays.so_far = output.len(),
+        }
+        rest = rest.get(processed.used..).unwrap_or_default();
+        let answered = output.len() - base;
+        if answered > cx.out_max || processed.room_wanted > cx.out_max {
+            return Status::Failed(Fault::TooLong);
+        }
+        match processed.status {
+            Status::MoreOut => room_wanted = processed.room_wanted,
+            // Only a greeter has no whole message, and nothing to leave unread.
+            status => {
+                delays.earlier_us = delays.earlier_us.saturating_add(stage_us);
+                return status;
+            }
+        }
+    }
+}
+
+/// Calls a function with what stands at `source`; what it answers instead goes to the next place.
+fn call(
+    stage: usize,
+    message: &[u8],
+    source: Place,
+    base: usize,
+    cx: &mut ChainContext<'_>,
+) -> (Status, bool) {
+    let [first, second] = &mut cx.scratch.buffers;
+    let (input, output): (&[u8], &mut Vec<u8>) = match source {
+        Place::Message => (message, first),
+        Place::Scratch(0) => (first, second),
+        Place::Scratch(_) => (second, first),
+        Place::Out => (cx.out.get(base..).unwrap_or_default(), first),
+    };
+    cx.session.call(stage, input, output, cx.out_max, cx.flags)
+}
+
+impl ChainContext<'_> {
+    /// Puts an answer that a function made behind the last `process` where it belongs. What was delayed in ranges is
+    /// delayed as a whole.
+    fn take_over(&mut self, base: usize, index: usize) {
+        let longest_us =
+            self.delays.iter().filter(|range| range.end > base).map(|range| range.delay_us).max();
+        self.delays.retain(|range| range.end <= base);
+        self.out.truncate(base);
+        self.out.extend_from_slice(self.scratch.buffers.get(index).map_or(&[], Vec::as_slice));
+        if let Some(delay_us) = longest_us {
+            self.delays.push(DelayedRange { end: self.out.len(), delay_us });
+        }
+    }
+
+    /// Forgets a message that gets no answer.
+    fn take_back(&mut self, base: usize, outcome: ChainOutcome) -> ChainOutcome {
+        self.out.truncate(base);
+        self.delays.retain(|range| range.end <= base);
+        outcome
+    }
+}
+
+/// The delays of one message.
+struct Delays {
+    /// Where its answer begins.
+    base: usize,
+    /// Where what came first, without a delay, ends.
+    so_far: usize,
+    /// What stages that are not the last asked for.
+    earlier_us: u64,
+    /// Some range of this message is noted.
+    is_noted: bool,
+}
+
+impl Delays {
+    fn note(&mut self, ranges: &mut Vec<DelayedRange>, end: usize, delay_us: u64) {
+        if !self.is_noted {
+            self.is_noted = true;
+            if ranges.last().map_or(0, |range| range.end) < self.base {
+                ranges.push(DelayedRange { end: self.base, delay_us: 0 });
+            }
+            if self.so_far > self.base {
+                ranges.push(DelayedRange { end: self.so_far, delay_us: self.earlier_us });
+            }
+        }
+        ranges.push(DelayedRange { end, delay_us: delay_us.saturating_add(self.earlier_us) });
+    }
+}
+
+/// Where a message stands on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Message,
+    Scratch(usize),
+    Out,
+}
+
+impl Place {
+    /// A scratch buffer that is not this place.
+    fn other(self) -> Place {
+        if self == Place::Scratch(0) { Place::Scratch(1) } else { Place::Scratch(0) }
+    }
+}

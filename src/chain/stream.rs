@@ -1,0 +1,463 @@
+//! A raw stream through a chain with stages that make output of their own.
+//!
+//! A raw stream has no messages, so nothing has to be there at once: each such stage is called with room for a piece of
+//! output, and what it makes goes on to the next one. The stages behind come first, so that what waits between two stages
+//! is what one call has made. When the answer has taken the room that the connection has for it, the rest of the input
+//! stays with the stages until there is room again: a transform that grows streams in bounded memory, and answers the
+//! same however its input was cut.
+//!
+//! ```text
+//! read ─> maps ─> [input of stage 1] ─> process ─> maps ─> [input of stage 2] ─> process ─> maps ─> answer
+//! ```
+
+use std::ops::Range;
+
+use resay_plugin::abi;
+
+use super::{ChainOutcome, DelayedRange, Generation, SCRATCH_BYTES_MAX, Scratch, room_of};
+use crate::limits::STREAM_CHUNK_BYTES;
+use crate::transform::library::{Fault, Session, Status};
+
+/// What the stages of one raw stream have not read yet.
+#[derive(Debug, Default)]
+pub(crate) struct StreamInput {
+    /// One for each stage that makes output of its own, in order; none while nothing was ever unread.
+    stages: Vec<StageInput>,
+    /// A stage has asked for the end: what is behind it is still sent on.
+    is_closing: bool,
+}
+
+#[derive(Debug, Default)]
+struct StageInput {
+    bytes: Vec<u8>,
+    /// Bytes of it that are read.
+    start: usize,
+    /// How long stages before this one want it to be held back.
+    delay_us: u64,
+    /// It waits for more input (MORE_IN).
+    wants_more: bool,
+    /// It has more output than there was room for (MORE_OUT), and how much room it asked for.
+    has_more: bool,
+    room_wanted: usize,
+    /// It was told that the stream has ended, and has said all that it has to say then.
+    is_ending: bool,
+    has_ended: bool,
+}
+
+/// What a stream takes along on its way through a chain.
+#[derive(Debug)]
+pub(crate) struct StreamContext<'a> {
+    pub(crate) session: &'a mut Session,
+    /// Where answers are appended.
+    pub(crate) out: &'a mut Vec<u8>,
+    /// When `out` is as long as this, the rest waits.
+    pub(crate) out_len_max: usize,
+    /// What one stage may leave unread, or ask to be given room for at once.
+    pub(crate) unread_max: usize,
+    pub(crate) scratch: &'a mut Scratch,
+    /// When `out` is to be sent; empty while nothing is delayed.
+    pub(crate) delays: &'a mut Vec<DelayedRange>,
+    /// The peer sends no more.
+    pub(crate) at_end: bool,
+}
+
+/// How far a stream came.
+#[derive(Debug)]
+pub(crate) struct StreamOutcome {
+    pub(crate) outcome: ChainOutcome,
+    /// The stages have read all that they can read for now.
+    pub(crate) is_done: bool,
+}
+
+impl StreamInput {
+    /// Bytes that are not read, and what they cost.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.stages.iter().map(|stage| stage.bytes.len() - stage.start).sum()
+    }
+
+    pub(crate) fn cost(&self) -> usize {
+        self.stages.iter().map(|stage| stage.bytes.capacity()).sum()
+    }
+
+    /// Whether no stage has anything in hand, so that another chain may take over.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_closing && self.stages.iter().all(StageInput::is_idle)
+    }
+
+    fn of(&mut self, place: usize, places: usize) -> Option<&mut StageInput> {
+        if self.stages.is_empty() {
+            self.stages.resize_with(places, StageInput::default);
+        }
+        self.stages.get_mut(place)
+    }
+
+    /// Makes it as new, with its memory.
+    fn clear(&mut self, places: usize) {
+        self.is_closing = false;
+        self.stages.truncate(places);
+        for stage in &mut self.stages {
+            let mut bytes = std::mem::take(&mut stage.bytes);
+            bytes.clear();
+            if bytes.capacity() > SCRATCH_BYTES_MAX {
+                bytes = Vec::new();
+            }
+            *stage = StageInput { bytes, ..StageInput::default() };
+        }
+        self.stages.resize_with(places, StageInput::default);
+    }
+}
+
+impl StageInput {
+    fn is_idle(&self) -> bool {
+        self.unread().is_empty() && !self.has_more && !self.is_ending
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    fn push(&mut self, bytes: &[u8], delay_us: u64) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        if self.bytes.is_empty() {
+            self.delay_us = 0;
+        }
+        self.delay_us = self.delay_us.max(delay_us);
+        self.wants_more = false;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn discard(&mut self) {
+        *self = StageInput { has_ended: true, ..StageInput::default() };
+    }
+
+    /// Whether it is to be called now, and how: `Some(true)`: it hears that the stream has ended.
+    fn next_call(&self, is_last: bool) -> Option<bool> {
+        if self.has_ended {
+            None
+        } else if self.is_ending {
+            Some(true)
+        } else if self.has_more || (!self.wants_more && !self.unread().is_empty()) {
+            Some(false)
+        } else if is_last {
+            Some(true)
+        } else {
+            None
+        }
+    }
+}
+
+impl Generation {
+    /// Sends what a read has brought through, after all that earlier reads left unread in `kept`: as far as there is
+    /// room. `None` in `kept`: nothing is unread.
+    pub(crate) fn stream(
+        &self,
+        fresh: &mut [u8],
+        kept: &mut Option<Box<StreamInput>>,
+        cx: &mut StreamContext<'_>,
+    ) -> StreamOutcome {
+        self.with_input(kept, cx, |input, room, cx| {
+            let Some(&first) = self.processes.first() else { return Ok(false) };
+            let mut buffers = std::mem::take(&mut cx.scratch.buffers);
+            let passed = self.pass(0..first, fresh, &mut buffers, cx);
+            let mut has_dropped = false;
+            let failed = match passed {
+                Ok(passed) => {
+                    let bytes = passed.buffer.map_or(&*fresh, |buffer| &buffers[buffer]);
+                    if let Some(stage) = input.of(0, self.processes.len()) {
+                        stage.push(bytes, 0);
+                    }
+                    input.is_closing |= passed.is_closing;
+                    None
+                }
+                Err(ChainOutcome::Drop) => {
+                    has_dropped = true;
+                    None
+                }
+                Err(outcome) => Some(outcome),
+            };
+            cx.scratch.buffers = buffers;
+            if let Some(outcome) = failed {
+                return Err(outcome);
+            }
+            self.pump(input, room, cx).map(|dropped| dropped | has_dropped)
+        })
+    }
+
+    /// Lets one stage greet a raw stream; what is behind it sees the greeting like any other input.
+    pub(crate) fn stream_greeting(
+        &self,
+        stage: usize,
+        kept: &mut Option<Box<StreamInput>>,
+        cx: &mut StreamContext<'_>,
+    ) -> StreamOutcome {
+        self.with_input(kept, cx, |input, room, cx| {
+            let mut room_wanted = 0;
+            loop {
+                let bytes = cx.session.output_bound(stage, 0).unwrap_or(0).max(512).max(room_wanted);
+                let bytes = bytes.min(cx.unread_max.max(1));
+                let processed = cx.session.process_once(stage, &[], room_of(room, bytes), 0);
+                if processed.room_wanted > cx.unread_max {
+                    return Err(ChainOutcome::Failed { stage, fault: Fault::TooLong });
+                }
+                let is_more = processed.status == Status::MoreOut;
+                match ChainOutcome::of(stage, processed.status) {
+                    None => {}
+                    Some(ChainOutcome::Close) => input.is_closing = true,
+                    Some(ChainOutcome::Drop) => return Ok(true),
+                    Some(outcome) => return Err(outcome),
+                }
+                let written = room.get_mut(..processed.written).unwrap_or_default();
+                self.forward(stage, written, processed.delay_us, input, cx)?;
+                if !is_more {
+                    return self.pump(input, room, cx);
+                }
+                room_wanted = processed.room_wanted;
+            }
+        })
+    }
+
+    /// Runs `step` with the stages' input and a room to write to. An error ends the stream; OK says whether something was
+    /// dropped.
+    fn with_input(
+        &self,
+        kept: &mut Option<Box<StreamInput>>,
+        cx: &mut StreamContext<'_>,
+        step: impl FnOnce(&mut StreamInput, &mut Vec<u8>, &mut StreamContext<'_>) -> Result<bool, ChainOutcome>,
+    ) -> StreamOutcome {
+        let base = cx.out.len();
+        let mut taken = kept.take();
+        let mut own = std::mem::take(&mut cx.scratch.stream);
+        let input = match &mut taken {
+            Some(input) => &mut **input,
+            None => {
+                own.clear(self.processes.len());
+                &mut own
+            }
+        };
+        let mut room = std::mem::take(&mut cx.scratch.room);
+        let stepped = step(input, &mut room, cx);
+        cx.scratch.room = room;
+        let is_done = stepped.is_err() || self.next_place(input, cx.at_end).is_none();
+        let is_closing = input.is_closing;
+        if stepped.is_ok() && !(input.is_idle() || is_done && is_closing) {
+            *kept = Some(taken.unwrap_or_else(|| Box::new(std::mem::take(&mut own))));
+        }
+        cx.scratch.stream = own;
+        let outcome = match stepped {
+            Err(outcome) => outcome,
+            Ok(_) if is_done && is_closing => ChainOutcome::Close,
+            Ok(true) if cx.out.len() == base => ChainOutcome::Drop,
+            Ok(_) => ChainOutcome::Answer,
+        };
+        StreamOutcome { outcome, is_done }
+    }
+
+    /// The stage to be called next, by its place among those that make output: the last one that can go on.
+    fn next_place(&self, input: &StreamInput, at_end: bool) -> Option<usize> {
+        (0..self.processes.len()).rev().find(|&place| {
+            let before_has_ended = place
+                .checked_sub(1)
+                .map_or(at_end, |before| input.stages.get(before).is_some_and(|stage| stage.has_ended));
+            let is_last = before_has_ended && at_end && !input.is_closing;
+            match input.stages.get(place) {
+                Some(stage) => stage.next_call(is_last).is_some(),
+                None => is_last,
+            }
+        })
+    }
+
+    /// Calls stages until all is read or there is no room. Whether something was dropped.
+    fn pump(
+        &self,
+        input: &mut StreamInput,
+        room: &mut Vec<u8>,
+        cx: &mut StreamContext<'_>,
+    ) -> Result<bool, ChainOutcome> {
+        let mut has_dropped = false;
+        while cx.out.len() < cx.out_len_max
+            && let Some(place) = self.next_place(input, cx.at_end)
+            && let Some(&stage) = self.processes.get(place)
+            && let Some(current) = input.of(place, self.processes.len())
+        {
+            let is_ending = current.is_ending
+                || !(current.has_more || (!current.wants_more && !current.unread().is_empty()));
+            current.is_ending = is_ending;
+            let is_last_stage = place + 1 == self.processes.len();
+            let room_left = if is_last_stage { cx.out_len_max - cx.out.len() } else { usize::MAX };
+            let unread = current.bytes.get(current.start..).unwrap_or_default();
+            let (len, room_bytes) = portion(
+                |len| cx.session.output_bound(stage, len),
+                unread.len(),
+                room_left.clamp(512, STREAM_CHUNK_BYTES),
+            );
+            // MORE_OUT said how much is needed; a stage that has already seen all of its input gets all of it again.
+            let is_whole = is_ending || current.room_wanted > 0;
+            let given = if is_whole { unread } else { unread.get(..len).unwrap_or_default() };
+            let room_bytes = if is_whole {
+                let bound = cx.session.output_bound(stage, given.len()).unwrap_or(room_bytes);
+                bound.max(current.room_wanted).clamp(1, cx.unread_max.max(1))
+            } else {
+                room_bytes.min(cx.unread_max.max(1))
+            };
+            let is_all = given.len() == unread.len();
+            let flags = if is_ending { abi::RESAY_IO_EOF } else { 0 };
+            let processed = cx.session.process_once(stage, given, room_of(room, room_bytes), flags);
+            let delay_us = current.delay_us.saturating_add(processed.delay_us);
+            let given_bytes = given.len();
+            current.start += processed.used;
+            current.has_more = processed.status == Status::MoreOut;
+            current.room_wanted = if current.has_more { processed.room_wanted } else { 0 };
+            match processed.status {
+                Status::MoreOut if processed.room_wanted > cx.unread_max => {
+                    return Err(ChainOutcome::Failed { stage, fault: Fault::TooLong });
+                }
+                Status::MoreOut => {}
+                Status::Ok => current.has_ended = is_ending,
+                // It may have meant only that the portion was too small.
+                Status::MoreIn if !is_all => current.room_wanted = 1,
+                Status::MoreIn => {
+                    current.wants_more = true;
+                    if current.unread().len() > cx.unread_max {
+                        return Err(ChainOutcome::Failed { stage, fault: Fault::TooLong });
+                    }
+                }
+                Status::Drop => {
+                    has_dropped = true;
+                    current.start += given_bytes - processed.used;
+                    current.has_ended = is_ending;
+                    continue;
+                }
+                Status::Close => {
+                    input.is_closing = true;
+                    input.stages.iter_mut().take(place + 1).for_each(StageInput::discard);
+                }
+                status => match ChainOutcome::of(stage, status) {
+                    Some(outcome) => return Err(outcome),
+                    None => {}
+                },
+            }
+            let written = room.get_mut(..processed.written).unwrap_or_default();
+            has_dropped |= self.forward(stage, written, delay_us, input, cx)?;
+        }
+        Ok(has_dropped)
+    }
+
+    /// Sends what one stage has made on to the next that makes output of its own, or into the answer. Whether it was
+    /// dropped on the way.
+    fn forward(
+        &self,
+        from: usize,
+        made: &mut [u8],
+        delay_us: u64,
+        input: &mut StreamInput,
+        cx: &mut StreamContext<'_>,
+    ) -> Result<bool, ChainOutcome> {
+        if made.is_empty() {
+            return Ok(false);
+        }
+        let next = self.processes.iter().position(|stage| *stage > from);
+        let until = next.and_then(|place| self.processes.get(place).copied()).unwrap_or(self.stages.len());
+        let mut buffers = std::mem::take(&mut cx.scratch.buffers);
+        let passed = self.pass(from + 1..until, made, &mut buffers, cx);
+        let outcome = match passed {
+            Ok(passed) => {
+                let bytes = passed.buffer.map_or(&*made, |buffer| &buffers[buffer]);
+                match next.and_then(|place| input.of(place, self.processes.len())) {
+                    Some(stage) => stage.push(bytes, delay_us),
+                    None => cx.answer(bytes, delay_us),
+                }
+                if passed.is_closing {
+                    input.is_closing = true;
+                    let before = next.unwrap_or(self.processes.len());
+                    input.stages.iter_mut().take(before).for_each(StageInput::discard);
+                }
+                Ok(false)
+            }
+            Err(ChainOutcome::Drop) => Ok(true),
+            Err(outcome) => Err(outcome),
+        };
+        cx.scratch.buffers = buffers;
+        outcome
+    }
+
+    /// Sends bytes through stages that work in place, or replace what they see. An error: there is nothing to go on with.
+    fn pass(
+        &self,
+        stages: Range<usize>,
+        bytes: &mut [u8],
+        buffers: &mut [Vec<u8>; 2],
+        cx: &mut StreamContext<'_>,
+    ) -> Result<Passed, ChainOutcome> {
+        let mut passed = Passed { buffer: None, is_closing: false };
+        for stage in stages {
+            if passed.buffer.map_or(&*bytes, |buffer| &buffers[buffer]).is_empty() {
+                break;
+            }
+            let status = if self.stages.instance(stage).is_function() {
+                let [first, second] = &mut *buffers;
+                let (source, target): (&[u8], _) = match passed.buffer {
+                    None => (&*bytes, first),
+                    Some(0) => (first, second),
+                    Some(_) => (second, first),
+                };
+                let (status, is_replaced) = cx.session.call(stage, source, target, cx.unread_max, 0);
+                if is_replaced {
+                    passed.buffer = Some(if passed.buffer == Some(0) { 1 } else { 0 });
+                }
+                status
+            } else {
+                match passed.buffer {
+                    None => cx.session.map(stage, bytes),
+                    Some(buffer) => cx.session.map(stage, &mut buffers[buffer]),
+                }
+            };
+            match ChainOutcome::of(stage, status) {
+                None => {}
+                Some(ChainOutcome::Close) => passed.is_closing = true,
+                Some(outcome) => return Err(outcome),
+            }
+        }
+        Ok(passed)
+    }
+}
+
+/// Where bytes stand that have passed stages: where they stood, or in a buffer.
+struct Passed {
+    buffer: Option<usize>,
+    is_closing: bool,
+}
+
+impl StreamContext<'_> {
+    fn answer(&mut self, bytes: &[u8], delay_us: u64) {
+        if delay_us > 0 && self.delays.is_empty() && !self.out.is_empty() {
+            self.delays.push(DelayedRange { end: self.out.len(), delay_us: 0 });
+        }
+        self.out.extend_from_slice(bytes);
+        if delay_us > 0 || !self.delays.is_empty() {
+            self.delays.push(DelayedRange { end: self.out.len(), delay_us });
+        }
+    }
+}
+
+/// How much of `len` bytes of input a stage is given at once, and room for what it makes of it: at most about `room_max`
+/// bytes, but always at least one byte of input and the room that the stage declares for that.
+fn portion(bound: impl Fn(usize) -> Option<usize>, len: usize, room_max: usize) -> (usize, usize) {
+    let fits = |len: usize| bound(len).is_none_or(|bound| bound <= room_max);
+    if fits(len) {
+        return (len, bound(len).unwrap_or(room_max).max(1));
+    }
+    // The bound grows with the length: the longest that fits.
+    let (mut fitting, mut too_long) = (1, len.max(2));
+    while fitting + 1 < too_long {
+        let middle = fitting + (too_long - fitting) / 2;
+        if fits(middle) { fitting = middle } else { too_long = middle }
+    }
+    let given = fitting.min(len);
+    (given, bound(given).unwrap_or(room_max).max(1))
+}

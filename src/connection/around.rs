@@ -1,0 +1,73 @@
+//! What stands before and around a stream.
+//!
+//! ```text
+//! driver ─> preface ─> layer ─> framer ─> chain ─> send queue ─> layer ─> driver
+//!           once       both ways, for as long as the connection lives
+//! ```
+//!
+//! A connection goes through three states: *accepted*, while its preface is not complete; *identified*, when it is known
+//! who the peer is, and whether that peer may come in; *open*, when its layer is established. Only then do its transforms
+//! hear of it, and only then does anything of it reach them. All of it has one deadline. Without a preface and a layer a
+//! connection is open at once, and neither costs anything.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::peer::Peer;
+
+/// Bytes that stand before a stream and tell more about it, such as the header of the PROXY protocol.
+pub(crate) trait Preface: fmt::Debug + Send {
+    /// Looks at all that has come so far.
+    fn received(&mut self, bytes: &[u8]) -> PrefaceProgress;
+}
+
+/// How far a preface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PrefaceProgress {
+    NeedMore,
+    /// It is complete: so many bytes were its own, and this is the peer, if it says so.
+    Done {
+        used: usize,
+        peer: Option<Peer>,
+    },
+    Refuse(&'static str),
+}
+
+/// Something between the driver's bytes and the framer, such as TLS. It does no I/O.
+pub(crate) trait Layer: fmt::Debug + Send {
+    /// The peer sent `wire`: what it says is appended to `plain`, and what is to be sent to the peer for the layer's own
+    /// sake to `reply`. An error ends the connection once `reply` is sent.
+    fn received(&mut self, wire: &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>)
+    -> Result<(), &'static str>;
+    /// Whether both sides have agreed, so that `seal` may be called.
+    fn is_established(&self) -> bool;
+    /// Appends to `wire` what is to be sent to say `plain`.
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>);
+    /// Appends to `wire` what says that our side ends.
+    fn close(&mut self, wire: &mut Vec<u8>);
+}
+
+/// What a listener puts around its streams.
+#[derive(Debug)]
+pub(crate) struct Around {
+    pub(super) preface: Option<Box<dyn Preface>>,
+    pub(super) layer: Option<Box<dyn Layer>>,
+    /// How long a connection may take to be open.
+    pub(super) within: Duration,
+    pub(super) is_identified: bool,
+    /// The layer has said that our side ends.
+    pub(super) is_closed: bool,
+}
+
+/// What a preface may take, whatever it is.
+pub(super) const PREFACE_BYTES_MAX: usize = 4096;
+
+impl Around {
+    pub(crate) fn new(
+        preface: Option<Box<dyn Preface>>,
+        layer: Option<Box<dyn Layer>>,
+        within: Duration,
+    ) -> Around {
+        Around { preface, layer, within, is_identified: false, is_closed: false }
+    }
+}

@@ -1,0 +1,504 @@
+//! What a connection has received: finds messages, sends them through the chain as far as the budget goes, and keeps the
+//! rest.
+//!
+//! ```text
+//! | answered | answered | next message ... | unfinished |
+//!                       ^ the budget ends here: all from here on is unread input
+//! ```
+
+use std::sync::Arc;
+
+use super::{Connection, End};
+use crate::buffer::Pool;
+use crate::chain::{
+    ChainContext, ChainOutcome, DelayedRange, Generation, StreamContext, StreamInput, StreamOutcome, WHOLE,
+};
+use crate::context::{Context, Reply};
+use crate::frame::{Found, Framer};
+use crate::limits::{TURN_ANSWER_BYTES, TURN_MESSAGES};
+use crate::stats::{CloseReason, DropReason};
+use crate::transform::library::Fault;
+
+/// Input that is not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    /// An unfinished frame, or all from where the budget ended.
+    pub(super) bytes: Vec<u8>,
+    /// Bytes of it that are known to hold no end of a frame.
+    pub(super) scanned: usize,
+    /// The budget ended: there may be whole messages.
+    pub(super) has_more: bool,
+    /// What the stages of a raw stream have in hand, and reads of it that count as messages once all is answered.
+    pub(super) stream: Option<Box<StreamInput>>,
+    pub(super) stream_messages: u32,
+}
+
+impl Unread {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && !self.has_more && self.stream.is_none()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() + self.stream.as_ref().map_or(0, |stream| stream.unread_bytes())
+    }
+
+    /// What it takes of memory.
+    pub(super) fn cost(&self) -> usize {
+        self.bytes.capacity() + self.stream.as_ref().map_or(0, |stream| stream.cost())
+    }
+}
+
+/// What became of a window of input.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Bytes from the start that are done with.
+    pub(super) used: usize,
+    /// Without `out`: bytes from the start that are the answer.
+    pub(super) in_place: usize,
+    pub(super) out: Option<Vec<u8>>,
+    pub(super) delays: Vec<DelayedRange>,
+    /// How many messages were answered.
+    pub(super) answers: u32,
+    pub(super) end: Option<End>,
+    /// The budget ended before the window.
+    pub(super) has_more: bool,
+    /// There is an answer that answers no message.
+    is_greeting: bool,
+}
+
+impl Batch {
+    fn new() -> Batch {
+        Batch {
+            used: 0,
+            in_place: 0,
+            out: None,
+            delays: Vec::new(),
+            answers: 0,
+            end: None,
+            has_more: false,
+            is_greeting: false,
+        }
+    }
+
+    /// The answers, without those that are a part of the window, and whether those are the answer.
+    fn take_out(&mut self, records: bool, pool: &mut Pool) -> (Reply, bool) {
+        let has_record = records && (self.answers > 0 || self.is_greeting);
+        match self.out.take() {
+            // Of a stream, an answer without bytes is nothing to send; of records, it is an empty record.
+            Some(out) if out.is_empty() && !has_record => {
+                pool.put(out);
+                (Reply::Nothing, false)
+            }
+            Some(out) => (Reply::Owned(out), false),
+            None => (Reply::Nothing, self.in_place > 0 || has_record),
+        }
+    }
+
+    /// The answer to a window that is the driver's buffer from `from` on.
+    pub(super) fn reply_in_recv_buf(&mut self, from: usize, records: bool, pool: &mut Pool) -> Reply {
+        match self.take_out(records, pool) {
+            (_, true) => Reply::InRecvBuf(from..from + self.in_place),
+            (reply, false) => reply,
+        }
+    }
+
+    /// The answer to a window that has memory of its own; what is not the answer goes back to the pool.
+    pub(super) fn reply_in(&mut self, mut window: Vec<u8>, records: bool, pool: &mut Pool) -> Reply {
+        match self.take_out(records, pool) {
+            (_, true) => {
+                window.truncate(self.in_place);
+                Reply::Owned(window)
+            }
+            (reply, false) => {
+                pool.put(window);
+                reply
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Answers the messages of a window, as far as the budget goes; at the end of the stream also what is unfinished.
+    #[inline]
+    pub(super) fn answer(
+        &mut self,
+        window: &mut [u8],
+        scanned: usize,
+        at_end: bool,
+        cx: &mut Context<'_>,
+    ) -> Batch {
+        if cx.limits.records {
+            self.answer_record(window, at_end, cx)
+        } else if !cx.limits.framer.has_messages() && !self.generation.is_in_place() {
+            self.answer_stream(window, at_end, cx)
+        } else {
+            self.answer_messages(window, scanned, at_end, cx)
+        }
+    }
+
+    fn answer_messages(
+        &mut self,
+        window: &mut [u8],
+        mut scanned: usize,
+        at_end: bool,
+        cx: &mut Context<'_>,
+    ) -> Batch {
+        let mut batch = Batch::new();
+        if !self.generation.is_in_place() {
+            batch.out = Some(cx.pool.take(window.len()));
+        }
+        let flags = if cx.limits.framer.has_messages() { WHOLE } else { 0 };
+        let waiting_cost = self.output.cost();
+        let answer_bytes_max = cx.limits.high_water_bytes.saturating_sub(waiting_cost).min(TURN_ANSWER_BYTES);
+        let mut messages = 0;
+        loop {
+            let rest = window.get(batch.used..).unwrap_or_default();
+            let answer_bytes = batch.out.as_ref().map_or(batch.in_place, Vec::len);
+            // Where nothing waits one message is always answered, however long its answer is.
+            let is_free = messages == 0 && waiting_cost == 0;
+            if messages == TURN_MESSAGES || (answer_bytes >= answer_bytes_max && !is_free) {
+                batch.has_more = !rest.is_empty() || at_end;
+                break;
+            }
+            let found = match cx.limits.framer.find(rest, scanned) {
+                Ok(Some(found)) => found,
+                Ok(None) if !at_end => break,
+                Ok(None) => match cx.limits.framer.find_last(rest) {
+                    Some(found) => found,
+                    None => {
+                        if !rest.is_empty() {
+                            cx.stats.messages_in.add(1);
+                            cx.stats.dropped(DropReason::Undelivered, 1);
+                            cx.stats.dropped_bytes.add(rest.len() as u64);
+                        }
+                        batch.used = window.len();
+                        batch.end = Some(End::because(CloseReason::PeerEnded));
+                        break;
+                    }
+                },
+                Err(_) => {
+                    cx.stats.messages_in.add(1);
+                    cx.stats.dropped(DropReason::TooLong, 1);
+                    batch.end = Some(End::because(CloseReason::MessageTooLong));
+                    break;
+                }
+            };
+            scanned = 0;
+            messages += 1;
+            cx.stats.messages_in.add(1);
+            if !self.answer_message(window, &found, flags, &mut batch, cx) {
+                break;
+            }
+        }
+        if !batch.has_more && batch.end.is_some() {
+            // What is behind the message that ended the connection gets no answer.
+            cx.stats.dropped_bytes.add((window.len() - batch.used) as u64);
+            batch.used = window.len();
+        }
+        batch
+    }
+
+    fn answer_record(&mut self, window: &mut [u8], at_end: bool, cx: &mut Context<'_>) -> Batch {
+        let mut batch = Batch::new();
+        if at_end {
+            batch.end = Some(End::because(CloseReason::PeerEnded));
+            return batch;
+        }
+        if !self.generation.is_in_place() {
+            batch.out = Some(cx.pool.take(window.len()));
+        }
+        cx.stats.messages_in.add(1);
+        let record = Found { body: 0..window.len(), len: window.len() };
+        self.answer_message(window, &record, WHOLE, &mut batch, cx);
+        batch
+    }
+
+    /// A raw stream has no messages: its transforms are given what came, and the answer goes on as far as there is room.
+    fn answer_stream(&mut self, window: &mut [u8], at_end: bool, cx: &mut Context<'_>) -> Batch {
+        let mut batch = Batch::new();
+        batch.used = window.len();
+        cx.stats.messages_in.add(u64::from(!window.is_empty()));
+        let reads = u32::from(!window.is_empty());
+        let room = cx.limits.high_water_bytes.saturating_sub(self.output.cost()).min(TURN_ANSWER_BYTES);
+        batch.out = Some(cx.pool.take(window.len().min(room)));
+        let generation = Arc::clone(&self.generation);
+        self.stream(room, reads, at_end, &mut batch, cx, |kept, cx| generation.stream(window, kept, cx));
+        batch
+    }
+
+    /// Lets transforms go on with a raw stream, and takes what comes of it into a batch.
+    fn stream(
+        &mut self,
+        room: usize,
+        reads: u32,
+        at_end: bool,
+        batch: &mut Batch,
+        cx: &mut Context<'_>,
+        run: impl FnOnce(&mut Option<Box<StreamInput>>, &mut StreamContext<'_>) -> StreamOutcome,
+    ) {
+        let unread = self.unread.as_mut();
+        let (mut kept, before) =
+            unread.map_or((None, 0), |unread| (unread.stream.take(), unread.stream_messages));
+        let out = batch.out.get_or_insert_default();
+        let out_len_max = out.len() + room.max(1);
+        let StreamOutcome { outcome, is_done } = run(
+            &mut kept,
+            &mut StreamContext {
+                session: &mut self.session,
+                out,
+                out_len_max,
+                unread_max: cx.limits.answer_bytes_max,
+                scratch: cx.scratch,
+                delays: &mut batch.delays,
+                at_end,
+            },
+        );
+        batch.has_more = !is_done;
+        // What was read counts as answered when all of it is.
+        let (messages, waiting) = if is_done { (before + reads, 0) } else { (0, before + reads) };
+        if kept.is_some() || self.unread.is_some() {
+            let unread = self.unread.get_or_insert_default();
+            (unread.stream, unread.stream_messages) = (kept, waiting);
+        }
+        match outcome {
+            ChainOutcome::Answer => batch.answers += messages,
+            ChainOutcome::Drop => cx.stats.dropped(DropReason::ByTransform, u64::from(messages)),
+            ChainOutcome::Close => {
+                batch.answers += messages;
+                batch.end = Some(End::because(CloseReason::TransformClosed));
+            }
+            ChainOutcome::Reset => {
+                cx.stats.dropped(DropReason::ByTransform, u64::from(messages));
+                batch.end = Some(End::reset(CloseReason::TransformClosed));
+            }
+            ChainOutcome::Failed { stage, fault } => {
+                cx.stats.transform_errors.add(1);
+                cx.stats.dropped(DropReason::TransformFailed, u64::from(messages));
+                batch.end = Some(End::failed(stage, fault));
+            }
+        }
+        if is_done && at_end && batch.end.is_none() {
+            batch.end = Some(End::because(CloseReason::PeerEnded));
+        }
+    }
+
+    /// Sends the message at `batch.used` of the window through the chain; whether the next one may follow. `found` counts
+    /// from there.
+    fn answer_message(
+        &mut self,
+        window: &mut [u8],
+        found: &Found,
+        flags: u32,
+        batch: &mut Batch,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let begin = batch.used;
+        batch.used += found.len;
+        let frame = window.get_mut(begin..batch.used).unwrap_or_default();
+        let body = frame.get_mut(found.body.clone()).unwrap_or_default();
+        if self.generation.is_map_only() && batch.out.is_none() {
+            let Err((stage, status)) = self.session.map_all(body) else {
+                batch.in_place = batch.used;
+                batch.answers += 1;
+                return true;
+            };
+            let outcome = ChainOutcome::of(stage, status).unwrap_or(ChainOutcome::Answer);
+            return self.take_outcome(window, begin, outcome, batch, cx);
+        }
+        let framer = &cx.limits.framer;
+        let in_place = self.generation.is_in_place();
+        let mut unused = Vec::new();
+        let out = batch.out.as_mut().unwrap_or(&mut unused);
+        let mark = if in_place { out.len() } else { framer.open(out) };
+        let first_range = batch.delays.len();
+        let mut chain = ChainContext {
+            session: &mut self.session,
+            out,
+            out_max: cx.limits.answer_bytes_max,
+            flags,
+            scratch: cx.scratch,
+            delays: &mut batch.delays,
+        };
+        let mut outcome = self.generation.run(body, &mut chain);
+        if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
+            let replaced = if in_place { cx.scratch.replaced() } else { None };
+            let closed = match (&mut batch.out, replaced) {
+                (Some(out), None) if !in_place => {
+                    let before = out.len();
+                    let closed = framer.close(out, mark, frame, found);
+                    frame_ranges(framer, &mut batch.delays, first_range, before, out.len());
+                    if cx.limits.records && batch.delays.len() > first_range {
+                        join_ranges(&mut batch.delays, first_range, out.len());
+                    }
+                    closed
+                }
+                (out, Some(answer)) => {
+                    // The answers are no longer one piece of the window.
+                    let out = out.get_or_insert_with(|| {
+                        cx.pool.copy_of(window.get(..batch.in_place).unwrap_or_default())
+                    });
+                    let frame = window.get(begin..batch.used).unwrap_or_default();
+                    let mark = framer.open(out);
+                    out.extend_from_slice(answer);
+                    framer.close(out, mark, frame, found)
+                }
+                (Some(out), None) => {
+                    out.extend_from_slice(frame);
+                    Ok(())
+                }
+                (None, None) => {
+                    batch.in_place = batch.used;
+                    Ok(())
+                }
+            };
+            if closed.is_err() {
+                batch.delays.truncate(first_range);
+                outcome = ChainOutcome::Failed { stage: self.generation.last_stage(), fault: Fault::TooLong };
+            }
+        }
+        if !matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close)
+            && let Some(out) = &mut batch.out
+        {
+            out.truncate(mark);
+        }
+        self.take_outcome(window, begin, outcome, batch, cx)
+    }
+
+    /// Counts what became of the message from `begin` to `batch.used`; whether the next one may follow.
+    fn take_outcome(
+        &mut self,
+        window: &[u8],
+        begin: usize,
+        outcome: ChainOutcome,
+        batch: &mut Batch,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let dropped_bytes = (batch.used - begin) as u64;
+        match outcome {
+            ChainOutcome::Answer => {
+                batch.answers += 1;
+                return true;
+            }
+            ChainOutcome::Drop => {
+                cx.stats.dropped(DropReason::ByTransform, 1);
+                cx.stats.dropped_bytes.add(dropped_bytes);
+                // The answers are no longer one piece of the window.
+                let in_place = batch.in_place;
+                batch.out.get_or_insert_with(|| cx.pool.copy_of(window.get(..in_place).unwrap_or_default()));
+                return true;
+            }
+            ChainOutcome::Close => {
+                if batch.out.is_none() {
+                    batch.in_place = batch.used;
+                }
+                batch.answers += 1;
+                batch.end = Some(End::because(CloseReason::TransformClosed));
+            }
+            ChainOutcome::Reset => {
+                cx.stats.dropped(DropReason::ByTransform, 1);
+                cx.stats.dropped_bytes.add(dropped_bytes);
+                batch.end = Some(End::reset(CloseReason::TransformClosed));
+            }
+            ChainOutcome::Failed { stage, fault } => {
+                cx.stats.transform_errors.add(1);
+                cx.stats.dropped(DropReason::TransformFailed, 1);
+                cx.stats.dropped_bytes.add(dropped_bytes);
+                batch.end = Some(End::failed(stage, fault));
+            }
+        }
+        false
+    }
+
+    /// What the transforms of the chain send before they are asked.
+    pub(super) fn greetings(&mut self, cx: &mut Context<'_>) -> Batch {
+        let mut batch = Batch::new();
+        let framer = &cx.limits.framer;
+        let is_whole = cx.limits.records || framer.has_messages();
+        let generation = Arc::clone(&self.generation);
+        for stage in generation.greeters() {
+            if !is_whole && !generation.is_in_place() {
+                let room = cx.limits.high_water_bytes;
+                let greet =
+                    |kept: &mut _, cx: &mut StreamContext<'_>| generation.stream_greeting(stage, kept, cx);
+                self.stream(room, 0, false, &mut batch, cx, greet);
+            } else {
+                self.greet_whole(&generation, stage, is_whole, &mut batch, cx);
+            }
+            if batch.end.is_some() {
+                break;
+            }
+        }
+        batch
+    }
+
+    fn greet_whole(
+        &mut self,
+        generation: &Generation,
+        stage: usize,
+        is_whole: bool,
+        batch: &mut Batch,
+        cx: &mut Context<'_>,
+    ) {
+        let framer = &cx.limits.framer;
+        let out = batch.out.get_or_insert_with(|| cx.pool.take(0));
+        let mark = framer.open(out);
+        let first_range = batch.delays.len();
+        let mut chain = ChainContext {
+            session: &mut self.session,
+            out,
+            out_max: cx.limits.answer_bytes_max,
+            // Those behind the greeter see a message like any other.
+            flags: if is_whole { WHOLE } else { 0 },
+            scratch: cx.scratch,
+            delays: &mut batch.delays,
+        };
+        let mut outcome = generation.greet(stage, &mut chain);
+        if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
+            let before = out.len();
+            match framer.close_unasked(out, mark) {
+                Ok(()) => frame_ranges(framer, &mut batch.delays, first_range, before, out.len()),
+                Err(_) => {
+                    let stage = generation.last_stage();
+                    outcome = ChainOutcome::Failed { stage, fault: Fault::TooLong };
+                }
+            }
+        }
+        if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
+            batch.is_greeting = true;
+            if cx.limits.records {
+                join_ranges(&mut batch.delays, first_range, out.len());
+            }
+        } else {
+            out.truncate(mark);
+            batch.delays.truncate(first_range);
+        }
+        batch.end = match outcome {
+            ChainOutcome::Answer | ChainOutcome::Drop => None,
+            ChainOutcome::Close => Some(End::because(CloseReason::TransformClosed)),
+            ChainOutcome::Reset => Some(End::reset(CloseReason::TransformClosed)),
+            ChainOutcome::Failed { stage, fault } => {
+                cx.stats.transform_errors.add(1);
+                Some(End::failed(stage, fault))
+            }
+        };
+    }
+}
+
+/// The frame of a message leaves with the message's own ranges, those from `first` on.
+fn frame_ranges(framer: &Framer, ranges: &mut [DelayedRange], first: usize, before: usize, after: usize) {
+    let own = ranges.get_mut(first..).unwrap_or_default();
+    if framer.moves_body() {
+        own.iter_mut().for_each(|range| range.end += after - before);
+    } else if let Some(last) = own.last_mut()
+        && last.end == before
+    {
+        last.end = after;
+    }
+}
+
+/// A record is one answer: its ranges, those from `first` on, all wait for the last.
+fn join_ranges(ranges: &mut Vec<DelayedRange>, first: usize, end: usize) {
+    let delay_us = ranges.get(first..).unwrap_or_default().iter().map(|range| range.delay_us).max();
+    ranges.truncate(first);
+    ranges.push(DelayedRange { end, delay_us: delay_us.unwrap_or(0) });
+}

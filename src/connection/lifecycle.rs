@@ -1,0 +1,470 @@
+//! The life of a connection: opening, changes of the chain, deadlines, and the end.
+
+use std::io;
+use std::sync::Arc;
+
+use super::around::PREFACE_BYTES_MAX;
+use super::output::Chunk;
+use super::{
+    Around, Closing, Connection, End, Phase, PrefaceProgress, Reading, RetiredSession, Send, Step,
+    TransformFault, Work,
+};
+use crate::context::{ConnLimits, Context};
+use crate::driver::Close;
+use crate::limits::{LINGER, LINGER_DRAINING};
+use crate::net::guard::PeerPermit;
+use crate::stats::{Block, CloseReason, DropReason};
+use crate::timer::Moment;
+
+impl Connection {
+    /// The driver has the socket. Where nothing stands before or around the stream, it is open.
+    pub(crate) fn accepted(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.around.is_some() { Step::default() } else { self.open(cx) }
+    }
+
+    /// The transforms hear of the connection, and may have something to send before they are asked.
+    pub(super) fn open(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.must_offload(cx) {
+            return Step { offload: Some(Work::Open), ..Step::default() };
+        }
+        self.phase = Phase::Open;
+        self.until = Moment::NEVER;
+        let described = cx.limits.session_peer(self.id, &self.peer);
+        let mut step = Step::default();
+        if let Err((stage, fault)) = self.session.begin(&described) {
+            cx.stats.transform_errors.add(1);
+            self.begin_end(End::failed(stage, fault), &mut step, cx);
+            return self.advance(step, cx);
+        }
+        if self.generation.greeters().next().is_none() {
+            return self.advance(step, cx);
+        }
+        let mut batch = self.greetings(cx);
+        let has_more = batch.has_more || self.unread.as_ref().is_some_and(|unread| !unread.bytes.is_empty());
+        self.keep(&[], has_more, cx);
+        let reply = batch.reply_in(Vec::new(), cx.limits.records, cx.pool);
+        self.deliver(batch, reply, None, cx)
+    }
+
+    /// Bytes arrived before the stream is open.
+    pub(super) fn received_opening(&mut self, received: &[u8], cx: &mut Context<'_>) -> Step {
+        let unread = self.unread.get_or_insert_default();
+        cx.pool.append(&mut unread.bytes, received);
+        let Some(Around { preface: Some(preface), .. }) = self.around.as_deref_mut() else {
+            return self.establish(cx);
+        };
+        match preface.received(&unread.bytes) {
+            PrefaceProgress::NeedMore if unread.bytes.len() < PREFACE_BYTES_MAX => Step::default(),
+            PrefaceProgress::NeedMore | PrefaceProgress::Refuse(_) => {
+                self.closing(CloseReason::PrefaceRefused, Close::Reset)
+            }
+            PrefaceProgress::Done { used, peer } => {
+                unread.bytes.drain(..used.min(unread.bytes.len()));
+                self.peer = peer.unwrap_or_else(|| self.peer.clone());
+                if let Some(around) = &mut self.around {
+                    around.preface = None;
+                }
+                Step { is_identified: true, ..Step::default() }
+            }
+        }
+    }
+
+    /// The worker has let the peer in that the preface named.
+    pub(crate) fn identified(&mut self, permit: Option<Box<PeerPermit>>, cx: &mut Context<'_>) -> Step {
+        self.permit = permit;
+        self.establish(cx)
+    }
+
+    /// The worker has not let it in.
+    pub(crate) fn refused(&mut self) -> Step {
+        self.closing(CloseReason::PrefaceRefused, Close::Reset)
+    }
+
+    /// Goes on with the layer's handshake, and opens the stream when it is over.
+    fn establish(&mut self, cx: &mut Context<'_>) -> Step {
+        let Some(Around { layer: Some(_), .. }) = self.around.as_deref() else {
+            self.around = None;
+            let step = self.open(cx);
+            self.has_input(cx);
+            return step;
+        };
+        let wire = self.unread.as_mut().map(|unread| std::mem::take(&mut unread.bytes)).unwrap_or_default();
+        let mut step = Step::default();
+        let plain = self.unseal(&wire, &mut step, cx);
+        cx.pool.put(wire);
+        let is_established = self.around.as_deref().and_then(|around| around.layer.as_ref());
+        if step.close.is_some() || !is_established.is_some_and(|layer| layer.is_established()) {
+            self.unread = None;
+            cx.pool.put(plain);
+            return self.advance(step, cx);
+        }
+        let unread = self.unread.get_or_insert_default();
+        cx.stats.bytes_in.add(plain.len() as u64);
+        cx.pool.append(&mut unread.bytes, &plain);
+        cx.pool.put(plain);
+        let step = self.open(cx);
+        self.has_input(cx);
+        step
+    }
+
+    /// What came while the stream was opening is answered in the next turn.
+    fn has_input(&mut self, cx: &Context<'_>) {
+        if let Some(unread) = &mut self.unread {
+            unread.has_more |= !unread.bytes.is_empty() && !cx.limits.records;
+            if unread.is_empty() {
+                self.unread = None;
+            }
+        }
+    }
+
+    /// What the peer said through the layer; what the layer has to send for its own sake goes behind all that waits.
+    fn unseal(&mut self, wire: &[u8], step: &mut Step, cx: &mut Context<'_>) -> Vec<u8> {
+        let (mut plain, mut reply) = (cx.pool.take(wire.len()), cx.pool.take(0));
+        let Some(Around { layer: Some(layer), .. }) = self.around.as_deref_mut() else { return plain };
+        let received = layer.received(wire, &mut plain, &mut reply);
+        if reply.is_empty() {
+            cx.pool.put(reply);
+        } else {
+            self.output.queue(Chunk { bytes: reply, messages: 0, is_wire: true }, cx.limits, cx.pool);
+        }
+        if received.is_err() {
+            self.begin_end(End::because(CloseReason::LayerFailed), step, cx);
+        }
+        plain
+    }
+
+    pub(super) fn received_layered(&mut self, wire: &[u8], cx: &mut Context<'_>) -> Step {
+        let mut step = Step::default();
+        let plain = self.unseal(wire, &mut step, cx);
+        cx.stats.bytes_in.add(plain.len() as u64);
+        if self.phase != Phase::Open {
+            cx.stats.dropped_bytes.add(plain.len() as u64);
+            return self.advance(step, cx);
+        }
+        let unread = self.unread.get_or_insert_default();
+        cx.pool.append(&mut unread.bytes, &plain);
+        cx.pool.put(plain);
+        self.answer_unread(cx)
+    }
+
+    /// Follows a change of the chain, if there is one and it can.
+    #[inline]
+    pub(super) fn follow(&mut self, cx: &mut Context<'_>) -> Option<Box<RetiredSession>> {
+        if Arc::ptr_eq(&self.generation, cx.current) || self.flags.stays {
+            return None;
+        }
+        self.change_chain(cx)
+    }
+
+    /// Goes on with the listener's chain, between two messages and with what the transforms remember, or stays: for now,
+    /// or for good.
+    fn change_chain(&mut self, cx: &mut Context<'_>) -> Option<Box<RetiredSession>> {
+        // Input that a transform has in hand belongs to the chain that it was given to.
+        if self.phase != Phase::Open || self.unread.as_ref().is_some_and(|unread| unread.stream.is_some()) {
+            return None;
+        }
+        let described = cx.limits.session_peer(self.id, &self.peer);
+        let Some(session) = self.session.carry(cx.current.stages(), &described) else {
+            self.flags.stays = true;
+            return None;
+        };
+        self.until = Moment::NEVER;
+        let generation = std::mem::replace(&mut self.generation, Arc::clone(cx.current));
+        let session = std::mem::replace(&mut self.session, session);
+        Some(Box::new(RetiredSession { _session: session, _generation: generation }))
+    }
+
+    /// The listener's chain was changed.
+    pub(crate) fn swap(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.phase != Phase::Open || Arc::ptr_eq(&self.generation, cx.current) {
+            return Step::default();
+        }
+        self.flags.stays = false;
+        if self.until == Moment::NEVER {
+            self.until = cx.now.after(cx.limits.swap_timeout);
+        }
+        if self.must_offload(cx) {
+            return Step { offload: Some(Work::Swap), ..Step::default() };
+        }
+        let retired = self.follow(cx);
+        self.advance(Step { retired, ..Step::default() }, cx)
+    }
+
+    /// Its time with a chain that was replaced is over.
+    pub(super) fn swap_or_end(&mut self, cx: &mut Context<'_>) -> Step {
+        // What kept it may be over.
+        self.flags.stays = false;
+        if self.must_offload(cx) {
+            return Step { offload: Some(Work::SwapOrEnd), ..Step::default() };
+        }
+        let retired = self.follow(cx);
+        let mut step = Step { retired, ..Step::default() };
+        if !Arc::ptr_eq(&self.generation, cx.current) {
+            self.begin_end(End::because(CloseReason::ChainChanged), &mut step, cx);
+        }
+        self.advance(step, cx)
+    }
+
+    /// Nothing more that had arrived is left with the driver, and nothing new is taken.
+    pub(crate) fn drained(&mut self, cx: &mut Context<'_>) -> Step {
+        self.flags.is_drained = true;
+        match self.phase {
+            Phase::Opening => self.closing(CloseReason::Drained, Close::Gently),
+            _ => self.advance(Step::default(), cx),
+        }
+    }
+
+    /// The socket is broken.
+    pub(crate) fn failed(&mut self, error: io::Error) -> Step {
+        let reason = match (self.phase, error.kind()) {
+            (Phase::Lingering(reason), _) => reason,
+            (_, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => CloseReason::PeerReset,
+            _ => CloseReason::SystemError,
+        };
+        let close = Closing { reason, how: Close::Gently, error: Some(error) };
+        Step { close: Some(close), ..Step::default() }
+    }
+
+    /// The same, said of a send that the driver has not begun.
+    pub(crate) fn send_failed(&mut self, error: io::Error) -> Step {
+        self.flags.has_failed = true;
+        self.failed(error)
+    }
+
+    /// Everything ends now.
+    pub(crate) fn stopped(&mut self, reason: CloseReason) -> Step {
+        match self.phase {
+            Phase::Lingering(reason) => self.closing(reason, Close::Gently),
+            _ => self.closing(reason, Close::Gently),
+        }
+    }
+
+    pub(super) fn closing(&mut self, reason: CloseReason, how: Close) -> Step {
+        Step { close: Some(Closing { reason, how, error: None }), ..Step::default() }
+    }
+
+    /// Answers no more; what waits is sent, then the connection ends. With a reset, at once.
+    pub(super) fn begin_end(&mut self, end: End, step: &mut Step, cx: &mut Context<'_>) {
+        if let Some((stage, fault)) = end.fault {
+            let generation = Arc::clone(&self.generation);
+            step.fault = Some(Box::new(TransformFault { generation, stage, fault }));
+        }
+        if matches!(self.phase, Phase::Opening | Phase::Open) {
+            self.phase = Phase::Flushing(end.reason);
+        }
+        self.drop_unread(cx.stats);
+        if end.is_reset {
+            step.close = Some(Closing { reason: end.reason, how: Close::Reset, error: None });
+        }
+    }
+
+    /// Input that nobody will answer.
+    fn drop_unread(&mut self, stats: &Block) {
+        let Some(unread) = self.unread.take() else { return };
+        if unread.len() > 0 && unread.stream_messages == 0 {
+            stats.messages_in.add(1);
+            stats.dropped(DropReason::Undelivered, 1);
+        }
+        stats.dropped(DropReason::Undelivered, u64::from(unread.stream_messages));
+        stats.dropped_bytes.add(unread.len() as u64);
+    }
+
+    /// After each change: the next send; reading on or not; the next step of the end.
+    pub(super) fn advance(&mut self, mut step: Step, cx: &mut Context<'_>) -> Step {
+        if step.close.is_some() {
+            return step;
+        }
+        if cx.sends_left > 0
+            && let Some(chunk) = self.output.next(cx.now)
+        {
+            // A peer that waits for its answer is not silent: its time begins with the answer.
+            self.silent_since = cx.now;
+            // What a layer says for its own sake is nobody's answer.
+            let bytes = if chunk.is_wire { 0 } else { chunk.bytes.len() };
+            self.begin_send(bytes, chunk.messages);
+            step.send = Send::Owned(self.seal(chunk, cx));
+            return step;
+        }
+        if self.flags.is_drained
+            && self.phase == Phase::Open
+            && !self.unread.as_ref().is_some_and(|unread| unread.has_more)
+        {
+            self.begin_end(End::because(CloseReason::Drained), &mut step, cx);
+        }
+        match self.phase {
+            Phase::Opening => {}
+            Phase::Open => self.decide_reading(&mut step, cx),
+            Phase::Flushing(reason) if self.output.is_flushed() => self.end_side(reason, &mut step, cx),
+            Phase::Lingering(reason) if self.flags.has_peer_ended && self.output.is_flushed() => {
+                step.close = Some(Closing { reason, how: Close::Gently, error: None });
+            }
+            Phase::Flushing(_) => {}
+            Phase::Lingering(_) => self.resume(&mut step),
+        }
+        step
+    }
+
+    fn decide_reading(&mut self, step: &mut Step, cx: &Context<'_>) {
+        let read_below = cx.limits.read_below_bytes();
+        let has_more = self.unread.as_ref().is_some_and(|unread| unread.has_more);
+        if self.flags.is_paused {
+            // A paused connection is read again at half of where it paused.
+            if !has_more && !self.is_owing() && self.output.cost() <= read_below / 2 {
+                self.silent_since = cx.now;
+                self.resume(step);
+            }
+        } else if has_more
+            || self.is_owing()
+            || (!self.output.is_flushed() && self.output.cost() > read_below)
+        {
+            self.flags.is_paused = true;
+            step.reading = Reading::Pause;
+        }
+    }
+
+    fn resume(&mut self, step: &mut Step) {
+        if std::mem::take(&mut self.flags.is_paused) {
+            step.reading = Reading::Resume;
+        }
+    }
+
+    /// All answers are with the kernel: our side ends.
+    fn end_side(&mut self, reason: CloseReason, step: &mut Step, cx: &mut Context<'_>) {
+        if let Some(Around { layer: Some(layer), is_closed: is_closed @ false, .. }) =
+            self.around.as_deref_mut()
+            && layer.is_established()
+        {
+            *is_closed = true;
+            let mut wire = cx.pool.take(0);
+            layer.close(&mut wire);
+            if !wire.is_empty() {
+                self.begin_send(0, 0);
+                step.send = Send::Owned(wire);
+                return;
+            }
+        }
+        if self.flags.has_peer_ended {
+            step.close = Some(Closing { reason, how: Close::Gently, error: None });
+            return;
+        }
+        // Closing now would answer what the peer still sends with a reset, and the reset would take our last answers with
+        // it: end our side, and read on until the peer ends too.
+        self.phase = Phase::Lingering(reason);
+        self.until = cx.now.after(if cx.is_draining { LINGER_DRAINING } else { LINGER });
+        step.shuts_down = true;
+        self.resume(step);
+    }
+
+    /// What is to be sent for a chunk.
+    fn seal(&mut self, chunk: Chunk, cx: &mut Context<'_>) -> Vec<u8> {
+        let Some(Around { layer: Some(layer), .. }) = self.around.as_deref_mut() else { return chunk.bytes };
+        if chunk.is_wire {
+            return chunk.bytes;
+        }
+        let mut wire = cx.pool.take(chunk.bytes.len());
+        layer.seal(&chunk.bytes, &mut wire);
+        cx.pool.put(chunk.bytes);
+        wire
+    }
+
+    /// Whether a step has left anything but an open connection whose deadline, `armed`, is early enough.
+    #[inline]
+    pub(crate) fn needs_care(&self, armed: Moment, limits: &ConnLimits) -> bool {
+        !self.is_plain()
+            || self.monitor.is_some()
+            || limits.idle_timeout.is_some_and(|timeout| self.silent_since.after(timeout) < armed)
+            || self.until < armed
+    }
+
+    /// When `timeout` wants to be called, if nothing happens before.
+    pub(crate) fn poll_timeout(&self, limits: &ConnLimits) -> Moment {
+        if let Phase::Lingering(_) = self.phase {
+            return self.until;
+        }
+        let mut deadline = self.output.delayed_until().min(self.output.stuck_at(limits.write_timeout));
+        if let Some(monitor) = &self.monitor {
+            deadline = deadline.min(monitor.until());
+        }
+        if matches!(self.phase, Phase::Opening | Phase::Open) {
+            deadline = deadline.min(self.until);
+        }
+        if self.phase == Phase::Open
+            && self.output.is_flushed()
+            && !self.flags.is_paused
+            && let Some(timeout) = limits.idle_timeout
+        {
+            deadline = deadline.min(self.silent_since.after(timeout));
+        }
+        deadline
+    }
+
+    /// Some time has passed; `unsent`: bytes of the send in flight that the kernel has not taken.
+    pub(crate) fn timeout(&mut self, unsent: usize, cx: &mut Context<'_>) -> Step {
+        let now = cx.now;
+        let is_stuck = self.output.is_stuck(unsent, now, cx.limits.write_timeout);
+        let is_too_slow = self.monitor.as_mut().is_some_and(|monitor| monitor.is_too_slow(unsent, now));
+        if !is_too_slow && self.poll_timeout(cx.limits) > now {
+            return self.advance(Step::default(), cx);
+        }
+        match self.phase {
+            Phase::Lingering(reason) => self.closing(reason, Close::Gently),
+            Phase::Opening => self.closing(CloseReason::IdleTimeout, Close::Reset),
+            _ if is_too_slow && !self.output.can_send() => self.closing(CloseReason::TooSlow, Close::Reset),
+            _ if is_stuck => self.closing(CloseReason::WriteTimeout, Close::Reset),
+            Phase::Open if is_too_slow => self.end(CloseReason::TooSlow, cx),
+            Phase::Open if self.until <= now => self.swap_or_end(cx),
+            Phase::Open if self.output.delayed_until() > now => self.end(CloseReason::IdleTimeout, cx),
+            Phase::Open | Phase::Flushing(_) => self.advance(Step::default(), cx),
+        }
+    }
+
+    fn end(&mut self, reason: CloseReason, cx: &mut Context<'_>) -> Step {
+        let mut step = Step::default();
+        self.begin_end(End::because(reason), &mut step, cx);
+        self.advance(step, cx)
+    }
+
+    /// Whether there is a `min_rate`, so that `note_progress` wants to be called after each step.
+    #[inline]
+    pub(crate) fn has_monitor(&self) -> bool {
+        self.monitor.is_some()
+    }
+
+    /// Says whether the peer owes something: the rest of a message that has come only in part, or to take its answers. A
+    /// peer whose bytes are left in the kernel, or that was told of the end, owes nothing.
+    pub(crate) fn note_progress(&mut self, unsent: usize, now: Moment) {
+        let is_partial = !self.flags.is_paused && self.unread.as_ref().is_some_and(|unread| unread.len() > 0);
+        let is_unfinished = match self.phase {
+            Phase::Open => is_partial || !self.output.can_send(),
+            Phase::Flushing(_) => !self.output.can_send(),
+            Phase::Opening | Phase::Lingering(_) => false,
+        };
+        if let Some(monitor) = &mut self.monitor {
+            monitor.note(is_unfinished, unsent, now);
+        }
+    }
+
+    /// It comes back from where nothing was read: the peer gets its time again.
+    pub(crate) fn resumed(&mut self, now: Moment) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.note(false, 0, now);
+        }
+    }
+
+    /// The driver reads nothing of it while it is away.
+    pub(crate) fn set_paused(&mut self) {
+        self.flags.is_paused = true;
+    }
+
+    /// The connection is over: counts what of it was delivered and what was not. Answers the bytes that were not.
+    pub(crate) fn close(&mut self, unsent: usize, stats: &Block) -> usize {
+        self.permit = None;
+        self.drop_unread(stats);
+        let left = self.output.abandon(if self.flags.has_failed { usize::MAX } else { unsent });
+        stats.bytes_out.add(left.taken_bytes as u64);
+        stats.messages_out.add(u64::from(left.taken_messages));
+        stats.undelivered_bytes.add(left.bytes as u64);
+        stats.dropped(DropReason::Undelivered, u64::from(left.messages));
+        left.bytes
+    }
+}

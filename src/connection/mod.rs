@@ -1,0 +1,566 @@
+//! One stream or seqpacket peer. Sans-IO: everything comes in by methods, everything goes out as one [`Step`], which the
+//! worker applies in one place; [`poll_timeout`](Connection::poll_timeout) says when `timeout` wants to be called.
+//!
+//! ```text
+//! received, peer_ended, go_on ─┐                                  ┌─> send
+//! sent, sending, failed ───────┤                                  ├─> pause or resume reading
+//! timeout, swap, drained ──────┼─> phase, unread input, output ───┼─> shut down our side
+//! opened, identified ──────────┘                                  └─> close, with a reason
+//! ```
+//!
+//! - [`input`]: frames, the budget of a turn, unread input.
+//! - [`output`]: the send queue, delayed answers.
+//! - [`lifecycle`]: phases, deadlines, the end.
+//! - [`around`]: what stands before and around a stream.
+
+mod around;
+mod input;
+mod lifecycle;
+mod output;
+
+pub(crate) use around::{Around, Layer, Preface, PrefaceProgress};
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::chain::Generation;
+use crate::context::{ConnLimits, Context, Reply};
+use crate::driver::{Close, RecvBuf};
+use crate::net::guard::{MinRateMonitor, PeerPermit};
+use crate::peer::Peer;
+use crate::stats::{CloseReason, DropReason};
+use crate::timer::Moment;
+use crate::transform::library::{Fault, Session};
+
+use input::{Batch, Unread};
+use output::{Chunk, Output};
+
+/// One connected peer.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    id: u64,
+    peer: Peer,
+    /// The listener's place in the worker.
+    listener: u32,
+    phase: Phase,
+    flags: Flags,
+    generation: Arc<Generation>,
+    session: Session,
+    /// When the peer was last heard of, or since when it is its turn: until then its silence is not its own.
+    silent_since: Moment,
+    /// Open: how long it may stay with a chain that is not its listener's any more. Lingering: how long it is read on.
+    /// Opening: how long that may take.
+    until: Moment,
+    unread: Option<Box<Unread>>,
+    output: Output,
+    /// Where the listener has a `min_rate`.
+    monitor: Option<Box<MinRateMonitor>>,
+    /// Its part of `max_per_peer`.
+    permit: Option<Box<PeerPermit>>,
+    around: Option<Box<Around>>,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Something stands before or around the stream that is not complete.
+    Opening,
+    Open,
+    /// No more is answered; what is queued is sent, then our side ends.
+    Flushing(CloseReason),
+    /// Our side has ended; the peer's input is thrown away until it ends too.
+    Lingering(CloseReason),
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Flags {
+    /// The peer has ended its side.
+    has_peer_ended: bool,
+    /// The driver does not read.
+    is_paused: bool,
+    /// The connection is to end when its input is answered.
+    is_drained: bool,
+    /// A change of the chain may not be followed: the transforms cannot hand over what they remember.
+    stays: bool,
+    /// The socket is broken: the kernel has taken nothing of the send in flight that the driver knows of.
+    has_failed: bool,
+}
+
+/// What is to be done now, in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    /// Something for the log.
+    pub(crate) fault: Option<Box<TransformFault>>,
+    /// What the connection has left behind: to be dropped off the worker.
+    pub(crate) retired: Option<Box<RetiredSession>>,
+    pub(crate) reading: Reading,
+    pub(crate) send: Send,
+    /// End our side.
+    pub(crate) shuts_down: bool,
+    pub(crate) close: Option<Closing>,
+    /// The peer is known now: the worker admits it or does not, and calls `identified`.
+    pub(crate) is_identified: bool,
+    /// Delays begin now, not when the turn began: `schedule` wants to be called.
+    pub(crate) has_delays: bool,
+    /// To be done where it may block, by `perform`.
+    pub(crate) offload: Option<Work>,
+}
+
+impl Step {
+    /// Whether there is anything but bytes to send.
+    #[inline]
+    pub(crate) fn is_more_than_a_send(&self) -> bool {
+        self.fault.is_some()
+            || self.retired.is_some()
+            || self.reading != Reading::AsBefore
+            || self.shuts_down
+            || self.close.is_some()
+            || self.is_identified
+            || self.has_delays
+            || self.offload.is_some()
+    }
+}
+
+/// Whether to go on reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Reading {
+    #[default]
+    AsBefore,
+    Pause,
+    Resume,
+}
+
+/// Bytes for the driver.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Send {
+    #[default]
+    Nothing,
+    /// A part of its receive buffer.
+    RecvBuf(Range<usize>),
+    Owned(Vec<u8>),
+}
+
+/// The connection is over.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    pub(crate) reason: CloseReason,
+    pub(crate) how: Close,
+    /// What the system said, where that is why.
+    pub(crate) error: Option<io::Error>,
+}
+
+/// A transform failed.
+#[derive(Debug)]
+pub(crate) struct TransformFault {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) stage: usize,
+    pub(crate) fault: Fault,
+}
+
+/// A session and the chain that it was opened in: its last user may be whoever drops this.
+#[derive(Debug)]
+pub(crate) struct RetiredSession {
+    _session: Session,
+    _generation: Arc<Generation>,
+}
+
+/// What a connection does off the worker, since a transform may block.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Open,
+    Receive(Vec<u8>),
+    /// Answer what is unread.
+    GoOn,
+    /// Follow a change of the chain.
+    Swap,
+    /// The same, or end: its time with the old chain is over.
+    SwapOrEnd,
+}
+
+/// The connection is to end, once what is to be sent before has been sent.
+#[derive(Debug)]
+struct End {
+    reason: CloseReason,
+    /// The stage and what it did, where a transform is the reason.
+    fault: Option<(usize, Fault)>,
+    /// With a reset, and at once.
+    is_reset: bool,
+}
+
+impl End {
+    fn because(reason: CloseReason) -> End {
+        End { reason, fault: None, is_reset: false }
+    }
+
+    fn reset(reason: CloseReason) -> End {
+        End { reason, fault: None, is_reset: true }
+    }
+
+    fn failed(stage: usize, fault: Fault) -> End {
+        End { reason: CloseReason::TransformFailed, fault: Some((stage, fault)), is_reset: false }
+    }
+}
+
+impl Connection {
+    /// `permit`: its part of `max_per_peer`, where that is counted before anything of it is read.
+    pub(crate) fn new(
+        id: u64,
+        listener: u32,
+        peer: Peer,
+        (generation, session): (Arc<Generation>, Session),
+        (permit, around): (Option<Box<PeerPermit>>, Option<Box<Around>>),
+        limits: &ConnLimits,
+        now: Moment,
+    ) -> Connection {
+        Connection {
+            id,
+            peer,
+            listener,
+            phase: Phase::Opening,
+            flags: Flags::default(),
+            generation,
+            session,
+            silent_since: now,
+            until: around.as_ref().map_or(Moment::NEVER, |around| now.after(around.within)),
+            unread: None,
+            output: Output::new(now),
+            monitor: limits.min_rate.map(|rate| Box::new(MinRateMonitor::new(rate))),
+            permit,
+            around,
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    pub(crate) fn listener(&self) -> u32 {
+        self.listener
+    }
+
+    pub(crate) fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    pub(crate) fn silent_since(&self) -> Moment {
+        self.silent_since
+    }
+
+    /// Bytes of answers that the kernel has not taken.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.output.bytes()
+    }
+
+    /// Bytes of input that are not answered.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.unread.as_ref().map_or(0, |unread| unread.len())
+    }
+
+    /// What its unread input and its waiting answers take of memory.
+    pub(crate) fn cost(&self) -> usize {
+        self.output.cost() + self.unread.as_ref().map_or(0, |unread| unread.cost())
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Flushing(_) | Phase::Lingering(_))
+    }
+
+    /// Whether `go_on` has something to do: unread input, and room for its answers; or answers that may be sent now.
+    pub(crate) fn wants_turn(&self, cx: &Context<'_>) -> bool {
+        let has_unread = self.unread.as_ref().is_some_and(|unread| unread.has_more);
+        self.output.has_next(cx.now) || (has_unread && self.has_room(cx))
+    }
+
+    /// Whether answers to unread input may be made: nothing waits, or half of what may is gone.
+    fn has_room(&self, cx: &Context<'_>) -> bool {
+        let may_answer = matches!(self.phase, Phase::Open) && !self.is_owing();
+        may_answer && (self.output.is_flushed() || self.output.cost() <= cx.limits.high_water_bytes / 2)
+    }
+
+    /// Transforms that may block are given one message at a time: what is with them takes nothing along that is owed.
+    fn is_owing(&self) -> bool {
+        self.generation.is_offloaded() && !self.output.is_flushed()
+    }
+
+    /// Whether messages, or a change of the chain before them, are for transforms that may block.
+    fn must_offload(&self, cx: &Context<'_>) -> bool {
+        !cx.may_block && (self.generation.is_offloaded() || (!self.flags.stays && cx.current.is_offloaded()))
+    }
+
+    /// Does what `Step::offload` asked for, where it may block.
+    pub(crate) fn perform(&mut self, work: Work, cx: &mut Context<'_>) -> Step {
+        debug_assert!(cx.may_block, "work is performed off the worker");
+        match work {
+            Work::Open => self.open(cx),
+            Work::Receive(mut bytes) => {
+                let buffer = RecvBuf { buffer: &mut bytes, start: 0 };
+                let mut step = self.received(buffer, cx);
+                if let Send::RecvBuf(range) = step.send {
+                    step.send = Send::Owned(bytes.get(range).unwrap_or_default().to_vec());
+                }
+                step
+            }
+            Work::GoOn => self.go_on(cx),
+            Work::Swap => self.swap(cx),
+            Work::SwapOrEnd => self.swap_or_end(cx),
+        }
+    }
+
+    /// Bytes arrived: `buffer[start..]`.
+    pub(crate) fn received(&mut self, recv_buf: RecvBuf<'_>, cx: &mut Context<'_>) -> Step {
+        let RecvBuf { buffer, start } = recv_buf;
+        let received = buffer.get(start..).unwrap_or_default();
+        self.silent_since = cx.now;
+        if let Some(monitor) = &mut self.monitor {
+            monitor.count(received.len());
+        }
+        match self.phase {
+            Phase::Open => {}
+            Phase::Opening => return self.received_opening(received, cx),
+            Phase::Flushing(_) | Phase::Lingering(_) => {
+                cx.stats.bytes_in.add(received.len() as u64);
+                cx.stats.dropped_bytes.add(received.len() as u64);
+                return Step::default();
+            }
+        }
+        if self.must_offload(cx) {
+            return Step { offload: Some(Work::Receive(received.to_vec())), ..Step::default() };
+        }
+        let retired = self.follow(cx);
+        let mut step = if self.around.is_some() {
+            self.received_layered(received, cx)
+        } else {
+            cx.stats.bytes_in.add(received.len() as u64);
+            self.received_plain(buffer, start, cx)
+        };
+        step.retired = retired;
+        step
+    }
+
+    fn received_plain(&mut self, buffer: &mut [u8], start: usize, cx: &mut Context<'_>) -> Step {
+        let (mut begin, mut scanned) = (start, 0);
+        if let Some(unread) = &mut self.unread {
+            // One window over what is unread and what arrived: in front of that, where there is room, else behind the
+            // unread in memory of its own.
+            match start.checked_sub(unread.bytes.len()) {
+                Some(before) if !unread.has_more => begin = before,
+                _ => {
+                    cx.pool.append(&mut unread.bytes, buffer.get(start..).unwrap_or_default());
+                    return self.answer_unread(cx);
+                }
+            }
+            if let Some(place) = buffer.get_mut(begin..start) {
+                place.copy_from_slice(&unread.bytes);
+            }
+            scanned = std::mem::take(&mut unread.scanned);
+            cx.pool.put(std::mem::take(&mut unread.bytes));
+        }
+        let window = buffer.get_mut(begin..).unwrap_or_default();
+        let mut batch = self.answer(window, scanned, false, cx);
+        self.keep(window.get(batch.used..).unwrap_or_default(), batch.has_more, cx);
+        let reply = batch.reply_in_recv_buf(begin, cx.limits.records, cx.pool);
+        self.deliver(batch, reply, Some(buffer), cx)
+    }
+
+    /// Answers what is unread, in its own memory.
+    fn answer_unread(&mut self, cx: &mut Context<'_>) -> Step {
+        let at_end = self.flags.has_peer_ended;
+        let (mut window, scanned) = match &mut self.unread {
+            Some(unread) => (std::mem::take(&mut unread.bytes), std::mem::take(&mut unread.scanned)),
+            None => (Vec::new(), 0),
+        };
+        let mut batch = self.answer(&mut window, scanned, at_end, cx);
+        if batch.used == 0 && !window.is_empty() {
+            let unread = self.unread.get_or_insert_default();
+            (unread.scanned, unread.has_more) =
+                (if batch.has_more { 0 } else { window.len() }, batch.has_more);
+            unread.bytes = window;
+            let reply = batch.reply_in(Vec::new(), cx.limits.records, cx.pool);
+            return self.deliver(batch, reply, None, cx);
+        }
+        self.keep(window.get(batch.used..).unwrap_or_default(), batch.has_more, cx);
+        let reply = batch.reply_in(window, cx.limits.records, cx.pool);
+        self.deliver(batch, reply, None, cx)
+    }
+
+    /// Keeps what a batch has left.
+    #[inline]
+    fn keep(&mut self, rest: &[u8], has_more: bool, cx: &mut Context<'_>) {
+        if rest.is_empty() && !has_more && self.unread.is_none() {
+            return;
+        }
+        let unread = self.unread.get_or_insert_default();
+        unread.has_more = has_more;
+        if !rest.is_empty() {
+            unread.bytes = cx.pool.copy_of(rest);
+            unread.scanned = if has_more { 0 } else { rest.len() };
+        }
+        if unread.is_empty() {
+            self.unread = None;
+        }
+    }
+
+    /// A record was longer than one read may be: its end is lost, so it is not answered.
+    pub(crate) fn truncated(&mut self, recv_buf: RecvBuf<'_>, cx: &mut Context<'_>) -> Step {
+        let bytes = recv_buf.buffer.len() - recv_buf.start;
+        cx.stats.bytes_in.add(bytes as u64);
+        cx.stats.dropped_bytes.add(bytes as u64);
+        if self.phase != Phase::Open {
+            return Step::default();
+        }
+        cx.stats.messages_in.add(1);
+        cx.stats.dropped(DropReason::TooLong, 1);
+        let mut step = Step::default();
+        self.begin_end(End::because(CloseReason::MessageTooLong), &mut step, cx);
+        self.advance(step, cx)
+    }
+
+    /// The peer has ended its side: what is unread is answered as far as it can be.
+    pub(crate) fn peer_ended(&mut self, cx: &mut Context<'_>) -> Step {
+        self.flags.has_peer_ended = true;
+        match self.phase {
+            Phase::Open if self.must_offload(cx) => Step { offload: Some(Work::GoOn), ..Step::default() },
+            Phase::Open if self.unread.as_ref().is_some_and(|unread| unread.has_more) => Step::default(),
+            Phase::Open => self.answer_unread(cx),
+            Phase::Opening => self.closing(CloseReason::PeerEnded, Close::Gently),
+            Phase::Flushing(_) | Phase::Lingering(_) => self.advance(Step::default(), cx),
+        }
+    }
+
+    /// There is room again, or a new turn: sends what is due, and answers what is unread.
+    pub(crate) fn go_on(&mut self, cx: &mut Context<'_>) -> Step {
+        let has_unread = self.unread.as_ref().is_some_and(|unread| unread.has_more);
+        if !(has_unread && self.has_room(cx)) && !(cx.may_block && self.flags.has_peer_ended) {
+            return self.advance(Step::default(), cx);
+        }
+        if self.must_offload(cx) {
+            return Step { offload: Some(Work::GoOn), ..Step::default() };
+        }
+        self.answer_unread(cx)
+    }
+
+    /// Hands an answer on: to the driver, or behind what waits already. Then the end, if there is to be one.
+    #[inline]
+    fn deliver(
+        &mut self,
+        batch: Batch,
+        reply: Reply,
+        buffer: Option<&mut [u8]>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let Batch { delays, answers, end, .. } = batch;
+        let mut step = Step::default();
+        let is_at_once = delays.is_empty() && end.is_none() && self.around.is_none();
+        if is_at_once && self.output.can_send() && !self.output.is_delaying() {
+            // The path of most answers.
+            let bytes = match reply {
+                Reply::Nothing => {
+                    cx.stats.messages_out.add(u64::from(answers));
+                    return self.advance(step, cx);
+                }
+                Reply::InRecvBuf(range) => {
+                    let bytes = range.len();
+                    step.send = Send::RecvBuf(range);
+                    bytes
+                }
+                Reply::Owned(answer) => {
+                    let bytes = answer.len();
+                    step.send = Send::Owned(answer);
+                    bytes
+                }
+            };
+            self.begin_send(bytes, answers);
+            return step;
+        }
+        let chunk = match (reply, buffer) {
+            (Reply::Nothing, _) => None,
+            (Reply::Owned(bytes), _) => Some(Chunk::answers(bytes, answers)),
+            (Reply::InRecvBuf(range), buffer) => {
+                let bytes = buffer.and_then(|buffer| buffer.get(range)).unwrap_or_default();
+                Some(Chunk::answers(cx.pool.copy_of(bytes), answers))
+            }
+        };
+        let is_reset = end.as_ref().is_some_and(|end| end.is_reset);
+        match chunk {
+            None => cx.stats.messages_out.add(u64::from(answers)),
+            Some(chunk) if is_reset => {
+                cx.stats.undelivered_bytes.add(chunk.bytes.len() as u64);
+                cx.stats.dropped(DropReason::Undelivered, u64::from(chunk.messages));
+                cx.pool.put(chunk.bytes);
+            }
+            Some(chunk) if self.output.is_delaying() || !delays.is_empty() => {
+                self.output.delay(chunk, &delays, cx.now, cx.limits, cx.pool);
+                step.has_delays = true;
+            }
+            Some(chunk) => self.output.queue(chunk, cx.limits, cx.pool),
+        }
+        if let Some(end) = end {
+            self.begin_end(end, &mut step, cx);
+        }
+        self.advance(step, cx)
+    }
+
+    #[inline]
+    fn begin_send(&mut self, bytes: usize, messages: u32) {
+        self.output.begin(bytes, messages);
+        if let Some(monitor) = &mut self.monitor {
+            monitor.count(bytes);
+        }
+    }
+
+    /// The send has left, at once or by now: the next one, or what its end makes possible.
+    #[inline]
+    pub(crate) fn sent(&mut self, cx: &mut Context<'_>) -> Step {
+        let (bytes, messages) = self.output.end();
+        cx.stats.bytes_out.add(bytes as u64);
+        cx.stats.messages_out.add(u64::from(messages));
+        if self.is_plain() {
+            return Step::default();
+        }
+        self.output.note_progress(cx.now);
+        self.advance(Step::default(), cx)
+    }
+
+    /// Whether nothing but open: no input or output waits, and nothing is about to change.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.phase == Phase::Open
+            && self.output.is_flushed()
+            && self.unread.is_none()
+            && !self.flags.is_paused
+            && !self.flags.is_drained
+    }
+
+    /// The driver has taken the send over; `unsent` bytes of it are not with the kernel.
+    pub(crate) fn sending(&mut self, unsent: usize, cx: &mut Context<'_>) -> Step {
+        self.output.wait(unsent, cx.now);
+        self.advance(Step::default(), cx)
+    }
+
+    /// Delays that began with this step: so much of the turn had passed.
+    pub(crate) fn schedule(&mut self, passed: std::time::Duration) {
+        self.output.schedule(passed);
+    }
+
+    /// What must hold between two steps.
+    #[cfg(debug_assertions)]
+    pub(crate) fn check(&self, limits: &ConnLimits) {
+        self.output.check();
+        let unread = self.unread.as_ref();
+        assert!(unread.is_none_or(|unread| !unread.is_empty()), "empty input is not kept");
+        assert!(unread.is_none_or(|unread| unread.scanned <= unread.bytes.len()));
+        assert!(!self.is_ending() || unread.is_none(), "a connection that answers no more keeps no input");
+        assert!(
+            self.flags.has_peer_ended
+                || self.phase != Phase::Open
+                || unread.is_none_or(|unread| { !unread.has_more || self.flags.is_paused }),
+            "nothing is read while there is unread input"
+        );
+        assert!(!limits.records || unread.is_none(), "records are answered at once");
+    }
+}

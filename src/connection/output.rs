@@ -1,0 +1,322 @@
+//! Answers on their way out: the one that is with the driver, those that wait for it in the send queue, and those that
+//! transforms delay. One after the other, in the order in which they were made.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::buffer::Pool;
+use crate::chain::DelayedRange;
+use crate::context::ConnLimits;
+use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
+use crate::timer::Moment;
+
+/// The answers of one connection that the kernel has not taken.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// Bytes of the send that is with the driver, and messages that they answer.
+    in_flight_bytes: usize,
+    in_flight_messages: u32,
+    is_sending: bool,
+    /// When the peer was last seen to take something, and how much of the send in flight it had not taken then.
+    last_progress: Moment,
+    unsent_then: usize,
+    waiting: Option<Box<Waiting>>,
+}
+
+/// What is not with the driver yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// The send queue.
+    queue: VecDeque<Chunk>,
+    delayed: VecDeque<Delayed>,
+    /// How many of `delayed`, from the back, are delayed from the beginning of the turn and not from their own moment.
+    unscheduled: usize,
+    /// Memory that the chunks take.
+    cost: usize,
+}
+
+/// Bytes of one send.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) bytes: Vec<u8>,
+    /// How many messages it answers: those whose answers end in it.
+    pub(super) messages: u32,
+    /// A layer has made it for its own sake: it is sent as it is.
+    pub(super) is_wire: bool,
+}
+
+#[derive(Debug)]
+struct Delayed {
+    due: Moment,
+    chunk: Chunk,
+}
+
+impl Chunk {
+    pub(super) fn answers(bytes: Vec<u8>, messages: u32) -> Chunk {
+        Chunk { bytes, messages, is_wire: false }
+    }
+
+    /// What it costs while it waits: its memory, and its place.
+    fn cost(&self) -> usize {
+        self.bytes.capacity() + QUEUED_SEND_BYTES
+    }
+}
+
+/// What a closing connection leaves undelivered.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Undelivered {
+    /// Bytes of the send in flight that the kernel took.
+    pub(super) taken_bytes: usize,
+    /// Messages whose answers it took.
+    pub(super) taken_messages: u32,
+    pub(super) bytes: usize,
+    pub(super) messages: u32,
+}
+
+impl Output {
+    pub(super) fn new(now: Moment) -> Output {
+        Output {
+            in_flight_bytes: 0,
+            in_flight_messages: 0,
+            is_sending: false,
+            last_progress: now,
+            unsent_then: 0,
+            waiting: None,
+        }
+    }
+
+    /// Whether the driver could take a send now that nothing is before.
+    #[inline]
+    pub(super) fn can_send(&self) -> bool {
+        !self.is_sending && self.waiting.as_ref().is_none_or(|waiting| waiting.queue.is_empty())
+    }
+
+    /// Whether something could be sent now.
+    pub(super) fn has_next(&self, now: Moment) -> bool {
+        let is_due = |waiting: &Waiting| {
+            !waiting.queue.is_empty() || waiting.delayed.front().is_some_and(|delayed| delayed.due <= now)
+        };
+        !self.is_sending && self.waiting.as_deref().is_some_and(is_due)
+    }
+
+    /// Whether all answers are with the kernel.
+    #[inline]
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.is_sending && self.waiting.is_none()
+    }
+
+    pub(super) fn is_delaying(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.delayed.is_empty())
+    }
+
+    /// What the answers that are not with the kernel cost: an empty record is not free.
+    pub(super) fn cost(&self) -> usize {
+        let in_flight = if self.is_sending { self.in_flight_bytes + QUEUED_SEND_BYTES } else { 0 };
+        in_flight + self.waiting.as_ref().map_or(0, |waiting| waiting.cost)
+    }
+
+    /// Bytes of answers that wait, or are with the driver.
+    pub(super) fn bytes(&self) -> usize {
+        let waiting =
+            self.waiting.as_ref().map_or(0, |waiting| waiting.chunks().map(|c| c.bytes.len()).sum());
+        self.in_flight_bytes + waiting
+    }
+
+    /// A send goes to the driver.
+    #[inline]
+    pub(super) fn begin(&mut self, bytes: usize, messages: u32) {
+        debug_assert!(!self.is_sending, "one send at a time");
+        self.is_sending = true;
+        self.in_flight_bytes = bytes;
+        self.in_flight_messages = messages;
+    }
+
+    /// The driver has not sent all of it at once.
+    pub(super) fn wait(&mut self, unsent: usize, now: Moment) {
+        self.last_progress = now;
+        self.unsent_then = unsent;
+    }
+
+    /// The send is finished: how many bytes it had, and how many messages it answered.
+    #[inline]
+    pub(super) fn end(&mut self) -> (usize, u32) {
+        debug_assert!(self.is_sending, "a send that was begun");
+        self.is_sending = false;
+        (std::mem::take(&mut self.in_flight_bytes), std::mem::take(&mut self.in_flight_messages))
+    }
+
+    /// Puts an answer behind those that wait already.
+    pub(super) fn queue(&mut self, chunk: Chunk, limits: &ConnLimits, pool: &mut Pool) {
+        let waiting = self.waiting.get_or_insert_default();
+        // Small answers of a stream share a buffer, and leave with one send.
+        match waiting.queue.back_mut() {
+            Some(last)
+                if !limits.records
+                    && last.is_wire == chunk.is_wire
+                    && last.bytes.len() + chunk.bytes.len() <= READ_BYTES_MAX =>
+            {
+                waiting.cost -= last.cost();
+                last.bytes.extend_from_slice(&chunk.bytes);
+                last.messages += chunk.messages;
+                waiting.cost += last.cost();
+                pool.put(chunk.bytes);
+            }
+            _ => {
+                let chunk = chunk.kept(pool);
+                waiting.cost += chunk.cost();
+                waiting.queue.push_back(chunk);
+            }
+        }
+    }
+
+    /// Puts an answer that is to leave later, in ranges, behind everything that waits. Each range of a seqpacket answer
+    /// is a record.
+    pub(super) fn delay(
+        &mut self,
+        answer: Chunk,
+        ranges: &[DelayedRange],
+        now: Moment,
+        limits: &ConnLimits,
+        pool: &mut Pool,
+    ) {
+        let Chunk { bytes, messages, is_wire } = answer;
+        let waiting = self.waiting.get_or_insert_default();
+        let (mut from, before) = (0, waiting.delayed.len());
+        let rest = (bytes.len(), 0, ranges.is_empty());
+        let parts = ranges.iter().map(|range| (range.end, range.delay_us, true)).chain([rest]);
+        for (end, delay_us, may_be_record) in parts {
+            let part = bytes.get(from..end).unwrap_or_default();
+            from = end.max(from);
+            if part.is_empty() && !(limits.records && may_be_record) {
+                continue;
+            }
+            // In a stream, order comes first.
+            let due = now.after(Duration::from_micros(delay_us));
+            let due = waiting.delayed.back().map_or(due, |last| due.max(last.due));
+            let chunk = Chunk { bytes: pool.copy_of(part), messages: 0, is_wire };
+            waiting.cost += chunk.cost();
+            waiting.delayed.push_back(Delayed { due, chunk });
+        }
+        waiting.unscheduled += waiting.delayed.len() - before;
+        // They are answered when the last part has left.
+        match waiting.delayed.back_mut() {
+            Some(last) => last.chunk.messages += messages,
+            None => debug_assert!(messages == 0, "an answer without bytes is not delayed"),
+        }
+        pool.put(bytes);
+        self.forget_if_empty();
+    }
+
+    /// Counts the delays of what has been put there since the last time from now on: so much time has passed in the turn.
+    pub(super) fn schedule(&mut self, passed: Duration) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let unscheduled = std::mem::take(&mut waiting.unscheduled);
+        for delayed in waiting.delayed.iter_mut().rev().take(unscheduled) {
+            delayed.due = delayed.due.after(passed);
+        }
+    }
+
+    /// When the next delayed answer is due.
+    pub(super) fn delayed_until(&self) -> Moment {
+        let delayed = self.waiting.as_ref().and_then(|waiting| waiting.delayed.front());
+        delayed.map_or(Moment::NEVER, |delayed| delayed.due)
+    }
+
+    /// Takes what is to be sent next: the send queue's first, or a delayed answer that is due.
+    pub(super) fn next(&mut self, now: Moment) -> Option<Chunk> {
+        if self.is_sending {
+            return None;
+        }
+        let waiting = self.waiting.as_mut()?;
+        let chunk = match waiting.queue.pop_front() {
+            Some(chunk) => chunk,
+            None if waiting.delayed.front()?.due <= now => waiting.delayed.pop_front()?.chunk,
+            None => return None,
+        };
+        waiting.cost -= chunk.cost();
+        waiting.unscheduled = waiting.unscheduled.min(waiting.delayed.len());
+        self.forget_if_empty();
+        Some(chunk)
+    }
+
+    /// An idle connection holds no memory for answers.
+    fn forget_if_empty(&mut self) {
+        if self.waiting.as_ref().is_some_and(|w| w.queue.is_empty() && w.delayed.is_empty()) {
+            self.waiting = None;
+        }
+    }
+
+    /// Notes how much of the send in flight the peer has not taken; whether it has taken nothing for `timeout`.
+    pub(super) fn is_stuck(&mut self, unsent: usize, now: Moment, timeout: Duration) -> bool {
+        if self.can_send() {
+            return false;
+        }
+        if unsent != self.unsent_then {
+            self.unsent_then = unsent;
+            self.last_progress = now;
+        }
+        self.last_progress.after(timeout) <= now
+    }
+
+    /// When a peer that takes nothing is given up.
+    pub(super) fn stuck_at(&self, timeout: Duration) -> Moment {
+        if self.can_send() { Moment::NEVER } else { self.last_progress.after(timeout) }
+    }
+
+    pub(super) fn note_progress(&mut self, now: Moment) {
+        self.last_progress = now;
+    }
+
+    /// Gives up everything that is not with the kernel; `unsent`: bytes of the send in flight that are not.
+    pub(super) fn abandon(&mut self, unsent: usize) -> Undelivered {
+        let mut left = Undelivered::default();
+        if self.is_sending {
+            let unsent = unsent.min(self.in_flight_bytes);
+            let (bytes, messages) = self.end();
+            left.taken_bytes = bytes - unsent;
+            left.bytes = unsent;
+            if unsent == 0 && bytes > 0 {
+                left.taken_messages = messages;
+            } else {
+                left.messages = messages;
+            }
+        }
+        if let Some(waiting) = self.waiting.take() {
+            for chunk in waiting.chunks().filter(|chunk| !chunk.is_wire) {
+                left.bytes += chunk.bytes.len();
+                left.messages += chunk.messages;
+            }
+        }
+        left
+    }
+
+    /// What must hold between two steps.
+    #[cfg(debug_assertions)]
+    pub(super) fn check(&self) {
+        assert!(self.is_sending || self.in_flight_bytes == 0 && self.in_flight_messages == 0);
+        if let Some(waiting) = &self.waiting {
+            assert_eq!(waiting.cost, waiting.chunks().map(Chunk::cost).sum::<usize>());
+            assert!(!waiting.queue.is_empty() || !waiting.delayed.is_empty(), "nothing waits");
+            let dues = waiting.delayed.iter().map(|delayed| delayed.due);
+            assert!(dues.is_sorted(), "delayed answers keep their order");
+        }
+    }
+}
+
+impl Chunk {
+    /// The same in memory that is not much larger than its bytes.
+    fn kept(self, pool: &mut Pool) -> Chunk {
+        if self.bytes.capacity() <= 2 * self.bytes.len() + QUEUED_SEND_BYTES {
+            return self;
+        }
+        let bytes = pool.copy_of(&self.bytes);
+        pool.put(self.bytes);
+        Chunk { bytes, ..self }
+    }
+}
+
+impl Waiting {
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.queue.iter().chain(self.delayed.iter().map(|delayed| &delayed.chunk))
+    }
+}

@@ -1,0 +1,78 @@
+//! What a listener imposes on its peers, and what a worker lends a connection or a datagram for one step.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::buffer::Pool;
+use crate::chain::{Generation, Scratch};
+use crate::frame::Framer;
+use crate::options::MinRate;
+use crate::peer::{Peer, SocketKind};
+use crate::stats::Block;
+use crate::timer::Moment;
+use crate::transform::library::SessionPeer;
+
+/// What all connections and datagrams of a listener are bound by.
+#[derive(Debug)]
+pub(crate) struct ConnLimits {
+    pub(crate) kind: SocketKind,
+    /// The listener, as its transforms hear of it.
+    pub(crate) url: String,
+    pub(crate) framer: Framer,
+    /// Each receive is one message, each answer one record (seqpacket).
+    pub(crate) records: bool,
+    /// Answer bytes of one message; on a raw stream, what one stage may leave unread or ask to be given room for at once.
+    pub(crate) answer_bytes_max: usize,
+    /// Bytes of an answer for each byte of a datagram.
+    pub(crate) max_amplification: usize,
+    /// One read.
+    pub(crate) read_bytes_max: usize,
+    /// What the answers that wait for the peer may cost: at that the connection stops answering, and no read is begun
+    /// whose answer could take them over it.
+    pub(crate) high_water_bytes: usize,
+    pub(crate) min_rate: Option<MinRate>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) write_timeout: Duration,
+    pub(crate) swap_timeout: Duration,
+}
+
+impl ConnLimits {
+    /// A conversation with `peer`, as transforms hear of it.
+    pub(crate) fn session_peer<'a>(&'a self, id: u64, peer: &'a Peer) -> SessionPeer<'a> {
+        SessionPeer { kind: self.kind, id, local: &self.url, peer, listener: &self.url }
+    }
+
+    /// What the answers that wait may cost before a read is begun.
+    pub(crate) fn read_below_bytes(&self) -> usize {
+        self.high_water_bytes.saturating_sub(self.read_bytes_max)
+    }
+}
+
+/// What a worker lends for one step.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) limits: &'a ConnLimits,
+    /// The listener's chain as it is now.
+    pub(crate) current: &'a Arc<Generation>,
+    pub(crate) pool: &'a mut Pool,
+    pub(crate) scratch: &'a mut Scratch,
+    pub(crate) stats: &'a Block,
+    /// When the turn began.
+    pub(crate) now: Moment,
+    /// How many more sends may begin in this step.
+    pub(crate) sends_left: usize,
+    /// This thread may be blocked by a transform.
+    pub(crate) may_block: bool,
+    /// Nobody should have to wait for long for a peer that does not end.
+    pub(crate) is_draining: bool,
+}
+
+/// An answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Nothing,
+    /// A part of the driver's receive buffer.
+    InRecvBuf(Range<usize>),
+    Owned(Vec<u8>),
+}

@@ -1,0 +1,51 @@
+//! What other threads ask of a worker.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+
+use super::mailbox::{Command, ConnectionInfo};
+use super::{Served, Socket, State, Worker};
+use crate::driver::Driver;
+use crate::stats::CloseReason;
+
+impl<D: Driver> Worker<D> {
+    pub(super) fn take_commands(&mut self) {
+        for command in self.shared.mailboxes[self.index].take() {
+            match command {
+                Command::Listen { listener, socket } => self.listen(listener, socket),
+                Command::Adopt(arrival) => self.open(arrival),
+                Command::List { to } => self.list(&to),
+                Command::Returned(result) => self.resume_offloaded(*result),
+                Command::ReturnedDatagram(result) => self.resume_datagram(*result),
+                Command::CloseListener { id } => self.close_listener(id),
+                Command::Drain { within } => self.drain(within),
+            }
+        }
+        if self.shared.stop.load(Ordering::Acquire) && self.state != State::Ended {
+            self.stop(CloseReason::Stopped);
+        }
+        self.end_if_drained();
+    }
+
+    /// Connections that are with a transform that may block are left out.
+    fn list(&self, to: &Sender<ConnectionInfo>) {
+        let now = self.driver.now();
+        for token in self.sockets.tokens() {
+            let Some(Socket::Connection(Served { connection, .. })) = self.sockets.get(token) else {
+                continue;
+            };
+            let Some(Some(state)) = self.listeners.get(connection.listener() as usize) else { continue };
+            let info = ConnectionInfo {
+                id: connection.id(),
+                listener: state.listener.url.clone(),
+                peer: connection.peer().clone(),
+                worker: self.index,
+                idle: connection.silent_since().until(now),
+                waiting_bytes: connection.waiting_bytes(),
+                is_ending: connection.is_ending() || self.state != State::Running,
+            };
+            // Whoever asked may have given up.
+            let _ = to.send(info);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Messages for transforms that may block. The whole connection goes along: it does no I/O, so it can work anywhere.
+//! Meanwhile its socket is paused, and what happens to its send is noted.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use super::mailbox::{Command, Mailbox};
+use super::{ListenerState, Served, Shared, Socket, Worker, log_transform_error};
+use crate::buffer::Pool;
+use crate::chain::{Generation, Scratch};
+use crate::connection::{Connection, Step, TransformFault, Work};
+use crate::context::{Context, Reply};
+use crate::datagram::{DatagramSession, Outcome};
+use crate::driver::{Close, Driver, RecvBuf, Token};
+use crate::event::{Cause, Event, Kind, Level};
+use crate::limits::{OFFLOADED_DATAGRAMS_MAX, TURN_SENDS};
+use crate::listener::Listener;
+use crate::peer::Peer;
+use crate::stats::{Block, CloseReason, DropReason};
+use crate::sys::ReplyTo;
+use crate::timer::Moment;
+
+/// What stands in a connection's place meanwhile.
+#[derive(Debug)]
+pub(crate) struct Offloaded {
+    id: u64,
+    peer: Peer,
+    listener: u32,
+    waiting_bytes: usize,
+    /// Input that it has in hand: what it was counted with, and what came with the work.
+    unread_bytes: usize,
+    fresh_bytes: usize,
+    /// The send that was in flight is finished.
+    pub(super) is_sent: bool,
+    /// The socket is broken.
+    pub(super) failed: Option<io::Error>,
+}
+
+/// A connection that comes back.
+#[derive(Debug)]
+pub(crate) struct OffloadResult {
+    token: Token,
+    connection: Connection,
+    step: Step,
+    /// The generation that was its listener's when it went.
+    current: Arc<Generation>,
+    stats: Block,
+}
+
+/// A datagram that comes back.
+#[derive(Debug)]
+pub(crate) struct DatagramResult {
+    token: Token,
+    to: ReplyTo,
+    from: Peer,
+    outcome: Outcome,
+    stats: Block,
+}
+
+/// A context off the workers.
+fn with_context<R>(
+    listener: &Listener,
+    current: &Arc<Generation>,
+    now: Moment,
+    run: impl FnOnce(&mut Context<'_>) -> R,
+) -> (R, Block) {
+    let stats = Block::default();
+    let result = run(&mut Context {
+        limits: &listener.limits,
+        current,
+        pool: &mut Pool::default(),
+        scratch: &mut Scratch::default(),
+        stats: &stats,
+        now,
+        sends_left: TURN_SENDS,
+        may_block: true,
+        is_draining: false,
+    });
+    (result, stats)
+}
+
+impl<D: Driver> Worker<D> {
+    /// Hands a connection to the threads that may be blocked.
+    pub(super) fn offload(&mut self, token: Token, work: Work) {
+        let Some(place) = self.sockets.get_mut(token) else { return };
+        let Socket::Connection(Served { connection, .. }) = &*place else { return };
+        let offloaded = Offloaded {
+            id: connection.id(),
+            peer: connection.peer().clone(),
+            listener: connection.listener(),
+            waiting_bytes: connection.waiting_bytes(),
+            unread_bytes: connection.unread_bytes(),
+            fresh_bytes: if let Work::Receive(bytes) = &work { bytes.len() } else { 0 },
+            is_sent: false,
+            failed: None,
+        };
+        let Some(Some(state)) = self.listeners.get(connection.listener() as usize) else { return };
+        let Socket::Connection(served) = std::mem::replace(place, Socket::Offloaded(Box::new(offloaded)))
+        else {
+            return;
+        };
+        let Served { mut connection, mut armed, .. } = served;
+        self.driver.pause(token);
+        connection.set_paused();
+        self.timers.arm(token, &mut armed, Moment::NEVER);
+        let (listener, current) = (Arc::clone(&state.listener), Arc::clone(&state.generation));
+        let (shared, index, now) = (Arc::downgrade(&self.shared), self.index, self.driver.now());
+        let job = move || {
+            let (step, stats) = with_context(&listener, &current, now, |cx| connection.perform(work, cx));
+            let result = OffloadResult { token, connection, step, current, stats };
+            send_back(&shared, index, Command::Returned(Box::new(result)));
+        };
+        // Without a thread to be had, blocking is better than losing the message.
+        if let Err(job) = self.shared.offload.run(Box::new(job)) {
+            job();
+        }
+    }
+
+    pub(super) fn resume_offloaded(&mut self, result: OffloadResult) {
+        let Some(place @ Socket::Offloaded(_)) = self.sockets.get_mut(result.token) else {
+            return self.drop_in_background(result);
+        };
+        let OffloadResult { token, mut connection, mut step, current, stats } = result;
+        // Nothing was read meanwhile: the peer gets its time again.
+        connection.resumed(self.driver.now());
+        let served = Served { connection, armed: Moment::NEVER, is_unfinished: false };
+        let Socket::Offloaded(offloaded) = std::mem::replace(place, Socket::Connection(served)) else {
+            return;
+        };
+        let state = self.listeners.get(offloaded.listener as usize).and_then(Option::as_ref);
+        let is_current = state.is_none_or(|state| Arc::ptr_eq(&state.generation, &current));
+        if let Some(state) = state {
+            state.stats.add_block(&stats);
+        }
+        // Its delays began when it went.
+        let passed = std::mem::take(&mut step.has_delays);
+        self.step(token, |connection, _, driver| {
+            if passed {
+                connection.schedule(driver.now().until(driver.read_clock()));
+            }
+            step
+        });
+        if offloaded.is_sent {
+            self.sent(token, Vec::new());
+        }
+        if let Some(error) = offloaded.failed {
+            return self.failed(token, error);
+        }
+        if !is_current {
+            // A swap came meanwhile.
+            self.step(token, |connection, cx, _| connection.swap(cx));
+        }
+    }
+
+    /// Closes the socket of a connection that is away. What comes back finds nobody.
+    pub(super) fn abandon(&mut self, token: Token, reason: CloseReason) {
+        let unsent = self.driver.unsent(token);
+        let Some(Socket::Offloaded(offloaded)) = self.sockets.remove(token) else { return };
+        self.driver.close(token, Close::Gently);
+        self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
+        let place = offloaded.listener as usize;
+        if let Some(Some(state)) = self.listeners.get_mut(place) {
+            state.connections -= 1;
+            state.stats.closed(reason);
+            let undelivered = if offloaded.is_sent { 0 } else { offloaded.waiting_bytes.min(unsent) };
+            state.stats.bytes_out.add((offloaded.waiting_bytes - undelivered) as u64);
+            state.stats.undelivered_bytes.add(undelivered as u64);
+            let in_hand = offloaded.unread_bytes + offloaded.fresh_bytes;
+            state.stats.bytes_in.add(offloaded.fresh_bytes as u64);
+            state.stats.dropped_bytes.add(in_hand as u64);
+            if in_hand > 0 {
+                state.stats.messages_in.add(1);
+                state.stats.dropped(DropReason::Undelivered, 1);
+            }
+            self.shared.events.emit(&Event {
+                level: Level::Debug,
+                kind: Kind::Closed,
+                listener: &state.listener.url,
+                listener_id: state.listener.id,
+                connection: offloaded.id,
+                peer: Some(&offloaded.peer),
+                cause: Some(Cause::Closed(reason)),
+                text: &format_args!("closed: {reason}, while a transform had its message"),
+            });
+        }
+        self.forget_listener_if_over(place);
+    }
+
+    /// Hands an admitted datagram to the threads that may be blocked, if there is room for it.
+    pub(super) fn offload_datagram(&mut self, token: Token, from: Peer) {
+        let Some(to) = self.driver.reply_to() else { return };
+        let recv_buf = self.driver.recv_buf();
+        let mut bytes = recv_buf.buffer.get(recv_buf.start..).unwrap_or_default().to_vec();
+        let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
+        let Some(Some(ListenerState { listener, generation, stats, .. })) =
+            self.listeners.get(socket.state as usize)
+        else {
+            return;
+        };
+        if socket.offloaded >= OFFLOADED_DATAGRAMS_MAX {
+            return stats.dropped(DropReason::QueueFull, 1);
+        }
+        socket.offloaded += 1;
+        let (listener, generation) = (Arc::clone(listener), Arc::clone(generation));
+        let (shared, index, now) = (Arc::downgrade(&self.shared), self.index, self.driver.now());
+        let job = move || {
+            let (outcome, stats) = with_context(&listener, &generation, now, |cx| {
+                let mut session = DatagramSession::default();
+                let mut outcome = session.answer(RecvBuf { buffer: &mut bytes, start: 0 }, &from, cx);
+                if let Reply::InRecvBuf(range) = outcome.reply {
+                    outcome.reply = Reply::Owned(bytes.get(range).unwrap_or_default().to_vec());
+                }
+                outcome
+            });
+            let result = DatagramResult { token, to, from, outcome, stats };
+            send_back(&shared, index, Command::ReturnedDatagram(Box::new(result)));
+        };
+        if let Err(job) = self.shared.offload.run(Box::new(job)) {
+            job();
+        }
+    }
+
+    pub(super) fn resume_datagram(&mut self, result: DatagramResult) {
+        let DatagramResult { token, to, from, outcome, stats } = result;
+        let now = self.driver.read_clock();
+        let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
+        socket.offloaded -= 1;
+        let Some(Some(state)) = self.listeners.get(socket.state as usize) else { return };
+        if outcome.is_amplified {
+            state.log_amplified(&self.shared.events, &from);
+        }
+        state.stats.add_block(&stats);
+        if let Some((stage, fault)) = outcome.fault {
+            let fault = TransformFault { generation: Arc::clone(&state.generation), stage, fault };
+            log_transform_error(&self.shared.events, state, &fault, 0, &from);
+        }
+        match outcome.reply {
+            Reply::Owned(bytes) if outcome.delay.is_zero() => {
+                let result = self.driver.send_to(token, &to, &bytes);
+                self.answered(token, 1, result);
+            }
+            Reply::Owned(bytes) => {
+                if socket.delayed.keep(now.after(outcome.delay), to, bytes).is_err() {
+                    state.stats.dropped(DropReason::QueueFull, 1);
+                }
+                self.timers.arm(token, &mut socket.deadline, socket.delayed.next());
+            }
+            Reply::Nothing | Reply::InRecvBuf(_) => {}
+        }
+        self.end_datagrams_if_done(token);
+    }
+}
+
+/// Leaves a result with the worker it belongs to. One that has ended does not want it any more.
+fn send_back<S>(shared: &Weak<Shared<S>>, worker: usize, command: Command<S>) {
+    let Some(shared) = shared.upgrade() else { return };
+    if let Some(mailbox) = shared.mailboxes.get(worker) {
+        let _ = Mailbox::push(mailbox, command);
+    }
+}

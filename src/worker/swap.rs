@@ -1,0 +1,50 @@
+//! Swapped chains.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Served, Socket, Worker};
+use crate::driver::Driver;
+
+impl<D: Driver> Worker<D> {
+    /// Notices swaps: one load a turn.
+    pub(super) fn look_for_chains(&mut self) {
+        let epoch = self.shared.chain_epoch.load(Ordering::Acquire);
+        if epoch != self.chain_epoch {
+            self.chain_epoch = epoch;
+            self.take_chains();
+        }
+    }
+
+    /// Connections whose transforms remember nothing follow now; the others when they can, or never.
+    pub(super) fn take_chains(&mut self) {
+        let mut changed = false;
+        for state in self.listeners.iter_mut().flatten() {
+            let number = state.listener.chain_number();
+            if number != state.chain_number {
+                state.chain_number = number;
+                let old = std::mem::replace(&mut state.generation, state.listener.generation(self.index));
+                self.shared.drop_in_background(Some(old));
+                changed = true;
+            }
+        }
+        if !changed {
+            return;
+        }
+        for token in self.sockets.tokens() {
+            match self.sockets.get_mut(token) {
+                Some(Socket::Connection(Served { connection, .. })) => {
+                    let state = self.listeners.get(connection.listener() as usize).and_then(Option::as_ref);
+                    if state.is_some_and(|state| !Arc::ptr_eq(connection.generation(), &state.generation)) {
+                        self.step(token, |connection, cx, _| connection.swap(cx));
+                    }
+                }
+                Some(Socket::Datagrams(socket)) => {
+                    let session = std::mem::take(&mut socket.session);
+                    self.drop_in_background(session);
+                }
+                Some(Socket::Listener { .. } | Socket::Offloaded(_)) | None => {}
+            }
+        }
+    }
+}
