@@ -1,0 +1,664 @@
+//! Connections without a driver: what goes in, and what comes out.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::buffer::Pool;
+use crate::chain::{Chain, Scratch};
+use crate::event::Events;
+use crate::frame::Framer;
+use crate::limits::{LINGER, READ_BYTES_MAX, TURN_MESSAGES, TURN_SENDS};
+use crate::options::{MinRate, Options};
+use crate::peer::SocketKind;
+use crate::stats::{Block, Stats};
+use crate::transform::library::{Counters, Services};
+use crate::transform::registry::Registry;
+use crate::transform::spec::ChainSpec;
+
+/// A connection, and a kernel that takes as many bytes as it is told to.
+struct Bench {
+    connection: Connection,
+    limits: ConnLimits,
+    current: Arc<Generation>,
+    pool: Pool,
+    scratch: Scratch,
+    stats: Block,
+    now: Moment,
+    /// Bytes that the kernel takes before the peer reads on.
+    window: usize,
+    in_flight: Option<Vec<u8>>,
+    unsent: usize,
+    /// What the peer has received, a send each.
+    sent: Vec<Vec<u8>>,
+    is_reading: bool,
+    has_shut_down: bool,
+    closed: Option<(CloseReason, Close)>,
+    /// The most that its input and output have cost.
+    cost_max: usize,
+}
+
+fn generation(chain: &str) -> Arc<Generation> {
+    let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
+    let spec = ChainSpec::parse(chain).unwrap();
+    let mut registry = Registry::new(Vec::new());
+    let tables: Vec<_> = spec.stages.iter().map(|stage| registry.find(&stage.target).unwrap()).collect();
+    Chain::create(&spec, &tables, &services).unwrap().generations(1).unwrap().remove(0)
+}
+
+fn limits(options: &[(&str, &str)]) -> ConnLimits {
+    let mut all = Options::default();
+    options.iter().for_each(|(key, value)| all.set(key, value).unwrap());
+    let message_bytes_max = all.max_message_bytes.unwrap_or(1024 * 1024);
+    ConnLimits {
+        kind: SocketKind::Tcp,
+        url: "tcp://127.0.0.1:1".to_owned(),
+        framer: Framer::new(&all.frame, message_bytes_max),
+        records: false,
+        answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX) * 16,
+        max_amplification: usize::MAX,
+        read_bytes_max: READ_BYTES_MAX.min(all.high_water_bytes.max(1024)),
+        high_water_bytes: all.high_water_bytes,
+        min_rate: all.min_rate,
+        idle_timeout: all.idle_timeout,
+        write_timeout: all.write_timeout,
+        swap_timeout: all.swap_timeout,
+    }
+}
+
+impl Bench {
+    fn new(chain: &str, options: &[(&str, &str)]) -> Bench {
+        Bench::around(chain, options, None)
+    }
+
+    fn around(chain: &str, options: &[(&str, &str)], around: Option<Around>) -> Bench {
+        let (limits, current) = (limits(options), generation(chain));
+        let session = Session::unopened(current.stages()).unwrap();
+        let now = Moment::from_micros(1_000_000);
+        let parts = (Arc::clone(&current), session);
+        let connection =
+            Connection::new(1, 0, Peer::Unnamed, parts, (None, around.map(Box::new)), &limits, now);
+        let mut bench = Bench {
+            connection,
+            limits,
+            current,
+            pool: Pool::default(),
+            scratch: Scratch::default(),
+            stats: Block::default(),
+            now,
+            window: usize::MAX,
+            in_flight: None,
+            unsent: 0,
+            sent: Vec::new(),
+            is_reading: true,
+            has_shut_down: false,
+            closed: None,
+            cost_max: 0,
+        };
+        bench.step(Connection::accepted);
+        bench
+    }
+
+    /// What a worker does with a connection, with a kernel of this bench's.
+    fn step(&mut self, enter: impl FnOnce(&mut Connection, &mut Context<'_>) -> Step) {
+        if self.closed.is_some() {
+            return;
+        }
+        let mut cx = Context {
+            limits: &self.limits,
+            current: &self.current,
+            pool: &mut self.pool,
+            scratch: &mut self.scratch,
+            stats: &self.stats,
+            now: self.now,
+            sends_left: TURN_SENDS,
+            may_block: false,
+            is_draining: false,
+        };
+        let connection = &mut self.connection;
+        let mut step = enter(connection, &mut cx);
+        loop {
+            match step.reading {
+                Reading::AsBefore => {}
+                Reading::Pause => self.is_reading = false,
+                Reading::Resume => self.is_reading = true,
+            }
+            self.has_shut_down |= step.shuts_down;
+            if let Some(closing) = step.close {
+                connection.close(self.unsent, &self.stats);
+                self.stats.closed(closing.reason);
+                self.closed = Some((closing.reason, closing.how));
+                return;
+            }
+            if step.is_identified {
+                step = connection.identified(None, &mut cx);
+                continue;
+            }
+            let bytes = match step.send {
+                Send::Nothing => break,
+                Send::RecvBuf(_) => unreachable!("see receive"),
+                Send::Owned(bytes) => bytes,
+            };
+            assert!(self.in_flight.is_none() && !self.has_shut_down, "one send at a time, none after the end");
+            cx.sends_left -= 1;
+            let taken = bytes.len().min(self.window);
+            self.window -= taken;
+            self.unsent = bytes.len() - taken;
+            if self.unsent == 0 {
+                self.sent.push(bytes);
+                step = connection.sent(&mut cx);
+            } else {
+                self.in_flight = Some(bytes);
+                step = connection.sending(self.unsent, &mut cx);
+            }
+        }
+        let wants_turn = connection.wants_turn(&cx);
+        self.cost_max = self.cost_max.max(connection.cost());
+        #[cfg(debug_assertions)]
+        connection.check(&self.limits);
+        if wants_turn {
+            self.step(Connection::go_on);
+        }
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        assert!(self.is_reading, "a paused connection receives nothing");
+        let mut buffer = [&[0; 16], bytes].concat();
+        self.step(|connection, cx| {
+            let mut step = connection.received(RecvBuf { buffer: &mut buffer, start: 16 }, cx);
+            if let Send::RecvBuf(range) = step.send {
+                step.send = Send::Owned(buffer[range].to_vec());
+            }
+            step
+        });
+    }
+
+    /// The peer takes so many bytes, and all that this lets go on.
+    fn peer_reads(&mut self, bytes: usize) {
+        self.window = bytes;
+        while let Some(bytes) = self.in_flight.take() {
+            let taken = self.unsent.min(self.window);
+            self.window -= taken;
+            self.unsent -= taken;
+            if self.unsent > 0 {
+                self.in_flight = Some(bytes);
+                return;
+            }
+            self.sent.push(bytes);
+            self.step(Connection::sent);
+        }
+    }
+
+    fn end(&mut self) {
+        self.step(Connection::peer_ended);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        let unsent = self.unsent;
+        self.step(|connection, cx| connection.timeout(unsent, cx));
+    }
+
+    /// Lets time pass as deadlines ask for, up to so much.
+    fn pass_until_closed(&mut self, most: Duration) -> Duration {
+        let begin = self.now;
+        while self.closed.is_none() && begin.until(self.now) < most {
+            let next = self.connection.poll_timeout(&self.limits);
+            assert_ne!(next, Moment::NEVER, "there is a deadline");
+            self.pass(self.now.until(next));
+        }
+        begin.until(self.now)
+    }
+
+    fn received(&self) -> Vec<u8> {
+        self.sent.concat()
+    }
+
+    fn figures(&self) -> Stats {
+        let mut stats = Stats::default();
+        stats.add_block(&self.stats);
+        stats
+    }
+
+    /// What must be true of the counters when it is over.
+    fn assert_balance(&self) {
+        let stats = self.figures();
+        assert_eq!(stats.messages_in, stats.messages_out + stats.dropped, "{stats:?}");
+        assert_eq!(stats.bytes_in, stats.bytes_out + stats.undelivered_bytes + stats.dropped_bytes, "{stats:?}");
+    }
+}
+
+#[test]
+fn at_high_water_reading_pauses_and_goes_on_at_half() {
+    for (frame, unit) in [("raw", &b"0123456789abcdef"[..]), ("lines", b"0123456789abcd\n"), ("fixed:4", b"0123")] {
+        let mut bench = Bench::new("uppercase", &[("frame", frame), ("high_water", "16k")]);
+        bench.limits.read_bytes_max = 1024;
+        bench.window = 0;
+        let input = unit.repeat(1024 / unit.len());
+        let mut reads = 0;
+        while bench.is_reading {
+            bench.receive(&input);
+            reads += 1;
+            assert!(reads < 100, "{frame}: it pauses");
+        }
+        let waiting = bench.connection.waiting_bytes();
+        assert!((12 * 1024..=16 * 1024).contains(&waiting), "{frame}: {waiting}");
+        assert!(bench.cost_max <= 2 * 16 * 1024, "{frame}: {}", bench.cost_max);
+        // It reads on at half of where it paused, and not before.
+        while !bench.is_reading {
+            let before = bench.connection.waiting_bytes();
+            bench.peer_reads(512);
+            assert!(!bench.is_reading || before <= 8 * 1024, "{frame}: {before} bytes wait");
+        }
+        bench.peer_reads(usize::MAX);
+        bench.end();
+        assert_eq!(bench.received(), input.repeat(reads).to_ascii_uppercase(), "{frame}");
+        assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)), "{frame}");
+        bench.assert_balance();
+    }
+}
+
+/// One read may be 131,072 messages: what their answers cost is bounded, and all of them come once the peer reads.
+#[test]
+fn small_messages_with_long_answers_stay_under_high_water() {
+    let text = "p".repeat(1024);
+    for chain in [format!("prefix:text={text}"), format!("template:text={text}"), format!("prefix:text={text} | hex")] {
+        let mut bench = Bench::new(&chain, &[("frame", "lines"), ("high_water", "64k")]);
+        bench.window = 0;
+        let input = vec![b'\n'; READ_BYTES_MAX];
+        bench.receive(&input);
+        assert!(!bench.is_reading, "unread input pauses");
+        assert!(bench.cost_max <= 2 * 64 * 1024 + 2 * READ_BYTES_MAX, "{chain:.20}: {}", bench.cost_max);
+        let mut reads = 0;
+        while !bench.is_reading {
+            bench.peer_reads(20_000);
+            reads += 1;
+            assert!(reads < 100_000, "it goes on");
+        }
+        let per_message = bench.received().len() / READ_BYTES_MAX;
+        bench.peer_reads(usize::MAX);
+        bench.end();
+        let received = bench.received();
+        assert_eq!(received.iter().filter(|byte| **byte == b'\n').count(), READ_BYTES_MAX, "{chain:.20}");
+        assert!(per_message >= 1000, "{per_message}");
+        assert!(bench.cost_max <= 2 * 64 * 1024 + 2 * READ_BYTES_MAX, "{chain:.20}: {}", bench.cost_max);
+        assert_eq!(bench.figures().messages_out, READ_BYTES_MAX as u64);
+    }
+}
+
+/// A turn ends after so many messages, whatever they cost.
+#[test]
+fn a_turn_answers_a_bounded_number_of_messages() {
+    let mut bench = Bench::new("", &[("frame", "lines")]);
+    let mut buffer = vec![b'\n'; 10 * TURN_MESSAGES];
+    let mut cx = Context {
+        limits: &bench.limits,
+        current: &bench.current,
+        pool: &mut bench.pool,
+        scratch: &mut bench.scratch,
+        stats: &bench.stats,
+        now: bench.now,
+        sends_left: TURN_SENDS,
+        may_block: false,
+        is_draining: false,
+    };
+    let step = bench.connection.received(RecvBuf { buffer: &mut buffer, start: 0 }, &mut cx);
+    assert_eq!(step.send, Send::RecvBuf(0..TURN_MESSAGES));
+    let step = bench.connection.sent(&mut cx);
+    assert_eq!(step.reading, Reading::Pause);
+    assert!(bench.connection.wants_turn(&cx));
+    for turn in 1..10 {
+        let step = bench.connection.go_on(&mut cx);
+        assert_eq!(step.send, Send::Owned(vec![b'\n'; TURN_MESSAGES]));
+        let step = bench.connection.sent(&mut cx);
+        assert_eq!(step.reading, if turn == 9 { Reading::Resume } else { Reading::AsBefore });
+    }
+    assert!(!bench.connection.wants_turn(&cx));
+}
+
+/// Nine times hex is 512 letters a byte: all of it arrives, in bounded memory, however the input was cut.
+#[test]
+fn a_stream_that_grows_arrives_whole_in_bounded_memory() {
+    let chain = ["hex"; 9].join(" | ");
+    let input: Vec<u8> = (0..20_000u32).map(|n| (n % 251) as u8).collect();
+    let mut expected = input.clone();
+    for _ in 0..9 {
+        expected = expected.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
+    }
+    for cut in [1000, 7777, 20_000] {
+        let mut bench = Bench::new(&chain, &[("high_water", "128k")]);
+        for piece in input.chunks(cut) {
+            bench.window = 0;
+            bench.receive(piece);
+            while !bench.is_reading {
+                bench.peer_reads(50_000);
+            }
+        }
+        bench.peer_reads(usize::MAX);
+        bench.end();
+        assert!(bench.received() == expected, "cut into {cut}");
+        assert!(bench.cost_max <= 2 * 1024 * 1024, "cut into {cut}: {}", bench.cost_max);
+        let stats = bench.figures();
+        assert_eq!((stats.messages_in, stats.messages_out), ((20_000usize.div_ceil(cut)) as u64, stats.messages_in));
+        assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)));
+    }
+}
+
+proptest! {
+    /// What a raw stream is answered does not depend on how it was cut, nor on how the peer reads.
+    #[test]
+    fn streams_do_not_depend_on_cuts(
+        input in proptest::collection::vec(any::<u8>(), 0..5000),
+        cuts in proptest::collection::vec(1usize..2000, 1..20),
+        reads in proptest::collection::vec(1usize..3000, 1..20),
+        chain in proptest::sample::select(vec![
+            "hex", "base64", "hex | base64", "base64 | hex | uppercase", "uppercase | hex", "rot13", "hex | hex:mode=decode",
+        ]),
+    ) {
+        let mut whole = Bench::new(chain, &[]);
+        whole.receive(&input);
+        whole.end();
+        let mut bench = Bench::new(chain, &[("high_water", "1k")]);
+        let (mut rest, mut cuts, mut reads) = (&input[..], cuts.iter().cycle(), reads.iter().cycle());
+        bench.window = 0;
+        while !rest.is_empty() {
+            if bench.is_reading {
+                let (piece, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+                bench.receive(piece);
+                rest = later;
+            } else {
+                bench.peer_reads(*reads.next().unwrap());
+            }
+        }
+        bench.end();
+        while bench.closed.is_none() {
+            bench.peer_reads(*reads.next().unwrap());
+        }
+        prop_assert_eq!(bench.received(), whole.received());
+        prop_assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)));
+        let stats = bench.figures();
+        prop_assert_eq!(stats.messages_in, stats.messages_out + stats.dropped);
+    }
+}
+
+#[test]
+fn a_half_close_gets_all_answers_and_then_the_end() {
+    for (frame, sent, expected) in [
+        ("raw", &b"all of it"[..], &b"ALL OF IT"[..]),
+        ("lines", b"one\ntwo\nlast", b"ONE\nTWO\nLAST"),
+        ("len8", b"\x03one\x03tw", b"\x03ONE"),
+    ] {
+        let mut bench = Bench::new("uppercase", &[("frame", frame)]);
+        bench.window = 2;
+        bench.receive(sent);
+        bench.end();
+        assert_eq!(bench.closed, None, "{frame}: answers wait");
+        bench.peer_reads(usize::MAX);
+        assert_eq!(bench.received(), expected, "{frame}");
+        assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)), "{frame}");
+        bench.assert_balance();
+    }
+}
+
+#[test]
+fn after_our_end_the_peer_is_read_on_for_a_while() {
+    for peer_ends in [true, false] {
+        let mut bench = Bench::new("close:after=1", &[("frame", "lines")]);
+        bench.receive(b"last\n");
+        assert!(bench.has_shut_down && bench.is_reading && bench.closed.is_none());
+        bench.receive(b"too late\n");
+        assert_eq!(bench.received(), b"last\n");
+        if peer_ends {
+            bench.end();
+        } else {
+            assert_eq!(bench.pass_until_closed(LINGER * 2), LINGER);
+        }
+        assert_eq!(bench.closed, Some((CloseReason::TransformClosed, Close::Gently)));
+        bench.assert_balance();
+    }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_given_up_and_one_that_takes_something_is_not() {
+    let mut bench = Bench::new("", &[("write_timeout", "10s")]);
+    bench.window = 100;
+    bench.receive(&[b'x'; 1000]);
+    for _ in 0..5 {
+        bench.peer_reads(10);
+        bench.pass(Duration::from_secs(9));
+        assert_eq!(bench.closed, None);
+    }
+    bench.peer_reads(10);
+    let passed = bench.pass_until_closed(Duration::from_secs(60));
+    assert!(passed <= Duration::from_secs(20), "{passed:?}");
+    assert_eq!(bench.closed, Some((CloseReason::WriteTimeout, Close::Reset)));
+    let stats = bench.figures();
+    assert_eq!((stats.bytes_out, stats.undelivered_bytes, stats.messages_out), (160, 840, 0));
+    bench.assert_balance();
+}
+
+#[test]
+fn silence_is_the_peers_only_when_it_is_its_turn() {
+    let mut bench = Bench::new("delay:time=30s", &[("idle_timeout", "10s"), ("frame", "lines")]);
+    bench.receive(b"wait\n");
+    // While the answer is delayed, nobody is silent; then its time begins.
+    let passed = bench.pass_until_closed(Duration::from_secs(100));
+    assert_eq!(bench.closed.map(|(reason, _)| reason), None, "it lingers");
+    assert_eq!(bench.received(), b"wait\n");
+    assert!(bench.has_shut_down || passed >= Duration::from_secs(40));
+}
+
+#[test]
+fn a_peer_below_the_minimum_rate_is_closed() {
+    let mut bench = Bench::new("", &[("frame", "lines")]);
+    bench.connection.monitor =
+        Some(Box::new(MinRateMonitor::new(MinRate { bytes: 100, within: Duration::from_secs(5) })));
+    for _ in 0..20 {
+        bench.receive(b"x");
+        let now = bench.now;
+        bench.connection.note_progress(0, now);
+        bench.pass(Duration::from_secs(1));
+        if bench.has_shut_down {
+            break;
+        }
+    }
+    assert!(bench.has_shut_down, "it was too slow");
+    bench.end();
+    assert_eq!(bench.closed, Some((CloseReason::TooSlow, Close::Gently)));
+    bench.assert_balance();
+}
+
+#[test]
+fn delayed_answers_keep_their_order() {
+    let mut bench = Bench::new("delay:time=20ms,jitter=15ms,seed=3", &[("frame", "lines")]);
+    let messages: Vec<String> = (0..200).map(|n| format!("{n}\n")).collect();
+    for message in &messages {
+        bench.receive(message.as_bytes());
+        let next = bench.connection.poll_timeout(&bench.limits);
+        if bench.now.until(next) < Duration::from_millis(3) {
+            bench.pass(Duration::from_millis(3));
+        }
+    }
+    while bench.received().len() < messages.concat().len() {
+        let next = bench.connection.poll_timeout(&bench.limits);
+        bench.pass(bench.now.until(next));
+    }
+    assert_eq!(String::from_utf8(bench.received()).unwrap(), messages.concat());
+    bench.end();
+    bench.assert_balance();
+}
+
+/// Whatever the connection has in hand when it breaks is in some counter.
+#[test]
+fn what_is_in_hand_when_a_peer_resets_is_counted() {
+    for (chain, frame, window) in [
+        ("", "raw", 0),
+        ("", "raw", 700),
+        ("uppercase", "lines", 0),
+        ("delay:time=1m", "lines", usize::MAX),
+        ("uppercase", "len32be", 0),
+    ] {
+        let mut bench = Bench::new(chain, &[("frame", frame), ("high_water", "2k")]);
+        bench.window = window;
+        let mut input = [&[b'a'; 99][..], b"\n"].concat().repeat(10);
+        if frame == "len32be" {
+            input = [&100u32.to_be_bytes()[..], &[b'a'; 100], &100u32.to_be_bytes(), b"half"].concat();
+        }
+        bench.receive(&input);
+        bench.step(|connection, _| connection.failed(io::ErrorKind::ConnectionReset.into()));
+        assert_eq!(bench.closed, Some((CloseReason::PeerReset, Close::Gently)), "{chain} {frame}");
+        let stats = bench.figures();
+        assert_eq!(stats.bytes_in, input.len() as u64);
+        assert!(stats.undelivered_bytes > 0, "{chain} {frame}: {stats:?}");
+        bench.assert_balance();
+    }
+}
+
+/// A message that resets its connection, and all that it takes along.
+#[test]
+fn a_reset_counts_what_it_throws_away() {
+    let mut bench = Bench::new("reset:after=3", &[("frame", "lines")]);
+    bench.receive(b"one\ntwo\nthree\nfour\nfi");
+    assert_eq!(bench.closed, Some((CloseReason::TransformClosed, Close::Reset)));
+    bench.assert_balance();
+    let stats = bench.figures();
+    assert_eq!(stats.bytes_in, 21);
+    assert!(stats.dropped >= 1 && stats.dropped_bytes > 0, "{stats:?}");
+}
+
+// ---- What stands before and around a stream.
+
+/// A peer's name and a line feed.
+#[derive(Debug)]
+struct Name;
+
+impl Preface for Name {
+    fn received(&mut self, bytes: &[u8]) -> PrefaceProgress {
+        match bytes.iter().position(|byte| *byte == b'\n') {
+            None => PrefaceProgress::NeedMore,
+            Some(0) => PrefaceProgress::Refuse("no name"),
+            Some(end) => PrefaceProgress::Done {
+                used: end + 1,
+                peer: Some(Peer::Abstract(bytes[..end].to_vec())),
+            },
+        }
+    }
+}
+
+/// Says hello, waits for a hello, and turns every bit around from then on.
+#[derive(Debug, Default)]
+pub(crate) struct Flipped {
+    heard: usize,
+    is_broken: bool,
+}
+
+const HELLO: &[u8] = b"hello";
+
+impl Layer for Flipped {
+    fn received(&mut self, wire: &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>) -> Result<(), &'static str> {
+        for byte in wire {
+            if self.heard < HELLO.len() {
+                if *byte != HELLO[self.heard] {
+                    self.is_broken = true;
+                    reply.extend_from_slice(b"what?");
+                    return Err("no hello");
+                }
+                self.heard += 1;
+                if self.heard == HELLO.len() {
+                    reply.extend_from_slice(HELLO);
+                }
+            } else {
+                plain.push(!byte);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_established(&self) -> bool {
+        self.heard == HELLO.len() && !self.is_broken
+    }
+
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
+        wire.extend(plain.iter().map(|byte| !byte));
+    }
+
+    fn close(&mut self, wire: &mut Vec<u8>) {
+        wire.extend_from_slice(b"bye");
+    }
+}
+
+fn flipped(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| !byte).collect()
+}
+
+fn behind(preface: bool, layer: bool) -> Option<Around> {
+    let preface = preface.then(|| Box::new(Name) as Box<dyn Preface>);
+    let layer = layer.then(|| Box::new(Flipped::default()) as Box<dyn Layer>);
+    Some(Around::new(preface, layer, Duration::from_secs(5)))
+}
+
+#[test]
+fn nothing_reaches_a_stream_before_what_stands_before_it() {
+    for (preface, layer) in [(true, false), (false, true), (true, true)] {
+        // In one read, byte by byte, and cut in the middle.
+        let hello: &[u8] = if layer { HELLO } else { b"" };
+        let name: &[u8] = if preface { b"somebody\n" } else { b"" };
+        let said = |text: &[u8]| if layer { flipped(text) } else { text.to_vec() };
+        let input = [name, hello, &said(b"first\nsecond\n")].concat();
+        for size in [input.len(), 1, 7] {
+            let mut bench = Bench::around("uppercase", &[("frame", "lines")], behind(preface, layer));
+            input.chunks(size).for_each(|piece| bench.receive(piece));
+            bench.end();
+            let bye: &[u8] = if layer { b"bye" } else { b"" };
+            let expected = [hello, &said(b"FIRST\nSECOND\n"), bye].concat();
+            assert_eq!(bench.received(), expected, "{preface} {layer} {size}");
+            assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)));
+            if preface {
+                assert_eq!(bench.connection.peer(), &Peer::Abstract(b"somebody".to_vec()));
+            }
+            bench.assert_balance();
+        }
+    }
+}
+
+#[test]
+fn delayed_and_queued_answers_go_through_the_layer_in_order() {
+    let mut bench =
+        Bench::around("delay:time=5ms", &[("frame", "lines"), ("high_water", "4k")], behind(false, true));
+    bench.receive(HELLO);
+    bench.window = 10;
+    let lines: Vec<u8> = (0..50).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+    for piece in lines.chunks(33) {
+        bench.receive(&flipped(piece));
+    }
+    for _ in 0..1000 {
+        bench.pass(Duration::from_millis(1));
+        bench.peer_reads(17);
+    }
+    assert_eq!(bench.received(), [HELLO, &flipped(&lines)].concat());
+}
+
+#[test]
+fn what_cannot_be_agreed_upon_ends_the_connection() {
+    let mut bench = Bench::around("uppercase", &[], behind(false, true));
+    bench.receive(b"GET / HTTP/1.0");
+    assert_eq!(bench.received(), b"what?", "the peer hears why");
+    assert!(bench.has_shut_down);
+    bench.end();
+    assert_eq!(bench.closed, Some((CloseReason::LayerFailed, Close::Gently)));
+
+    for bad in [&b"\n"[..], &[b'x'; 5000]] {
+        let mut bench = Bench::around("uppercase", &[], behind(true, false));
+        bench.receive(bad);
+        assert_eq!(bench.closed, Some((CloseReason::PrefaceRefused, Close::Reset)));
+        assert!(bench.cost_max <= 16 * 1024);
+    }
+    for (preface, layer) in [(true, false), (false, true)] {
+        let mut bench = Bench::around("uppercase", &[], behind(preface, layer));
+        bench.receive(b"h");
+        assert_eq!(bench.pass_until_closed(Duration::from_secs(60)), Duration::from_secs(5));
+    }
+}
