@@ -186,6 +186,7 @@ const DOORS: &[&str] = &[
     "tests/",
     "benches/call.rs",
     "benches/embed.rs",
+    "benches/instructions/sys.rs",
     "benches/transforms.rs",
     "benches/support/",
     "benches/peers/src/sys/",

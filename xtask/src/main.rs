@@ -16,11 +16,12 @@ mod sanitize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use report::{Outcome, Report, Runner, run, run_tests};
+use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 
 const USAGE: &str = "usage: cargo xtask check|test|packaging|sanitize...
   check      formatting, lints, documentation, the committed headers, the map (tests/tidy.rs)
-  test       builds everything; every test of the workspace; the examples in C and Python; what install and deb make
+  test       builds everything; every test of the workspace; instruction counts (benches/instructions.toml); the examples
+             in C and Python; what install and deb make
   packaging  that last part of test alone
   sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
        cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
@@ -200,9 +201,18 @@ fn test(place: &Place, report: &mut Report) {
             uring(place, Runner::Cargo, "test --package resay --no-fail-fast --tests")
         });
     }
+    report.step("instruction counts", || instructions(place));
     examples::c(place, report);
     examples::python(place, report);
     packaging::all(place, report);
+}
+
+/// Counts and not times: a busy machine changes nothing.
+fn instructions(place: &Place) -> Outcome {
+    if !examples::exists("valgrind") {
+        return Outcome::Skipped(examples::missing("valgrind"));
+    }
+    run_or_skip(place.cargo("bench --quiet --package resay --bench instructions -- --check"))
 }
 
 /// The engine's tests once more, with one driver alone.

@@ -109,6 +109,18 @@ pub(crate) fn run(mut command: Command) -> Outcome {
     }
 }
 
+/// The same for one that may skip itself; its output says why.
+pub(crate) fn run_or_skip(mut command: Command) -> Outcome {
+    match command.stdin(Stdio::null()).status() {
+        Ok(status) if status.code() == Some(EXIT_SKIPPED) => {
+            Outcome::Skipped("the reason is above".to_owned())
+        }
+        Ok(status) if status.success() => Outcome::Ok,
+        Ok(status) => Outcome::Failed(status.to_string()),
+        Err(error) => Outcome::Failed(format!("{}: {error}", command.get_program().display())),
+    }
+}
+
 /// Whose closing line to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Runner {
