@@ -9,6 +9,7 @@ mod deb;
 mod examples;
 mod install;
 mod packaging;
+mod patience;
 mod peers;
 mod report;
 mod sanitize;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Longer than any step of an example takes; a test that hangs must not hang everything.
-const EXAMPLE_SECONDS_MAX: u64 = 60;
+use crate::patience;
+
 /// By automake's convention: what an example needs is not there.
 const EXIT_SKIPPED: i32 = 77;
 
@@ -210,7 +210,7 @@ fn count(runner: Runner, line: &str) -> Option<Counts> {
     Some(counts)
 }
 
-/// Runs an example, for a minute at most; what it prints is shown where it fails, and says why where it skips itself.
+/// Runs an example, which is ended if it hangs; what it prints is shown where it fails, and says why where it skips itself.
 pub(crate) fn run_example(command: Command) -> Outcome {
     let finished = finish(command);
     match &finished.status {
@@ -222,7 +222,7 @@ pub(crate) fn run_example(command: Command) -> Outcome {
     }
 }
 
-/// Runs a command, for a minute at most, and gives what it prints, on standard output and then on standard error.
+/// Runs a command, which is ended if it hangs, and gives what it prints, on standard output and then on standard error.
 /// Where it fails, that is shown.
 pub(crate) fn capture(command: Command) -> Result<String, String> {
     let finished = finish(command);
@@ -259,11 +259,7 @@ fn finish(mut command: Command) -> Finished {
     thread::scope(|scope| {
         let stdout = scope.spawn(|| read_all(stdout));
         let stderr = scope.spawn(|| read_all(stderr));
-        let status = match wait_or_kill(&mut child) {
-            Ok(Some(status)) => Ok(status),
-            Ok(None) => Err(format!("not done after {EXAMPLE_SECONDS_MAX} s")),
-            Err(error) => Err(error.to_string()),
-        };
+        let status = patience::wait(&mut child).unwrap_or_else(|error| Err(error.to_string()));
         let mut printed = stdout.join().unwrap_or_default();
         printed.push_str(&stderr.join().unwrap_or_default());
         Finished { name, status, printed }
@@ -277,20 +273,6 @@ fn read_all(from: Option<impl Read>) -> String {
         let _ = from.read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// `None`: it took too long and was ended.
-fn wait_or_kill(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + Duration::from_secs(EXAMPLE_SECONDS_MAX);
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    child.kill()?;
-    child.wait()?;
-    Ok(None)
 }
 
 #[cfg(test)]
