@@ -41,7 +41,7 @@ use resay::options::{Frame, parse_duration, parse_size};
 use crate::exit::{Exit, Failure, complain};
 use crate::help;
 use compare::Comparing;
-use measure::measure;
+use measure::{Measured, measure};
 use output::Outputs;
 use plan::{Pace, Plan};
 use progress::Progress;
@@ -133,7 +133,7 @@ Exit status:
   1  an answer was wrong
   2  usage; answers that cannot be known beforehand; a message that is too long
   3  refused or unreachable, for one connection or all
-  4  no answer for as long as --timeout
+  4  no answer for as long as --timeout, or none in the measured time
   5  the server ended or reset a connection";
     [EXAMPLES, help::URLS, statuses].join("\n\n")
 }
@@ -155,12 +155,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let script = Script::new(&plan, &arguments.plugin_directories)?;
     let about = About::new("run", &plan, now());
-    let measured = measure(&plan, &script, &Progress::new(""), None)?;
+    let (measured, failure) = match measure(&plan, &script, &Progress::new(""), None) {
+        Ok(measured) => (measured, None),
+        Err(failure) if failure.exit == Exit::Usage => return Err(failure),
+        Err(failure) => (Measured::nothing(&plan, &failure)?, Some(failure)),
+    };
     let mut result = Outcome::of(&plan, &measured, script.caution.as_deref())?;
     result.warnings.extend(about.machine.warning());
     let exit = result.exit(&measured);
     let run = Run { about, result };
-    outputs.write(&run, || report::text::run(&run), || report::csv::run(&run), || report::html::run(&run))?;
+    let text = || if failure.is_some() { String::new() } else { report::text::run(&run) };
+    outputs.write(&run, text, || report::csv::run(&run), || report::html::run(&run))?;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
     for warning in &run.result.warnings {
         complain(format!("warning: {warning}"));
     }

@@ -10,7 +10,7 @@ use resay::options::Frame;
 use resay::transform::spec::ChainSpec;
 
 use super::cores;
-use super::measure::{Measured, measure};
+use super::measure::measure;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::report::comparison::{Chain, Comparison, Cores, Round};
@@ -76,6 +76,9 @@ pub(crate) fn run(
         let server = Server::start(&listen_url(&plan, &script, number), &name, &settings)?;
         plan.url.clone_from(&server.url);
         warnings.extend(server.note.clone());
+        if number == 0 && server.cpu_ns().is_none() {
+            warnings.push("this system does not tell the processor time of another process".to_owned());
+        }
         contenders.push(Contender { name, plan, script, server, rounds: Vec::new(), notes: Vec::new() });
     }
     let mut exit = Exit::Done;
@@ -84,7 +87,7 @@ pub(crate) fn run(
             let index = (place + round) % contenders.len();
             let Some(contender) = contenders.get_mut(index) else { continue };
             let bar = Progress::new(&format!("round {}/{} {}", round + 1, comparing.rounds, contender.name));
-            let (result, ended) = contender.measure(&bar)?;
+            let (result, ended) = contender.measure(&bar, round)?;
             if let Some(wrong) = &result.first_wrong {
                 let text = format!("chain {:?}: {}", contender.name, text::wrong(wrong));
                 return Err(Failure::new(Exit::Unexpected, text));
@@ -99,9 +102,6 @@ pub(crate) fn run(
     warnings.extend(about.machine.warning());
     warnings.extend(contenders.iter().flat_map(|contender| contender.warnings(comparing.rounds)));
     let chains: Vec<_> = contenders.into_iter().map(|each| (each.name, each.rounds)).collect();
-    if chains.iter().any(|(_, rounds)| rounds.iter().any(|round| round.cpu_us_per_message.is_none())) {
-        warnings.push("this system does not tell the processor time of another process".to_owned());
-    }
     let chains = Chain::all(chains);
     let backend = comparing.backend.clone();
     let comparison = Comparison::new(about, cores, backend, comparing.server_threads, chains, warnings, exit);
@@ -146,25 +146,40 @@ impl Contender {
         })
     }
 
-    fn measure(&mut self, bar: &Progress) -> Result<(Outcome, Exit), Failure> {
-        let cpu_ns = || self.server.cpu_ns();
-        let measured = measure(&self.plan, &self.script, bar, Some(&cpu_ns))?;
-        let result = Outcome::of(&self.plan, &measured, self.script.caution.as_deref())?;
-        let exit = result.exit(&measured);
-        self.rounds.push(Round {
-            cpu_us_per_message: cost(&measured),
-            messages_per_s: result.throughput.messages_per_s,
-            p50_us: result.latency_us.p50,
-            p99_us: result.latency_us.p99,
-        });
-        Ok((result, exit))
+    /// One round. Where nothing is answered it is extended, up to [`LONGER_MAX`] times: on a busy machine a server may
+    /// not run at all in a short one.
+    fn measure(&mut self, bar: &Progress, round: usize) -> Result<(Outcome, Exit), Failure> {
+        let mut plan = self.plan.clone();
+        let longest = self.plan.duration.saturating_mul(LONGER_MAX);
+        loop {
+            let cpu_ns = || self.server.cpu_ns();
+            let measured = measure(&plan, &self.script, bar, Some(&cpu_ns))?;
+            let result = Outcome::of(&plan, &measured, self.script.caution.as_deref())?;
+            let exit = result.exit(&measured);
+            let figures = Round::of(&result, &measured);
+            let is_empty = figures.is_empty() || measured.server.is_some_and(|cost| cost.answers == 0);
+            let is_patient = matches!(exit, Exit::Done | Exit::Timeout) && !measured.is_silent;
+            if is_empty && is_patient && plan.duration < longest {
+                plan.duration = plan.duration.saturating_mul(2).min(longest);
+                continue;
+            }
+            let (short, duration) = (self.plan.duration, plan.duration);
+            if is_empty {
+                self.note(vec![format!("no answer within {duration:?}: it counts for no latency")], round);
+            } else if duration > short {
+                self.note(
+                    vec![format!("no answer within {short:?}: it was extended to {duration:?}")],
+                    round,
+                );
+            }
+            self.rounds.push(figures);
+            return Ok((result, exit));
+        }
     }
 }
 
-fn cost(measured: &Measured) -> Option<f64> {
-    let cost = measured.server.filter(|cost| cost.answers > 0)?;
-    Some(cost.cpu_ns as f64 / 1000.0 / cost.answers as f64)
-}
+/// How much longer a round without an answer may become.
+const LONGER_MAX: u32 = 32;
 
 fn cores_of(mode: Mode, warnings: &mut Vec<String>) -> Cores {
     let allowed = cores::allowed();

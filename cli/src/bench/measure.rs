@@ -39,10 +39,11 @@ pub(crate) struct Measured {
     pub(crate) notes: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Connections {
-    /// Those that could not be made.
+    /// Those that could not be made, and why the first of them could not.
     pub(crate) failed: usize,
+    pub(crate) failed_because: Option<String>,
     pub(crate) open_at_end: usize,
 }
 
@@ -59,8 +60,21 @@ pub(crate) struct Cost {
     pub(crate) answers: u64,
 }
 
+impl Measured {
+    /// What there is to tell where nothing could be measured.
+    pub(crate) fn nothing(plan: &Plan, failure: &Failure) -> Result<Measured, Failure> {
+        let mut measured = sum(plan, Span::of(plan), Vec::new())?;
+        measured.connections.failed = plan.connections;
+        measured.connections.failed_because = Some(failure.text().to_owned());
+        measured.failure = Some((failure.exit, failure.text().to_owned()));
+        Ok(measured)
+    }
+}
+
 /// What a socket of datagrams may hold for us.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// Descriptors for everything else that a process has open.
+const OTHER_DESCRIPTORS: usize = 64;
 /// How often whoever waits for the end looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -72,7 +86,7 @@ pub(crate) fn measure(
     server_cpu_ns: Option<&(dyn Fn() -> Option<u64> + Sync)>,
 ) -> Result<Measured, Failure> {
     raise_descriptor_limit(plan.connections);
-    let (sockets, failed) = connect(plan)?;
+    let Connected { sockets, failed, why } = connect(plan)?;
     let threads = plan.threads.min(sockets.len()).max(1);
     let mut shares: Vec<Sockets> = (0..threads).map(|_| Sockets::new()).collect();
     for (place, (number, socket)) in sockets.into_iter().enumerate() {
@@ -112,6 +126,7 @@ pub(crate) fn measure(
     notes.dedup();
     let mut sum = sum(plan, span, reports)?;
     sum.connections.failed = failed;
+    sum.connections.failed_because = why.map(|failure| failure.text().to_owned());
     sum.server = probe.cost().map(|(cpu_ns, answers)| Cost { cpu_ns, answers });
     sum.notes = notes;
     Ok(sum)
@@ -122,7 +137,7 @@ fn sum(plan: &Plan, span: Span, reports: Vec<Report>) -> Result<Measured, Failur
         tally: Tally::new(span)?,
         span,
         is_datagram: plan.kind.is_datagram(),
-        connections: Connections { failed: 0, open_at_end: 0 },
+        connections: Connections { failed: 0, failed_because: None, open_at_end: 0 },
         threads: Vec::new(),
         is_silent: false,
         failure: None,
@@ -161,8 +176,17 @@ fn watch(clock: Clock, span: Span, probe: &Probe<'_>, progress: &Progress) {
     progress.end();
 }
 
-/// All connections, and how many could not be made; none at all is a failure.
-fn connect(plan: &Plan) -> Result<(Sockets, usize), Failure> {
+struct Connected {
+    sockets: Sockets,
+    failed: usize,
+    /// Why the first of those that failed did.
+    why: Option<Failure>,
+}
+
+/// All connections that can be made; none at all is a failure.
+fn connect(plan: &Plan) -> Result<Connected, Failure> {
+    // Where descriptors run out, some are left to wait for events with.
+    let spare: Vec<_> = (0..OTHER_DESCRIPTORS).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
     let deadline = Deadline::after(plan.timeout);
     let mut sockets = Sockets::with_capacity(plan.connections);
     let mut first_failure = None;
@@ -191,18 +215,17 @@ fn connect(plan: &Plan) -> Result<(Sockets, usize), Failure> {
             }
         }
     }
+    drop(spare);
     match first_failure {
         Some(failure) if sockets.is_empty() => Err(failure),
-        _ => Ok((sockets, failed)),
+        why => Ok(Connected { sockets, failed, why }),
     }
 }
 
 /// As many descriptors as there are connections; where that is refused, connecting says so.
 fn raise_descriptor_limit(connections: usize) {
-    /// For everything else that a process has open.
-    const OTHERS: u64 = 64;
     let limit = getrlimit(Resource::Nofile);
-    let wanted = connections as u64 + OTHERS;
+    let wanted = (connections + OTHER_DESCRIPTORS) as u64;
     if limit.current.is_some_and(|current| current < wanted) {
         let raised = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
         let _: Result<(), io::Error> =

@@ -329,11 +329,16 @@ impl Outcome {
             exit
         } else if connections.refused > 0 || connections.not_made > 0 {
             Exit::Unreachable
-        } else if measured.is_silent || (self.messages.answered == 0 && self.messages.asked > 0) {
+        } else if measured.is_silent || self.has_no_answer() {
             Exit::Timeout
         } else {
             Exit::Done
         }
+    }
+
+    /// Nothing was answered that was due in the measured time, nor did anything arrive in it.
+    pub(crate) fn has_no_answer(&self) -> bool {
+        self.messages.answered == 0 && (self.messages.asked > 0 || self.throughput.messages == 0)
     }
 
     fn warn(&mut self, plan: &Plan, measured: &Measured, caution: Option<&str>) {
@@ -381,10 +386,14 @@ impl Outcome {
             (connections.not_made as u64, "could not be made"),
         ];
         for (count, what) in troubles.into_iter().filter(|(count, _)| *count > 0) {
-            let failure = measured.failure.as_ref().filter(|_| what == "failed");
-            let why = failure.map(|(_, why)| format!(" ({why})"));
+            let why = match what {
+                "failed" => measured.failure.as_ref().map(|(_, why)| why),
+                "could not be made" => measured.connections.failed_because.as_ref(),
+                _ => None,
+            };
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
             let of = connections.asked;
-            warnings.push(format!("connections: {count} of {of} {what}{}", why.unwrap_or_default()));
+            warnings.push(format!("connections: {count} of {of} {what}{why}"));
         }
         if messages.unasked > 0 {
             let what = if plan.kind.is_datagram() {
@@ -393,6 +402,12 @@ impl Outcome {
                 "answers came to nothing that was asked"
             };
             warnings.push(format!("{} {what}", numbers::count(messages.unasked)));
+        }
+        if self.has_no_answer() && connections.not_made < connections.asked {
+            warnings.push(format!(
+                "nothing was measured: no message was answered within {}",
+                numbers::time(self.throughput.seconds * 1e6)
+            ));
         }
         if measured.is_silent {
             warnings.push(format!("nothing was answered any more for {:?}", plan.timeout));

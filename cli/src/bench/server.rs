@@ -36,9 +36,9 @@ pub(crate) struct Server {
 }
 
 /// How long it may take until it listens.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long its end may take. It drains, and nobody is connected any more.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(10);
 
 /// The servers that run now: a signal that ends this process ends them too.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Output, Process, Server, pace, resay, run, wait_until};
+use crate::process::{Output, Process, Server, finish, pace, resay, run, wait_until};
 
 /// Every kind of socket, on one server.
 fn server(chain: &str, others: &[&str]) -> (tempfile::TempDir, Server) {
@@ -281,11 +281,52 @@ fn nobody_there_exits_3() {
     ];
     for url in urls {
         for others in [["-c", "2"], ["--rate", "1k"]] {
-            let (output, _) = bench(&url, &others);
+            let (output, json) = bench(&url, &others);
             assert_eq!(output.code, Some(3), "{url} {}", output.stderr);
             assert!(output.stderr.starts_with("resay: "), "{}", output.stderr);
+            check_sums(&json, &url);
+            assert_eq!(
+                (&json["exit_status"], &json["messages"]["answered"]),
+                (&3.into(), &0.into()),
+                "{url}"
+            );
+            let why = json["warnings"].to_string();
+            assert!(why.contains("refused") || why.contains("No such file"), "{url} {why}");
         }
     }
+    let text = run(["bench", &format!("tcp://{silent_at}"), "-d", "50ms"], b"");
+    assert_eq!((text.code, text.text().as_str()), (Some(3), ""), "{}", text.stderr);
+}
+
+#[test]
+fn what_connections_lack_is_told() {
+    let (_directory, server) = server("identity", &[]);
+    for (descriptors, is_measured) in [(100, true), (20, false)] {
+        // Descriptors run out: the limit cannot be raised again.
+        let script = format!("ulimit -n {descriptors}; exec \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, "sh"]).arg(env!("CARGO_BIN_EXE_resay"));
+        command.args(["bench", server.url(), "-c", "200", "-d", "150ms", "--warmup", "10ms", "--json", "-"]);
+        let output = finish(command, b"");
+        assert_eq!(output.code, Some(3), "{}", output.stderr);
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["exit_status"], 3);
+        assert_eq!(json["messages"]["answered"].as_u64().unwrap() > 0, is_measured, "{json}");
+        assert!(json["connections"]["not_made"].as_u64().unwrap() > 100, "{json}");
+        let text = json["warnings"].to_string() + &output.stderr;
+        assert_eq!(text.matches("Too many open files").count(), 2, "{text}");
+    }
+}
+
+#[test]
+fn nothing_measured_is_no_success() {
+    // What is asked at the beginning of the warm-up is lost after the measured time, in which nothing is asked.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("udp://{}", silent.local_addr().unwrap());
+    let (output, json) = bench(&url, &["--warmup", "100ms", "-d", "20ms", "--lost-after", "150ms"]);
+    assert_eq!(output.code, Some(4), "{}", output.stderr);
+    assert_eq!((&json["exit_status"], &json["messages"]["asked"]), (&4.into(), &0.into()));
+    assert!(output.stderr.contains("nothing was measured"), "{}", output.stderr);
 }
 
 #[test]
@@ -444,6 +485,22 @@ fn chains_are_compared_on_servers_of_their_own() {
         assert_eq!(output.code, Some(0), "{cores} {}", output.stderr);
         assert_eq!(output.text().lines().count(), 1 + rows, "{}", output.text());
     }
+}
+
+#[test]
+fn a_round_without_an_answer_is_extended() {
+    let others = ["--compare", "identity,delay:time=300ms", "--rounds", "2", "-d", "100ms", "-c", "1"];
+    let (output, json) = bench("tcp://127.0.0.1:0", &others);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(output.stderr.contains("no answer within 100ms: it was extended to "), "{}", output.stderr);
+    assert!(!output.stderr.contains("does not tell"), "{}", output.stderr);
+    let slow = &json["chains"][1];
+    for round in slow["rounds"].as_array().unwrap() {
+        assert!(round["messages_per_s"].as_f64().unwrap() > 0.0, "{slow}");
+        assert!(round["p50_us"].as_f64().unwrap() > 299_000.0, "{slow}");
+        assert!(round["cpu_us_per_message"].is_number() || !cfg!(target_os = "linux"), "{slow}");
+    }
+    assert!(slow["p99_us"]["min"].as_f64().unwrap() > 299_000.0, "{slow}");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::chart::{self, Axis, Row, escaped};
-use super::{About, csv, html, numbers};
+use super::{About, Outcome, csv, html, numbers};
+use crate::bench::measure::Measured;
 use crate::exit::Exit;
 
 /// Chains beside each other.
@@ -38,21 +39,42 @@ struct ServerSettings {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Chain {
     chain: String,
+    /// None: the system does not tell.
     cpu_us_per_message: Option<Figure>,
     messages_per_s: Figure,
-    p50_us: Figure,
-    p99_us: Figure,
+    /// None: nothing was answered in any round.
+    p50_us: Option<Figure>,
+    p99_us: Option<Figure>,
     rounds: Vec<Round>,
 }
 
 /// What one chain did in one round.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Round {
-    /// Processor time of the server; none: the system does not tell.
+    /// Processor time of the server; none: the system does not tell, or nothing was answered.
     pub(crate) cpu_us_per_message: Option<f64>,
     pub(crate) messages_per_s: f64,
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
+    /// None: nothing was answered.
+    pub(crate) p50_us: Option<f64>,
+    pub(crate) p99_us: Option<f64>,
+}
+
+impl Round {
+    pub(crate) fn of(result: &Outcome, measured: &Measured) -> Round {
+        let cost = measured.server.filter(|cost| cost.answers > 0);
+        let latency = Some(&result.latency_us).filter(|_| result.messages.answered > 0);
+        Round {
+            cpu_us_per_message: cost.map(|cost| cost.cpu_ns as f64 / 1000.0 / cost.answers as f64),
+            messages_per_s: result.throughput.messages_per_s,
+            p50_us: latency.map(|latency| latency.p50),
+            p99_us: latency.map(|latency| latency.p99),
+        }
+    }
+
+    /// A figure is missing, or says nothing, because nothing was answered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages_per_s == 0.0 || self.p50_us.is_none()
+    }
 }
 
 /// A figure over all rounds.
@@ -116,21 +138,26 @@ fn median(values: &[f64]) -> f64 {
 }
 
 impl Figure {
-    fn of(values: &[f64], first: &[f64], is_first: bool) -> Figure {
+    /// Of the rounds that have a figure, which `first` must have as well for a ratio; `None`: no round has one.
+    fn of(values: &[Option<f64>], first: &[Option<f64>], is_first: bool) -> Option<Figure> {
         let ratios: Vec<f64> = values
             .iter()
             .zip(first)
-            .filter(|(_, first)| **first > 0.0)
-            .map(|(value, first)| value / first)
+            .filter_map(|(value, first)| Some((*value)? / first.filter(|first| *first > 0.0)?))
             .collect();
-        Figure {
-            median: median(values),
-            min: values.iter().copied().fold(f64::INFINITY, f64::min),
-            max: values.iter().copied().fold(0.0, f64::max),
+        let known: Vec<f64> = values.iter().copied().flatten().collect();
+        (!known.is_empty()).then(|| Figure {
+            median: median(&known),
+            min: known.iter().copied().fold(f64::INFINITY, f64::min),
+            max: known.iter().copied().fold(0.0, f64::max),
             ratio_to_first: median(&ratios),
             verdict: if is_first { Verdict::First } else { verdict(&ratios) },
-        }
+        })
     }
+
+    /// Of no rounds.
+    const NONE: Figure =
+        Figure { median: 0.0, min: 0.0, max: 0.0, ratio_to_first: 0.0, verdict: Verdict::TooFewRounds };
 
     fn told(&self) -> String {
         match self.verdict {
@@ -148,17 +175,15 @@ impl Chain {
         let first = chains.first().map(|(_, rounds)| rounds.clone()).unwrap_or_default();
         let each = chains.into_iter().enumerate();
         each.map(|(number, (chain, rounds))| {
-            let figure = |of: fn(&Round) -> f64| {
+            let figure = |of: fn(&Round) -> Option<f64>| {
                 let [mine, theirs] =
                     [&rounds, &first].map(|rounds| rounds.iter().map(of).collect::<Vec<_>>());
                 Figure::of(&mine, &theirs, number == 0)
             };
-            let is_told = rounds.iter().chain(&first).all(|round| round.cpu_us_per_message.is_some());
             Chain {
                 chain,
-                cpu_us_per_message: is_told
-                    .then(|| figure(|round| round.cpu_us_per_message.unwrap_or_default())),
-                messages_per_s: figure(|round| round.messages_per_s),
+                cpu_us_per_message: figure(|round| round.cpu_us_per_message),
+                messages_per_s: figure(|round| Some(round.messages_per_s)).unwrap_or(Figure::NONE),
                 p50_us: figure(|round| round.p50_us),
                 p99_us: figure(|round| round.p99_us),
                 rounds,
@@ -218,8 +243,8 @@ impl Comparison {
         let groups: [(&str, Of, Show); 4] = [
             ("server CPU a message, µs", |chain| chain.cpu_us_per_message, numbers::short),
             ("messages a second", |chain| Some(chain.messages_per_s), numbers::whole),
-            ("p50 latency", |chain| Some(chain.p50_us), numbers::time),
-            ("p99 latency", |chain| Some(chain.p99_us), numbers::time),
+            ("p50 latency", |chain| chain.p50_us, numbers::time),
+            ("p99 latency", |chain| chain.p99_us, numbers::time),
         ];
         for (name, of, show) in groups {
             lines.push(String::new());
@@ -259,8 +284,8 @@ impl Comparison {
                     ("duration_s", settings.duration_s.to_string()),
                     ("cpu_us_per_message", round.cpu_us_per_message.map(csv::micros).unwrap_or_default()),
                     ("messages_per_s", format!("{:.1}", round.messages_per_s)),
-                    ("p50_us", csv::micros(round.p50_us)),
-                    ("p99_us", csv::micros(round.p99_us)),
+                    ("p50_us", round.p50_us.map(csv::micros).unwrap_or_default()),
+                    ("p99_us", round.p99_us.map(csv::micros).unwrap_or_default()),
                 ]
             })
             .collect();
@@ -296,16 +321,16 @@ impl Comparison {
                 "latency",
                 numbers::axis_time,
                 numbers::time,
-                |round| Some(round.p50_us),
-                |chain| Some(chain.p50_us),
+                |round| round.p50_us,
+                |chain| chain.p50_us,
             ),
             self.chart(
                 "p99 latency",
                 "latency",
                 numbers::axis_time,
                 numbers::time,
-                |round| Some(round.p99_us),
-                |chain| Some(chain.p99_us),
+                |round| round.p99_us,
+                |chain| chain.p99_us,
             ),
         ];
         let body = [
@@ -386,8 +411,8 @@ impl Comparison {
                     html::code(&chain.chain),
                     cell(chain.cpu_us_per_message, numbers::short),
                     cell(Some(chain.messages_per_s), numbers::whole),
-                    cell(Some(chain.p50_us), numbers::time),
-                    cell(Some(chain.p99_us), numbers::time),
+                    cell(chain.p50_us, numbers::time),
+                    cell(chain.p99_us, numbers::time),
                 )
             })
             .collect();
@@ -425,13 +450,41 @@ mod tests {
 
     #[test]
     fn ratios_are_of_rounds_and_not_of_medians() {
-        let round =
-            |cpu: f64| Round { cpu_us_per_message: Some(cpu), messages_per_s: 1.0, p50_us: 1.0, p99_us: 1.0 };
+        let round = |cpu: f64| Round {
+            cpu_us_per_message: Some(cpu),
+            messages_per_s: 1.0,
+            p50_us: Some(1.0),
+            p99_us: Some(1.0),
+        };
         let first = vec![round(1.0), round(2.0), round(4.0)];
         let other = vec![round(2.0), round(4.0), round(4.0)];
         let chains = Chain::all(vec![("a".into(), first), ("b".into(), other)]);
         let figure = chains[1].cpu_us_per_message.unwrap();
         assert_eq!((figure.median, figure.ratio_to_first), (4.0, 2.0));
         assert_eq!(chains[0].cpu_us_per_message.unwrap().verdict, Verdict::First);
+    }
+
+    #[test]
+    fn a_round_without_an_answer_counts_for_nothing_but_throughput() {
+        let round = |figure: Option<f64>| Round {
+            cpu_us_per_message: figure,
+            messages_per_s: figure.unwrap_or(0.0),
+            p50_us: figure,
+            p99_us: figure,
+        };
+        let first = vec![round(Some(1.0)), round(None), round(Some(3.0))];
+        let other = vec![round(Some(2.0)), round(Some(50.0)), round(None)];
+        let none = vec![round(None); 3];
+        let chains = Chain::all(vec![("a".into(), first), ("b".into(), other), ("c".into(), none)]);
+        let [a, b, c] = chains.as_slice() else { panic!("{chains:?}") };
+        for figure in [a.cpu_us_per_message, a.p50_us, a.p99_us].map(Option::unwrap) {
+            assert_eq!((figure.median, figure.min, figure.max), (2.0, 1.0, 3.0));
+        }
+        // Only the first round has both.
+        assert_eq!((b.p50_us.unwrap().median, b.p50_us.unwrap().ratio_to_first), (26.0, 2.0));
+        assert_eq!(a.messages_per_s.min, 0.0);
+        assert!(c.cpu_us_per_message.is_none() && c.p50_us.is_none());
+        assert_eq!(c.messages_per_s.median, 0.0);
+        assert!(round(None).is_empty() && !round(Some(1.0)).is_empty());
     }
 }
