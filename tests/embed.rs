@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 /// For all compilers and languages.
 const STRICT: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"];
 /// Much longer than any of the programs takes, and they have patience limits of their own.
-const SECONDS_MAX: &str = "240";
+const SECONDS_MAX: &str = "1800";
 /// What a static library of Rust needs of the system.
 const SYSTEM: [&str; 4] = ["-lpthread", "-ldl", "-lm", "-lgcc_s"];
 

@@ -347,7 +347,6 @@ fn opening_may_block() {
         let peer = Peer::connect(&url);
         eventually_counted(&engine, "opens.entered", 1);
         witness.send(b"y");
-        witness.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let answer = witness.try_recv(1);
         gate.release(1);
         assert_eq!(answer.unwrap(), b"Y", "an opening session holds others up");
@@ -372,7 +371,6 @@ fn a_blocked_instance_does_not_stop_who_opens_or_closes() {
         eventually_counted(&engine, "serial.entered", 1);
         drop(leaving);
         let coming = Peer::connect(&url);
-        witness.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         witness.send(b"x");
         let answer = witness.try_recv(1);
         gate.release(1);
@@ -398,13 +396,13 @@ fn stopping_while_a_transform_never_returns() {
             eventually_counted(&engine, "blocks.entered", 2);
             let start = Instant::now();
             engine.stop();
-            engine.join(Duration::from_secs(5)).unwrap();
+            engine.join(PATIENCE).unwrap();
             let stats = balanced(&engine);
             assert_eq!(stats.closed_by(CloseReason::Stopped), 2, "{transport:?} {stats:?}");
             drop(engine);
-            assert!(start.elapsed() < Duration::from_secs(10), "{transport:?}: {:?}", start.elapsed());
+            assert!(start.elapsed() < PATIENCE, "{transport:?}: {:?}", start.elapsed());
             drop(peers);
-            eventually_within(Duration::from_secs(5), "only what is blocked is left", || {
+            eventually("only what is blocked is left", || {
                 let (threads, left) = (threads_of_engines(), descriptors());
                 if threads.len() == 2 && left == before {
                     Ok(())
@@ -433,7 +431,7 @@ fn datagrams_that_never_come_back_are_counted() {
             eventually_counted(&engine, "blocks.entered", 4);
             eventually_stats(&engine, "all have come", |stats| stats.messages_in == 10);
             engine.stop();
-            engine.join(Duration::from_secs(5)).unwrap();
+            engine.join(PATIENCE).unwrap();
             let stats = engine.stats();
             // Those that had begun; what waited for a thread is not begun any more.
             gate.release(4);
@@ -456,7 +454,7 @@ fn the_end_of_who_is_away_is_told() {
         eventually_counted(&engine, "blocks.entered", 1);
         eventually_stats(&engine, "both are there", |stats| stats.open == 2);
         engine.stop();
-        engine.join(Duration::from_secs(5)).unwrap();
+        engine.join(PATIENCE).unwrap();
         gate.release(1);
         assert_eq!(log.lines(Kind::Closed).len(), 2, "{:?}", log.lines(Kind::Closed));
         finish(engine);
@@ -489,7 +487,7 @@ fn nothing_owed_is_taken_along() {
             witness.send(b"h too");
             eventually_waiting(&engine, 15);
             engine.stop();
-            engine.join(Duration::from_secs(5)).unwrap();
+            engine.join(PATIENCE).unwrap();
             let stats = balanced(&engine);
             assert_eq!(counter(&engine, "maps.entered"), 0, "{transport:?}");
             assert_eq!(stats.undelivered_bytes, 15, "{transport:?} {stats:?}");
@@ -510,7 +508,6 @@ fn held_answers_leave_while_the_next_message_is_away() {
             eventually_waiting(&engine, 4);
             peer.send(b"B");
             eventually_counted(&engine, "maps.entered", 1);
-            peer.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let first = peer.try_recv(4);
             gate.release(1);
             assert_eq!(first.unwrap(), b"soon", "{transport:?}");
@@ -716,7 +713,7 @@ fn a_swap_reaches_who_was_away() {
             assert_eq!(counter(&engine, "maps.destroyed"), 0, "{transport:?}");
             gate.release(1);
             assert_eq!(peer.message(), b"B old", "{transport:?}");
-            eventually_within(Duration::from_secs(5), "the old chain is gone", || {
+            eventually("the old chain is gone", || {
                 assert_eq!(witness.ask(b"new"), b"NEW", "{transport:?}");
                 if counter(&engine, "maps.destroyed") == 1 { Ok(()) } else { Err(format!("{transport:?}")) }
             });
@@ -741,7 +738,6 @@ fn the_old_chain_has_its_time_for_who_was_away() {
         assert_eq!(witness.message(), b"");
         gate.release(1);
         assert_eq!(peer.message(), b"B old");
-        peer.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         assert_eq!(peer.try_recv(1).expect("it is closed in its time"), b"");
         drop((peer, witness));
         eventually_stats(&engine, "both are closed", |stats| stats.open == 0);

@@ -15,7 +15,7 @@
 #include <resay.h>
 
 /* More than anything here takes; only how long a failure takes depends on it. */
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 #define CHECK(condition) \
   do { \

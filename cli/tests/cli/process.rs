@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Far more than anything takes; a test that gets here has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Far more than anything takes, on a machine that is busy too; a test that gets here has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The command under test, with nothing of the user's around it.
 pub(crate) fn resay<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
@@ -55,23 +55,40 @@ pub(crate) fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
 
 /// What a process has written so far, read by a thread.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Written(Arc<Mutex<Text>>);
+
+#[derive(Debug, Default)]
+struct Text {
+    bytes: Vec<u8>,
+    /// More may come.
+    is_open: bool,
+}
 
 impl Written {
     pub(crate) fn follow(mut source: impl Read + Send + 'static) -> Written {
         let written = Written::default();
         let ours = written.clone();
+        written.0.lock().unwrap().is_open = true;
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = source.read(&mut buffer) {
-                ours.0.lock().unwrap().extend_from_slice(&buffer[..count]);
+                ours.0.lock().unwrap().bytes.extend_from_slice(&buffer[..count]);
             }
+            ours.0.lock().unwrap().is_open = false;
         });
         written
     }
 
+    /// All of it: a process that has ended may have written more than was read by now.
+    pub(crate) fn to_end(&self) -> String {
+        wait_until("the end of what is written", || {
+            let is_open = self.0.lock().unwrap().is_open;
+            (!is_open).then(|| self.text())
+        })
+    }
+
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.0.lock().unwrap().bytes).into_owned()
     }
 
     pub(crate) fn wait_for(&self, part: &str) -> String {
@@ -134,7 +151,7 @@ impl Server {
         self.process.signal(Signal::TERM);
         assert_eq!(self.process.wait().code(), Some(0), "{}", self.stderr.text());
         assert_eq!(self.stdout.recv_timeout(PATIENCE).ok(), None);
-        let text = self.stderr.text();
+        let text = self.stderr.to_end();
         assert!(!text.contains("panicked"), "{text}");
         text
     }

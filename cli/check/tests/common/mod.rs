@@ -11,7 +11,7 @@ pub(crate) fn options() -> CheckOptions {
     options.child_arguments = ["child", "--exact", "--nocapture"].map(Into::into).to_vec();
     options.seed = Some(1);
     options.budget = Duration::from_millis(60);
-    options.limit = Duration::from_secs(20);
+    options.limit = Duration::from_secs(60);
     options.cost = false;
     options
 }
