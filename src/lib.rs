@@ -21,6 +21,11 @@
 //! `ARCHITECTURE.md` is the map of the modules.
 #![deny(unsafe_code)]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "Resay runs on Linux: it uses epoll(7), eventfd(2), UDP_GRO and, where the kernel has it, io_uring(7)"
+);
+
 mod buffer;
 mod chain;
 pub mod client;

@@ -649,7 +649,6 @@ fn many_engines() {
 }
 
 /// The state of this process's workers, as proc(5) has it: R runs, S sleeps.
-#[cfg(target_os = "linux")]
 fn states_of_workers() -> Vec<char> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let texts = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
@@ -662,7 +661,6 @@ fn states_of_workers() -> Vec<char> {
 /// A worker that looks before it sleeps answers like any other, hears of swaps and stops, and sleeps when there is
 /// nothing to do.
 #[test]
-#[cfg(target_os = "linux")]
 fn spinning_changes_nothing_but_time() {
     isolated(|| {
         for transport in Transport::all() {

@@ -76,7 +76,6 @@ fn answers_of_an_adopted_socket_too() {
 /// One on which somebody else has asked for more to be told of each datagram, as a service manager does: what we need to
 /// know still has room.
 #[test]
-#[cfg(target_os = "linux")]
 fn an_adopted_socket_that_tells_more() {
     use std::os::fd::AsRawFd;
     if !has_ipv6() {
@@ -542,7 +541,6 @@ fn a_batch_of_many_peers() {
 /// With several workers each has a socket of its own, and the kernel deals the senders out among them: all are answered,
 /// always from the same address, counted once, and the listener is one in everything that is said of it.
 #[test]
-#[cfg(target_os = "linux")]
 fn every_worker_has_a_socket() {
     isolated(|| {
         for listen in ["udp://127.0.0.1:0", "udp://:0"] {
@@ -587,7 +585,6 @@ fn every_worker_has_a_socket() {
 /// A burst that the sender hands to the kernel as one (`UDP_SEGMENT`, udp(7)) is so many datagrams all the same: each is a
 /// message with an answer of its own, whatever becomes of its neighbours.
 #[test]
-#[cfg(target_os = "linux")]
 fn bursts_that_come_as_one() {
     isolated(|| {
         let answers_to = |url: &str, burst: &[u8], segment: usize, count: usize| {
@@ -650,7 +647,6 @@ fn answers_are_upper(answers: &[Vec<u8>]) -> bool {
 }
 
 /// sendmsg(2) of a burst that the kernel cuts into datagrams.
-#[cfg(target_os = "linux")]
 fn send_cut(socket: &Socket, burst: &[u8], segment: usize) {
     use std::os::fd::AsRawFd;
     let cut_into = |segment: libc::c_int| {

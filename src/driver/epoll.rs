@@ -1,4 +1,4 @@
-//! Completions out of readiness: epoll (kqueue elsewhere) through mio. Try the operation; where it cannot go
+//! Completions out of readiness: epoll through mio. Try the operation; where it cannot go
 //! on, wait for the edge that says it can.
 //!
 //! Readiness is remembered a socket (`readable`, `writable`), so an edge is never lost while a socket is paused,
@@ -27,10 +27,7 @@ use crate::sys::{self, Batch, Descriptors, LocalAddr, Record, Reply, ReplyTo};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const READING: Interest = Interest::READABLE;
 const WAKE: mio::Token = mio::Token(usize::MAX);
 /// Records of one seqpacket connection that are read in a turn before the others have theirs.
 const RECORD_BURST: u32 = 16;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use mio::Waker;
 
 use super::epoll::Epoll;
-#[cfg(target_os = "linux")]
 use super::uring::Uring;
 use super::{Close, Completion, Driver, Progress, RecvBuf, Share, Token};
 use crate::buffer::Pool;
@@ -21,7 +20,6 @@ use crate::timer::Moment;
 #[derive(Debug)]
 pub(crate) enum Kernel {
     Epoll(Box<Epoll>),
-    #[cfg(target_os = "linux")]
     Uring(Box<Uring>),
 }
 
@@ -33,7 +31,6 @@ macro_rules! either {
     ($kernel:expr, $driver:ident => $call:expr) => {
         match $kernel {
             Kernel::Epoll($driver) => $call,
-            #[cfg(target_os = "linux")]
             Kernel::Uring($driver) => $call,
         }
     };
@@ -64,7 +61,6 @@ impl Kernel {
 }
 
 /// io_uring.
-#[cfg(target_os = "linux")]
 impl Kernel {
     /// io_uring for its share, and what wakes it from another thread.
     pub(crate) fn uring(share: Share) -> io::Result<Opened> {
@@ -75,17 +71,6 @@ impl Kernel {
     /// Why io_uring cannot be used here, if it cannot.
     pub(crate) fn probe_uring() -> Result<(), String> {
         Uring::probe()
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Kernel {
-    pub(crate) fn uring(_: Share) -> io::Result<Opened> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    pub(crate) fn probe_uring() -> Result<(), String> {
-        Err("only Linux has it".into())
     }
 }
 

@@ -30,7 +30,6 @@ pub(crate) mod epoll;
 pub(crate) mod kernel;
 #[cfg(test)]
 pub(crate) mod simulator;
-#[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // DOOR: the kernel.
 pub(crate) mod uring;
 
@@ -90,7 +89,6 @@ pub(crate) enum Progress {
 
 /// What io_uring serves; the rest is left to readiness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has it"))]
 pub(crate) enum Share {
     All,
     /// As soon as there is anything that it serves better: datagram sockets, seqpacket connections, or so many streams.

@@ -17,7 +17,7 @@ pub enum Backend {
     /// long as it has nothing else, and those that flood left to epoll; else epoll. The event [`Kind::Engine`](crate::Kind::Engine) says which and why.
     #[default]
     Auto,
-    /// Readiness: epoll, or kqueue where that is what the system has.
+    /// Readiness: epoll.
     Epoll,
     /// Linux's io_uring. Only for engines that run on threads of their own; a host that lends its threads or
     /// watches [`Engine::poll_fd`](crate::Engine::poll_fd) gets epoll.

@@ -150,7 +150,6 @@ fn bind_ip(listen: &Listen, endpoint: &Endpoint, kind: SocketKind) -> Result<Bou
 /// More sockets on the address of a UDP socket that [`bind`] has bound, so that every worker can have one: the kernel
 /// then deals senders out among them, each always to the same one (`SO_REUSEPORT`, socket(7)). Processes of the same
 /// user, and nobody else, could join in from then on.
-#[cfg(target_os = "linux")]
 pub(crate) fn siblings(
     first: BorrowedFd<'_>,
     options: &Options,
@@ -180,12 +179,6 @@ pub(crate) fn siblings(
         reference.set_reuse_port(false)?;
     }
     opened
-}
-
-/// Elsewhere the last socket gets everything.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn siblings(_: BorrowedFd<'_>, _: &Options, _: bool, _: usize) -> io::Result<Vec<OwnedFd>> {
-    Ok(Vec::new())
 }
 
 fn backlog(options: &Options) -> i32 {

@@ -131,12 +131,6 @@ fn header_over(control: &[u8]) -> libc::msghdr {
 }
 
 /// Asks for many datagrams of one sender as one; whether this kernel and this socket do that.
-#[cfg(target_os = "linux")]
 pub(crate) fn receive_coalesced(fd: BorrowedFd<'_>) -> bool {
     super::set_int(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn receive_coalesced(_: BorrowedFd<'_>) -> bool {
-    false
 }

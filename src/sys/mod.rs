@@ -142,7 +142,6 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
 }
 
 /// getpeername(2).
-#[cfg(target_os = "linux")]
 pub(crate) fn peer(fd: BorrowedFd<'_>) -> io::Result<Peer> {
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -251,7 +250,6 @@ pub(crate) fn get_int(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i
 }
 
 /// The effective user of the process that connected a unix socket, as it was then (`SO_PEERCRED`, unix(7)).
-#[cfg(target_os = "linux")]
 pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
     let mut credentials = MaybeUninit::<libc::ucred>::zeroed();
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
@@ -267,15 +265,6 @@ pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
     })?;
     // SAFETY: plain data, zeroed and then filled.
     Ok(unsafe { credentials.assume_init() }.uid)
-}
-
-/// The effective user of the process that connected a unix socket, as it was then (getpeereid(3)).
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    let (mut user, mut group) = (0, 0);
-    // SAFETY: both pointers are those of one id each.
-    syscall!(unsafe { libc::getpeereid(fd.as_raw_fd(), &mut user, &mut group) })?;
-    Ok(user)
 }
 
 /// A descriptor that this process was handed as a number, for example by its parent. It must be open, and a

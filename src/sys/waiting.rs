@@ -1,7 +1,7 @@
 //! Waiting for one descriptor, and one to be woken by.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -14,35 +14,17 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     });
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: one pollfd, a timespec or NULL, and no signal mask; all live during the call.
-        Ok(syscall!(unsafe { libc::ppoll(&mut watched, 1, time, ptr::null()) })? > 0)
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        let milliseconds = timeout
-            .map_or(-1, |timeout| i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
-        let _ = (time, ptr::null::<u8>());
-        // SAFETY: one pollfd that lives during the call.
-        Ok(syscall!(unsafe { libc::poll(&mut watched, 1, milliseconds) })? > 0)
-    }
+    let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: one pollfd, a timespec or NULL, and no signal mask; all live during the call.
+    Ok(syscall!(unsafe { libc::ppoll(&mut watched, 1, time, ptr::null()) })? > 0)
 }
 
 /// eventfd(2): non-blocking, closed by exec.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn event_fd() -> io::Result<OwnedFd> {
-    use std::os::fd::FromRawFd;
     // SAFETY: takes no pointer.
     let fd = syscall!(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
     // SAFETY: a descriptor that eventfd just made and that nobody else knows.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn event_fd() -> io::Result<OwnedFd> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Makes an eventfd readable.

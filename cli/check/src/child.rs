@@ -257,7 +257,7 @@ extern "C" fn on_fault(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut
 
 /// 1: read, 2: written, 0: not known.
 fn access(context: *mut libc::c_void) -> u64 {
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(target_arch = "x86_64")]
     {
         const WRITE: libc::greg_t = 2; // of a page fault's error code
         // SAFETY: the system passes a ucontext_t to a handler with SA_SIGINFO.
@@ -265,7 +265,7 @@ fn access(context: *mut libc::c_void) -> u64 {
             unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_ERR as usize] };
         if error & WRITE == 0 { 1 } else { 2 }
     }
-    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    #[cfg(not(target_arch = "x86_64"))]
     {
         let _ = context;
         0

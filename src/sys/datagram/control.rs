@@ -48,13 +48,9 @@ impl Sending {
     }
 
     /// The bytes are several datagrams of so many bytes each, of which the last may be shorter (`UDP_SEGMENT`, udp(7)).
-    #[cfg(target_os = "linux")]
     pub(super) fn cut_into(&mut self, segment_bytes: u16) {
         self.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment_bytes);
     }
-
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn cut_into(&mut self, _: u16) {}
 
     /// Lets a header point here.
     pub(super) fn attach(&mut self, header: &mut libc::msghdr) {
@@ -71,7 +67,6 @@ impl Sending {
 enum Info {
     V4(libc::in_pktinfo),
     V6(libc::in6_pktinfo),
-    #[cfg(target_os = "linux")]
     Segment(i32),
 }
 
@@ -96,7 +91,6 @@ fn for_each_info(header: &libc::msghdr, mut found: impl FnMut(Info)) {
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if holds(size_of::<libc::in6_pktinfo>()) => {
                     found(Info::V6(ptr::read_unaligned(data.cast::<libc::in6_pktinfo>())));
                 }
-                #[cfg(target_os = "linux")]
                 (libc::SOL_UDP, libc::UDP_GRO) if holds(size_of::<i32>()) => {
                     found(Info::Segment(ptr::read_unaligned(data.cast::<i32>())));
                 }
@@ -132,7 +126,6 @@ pub(super) fn read(header: &libc::msghdr) -> (LocalAddr, usize) {
                 };
             }
         }
-        #[cfg(target_os = "linux")]
         Info::Segment(bytes) => segment_bytes = usize::try_from(bytes).unwrap_or(0),
     });
     (destination, segment_bytes)
@@ -158,7 +151,6 @@ pub(super) fn back_to(received: &libc::msghdr) -> Sending {
                 back.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
             }
         }
-        #[cfg(target_os = "linux")]
         Info::Segment(_) => {}
     });
     back

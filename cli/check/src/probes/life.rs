@@ -140,7 +140,7 @@ impl Usage {
 /// Freed memory that malloc() keeps at hand looks as if it were in use: it shall keep none. (What threads keep is
 /// switched off by [`TUNABLES`].)
 fn exact_heap() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[cfg(target_env = "gnu")]
     // SAFETY: takes numbers only.
     unsafe {
         libc::mallopt(libc::M_MXFAST, 0);
@@ -150,14 +150,14 @@ fn exact_heap() {
 /// For the environment of the process in which `leaks` runs.
 pub(crate) const TUNABLES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
 
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(target_env = "gnu")]
 fn heap() -> usize {
     // SAFETY: reads statistics.
     let info = unsafe { libc::mallinfo2() };
     info.uordblks + info.hblkhd
 }
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+#[cfg(not(target_env = "gnu"))]
 fn heap() -> usize {
     0
 }
