@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::chain::{Chain, Generation};
 use crate::driver::Driver;
-use crate::driver::kernel::Kernel;
+use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result, SpecError};
 use crate::event::{Events, Kind, Level, Subject};
 use crate::limits::{SPIN_MAX, THREADS_MAX};
@@ -97,7 +97,7 @@ pub struct Engine {
 
 /// Everything that runs.
 struct Core {
-    workers: Vec<Arc<Mutex<Worker<Kernel>>>>,
+    workers: Vec<Arc<Mutex<Worker<Hybrid>>>>,
     shared: Arc<Shared<OwnedFd>>,
     backend: Backend,
     /// What each worker's driver has open.
@@ -109,13 +109,12 @@ impl Core {
         let Chosen { backend, reason, drivers } = chosen;
         let workers = drivers.len();
         let mut mailboxes = Vec::with_capacity(workers);
-        let mut kernels = Vec::with_capacity(workers);
-        for (kernel, waker) in drivers {
-            // A failing wake means that the eventfd is gone, and with it the worker.
-            mailboxes.push(Mailbox::new(Box::new(move || drop(waker.wake()))));
-            kernels.push(kernel);
+        let mut hybrids = Vec::with_capacity(workers);
+        for (hybrid, waker) in drivers {
+            mailboxes.push(Mailbox::new(Box::new(move || waker.wake())));
+            hybrids.push(hybrid);
         }
-        let copies = kernels.iter().map(forked::Copies::of).collect();
+        let copies = hybrids.iter().map(forked::Copies::of).collect();
         let shared = Arc::new(Shared {
             events: Arc::clone(events),
             mailboxes,
@@ -125,7 +124,7 @@ impl Core {
             chain_epoch: AtomicUsize::new(0),
             last_connection: AtomicUsize::new(0),
         });
-        let workers = kernels
+        let workers = hybrids
             .into_iter()
             .enumerate()
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
@@ -635,7 +634,7 @@ impl Engine {
 }
 
 /// The worker, if no thread has it.
-fn free(worker: &Arc<Mutex<Worker<Kernel>>>) -> Option<MutexGuard<'_, Worker<Kernel>>> {
+fn free(worker: &Arc<Mutex<Worker<Hybrid>>>) -> Option<MutexGuard<'_, Worker<Hybrid>>> {
     match worker.try_lock() {
         Ok(worker) => Some(worker),
         Err(TryLockError::Poisoned(worker)) => Some(worker.into_inner()),

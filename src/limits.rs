@@ -53,7 +53,7 @@ pub(crate) const RING_MESSAGE_BUFFERS_MAX: usize = 256;
 pub(crate) const RING_MESSAGE_BUFFER_BYTES: usize = UNIX_RECORD_BYTES_MAX + 1024;
 /// Streams of a worker that are left to readiness where nobody has asked for io_uring: with one, an answer costs
 /// 7 % less that way, with four as much, and from there on the ring is the cheaper one.
-pub(crate) const RING_FEW_MAX: usize = 4;
+pub(crate) const EPOLL_STREAMS_MAX: usize = 4;
 
 /// Memory that a worker keeps for reuse, and the largest buffer that it keeps.
 pub(crate) const POOL_BYTES_MAX: usize = 4 * 1024 * 1024;

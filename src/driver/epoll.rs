@@ -1,12 +1,25 @@
-//! Completions out of readiness: epoll through mio. Try the operation; where it cannot go
-//! on, wait for the edge that says it can.
+//! Completions out of readiness: epoll(7). Try the operation; where it cannot go on, wait for the edge that says it can.
 //!
-//! Readiness is remembered a socket (`readable`, `writable`), so an edge is never lost while a socket is paused,
+//! ```text
+//!  a turn:  wait ── one epoll_wait
+//!           next ── for each event: note what it says, one recv, Received ── send_from_recv_buf: one send
+//!                   then for each socket in the queue: the same
+//! ```
+//!
+//! A turn walks the list of events, and then the part of the queue that the turn began with: sockets that had more than
+//! one read brings, and those that the worker resumed or drains. A socket is at most once in the queue, and an event of
+//! one that is in it only adds to what is known, so each has one read a turn.
+//!
+//! Readiness is remembered a socket (`READABLE`, `WRITABLE`), so an edge is never lost while a socket is paused,
 //! and a read that brought less than it asked for needs no second one: the next byte is a new edge. Writability
 //! is only registered while a send waits for it, since unix sockets report it with every byte that the
 //! peer reads.
+//!
+//! A slot is 24 bytes; what only a slow peer needs is allocated for it alone. An event bears the socket's whole token, so one
+//! that was waiting for a closed socket is never taken for its successor's.
 
 mod datagrams;
+mod slot;
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,41 +28,50 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Waker};
 use socket2::SockRef;
 
+use self::slot::{
+    AWAITS_WRITE, COALESCED, DESTINATIONS, DRAINING, ENDED, PAUSED, QUEUED, READ_TO_END, READABLE, Role,
+    Slot, WRITABLE,
+};
+use super::chunks::Chunks;
 use super::{Close, Completion, Driver, Progress, RecvBuf, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES, UDP_DATAGRAM_BYTES_MAX};
 use crate::peer::{Peer, SocketKind};
+use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
 use crate::sys::{self, Batch, Descriptors, LocalAddr, Record, Reply, ReplyTo};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
-const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
-const WAKE: mio::Token = mio::Token(usize::MAX);
+const READING: u32 = IN | PRI | RDHUP;
 /// Records of one seqpacket connection that are read in a turn before the others have theirs.
-const RECORD_BURST: u32 = 16;
+const RECORD_BURST: u8 = 16;
 
 /// The readiness driver.
 #[derive(Debug)]
 pub(crate) struct Epoll {
-    poll: Poll,
-    events: Events,
-    /// The last wait filled all of `events`.
-    was_full: bool,
-    /// It found some.
-    has_events: bool,
+    /// For each token's index what is known of its socket.
+    slots: Chunks<Slot>,
+    io: Io,
+}
+
+/// All but the slots, so that a slot and this can be used at once.
+#[derive(Debug)]
+struct Io {
+    epoll: EpollFd,
+    waker: RawFd,
+    /// How many events the last wait brought, and how many of them were looked at.
+    events: usize,
+    events_seen: usize,
     started: Instant,
     now: Moment,
-    slots: Vec<Option<Slot>>,
     /// Sockets that may have something to do; each at most once.
-    queue: VecDeque<u32>,
+    queue: VecDeque<Token>,
     /// How many of the queue belong to this turn.
     budget: usize,
     buffer: Vec<u8>,
-    lent: LentState,
+    recv: RecvState,
     batch: Option<Batch>,
     /// Who sent what is in the batch's current slot, and to whom.
     from: Peer,
@@ -62,44 +84,9 @@ pub(crate) struct Epoll {
     descriptors: Arc<Descriptors>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    socket: OwnedFd,
-    generation: u32,
-    role: Role,
-    readable: bool,
-    writable: bool,
-    paused: bool,
-    /// In the queue.
-    queued: bool,
-    /// A short read proves nothing now: the peer has hung up, or there is something in the stream at which a read
-    /// stops (urgent bytes). Read on until the kernel says that there is no more.
-    read_to_end: bool,
-    ended: bool,
-    draining: bool,
-    /// Registered for writability.
-    awaits_write: bool,
-    burst: u32,
-    read_bytes_max: u32,
-    outgoing: Option<Box<Outgoing>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Listener,
-    Stream,
-    UnixStream,
-    Seqpacket,
-    Datagram {
-        /// The socket reports where each was sent to.
-        destinations: bool,
-        /// Many of one sender may come as one.
-        is_coalesced: bool,
-    },
-}
-
+/// What is in the receive buffer.
 #[derive(Debug, Clone, Copy)]
-enum LentState {
+enum RecvState {
     Nothing,
     Stream {
         len: usize,
@@ -120,20 +107,19 @@ enum LentState {
 impl Epoll {
     /// A driver, and what wakes it from another thread.
     pub(crate) fn new() -> io::Result<(Epoll, Arc<Waker>)> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let epoll = Epoll {
-            poll,
-            events: Events::with_capacity(EVENTS_PER_WAIT),
-            was_full: false,
-            has_events: false,
+        let epoll = EpollFd::new(EVENTS_PER_WAIT)?;
+        let waker = Arc::new(epoll.waker()?);
+        let io = Io {
+            epoll,
+            waker: waker.as_raw_fd(),
+            events: 0,
+            events_seen: 0,
             started: Instant::now(),
             now: Moment::from_micros(0),
-            slots: Vec::new(),
             queue: VecDeque::new(),
             budget: 0,
             buffer: Vec::new(),
-            lent: LentState::Nothing,
+            recv: RecvState::Nothing,
             batch: None,
             from: Peer::Unnamed,
             to: LocalAddr::Bound,
@@ -142,153 +128,130 @@ impl Epoll {
             spent: Vec::new(),
             descriptors: Arc::default(),
         };
-        Ok((epoll, waker))
+        Ok((Epoll { slots: Chunks::new(), io }, waker))
     }
 
     /// The descriptor that a foreign loop may watch: readable when `wait` would find something.
     pub(crate) fn poll_fd(&self) -> RawFd {
-        self.poll.as_raw_fd()
+        self.io.epoll.as_raw_fd()
+    }
+
+    /// What wakes it.
+    pub(crate) fn waker_fd(&self) -> RawFd {
+        self.io.waker
     }
 
     /// The sockets that this driver has; see [`Descriptors`].
     pub(crate) fn descriptors(&self) -> &Arc<Descriptors> {
-        &self.descriptors
+        &self.io.descriptors
     }
 
     /// Whether the next turn has work without waiting.
     pub(crate) fn has_leftovers(&self) -> bool {
-        !self.queue.is_empty()
+        !self.io.queue.is_empty()
     }
 
     /// Whether the last wait found as many events as it may, so that there may be more.
     pub(crate) fn has_more_events(&self) -> bool {
-        self.was_full
+        self.io.events == EVENTS_PER_WAIT
     }
 
     /// Reads the clock, for a turn in which something else waited.
     pub(crate) fn set_now(&mut self) {
-        self.now = self.read_clock();
+        self.io.now = self.read_clock();
     }
 
     fn insert(&mut self, token: Token, socket: OwnedFd, role: Role, read_bytes_max: usize) -> io::Result<()> {
-        self.poll.registry().register(
-            &mut SourceFd(&socket.as_raw_fd()),
-            mio::Token(token.index()),
-            READING,
-        )?;
-        if self.slots.len() <= token.index() {
-            self.slots.resize_with(token.index() + 1, || None);
-        }
-        self.descriptors.add(socket.as_raw_fd());
-        self.slots[token.index()] = Some(Slot {
-            socket,
-            generation: token.generation(),
-            role,
-            readable: false,
-            writable: true,
-            paused: false,
-            queued: false,
-            read_to_end: false,
-            ended: false,
-            draining: false,
-            awaits_write: false,
-            burst: 0,
-            read_bytes_max: u32::try_from(read_bytes_max).unwrap_or(u32::MAX),
-            outgoing: None,
-        });
+        self.io.epoll.watch(socket.as_fd(), name_of(token), READING)?;
+        self.io.descriptors.add(socket.as_raw_fd());
+        let read_bytes_max = u32::try_from(read_bytes_max).unwrap_or(u32::MAX);
+        self.slots.put(token.index(), Slot::new(socket, token.generation(), role, read_bytes_max));
         Ok(())
     }
 
     /// Gives the socket of a stream or a listener to whoever will serve it from now on, if nothing of it is pending here.
     pub(crate) fn hand_over(&mut self, token: Token) -> Option<OwnedFd> {
         let slot = self.slot_mut(token)?;
-        let is_pending = slot.outgoing.is_some() || slot.paused || slot.draining || slot.ended;
+        let is_pending = slot.outgoing.is_some() || slot.flags.has_any(PAUSED | DRAINING | ENDED);
         if is_pending || !matches!(slot.role, Role::Stream | Role::UnixStream | Role::Listener) {
             return None;
         }
-        let slot = self.slots.get_mut(token.index())?.take()?;
+        let slot = self.slots.take(token.index())?;
         // Fails on nothing that was registered; what is left registered would only wake in vain.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&slot.socket.as_raw_fd()));
+        let _ = self.io.epoll.unwatch(slot.socket.as_fd());
         Some(slot.socket)
     }
 
+    #[inline]
     fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(token.index())?.as_mut()?;
-        (slot.generation == token.generation()).then_some(slot)
+        self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
     }
 
+    /// Continues a batch of datagrams, or tells how its answers went.
+    #[cold]
+    fn next_of_batch(&mut self) -> Option<Completion<OwnedFd>> {
+        if let Some(completion) = self.continue_batch() {
+            return Some(completion);
+        }
+        let (token, answers, result) = self.io.answered.pop_front()?;
+        let memory = self.io.spent.pop().unwrap_or_default();
+        Some(Completion::Answered { token, answers, result, memory })
+    }
+}
+
+impl Io {
     /// Puts a socket into the queue for this turn (`now`) or the next.
-    fn enqueue(queue: &mut VecDeque<u32>, budget: &mut usize, slot: &mut Slot, index: usize, now: bool) {
-        if slot.queued {
+    fn enqueue(&mut self, slot: &mut Slot, token: Token, now: bool) {
+        if slot.flags.replace(QUEUED) {
             return;
         }
-        slot.queued = true;
         if now {
-            queue.push_front(index as u32);
-            *budget += 1;
+            self.queue.push_front(token);
+            self.budget += 1;
         } else {
-            queue.push_back(index as u32);
+            self.queue.push_back(token);
         }
     }
 
-    fn step(&mut self, index: usize) -> Option<Completion<OwnedFd>> {
-        let slot = self.slots.get_mut(index)?.as_mut()?;
-        slot.queued = false;
+    /// Takes a step with a socket that may have something to do.
+    #[inline]
+    fn step(&mut self, slot: &mut Slot, token: Token) -> Option<Completion<OwnedFd>> {
         match slot.role {
-            Role::Listener => self.step_listener(index),
-            Role::Stream | Role::UnixStream | Role::Seqpacket => self.step_stream(index),
-            Role::Datagram { destinations, is_coalesced } => {
-                self.step_datagrams(index, destinations, is_coalesced)
-            }
+            Role::Stream | Role::UnixStream | Role::Seqpacket => self.step_stream(slot, token),
+            Role::Listener => self.step_listener(slot, token),
+            Role::Datagram => self.step_datagrams(slot, token),
         }
     }
 
-    fn step_listener(&mut self, index: usize) -> Option<Completion<OwnedFd>> {
-        let slot = self.slots.get_mut(index)?.as_mut()?;
-        if !slot.readable || slot.paused {
+    #[inline(never)]
+    fn step_listener(&mut self, slot: &mut Slot, token: Token) -> Option<Completion<OwnedFd>> {
+        if !slot.may_read() {
             return None;
         }
-        let token = Token::new(index as u32, slot.generation);
         let completion = match retry(|| sys::accept(slot.socket.as_fd())) {
             Ok((socket, peer)) => Completion::Accepted { token, socket, peer },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                slot.readable = false;
+                slot.flags.clear(READABLE);
                 slot.burst = 0;
                 return slot.take_drained(token);
             }
             Err(error) => Completion::AcceptFailed { token, error },
         };
-        slot.burst += 1;
-        let now = slot.burst < ACCEPT_BURST;
-        if !now {
-            slot.burst = 0;
-        }
-        Self::enqueue(&mut self.queue, &mut self.budget, slot, index, now);
+        slot.burst = (slot.burst + 1) % ACCEPT_BURST as u8;
+        let now = slot.burst != 0;
+        self.enqueue(slot, token, now);
         Some(completion)
     }
 
-    fn step_stream(&mut self, index: usize) -> Option<Completion<OwnedFd>> {
-        let slot = self.slots.get_mut(index)?.as_mut()?;
-        let token = Token::new(index as u32, slot.generation);
-        if slot.writable
-            && let Some(mut outgoing) = slot.outgoing.take()
+    #[inline]
+    fn step_stream(&mut self, slot: &mut Slot, token: Token) -> Option<Completion<OwnedFd>> {
+        if slot.outgoing.is_some()
+            && slot.flags.has(WRITABLE)
+            && let Some(completion) = self.send_on(slot, token)
         {
-            match slot.flush(&mut outgoing) {
-                Ok(true) => {
-                    if let Err(error) = watch_writes(&self.poll, slot, index, false) {
-                        return Some(Completion::Failed { token, error });
-                    }
-                    if slot.readable || slot.draining {
-                        Self::enqueue(&mut self.queue, &mut self.budget, slot, index, true);
-                    }
-                    let memory = outgoing.into_bytes();
-                    return Some(Completion::Sent { token, bytes: memory.len(), memory });
-                }
-                Ok(false) => slot.outgoing = Some(outgoing),
-                Err(error) => return Some(Completion::Failed { token, error }),
-            }
+            return Some(completion);
         }
-        if !slot.readable || slot.paused || slot.ended {
+        if !slot.may_read() {
             return None;
         }
         let room = slot.read_bytes_max as usize;
@@ -297,117 +260,163 @@ impl Epoll {
         }
         let bytes = &mut self.buffer[HEADROOM_BYTES..][..room];
         let fd = slot.socket.as_fd();
-        let (received, is_all) = match slot.role {
-            Role::Seqpacket => (retry(|| sys::recv_record(fd, bytes)), false),
-            Role::UnixStream => match retry(|| sys::recv_unix(fd, bytes)) {
-                Ok((len, stopped)) => (Ok(Record::of_stream(len)), len < room && !stopped),
-                Err(error) => (Err(error), false),
-            },
-            _ => match retry(|| sys::recv(fd, bytes)) {
-                Ok(len) => (Ok(Record::of_stream(len)), len < room),
-                Err(error) => (Err(error), false),
-            },
+        let result = match slot.role {
+            Role::Stream => sys::recv(fd, bytes).map(|len| (len, false)),
+            Role::UnixStream => sys::recv_unix(fd, bytes),
+            _ => return self.receive_record(slot, token),
         };
-        match received {
-            Ok(Record::End) => {
-                slot.ended = true;
-                slot.readable = false;
-                Some(Completion::Ended { token })
-            }
-            Ok(Record::Data { len, truncated }) => {
-                let now = if slot.role == Role::Seqpacket {
-                    slot.burst = (slot.burst + 1) % RECORD_BURST;
-                    slot.burst != 0
+        match result {
+            Ok((len @ 1.., stopped)) => {
+                self.recv = RecvState::Stream { len };
+                // A short read has taken all there was.
+                if len == room || stopped || slot.flags.has_any(READ_TO_END | DRAINING) {
+                    self.enqueue(slot, token, false);
                 } else {
-                    slot.readable = !is_all || slot.read_to_end;
-                    false
-                };
-                if slot.readable || slot.draining {
-                    // Draining is only over when the kernel says that nothing is left.
-                    slot.readable = true;
-                    Self::enqueue(&mut self.queue, &mut self.budget, slot, index, now);
+                    slot.flags.clear(READABLE);
                 }
-                self.lent = LentState::Stream { len };
+                Some(Completion::Received { token, truncated: false })
+            }
+            Ok((0, _)) => Some(slot.end(token)),
+            Err(error) => slot.fail(token, error),
+        }
+    }
+
+    #[inline(never)]
+    fn receive_record(&mut self, slot: &mut Slot, token: Token) -> Option<Completion<OwnedFd>> {
+        let bytes = &mut self.buffer[HEADROOM_BYTES..][..slot.read_bytes_max as usize];
+        match retry(|| sys::recv_record(slot.socket.as_fd(), bytes)) {
+            Ok(Record::Data { len, truncated }) => {
+                self.recv = RecvState::Stream { len };
+                slot.burst = (slot.burst + 1) % RECORD_BURST;
+                let now = slot.burst != 0;
+                self.enqueue(slot, token, now);
                 Some(Completion::Received { token, truncated })
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                slot.readable = false;
-                slot.read_to_end = false;
-                slot.burst = 0;
-                slot.take_drained(token)
-            }
-            Err(error) => {
-                slot.readable = false;
-                slot.ended = true;
-                Some(Completion::Failed { token, error })
-            }
+            Ok(Record::End) => Some(slot.end(token)),
+            Err(error) => slot.fail(token, error),
         }
+    }
+
+    /// Sends what the peer did not take at once.
+    #[cold]
+    fn send_on(&mut self, slot: &mut Slot, token: Token) -> Option<Completion<OwnedFd>> {
+        let mut outgoing = slot.outgoing.take()?;
+        match slot.flush(&mut outgoing) {
+            Ok(true) => {
+                if let Err(error) = self.watch_writes(slot, token, false) {
+                    return Some(Completion::Failed { token, error });
+                }
+                if slot.flags.has_any(READABLE | DRAINING) {
+                    self.enqueue(slot, token, true);
+                }
+                let memory = outgoing.into_bytes();
+                Some(Completion::Sent { token, bytes: memory.len(), memory })
+            }
+            Ok(false) => {
+                slot.outgoing = Some(outgoing);
+                None
+            }
+            Err(error) => Some(Completion::Failed { token, error }),
+        }
+    }
+
+    #[cold]
+    fn wait_to_write(&mut self, slot: &mut Slot, token: Token, outgoing: Outgoing) -> Progress {
+        slot.flags.clear(WRITABLE);
+        slot.outgoing = Some(Box::new(outgoing));
+        match self.watch_writes(slot, token, true) {
+            Ok(()) => Progress::Pending,
+            Err(error) => Progress::Failed(error),
+        }
+    }
+
+    /// (De)registers for writability. Registering anew reports what is already there, so no edge is lost.
+    fn watch_writes(&mut self, slot: &mut Slot, token: Token, watch: bool) -> io::Result<()> {
+        if slot.flags.has(AWAITS_WRITE) == watch {
+            return Ok(());
+        }
+        slot.flags.put(AWAITS_WRITE, watch);
+        let events = if watch { READING | OUT } else { READING };
+        self.epoll.watch_again(slot.socket.as_fd(), name_of(token), events)
     }
 }
 
 impl Driver for Epoll {
     type Socket = OwnedFd;
 
+    #[inline]
     fn now(&self) -> Moment {
-        self.now
+        self.io.now
     }
 
     fn read_clock(&self) -> Moment {
-        Moment::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+        let elapsed = self.io.started.elapsed();
+        Moment::from_micros(elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros()))
     }
 
+    #[inline]
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = if self.queue.is_empty() { timeout } else { Some(Duration::ZERO) };
-        let result = self.poll.poll(&mut self.events, timeout);
-        self.now = self.read_clock();
-        self.was_full = false;
-        self.has_events = false;
-        if let Err(error) = result {
-            self.budget = self.queue.len();
-            return Err(error);
-        }
-        let mut events = 0;
-        for event in self.events.iter() {
-            events += 1;
-            let index = event.token().0;
-            let Some(Some(slot)) = self.slots.get_mut(index) else { continue };
-            let broken = event.is_error();
-            slot.readable |= event.is_readable() || event.is_read_closed() || event.is_priority() || broken;
-            slot.writable |= event.is_writable() || event.is_write_closed() || broken;
-            slot.read_to_end |= event.is_read_closed() || event.is_priority() || broken;
-            if !slot.queued {
-                slot.queued = true;
-                self.queue.push_back(index as u32);
+        let io = &mut self.io;
+        // Edges that a turn that was broken off has not looked at do not come again.
+        while let Some((name, events)) = io.epoll.event(io.events_seen) {
+            io.events_seen += 1;
+            if let Some(slot) = self.slots.get_mut(token_of(name).index())
+                && slot.version == token_of(name).generation()
+            {
+                slot.note(events);
+                io.enqueue(slot, token_of(name), false);
             }
         }
-        self.was_full = events == EVENTS_PER_WAIT;
-        self.has_events = events > 0;
-        self.budget = self.queue.len();
+        io.budget = io.queue.len();
+        let timeout = if io.budget == 0 { timeout } else { Some(Duration::ZERO) };
+        io.events_seen = 0;
+        io.events = 0;
+        let result = io.epoll.wait(timeout);
+        self.io.now = self.read_clock();
+        self.io.events = result?;
         Ok(())
     }
 
     fn has_found(&self) -> bool {
-        self.has_events || !self.queue.is_empty()
+        self.io.events > 0 || !self.io.queue.is_empty()
     }
 
+    #[inline]
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
-        if let Some(completion) = self.continue_batch() {
+        if (matches!(self.io.recv, RecvState::Datagram { .. }) || !self.io.answered.is_empty())
+            && let Some(completion) = self.next_of_batch()
+        {
             return Some(completion);
         }
-        loop {
-            if let Some((token, answers, result)) = self.answered.pop_front() {
-                let memory = self.spent.pop().unwrap_or_default();
-                return Some(Completion::Answered { token, answers, result, memory });
+        let io = &mut self.io;
+        io.recv = RecvState::Nothing;
+        while let Some((name, events)) = io.epoll.event(io.events_seen) {
+            io.events_seen += 1;
+            let token = token_of(name);
+            let Some(slot) = self.slots.get_mut(token.index()) else { continue };
+            if slot.version != token.generation() {
+                continue;
             }
-            if self.budget == 0 {
-                return None;
-            }
-            let index = self.queue.pop_front()?;
-            self.budget -= 1;
-            if let Some(completion) = self.step(index as usize) {
+            slot.note(events);
+            // One in the queue has its turn there.
+            if !slot.flags.has(QUEUED)
+                && let Some(completion) = io.step(slot, token)
+            {
                 return Some(completion);
             }
         }
+        while io.budget > 0 {
+            io.budget -= 1;
+            let token = io.queue.pop_front()?;
+            let Some(slot) = self.slots.get_mut(token.index()) else { continue };
+            if slot.version == token.generation() {
+                slot.flags.clear(QUEUED);
+                if let Some(completion) = io.step(slot, token) {
+                    return Some(completion);
+                }
+            }
+        }
+        None
     }
 
     fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
@@ -449,78 +458,77 @@ impl Driver for Epoll {
     ) -> io::Result<()> {
         let is_coalesced = sys::receive_coalesced(socket.as_fd());
         let room = if is_coalesced { UDP_DATAGRAM_BYTES_MAX } else { message_bytes_max };
-        if self.batch.as_ref().is_none_or(|batch| batch.slot_bytes() < room) {
-            self.batch = Some(Batch::new(DATAGRAM_BATCH, room));
+        if self.io.batch.as_ref().is_none_or(|batch| batch.slot_bytes() < room) {
+            self.io.batch = Some(Batch::new(DATAGRAM_BATCH, room));
         }
-        self.insert(token, socket, Role::Datagram { destinations, is_coalesced }, message_bytes_max)
+        self.insert(token, socket, Role::Datagram, message_bytes_max)?;
+        if let Some(slot) = self.slot_mut(token) {
+            slot.flags.put(DESTINATIONS, destinations);
+            slot.flags.put(COALESCED, is_coalesced);
+        }
+        Ok(())
     }
 
+    #[inline]
     fn recv_buf(&mut self) -> RecvBuf<'_> {
-        match self.lent {
-            LentState::Stream { len } => {
-                RecvBuf { buffer: &mut self.buffer[..HEADROOM_BYTES + len], start: HEADROOM_BYTES }
+        match self.io.recv {
+            RecvState::Stream { len } => {
+                RecvBuf { buffer: &mut self.io.buffer[..HEADROOM_BYTES + len], start: HEADROOM_BYTES }
             }
-            LentState::Datagram { slot, start, end, .. } => match self.batch.as_mut() {
+            RecvState::Datagram { slot, start, end, .. } => match self.io.batch.as_mut() {
                 Some(batch) => RecvBuf { buffer: &mut batch.slot(slot)[start..end], start: 0 },
                 None => RecvBuf { buffer: &mut [], start: 0 },
             },
-            LentState::Nothing => RecvBuf { buffer: &mut [], start: 0 },
+            RecvState::Nothing => RecvBuf { buffer: &mut [], start: 0 },
         }
     }
 
+    #[inline]
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
-        let Some(Some(slot)) = self.slots.get_mut(token.index()) else {
-            return Progress::Failed(io::ErrorKind::NotConnected.into());
-        };
+        let Some(slot) = self.slots.get_mut(token.index()) else { return Progress::Failed(gone()) };
         debug_assert!(slot.outgoing.is_none(), "one send at a time");
-        let bytes = &self.buffer[range];
-        let sent = match retry(|| sys::send(slot.socket.as_fd(), bytes)) {
-            Ok(sent) => Some(sent),
+        let bytes = &self.io.buffer[range];
+        let sent = match sys::send(slot.socket.as_fd(), bytes) {
+            Ok(sent) if sent == bytes.len() => return Progress::Done(Vec::new()),
+            Ok(sent) => sent,
             // Not `Done`, even where there are 0 bytes to send: an empty record is something.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Progress::Failed(error),
         };
-        if sent == Some(bytes.len()) {
-            return Progress::Done(Vec::new());
-        }
         let mut outgoing = Outgoing::new(pool.copy_of(bytes));
-        outgoing.advance(sent.unwrap_or(0));
-        wait_to_write(&self.poll, slot, token.index(), outgoing)
+        outgoing.advance(sent);
+        self.io.wait_to_write(slot, token, outgoing)
     }
 
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
-        let Some(Some(slot)) = self.slots.get_mut(token.index()) else {
-            return Progress::Failed(io::ErrorKind::NotConnected.into());
-        };
+        let Some(slot) = self.slots.get_mut(token.index()) else { return Progress::Failed(gone()) };
         debug_assert!(slot.outgoing.is_none(), "one send at a time");
         let mut outgoing = Outgoing::new(bytes);
         match slot.flush(&mut outgoing) {
             Ok(true) => Progress::Done(outgoing.into_bytes()),
-            Ok(false) => wait_to_write(&self.poll, slot, token.index(), outgoing),
+            Ok(false) => self.io.wait_to_write(slot, token, outgoing),
             Err(error) => Progress::Failed(error),
         }
     }
 
     fn unsent(&self, token: Token) -> usize {
-        match self.slots.get(token.index()) {
-            Some(Some(slot)) => slot.outgoing.as_ref().map_or(0, |outgoing| outgoing.rest().len()),
-            _ => 0,
-        }
+        let outgoing = self.slots.get(token.index()).and_then(|slot| slot.outgoing.as_ref());
+        outgoing.map_or(0, |outgoing| outgoing.rest().len())
     }
 
     fn reply_from_recv_buf(&mut self, range: Range<usize>) {
-        if let LentState::Datagram { start, .. } = self.lent {
-            self.set_reply(Reply::InPlace(start + range.start..start + range.end));
+        if let RecvState::Datagram { start, .. } = self.io.recv {
+            self.io.set_reply(Reply::InPlace(start + range.start..start + range.end));
         }
     }
 
     fn reply(&mut self, bytes: Vec<u8>) {
-        self.set_reply(Reply::Bytes(bytes));
+        self.io.set_reply(Reply::Bytes(bytes));
     }
 
     fn reply_to(&mut self) -> Option<ReplyTo> {
-        match (self.lent, &self.batch) {
-            (LentState::Datagram { slot, .. }, Some(batch)) => Some(batch.reply_to(slot)),
+        match (self.io.recv, &self.io.batch) {
+            (RecvState::Datagram { slot, .. }, Some(batch)) => Some(batch.reply_to(slot)),
             _ => None,
         }
     }
@@ -528,7 +536,7 @@ impl Driver for Epoll {
     fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
         match self.slot_mut(token) {
             Some(slot) => retry(|| to.send(slot.socket.as_fd(), bytes)),
-            None => Err(io::ErrorKind::NotConnected.into()),
+            None => Err(gone()),
         }
     }
 
@@ -538,33 +546,33 @@ impl Driver for Epoll {
     }
 
     fn recycle_peer(&mut self, peer: Peer) {
-        self.from = peer;
+        self.io.from = peer;
     }
 
     fn pause(&mut self, token: Token) {
         if let Some(slot) = self.slot_mut(token) {
-            slot.paused = true;
+            slot.flags.set(PAUSED);
         }
     }
 
     fn resume(&mut self, token: Token) {
-        if let Some(Some(slot)) = self.slots.get_mut(token.index())
-            && slot.generation == token.generation()
+        if let Some(slot) = self.slots.get_mut(token.index())
+            && slot.version == token.generation()
         {
-            slot.paused = false;
-            if slot.readable {
-                Self::enqueue(&mut self.queue, &mut self.budget, slot, token.index(), false);
+            slot.flags.clear(PAUSED);
+            if slot.flags.has(READABLE) {
+                self.io.enqueue(slot, token, false);
             }
         }
     }
 
     fn drain(&mut self, token: Token) {
-        if let Some(Some(slot)) = self.slots.get_mut(token.index())
-            && slot.generation == token.generation()
+        if let Some(slot) = self.slots.get_mut(token.index())
+            && slot.version == token.generation()
         {
-            slot.draining = true;
-            slot.readable = !slot.ended;
-            Self::enqueue(&mut self.queue, &mut self.budget, slot, token.index(), false);
+            slot.flags.set(DRAINING);
+            slot.flags.put(READABLE, !slot.flags.has(ENDED));
+            self.io.enqueue(slot, token, false);
         }
     }
 
@@ -581,61 +589,34 @@ impl Driver for Epoll {
         if self.slot_mut(token).is_none() {
             return;
         }
-        let slot = self.slots.get_mut(token.index()).and_then(Option::take);
-        let Some(slot) = slot else { return };
-        self.descriptors.remove(slot.socket.as_raw_fd());
+        let Some(slot) = self.slots.take(token.index()) else { return };
+        self.io.descriptors.remove(slot.socket.as_raw_fd());
         if how == Close::Reset {
             // Fails on sockets that know no linger; then it is a plain close.
             let _ = SockRef::from(&slot.socket).set_linger(Some(Duration::ZERO));
             // Dropping the descriptor closes it and takes it out of the epoll set (epoll(7)). Its place in the
-            // queue, if it has one, finds nobody, or a successor with nothing to do.
+            // queue, if it has one, finds nobody.
         }
     }
 }
 
-impl Slot {
-    /// Writes on; whether all of it is gone. `WouldBlock` is no error: the rest waits for the next edge.
-    fn flush(&mut self, outgoing: &mut Outgoing) -> io::Result<bool> {
-        loop {
-            match retry(|| sys::send(self.socket.as_fd(), outgoing.rest())) {
-                Ok(sent) => outgoing.advance(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.writable = false;
-                    return Ok(false);
-                }
-                Err(error) => return Err(error),
-            }
-            if outgoing.is_done() {
-                return Ok(true);
-            }
-        }
-    }
-
-    fn take_drained(&mut self, token: Token) -> Option<Completion<OwnedFd>> {
-        std::mem::take(&mut self.draining).then_some(Completion::Drained { token })
-    }
+/// What an event of a socket is called.
+#[inline]
+fn name_of(token: Token) -> u64 {
+    u64::from(token.generation()) << 32 | token.index() as u64
 }
 
-fn wait_to_write(poll: &Poll, slot: &mut Slot, index: usize, outgoing: Outgoing) -> Progress {
-    slot.writable = false;
-    slot.outgoing = Some(Box::new(outgoing));
-    match watch_writes(poll, slot, index, true) {
-        Ok(()) => Progress::Pending,
-        Err(error) => Progress::Failed(error),
-    }
+#[inline]
+fn token_of(name: u64) -> Token {
+    Token::new(name as u32, (name >> 32) as u32)
 }
 
-/// (De)registers for writability. Registering anew reports what is already there, so no edge is lost.
-fn watch_writes(poll: &Poll, slot: &mut Slot, index: usize, watch: bool) -> io::Result<()> {
-    if slot.awaits_write == watch {
-        return Ok(());
-    }
-    slot.awaits_write = watch;
-    let interest = if watch { READING.add(Interest::WRITABLE) } else { READING };
-    poll.registry().reregister(&mut SourceFd(&slot.socket.as_raw_fd()), mio::Token(index), interest)
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }
 
 /// Repeats a call that a signal interrupted.
+#[inline]
 fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

@@ -26,11 +26,13 @@
 //!
 //! Every driver gives the same results in the same order for one socket; order between sockets is free.
 
+mod chunks;
 pub(crate) mod epoll;
-pub(crate) mod kernel;
+mod flags;
+pub(crate) mod hybrid;
 #[cfg(test)]
 pub(crate) mod simulator;
-#[allow(unsafe_code)] // DOOR: the kernel.
+#[allow(unsafe_code)] // Unsafe boundary: the kernel.
 pub(crate) mod uring;
 
 use std::io;
@@ -85,17 +87,6 @@ pub(crate) enum Progress {
     Pending,
     /// The connection is broken; close it.
     Failed(io::Error),
-}
-
-/// What io_uring serves; the rest is left to readiness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Share {
-    All,
-    /// As soon as there is anything that it serves better: datagram sockets, seqpacket connections, or so many streams.
-    /// As long as there is, everything.
-    Many {
-        streams_from: usize,
-    },
 }
 
 /// How to close.

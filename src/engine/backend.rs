@@ -4,10 +4,9 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use crate::driver::Share;
-use crate::driver::kernel::{Kernel, Opened};
+use crate::driver::hybrid::{Hybrid, Opened, Share};
 use crate::error::{Error, Result, SpecError};
-use crate::limits::RING_FEW_MAX;
+use crate::limits::EPOLL_STREAMS_MAX;
 
 /// Which kernel interface moves the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,9 +67,9 @@ impl Backend {
             Backend::Uring => uring(workers, Share::All, "as asked for"),
             Backend::Auto => {
                 let reason = format!(
-                    "this kernel has what it takes; up to {RING_FEW_MAX} streams of a thread are left to epoll"
+                    "this kernel has what it takes; up to {EPOLL_STREAMS_MAX} streams of a thread are left to epoll"
                 );
-                let share = Share::Many { streams_from: RING_FEW_MAX + 1 };
+                let share = Share::Many { epoll_streams_max: EPOLL_STREAMS_MAX };
                 uring(workers, share, &reason).or_else(|error| epoll(workers, &error.to_string()))
             }
         }
@@ -78,14 +77,14 @@ impl Backend {
 }
 
 fn epoll(workers: usize, reason: &str) -> Result<Chosen> {
-    let driver = |_| Kernel::epoll().map_err(Error::system("open an epoll instance"));
+    let driver = |_| Hybrid::epoll().map_err(Error::system("open an epoll instance"));
     let drivers = (0..workers).map(driver).collect::<Result<_>>()?;
     Ok(Chosen { backend: Backend::Epoll, reason: reason.to_owned(), drivers })
 }
 
 fn uring(workers: usize, share: Share, reason: &str) -> Result<Chosen> {
-    Kernel::probe_uring().map_err(|reason| Error::system("use io_uring")(io::Error::other(reason)))?;
-    let driver = |_| Kernel::uring(share).map_err(Error::system("open an io_uring"));
+    Hybrid::probe_uring().map_err(|reason| Error::system("use io_uring")(io::Error::other(reason)))?;
+    let driver = |_| Hybrid::uring(share).map_err(Error::system("open an io_uring"));
     let drivers = (0..workers).map(driver).collect::<Result<_>>()?;
     Ok(Chosen { backend: Backend::Uring, reason: reason.to_owned(), drivers })
 }

@@ -9,27 +9,24 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use super::{Core, Engine};
-use crate::driver::kernel::Kernel;
+use crate::driver::hybrid::Hybrid;
 use crate::sys::{self, Descriptors};
-
-/// The name under which a driver's epoll instance watches what wakes it.
-const WAKER: u64 = u64::MAX;
 
 /// What one driver has open.
 pub(super) struct Copies {
     sockets: Arc<Descriptors>,
     poll: RawFd,
+    waker: RawFd,
 }
 
 impl Copies {
-    pub(super) fn of(driver: &Kernel) -> Copies {
-        Copies { sockets: Arc::clone(driver.descriptors()), poll: driver.poll_fd() }
+    pub(super) fn of(driver: &Hybrid) -> Copies {
+        Copies { sockets: Arc::clone(driver.descriptors()), poll: driver.poll_fd(), waker: driver.waker_fd() }
     }
 
     fn list(&self) -> Vec<RawFd> {
         let mut found = self.sockets.list();
-        found.extend(sys::watched_as(self.poll, WAKER));
-        found.push(self.poll);
+        found.extend([self.poll, self.waker]);
         found
     }
 }

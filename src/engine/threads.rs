@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use super::lock;
-use crate::driver::kernel::Kernel;
+use crate::driver::hybrid::Hybrid;
 use crate::event::{Events, Kind, Level};
 use crate::sys;
 use crate::worker::Worker;
@@ -49,7 +49,7 @@ impl Ended {
 }
 
 /// One worker's life on a thread of its own.
-pub(super) fn run_worker(index: usize, worker: &Mutex<Worker<Kernel>>, events: &Events, ended: &Ended) {
+pub(super) fn run_worker(index: usize, worker: &Mutex<Worker<Hybrid>>, events: &Events, ended: &Ended) {
     sys::block_signals();
     live(index, events, ended, || {
         let mut worker = lock(worker);

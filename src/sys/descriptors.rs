@@ -72,17 +72,6 @@ pub(crate) fn close_copy(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// The eventfd that an epoll instance watches under this name (epoll(7), proc_pid_fdinfo(5)).
-pub(crate) fn watched_as(epoll: RawFd, name: u64) -> Option<RawFd> {
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).ok()?;
-    text.lines().find_map(|line| {
-        let mut words = line.strip_prefix("tfd:")?.split_whitespace();
-        let fd = words.next()?.parse().ok()?;
-        let data = words.skip_while(|word| *word != "data:").nth(1)?;
-        (u64::from_str_radix(data, 16) == Ok(name)).then_some(fd)
-    })
-}
-
 impl std::fmt::Debug for Descriptors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.list()).finish()

@@ -1,4 +1,4 @@
-//! DOOR: the few system calls that mio and socket2 do not give in the form that the engine needs.
+//! DOOR: the few system calls that socket2 does not give in the form that the engine needs.
 //!
 //! Everything here is a thin, safe function over one call of the manual's section 2, takes descriptors
 //! as [`BorrowedFd`], never blocks (`MSG_DONTWAIT`), and never raises SIGPIPE (`MSG_NOSIGNAL`; `write`
@@ -7,13 +7,14 @@
 
 mod datagram;
 mod descriptors;
+pub(crate) mod epoll;
 mod waiting;
 
 pub(crate) use datagram::{
     Batch, CONTROL_BYTES, LocalAddr, NAME_BYTES, Received, Reply, ReplyTo, read_control, read_sender,
     receive_coalesced, run,
 };
-pub(crate) use descriptors::{Descriptors, close_copy, watched_as};
+pub(crate) use descriptors::{Descriptors, close_copy};
 pub(crate) use waiting::{clear, event_fd, signal, wait_readable};
 
 use std::collections::BTreeMap;
@@ -37,27 +38,37 @@ macro_rules! syscall {
 }
 pub(crate) use syscall;
 
+/// Turns the -1 of a transfer into an error, and repeats it where a signal interrupted it.
+macro_rules! transfer {
+    ($call:expr) => {{
+        loop {
+            let n = $call;
+            if n >= 0 {
+                break Ok(n as usize);
+            }
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() != Some(libc::EINTR) {
+                break Err(error);
+            }
+        }
+    }};
+}
+
 /// recv(2): 0 is the end of the stream (or an empty `bytes`).
+#[inline]
 pub(crate) fn recv(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the pointer and the length are those of one writable slice.
-    let n = syscall!(unsafe {
+    transfer!(unsafe {
         libc::recv(fd.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT)
-    })?;
-    Ok(n as usize)
+    })
 }
 
 /// send(2): how many bytes the kernel took.
+#[inline]
 pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the pointer and the length are those of one readable slice.
-    let n = syscall!(unsafe {
-        libc::send(
-            fd.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-        )
-    })?;
-    Ok(n as usize)
+    transfer!(unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), FLAGS) })
 }
 
 /// One record of a seqpacket connection.
@@ -104,8 +115,8 @@ fn recvmsg(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, i32)> {
     message.msg_iov = &mut part;
     message.msg_iovlen = 1;
     // SAFETY: `message` points to one iovec over a writable slice; both outlive the call.
-    let n = syscall!(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_DONTWAIT) })?;
-    Ok((n as usize, message.msg_flags))
+    let n = transfer!(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_DONTWAIT) })?;
+    Ok((n, message.msg_flags))
 }
 
 /// Makes the kernel tell an empty record from the end of a seqpacket connection.

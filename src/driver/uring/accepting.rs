@@ -5,36 +5,32 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use io_uring::cqueue;
 
-use super::{Arrived, Completion, Held, Uring};
+use super::slots::{Event, PAUSED};
+use super::{Arrived, Completion, Token, Uring};
 use crate::peer::Peer;
 use crate::sys;
 
 impl Uring {
-    pub(super) fn take_accepted(&mut self, index: u32, arrived: Arrived) -> Option<Completion<OwnedFd>> {
+    pub(super) fn take_accepted(&mut self, token: Token, arrived: Arrived) -> Option<Completion<OwnedFd>> {
         let socket = self.accepted_by(arrived);
-        let slot = self.slot_at(index)?;
+        let slot = self.slot_mut(token)?;
         if !cqueue::more(arrived.flags) {
             slot.end_receive();
         }
-        if slot.is_closed {
-            self.free_if_over(index);
-            return None;
-        }
-        let token = slot.token;
         match socket {
             Some(socket) => {
                 // It was asked for no name: there is one place for all of them. A connection that was reset meanwhile
-                // has none any more; it is told like all others, and that it is broken will be.
+                // has none any more; it is reported like all others, and that it is broken will be.
                 let peer = sys::peer(socket.as_fd()).unwrap_or(Peer::Unnamed);
-                self.hold_or_report(index, Held::Accepted { socket, peer })
+                self.report_or_keep(token, Event::Accepted { socket, peer })
             }
             None => {
                 let is_over = matches!(-arrived.result, libc::ECANCELED | libc::EINTR | libc::EAGAIN);
                 // What fails while it rests will fail again when it goes on, or not.
-                let is_told = !is_over && !slot.is_paused;
-                self.receive_on(index);
+                let is_reported = !is_over && !slot.flags.has(PAUSED);
+                self.receive_on(token);
                 let error = io::Error::from_raw_os_error(-arrived.result);
-                is_told.then_some(Completion::AcceptFailed { token, error })
+                is_reported.then_some(Completion::AcceptFailed { token, error })
             }
         }
     }
@@ -44,7 +40,7 @@ impl Uring {
         if arrived.result < 0 {
             return None;
         }
-        self.epoll.descriptors().remove(arrived.result);
+        self.descriptors.remove(arrived.result);
         // SAFETY: a descriptor that the kernel has just made for this completion, which is looked at once.
         Some(unsafe { OwnedFd::from_raw_fd(arrived.result) })
     }

@@ -18,6 +18,7 @@ use crate::limits::{
     RING_BUFFER_BYTES, RING_BUFFERS_AT_FIRST, RING_BUFFERS_MAX, RING_HEADROOM_BYTES, RING_KEPT_MAX,
     RING_MESSAGE_BUFFER_BYTES, RING_MESSAGE_BUFFERS_MAX, RING_TOUCHED_BYTES,
 };
+use crate::slab::Token;
 
 /// What the buffers of a group are like. `headroom_bytes` make the distance from one to the next no power of two, so that
 /// their beginnings do not share cache sets.
@@ -105,8 +106,8 @@ pub(super) struct Buffers {
     fresh: usize,
     /// The most bytes that one has got lately.
     largest: usize,
-    /// Slots whose receive found none.
-    starved: Vec<u32>,
+    /// Sockets whose receive found none.
+    waiting: Vec<Token>,
     /// How many are with peers that do not read as fast as we send.
     kept: usize,
 }
@@ -126,7 +127,7 @@ impl Buffers {
             free: Vec::new(),
             fresh: 0,
             largest: 0,
-            starved: Vec::new(),
+            waiting: Vec::new(),
             kept: 0,
         })
     }
@@ -143,12 +144,12 @@ impl Buffers {
                 0,
             )?;
         }
-        self.refill();
+        self.publish();
         Ok(())
     }
 
     /// Puts buffers into the ring, up to what is to be there.
-    fn refill(&mut self) {
+    fn publish(&mut self) {
         if self.in_ring >= self.target {
             return;
         }
@@ -189,18 +190,18 @@ impl Buffers {
         self.in_ring = self.in_ring.saturating_sub(1);
     }
 
-    /// A slot's receive found none.
-    pub(super) fn lacked_by(&mut self, slot: u32) {
-        self.starved.push(slot);
+    /// A socket's receive found none (ENOBUFS).
+    pub(super) fn note_enobufs(&mut self, token: Token) {
+        self.waiting.push(token);
     }
 
-    /// Puts buffers into the ring, more than before where there were none, and gives the slots that may try again.
-    pub(super) fn feed(&mut self) -> Vec<u32> {
-        if !self.starved.is_empty() {
+    /// Puts buffers into the ring, more than before where there were none, and gives the sockets that may try again.
+    pub(super) fn refill(&mut self) -> Vec<Token> {
+        if !self.waiting.is_empty() {
             self.target = (self.target * 2).min(self.group.buffers_max);
         }
-        self.refill();
-        if self.in_ring == 0 { Vec::new() } else { std::mem::take(&mut self.starved) }
+        self.publish();
+        if self.in_ring == 0 { Vec::new() } else { std::mem::take(&mut self.waiting) }
     }
 
     /// A buffer that the kernel filled is not needed any more.
@@ -225,7 +226,7 @@ impl Buffers {
 
     /// How many the driver could put into the ring or has in it.
     #[cfg(test)]
-    pub(super) fn at_home(&self) -> usize {
+    pub(super) fn available(&self) -> usize {
         self.in_ring + self.free.len() + (self.group.buffers_max - self.fresh)
     }
 

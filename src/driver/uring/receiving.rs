@@ -1,19 +1,20 @@
-//! What comes in: receives that go on by themselves, what they bring while it cannot be told, and what a socket that is
+//! What comes in: receives that go on by themselves, what they bring while it cannot be reported, and what a socket that is
 //! being drained still has.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use io_uring::{cqueue, opcode, types};
 
 use super::ring::{
-    Operation, Request, accept_entry, quietly, receive_entry, receive_many_entry, receive_message_entry,
-    receive_once_entry,
+    Operation, Request, accept_entry, receive_entry, receive_many_entry, receive_message_entry,
+    receive_once_entry, skip_success,
 };
-use super::{
-    Arrived, Completion, FLOOD_BYTES, FLOOD_READS, HELD_MAX, Held, Place, Role, Sending, Source, Uring,
+use super::sending::Sending;
+use super::slots::{
+    CANCELLING, DRAINING, ENDED, Event, FLOODING, LEAVING, PAUSED, QUEUED, RECEIVING, Role, Slot,
 };
+use super::{Arrived, Completion, FLOOD_BYTES, FLOOD_READS, RecvSource, Token, UNREPORTED_MAX, Uring};
 use crate::limits::{
     HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_MESSAGE_BUFFER_BYTES,
 };
@@ -21,245 +22,241 @@ use crate::sys::{self, Record};
 
 impl Uring {
     /// Begins to receive, unless that would be wrong now.
-    pub(super) fn receive(&mut self, index: u32) -> io::Result<()> {
-        let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else {
-            return Ok(());
-        };
-        let is_over = slot.is_closed || slot.has_ended || slot.is_draining || slot.is_leaving;
-        // What is held comes first; with the last of it, `step` is here again.
-        if slot.is_receiving || slot.is_paused || is_over || !slot.held.is_empty() {
+    pub(super) fn receive(&mut self, token: Token) -> io::Result<()> {
+        let Some(slot) = self.slots.get_mut(token.index()) else { return Ok(()) };
+        // What is unreported comes first; with the last of it, `step` is here again.
+        let is_wrong = slot.flags.has_any(RECEIVING | PAUSED | ENDED | DRAINING | LEAVING);
+        if is_wrong || !slot.unreported.is_empty() {
             return Ok(());
         }
         if !self.is_enabled {
             // The first wait does it, on the thread that the ring will belong to.
             return Ok(());
         }
-        let request = Request { operation: slot.role.receiving(), slot: index, generation: *generation };
+        let request = Request::new(slot.role.receiving(), token);
         let socket = slot.socket.as_raw_fd();
         let entry = match slot.role {
-            Role::Stream if !slot.is_flooding => receive_entry(socket, request),
-            Role::UnixStream if !slot.is_flooding => receive_many_entry(socket, request),
+            Role::Stream if !slot.flags.has(FLOODING) => receive_entry(socket, request),
+            Role::UnixStream if !slot.flags.has(FLOODING) => receive_many_entry(socket, request),
             Role::Stream | Role::UnixStream => receive_once_entry(socket, request),
             Role::Listener => accept_entry(socket, request),
             Role::Records { .. } | Role::Datagrams { .. } => {
-                receive_message_entry(socket, self.messages.shape(slot.role), request)
+                receive_message_entry(socket, self.messages.template(slot.role), request)
             }
         };
         self.ring.push(entry)?;
-        slot.is_receiving = true;
+        slot.flags.set(RECEIVING);
         slot.requests += 1;
         Ok(())
     }
 
-    /// The same where nobody can be told at once.
-    pub(super) fn receive_or_fail(&mut self, index: u32) {
-        if let Err(error) = self.receive(index)
-            && let Some(slot) = self.slot_at(index)
+    /// The same where it cannot be reported at once that it fails.
+    pub(super) fn receive_or_fail(&mut self, token: Token) {
+        if let Err(error) = self.receive(token)
+            && let Some(slot) = self.slot_mut(token)
         {
-            slot.has_ended = true;
-            slot.held.push_back(Held::Failed(error));
-            self.enqueue(index);
+            slot.flags.set(ENDED);
+            slot.unreported.push(Event::Failed(error));
+            self.enqueue(token);
         }
     }
 
     /// Goes on where a receive is over, or empties the socket where that is asked for.
-    pub(super) fn receive_on(&mut self, index: u32) {
-        let Some(slot) = self.slots.get(index as usize).and_then(|place| place.slot.as_ref()) else { return };
-        if slot.is_receiving {
+    pub(super) fn receive_on(&mut self, token: Token) {
+        let Some(slot) = self.slot(token) else { return };
+        if slot.flags.has(RECEIVING) {
             return;
         }
-        if slot.is_draining || slot.is_leaving || self.is_to_leave(slot) {
-            self.enqueue(index);
+        if slot.flags.has_any(DRAINING | LEAVING) || self.is_to_leave(slot) {
+            self.enqueue(token);
         } else {
-            self.receive_or_fail(index);
+            self.receive_or_fail(token);
         }
+    }
+
+    /// Whether a stream is to be released because it floods: readiness answers before it reads on, and moves much with
+    /// less.
+    fn is_to_leave(&self, slot: &Slot) -> bool {
+        self.releases_floods && slot.flags.has(FLOODING) && slot.role == Role::Stream
     }
 
     /// Ends the receive; its last completion follows.
-    pub(super) fn cancel_receive(&mut self, index: u32) {
-        let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else { return };
-        if !slot.is_receiving || slot.is_cancelling {
+    pub(super) fn cancel_receive(&mut self, token: Token) {
+        let Some(slot) = self.slots.get_mut(token.index()) else { return };
+        if !slot.flags.has(RECEIVING) || slot.flags.has(CANCELLING) {
             return;
         }
-        let request = Request { operation: slot.role.receiving(), slot: index, generation: *generation };
+        let request = Request::new(slot.role.receiving(), token);
         let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::user_data(request.name()));
-        // Without room for it the receive goes on, and so does the holding.
-        slot.is_cancelling = self.ring.push(quietly(cancel.build())).is_ok();
+        // Without room for it the receive goes on, and what it brings is kept.
+        slot.flags.put(CANCELLING, self.ring.push(skip_success(cancel.build())).is_ok());
     }
 
-    pub(super) fn take_received(&mut self, index: u32, arrived: Arrived) -> Option<Completion<OwnedFd>> {
-        let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
+    #[inline]
+    pub(super) fn take_received(&mut self, token: Token, arrived: Arrived) -> Option<Completion<OwnedFd>> {
+        let slot = self.slots.get_mut(token.index())?;
         if !cqueue::more(arrived.flags) {
             slot.end_receive();
         }
-        if slot.is_closed {
-            self.forget(arrived);
-            self.free_if_over(index);
-            return None;
-        }
-        let held = match (arrived.result, arrived.buffer()) {
+        let event = match (arrived.result, arrived.buffer()) {
             (len @ 1.., Some(id)) => {
                 let len = len as usize;
-                let is_full = len == RING_BUFFER_BYTES;
-                slot.full_reads = if is_full { slot.full_reads.saturating_add(1) } else { 0 };
-                slot.is_flooding &= len >= FLOOD_BYTES;
-                slot.is_flooding |= slot.full_reads >= FLOOD_READS;
-                Held::Ring { id, len }
+                slot.note_read(len);
+                Event::Buffer { id, len }
             }
             (result, _) => {
-                let is_draining = slot.is_draining;
+                let is_draining = slot.flags.has(DRAINING);
                 self.forget(arrived);
                 match -result {
                     libc::ENOBUFS if !is_draining => {
-                        self.buffers.lacked_by(index);
+                        self.buffers.note_enobufs(token);
                         return None;
                     }
                     libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
-                        self.receive_on(index);
+                        self.receive_on(token);
                         return None;
                     }
-                    0 => Held::End,
-                    error => Held::Failed(io::Error::from_raw_os_error(error)),
+                    0 => Event::End,
+                    error => Event::Failed(io::Error::from_raw_os_error(error)),
                 }
             }
         };
-        if self.slots.get(index as usize)?.slot.as_ref().is_some_and(|slot| slot.is_flooding) {
-            // The next receive is one of a single read, or readiness's.
-            self.cancel_receive(index);
+        if self.slots.get(token.index())?.flags.has(FLOODING) {
+            // The next receive is one of a single read, or somebody else's.
+            self.cancel_receive(token);
         }
-        self.hold_or_report(index, held)
+        self.report_or_keep(token, event)
     }
 
-    /// Tells the worker what has come, or keeps it until it may be told.
-    pub(super) fn hold_or_report(&mut self, index: u32, held: Held) -> Option<Completion<OwnedFd>> {
+    /// Reports to the worker what has come, or keeps it until it may be reported.
+    pub(super) fn report_or_keep(&mut self, token: Token, event: Event) -> Option<Completion<OwnedFd>> {
         let turn = self.turn;
-        let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
-        slot.has_ended |= matches!(held, Held::End | Held::Failed(_));
-        if slot.is_paused {
-            slot.held.push_back(held);
-            self.keep_held(index);
-            self.cancel_receive(index);
+        let slot = self.slots.get_mut(token.index())?;
+        if matches!(event, Event::End | Event::Failed(_)) {
+            slot.flags.set(ENDED);
+        }
+        if slot.flags.has(PAUSED) {
+            slot.unreported.push(event);
+            self.copy_unreported(token);
+            self.cancel_receive(token);
             return None;
         }
-        if !slot.held.is_empty() || !slot.may_read(turn) {
-            slot.held.push_back(held);
-            if slot.held.len() >= HELD_MAX {
-                // A peer that floods holds up to so many of the ring's buffers; what is more is short reads, and copied.
-                slot.is_flooding = true;
-                self.keep_held(index);
-                self.cancel_receive(index);
+        if !slot.unreported.is_empty() || !slot.may_read(turn) {
+            slot.unreported.push(event);
+            if slot.unreported.len() >= UNREPORTED_MAX {
+                // A peer that floods has up to so many of the ring's buffers; what is more is short reads, and copied.
+                slot.flags.set(FLOODING);
+                self.copy_unreported(token);
+                self.cancel_receive(token);
             }
-            self.enqueue(index);
+            self.enqueue(token);
             return None;
         }
-        if slot.is_draining {
-            self.enqueue(index);
+        if slot.flags.has(DRAINING) {
+            self.enqueue(token);
         }
-        self.receive_on(index);
-        self.report(index, held)
+        if !self.slots.get(token.index())?.flags.has(RECEIVING) {
+            self.receive_on(token);
+        }
+        self.report(token, event)
     }
 
-    /// Tells the worker what has come for a slot that may be read.
-    fn report(&mut self, index: u32, held: Held) -> Option<Completion<OwnedFd>> {
+    /// Reports to the worker what has come for a slot that may be read.
+    fn report(&mut self, token: Token, event: Event) -> Option<Completion<OwnedFd>> {
         let turn = self.turn;
-        let slot = self.slot_at(index)?;
-        slot.count_read(turn);
-        let token = slot.token;
+        self.slots.get_mut(token.index())?.count_read(turn);
         let mut is_truncated = false;
-        self.lent = match held {
-            Held::End => return Some(Completion::Ended { token }),
-            Held::Failed(error) => return Some(Completion::Failed { token, error }),
-            Held::Accepted { socket, peer } => return Some(Completion::Accepted { token, socket, peer }),
-            Held::Ring { id, len } => Source::Ring { id, len },
-            Held::Record { id, start, end, truncated } => {
+        self.recv = match event {
+            Event::End => return Some(Completion::Ended { token }),
+            Event::Failed(error) => return Some(Completion::Failed { token, error }),
+            Event::Accepted { socket, peer } => return Some(Completion::Accepted { token, socket, peer }),
+            Event::Buffer { id, len } => RecvSource::Buffer { id, len },
+            Event::Record { id, start, end, truncated } => {
                 is_truncated = truncated;
-                Source::Record { id, start: start as usize, end: end as usize }
+                RecvSource::Record { id, start: start as usize, end: end as usize }
             }
-            Held::Bytes { bytes, truncated } => {
+            Event::Bytes { bytes, truncated } => {
                 is_truncated = truncated;
-                Source::Bytes(bytes)
+                RecvSource::Bytes(bytes)
             }
         };
         Some(Completion::Received { token, truncated: is_truncated })
     }
 
     /// Copies what waits for longer than a turn out of the ring's buffers.
-    fn keep_held(&mut self, index: u32) {
-        let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
-            return;
-        };
-        for held in &mut slot.held {
-            match *held {
-                Held::Ring { id, len } => {
+    fn copy_unreported(&mut self, token: Token) {
+        let Some(slot) = self.slots.get_mut(token.index()) else { return };
+        for event in slot.unreported.iter_mut() {
+            match *event {
+                Event::Buffer { id, len } => {
                     let bytes =
                         self.buffers.bytes(id, len).get(RING_HEADROOM_BYTES..).unwrap_or_default().to_vec();
                     self.buffers.give_back(id);
-                    *held = Held::Bytes { bytes, truncated: false };
+                    *event = Event::Bytes { bytes, truncated: false };
                 }
-                Held::Record { id, start, end, truncated } => {
+                Event::Record { id, start, end, truncated } => {
                     let (start, end) = (start as usize, end as usize);
                     let buffer = self.message_buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
                     let bytes = buffer.get(start..end).unwrap_or_default().to_vec();
                     self.message_buffers.give_back(id);
-                    *held = Held::Bytes { bytes, truncated };
+                    *event = Event::Bytes { bytes, truncated };
                 }
-                Held::Bytes { .. } | Held::Accepted { .. } | Held::End | Held::Failed(_) => {}
+                Event::Bytes { .. } | Event::Accepted { .. } | Event::End | Event::Failed(_) => {}
             }
         }
     }
 
     /// What a slot had left for this turn.
-    pub(super) fn step(&mut self, index: u32) -> Option<Completion<OwnedFd>> {
+    pub(super) fn step(&mut self, token: Token) -> Option<Completion<OwnedFd>> {
         let turn = self.turn;
-        let place = self.slots.get(index as usize);
-        let is_to_leave =
-            place.and_then(|place| place.slot.as_ref()).is_some_and(|slot| self.is_to_leave(slot));
-        let slot = self.slot_at(index)?;
-        slot.is_queued = false;
-        if slot.is_closed || slot.is_paused {
-            self.keep_held(index);
+        let is_to_leave = self.slot(token).is_some_and(|slot| self.is_to_leave(slot));
+        let slot = self.slot_mut(token)?;
+        slot.flags.clear(QUEUED);
+        if slot.flags.has(PAUSED) {
+            self.copy_unreported(token);
             return None;
         }
         if !slot.may_read(turn) {
-            self.enqueue(index);
+            self.enqueue(token);
             return None;
         }
-        if let Some(held) = slot.held.pop_front() {
-            if slot.held.is_empty() {
-                slot.held = VecDeque::new();
-            }
-            if !slot.held.is_empty() || slot.is_draining || slot.is_leaving || is_to_leave {
-                self.enqueue(index);
+        if let Some(event) = slot.unreported.pop() {
+            if !slot.unreported.is_empty() || slot.flags.has_any(DRAINING | LEAVING) || is_to_leave {
+                self.enqueue(token);
             } else {
-                self.receive_or_fail(index);
+                self.receive_or_fail(token);
             }
-            return self.report(index, held);
+            return self.report(token, event);
         }
-        if !slot.is_draining && !slot.is_leaving {
+        if !slot.flags.has_any(DRAINING | LEAVING) {
             // While an answer waits for the peer it is read on here, lest both wait for each other.
-            let is_free = slot.requests == 0 && matches!(slot.sending, Sending::Nothing) && !slot.has_ended;
+            let is_free = slot.requests == 0 && slot.sending == Sending::Nothing && !slot.flags.has(ENDED);
             if is_free && is_to_leave {
-                return self.migrate_to_epoll(index);
+                self.release(token);
+            } else {
+                self.receive_or_fail(token);
             }
-            self.receive_or_fail(index);
             return None;
         }
         // Draining waits for the receive's last completion, which brings the slot here again.
-        if slot.is_receiving || slot.has_ended {
+        if slot.flags.has_any(RECEIVING | ENDED) {
             return None;
         }
         match slot.role {
             Role::Listener | Role::Datagrams { .. } if slot.requests > 0 => {
-                self.enqueue(index);
+                self.enqueue(token);
                 None
             }
-            Role::Listener | Role::Datagrams { .. } => self.migrate_to_epoll(index),
-            Role::Stream | Role::UnixStream | Role::Records { .. } => self.read(index),
+            Role::Listener | Role::Datagrams { .. } => {
+                self.release(token);
+                None
+            }
+            Role::Stream | Role::UnixStream | Role::Records { .. } => self.read(token),
         }
     }
 
     /// Reads a socket that is being drained: only the kernel can say that nothing is left.
-    fn read(&mut self, index: u32) -> Option<Completion<OwnedFd>> {
+    fn read(&mut self, token: Token) -> Option<Completion<OwnedFd>> {
         const ROOM: usize = if READ_BYTES_MAX > RING_MESSAGE_BUFFER_BYTES {
             READ_BYTES_MAX
         } else {
@@ -268,56 +265,73 @@ impl Uring {
         let turn = self.turn;
         self.scratch.resize(HEADROOM_BYTES + ROOM, 0);
         let bytes = self.scratch.get_mut(HEADROOM_BYTES..)?;
-        let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
-        let token = slot.token;
+        let slot = self.slots.get_mut(token.index())?;
         let record_bytes_max = match slot.role {
             Role::Records { limit } => self.messages.record_bytes.get(usize::from(limit)).copied(),
             _ => None,
         };
-        let received = loop {
-            let received = match record_bytes_max {
-                Some(most) => {
-                    sys::recv_record(slot.socket.as_fd(), bytes.get_mut(..most).unwrap_or_default())
-                }
-                None => {
-                    let bytes = bytes.get_mut(..READ_BYTES_MAX).unwrap_or_default();
-                    sys::recv(slot.socket.as_fd(), bytes).map(Record::of_stream)
-                }
-            };
-            match received {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                received => break received,
+        let received = match record_bytes_max {
+            Some(most) => sys::recv_record(slot.socket.as_fd(), bytes.get_mut(..most).unwrap_or_default()),
+            None => {
+                let bytes = bytes.get_mut(..READ_BYTES_MAX).unwrap_or_default();
+                sys::recv(slot.socket.as_fd(), bytes).map(Record::of_stream)
             }
         };
         match received {
             Ok(Record::End) => {
-                slot.has_ended = true;
+                slot.flags.set(ENDED);
                 Some(Completion::Ended { token })
             }
             Ok(Record::Data { len, truncated }) => {
                 slot.count_read(turn);
-                self.enqueue(index);
-                self.lent = Source::Scratch { len };
+                self.enqueue(token);
+                self.recv = RecvSource::Scratch { len };
                 Some(Completion::Received { token, truncated })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                slot.is_draining = false;
+                slot.flags.clear(DRAINING);
                 self.scratch = Vec::new();
-                self.receive_or_fail(index);
+                self.receive_or_fail(token);
                 Some(Completion::Drained { token })
             }
             Err(error) => {
-                slot.has_ended = true;
+                slot.flags.set(ENDED);
                 Some(Completion::Failed { token, error })
             }
         }
     }
 
     /// Gives the kernel buffers, and lets those receive that found none.
-    pub(super) fn feed(&mut self) {
-        let starved = [self.buffers.feed(), self.message_buffers.feed()];
-        for index in starved.into_iter().flatten() {
-            self.receive_or_fail(index);
+    pub(super) fn refill(&mut self) {
+        for token in self.buffers.refill() {
+            self.receive_again(token);
+        }
+        for token in self.message_buffers.refill() {
+            self.receive_again(token);
+        }
+    }
+
+    fn receive_again(&mut self, token: Token) {
+        if self.serves(token) {
+            self.receive_or_fail(token);
+        }
+    }
+}
+
+impl Slot {
+    /// A read brought so many bytes.
+    #[inline]
+    fn note_read(&mut self, len: usize) {
+        if len == RING_BUFFER_BYTES {
+            self.full_reads = self.full_reads.saturating_add(1);
+            if self.full_reads >= FLOOD_READS {
+                self.flags.set(FLOODING);
+            }
+        } else {
+            self.full_reads = 0;
+            if len < FLOOD_BYTES {
+                self.flags.clear(FLOODING);
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 
 use super::buffers::{Buffers, Group};
 use crate::limits::{RING_BUFFER_BYTES, RING_COMPLETIONS};
+use crate::slab::Token;
 use crate::sys;
 
 const ENTER_GETEVENTS: u32 = 1;
@@ -23,8 +24,10 @@ const RECEIVE_POLL_FIRST: u16 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) operation: Operation,
-    pub(super) slot: u32,
-    pub(super) generation: u32,
+    /// The index of the socket's token.
+    pub(super) index: u32,
+    /// 24 bits of its version.
+    version: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +36,13 @@ pub(super) enum Operation {
     Accept,
     /// Receives datagrams or records.
     ReceiveMessage,
-    /// Answers a datagram; what follows is no slot but a place in the outbox.
-    Answer,
+    /// Answers a datagram; what follows is no socket but a place among the replies in flight.
+    Reply,
     Send,
     /// Waits until a socket takes more.
     Writable,
-    /// Watches `epoll`.
-    Poll,
+    /// Watches a descriptor that is not the ring's.
+    Watch,
     Cancel,
 }
 
@@ -49,7 +52,9 @@ pub(super) struct Ring(pub(super) IoUring);
 /// Why this driver cannot be had here, if it cannot. Asked once a process: it is a matter of the kernel.
 pub(super) fn probe() -> Result<(), String> {
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
-    ANSWER.get_or_init(|| aside(|| Ok(probe_here())).unwrap_or_else(|error| Err(error.to_string()))).clone()
+    ANSWER
+        .get_or_init(|| on_helper_thread(|| Ok(probe_here())).unwrap_or_else(|error| Err(error.to_string())))
+        .clone()
 }
 
 fn probe_here() -> Result<(), String> {
@@ -97,11 +102,31 @@ fn probe_here() -> Result<(), String> {
 }
 
 impl Request {
-    pub(super) const GENERATION: u32 = 0xff_ffff;
+    const VERSION: u32 = 0xff_ffff;
 
-    /// What the kernel gives back with a completion: the operation, the generation, the slot.
+    pub(super) fn new(operation: Operation, token: Token) -> Request {
+        Request { operation, index: token.index() as u32, version: token.generation() & Self::VERSION }
+    }
+
+    /// One that is about no socket.
+    pub(super) fn plain(operation: Operation, index: u32) -> Request {
+        Request { operation, index, version: 0 }
+    }
+
+    /// What the kernel gives back with a completion: the operation, the version, the index.
     pub(super) fn name(self) -> u64 {
-        (self.operation as u64) << 56 | u64::from(self.generation) << 32 | u64::from(self.slot)
+        (self.operation as u64) << 56 | self.socket_name()
+    }
+
+    /// The part of the name that all requests of a socket have in common.
+    pub(super) fn socket_name(self) -> u64 {
+        u64::from(self.version) << 32 | u64::from(self.index)
+    }
+
+    /// Whether the socket under its index is the one that it was made for.
+    #[inline]
+    pub(super) fn is_of(self, version: u32) -> bool {
+        self.version == version & Self::VERSION
     }
 
     pub(super) fn of(name: u64) -> Option<Request> {
@@ -109,14 +134,14 @@ impl Request {
             n if n == Operation::Receive as u64 => Operation::Receive,
             n if n == Operation::Accept as u64 => Operation::Accept,
             n if n == Operation::ReceiveMessage as u64 => Operation::ReceiveMessage,
-            n if n == Operation::Answer as u64 => Operation::Answer,
+            n if n == Operation::Reply as u64 => Operation::Reply,
             n if n == Operation::Send as u64 => Operation::Send,
             n if n == Operation::Writable as u64 => Operation::Writable,
-            n if n == Operation::Poll as u64 => Operation::Poll,
+            n if n == Operation::Watch as u64 => Operation::Watch,
             n if n == Operation::Cancel as u64 => Operation::Cancel,
             _ => return None,
         };
-        Some(Request { operation, slot: name as u32, generation: (name >> 32) as u32 & Self::GENERATION })
+        Some(Request { operation, index: name as u32, version: (name >> 32) as u32 & Self::VERSION })
     }
 }
 
@@ -208,26 +233,26 @@ pub(super) fn accept_entry(socket: RawFd, request: Request) -> squeue::Entry {
     accept.build().user_data(request.name())
 }
 
-/// Receives datagrams or records until it is cancelled, each into a buffer of its own. `shape` says how much room the name
+/// Receives datagrams or records until it is cancelled, each into a buffer of its own. `template` says how much room the name
 /// and the control messages have, and must stay where it is until the request is over.
 pub(super) fn receive_message_entry(
     socket: RawFd,
-    shape: *const libc::msghdr,
+    template: *const libc::msghdr,
     request: Request,
 ) -> squeue::Entry {
-    let receive = opcode::RecvMsgMulti::new(types::Fd(socket), shape, Group::MESSAGES.id);
+    let receive = opcode::RecvMsgMulti::new(types::Fd(socket), template, Group::MESSAGES.id);
     receive.build().user_data(request.name())
 }
 
 /// A request whose success is of no interest.
-pub(super) fn quietly(entry: squeue::Entry) -> squeue::Entry {
-    let request = Request { operation: Operation::Cancel, slot: 0, generation: 0 };
+pub(super) fn skip_success(entry: squeue::Entry) -> squeue::Entry {
+    let request = Request::plain(Operation::Cancel, 0);
     entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(request.name())
 }
 
 /// Runs something on a thread that ends with it. The kernel notifies whoever created a ring when the ring goes, and the
 /// notification interrupts what that thread then waits in (`EINTR`): it is not to be one of the host's.
-pub(super) fn aside<T: Send + 'static>(
+pub(super) fn on_helper_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     // Not a scoped thread, which would leave a note of itself with the host's.
@@ -241,10 +266,7 @@ pub(super) fn aside<T: Send + 'static>(
 /// Receives something as the driver does.
 fn probe_capped_receive(mut ring: Ring) -> io::Result<()> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ring.push(receive_entry(
-        ours.as_raw_fd(),
-        Request { operation: Operation::Receive, slot: 0, generation: 0 },
-    ))?;
+    ring.push(receive_entry(ours.as_raw_fd(), Request::plain(Operation::Receive, 0)))?;
     sys::send(theirs.as_fd(), b"?")?;
     ring.enter(Some(Duration::from_secs(1)))?;
     let Some(completion) = ring.0.completion().next() else { return Err(io::ErrorKind::TimedOut.into()) };

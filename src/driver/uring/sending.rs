@@ -5,84 +5,113 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use io_uring::{opcode, types};
 
+use super::buffers::Buffers;
 use super::ring::{Operation, Request};
-use super::{Arrived, Completion, Place, Progress, Sending, Uring};
+use super::{Arrived, Completion, Progress, Token, Uring};
 use crate::buffer::Outgoing;
+use crate::driver::chunks::Chunks;
 use crate::limits::RING_HEADROOM_BYTES;
 use crate::sys;
 
+/// What a stream has in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    Nothing,
+    /// A part of a buffer of the ring; `bytes` are what the worker asked for. Where it `waits`, the socket has not taken
+    /// all of it.
+    Buffer {
+        waits: bool,
+        id: u16,
+        start: u32,
+        len: u32,
+        bytes: u32,
+    },
+    /// Memory of the worker's: its place in `Uring::owned`.
+    Owned {
+        place: u32,
+    },
+}
+
+/// Memory of the worker's that is being sent; `bytes` are what the worker asked for.
+#[derive(Debug)]
+pub(super) struct OwnedSend {
+    outgoing: Outgoing,
+    bytes: usize,
+}
+
 impl Uring {
-    pub(super) fn begin_send(&mut self, index: u32, sending: Sending) -> Progress {
-        let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
+    pub(super) fn begin_send(&mut self, token: Token, sending: Sending) -> Progress {
+        let Some(slot) = self.slots.get_mut(token.index()) else {
             return Progress::Failed(io::ErrorKind::NotConnected.into());
         };
-        debug_assert!(matches!(slot.sending, Sending::Nothing), "one send at a time");
+        debug_assert!(slot.sending == Sending::Nothing, "one send at a time");
         slot.sending = sending;
         if self.is_alone {
-            return self.send_now(index);
+            return self.send_now(token);
         }
-        match self.submit_send(index) {
+        match self.submit_send(token) {
             Ok(()) => Progress::Pending,
             Err(error) => {
-                self.drop_send(index);
+                self.drop_send(token);
                 Progress::Failed(error)
             }
         }
     }
 
+    /// Puts memory of the worker's where it stays until the kernel has sent it.
+    pub(super) fn own(&mut self, outgoing: Outgoing) -> Sending {
+        let bytes = outgoing.rest().len();
+        Sending::Owned { place: self.owned.insert(OwnedSend { outgoing, bytes }) as u32 }
+    }
+
     /// Sends by a call of its own: for one answer that costs less than the way through the ring.
-    fn send_now(&mut self, index: u32) -> Progress {
-        let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut()) else {
+    fn send_now(&mut self, token: Token) -> Progress {
+        let Some(slot) = self.slots.get(token.index()) else {
             return Progress::Failed(io::ErrorKind::NotConnected.into());
         };
-        let bytes = match &slot.sending {
-            Sending::Nothing => &[],
-            Sending::Ring { id, start, len, .. } => {
-                let (start, end) = (*start as usize, (*start + *len) as usize);
-                let bytes = self.buffers.bytes(*id, end.saturating_sub(RING_HEADROOM_BYTES));
-                bytes.get(start..end).unwrap_or_default()
-            }
-            Sending::Owned { outgoing, .. } => outgoing.rest(),
-        };
-        let result = match sys::send(slot.socket.as_fd(), bytes) {
+        let rest = slot.sending.rest(&mut self.buffers, &self.owned);
+        let result = sys::send(slot.socket.as_fd(), rest);
+        let result = match result {
             Ok(sent) => sent as i32,
             Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
         };
-        match self.take_send_result(index, result) {
+        match self.take_send_result(token, result) {
             Some(Completion::Sent { memory, .. }) => Progress::Done(memory),
             Some(Completion::Failed { error, .. }) => Progress::Failed(error),
             _ => Progress::Pending,
         }
     }
 
-    fn drop_send(&mut self, index: u32) {
-        if let Some(slot) = self.slot_at(index)
-            && let Sending::Ring { id, waits, .. } = std::mem::replace(&mut slot.sending, Sending::Nothing)
-        {
-            self.buffers.release(id, waits);
+    fn drop_send(&mut self, token: Token) {
+        if let Some(slot) = self.slot_mut(token) {
+            let sending = std::mem::replace(&mut slot.sending, Sending::Nothing);
+            self.forget_send(sending);
+        }
+    }
+
+    /// Gives back what a send had.
+    pub(super) fn forget_send(&mut self, sending: Sending) {
+        match sending {
+            Sending::Nothing => {}
+            Sending::Buffer { id, waits, .. } => self.buffers.release(id, waits),
+            Sending::Owned { place, .. } => drop(self.owned.take(place as usize)),
         }
     }
 
     /// Hands what is to be sent to the kernel.
-    fn submit_send(&mut self, index: u32) -> io::Result<()> {
-        let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else {
+    fn submit_send(&mut self, token: Token) -> io::Result<()> {
+        let Some(slot) = self.slots.get_mut(token.index()) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let (start, len) = match &slot.sending {
-            Sending::Nothing => return Ok(()),
-            Sending::Ring { id, start, len, .. } => {
-                let (start, len) = (*start as usize, *len as usize);
-                let bytes = self.buffers.bytes(*id, (start + len).saturating_sub(RING_HEADROOM_BYTES));
-                (bytes.get(start..start + len).unwrap_or_default().as_ptr(), len)
-            }
-            Sending::Owned { outgoing, .. } => (outgoing.rest().as_ptr(), outgoing.rest().len()),
-        };
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let request = Request { operation: Operation::Send, slot: index, generation: *generation };
-        let send = opcode::Send::new(types::Fd(slot.socket.as_raw_fd()), start, len)
+        if slot.sending == Sending::Nothing {
+            return Ok(());
+        }
+        let rest = slot.sending.rest(&mut self.buffers, &self.owned);
+        let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        let send = opcode::Send::new(types::Fd(slot.socket.as_raw_fd()), rest.as_ptr(), len)
             .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
             .build()
-            .user_data(request.name());
+            .user_data(Request::new(Operation::Send, token).name());
         self.ring.push(send)?;
         slot.requests += 1;
         Ok(())
@@ -90,44 +119,36 @@ impl Uring {
 
     /// Sends on when the socket takes more. The request to send must not wait for that itself: it may then only come
     /// back when all has been sent, and nobody sees that the peer reads.
-    fn wait_to_send(&mut self, index: u32) -> io::Result<()> {
-        let Some(Place { generation, slot: Some(slot) }) = self.slots.get_mut(index as usize) else {
+    fn wait_to_send(&mut self, token: Token) -> io::Result<()> {
+        let Some(slot) = self.slots.get_mut(token.index()) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let request = Request { operation: Operation::Writable, slot: index, generation: *generation };
         let poll = opcode::PollAdd::new(types::Fd(slot.socket.as_raw_fd()), libc::POLLOUT as u32);
-        self.ring.push(poll.build().user_data(request.name()))?;
+        self.ring.push(poll.build().user_data(Request::new(Operation::Writable, token).name()))?;
         slot.requests += 1;
         Ok(())
     }
 
-    pub(super) fn take_sent(&mut self, index: u32, arrived: Arrived) -> Option<Completion<OwnedFd>> {
-        let slot = self.slot_at(index)?;
-        slot.requests -= 1;
-        if slot.is_closed {
-            self.drop_send(index);
-            self.free_if_over(index);
-            return None;
-        }
-        self.take_send_result(index, arrived.result)
+    pub(super) fn take_sent(&mut self, token: Token, arrived: Arrived) -> Option<Completion<OwnedFd>> {
+        self.slot_mut(token)?.requests -= 1;
+        self.take_send_result(token, arrived.result)
     }
 
     /// What send(2) said about a slot's answer.
-    fn take_send_result(&mut self, index: u32, result: i32) -> Option<Completion<OwnedFd>> {
-        let slot = self.slots.get_mut(index as usize)?.slot.as_mut()?;
-        let token = slot.token;
+    fn take_send_result(&mut self, token: Token, result: i32) -> Option<Completion<OwnedFd>> {
+        let slot = self.slots.get_mut(token.index())?;
         // Nothing is not the same as all of an empty record.
         let sent = match -result {
             ..=0 => Some(result as usize),
             libc::EAGAIN | libc::EINTR => None,
             error => {
-                self.drop_send(index);
+                self.drop_send(token);
                 return Some(Completion::Failed { token, error: io::Error::from_raw_os_error(error) });
             }
         };
         let rest = match std::mem::replace(&mut slot.sending, Sending::Nothing) {
             Sending::Nothing => return None,
-            Sending::Ring { id, start, len, bytes, waits } => {
+            Sending::Buffer { id, start, len, bytes, waits } => {
                 let sent = sent.unwrap_or(0);
                 if sent >= len as usize {
                     self.buffers.release(id, waits);
@@ -135,37 +156,59 @@ impl Uring {
                 }
                 let (start, len) = (start + sent as u32, len - sent as u32);
                 if waits || self.buffers.keep() {
-                    Sending::Ring { id, start, len, bytes, waits: true }
+                    Sending::Buffer { id, start, len, bytes, waits: true }
                 } else {
                     let (start, end) = (start as usize, (start + len) as usize);
                     let buffer = self.buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
                     let rest = buffer.get(start..end).unwrap_or_default().to_vec();
                     self.buffers.give_back(id);
-                    Sending::Owned { outgoing: Outgoing::new(rest), bytes: bytes as usize }
+                    let rest = OwnedSend { outgoing: Outgoing::new(rest), bytes: bytes as usize };
+                    Sending::Owned { place: self.owned.insert(rest) as u32 }
                 }
             }
-            Sending::Owned { mut outgoing, bytes } => {
-                outgoing.advance(sent.unwrap_or(0));
-                if sent.is_some() && outgoing.is_done() {
+            sending @ Sending::Owned { place } => {
+                let owned = self.owned.get_mut(place as usize)?;
+                owned.outgoing.advance(sent.unwrap_or(0));
+                if sent.is_some() && owned.outgoing.is_done() {
+                    let OwnedSend { outgoing, bytes } = self.owned.take(place as usize)?;
                     return Some(Completion::Sent { token, bytes, memory: outgoing.into_bytes() });
                 }
-                Sending::Owned { outgoing, bytes }
+                sending
             }
         };
         slot.sending = rest;
-        self.wait_to_send(index).err().map(|error| Completion::Failed { token, error })
+        self.wait_to_send(token).err().map(|error| Completion::Failed { token, error })
     }
 
     /// A socket takes more, or is broken, which the next send will say.
-    pub(super) fn take_writable(&mut self, index: u32) -> Option<Completion<OwnedFd>> {
-        let slot = self.slot_at(index)?;
-        slot.requests -= 1;
-        if slot.is_closed {
-            self.drop_send(index);
-            self.free_if_over(index);
-            return None;
+    pub(super) fn take_writable(&mut self, token: Token) -> Option<Completion<OwnedFd>> {
+        self.slot_mut(token)?.requests -= 1;
+        self.submit_send(token).err().map(|error| Completion::Failed { token, error })
+    }
+}
+
+impl Sending {
+    /// What is still to be sent.
+    pub(super) fn rest<'a>(self, buffers: &'a mut Buffers, owned: &'a Chunks<OwnedSend>) -> &'a [u8] {
+        match self {
+            Sending::Nothing => &[],
+            Sending::Buffer { id, start, len, .. } => {
+                let (start, end) = (start as usize, (start + len) as usize);
+                let bytes = buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
+                bytes.get(start..end).unwrap_or_default()
+            }
+            Sending::Owned { place } => owned.get(place as usize).map_or(&[], |owned| owned.outgoing.rest()),
         }
-        let token = slot.token;
-        self.submit_send(index).err().map(|error| Completion::Failed { token, error })
+    }
+
+    /// How many bytes those are.
+    pub(super) fn unsent(self, owned: &Chunks<OwnedSend>) -> usize {
+        match self {
+            Sending::Nothing => 0,
+            Sending::Buffer { len, .. } => len as usize,
+            Sending::Owned { place } => {
+                owned.get(place as usize).map_or(0, |owned| owned.outgoing.rest().len())
+            }
+        }
     }
 }

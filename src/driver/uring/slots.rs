@@ -1,73 +1,127 @@
 //! What is known of each socket, and where.
+//!
+//! A live slot is found under its token's index. A closed one with requests that the kernel has not ended moves to
+//! `closing`, under the name that its requests bear, so that the index is free for its successor at once.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::ring::Request;
-use super::{Close, Driver, NOWHERE, Place, RECORD_BURST, Role, Sending, Slot, Token, Uring};
+use super::sending::Sending;
+use super::{Close, RECORD_BURST, Token, Uring};
+use crate::driver::flags::Flags;
+use crate::peer::Peer;
 use crate::sys;
 
+/// The receive is one of the requests.
+pub(super) const RECEIVING: u16 = 1;
+pub(super) const CANCELLING: u16 = 1 << 1;
+pub(super) const PAUSED: u16 = 1 << 2;
+/// The kernel will bring nothing more.
+pub(super) const ENDED: u16 = 1 << 3;
+pub(super) const DRAINING: u16 = 1 << 4;
+/// It is to be released.
+pub(super) const LEAVING: u16 = 1 << 5;
+/// The peer sends faster than it is read: a receive brings one buffer and is over, lest many come in a turn, of which
+/// all but the first would have to be kept.
+pub(super) const FLOODING: u16 = 1 << 6;
+/// In the queue for the next turn.
+pub(super) const QUEUED: u16 = 1 << 7;
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) socket: OwnedFd,
+    /// The token's.
+    pub(super) version: u32,
+    /// What one read may bring.
+    pub(super) read_bytes_max: u32,
+    pub(super) role: Role,
+    pub(super) flags: Flags,
+    /// Requests whose last completion has not come.
+    pub(super) requests: u16,
+    /// The turn of the last read, how many it has had in it, and how many in a row filled their buffers.
+    pub(super) read_in: u16,
+    pub(super) reads: u8,
+    pub(super) full_reads: u8,
+    pub(super) unreported: Unreported,
+    pub(super) sending: Sending,
+}
+
+/// What an idle connection costs here.
+const _: () = assert!(size_of::<Option<Slot>>() <= 56);
+
+/// What a slot's socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Stream,
+    /// A receive brings one buffer and is over.
+    UnixStream,
+    /// A seqpacket connection, and the place of its limit.
+    Records {
+        limit: u16,
+    },
+    Listener,
+    Datagrams {
+        socket: u16,
+    },
+}
+
+/// What came while it could not be reported, in order. A slot that has nothing of the kind has no queue.
+#[derive(Debug, Default)]
+pub(super) struct Unreported(Option<Box<Events>>);
+
+#[derive(Debug, Default)]
+struct Events(VecDeque<Event>);
+
+/// What a receive brings.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A buffer of the ring; at most [`UNREPORTED_MAX`](super::UNREPORTED_MAX) of a connection.
+    Buffer {
+        id: u16,
+        len: usize,
+    },
+    /// A part of a message's buffer, that from its beginning to `end` is filled.
+    Record {
+        id: u16,
+        start: u32,
+        end: u32,
+        truncated: bool,
+    },
+    /// Either, copied.
+    Bytes {
+        bytes: Vec<u8>,
+        truncated: bool,
+    },
+    Accepted {
+        socket: OwnedFd,
+        peer: Peer,
+    },
+    End,
+    Failed(io::Error),
+}
+
 impl Uring {
-    /// The place of the slot that a token means.
-    pub(super) fn place_of(&self, token: Token) -> Option<u32> {
-        let index = *self.routes.get(token.index())?;
-        let slot = self.slots.get(index as usize)?.slot.as_ref()?;
-        (slot.token == token).then_some(index)
+    /// Whether this token's socket was given to the ring.
+    #[inline]
+    pub(crate) fn serves(&self, token: Token) -> bool {
+        self.slots.get(token.index()).is_some_and(|slot| slot.version == token.generation())
     }
 
+    #[inline]
     pub(super) fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
-        let index = self.place_of(token)?;
-        self.slot_at(index)
+        self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
     }
 
-    pub(super) fn slot_at(&mut self, index: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(index as usize)?.slot.as_mut()
+    #[inline]
+    pub(super) fn slot(&self, token: Token) -> Option<&Slot> {
+        self.slots.get(token.index()).filter(|slot| slot.version == token.generation())
     }
 
-    pub(super) fn has_slots(&self) -> bool {
-        self.free.len() < self.slots.len()
-    }
-
-    pub(super) fn insert(&mut self, token: Token, socket: OwnedFd, role: Role, read_bytes_max: usize) -> u32 {
-        self.descriptors().add(socket.as_raw_fd());
-        self.users += usize::from(role != Role::Listener);
-        let slot = Slot {
-            socket,
-            token,
-            role,
-            read_bytes_max: u32::try_from(read_bytes_max).unwrap_or(u32::MAX),
-            requests: 0,
-            is_receiving: false,
-            is_cancelling: false,
-            is_closed: false,
-            is_paused: false,
-            has_ended: false,
-            is_draining: false,
-            is_leaving: false,
-            is_flooding: false,
-            full_reads: 0,
-            is_queued: false,
-            read_in: self.turn.wrapping_sub(1),
-            reads: 0,
-            held: VecDeque::new(),
-            sending: Sending::Nothing,
-        };
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                self.slots.push(Place { generation: 0, slot: None });
-                (self.slots.len() - 1) as u32
-            }
-        };
-        if let Some(place) = self.slots.get_mut(index as usize) {
-            place.slot = Some(slot);
-        }
-        if self.routes.len() <= token.index() {
-            self.routes.resize(token.index() + 1, NOWHERE);
-        }
-        self.routes[token.index()] = index;
-        index
+    /// Whether it has sockets, also such as the kernel still uses after they were closed.
+    pub(crate) fn has_slots(&self) -> bool {
+        !self.slots.is_empty() || !self.closing.is_empty()
     }
 
     /// Takes a socket in and begins to receive with it.
@@ -78,45 +132,72 @@ impl Uring {
         role: Role,
         read_bytes_max: usize,
     ) -> io::Result<()> {
-        let index = self.insert(token, socket, role, read_bytes_max);
-        let result = self.receive(index);
+        self.descriptors.add(socket.as_raw_fd());
+        self.users += usize::from(role != Role::Listener);
+        let slot = Slot {
+            socket,
+            version: token.generation(),
+            read_bytes_max: u32::try_from(read_bytes_max).unwrap_or(u32::MAX),
+            role,
+            flags: Flags::of(0),
+            requests: 0,
+            read_in: self.turn.wrapping_sub(1),
+            reads: 0,
+            full_reads: 0,
+            unreported: Unreported::default(),
+            sending: Sending::Nothing,
+        };
+        self.slots.put(token.index(), slot);
+        let result = self.receive(token);
         if result.is_err() {
             self.close(token, Close::Gently);
         }
         result
     }
 
-    /// Lets go of a closed slot that the kernel has let go of.
-    pub(super) fn free_if_over(&mut self, index: u32) {
-        if let Some(place) = self.slots.get_mut(index as usize)
-            && let Some(Slot { is_closed: true, requests: 0, .. }) = place.slot
-            && let Some(slot) = self.take_slot(index)
+    /// Takes a live slot out of its place. What its requests need stays until the last of them is over.
+    pub(super) fn take_slot(&mut self, token: Token) -> Option<Slot> {
+        self.slot(token)?;
+        self.slots.take(token.index())
+    }
+
+    /// Forgets a slot of which the kernel uses nothing any more.
+    pub(super) fn forget_slot(&mut self, slot: &Slot) {
+        self.users -= usize::from(slot.role != Role::Listener);
+        self.forget_send(slot.sending);
+        if let Role::Datagrams { socket } = slot.role
+            && let Some(socket) = self.messages.sockets.get_mut(usize::from(socket))
         {
-            self.epoll.descriptors().remove(slot.socket.as_raw_fd());
+            *socket = None;
         }
     }
 
-    /// Takes a slot that the kernel has let go of out of its place.
-    pub(super) fn take_slot(&mut self, index: u32) -> Option<Slot> {
-        let place = self.slots.get_mut(index as usize)?;
-        let slot = place.slot.take()?;
-        place.generation = (place.generation + 1) & Request::GENERATION;
-        self.free.push(index);
-        self.users -= usize::from(slot.role != Role::Listener);
-        if let Role::Datagrams { port } = slot.role
-            && let Some(port) = self.messages.ports.get_mut(usize::from(port))
-        {
-            *port = None;
+    /// Takes one off the requests of a slot, live or closed. A closed one goes with its last.
+    pub(super) fn end_request(&mut self, request: Request) {
+        let index = request.index as usize;
+        if let Some(slot) = self.slots.get_mut(index).filter(|slot| request.is_of(slot.version)) {
+            slot.requests -= 1;
+        } else if let Some(slot) = self.closing.get_mut(&request.socket_name()) {
+            slot.requests -= 1;
+            if slot.requests == 0
+                && let Some(slot) = self.closing.remove(&request.socket_name())
+            {
+                self.forget_slot(&slot);
+                self.descriptors.remove(slot.socket.as_raw_fd());
+                if self.closing.is_empty() {
+                    // Where a burst of connections ended at once.
+                    self.closing.shrink_to(64);
+                }
+            }
         }
-        Some(slot)
     }
 
     /// Puts a slot into the queue for the next turn.
-    pub(super) fn enqueue(&mut self, index: u32) {
-        if let Some(slot) = self.slots.get_mut(index as usize).and_then(|place| place.slot.as_mut())
-            && !std::mem::replace(&mut slot.is_queued, true)
+    pub(super) fn enqueue(&mut self, token: Token) {
+        if let Some(slot) = self.slot_mut(token)
+            && !slot.flags.replace(QUEUED)
         {
-            self.again.push_back(index);
+            self.next_turn.push_back(token);
         }
     }
 }
@@ -125,12 +206,11 @@ impl Slot {
     /// The request that receives, or accepts, has brought its last completion.
     pub(super) fn end_receive(&mut self) {
         self.requests -= 1;
-        self.is_receiving = false;
-        self.is_cancelling = false;
+        self.flags.clear(RECEIVING | CANCELLING);
     }
 
-    /// Whether one more may be told in this turn.
-    pub(super) fn may_read(&self, turn: u32) -> bool {
+    /// Whether one more may be reported in this turn.
+    pub(super) fn may_read(&self, turn: u16) -> bool {
         let most = match self.role {
             Role::Stream | Role::UnixStream => 1,
             Role::Records { .. } => RECORD_BURST,
@@ -140,20 +220,50 @@ impl Slot {
         self.read_in != turn || self.reads < most
     }
 
-    pub(super) fn count_read(&mut self, turn: u32) {
+    pub(super) fn count_read(&mut self, turn: u16) {
         self.reads = if self.read_in == turn { self.reads.saturating_add(1) } else { 1 };
         self.read_in = turn;
     }
 
     /// Sends a record, at once or not at all: whether it left. Those of one turn all leave in it that way.
     pub(super) fn send_record(&self, bytes: &[u8]) -> io::Result<bool> {
-        loop {
-            match sys::send(self.socket.as_fd(), bytes) {
-                Ok(_) => return Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        match sys::send(self.socket.as_fd(), bytes) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
         }
+    }
+}
+
+impl Unreported {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |events| events.0.len())
+    }
+
+    pub(super) fn push(&mut self, event: Event) {
+        self.0.get_or_insert_default().0.push_back(event);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        let events = self.0.as_mut()?;
+        let event = events.0.pop_front();
+        if events.0.is_empty() {
+            self.0 = None;
+        }
+        event
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Event> {
+        self.0.iter_mut().flat_map(|events| events.0.iter_mut())
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Event> {
+        self.0.iter().flat_map(|events| events.0.iter())
     }
 }

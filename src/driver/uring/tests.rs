@@ -5,7 +5,10 @@ mod sockets;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use super::slots::RECEIVING;
 use super::*;
+use crate::driver::Driver;
+use crate::driver::hybrid::{Hybrid, Share};
 use crate::limits::{READ_BYTES_MAX, RING_BUFFERS_MAX, RING_KEPT_MAX};
 
 /// Longer than a wait in a test should take.
@@ -14,12 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const A_WHILE: Duration = Duration::from_millis(30);
 
 /// A driver, where this machine lets us have one.
-fn driver() -> Option<Uring> {
-    if let Err(reason) = Uring::probe() {
+fn driver() -> Option<Hybrid> {
+    if let Err(reason) = Hybrid::probe_uring() {
         eprintln!("left out: {reason}");
         return None;
     }
-    Some(Uring::new(Share::All).unwrap().0)
+    Some(Hybrid::uring(Share::All).unwrap().0)
+}
+
+fn ring(driver: &mut Hybrid) -> &mut Uring {
+    driver.ring().unwrap()
 }
 
 fn pair() -> (TcpStream, TcpStream) {
@@ -32,14 +39,14 @@ fn pair() -> (TcpStream, TcpStream) {
     (ours, theirs)
 }
 
-fn connect(driver: &mut Uring, token: Token) -> TcpStream {
+fn connect(driver: &mut Hybrid, token: Token) -> TcpStream {
     let (ours, theirs) = pair();
     driver.add_stream(token, ours.into(), SocketKind::Tcp, READ_BYTES_MAX).unwrap();
     theirs
 }
 
 /// Takes turns until one has a completion; what is lent is copied, and echoed where asked.
-fn turns(driver: &mut Uring, pool: &mut Pool, echo: bool, within: Duration) -> Vec<(Seen, Token)> {
+fn turns(driver: &mut Hybrid, pool: &mut Pool, echo: bool, within: Duration) -> Vec<(Seen, Token)> {
     let mut seen = Vec::new();
     let until = std::time::Instant::now() + within;
     while seen.is_empty() {
@@ -116,14 +123,14 @@ fn every_buffer_comes_back() {
             assert_eq!(usize::from_le_bytes(answer), round);
         }
     }
-    driver.end_lending();
-    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
+    ring(&mut driver).recycle_recv_buf();
+    assert_eq!(ring(&mut driver).buffers.available(), RING_BUFFERS_MAX);
     for token in tokens {
         driver.close(token, Close::Gently);
     }
     driver.wait_closed();
-    assert!(!driver.has_slots());
-    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
+    assert!(!ring(&mut driver).has_slots());
+    assert_eq!(ring(&mut driver).buffers.available(), RING_BUFFERS_MAX);
 }
 
 #[test]
@@ -140,8 +147,8 @@ fn what_comes_during_a_pause_waits() {
     peer.write_all(b"three").unwrap();
     drop(peer);
     assert_eq!(turns(&mut driver, &mut pool, false, A_WHILE), []);
-    let slot = driver.slot_mut(token).unwrap();
-    assert!(!slot.is_receiving && slot.held.len() <= 1, "{slot:?}");
+    let slot = ring(&mut driver).slot_mut(token).unwrap();
+    assert!(!slot.flags.has(RECEIVING) && slot.unreported.len() <= 1, "{slot:?}");
     driver.resume(token);
     let (mut bytes, mut has_ended) = (Vec::new(), false);
     while !has_ended {
@@ -154,8 +161,8 @@ fn what_comes_during_a_pause_waits() {
         }
     }
     assert_eq!(bytes, b"twothree");
-    driver.end_lending();
-    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
+    ring(&mut driver).recycle_recv_buf();
+    assert_eq!(ring(&mut driver).buffers.available(), RING_BUFFERS_MAX);
 }
 
 #[test]
@@ -173,9 +180,9 @@ fn a_flood_has_one_read_a_turn() {
         let [(Seen::Received(part), _)] = seen.as_slice() else { panic!("{seen:?}") };
         bytes += part.len();
         // Short reads may be more, but hold no buffer of the ring.
-        let held = &driver.slot_mut(token).unwrap().held;
-        let in_ring = held.iter().filter(|held| matches!(held, Held::Ring { .. })).count();
-        assert!(in_ring < HELD_MAX && held.len() <= 64, "{in_ring} of {}", held.len());
+        let unreported = &ring(&mut driver).slot_mut(token).unwrap().unreported;
+        let in_ring = unreported.iter().filter(|event| matches!(event, Event::Buffer { .. })).count();
+        assert!(in_ring < UNREPORTED_MAX && unreported.len() <= 64, "{in_ring} of {}", unreported.len());
     }
     flood.join().unwrap().0.unwrap();
 }
@@ -211,7 +218,7 @@ fn a_closed_socket_outlives_its_requests_and_nothing_else() {
     assert_eq!(driver.unsent(first), 0);
     // The peer sees the end without another turn.
     driver.wait_closed();
-    assert!(!driver.has_slots());
+    assert!(!ring(&mut driver).has_slots());
     assert!(peer.read_to_end(&mut Vec::new()).unwrap() < 64 << 20);
     // The index has a new tenant, and no completion of the old one reaches it.
     let mut peer = connect(&mut driver, second);
@@ -233,7 +240,7 @@ fn a_closed_socket_leaves_nothing_to_do() {
     assert!(driver.has_leftovers());
     driver.close(token, Close::Gently);
     driver.wait_closed();
-    assert!(!driver.has_slots());
+    assert!(!ring(&mut driver).has_slots());
     driver.wait(Some(A_WHILE)).unwrap();
     assert!(driver.next().is_none());
     assert!(!driver.has_leftovers());
@@ -255,7 +262,7 @@ fn peers_that_do_not_read_keep_few_buffers() {
         }
     }
     assert!(driver.unsent(token) > 0);
-    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX - 1);
+    assert_eq!(ring(&mut driver).buffers.available(), RING_BUFFERS_MAX - 1);
     let tokens: Vec<_> = (1..2 * RING_KEPT_MAX as u32).map(|n| Token::new(n, 0)).collect();
     let mut others: Vec<_> = tokens.iter().map(|&token| connect(&mut driver, token)).collect();
     let mut stuck = 0;
@@ -267,11 +274,11 @@ fn peers_that_do_not_read_keep_few_buffers() {
         while !turns(&mut driver, &mut pool, true, A_WHILE).is_empty() {}
         stuck = tokens.iter().filter(|&&token| driver.unsent(token) > 0).count();
     }
-    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX - RING_KEPT_MAX);
+    assert_eq!(ring(&mut driver).buffers.available(), RING_BUFFERS_MAX - RING_KEPT_MAX);
     drop(others);
     tokens.iter().for_each(|&token| driver.close(token, Close::Gently));
     driver.wait_closed();
-    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX - 1);
+    assert_eq!(ring(&mut driver).buffers.available(), RING_BUFFERS_MAX - 1);
     let reader = std::thread::spawn(move || {
         let mut answer = vec![0; sent];
         peer.read_exact(&mut answer).map(|()| answer)
@@ -280,8 +287,8 @@ fn peers_that_do_not_read_keep_few_buffers() {
         turns(&mut driver, &mut pool, true, A_WHILE);
     }
     assert_eq!(reader.join().unwrap().unwrap(), vec![5; sent]);
-    driver.end_lending();
-    assert_eq!(driver.buffers.at_home(), RING_BUFFERS_MAX);
+    ring(&mut driver).recycle_recv_buf();
+    assert_eq!(ring(&mut driver).buffers.available(), RING_BUFFERS_MAX);
 }
 
 #[test]
@@ -349,20 +356,22 @@ fn a_few_are_left_to_readiness() {
     if driver().is_none() {
         return;
     }
-    let mut driver = Uring::new(Share::Many { streams_from: 3 }).unwrap().0;
+    let mut driver = Hybrid::uring(Share::Many { epoll_streams_max: 2 }).unwrap().0;
     let mut pool = Pool::default();
     let token = |n| Token::new(n, 0);
     let mut first = connect(&mut driver, token(0));
     let mut second = connect(&mut driver, token(1));
     first.write_all(b"one").unwrap();
     assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"one"), token(0))]);
-    assert!(!driver.has_slots() && !driver.is_enabled, "the ring is not used");
+    assert!(!ring(&mut driver).has_slots() && !ring(&mut driver).is_enabled, "the ring is not used");
     // What is there already goes over with its connection.
     first.write_all(b"two").unwrap();
     second.write_all(b"three").unwrap();
     let mut third = connect(&mut driver, token(2));
     assert!(
-        driver.few.is_empty() && driver.place_of(token(0)).is_some() && driver.place_of(token(1)).is_some()
+        driver.epoll_streams_and_listeners().unwrap().0 == 0
+            && ring(&mut driver).serves(token(0))
+            && ring(&mut driver).serves(token(1))
     );
     third.write_all(b"four").unwrap();
     let mut seen = Vec::new();
@@ -376,16 +385,16 @@ fn a_few_are_left_to_readiness() {
     drop(second);
     assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(Seen::Ended, token(1))]);
     (0..3).for_each(|n| driver.close(token(n), Close::Gently));
-    while driver.has_slots() {
+    while ring(&mut driver).has_slots() {
         driver.wait(Some(A_WHILE)).unwrap();
         assert!(driver.next().is_none());
     }
     let mut fourth = connect(&mut driver, Token::new(0, 1));
     fourth.write_all(b"five").unwrap();
     assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(received(b"five"), Token::new(0, 1))]);
-    assert_eq!(driver.few.len(), 1);
+    assert_eq!(driver.epoll_streams_and_listeners().unwrap().0, 1);
     driver.close(Token::new(0, 1), Close::Gently);
-    assert!(driver.few.is_empty());
+    assert!(driver.epoll_streams_and_listeners().unwrap().0 == 0);
 }
 
 /// Whoever sends more than is read in a turn goes over to readiness, with nothing lost or out of order.
@@ -394,10 +403,10 @@ fn a_flood_is_left_to_readiness() {
     if driver().is_none() {
         return;
     }
-    let mut driver = Uring::new(Share::Many { streams_from: 1 }).unwrap().0;
+    let mut driver = Hybrid::uring(Share::Many { epoll_streams_max: 0 }).unwrap().0;
     let (mut pool, token) = (Pool::default(), Token::new(0, 0));
     let mut peer = connect(&mut driver, token);
-    assert!(driver.place_of(token).is_some());
+    assert!(ring(&mut driver).serves(token));
     let count = 4 << 20;
     let mut writer = peer.try_clone().unwrap();
     let flood = std::thread::spawn(move || {
@@ -413,7 +422,9 @@ fn a_flood_is_left_to_readiness() {
     }
     assert!(flood.join().unwrap().unwrap() == came);
     assert!(
-        driver.place_of(token).is_none() && driver.users == 0 && driver.buffers.at_home() == RING_BUFFERS_MAX
+        !ring(&mut driver).serves(token)
+            && ring(&mut driver).users == 0
+            && ring(&mut driver).buffers.available() == RING_BUFFERS_MAX
     );
     // Others are served as before, and so is this one.
     let mut other = connect(&mut driver, Token::new(1, 0));
@@ -462,5 +473,5 @@ fn what_lies_in_a_unix_stream_is_received_to_its_end() {
         driver.close(token, Close::Gently);
     }
     driver.wait_closed();
-    assert!(!driver.has_slots() && driver.buffers.at_home() == RING_BUFFERS_MAX);
+    assert!(!ring(&mut driver).has_slots() && ring(&mut driver).buffers.available() == RING_BUFFERS_MAX);
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::limits::{RING_MESSAGE_BUFFERS_MAX, UDP_DATAGRAM_BYTES_MAX};
 
 /// All completions within a time, or until there are so many; answers to datagrams are told as bytes.
-fn all(driver: &mut Uring, count: usize, within: Duration) -> Vec<Completion<OwnedFd>> {
+fn all(driver: &mut Hybrid, count: usize, within: Duration) -> Vec<Completion<OwnedFd>> {
     let mut seen = Vec::new();
     let until = std::time::Instant::now() + within;
     while seen.len() < count {
@@ -24,7 +24,7 @@ fn all(driver: &mut Uring, count: usize, within: Duration) -> Vec<Completion<Own
 }
 
 /// Echoes datagrams until so many were answered; how they went.
-fn echo(driver: &mut Uring, count: usize) -> Vec<io::Result<usize>> {
+fn echo(driver: &mut Hybrid, count: usize) -> Vec<io::Result<usize>> {
     let mut results = Vec::new();
     let mut answered = 0;
     while answered < count {
@@ -50,7 +50,7 @@ fn echo(driver: &mut Uring, count: usize) -> Vec<io::Result<usize>> {
     results
 }
 
-fn listener(driver: &mut Uring, token: Token) -> std::net::SocketAddr {
+fn listener(driver: &mut Hybrid, token: Token) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -58,7 +58,7 @@ fn listener(driver: &mut Uring, token: Token) -> std::net::SocketAddr {
     address
 }
 
-fn udp(driver: &mut Uring, token: Token) -> UdpSocket {
+fn udp(driver: &mut Hybrid, token: Token) -> UdpSocket {
     let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
     ours.set_nonblocking(true).unwrap();
     let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -69,18 +69,17 @@ fn udp(driver: &mut Uring, token: Token) -> UdpSocket {
 }
 
 /// A completion that the kernel has not brought.
-fn pretend(driver: &mut Uring, token: Token, result: i32) {
-    let index = driver.place_of(token).unwrap();
-    let Place { generation, slot } = &driver.slots[index as usize];
-    let operation = match slot.as_ref().unwrap().role {
+fn pretend(driver: &mut Hybrid, token: Token, result: i32) {
+    let ring = ring(driver);
+    let operation = match ring.slot(token).unwrap().role {
         Role::Listener => Operation::Accept,
         _ => Operation::ReceiveMessage,
     };
-    let request = Request { operation, slot: index, generation: *generation };
+    let request = Request::new(operation, token);
     // With more to come, since the true request goes on.
     let flags = 1 << 1;
     assert!(cqueue::more(flags));
-    driver.arrived.push_back(Arrived { request, result, flags });
+    ring.arrived.push_back(Arrived { request, result, flags });
 }
 
 #[test]
@@ -109,7 +108,7 @@ fn a_listener_accepts_rests_and_goes_on() {
     assert!(matches!(all(&mut driver, 1, PATIENCE)[..], [Completion::Accepted { .. }]));
     driver.close(token, Close::Gently);
     driver.wait_closed();
-    assert!(!driver.has_slots() && driver.listeners.is_empty());
+    assert!(!ring(&mut driver).has_slots() && driver.epoll_streams_and_listeners().unwrap().1 == 0);
     assert!(TcpStream::connect(address).is_err());
 }
 
@@ -143,10 +142,10 @@ fn what_was_accepted_for_nobody_is_closed() {
     assert!(all(&mut driver, 1, A_WHILE).is_empty());
     let mut peers: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
     driver.wait(Some(PATIENCE)).unwrap();
-    assert!(!driver.arrived.is_empty());
+    assert!(!ring(&mut driver).arrived.is_empty());
     driver.close(token, Close::Gently);
     driver.wait_closed();
-    assert!(!driver.has_slots() && driver.arrived.is_empty());
+    assert!(!ring(&mut driver).has_slots() && ring(&mut driver).arrived.is_empty());
     for peer in &mut peers {
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         let read = peer.read(&mut [0]);
@@ -164,10 +163,10 @@ fn listeners_are_where_connections_are() {
     if driver().is_none() {
         return;
     }
-    let mut driver = Uring::new(Share::Many { streams_from: 2 }).unwrap().0;
+    let mut driver = Hybrid::uring(Share::Many { epoll_streams_max: 1 }).unwrap().0;
     let token = |n| Token::new(n, 0);
     let address = listener(&mut driver, token(0));
-    let accept = |driver: &mut Uring| {
+    let accept = |driver: &mut Hybrid| {
         let peer = TcpStream::connect(address).unwrap();
         match all(driver, 1, PATIENCE).pop() {
             Some(Completion::Accepted { socket, .. }) => (peer, socket),
@@ -178,19 +177,19 @@ fn listeners_are_where_connections_are() {
         let (_one, socket) = accept(&mut driver);
         driver.add_stream(Token::new(1, round), socket, SocketKind::Tcp, READ_BYTES_MAX).unwrap();
         let (_two, socket) = accept(&mut driver);
-        assert!(driver.place_of(token(0)).is_none(), "{round}: one connection is few");
+        assert!(!ring(&mut driver).serves(token(0)), "{round}: one connection is few");
         driver.add_stream(Token::new(2, round), socket, SocketKind::Tcp, READ_BYTES_MAX).unwrap();
-        assert!(driver.place_of(token(0)).is_some() && driver.users == 2, "{round}: two are not");
+        assert!(ring(&mut driver).serves(token(0)) && ring(&mut driver).users == 2, "{round}: two are not");
         let (_three, socket) = accept(&mut driver);
         drop(socket);
         driver.close(Token::new(1, round), Close::Gently);
         driver.close(Token::new(2, round), Close::Gently);
         driver.wait_closed();
-        assert_eq!(driver.users, 0);
+        assert_eq!(ring(&mut driver).users, 0);
     }
     // A socket of datagrams is reason enough.
     let peer = udp(&mut driver, token(3));
-    assert!(driver.place_of(token(0)).is_some() && driver.users == 1);
+    assert!(ring(&mut driver).serves(token(0)) && ring(&mut driver).users == 1);
     peer.send(b"hello").unwrap();
     assert_eq!(echo(&mut driver, 1).len(), 1);
     let _peer = accept(&mut driver);
@@ -218,10 +217,10 @@ fn datagrams_come_back_and_so_do_their_buffers() {
     }
     driver.wait(Some(Duration::ZERO)).unwrap();
     assert!(driver.next().is_none());
-    assert_eq!(driver.message_buffers.at_home(), RING_MESSAGE_BUFFERS_MAX);
+    assert_eq!(ring(&mut driver).message_buffers.available(), RING_MESSAGE_BUFFERS_MAX);
     driver.close(token, Close::Gently);
     driver.wait_closed();
-    assert!(!driver.has_slots() && driver.messages.ports.iter().all(Option::is_none));
+    assert!(!ring(&mut driver).has_slots() && ring(&mut driver).messages.sockets.iter().all(Option::is_none));
 }
 
 /// A run of datagrams of one length arrives as one and leaves as one, but each is told by itself.
@@ -271,7 +270,7 @@ fn an_answer_fails_and_the_next_does_not() {
         // Two at once, so that they leave through the ring.
         peer.send(b"first").unwrap();
         peer.send(b"second").unwrap();
-        driver.fail_next_answer = Some(error);
+        ring(&mut driver).fail_next_answer = Some(error);
         let (mut completed, before) = (0, told.len());
         while completed < 2 {
             driver.wait(Some(PATIENCE)).unwrap();
@@ -290,7 +289,7 @@ fn an_answer_fails_and_the_next_does_not() {
             }
         }
         assert_eq!(told.len() - before, usize::from(is_told), "{error}");
-        assert_eq!(driver.fail_next_answer, None, "{error}");
+        assert_eq!(ring(&mut driver).fail_next_answer, None, "{error}");
     }
     assert_eq!(told, [libc::ENOBUFS, libc::EPERM, libc::ENETUNREACH, libc::EAGAIN]);
 }
@@ -317,11 +316,11 @@ fn draining_datagrams_reports_all_that_have_come() {
     }
     assert_eq!(came, (0..200).collect::<Vec<u8>>());
     driver.close(token, Close::Gently);
-    assert!(!driver.has_slots() && driver.users == 0);
+    assert!(!ring(&mut driver).has_slots() && ring(&mut driver).users == 0);
 }
 
 /// Ends of a seqpacket connection; the driver has the first.
-fn records(driver: &mut Uring, token: Token) -> socket2::Socket {
+fn records(driver: &mut Hybrid, token: Token) -> socket2::Socket {
     let (ours, theirs) =
         socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::SEQPACKET, None).unwrap();
     ours.set_nonblocking(true).unwrap();
@@ -369,8 +368,8 @@ fn records_keep_their_limits() {
     assert!(matches!(came, Some(Completion::Received { truncated: true, .. })), "{came:?}");
     drop(peer);
     assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(Seen::Ended, token)]);
-    driver.end_lending();
-    assert_eq!(driver.message_buffers.at_home(), RING_MESSAGE_BUFFERS_MAX);
+    ring(&mut driver).recycle_recv_buf();
+    assert_eq!(ring(&mut driver).message_buffers.available(), RING_MESSAGE_BUFFERS_MAX);
 }
 
 /// A flood of records has so many a turn, holds few buffers, and all of them come, in order.
@@ -393,13 +392,13 @@ fn a_flood_of_records_leaves_room_for_others() {
             assert_eq!(seen, received(&next.to_le_bytes()));
             next += 1;
         }
-        let held = &driver.slot_mut(token).unwrap().held;
-        let in_ring = held.iter().filter(|held| matches!(held, Held::Record { .. })).count();
+        let unreported = &ring(&mut driver).slot_mut(token).unwrap().unreported;
+        let in_ring = unreported.iter().filter(|event| matches!(event, Event::Record { .. })).count();
         // What the kernel has brought before it was told to stop is copied.
         assert!(
-            in_ring < HELD_MAX && held.len() <= RING_MESSAGE_BUFFERS_MAX + HELD_MAX,
+            in_ring < UNREPORTED_MAX && unreported.len() <= RING_MESSAGE_BUFFERS_MAX + UNREPORTED_MAX,
             "{in_ring} of {}",
-            held.len()
+            unreported.len()
         );
     }
     flood.join().unwrap();

@@ -1,0 +1,474 @@
+//! The driver that an engine uses: epoll, and beside it a ring where the kernel has one and the engine wants it.
+//!
+//! ```text
+//!   worker ──> Hybrid ──┬──> Epoll   every socket that is not the ring's
+//!                       └──> Uring   what the policy gives it; its wait covers epoll's descriptor as well
+//! ```
+//!
+//! The hybrid owns both and the policy; neither driver knows of the other. A socket is with exactly one of them, and the
+//! ring is asked first whether it is its own. Without a ring every call is epoll's, at the cost of one branch.
+//!
+//! **Waiting.** While the ring serves nothing it is not entered: epoll waits. Else the ring waits, with a poll on epoll's
+//! descriptor among its requests, and epoll is asked for its events only when that poll, or what epoll itself left over,
+//! says that there are any. Completions of epoll come first in a turn, then the ring's.
+//!
+//! **The policy** ([`Share`]) is what `docs/decisions/04-io-uring.md` measured:
+//! - `All`: the ring serves what it can. Epoll has streams whose reads, and messages whose lengths, do not suit the ring's
+//!   buffers, and listeners and datagram sockets that are being drained.
+//! - `Many`: up to `epoll_streams_max` streams of a worker are epoll's, as long as the ring has nothing else, and the
+//!   listeners with them. With one stream more, a datagram socket or a seqpacket connection, all of them migrate to the ring,
+//!   with what has arrived in them. Once the ring has nobody left, the listeners migrate back with the next connection. A
+//!   stream that floods is released by the ring and stays with epoll, which moves much with less.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::epoll::Epoll;
+use super::uring::{Released, ReleasedKind, Uring};
+use super::{Close, Completion, Driver, Progress, RecvBuf, Token};
+use crate::buffer::Pool;
+use crate::peer::{Peer, SocketKind};
+use crate::sys::epoll::Waker;
+use crate::sys::{Descriptors, ReplyTo};
+use crate::timer::Moment;
+
+/// What io_uring serves; the rest is epoll's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// All that it can.
+    All,
+    /// Everything, as long as there is anything that it serves better: datagram sockets, seqpacket connections, or more
+    /// streams than this.
+    Many { epoll_streams_max: usize },
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Hybrid {
+    epoll: Epoll,
+    ring: Option<Box<Ring>>,
+}
+
+/// A driver, and what wakes it from another thread.
+pub(crate) type Opened = (Hybrid, Arc<Waker>);
+
+/// A ring and what decides about its sockets.
+#[derive(Debug)]
+struct Ring {
+    uring: Uring,
+    share: Share,
+    /// Streams that are epoll's while they are few.
+    epoll_streams: Vec<(Token, SocketKind, usize)>,
+    /// All listeners. They are where connections will be: with the ring while it has anything else.
+    listeners: Vec<Token>,
+    /// Epoll may have events that its descriptor does not announce any more.
+    has_epoll_events: bool,
+    /// Epoll has completions in this turn.
+    has_epoll_turn: bool,
+    /// Whose receive buffer the last completion was about.
+    recv_buf_is_epolls: bool,
+    /// Sockets that could not migrate.
+    failed: Vec<(Token, io::Error)>,
+}
+
+impl Hybrid {
+    /// Epoll alone.
+    pub(crate) fn epoll() -> io::Result<Opened> {
+        let (epoll, waker) = Epoll::new()?;
+        Ok((Hybrid { epoll, ring: None }, waker))
+    }
+
+    /// Epoll with a ring for its share.
+    pub(crate) fn uring(share: Share) -> io::Result<Opened> {
+        let (epoll, waker) = Epoll::new()?;
+        let ring = Ring {
+            uring: Uring::new(share != Share::All, epoll.descriptors())?,
+            share,
+            epoll_streams: Vec::new(),
+            listeners: Vec::new(),
+            has_epoll_events: false,
+            has_epoll_turn: false,
+            recv_buf_is_epolls: true,
+            failed: Vec::new(),
+        };
+        Ok((Hybrid { epoll, ring: Some(Box::new(ring)) }, waker))
+    }
+
+    /// Why io_uring cannot be used here, if it cannot.
+    pub(crate) fn probe_uring() -> Result<(), String> {
+        Uring::probe()
+    }
+
+    /// The descriptor that a foreign loop may watch: readable when `wait` would find something. It knows nothing of a ring.
+    pub(crate) fn poll_fd(&self) -> RawFd {
+        self.epoll.poll_fd()
+    }
+
+    /// What wakes it.
+    pub(crate) fn waker_fd(&self) -> RawFd {
+        self.epoll.waker_fd()
+    }
+
+    /// The sockets that the driver has, for a child of fork(2).
+    pub(crate) fn descriptors(&self) -> &Arc<Descriptors> {
+        self.epoll.descriptors()
+    }
+
+    /// Whether the next turn has work without waiting.
+    pub(crate) fn has_leftovers(&self) -> bool {
+        self.epoll.has_leftovers()
+            || self.ring.as_ref().is_some_and(|ring| ring.has_epoll_events || ring.has_leftovers())
+    }
+
+    /// The ring of a driver that has one.
+    #[cfg(test)]
+    pub(super) fn ring(&mut self) -> Option<&mut Uring> {
+        self.ring.as_mut().map(|ring| &mut ring.uring)
+    }
+
+    /// How many streams are epoll's while they are few, and how many listeners there are.
+    #[cfg(test)]
+    pub(super) fn epoll_streams_and_listeners(&self) -> Option<(usize, usize)> {
+        self.ring.as_ref().map(|ring| (ring.epoll_streams.len(), ring.listeners.len()))
+    }
+
+    /// The ring, if it serves this socket.
+    #[inline]
+    fn ring_of(&mut self, token: Token) -> Option<&mut Uring> {
+        self.ring.as_mut().map(|ring| &mut ring.uring).filter(|uring| uring.serves(token))
+    }
+
+    /// The ring, if what the last completion lent is its own.
+    #[inline]
+    fn ring_of_recv_buf(&mut self) -> Option<&mut Uring> {
+        self.ring.as_mut().filter(|ring| !ring.recv_buf_is_epolls).map(|ring| &mut ring.uring)
+    }
+}
+
+impl Ring {
+    fn has_leftovers(&self) -> bool {
+        self.uring.has_leftovers() || !self.failed.is_empty()
+    }
+
+    fn wait(&mut self, epoll: &mut Epoll, timeout: Option<Duration>) -> io::Result<()> {
+        let has_leftovers = self.has_epoll_events || self.has_leftovers() || epoll.has_leftovers();
+        let timeout = if has_leftovers { Some(Duration::ZERO) } else { timeout };
+        if self.uring.is_idle() {
+            // Whatever happens, happens to epoll.
+            self.uring.rest();
+            let timeout = if self.has_epoll_events || epoll.has_leftovers() || !self.failed.is_empty() {
+                Some(Duration::ZERO)
+            } else {
+                timeout
+            };
+            return self.wait_epoll(epoll, timeout);
+        }
+        let result = self.uring.wait(timeout, epoll.poll_fd());
+        if self.uring.take_seen() || self.has_epoll_events || epoll.has_leftovers() {
+            self.wait_epoll(epoll, Some(Duration::ZERO))?;
+        } else {
+            epoll.set_now();
+        }
+        result
+    }
+
+    fn wait_epoll(&mut self, epoll: &mut Epoll, timeout: Option<Duration>) -> io::Result<()> {
+        self.has_epoll_turn = true;
+        let result = epoll.wait(timeout);
+        // The ring tells each edge once: what did not fit is to be fetched without being told.
+        self.has_epoll_events = result.is_err() || epoll.has_more_events();
+        result
+    }
+
+    fn next(&mut self, epoll: &mut Epoll) -> Option<Completion<OwnedFd>> {
+        if self.has_epoll_turn {
+            if let Some(completion) = epoll.next() {
+                self.recv_buf_is_epolls = true;
+                return Some(completion);
+            }
+            self.has_epoll_turn = false;
+        }
+        self.recv_buf_is_epolls = false;
+        let completion = self.uring.next();
+        while let Some(released) = self.uring.take_released() {
+            // At once: whatever the worker does with it next, it does with epoll's.
+            self.migrate_to_epoll(epoll, released);
+        }
+        if completion.is_some() {
+            return completion;
+        }
+        let (token, error) = self.failed.pop()?;
+        Some(Completion::Failed { token, error })
+    }
+
+    /// Whether streams, and with them listeners, are epoll's.
+    fn is_for_few(&self) -> bool {
+        match self.share {
+            Share::All => false,
+            Share::Many { epoll_streams_max } => {
+                self.uring.users() == 0 && self.epoll_streams.len() < epoll_streams_max
+            }
+        }
+    }
+
+    /// Gives the ring what was epoll's while the ring had nobody.
+    fn migrate_to_ring(&mut self, epoll: &mut Epoll) {
+        for (token, kind, read_bytes_max) in std::mem::take(&mut self.epoll_streams) {
+            if let Some(socket) = epoll.hand_over(token)
+                && let Err(error) = self.uring.add_stream(token, socket, kind, read_bytes_max)
+            {
+                self.failed.push((token, error));
+            }
+        }
+        for token in &self.listeners {
+            if !self.uring.stop_release(*token)
+                && let Some(socket) = epoll.hand_over(*token)
+                && let Err(error) = self.uring.add_listener(*token, socket)
+            {
+                self.failed.push((*token, error));
+            }
+        }
+    }
+
+    /// Gives the listeners to epoll: whom they bring will be there too.
+    fn migrate_listeners_to_epoll(&mut self) {
+        for token in &self.listeners {
+            self.uring.begin_release(*token);
+        }
+    }
+
+    /// Gives epoll what the ring has released.
+    fn migrate_to_epoll(&mut self, epoll: &mut Epoll, released: Released) {
+        let Released { token, socket, kind, is_draining, read_bytes_max } = released;
+        let result = match kind {
+            ReleasedKind::Listener => epoll.add_listener(token, socket),
+            ReleasedKind::Stream(kind) => epoll.add_stream(token, socket, kind, read_bytes_max),
+            ReleasedKind::Datagrams { destinations } => {
+                epoll.add_datagram_socket(token, socket, read_bytes_max, destinations)
+            }
+        };
+        match result {
+            Ok(()) if is_draining => epoll.drain(token),
+            Ok(()) => {}
+            Err(error) => self.failed.push((token, error)),
+        }
+    }
+
+    fn add_stream(
+        &mut self,
+        epoll: &mut Epoll,
+        token: Token,
+        socket: OwnedFd,
+        kind: SocketKind,
+        read_bytes_max: usize,
+    ) -> io::Result<()> {
+        if !self.uring.can_serve(kind, read_bytes_max) {
+            return epoll.add_stream(token, socket, kind, read_bytes_max);
+        }
+        if kind != SocketKind::UnixSeqpacket && self.is_for_few() {
+            self.migrate_listeners_to_epoll();
+            epoll.add_stream(token, socket, kind, read_bytes_max)?;
+            self.epoll_streams.push((token, kind, read_bytes_max));
+            return Ok(());
+        }
+        self.migrate_to_ring(epoll);
+        self.uring.add_stream(token, socket, kind, read_bytes_max)
+    }
+
+    fn close(&mut self, epoll: &mut Epoll, token: Token, how: Close) {
+        self.listeners.retain(|other| *other != token);
+        self.failed.retain(|(other, _)| *other != token);
+        if self.uring.serves(token) {
+            self.uring.close(token, how);
+        } else {
+            self.epoll_streams.retain(|(other, ..)| *other != token);
+            epoll.close(token, how);
+        }
+    }
+}
+
+/// Calls the ring if it serves the socket, and else epoll.
+macro_rules! of {
+    ($hybrid:ident, $token:ident, $driver:ident => $call:expr) => {
+        match $hybrid.ring_of($token) {
+            Some($driver) => $call,
+            None => {
+                let $driver = &mut $hybrid.epoll;
+                $call
+            }
+        }
+    };
+}
+
+impl Driver for Hybrid {
+    type Socket = OwnedFd;
+
+    #[inline]
+    fn now(&self) -> Moment {
+        self.epoll.now()
+    }
+
+    fn read_clock(&self) -> Moment {
+        self.epoll.read_clock()
+    }
+
+    #[inline]
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match &mut self.ring {
+            None => self.epoll.wait(timeout),
+            Some(ring) => ring.wait(&mut self.epoll, timeout),
+        }
+    }
+
+    fn has_found(&self) -> bool {
+        match &self.ring {
+            None => self.epoll.has_found(),
+            Some(ring) => ring.uring.has_found() || (ring.has_epoll_turn && self.epoll.has_found()),
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<Completion<OwnedFd>> {
+        match &mut self.ring {
+            None => self.epoll.next(),
+            Some(ring) => ring.next(&mut self.epoll),
+        }
+    }
+
+    fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
+        let Some(ring) = &mut self.ring else { return self.epoll.add_listener(token, socket) };
+        ring.listeners.push(token);
+        if ring.uring.users() == 0 && ring.share != Share::All {
+            return self.epoll.add_listener(token, socket);
+        }
+        ring.uring.add_listener(token, socket)
+    }
+
+    fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
+        self.epoll.peer_user(socket)
+    }
+
+    fn add_stream(
+        &mut self,
+        token: Token,
+        socket: OwnedFd,
+        kind: SocketKind,
+        read_bytes_max: usize,
+    ) -> io::Result<()> {
+        match &mut self.ring {
+            None => self.epoll.add_stream(token, socket, kind, read_bytes_max),
+            Some(ring) => ring.add_stream(&mut self.epoll, token, socket, kind, read_bytes_max),
+        }
+    }
+
+    fn add_datagram_socket(
+        &mut self,
+        token: Token,
+        socket: OwnedFd,
+        message_bytes_max: usize,
+        destinations: bool,
+    ) -> io::Result<()> {
+        match &mut self.ring {
+            Some(ring) if ring.uring.can_serve_datagrams(message_bytes_max) => {
+                ring.migrate_to_ring(&mut self.epoll);
+                ring.uring.add_datagram_socket(token, socket, message_bytes_max, destinations)
+            }
+            _ => self.epoll.add_datagram_socket(token, socket, message_bytes_max, destinations),
+        }
+    }
+
+    #[inline]
+    fn recv_buf(&mut self) -> RecvBuf<'_> {
+        match &mut self.ring {
+            Some(ring) if !ring.recv_buf_is_epolls => ring.uring.recv_buf(),
+            _ => self.epoll.recv_buf(),
+        }
+    }
+
+    #[inline]
+    fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+        match self.ring_of_recv_buf() {
+            Some(uring) => uring.send_from_recv_buf(token, range, pool),
+            None => self.epoll.send_from_recv_buf(token, range, pool),
+        }
+    }
+
+    fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
+        of!(self, token, driver => driver.send(token, bytes))
+    }
+
+    fn unsent(&self, token: Token) -> usize {
+        match &self.ring {
+            Some(ring) if ring.uring.serves(token) => ring.uring.unsent(token),
+            _ => self.epoll.unsent(token),
+        }
+    }
+
+    fn reply_from_recv_buf(&mut self, range: Range<usize>) {
+        match self.ring_of_recv_buf() {
+            Some(uring) => uring.reply_from_recv_buf(range),
+            None => self.epoll.reply_from_recv_buf(range),
+        }
+    }
+
+    fn reply(&mut self, bytes: Vec<u8>) {
+        match self.ring_of_recv_buf() {
+            Some(uring) => uring.reply(bytes),
+            None => self.epoll.reply(bytes),
+        }
+    }
+
+    fn reply_to(&mut self) -> Option<ReplyTo> {
+        match self.ring_of_recv_buf() {
+            Some(uring) => uring.reply_to(),
+            None => self.epoll.reply_to(),
+        }
+    }
+
+    fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
+        of!(self, token, driver => driver.send_to(token, to, bytes))
+    }
+
+    fn take_send_results(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
+        of!(self, token, driver => driver.take_send_results(token))
+    }
+
+    fn recycle_peer(&mut self, peer: Peer) {
+        match self.ring_of_recv_buf() {
+            Some(uring) => uring.recycle_peer(peer),
+            None => self.epoll.recycle_peer(peer),
+        }
+    }
+
+    fn pause(&mut self, token: Token) {
+        of!(self, token, driver => driver.pause(token));
+    }
+
+    fn resume(&mut self, token: Token) {
+        of!(self, token, driver => driver.resume(token));
+    }
+
+    fn drain(&mut self, token: Token) {
+        of!(self, token, driver => driver.drain(token));
+    }
+
+    fn shutdown_write(&mut self, token: Token) -> io::Result<()> {
+        of!(self, token, driver => driver.shutdown_write(token))
+    }
+
+    fn wait_closed(&mut self) {
+        if let Some(ring) = &mut self.ring {
+            ring.uring.wait_closed();
+        }
+    }
+
+    fn close(&mut self, token: Token, how: Close) {
+        match &mut self.ring {
+            None => self.epoll.close(token, how),
+            Some(ring) => ring.close(&mut self.epoll, token, how),
+        }
+    }
+}
