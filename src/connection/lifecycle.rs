@@ -29,6 +29,9 @@ impl Connection {
         }
         self.phase = Phase::Open;
         self.until = Moment::NEVER;
+        // What came while the stream was opening is answered in the next turn.
+        let has_input = self.unread.as_ref().is_some_and(|unread| !unread.bytes.is_empty());
+        self.keep(&[], has_input, cx);
         let described = cx.limits.session_peer(self.id, &self.peer);
         let mut step = Step::default();
         if let Err((stage, fault)) = self.session.begin(&described) {
@@ -40,8 +43,7 @@ impl Connection {
             return self.advance(step, cx);
         }
         let mut batch = self.greetings(cx);
-        let has_more = batch.has_more || self.unread.as_ref().is_some_and(|unread| !unread.bytes.is_empty());
-        self.keep(&[], has_more, cx);
+        self.keep(&[], batch.has_more || has_input, cx);
         let reply = batch.reply_in(Vec::new(), cx.limits.records, cx.pool);
         self.deliver(batch, reply, None, cx)
     }
@@ -84,9 +86,8 @@ impl Connection {
     fn establish(&mut self, cx: &mut Context<'_>) -> Step {
         let Some(Around { layer: Some(_), .. }) = self.around.as_deref() else {
             self.around = None;
-            let step = self.open(cx);
-            self.has_input(cx);
-            return step;
+            cx.stats.bytes_in.add(self.unread_bytes() as u64);
+            return self.open(cx);
         };
         let wire = self.unread.as_mut().map(|unread| std::mem::take(&mut unread.bytes)).unwrap_or_default();
         let mut step = Step::default();
@@ -102,19 +103,7 @@ impl Connection {
         cx.stats.bytes_in.add(plain.len() as u64);
         cx.pool.append(&mut unread.bytes, &plain);
         cx.pool.put(plain);
-        let step = self.open(cx);
-        self.has_input(cx);
-        step
-    }
-
-    /// What came while the stream was opening is answered in the next turn.
-    fn has_input(&mut self, cx: &Context<'_>) {
-        if let Some(unread) = &mut self.unread {
-            unread.has_more |= !unread.bytes.is_empty() && !cx.limits.records;
-            if unread.is_empty() {
-                self.unread = None;
-            }
-        }
+        self.open(cx)
     }
 
     /// What the peer said through the layer; what the layer has to send for its own sake goes behind all that waits.

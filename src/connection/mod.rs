@@ -17,6 +17,8 @@ mod around;
 mod input;
 mod lifecycle;
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use around::{Around, Layer, Preface, PrefaceProgress};
 

@@ -245,13 +245,13 @@ fn at_high_water_reading_pauses_and_goes_on_at_half() {
             assert!(reads < 100, "{frame}: it pauses");
         }
         let waiting = bench.connection.waiting_bytes();
-        assert!((12 * 1024..=16 * 1024).contains(&waiting), "{frame}: {waiting}");
+        assert!((7 * 1024..=16 * 1024).contains(&waiting), "{frame}: {waiting}");
         assert!(bench.cost_max <= 2 * 16 * 1024, "{frame}: {}", bench.cost_max);
         // It reads on at half of where it paused, and not before.
         while !bench.is_reading {
-            let before = bench.connection.waiting_bytes();
             bench.peer_reads(512);
-            assert!(!bench.is_reading || before <= 8 * 1024, "{frame}: {before} bytes wait");
+            let waiting = bench.connection.waiting_bytes();
+            assert!(!bench.is_reading || waiting <= 8 * 1024, "{frame}: {waiting} bytes wait");
         }
         bench.peer_reads(usize::MAX);
         bench.end();
@@ -406,7 +406,7 @@ fn a_half_close_gets_all_answers_and_then_the_end() {
 #[test]
 fn after_our_end_the_peer_is_read_on_for_a_while() {
     for peer_ends in [true, false] {
-        let mut bench = Bench::new("close:after=1", &[("frame", "lines")]);
+        let mut bench = Bench::new("close:after=4", &[("frame", "lines")]);
         bench.receive(b"last\n");
         assert!(bench.has_shut_down && bench.is_reading && bench.closed.is_none());
         bench.receive(b"too late\n");
@@ -446,9 +446,10 @@ fn silence_is_the_peers_only_when_it_is_its_turn() {
     bench.receive(b"wait\n");
     // While the answer is delayed, nobody is silent; then its time begins.
     let passed = bench.pass_until_closed(Duration::from_secs(100));
-    assert_eq!(bench.closed.map(|(reason, _)| reason), None, "it lingers");
+    assert_eq!(bench.closed, Some((CloseReason::IdleTimeout, Close::Gently)));
+    assert_eq!(passed, Duration::from_secs(30 + 10) + LINGER);
     assert_eq!(bench.received(), b"wait\n");
-    assert!(bench.has_shut_down || passed >= Duration::from_secs(40));
+    bench.assert_balance();
 }
 
 #[test]
@@ -627,7 +628,7 @@ fn nothing_reaches_a_stream_before_what_stands_before_it() {
 #[test]
 fn delayed_and_queued_answers_go_through_the_layer_in_order() {
     let mut bench =
-        Bench::around("delay:time=5ms", &[("frame", "lines"), ("high_water", "4k")], behind(false, true));
+        Bench::around("delay:time=5ms", &[("frame", "lines")], behind(false, true));
     bench.receive(HELLO);
     bench.window = 10;
     let lines: Vec<u8> = (0..50).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
