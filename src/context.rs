@@ -43,6 +43,13 @@ impl ConnLimits {
         SessionPeer { kind: self.kind, id, local: &self.url, peer, listener: &self.url }
     }
 
+    /// What the input and the answers of one connection may take of memory at most: what docs/guarantees.md says, with
+    /// vectors that have grown to twice their bytes.
+    #[cfg(debug_assertions)]
+    pub(crate) fn cost_max(&self) -> usize {
+        2 * (self.high_water_bytes + 2 * self.read_bytes_max + self.answer_bytes_max) + 4096
+    }
+
     /// What the answers that wait may cost before a read is begun.
     pub(crate) fn read_below_bytes(&self) -> usize {
         self.high_water_bytes.saturating_sub(self.read_bytes_max)

@@ -70,10 +70,12 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct DelayedDatagrams {
     /// By the moment they are due; those of one moment in the order in which they came.
-    answers: BTreeMap<(Moment, u64), (ReplyTo, Box<[u8]>)>,
+    answers: BTreeMap<(Moment, u64), DelayedDatagram>,
     bytes: usize,
     last: u64,
 }
+
+type DelayedDatagram = (ReplyTo, Box<[u8]>);
 
 impl DelayedDatagrams {
     /// Keeps a copy of an answer, in memory of its own length; the answer comes back, and whether there was room.
@@ -89,7 +91,7 @@ impl DelayedDatagrams {
     }
 
     /// Takes one answer that is due.
-    pub(crate) fn take_due(&mut self, now: Moment) -> Option<(ReplyTo, Box<[u8]>)> {
+    pub(crate) fn take_due(&mut self, now: Moment) -> Option<DelayedDatagram> {
         if self.next() > now {
             return None;
         }

@@ -23,6 +23,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::chain::{Chain, Generation};
+use crate::connection::MakeAround;
 use crate::driver::Driver;
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result, SpecError};
@@ -175,6 +176,8 @@ struct Control {
     backend: Backend,
     spin: Duration,
     threads: Vec<JoinHandle<()>>,
+    /// What stands before and around streams.
+    around: Option<MakeAround>,
 }
 
 struct Waiting {
@@ -266,7 +269,9 @@ impl Engine {
             let chain = own.as_ref().unwrap_or(&control.chain);
             let effective = socket::effective(bound.socket.as_fd(), bound.kind, &bound.options);
             control.last_listener += 1;
-            let listener = Listener::new(control.last_listener, &mut bound, effective, Arc::clone(chain))?;
+            let around = control.around.clone();
+            let listener =
+                Listener::new(control.last_listener, &mut bound, effective, Arc::clone(chain), around)?;
             check_needs(&listener, chain)?;
             ready.push(Waiting { listener: Arc::new(listener), socket: bound.socket });
         }

@@ -67,6 +67,12 @@ pub use transform::library::{OptionHelp, Output, Transform, Verdict, running_tra
 pub use transform::registry::Origin;
 pub use worker::ConnectionInfo;
 
+/// What stands before and around streams: see [`Builder::around`]. Not a promise yet.
+#[doc(hidden)]
+pub mod seam {
+    pub use crate::connection::{Around, Layer, Preface, PrefaceProgress};
+}
+
 /// Its examples in Rust are tested with those of the documentation; the others by `tests/embed.rs`.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]

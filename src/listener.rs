@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::chain::{Chain, Generation};
-use crate::connection::Around;
+use crate::connection::{Around, MakeAround};
 use crate::context::ConnLimits;
 use crate::error::{Result, SpecError};
 use crate::event::Subject;
@@ -44,6 +44,8 @@ pub(crate) struct Listener {
     pub(crate) limiter: Option<Arc<PeerLimiter>>,
     /// Counts the changes of `chain`.
     chain_number: AtomicU64,
+    /// What stands before and around its streams.
+    around: Option<MakeAround>,
     /// The socket's file, until the listener is closed.
     file: Mutex<Option<SocketFile>>,
 }
@@ -68,6 +70,7 @@ impl Listener {
         bound: &mut Bound,
         effective: Vec<(String, String)>,
         chain: Arc<Chain>,
+        around: Option<MakeAround>,
     ) -> Result<Listener> {
         let options = bound.options.clone();
         let kind = bound.kind;
@@ -126,6 +129,7 @@ impl Listener {
             effective,
             stats: OnceLock::new(),
             limiter,
+            around: around.filter(|_| !records),
             chain: Mutex::new(Current { chain, generations: Vec::new() }),
             chain_number: AtomicU64::new(0),
             file: Mutex::new(bound.file.take()),
@@ -134,12 +138,12 @@ impl Listener {
 
     /// Whether the peers of streams are known only when they have said something.
     pub(crate) fn has_preface(&self) -> bool {
-        false
+        self.around.as_ref().is_some_and(|around| around.has_preface)
     }
 
     /// What stands before and around a new stream.
     pub(crate) fn around(&self) -> Option<Around> {
-        None
+        self.around.as_ref().map(MakeAround::make)
     }
 
     /// Makes room for each worker's counters, and hands out the generations. Before any worker sees the listener.

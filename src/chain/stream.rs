@@ -70,11 +70,13 @@ pub(crate) struct StreamOutcome {
 }
 
 impl StreamInput {
-    /// Bytes that are not read, and what they cost.
+    /// Bytes that are not read.
     pub(crate) fn unread_bytes(&self) -> usize {
         self.stages.iter().map(|stage| stage.bytes.len() - stage.start).sum()
     }
 
+    /// What they take of memory.
+    #[cfg(debug_assertions)]
     pub(crate) fn cost(&self) -> usize {
         self.stages.iter().map(|stage| stage.bytes.capacity()).sum()
     }
@@ -337,10 +339,11 @@ impl Generation {
                     input.is_closing = true;
                     input.stages.iter_mut().take(place + 1).for_each(StageInput::discard);
                 }
-                status => match ChainOutcome::of(stage, status) {
-                    Some(outcome) => return Err(outcome),
-                    None => {}
-                },
+                status => {
+                    if let Some(outcome) = ChainOutcome::of(stage, status) {
+                        return Err(outcome);
+                    }
+                }
             }
             let written = room.get_mut(..processed.written).unwrap_or_default();
             has_dropped |= self.forward(stage, written, delay_us, input, cx)?;

@@ -11,30 +11,35 @@
 //! connection is open at once, and neither costs anything.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::peer::Peer;
 
 /// Bytes that stand before a stream and tell more about it, such as the header of the PROXY protocol.
-pub(crate) trait Preface: fmt::Debug + Send {
+pub trait Preface: fmt::Debug + Send {
     /// Looks at all that has come so far.
     fn received(&mut self, bytes: &[u8]) -> PrefaceProgress;
 }
 
 /// How far a preface is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PrefaceProgress {
+pub enum PrefaceProgress {
+    /// More has to come.
     NeedMore,
     /// It is complete: so many bytes were its own, and this is the peer, if it says so.
     Done {
+        /// Bytes of the preface; what is behind them is the stream's.
         used: usize,
+        /// Who is on the other side, where the preface knows better than the socket.
         peer: Option<Peer>,
     },
+    /// It is none: the connection is reset.
     Refuse(&'static str),
 }
 
 /// Something between the driver's bytes and the framer, such as TLS. It does no I/O.
-pub(crate) trait Layer: fmt::Debug + Send {
+pub trait Layer: fmt::Debug + Send {
     /// The peer sent `wire`: what it says is appended to `plain`, and what is to be sent to the peer for the layer's own
     /// sake to `reply`. An error ends the connection once `reply` is sent.
     fn received(&mut self, wire: &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>)
@@ -49,12 +54,11 @@ pub(crate) trait Layer: fmt::Debug + Send {
 
 /// What a listener puts around its streams.
 #[derive(Debug)]
-pub(crate) struct Around {
+pub struct Around {
     pub(super) preface: Option<Box<dyn Preface>>,
     pub(super) layer: Option<Box<dyn Layer>>,
     /// How long a connection may take to be open.
     pub(super) within: Duration,
-    pub(super) is_identified: bool,
     /// The layer has said that our side ends.
     pub(super) is_closed: bool,
 }
@@ -63,11 +67,32 @@ pub(crate) struct Around {
 pub(super) const PREFACE_BYTES_MAX: usize = 4096;
 
 impl Around {
-    pub(crate) fn new(
-        preface: Option<Box<dyn Preface>>,
-        layer: Option<Box<dyn Layer>>,
-        within: Duration,
-    ) -> Around {
-        Around { preface, layer, within, is_identified: false, is_closed: false }
+    /// `within`: how long a connection may take to be open.
+    pub fn new(preface: Option<Box<dyn Preface>>, layer: Option<Box<dyn Layer>>, within: Duration) -> Around {
+        Around { preface, layer, within, is_closed: false }
+    }
+}
+
+/// Makes what a listener puts around each of its streams.
+#[derive(Clone)]
+pub(crate) struct MakeAround {
+    make: Arc<dyn Fn() -> Around + Send + Sync>,
+    pub(crate) has_preface: bool,
+}
+
+impl MakeAround {
+    pub(crate) fn new(make: impl Fn() -> Around + Send + Sync + 'static) -> MakeAround {
+        let has_preface = make().preface.is_some();
+        MakeAround { make: Arc::new(make), has_preface }
+    }
+
+    pub(crate) fn make(&self) -> Around {
+        (self.make)()
+    }
+}
+
+impl fmt::Debug for MakeAround {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MakeAround").field("has_preface", &self.has_preface).finish_non_exhaustive()
     }
 }

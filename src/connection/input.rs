@@ -38,11 +38,13 @@ impl Unread {
         self.bytes.is_empty() && !self.has_more && self.stream.is_none()
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Bytes of input.
+    pub(super) fn count(&self) -> usize {
         self.bytes.len() + self.stream.as_ref().map_or(0, |stream| stream.unread_bytes())
     }
 
     /// What it takes of memory.
+    #[cfg(debug_assertions)]
     pub(super) fn cost(&self) -> usize {
         self.bytes.capacity() + self.stream.as_ref().map_or(0, |stream| stream.cost())
     }

@@ -250,12 +250,12 @@ impl Connection {
     /// Input that nobody will answer.
     fn drop_unread(&mut self, stats: &Block) {
         let Some(unread) = self.unread.take() else { return };
-        if unread.len() > 0 && unread.stream_messages == 0 {
+        if unread.count() > 0 && unread.stream_messages == 0 {
             stats.messages_in.add(1);
             stats.dropped(DropReason::Undelivered, 1);
         }
         stats.dropped(DropReason::Undelivered, u64::from(unread.stream_messages));
-        stats.dropped_bytes.add(unread.len() as u64);
+        stats.dropped_bytes.add(unread.count() as u64);
     }
 
     /// After each change: the next send; reading on or not; the next step of the end.
@@ -422,7 +422,8 @@ impl Connection {
     /// Says whether the peer owes something: the rest of a message that has come only in part, or to take its answers. A
     /// peer whose bytes are left in the kernel, or that was told of the end, owes nothing.
     pub(crate) fn note_progress(&mut self, unsent: usize, now: Moment) {
-        let is_partial = !self.flags.is_paused && self.unread.as_ref().is_some_and(|unread| unread.len() > 0);
+        let is_partial =
+            !self.flags.is_paused && self.unread.as_ref().is_some_and(|unread| unread.count() > 0);
         let is_unfinished = match self.phase {
             Phase::Open => is_partial || !self.output.can_send(),
             Phase::Flushing(_) => !self.output.can_send(),

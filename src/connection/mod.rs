@@ -20,7 +20,8 @@ mod output;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use around::{Around, Layer, Preface, PrefaceProgress};
+pub(crate) use around::MakeAround;
+pub use around::{Around, Layer, Preface, PrefaceProgress};
 
 use std::io;
 use std::ops::Range;
@@ -260,10 +261,11 @@ impl Connection {
 
     /// Bytes of input that are not answered.
     pub(crate) fn unread_bytes(&self) -> usize {
-        self.unread.as_ref().map_or(0, |unread| unread.len())
+        self.unread.as_ref().map_or(0, |unread| unread.count())
     }
 
     /// What its unread input and its waiting answers take of memory.
+    #[cfg(debug_assertions)]
     pub(crate) fn cost(&self) -> usize {
         self.output.cost() + self.unread.as_ref().map_or(0, |unread| unread.cost())
     }
@@ -437,13 +439,15 @@ impl Connection {
     /// There is room again, or a new turn: sends what is due, and answers what is unread.
     pub(crate) fn go_on(&mut self, cx: &mut Context<'_>) -> Step {
         let has_unread = self.unread.as_ref().is_some_and(|unread| unread.has_more);
-        if !(has_unread && self.has_room(cx)) && !(cx.may_block && self.flags.has_peer_ended) {
-            return self.advance(Step::default(), cx);
+        // Off the worker, it may be here to answer what the end of its stream has left.
+        let is_at_end = cx.may_block && self.flags.has_peer_ended;
+        if is_at_end || (has_unread && self.has_room(cx)) {
+            if self.must_offload(cx) {
+                return Step { offload: Some(Work::GoOn), ..Step::default() };
+            }
+            return self.answer_unread(cx);
         }
-        if self.must_offload(cx) {
-            return Step { offload: Some(Work::GoOn), ..Step::default() };
-        }
-        self.answer_unread(cx)
+        self.advance(Step::default(), cx)
     }
 
     /// Hands an answer on: to the driver, or behind what waits already. Then the end, if there is to be one.
@@ -563,6 +567,7 @@ impl Connection {
                 || unread.is_none_or(|unread| { !unread.has_more || self.flags.is_paused }),
             "nothing is read while there is unread input"
         );
+        assert!(self.cost() <= limits.cost_max(), "{} bytes of memory", self.cost());
         assert!(!limits.records || unread.is_none(), "records are answered at once");
     }
 }

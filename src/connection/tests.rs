@@ -142,7 +142,10 @@ impl Bench {
                 Send::RecvBuf(_) => unreachable!("see receive"),
                 Send::Owned(bytes) => bytes,
             };
-            assert!(self.in_flight.is_none() && !self.has_shut_down, "one send at a time, none after the end");
+            assert!(
+                self.in_flight.is_none() && !self.has_shut_down,
+                "one send at a time, none after the end"
+            );
             cx.sends_left -= 1;
             let taken = bytes.len().min(self.window);
             self.window -= taken;
@@ -227,13 +230,19 @@ impl Bench {
     fn assert_balance(&self) {
         let stats = self.figures();
         assert_eq!(stats.messages_in, stats.messages_out + stats.dropped, "{stats:?}");
-        assert_eq!(stats.bytes_in, stats.bytes_out + stats.undelivered_bytes + stats.dropped_bytes, "{stats:?}");
+        assert_eq!(
+            stats.bytes_in,
+            stats.bytes_out + stats.undelivered_bytes + stats.dropped_bytes,
+            "{stats:?}"
+        );
     }
 }
 
 #[test]
 fn at_high_water_reading_pauses_and_goes_on_at_half() {
-    for (frame, unit) in [("raw", &b"0123456789abcdef"[..]), ("lines", b"0123456789abcd\n"), ("fixed:4", b"0123")] {
+    for (frame, unit) in
+        [("raw", &b"0123456789abcdef"[..]), ("lines", b"0123456789abcd\n"), ("fixed:4", b"0123")]
+    {
         let mut bench = Bench::new("uppercase", &[("frame", frame), ("high_water", "16k")]);
         bench.limits.read_bytes_max = 1024;
         bench.window = 0;
@@ -265,7 +274,9 @@ fn at_high_water_reading_pauses_and_goes_on_at_half() {
 #[test]
 fn small_messages_with_long_answers_stay_under_high_water() {
     let text = "p".repeat(1024);
-    for chain in [format!("prefix:text={text}"), format!("template:text={text}"), format!("prefix:text={text} | hex")] {
+    for chain in
+        [format!("prefix:text={text}"), format!("template:text={text}"), format!("prefix:text={text} | hex")]
+    {
         let mut bench = Bench::new(&chain, &[("frame", "lines"), ("high_water", "64k")]);
         bench.window = 0;
         let input = vec![b'\n'; READ_BYTES_MAX];
@@ -342,7 +353,10 @@ fn a_stream_that_grows_arrives_whole_in_bounded_memory() {
         assert!(bench.received() == expected, "cut into {cut}");
         assert!(bench.cost_max <= 2 * 1024 * 1024, "cut into {cut}: {}", bench.cost_max);
         let stats = bench.figures();
-        assert_eq!((stats.messages_in, stats.messages_out), ((20_000usize.div_ceil(cut)) as u64, stats.messages_in));
+        assert_eq!(
+            (stats.messages_in, stats.messages_out),
+            ((20_000usize.div_ceil(cut)) as u64, stats.messages_in)
+        );
         assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)));
     }
 }
@@ -541,10 +555,9 @@ impl Preface for Name {
         match bytes.iter().position(|byte| *byte == b'\n') {
             None => PrefaceProgress::NeedMore,
             Some(0) => PrefaceProgress::Refuse("no name"),
-            Some(end) => PrefaceProgress::Done {
-                used: end + 1,
-                peer: Some(Peer::Abstract(bytes[..end].to_vec())),
-            },
+            Some(end) => {
+                PrefaceProgress::Done { used: end + 1, peer: Some(Peer::Abstract(bytes[..end].to_vec())) }
+            }
         }
     }
 }
@@ -559,7 +572,12 @@ pub(crate) struct Flipped {
 const HELLO: &[u8] = b"hello";
 
 impl Layer for Flipped {
-    fn received(&mut self, wire: &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>) -> Result<(), &'static str> {
+    fn received(
+        &mut self,
+        wire: &[u8],
+        plain: &mut Vec<u8>,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
         for byte in wire {
             if self.heard < HELLO.len() {
                 if *byte != HELLO[self.heard] {
@@ -627,8 +645,7 @@ fn nothing_reaches_a_stream_before_what_stands_before_it() {
 
 #[test]
 fn delayed_and_queued_answers_go_through_the_layer_in_order() {
-    let mut bench =
-        Bench::around("delay:time=5ms", &[("frame", "lines")], behind(false, true));
+    let mut bench = Bench::around("delay:time=5ms", &[("frame", "lines")], behind(false, true));
     bench.receive(HELLO);
     bench.window = 10;
     let lines: Vec<u8> = (0..50).flat_map(|n| format!("line {n}\n").into_bytes()).collect();

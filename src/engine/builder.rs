@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{Backend, Control, Ended, Engine, check_spin, check_threads};
 use crate::chain::Chain;
+use crate::connection::{Around, MakeAround};
 use crate::error::Result;
 use crate::event::{Event, Events, Level};
 use crate::net::address::Listen;
@@ -27,6 +28,7 @@ pub struct Builder {
     plugin_directories: Vec<PathBuf>,
     events: Events,
     registered: Vec<Transform>,
+    around: Option<MakeAround>,
 }
 
 impl Builder {
@@ -41,6 +43,7 @@ impl Builder {
             plugin_directories: Vec::new(),
             events: Events::default(),
             registered: Vec::new(),
+            around: None,
         }
     }
 
@@ -104,6 +107,14 @@ impl Builder {
         self
     }
 
+    /// Puts something before and around each stream of all listeners: `make` is called for each connection. The place where
+    /// the PROXY protocol and TLS belong.
+    #[doc(hidden)]
+    pub fn around(mut self, make: impl Fn() -> Around + Send + Sync + 'static) -> Builder {
+        self.around = Some(MakeAround::new(make));
+        self
+    }
+
     /// Creates the transforms and binds the sockets: all of them, or none and an error. Nothing is served yet.
     pub fn build(self) -> Result<Engine> {
         let listens =
@@ -127,6 +138,7 @@ impl Builder {
             backend: self.backend,
             spin: self.spin,
             threads: Vec::new(),
+            around: self.around,
         };
         let ended = Arc::new(Ended::new(&services.events));
         let engine = Engine {

@@ -218,10 +218,10 @@ impl<D: Driver> Worker<D> {
             }
             Err((_, fault)) => Err((CloseReason::TransformFailed, fault.to_string())),
         };
-        let event = |cause, text: &dyn fmt::Display| {
+        let event = |cause: Option<Cause>, text: &dyn fmt::Display| {
             self.shared.events.emit(&Event {
                 level: Level::Debug,
-                kind: if cause == None { Kind::Accepted } else { Kind::Closed },
+                kind: if cause.is_none() { Kind::Accepted } else { Kind::Closed },
                 listener: &listener.url,
                 listener_id: listener.id,
                 connection: id,

@@ -140,7 +140,7 @@ fn listener(case: &Case) -> Arc<Listener> {
     let mut registry = Registry::new(Vec::new());
     let tables: Vec<_> = spec.stages.iter().map(|stage| registry.find(&stage.target).unwrap()).collect();
     let chain = Arc::new(Chain::create(&spec, &tables, &services).unwrap());
-    let listener = Listener::new(1, &mut bound, Vec::new(), Arc::clone(&chain)).unwrap();
+    let listener = Listener::new(1, &mut bound, Vec::new(), Arc::clone(&chain), None).unwrap();
     listener.prepare(1, chain.generations(1).unwrap());
     Arc::new(listener)
 }

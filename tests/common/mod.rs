@@ -7,6 +7,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub(crate) mod heap;
+pub(crate) mod layer;
 pub(crate) mod plugin;
 
 use std::ffi::OsStr;
@@ -416,6 +417,8 @@ pub(crate) fn port_of(url: &str) -> u16 {
 pub(crate) struct Peer {
     pub(crate) socket: Socket,
     stream: bool,
+    /// What it says goes through a layer, like what it hears.
+    is_layered: bool,
 }
 
 impl Peer {
@@ -452,14 +455,39 @@ impl Peer {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         let stream = socket.r#type()? == Type::STREAM;
-        Ok(Peer { socket, stream })
+        let mut peer = Peer { socket, stream, is_layered: false };
+        if stream && layer::is_on() {
+            peer.try_send(layer::HELLO)?;
+            let mut heard = Vec::new();
+            while heard.len() < layer::HELLO.len() {
+                let more = peer.try_recv(layer::HELLO.len() - heard.len())?;
+                if more.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                heard.extend(more);
+            }
+            assert_eq!(heard, layer::HELLO);
+            peer.is_layered = true;
+        }
+        Ok(peer)
+    }
+
+    /// Sends as much as the system takes at once.
+    pub(crate) fn try_send_some(&self, data: &[u8]) -> io::Result<usize> {
+        let mut layered = Vec::new();
+        if self.is_layered {
+            layered.extend_from_slice(data);
+            layer::flip(&mut layered);
+        }
+        let wire = if self.is_layered { &layered } else { data };
+        self.socket.send_with_flags(wire, libc::MSG_NOSIGNAL)
     }
 
     /// Sends all of a stream's bytes, or one message.
     pub(crate) fn try_send(&self, data: &[u8]) -> io::Result<()> {
         let mut rest = data;
         loop {
-            let sent = self.socket.send_with_flags(rest, libc::MSG_NOSIGNAL)?;
+            let sent = self.try_send_some(rest)?;
             rest = &rest[sent..];
             if rest.is_empty() {
                 return Ok(());
@@ -485,6 +513,9 @@ impl Peer {
             }
         };
         bytes.truncate(n);
+        if self.is_layered {
+            layer::flip(&mut bytes);
+        }
         Ok(bytes)
     }
 
@@ -625,10 +656,11 @@ impl Log {
 
 /// An engine to be, with the driver that `RESAY_BACKEND` names: the whole suite runs once for each.
 pub(crate) fn engine_builder() -> Builder {
+    let builder = if layer::is_on() { Engine::builder().around(layer::around) } else { Engine::builder() };
     match std::env::var("RESAY_BACKEND").as_deref() {
-        Err(_) | Ok("auto") => Engine::builder(),
-        Ok("epoll") => Engine::builder().backend(Backend::Epoll),
-        Ok("uring") => Engine::builder().backend(Backend::Uring),
+        Err(_) | Ok("auto") => builder,
+        Ok("epoll") => builder.backend(Backend::Epoll),
+        Ok("uring") => builder.backend(Backend::Uring),
         Ok(other) => panic!("RESAY_BACKEND={other}: auto, epoll or uring"),
     }
 }
