@@ -19,11 +19,12 @@ use std::process::{Command, ExitCode};
 
 use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 
-const USAGE: &str = "usage: cargo xtask check|test|packaging|sanitize...
+const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|sanitize...
   check      formatting, lints, documentation, the committed headers, the map (tests/tidy.rs)
   test       builds everything; every test of the workspace; instruction counts (benches/instructions.toml); the examples
              in C and Python; what install and deb make
-  packaging  that last part of test alone
+  examples   that part of test alone, after a build
+  packaging  the last part of test alone
   sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
        cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
        cargo xtask deb [DIR]
@@ -51,7 +52,9 @@ fn main() -> ExitCode {
         return with_place(|place| peers::run(place, arguments));
     }
     if tasks.is_empty()
-        || tasks.iter().any(|task| !matches!(task.as_str(), "check" | "test" | "packaging" | "sanitize"))
+        || tasks
+            .iter()
+            .any(|task| !matches!(task.as_str(), "check" | "test" | "examples" | "packaging" | "sanitize"))
     {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         for task in &tasks {
             match task.as_str() {
                 "check" => check(place, &mut report),
+                "examples" => all_examples(place, &mut report),
                 "packaging" => packaging::all(place, &mut report),
                 "sanitize" => sanitize::sanitize(place, &mut report),
                 _ => test(place, &mut report),
@@ -206,6 +210,13 @@ fn test(place: &Place, report: &mut Report) {
     examples::c(place, report);
     examples::python(place, report);
     packaging::all(place, report);
+}
+
+fn all_examples(place: &Place, report: &mut Report) {
+    if report.step("build", || run(place.cargo("build --workspace"))) {
+        examples::c(place, report);
+        examples::python(place, report);
+    }
 }
 
 /// Counts and not times: a busy machine changes nothing.
