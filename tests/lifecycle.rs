@@ -521,6 +521,63 @@ fn sockets_that_are_handed_over() {
     });
 }
 
+/// Connections inherit from their listener that closing them waits for the peer (`SO_LINGER`): no worker waits for one.
+#[test]
+fn a_socket_that_lingers() {
+    isolated(|| {
+        let engine = engine_builder().start().unwrap();
+        let socket = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        socket.set_linger(Some(Duration::from_secs(3600))).unwrap();
+        let id = engine.listen_socket(socket.into(), "").unwrap();
+        let url = engine.listener(id).unwrap().url;
+        let bystander = Peer::connect(&url);
+        // It has sent all, and reads nothing: its answers wait in the kernel.
+        let silent = Peer::connect_with(&url, |socket| socket.set_recv_buffer_size(4096)).unwrap();
+        silent.send(&noise(100_000, 1));
+        silent.half_close();
+        eventually_stats(&engine, "it is closed", |stats| stats.closed == 1);
+        assert_eq!(bystander.ask(b"and me?"), b"and me?");
+        assert_same("all of it", &noise(100_000, 1), &silent.to_end());
+        drop((bystander, silent));
+        finish(engine);
+    });
+}
+
+/// Whether calls wait is the affair of everybody who shares a socket with us: a parent, a child, another server. Whoever
+/// makes it wait makes no worker wait, neither while it serves nor while it drains.
+#[test]
+fn a_socket_that_somebody_else_makes_blocking() {
+    isolated(|| {
+        let directory = directory();
+        let path = |name: &str| directory.path().join(name);
+        let records = Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None).unwrap();
+        records.bind(&file_address(&path("r"))).unwrap();
+        records.listen(5).unwrap();
+        let sockets: [Socket; 5] = [
+            TcpListener::bind("127.0.0.1:0").unwrap().into(),
+            UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+            UnixListener::bind(path("s")).unwrap().into(),
+            UnixDatagram::bind(path("d")).unwrap().into(),
+            records,
+        ];
+        let engine = engine_builder().start().unwrap();
+        for shared in &sockets {
+            let id = engine.listen_socket(shared.try_clone().unwrap().into(), "").unwrap();
+            let url = engine.listener(id).unwrap().url;
+            for round in 0..3 {
+                shared.set_nonblocking(false).unwrap();
+                let peers: Vec<_> = (0..3).map(|_| Peer::connect(&url)).collect();
+                for peer in &peers {
+                    assert_eq!(peer.ask(b"and now?"), b"and now?", "{url} {round}");
+                }
+            }
+            shared.set_nonblocking(false).unwrap();
+        }
+        engine.drain(PATIENCE).unwrap();
+        balanced(&engine);
+    });
+}
+
 /// The same by number, in a URL.
 #[test]
 fn sockets_that_are_handed_over_by_number() {

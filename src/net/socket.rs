@@ -397,6 +397,10 @@ pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
     }
     reference.set_nonblocking(true).map_err(failed("set O_NONBLOCK of"))?;
     reference.set_cloexec(true).map_err(failed("set FD_CLOEXEC of"))?;
+    if kind == SocketKind::Tcp {
+        // Connections inherit it, and closing one would then wait for its peer.
+        reference.set_linger(None).map_err(failed("set SO_LINGER of"))?;
+    }
     configure(fd, kind, options).map_err(failed("set options of"))?;
     let local = reference.local_addr().map_err(failed("read the address of"))?;
     if kind.is_connected() && int(libc::SO_ACCEPTCONN).map_err(failed("adopt"))? == 0 {

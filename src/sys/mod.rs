@@ -133,7 +133,11 @@ pub(crate) fn keep_urgent_inline(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// accept4(2): the new connection, non-blocking and close-on-exec, and its peer's name.
+///
+/// Whether the call waits is not its own affair but the description's, which others may share and change: a parent, a
+/// child, another server. So it is looked at each time. What remains is somebody who changes it between the two calls.
 pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
+    keep_nonblocking(fd)?;
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     // SAFETY: `name` has room for `len` bytes; the call writes at most that and says how much.
@@ -150,6 +154,16 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
     // SAFETY: sockaddr_storage is plain data and was zeroed.
     let name = unsafe { name.assume_init() };
     Ok((socket, peer_of(&name, len as usize)))
+}
+
+fn keep_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes no pointer.
+    let flags = syscall!(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    if flags & libc::O_NONBLOCK == 0 {
+        // SAFETY: as above.
+        syscall!(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    }
+    Ok(())
 }
 
 /// getpeername(2).
