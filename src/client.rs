@@ -258,6 +258,9 @@ fn connect(
     timeout: Option<Duration>,
 ) -> io::Result<Socket> {
     let socket = Socket::new(domain, socket_type.cloexec(), None)?;
+    if domain == Domain::UNIX {
+        sys::refuse_descriptors(&socket)?;
+    }
     if domain == Domain::UNIX && socket_type == Type::DGRAM {
         // Without a name of its own it could not be answered; the system chooses an abstract one (unix(7)).
         socket.bind(&SockAddr::unix("")?)?;

@@ -4,7 +4,8 @@
 mod common;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -14,9 +15,10 @@ use std::time::Duration;
 
 use common::*;
 use resay::{CloseReason, DropReason, Error};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 const SCHEMES: [&str; 3] = ["unix", "unix-dgram", "unix-seqpacket"];
+const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
 fn mode_of(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -252,6 +254,8 @@ fn abstract_names() {
 #[test]
 fn descriptors_that_are_sent_along_are_not_taken() {
     isolated(|| {
+        // Where the kernel can, it refuses them.
+        forget_how_to_refuse_descriptors();
         let directory = directory();
         for transport in [Transport::UnixStream, Transport::Seqpacket, Transport::UnixDatagram] {
             let (engine, url) = serve(&transport.url(directory.path()), "");
@@ -277,6 +281,7 @@ fn descriptors_that_are_sent_along_are_not_taken() {
 #[test]
 fn what_follows_a_descriptor_is_answered() {
     isolated(|| {
+        forget_how_to_refuse_descriptors();
         let directory = directory();
         let null = fs::File::open("/dev/null").unwrap();
         for transport in [Transport::UnixStream, Transport::Seqpacket, Transport::UnixDatagram] {
@@ -297,6 +302,121 @@ fn what_follows_a_descriptor_is_answered() {
             }
             drop(peer);
             finish(engine);
+        }
+    });
+}
+
+/// A socket that takes an hour to close, and the one that would have to read for it to be quicker.
+fn lingering() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let other = listener.accept().unwrap().0;
+    stream.set_nonblocking(true).unwrap();
+    while (&stream).write(&[0; 65536]).is_ok() {}
+    stream.set_nonblocking(false).unwrap();
+    SockRef::from(&stream).set_linger(Some(Duration::from_secs(3600))).unwrap();
+    (stream, other)
+}
+
+/// The socket behind such a URL, as a service manager would open it.
+fn opened(url: &str) -> Socket {
+    let (_, socket_type, address) = address_of(url);
+    let socket = Socket::new(Domain::UNIX, socket_type.cloexec(), None).unwrap();
+    socket.bind(&address).unwrap();
+    if socket_type != Type::DGRAM {
+        socket.listen(8).unwrap();
+    }
+    socket
+}
+
+/// A descriptor that is thrown away is closed by whoever throws it away, and that takes as long as the one who sent it
+/// likes. No worker does: it is refused, on sockets that are bound and such that are handed over.
+#[test]
+fn descriptors_are_refused() {
+    isolated(|| {
+        if !can_refuse_descriptors() {
+            return skipped("this kernel has no SO_PASSRIGHTS");
+        }
+        let directory = directory();
+        let (engine, bystander) = serve(ANY_PORT, "");
+        let bystander = Peer::connect(&bystander);
+        let all = SCHEMES.into_iter().flat_map(|scheme| [(scheme, false, ""), (scheme, true, "")]);
+        // Before anybody knows whose connection it is.
+        let strangers =
+            [("unix", true, "allow_uid=4294967294"), ("unix-seqpacket", true, "allow_uid=4294967294")];
+        for (number, (scheme, is_opened, options)) in all.chain(strangers).enumerate() {
+            let url = format!("{scheme}:{}", directory.path().join(number.to_string()).display());
+            if is_opened {
+                engine.listen_socket(opened(&url).into(), options).unwrap();
+            } else {
+                engine.listen(&url).unwrap();
+            }
+            let (passed, other) = lingering();
+            let peer = Peer::connect(&url);
+            let result = try_send_descriptor(&peer, b"take this", &passed);
+            let refused = result.as_ref().err().and_then(io::Error::raw_os_error);
+            match result {
+                // The last copy is on its way.
+                Ok(()) => drop(passed),
+                // Nobody is to read for it any more, so that closing it is quick.
+                Err(_) => drop((other, passed)),
+            }
+            assert_eq!(bystander.ask(b"and me?"), b"and me?", "{url} {options}");
+            // Who is turned away may find nobody there.
+            if options.is_empty() {
+                assert_eq!(refused, Some(libc::EPERM), "{url}");
+                assert_eq!(peer.ask(b"only this"), b"only this", "{url}");
+            }
+        }
+        drop(bystander);
+        finish(engine);
+    });
+}
+
+/// Those that were sent before the socket was handed over: whatever had to be done with them, no worker has done it, and
+/// nobody else has lost anything.
+#[test]
+fn descriptors_from_before_hold_nobody() {
+    isolated(|| {
+        if !can_refuse_descriptors() {
+            return skipped("this kernel has no SO_PASSRIGHTS");
+        }
+        for scheme in SCHEMES {
+            for options in ["", "max_connections=1"] {
+                let directory = directory();
+                let url = format!("{scheme}:{}", directory.path().join("s").display());
+                let socket = opened(&url);
+                let first = Peer::connect(&url);
+                first.send(b"from before");
+                let sender = Peer::connect(&url);
+                let others: Vec<_> = (0..3)
+                    .map(|_| {
+                        let (passed, other) = lingering();
+                        send_descriptor(&sender, b"take this", &passed);
+                        other
+                    })
+                    .collect();
+                let last = Peer::connect(&url);
+                if options.is_empty() {
+                    last.send(b"from before");
+                }
+                let (engine, bystander) = serve(ANY_PORT, "");
+                let bystander = Peer::connect(&bystander);
+                engine.listen_socket(socket.into(), options).unwrap();
+                assert_eq!(first.exactly_or_message(11), b"from before", "{scheme}");
+                assert_eq!(bystander.ask(b"and me?"), b"and me?", "{scheme}");
+                if options.is_empty() {
+                    assert_eq!(last.exactly_or_message(11), b"from before", "{scheme}");
+                }
+                if scheme == "unix-dgram" {
+                    (0..3).for_each(|_| assert_eq!(sender.message(), b"take this"));
+                }
+                assert_eq!(bystander.ask(b"and now?"), b"and now?", "{scheme}");
+                drop((first, last, sender, bystander));
+                finish(engine);
+                // Whoever closes them can go on.
+                drop(others);
+            }
         }
     });
 }

@@ -228,6 +228,7 @@ fn bind_unix(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<Bound> 
     let options = &listen.options;
     let socket = Socket::new(Domain::UNIX, socket_type.nonblocking().cloexec(), None)
         .map_err(failed("open a socket for"))?;
+    sys::refuse_descriptors(&socket).map_err(failed("set SO_PASSRIGHTS of"))?;
     configure(socket.as_fd(), kind, options).map_err(failed("set options of"))?;
     let listening = |socket: &Socket| match kind {
         SocketKind::UnixDatagram => Ok(()),
@@ -397,9 +398,15 @@ pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
     }
     reference.set_nonblocking(true).map_err(failed("set O_NONBLOCK of"))?;
     reference.set_cloexec(true).map_err(failed("set FD_CLOEXEC of"))?;
+    if domain == libc::AF_UNIX {
+        sys::refuse_descriptors(&socket).map_err(failed("set SO_PASSRIGHTS of"))?;
+    }
     if kind == SocketKind::Tcp {
         // Connections inherit it, and closing one would then wait for its peer.
         reference.set_linger(None).map_err(failed("set SO_LINGER of"))?;
+    }
+    if kind == SocketKind::UnixDatagram {
+        sys::keep_queued(fd).map_err(failed("look into the queue of"))?;
     }
     configure(fd, kind, options).map_err(failed("set options of"))?;
     let local = reference.local_addr().map_err(failed("read the address of"))?;

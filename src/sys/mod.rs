@@ -2,12 +2,13 @@
 //!
 //! Everything here is a thin, safe function over one call of the manual's section 2, takes descriptors
 //! as [`BorrowedFd`], never blocks (`MSG_DONTWAIT`), and never raises SIGPIPE (`MSG_NOSIGNAL`; `write`
-//! and `splice` would). No control buffer is ever passed for unix sockets, so descriptors that a peer
-//! sends along (`SCM_RIGHTS`) are never received.
+//! and `splice` would). No control buffer is ever passed when unix sockets are read, so descriptors that a peer
+//! sends along (`SCM_RIGHTS`) are never received; where the kernel can, none can be sent.
 
 mod datagram;
 mod descriptors;
 pub(crate) mod epoll;
+mod rights;
 mod waiting;
 
 pub(crate) use datagram::{
@@ -15,6 +16,7 @@ pub(crate) use datagram::{
     receive_coalesced, run,
 };
 pub(crate) use descriptors::{Descriptors, close_copy};
+pub(crate) use rights::{keep_queued, refuse_descriptors, without_descriptors};
 pub(crate) use waiting::{clear, event_fd, signal, wait_readable};
 
 use std::collections::BTreeMap;
@@ -153,6 +155,8 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
     let socket = unsafe { OwnedFd::from_raw_fd(accepted) };
     // SAFETY: sockaddr_storage is plain data and was zeroed.
     let name = unsafe { name.assume_init() };
+    let is_unix = i32::from(name.ss_family) == libc::AF_UNIX;
+    let socket = if is_unix { without_descriptors(socket)? } else { socket };
     Ok((socket, peer_of(&name, len as usize)))
 }
 

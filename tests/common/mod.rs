@@ -544,6 +544,12 @@ impl Peer {
         bytes
     }
 
+    /// So many bytes of a stream, or one message.
+    #[track_caller]
+    pub(crate) fn exactly_or_message(&self, count: usize) -> Vec<u8> {
+        if self.stream { self.exactly(count) } else { self.message() }
+    }
+
     /// Everything up to the end of a stream.
     pub(crate) fn try_to_end(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -771,6 +777,11 @@ pub(crate) fn send_flags(peer: &Peer, data: &[u8], flags: i32) -> io::Result<usi
 
 /// Sends `data` with a descriptor of ours along (`SCM_RIGHTS`).
 pub(crate) fn send_descriptor(peer: &Peer, data: &[u8], descriptor: impl AsFd) {
+    try_send_descriptor(peer, data, descriptor).unwrap();
+}
+
+/// The same; the kernel may refuse it.
+pub(crate) fn try_send_descriptor(peer: &Peer, data: &[u8], descriptor: impl AsFd) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let fd = descriptor.as_fd().as_raw_fd();
     let mut control = [0_u64; 8];
@@ -790,7 +801,66 @@ pub(crate) fn send_descriptor(peer: &Peer, data: &[u8], descriptor: impl AsFd) {
         libc::CMSG_DATA(header).cast::<i32>().write_unaligned(fd);
         libc::sendmsg(peer.socket.as_raw_fd(), &message, libc::MSG_NOSIGNAL)
     };
-    assert_eq!(sent, data.len() as isize, "{}", io::Error::last_os_error());
+    if sent < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    assert_eq!(sent, data.len() as isize);
+    Ok(())
+}
+
+/// `SO_PASSRIGHTS` (asm-generic/socket.h), Linux 6.16.
+pub(crate) const SO_PASSRIGHTS: i32 = 83;
+
+/// Whether the kernel lets a socket refuse descriptors.
+pub(crate) fn can_refuse_descriptors() -> bool {
+    use std::os::fd::AsRawFd;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let off = 0_i32;
+    // SAFETY: the pointer and the size are those of one int.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const off).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    result == 0
+}
+
+/// Makes the kernel answer a call with an error (seccomp(2)), from now on, in this thread and those that it starts. With
+/// `argument`, only where the one of this number has this value.
+pub(crate) fn refuse_call(number: libc::c_long, argument: Option<(u32, u32)>, error: i32) {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    let arguments = std::mem::offset_of!(libc::seccomp_data, args) as u32;
+    let low = if cfg!(target_endian = "little") { 0 } else { 4 };
+    let (argument, value) = argument.unwrap_or((0, 0));
+    let mut program = vec![step(LOAD, 0, 0, 0), step(EQUAL, number as u32, 0, 3)];
+    program.push(step(LOAD, arguments + 8 * argument + low, 0, 0));
+    program.push(step(EQUAL, value, 0, 1));
+    program.push(step(RETURN, libc::SECCOMP_RET_ERRNO | error as u32, 0, 0));
+    program.push(step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
+    if argument == 0 && value == 0 {
+        program[1].jf = 1;
+        program.drain(2..4);
+    }
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the filter lives during the call and is as long as it says.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter), 0);
+    }
+}
+
+/// Makes the kernel one that cannot refuse descriptors.
+pub(crate) fn forget_how_to_refuse_descriptors() {
+    for call in [libc::SYS_setsockopt, libc::SYS_getsockopt] {
+        refuse_call(call, Some((2, SO_PASSRIGHTS as u32)), libc::ENOPROTOOPT);
+    }
 }
 
 /// A path as text.

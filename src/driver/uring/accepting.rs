@@ -22,7 +22,16 @@ impl Uring {
                 // It was asked for no name: there is one place for all of them. A connection that was reset meanwhile
                 // has none any more; it is reported like all others, and that it is broken will be.
                 let peer = sys::peer(socket.as_fd()).unwrap_or(Peer::Unnamed);
-                self.report_or_keep(token, Event::Accepted { socket, peer })
+                let accepted =
+                    if matches!(peer, Peer::Ip(_)) { Ok(socket) } else { sys::without_descriptors(socket) };
+                match accepted {
+                    Ok(socket) => self.report_or_keep(token, Event::Accepted { socket, peer }),
+                    Err(error) => {
+                        let is_reported = !slot.flags.has(PAUSED);
+                        self.receive_on(token);
+                        is_reported.then_some(Completion::AcceptFailed { token, error })
+                    }
+                }
             }
             None => {
                 let is_over = matches!(-arrived.result, libc::ECANCELED | libc::EINTR | libc::EAGAIN);
