@@ -26,6 +26,11 @@ pub(crate) const DELAYED_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long an address that is in use is tried again, and how often.
 pub(crate) const BIND_PATIENCE: Duration = Duration::from_millis(250);
 pub(crate) const BIND_AGAIN: Duration = Duration::from_millis(5);
+/// How long the lock is waited for under which the file of a server that is gone is removed, and how often it is tried.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const LOCK_AGAIN: Duration = Duration::from_millis(5);
+/// Names that are tried for a file which is about to be removed.
+pub(crate) const PRIVATE_NAMES_MAX: usize = 16;
 /// Connections that one listener may bring in a turn, before the others are served again.
 pub(crate) const ACCEPT_BURST: u32 = 64;
 /// How long a listener rests when descriptors or memory have run out.

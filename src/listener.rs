@@ -1,5 +1,6 @@
 //! One listener as all workers know it.
 
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -13,7 +14,8 @@ use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
 };
 use crate::net::guard::PeerLimiter;
-use crate::net::socket::{Bound, SocketFile};
+use crate::net::socket::Bound;
+use crate::net::unix_file::SocketFile;
 use crate::options::{Frame, Options};
 use crate::peer::SocketKind;
 use crate::stats::{Block, Stats};
@@ -216,6 +218,11 @@ impl Listener {
             self.remove_file();
         }
         was_last
+    }
+
+    /// What the socket's file has open, if there is one and nobody is at it.
+    pub(crate) fn file_descriptor(&self) -> Option<RawFd> {
+        self.file.try_lock().ok()?.as_ref().map(SocketFile::descriptor)
     }
 
     /// Removes the socket's file, if there is one and it is still ours.

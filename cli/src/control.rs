@@ -22,7 +22,6 @@
 //!                                  └─ drain, stop ──> the service, which answers when it ends
 //! ```
 
-mod place;
 pub(crate) mod report;
 
 use std::fmt::Write as _;
@@ -34,16 +33,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use resay::net::unix_file::SocketFile;
 use resay::options::parse_duration;
 use resay::{Engine, Level, ListenerId};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
 use serde::Serialize;
 
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
 use crate::log::{Log, escape_into};
-use place::Place;
 use report::{Connection, Ended, Listener, Stats};
 
+/// Reading and writing for the owner, nothing for anybody else; connecting takes the right to write (unix(7)).
+const MODE: u32 = 0o600;
+/// Clients that may wait to be accepted.
+const BACKLOG: i32 = 16;
 /// Clients that are served at once. The others wait in the kernel's queue, and none for longer than
 /// `REQUEST_LIMIT` and `ANSWER_LIMIT` allow.
 const THREADS: usize = 4;
@@ -65,19 +69,20 @@ pub(crate) enum Order {
 /// A control socket that listens, and that nobody serves yet. Its file goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Control {
+    // Before the socket, which keeps it from being mistaken for another.
+    _file: SocketFile,
     listener: Arc<UnixListener>,
-    _place: Place,
 }
 
 impl Control {
     pub(crate) fn open(path: &Path) -> Result<Control, Failure> {
-        let (listener, place) = place::open(path).map_err(|error| {
+        let (file, listener) = open(path).map_err(|error| {
             // The one thing that is wrong with the path itself.
             let exit =
                 if error.kind() == io::ErrorKind::InvalidFilename { Exit::Usage } else { Exit::Unreachable };
             Failure::new(exit, format!("--control {}: {error}", path.display()))
         })?;
-        Ok(Control { listener: Arc::new(listener), _place: place })
+        Ok(Control { _file: file, listener: Arc::new(listener) })
     }
 
     /// Serves on threads of its own, which end with the process. `order` is told what concerns the whole service.
@@ -95,6 +100,13 @@ impl Control {
         }
         Ok(())
     }
+}
+
+fn open(path: &Path) -> io::Result<(SocketFile, UnixListener)> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let file = SocketFile::bind(&socket, path, Some(MODE))?;
+    listen(&socket, BACKLOG)?;
+    Ok((file, UnixListener::from(socket)))
 }
 
 /// A client that is answered when the service ends.

@@ -51,6 +51,7 @@ impl Engine {
         // Somebody may have held it when the child was made; nobody ever lets go of it here.
         if let Ok(control) = engine.control.try_lock() {
             copies.extend(control.waiting.iter().map(|waiting| waiting.socket.as_raw_fd()));
+            copies.extend(control.listeners.iter().filter_map(|listener| listener.file_descriptor()));
         }
         copies.extend(engine.services.events.queue_fd().map(|fd| fd.as_raw_fd()));
         copies.sort_unstable();

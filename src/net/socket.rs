@@ -1,17 +1,17 @@
 //! Sockets that listen: bind, options, and what is read back of them. Nothing here accepts or receives.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::address::{Address, Endpoint, Host, Listen, UnixKind, UnixName};
+use super::unix_file::SocketFile;
 use crate::error::{Error, Result};
 use crate::limits::{BIND_AGAIN, BIND_PATIENCE};
 use crate::options::{Keepalive, Options};
@@ -239,31 +239,12 @@ fn bind_unix(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<Bound> 
         UnixName::Abstract(name) => {
             let mut path = vec![0];
             path.extend_from_slice(name);
-            let address = unix_address(&path).map_err(failed("bind"))?;
+            let address = SockAddr::unix(OsStr::from_bytes(&path)).map_err(failed("bind"))?;
             socket.bind(&address).map_err(failed("bind"))?;
             listening(&socket).map_err(failed("listen on"))?;
         }
         UnixName::Path(path) => {
-            // Held until the socket listens: until then it looks to others as if it were stale.
-            let _lock = Lock::take(path).map_err(failed("lock the place of"))?;
-            if let Some(mode) = options.mode {
-                // Before bind there is no file: at no moment does it have more than this mode (unix(7)).
-                set_mode(socket.as_fd(), mode).map_err(failed("set the mode of"))?;
-            }
-            let address = unix_address(path.as_os_str().as_bytes()).map_err(failed("bind"))?;
-            match socket.bind(&address) {
-                Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
-                    remove_stale(path, &address, socket_type).map_err(failed("bind"))?;
-                    socket.bind(&address).map_err(failed("bind"))?;
-                }
-                result => result.map_err(failed("bind"))?,
-            }
-            file = Some(SocketFile::of(path).map_err(failed("look at"))?);
-            if let Some(mode) = options.mode {
-                // bind took the umask's bits away; they are given back without touching the umask.
-                fs::set_permissions(path, fs::Permissions::from_mode(mode))
-                    .map_err(failed("set the mode of"))?;
-            }
+            file = Some(SocketFile::bind(&socket, path, options.mode).map_err(failed("bind"))?);
             listening(&socket).map_err(failed("listen on"))?;
         }
     }
@@ -277,101 +258,6 @@ fn bind_unix(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<Bound> 
         options: options.clone(),
         file,
     })
-}
-
-fn unix_address(path: &[u8]) -> io::Result<SockAddr> {
-    SockAddr::unix(std::ffi::OsStr::from_bytes(path))
-}
-
-fn set_mode(socket: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
-    // A second descriptor of the same socket, in the type that has fchmod.
-    File::from(socket.try_clone_to_owned()?).set_permissions(fs::Permissions::from_mode(mode))
-}
-
-/// Removes the file of a server that is gone. Whatever else stands there stays, and is the error.
-fn remove_stale(path: &Path, address: &SockAddr, socket_type: Type) -> io::Result<()> {
-    let in_use = |why: &str| io::Error::new(io::ErrorKind::AddrInUse, why.to_owned());
-    let found = fs::symlink_metadata(path)?;
-    if !found.file_type().is_socket() {
-        return Err(in_use("something that is not a socket stands there"));
-    }
-    if found.uid() != sys::effective_user() {
-        return Err(in_use("a socket of another user stands there"));
-    }
-    let probe = Socket::new(Domain::UNIX, socket_type.nonblocking().cloexec(), None)?;
-    match probe.connect(address) {
-        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => Err(in_use("another server is listening there")),
-    }
-}
-
-/// A lock file beside a socket file, so that two servers do not both find the old one stale.
-#[derive(Debug)]
-struct Lock {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Lock {
-    fn take(socket: &Path) -> io::Result<Lock> {
-        let mut path = socket.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
-        loop {
-            let file = OpenOptions::new()
-                .create(true)
-                .write(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-                .open(&path)?;
-            file.lock()?;
-            // The one before us removed the file while we waited: what we hold is then a lock on nothing.
-            let ours = file.metadata()?;
-            match fs::symlink_metadata(&path) {
-                Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-                    return Ok(Lock { path, _file: file });
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // While the lock is held, so that nobody can hold a lock on a file that is about to go.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// The file of a bound unix socket.
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> io::Result<SocketFile> {
-        let found = fs::symlink_metadata(path)?;
-        // Absolute, so that a host that changes its directory does not make us remove another file.
-        Ok(SocketFile { path: std::path::absolute(path)?, device: found.dev(), inode: found.ino() })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if let Ok(found) = fs::symlink_metadata(&self.path)
-            && (found.dev(), found.ino()) == (self.device, self.inode)
-        {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 /// Takes over a socket that was opened by somebody else, whatever kind it is.

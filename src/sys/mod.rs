@@ -8,6 +8,7 @@
 mod datagram;
 mod descriptors;
 pub(crate) mod epoll;
+mod files;
 mod rights;
 mod waiting;
 
@@ -16,6 +17,7 @@ pub(crate) use datagram::{
     receive_coalesced, run,
 };
 pub(crate) use descriptors::{Descriptors, close_copy};
+pub(crate) use files::{open_directory, open_entry, open_to_lock, path_of, rename, unlink, without_umask};
 pub(crate) use rights::{keep_queued, refuse_descriptors, without_descriptors};
 pub(crate) use waiting::{clear, event_fd, signal, wait_readable};
 

@@ -422,6 +422,45 @@ fn a_place_that_is_taken_is_refused_and_left_alone() {
 }
 
 #[test]
+fn what_stands_beside_the_control_socket_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    fs::write(place("poetry.lock"), "precious").unwrap();
+    let held = fs::File::open(place("poetry.lock")).unwrap();
+    held.lock().unwrap();
+    for is_stale in [false, true] {
+        if is_stale {
+            drop(UnixListener::bind(place("poetry")).unwrap());
+        }
+        let mut command = resay(["serve", "tcp://127.0.0.1:0", "--control", "./poetry"]);
+        command.current_dir(directory.path());
+        let server = Server::of(command, 1, None);
+        assert_eq!(ctl(&place("poetry"), &["stats"]).code, Some(0));
+        server.end();
+        assert!(!place("poetry").exists());
+        assert_eq!(fs::read_to_string(place("poetry.lock")).unwrap(), "precious");
+    }
+}
+
+#[test]
+fn a_lock_that_is_not_let_go_of_is_an_error_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ctl");
+    let (control, unix) = (path.to_str().unwrap(), format!("unix:{}", path.display()));
+    drop(UnixListener::bind(&path).unwrap());
+    let held = fs::File::open(directory.path()).unwrap();
+    held.lock().unwrap();
+    for arguments in [&["serve", "tcp://127.0.0.1:0", "--control", control][..], &["serve", &unix]] {
+        let since = Instant::now();
+        let output = run(arguments, b"");
+        assert_eq!((output.code, output.text().as_str()), (Some(3), ""), "{}", output.stderr);
+        assert!(output.stderr.contains(&format!("process {} ", std::process::id())), "{}", output.stderr);
+        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+        assert!(path.exists());
+    }
+}
+
+#[test]
 fn of_servers_that_start_at_once_one_gets_the_place() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ctl");
