@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "engine",
         &[
             "worker",
+            "connection",
             "listener",
             "offload",
             "chain",

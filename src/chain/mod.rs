@@ -117,6 +117,12 @@ impl Generation {
         self.is_map_only
     }
 
+    /// Whether answers always stand where the messages stood, and are made on the worker.
+    #[inline]
+    pub(crate) fn is_fast(&self) -> bool {
+        self.is_map_only && !self.is_offloaded
+    }
+
     /// Whether some transform may block, so that messages go through off the worker.
     pub(crate) fn is_offloaded(&self) -> bool {
         self.is_offloaded

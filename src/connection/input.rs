@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::{Connection, End};
+use super::{Begun, Connection, End};
 use crate::buffer::Pool;
 use crate::chain::{
     ChainContext, ChainOutcome, DelayedRange, Generation, StreamContext, StreamInput, StreamOutcome, WHOLE,
@@ -121,20 +121,21 @@ impl Batch {
 
 impl Connection {
     /// Answers the messages of a window, as far as the budget goes; at the end of the stream also what is unfinished.
-    #[inline]
+    /// `begun`: what the fast path has done of it.
     pub(super) fn answer(
         &mut self,
         window: &mut [u8],
         scanned: usize,
-        at_end: bool,
+        begun: Begun,
         cx: &mut Context<'_>,
     ) -> Batch {
+        let at_end = self.flags.has_peer_ended;
         if cx.limits.records {
             self.answer_record(window, at_end, cx)
         } else if !cx.limits.framer.has_messages() && !self.generation.is_in_place() {
             self.answer_stream(window, at_end, cx)
         } else {
-            self.answer_messages(window, scanned, at_end, cx)
+            self.answer_messages(window, scanned, begun, cx)
         }
     }
 
@@ -142,18 +143,26 @@ impl Connection {
         &mut self,
         window: &mut [u8],
         mut scanned: usize,
-        at_end: bool,
+        begun: Begun,
         cx: &mut Context<'_>,
     ) -> Batch {
+        let at_end = self.flags.has_peer_ended;
         let mut batch = Batch::new();
+        (batch.used, batch.in_place, batch.answers) = (begun.used, begun.used, begun.messages as u32);
         if !self.generation.is_in_place() {
             batch.out = Some(cx.pool.take(window.len()));
         }
         let flags = if cx.limits.framer.has_messages() { WHOLE } else { 0 };
         let waiting_cost = self.output.cost();
         let answer_bytes_max = cx.limits.high_water_bytes.saturating_sub(waiting_cost).min(TURN_ANSWER_BYTES);
-        let mut messages = 0;
-        loop {
+        let mut messages = begun.messages;
+        let goes_on = begun.stopped.is_none_or(|stopped| {
+            let (frame_bytes, outcome) = *stopped;
+            messages += 1;
+            batch.used += frame_bytes;
+            self.take_outcome(window, begun.used, outcome, &mut batch, cx)
+        });
+        while goes_on {
             let rest = window.get(batch.used..).unwrap_or_default();
             let answer_bytes = batch.out.as_ref().map_or(batch.in_place, Vec::len);
             // Where nothing waits one message is always answered, however long its answer is.

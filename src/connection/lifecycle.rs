@@ -25,7 +25,7 @@ impl Connection {
     /// The transforms hear of the connection, and may have something to send before they are asked.
     pub(super) fn open(&mut self, cx: &mut Context<'_>) -> Step {
         if self.must_offload(cx) {
-            return Step { offload: Some(Work::Open), ..Step::default() };
+            return Step::offload(Work::Open);
         }
         self.phase = Phase::Open;
         self.until = Moment::NEVER;
@@ -66,7 +66,9 @@ impl Connection {
                 if let Some(around) = &mut self.around {
                     around.preface = None;
                 }
-                Step { is_identified: true, ..Step::default() }
+                let mut step = Step::default();
+                step.rare().is_identified = true;
+                step
             }
         }
     }
@@ -94,7 +96,7 @@ impl Connection {
         let plain = self.unseal(&wire, &mut step, cx);
         cx.pool.put(wire);
         let is_established = self.around.as_deref().and_then(|around| around.layer.as_ref());
-        if step.close.is_some() || !is_established.is_some_and(|layer| layer.is_established()) {
+        if step.is_closing() || !is_established.is_some_and(|layer| layer.is_established()) {
             self.unread = None;
             cx.pool.put(plain);
             return self.advance(step, cx);
@@ -173,10 +175,12 @@ impl Connection {
             self.until = cx.now.after(cx.limits.swap_timeout);
         }
         if self.must_offload(cx) {
-            return Step { offload: Some(Work::Swap), ..Step::default() };
+            return Step::offload(Work::Swap);
         }
         let retired = self.follow(cx);
-        self.advance(Step { retired, ..Step::default() }, cx)
+        let mut step = Step::default();
+        step.rare().retired = retired;
+        self.advance(step, cx)
     }
 
     /// Its time with a chain that was replaced is over.
@@ -184,10 +188,11 @@ impl Connection {
         // What kept it may be over.
         self.flags.stays = false;
         if self.must_offload(cx) {
-            return Step { offload: Some(Work::SwapOrEnd), ..Step::default() };
+            return Step::offload(Work::SwapOrEnd);
         }
         let retired = self.follow(cx);
-        let mut step = Step { retired, ..Step::default() };
+        let mut step = Step::default();
+        step.rare().retired = retired;
         if !Arc::ptr_eq(&self.generation, cx.current) {
             self.begin_end(End::because(CloseReason::ChainChanged), &mut step, cx);
         }
@@ -211,7 +216,7 @@ impl Connection {
             _ => CloseReason::SystemError,
         };
         let close = Closing { reason, how: Close::Gently, error: Some(error) };
-        Step { close: Some(close), ..Step::default() }
+        Step::close(close)
     }
 
     /// The same, said of a send that the driver has not begun.
@@ -229,21 +234,21 @@ impl Connection {
     }
 
     pub(super) fn closing(&mut self, reason: CloseReason, how: Close) -> Step {
-        Step { close: Some(Closing { reason, how, error: None }), ..Step::default() }
+        Step::close(Closing { reason, how, error: None })
     }
 
     /// Answers no more; what waits is sent, then the connection ends. With a reset, at once.
     pub(super) fn begin_end(&mut self, end: End, step: &mut Step, cx: &mut Context<'_>) {
         if let Some((stage, fault)) = end.fault {
             let generation = Arc::clone(&self.generation);
-            step.fault = Some(Box::new(TransformFault { generation, stage, fault }));
+            step.rare().fault = Some(TransformFault { generation, stage, fault });
         }
         if matches!(self.phase, Phase::Opening | Phase::Open) {
             self.phase = Phase::Flushing(end.reason);
         }
         self.drop_unread(cx.stats);
         if end.is_reset {
-            step.close = Some(Closing { reason: end.reason, how: Close::Reset, error: None });
+            step.rare().close = Some(Closing { reason: end.reason, how: Close::Reset, error: None });
         }
     }
 
@@ -260,7 +265,7 @@ impl Connection {
 
     /// After each change: the next send; reading on or not; the next step of the end.
     pub(super) fn advance(&mut self, mut step: Step, cx: &mut Context<'_>) -> Step {
-        if step.close.is_some() {
+        if step.is_closing() {
             return step;
         }
         if cx.sends_left > 0
@@ -285,7 +290,7 @@ impl Connection {
             Phase::Open => self.decide_reading(&mut step, cx),
             Phase::Flushing(reason) if self.output.is_flushed() => self.end_side(reason, &mut step, cx),
             Phase::Lingering(reason) if self.flags.has_peer_ended && self.output.is_flushed() => {
-                step.close = Some(Closing { reason, how: Close::Gently, error: None });
+                step.rare().close = Some(Closing { reason, how: Close::Gently, error: None });
             }
             Phase::Flushing(_) => {}
             Phase::Lingering(_) => self.resume(&mut step),
@@ -307,13 +312,13 @@ impl Connection {
             || (!self.output.is_flushed() && self.output.cost() > read_below)
         {
             self.flags.is_paused = true;
-            step.reading = Reading::Pause;
+            step.rare().reading = Reading::Pause;
         }
     }
 
     fn resume(&mut self, step: &mut Step) {
         if std::mem::take(&mut self.flags.is_paused) {
-            step.reading = Reading::Resume;
+            step.rare().reading = Reading::Resume;
         }
     }
 
@@ -333,14 +338,14 @@ impl Connection {
             }
         }
         if self.flags.has_peer_ended {
-            step.close = Some(Closing { reason, how: Close::Gently, error: None });
+            step.rare().close = Some(Closing { reason, how: Close::Gently, error: None });
             return;
         }
         // Closing now would answer what the peer still sends with a reset, and the reset would take our last answers with
         // it: end our side, and read on until the peer ends too.
         self.phase = Phase::Lingering(reason);
         self.until = cx.now.after(if cx.is_draining { LINGER_DRAINING } else { LINGER });
-        step.shuts_down = true;
+        step.rare().shuts_down = true;
         self.resume(step);
     }
 

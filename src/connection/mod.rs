@@ -8,12 +8,14 @@
 //! opened, identified ──────────┘                                  └─> close, with a reason
 //! ```
 //!
+//! - [`fast`]: the path of most messages, on one screen.
 //! - [`input`]: frames, the budget of a turn, unread input.
 //! - [`output`]: the send queue, delayed answers.
 //! - [`lifecycle`]: phases, deadlines, the end.
 //! - [`around`]: what stands before and around a stream.
 
 mod around;
+mod fast;
 mod input;
 mod lifecycle;
 mod output;
@@ -36,6 +38,7 @@ use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
 use crate::transform::library::{Fault, Session};
 
+use fast::Begun;
 use input::{Batch, Unread};
 use output::{Chunk, Output};
 
@@ -90,38 +93,53 @@ struct Flags {
     has_failed: bool,
 }
 
-/// What is to be done now, in this order.
+/// What is to be done now: what is rare first, and then the send.
 #[derive(Debug, Default)]
 pub(crate) struct Step {
+    pub(crate) send: Send,
+    /// All that most steps do not want, out of their way.
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What a step may want beside a send, in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
     /// Something for the log.
-    pub(crate) fault: Option<Box<TransformFault>>,
+    pub(crate) fault: Option<TransformFault>,
     /// What the connection has left behind: to be dropped off the worker.
     pub(crate) retired: Option<Box<RetiredSession>>,
     pub(crate) reading: Reading,
-    pub(crate) send: Send,
+    /// Delays begin now, not when the turn began: `schedule` wants to be called.
+    pub(crate) has_delays: bool,
     /// End our side.
     pub(crate) shuts_down: bool,
     pub(crate) close: Option<Closing>,
     /// The peer is known now: the worker admits it or does not, and calls `identified`.
     pub(crate) is_identified: bool,
-    /// Delays begin now, not when the turn began: `schedule` wants to be called.
-    pub(crate) has_delays: bool,
     /// To be done where it may block, by `perform`.
     pub(crate) offload: Option<Work>,
 }
 
 impl Step {
-    /// Whether there is anything but bytes to send.
-    #[inline]
-    pub(crate) fn is_more_than_a_send(&self) -> bool {
-        self.fault.is_some()
-            || self.retired.is_some()
-            || self.reading != Reading::AsBefore
-            || self.shuts_down
-            || self.close.is_some()
-            || self.is_identified
-            || self.has_delays
-            || self.offload.is_some()
+    /// What is wanted beside a send.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn offload(work: Work) -> Step {
+        let mut step = Step::default();
+        step.rare().offload = Some(work);
+        step
+    }
+
+    fn close(closing: Closing) -> Step {
+        let mut step = Step::default();
+        step.rare().close = Some(closing);
+        step
+    }
+
+    fn is_closing(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.close.is_some())
     }
 }
 
@@ -315,8 +333,9 @@ impl Connection {
         }
     }
 
-    /// Bytes arrived: `buffer[start..]`.
-    pub(crate) fn received(&mut self, recv_buf: RecvBuf<'_>, cx: &mut Context<'_>) -> Step {
+    /// What the fast path is not for, or has not finished.
+    #[inline(never)]
+    fn received_in_general(&mut self, recv_buf: RecvBuf<'_>, begun: Begun, cx: &mut Context<'_>) -> Step {
         let RecvBuf { buffer, start } = recv_buf;
         let received = buffer.get(start..).unwrap_or_default();
         self.silent_since = cx.now;
@@ -333,20 +352,30 @@ impl Connection {
             }
         }
         if self.must_offload(cx) {
-            return Step { offload: Some(Work::Receive(received.to_vec())), ..Step::default() };
+            return Step::offload(Work::Receive(received.to_vec()));
         }
         let retired = self.follow(cx);
         let mut step = if self.around.is_some() {
             self.received_layered(received, cx)
         } else {
-            cx.stats.bytes_in.add(received.len() as u64);
-            self.received_plain(buffer, start, cx)
+            if !begun.is_counted {
+                cx.stats.bytes_in.add(received.len() as u64);
+            }
+            self.received_plain(buffer, start, begun, cx)
         };
-        step.retired = retired;
+        if retired.is_some() {
+            step.rare().retired = retired;
+        }
         step
     }
 
-    fn received_plain(&mut self, buffer: &mut [u8], start: usize, cx: &mut Context<'_>) -> Step {
+    fn received_plain(
+        &mut self,
+        buffer: &mut [u8],
+        start: usize,
+        begun: Begun,
+        cx: &mut Context<'_>,
+    ) -> Step {
         let (mut begin, mut scanned) = (start, 0);
         if let Some(unread) = &mut self.unread {
             // One window over what is unread and what arrived: in front of that, where there is room, else behind the
@@ -365,7 +394,7 @@ impl Connection {
             cx.pool.put(std::mem::take(&mut unread.bytes));
         }
         let window = buffer.get_mut(begin..).unwrap_or_default();
-        let mut batch = self.answer(window, scanned, false, cx);
+        let mut batch = self.answer(window, scanned, begun, cx);
         self.keep(window.get(batch.used..).unwrap_or_default(), batch.has_more, cx);
         let reply = batch.reply_in_recv_buf(begin, cx.limits.records, cx.pool);
         self.deliver(batch, reply, Some(buffer), cx)
@@ -373,12 +402,11 @@ impl Connection {
 
     /// Answers what is unread, in its own memory.
     fn answer_unread(&mut self, cx: &mut Context<'_>) -> Step {
-        let at_end = self.flags.has_peer_ended;
         let (mut window, scanned) = match &mut self.unread {
             Some(unread) => (std::mem::take(&mut unread.bytes), std::mem::take(&mut unread.scanned)),
             None => (Vec::new(), 0),
         };
-        let mut batch = self.answer(&mut window, scanned, at_end, cx);
+        let mut batch = self.answer(&mut window, scanned, Begun::default(), cx);
         if batch.used == 0 && !window.is_empty() {
             let unread = self.unread.get_or_insert_default();
             (unread.scanned, unread.has_more) =
@@ -428,7 +456,7 @@ impl Connection {
     pub(crate) fn peer_ended(&mut self, cx: &mut Context<'_>) -> Step {
         self.flags.has_peer_ended = true;
         match self.phase {
-            Phase::Open if self.must_offload(cx) => Step { offload: Some(Work::GoOn), ..Step::default() },
+            Phase::Open if self.must_offload(cx) => Step::offload(Work::GoOn),
             Phase::Open if self.unread.as_ref().is_some_and(|unread| unread.has_more) => Step::default(),
             Phase::Open => self.answer_unread(cx),
             Phase::Opening => self.closing(CloseReason::PeerEnded, Close::Gently),
@@ -443,7 +471,7 @@ impl Connection {
         let is_at_end = cx.may_block && self.flags.has_peer_ended;
         if is_at_end || (has_unread && self.has_room(cx)) {
             if self.must_offload(cx) {
-                return Step { offload: Some(Work::GoOn), ..Step::default() };
+                return Step::offload(Work::GoOn);
             }
             return self.answer_unread(cx);
         }
@@ -501,7 +529,7 @@ impl Connection {
             }
             Some(chunk) if self.output.is_delaying() || !delays.is_empty() => {
                 self.output.delay(chunk, &delays, cx.now, cx.limits, cx.pool);
-                step.has_delays = true;
+                step.rare().has_delays = true;
             }
             Some(chunk) => self.output.queue(chunk, cx.limits, cx.pool),
         }

@@ -134,7 +134,7 @@ impl<D: Driver> Worker<D> {
             state.stats.add_block(&stats);
         }
         // Its delays began when it went.
-        let passed = std::mem::take(&mut step.has_delays);
+        let passed = step.rare.as_mut().is_some_and(|rare| std::mem::take(&mut rare.has_delays));
         self.step(token, |connection, _, driver| {
             if passed {
                 connection.schedule(driver.now().until(driver.read_clock()));

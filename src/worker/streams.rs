@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::{ListenerState, Served, Socket, State, Worker};
-use crate::connection::{Closing, Connection, Reading, Send, Step, Work};
+use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work};
 use crate::context::Context;
 use crate::driver::{Driver, Progress, Token};
 use crate::event::{Cause, Event, Kind, Level};
@@ -36,8 +36,8 @@ impl<D: Driver> Worker<D> {
         let connection = &mut served.connection;
         let mut step = enter(connection, &mut cx, driver);
         let rest = loop {
-            if step.is_more_than_a_send()
-                && let Some(rest) = apply_rare(shared, driver, token, connection, state, &mut step)
+            if let Some(rare) = step.rare.take()
+                && let Some(rest) = apply_rare(shared, driver, token, connection, state, *rare)
             {
                 break Some(rest);
             }
@@ -203,33 +203,31 @@ fn apply_rare<D: Driver>(
     token: Token,
     connection: &mut Connection,
     state: &ListenerState,
-    step: &mut Step,
+    rare: Rare,
 ) -> Option<Rest> {
-    if let Some(fault) = step.fault.take() {
-        let (id, peer) = (connection.id(), connection.peer());
-        super::log_transform_error(&shared.events, state, &fault, id, peer);
+    let Rare { fault, retired, reading, has_delays, shuts_down, mut close, is_identified, offload } = rare;
+    if let Some(fault) = fault {
+        super::log_transform_error(&shared.events, state, &fault, connection.id(), connection.peer());
     }
-    shared.drop_in_background(step.retired.take());
-    match std::mem::take(&mut step.reading) {
+    shared.drop_in_background(retired);
+    match reading {
         Reading::AsBefore => {}
         Reading::Pause => driver.pause(token),
         Reading::Resume => driver.resume(token),
     }
-    if std::mem::take(&mut step.has_delays) {
+    if has_delays {
         connection.schedule(driver.now().until(driver.read_clock()));
     }
-    if std::mem::take(&mut step.shuts_down)
+    if shuts_down
         && let Err(error) = driver.shutdown_write(token)
     {
-        step.close = connection.failed(error).close;
+        close = connection.failed(error).rare.and_then(|rare| rare.close);
     }
-    if let Some(closing) = step.close.take() {
-        return Some(Rest::Close(closing));
+    match (close, is_identified, offload) {
+        (Some(closing), ..) => Some(Rest::Close(closing)),
+        (None, true, _) => Some(Rest::Identify),
+        (None, false, work) => work.map(Rest::Offload),
     }
-    if std::mem::take(&mut step.is_identified) {
-        return Some(Rest::Identify);
-    }
-    step.offload.take().map(Rest::Offload)
 }
 
 /// What a closing connection could not deliver, and the error that ended it.
