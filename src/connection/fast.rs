@@ -23,7 +23,7 @@ pub(super) struct Begun {
 
 impl Connection {
     /// Bytes arrived: `buffer[start..]`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn received(&mut self, recv_buf: RecvBuf<'_>, cx: &mut Context<'_>) -> Step {
         let RecvBuf { buffer, start } = recv_buf;
         let mut begun = Begun::default();

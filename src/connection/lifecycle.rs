@@ -361,11 +361,10 @@ impl Connection {
         wire
     }
 
-    /// Whether a step has left anything but an open connection whose deadline, `armed`, is early enough.
+    /// Whether a connection of which nothing waits wants a deadline before `armed`, or is watched.
     #[inline]
-    pub(crate) fn needs_care(&self, armed: Moment, limits: &ConnLimits) -> bool {
-        !self.is_plain()
-            || self.monitor.is_some()
+    pub(crate) fn wants_deadline_before(&self, armed: Moment, limits: &ConnLimits) -> bool {
+        self.monitor.is_some()
             || limits.idle_timeout.is_some_and(|timeout| self.silent_since.after(timeout) < armed)
             || self.until < armed
     }

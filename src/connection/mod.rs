@@ -547,23 +547,23 @@ impl Connection {
         }
     }
 
-    /// The send has left, at once or by now: the next one, or what its end makes possible.
+    /// The send has left, at once or by now: the next one, or what its end makes possible. `None`: nothing waits.
     #[inline]
-    pub(crate) fn sent(&mut self, cx: &mut Context<'_>) -> Step {
+    pub(crate) fn sent(&mut self, cx: &mut Context<'_>) -> Option<Step> {
         let (bytes, messages) = self.output.end();
         cx.stats.bytes_out.add(bytes as u64);
         cx.stats.messages_out.add(u64::from(messages));
         if self.is_plain() {
-            return Step::default();
+            return None;
         }
         self.output.note_progress(cx.now);
-        self.advance(Step::default(), cx)
+        Some(self.advance(Step::default(), cx))
     }
 
     /// Whether nothing but open: no input or output waits, and nothing is about to change.
     #[inline]
     fn is_plain(&self) -> bool {
-        self.phase == Phase::Open
+        matches!(self.phase, Phase::Open)
             && self.output.is_flushed()
             && self.unread.is_none()
             && !self.flags.is_paused

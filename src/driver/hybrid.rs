@@ -183,6 +183,7 @@ impl Ring {
         result
     }
 
+    #[inline]
     fn next(&mut self, epoll: &mut Epoll) -> Option<Completion<OwnedFd>> {
         if self.has_epoll_turn {
             if let Some(completion) = epoll.next() {
@@ -400,6 +401,7 @@ impl Driver for Hybrid {
         of!(self, token, driver => driver.send(token, bytes))
     }
 
+    #[inline]
     fn unsent(&self, token: Token) -> usize {
         match &self.ring {
             Some(ring) if ring.uring.serves(token) => ring.uring.unsent(token),

@@ -29,6 +29,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::peer::Peer;
@@ -58,12 +59,25 @@ macro_rules! transfer {
     }};
 }
 
+// The three calls that every message makes go by syscall(2): the C library's functions of these names are points at which
+// a thread may be cancelled, which takes forty instructions a call. The numbers are widened as the kernel takes them.
+
 /// recv(2): 0 is the end of the stream (or an empty `bytes`).
 #[inline]
 pub(crate) fn recv(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the pointer and the length are those of one writable slice.
+    let (to, len) = (bytes.as_mut_ptr(), bytes.len());
+    let nobody = ptr::null_mut::<libc::c_void>();
+    // SAFETY: the pointer and the length are those of one writable slice, and nobody's address is asked for.
     transfer!(unsafe {
-        libc::recv(fd.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT)
+        libc::syscall(
+            libc::SYS_recvfrom,
+            wide(fd.as_raw_fd()),
+            to,
+            len,
+            wide(libc::MSG_DONTWAIT),
+            nobody,
+            nobody,
+        )
     })
 }
 
@@ -71,8 +85,17 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
 #[inline]
 pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the pointer and the length are those of one readable slice.
-    transfer!(unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), FLAGS) })
+    let (from, len) = (bytes.as_ptr(), bytes.len());
+    let nobody = ptr::null::<libc::c_void>();
+    // SAFETY: the pointer and the length are those of one readable slice, and no address is given.
+    transfer!(unsafe {
+        libc::syscall(libc::SYS_sendto, wide(fd.as_raw_fd()), from, len, wide(FLAGS), nobody, wide(0))
+    })
+}
+
+#[inline]
+fn wide(number: i32) -> libc::c_long {
+    libc::c_long::from(number)
 }
 
 /// One record of a seqpacket connection.
@@ -119,7 +142,9 @@ fn recvmsg(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, i32)> {
     message.msg_iov = &mut part;
     message.msg_iovlen = 1;
     // SAFETY: `message` points to one iovec over a writable slice; both outlive the call.
-    let n = transfer!(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_DONTWAIT) })?;
+    let n = transfer!(unsafe {
+        libc::syscall(libc::SYS_recvmsg, wide(fd.as_raw_fd()), &raw mut message, wide(libc::MSG_DONTWAIT))
+    })?;
     Ok((n, message.msg_flags))
 }
 

@@ -36,12 +36,13 @@ impl<D: Driver> Worker<D> {
         let connection = &mut served.connection;
         let mut step = enter(connection, &mut cx, driver);
         let rest = loop {
-            if let Some(rare) = step.rare.take()
+            let Step { send, rare } = step;
+            if let Some(rare) = rare
                 && let Some(rest) = apply_rare(shared, driver, token, connection, state, *rare)
             {
                 break Some(rest);
             }
-            let progress = match std::mem::take(&mut step.send) {
+            let progress = match send {
                 Send::Nothing => break None,
                 Send::RecvBuf(range) => driver.send_from_recv_buf(token, range, cx.pool),
                 Send::Owned(bytes) => driver.send(token, bytes),
@@ -49,17 +50,20 @@ impl<D: Driver> Worker<D> {
             cx.sends_left = cx.sends_left.saturating_sub(1);
             step = match progress {
                 Progress::Done(memory) => {
-                    cx.pool.put(memory);
-                    connection.sent(&mut cx)
+                    if memory.capacity() > 0 {
+                        cx.pool.put(memory);
+                    }
+                    match connection.sent(&mut cx) {
+                        Some(step) => step,
+                        None if connection.wants_deadline_before(served.armed, cx.limits) => break None,
+                        None => return,
+                    }
                 }
                 Progress::Pending => connection.sending(driver.unsent(token), &mut cx),
                 Progress::Failed(error) => connection.send_failed(error),
             };
         };
         let Some(rest) = rest else {
-            if !connection.needs_care(served.armed, cx.limits) {
-                return;
-            }
             return self.after_step(token);
         };
         match rest {
@@ -110,7 +114,7 @@ impl<D: Driver> Worker<D> {
             offloaded.is_sent = true;
             return;
         }
-        self.step(token, |connection, cx, _| connection.sent(cx));
+        self.step(token, |connection, cx, _| connection.sent(cx).unwrap_or_default());
     }
 
     /// Lets the connections go on that had more to do than their last turn allowed.
@@ -218,9 +222,7 @@ fn apply_rare<D: Driver>(
     if has_delays {
         connection.schedule(driver.now().until(driver.read_clock()));
     }
-    if shuts_down
-        && let Err(error) = driver.shutdown_write(token)
-    {
+    if shuts_down && let Err(error) = driver.shutdown_write(token) {
         close = connection.failed(error).rare.and_then(|rare| rare.close);
     }
     match (close, is_identified, offload) {

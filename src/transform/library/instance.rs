@@ -112,7 +112,7 @@ impl Instance {
     }
 
     /// Calls into the plugin, known to [`running_transform`] meanwhile.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter<R>(&self, call: impl FnOnce() -> R) -> R {
         running(self.table.id(), call)
     }
@@ -158,7 +158,7 @@ thread_local! {
     static RUNNING: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-#[inline]
+#[inline(always)]
 fn running<R>(id: &'static str, call: impl FnOnce() -> R) -> R {
     // Found once: where the engine is a shared library, finding it is a call.
     RUNNING.with(|running| {
