@@ -196,6 +196,7 @@ pub(crate) struct Scratch {
 
 /// Memory between stages that is kept for the next turn.
 const SCRATCH_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
+const _: () = assert!(SCRATCH_BYTES_MAX.is_power_of_two());
 
 impl Scratch {
     /// The answer to the last message, where a function made another one of it and nothing behind needed memory.
@@ -204,7 +205,17 @@ impl Scratch {
     }
 
     /// Gives back what an unusually large message has needed.
+    #[inline]
     pub(crate) fn trim(&mut self) {
+        let [first, second] = &self.buffers;
+        // Any of them is over the limit where all together are: it is a power of two.
+        if (first.capacity() | second.capacity() | self.room.capacity()) > SCRATCH_BYTES_MAX {
+            self.trim_large();
+        }
+    }
+
+    #[cold]
+    fn trim_large(&mut self) {
         for buffer in self.buffers.iter_mut().chain([&mut self.room]) {
             if buffer.capacity() > SCRATCH_BYTES_MAX {
                 *buffer = Vec::new();

@@ -26,7 +26,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -64,7 +64,6 @@ struct Io {
     /// How many events the last wait brought, and how many of them were looked at.
     events: usize,
     events_seen: usize,
-    started: Instant,
     now: Moment,
     /// Sockets that may have something to do; each at most once.
     queue: VecDeque<Token>,
@@ -114,7 +113,6 @@ impl Epoll {
             waker: waker.as_raw_fd(),
             events: 0,
             events_seen: 0,
-            started: Instant::now(),
             now: Moment::from_micros(0),
             queue: VecDeque::new(),
             budget: 0,
@@ -243,7 +241,7 @@ impl Io {
         Some(completion)
     }
 
-    #[inline]
+    #[inline(always)]
     fn step_stream(&mut self, slot: &mut Slot, token: Token) -> Option<Completion<OwnedFd>> {
         if slot.outgoing.is_some()
             && slot.flags.has(WRITABLE)
@@ -350,11 +348,10 @@ impl Driver for Epoll {
     }
 
     fn read_clock(&self) -> Moment {
-        let elapsed = self.io.started.elapsed();
-        Moment::from_micros(elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros()))
+        Moment::from_micros(sys::monotonic_micros())
     }
 
-    #[inline]
+    #[inline(always)]
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let io = &mut self.io;
         // Edges that a turn that was broken off has not looked at do not come again.
@@ -381,7 +378,7 @@ impl Driver for Epoll {
         self.io.events > 0 || !self.io.queue.is_empty()
     }
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
         if (matches!(self.io.recv, RecvState::Datagram { .. }) || !self.io.answered.is_empty())
             && let Some(completion) = self.next_of_batch()
@@ -469,7 +466,7 @@ impl Driver for Epoll {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn recv_buf(&mut self) -> RecvBuf<'_> {
         match self.io.recv {
             RecvState::Stream { len } => {
@@ -483,7 +480,7 @@ impl Driver for Epoll {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
         let Some(slot) = self.slots.get_mut(token.index()) else { return Progress::Failed(gone()) };
         debug_assert!(slot.outgoing.is_none(), "one send at a time");

@@ -153,6 +153,7 @@ impl Ring {
         self.uring.has_leftovers() || !self.failed.is_empty()
     }
 
+    #[inline(always)]
     fn wait(&mut self, epoll: &mut Epoll, timeout: Option<Duration>) -> io::Result<()> {
         let has_leftovers = self.has_epoll_events || self.has_leftovers() || epoll.has_leftovers();
         let timeout = if has_leftovers { Some(Duration::ZERO) } else { timeout };
@@ -331,7 +332,7 @@ impl Driver for Hybrid {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
         match &mut self.ring {
             None => self.epoll.next(),
@@ -381,7 +382,7 @@ impl Driver for Hybrid {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn recv_buf(&mut self) -> RecvBuf<'_> {
         match &mut self.ring {
             Some(ring) if !ring.recv_buf_is_epolls => ring.uring.recv_buf(),
@@ -389,7 +390,7 @@ impl Driver for Hybrid {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
         match self.ring_of_recv_buf() {
             Some(uring) => uring.send_from_recv_buf(token, range, pool),

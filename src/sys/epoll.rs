@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::time::Duration;
 
 use super::{event_fd, signal, syscall};
@@ -12,6 +13,9 @@ pub(crate) const PRI: u32 = libc::EPOLLPRI as u32;
 pub(crate) const RDHUP: u32 = libc::EPOLLRDHUP as u32;
 pub(crate) const HUP: u32 = libc::EPOLLHUP as u32;
 pub(crate) const ERR: u32 = libc::EPOLLERR as u32;
+
+/// What the kernel's own `sigset_t` takes, where no mask is given too.
+const KERNEL_SIGSET_BYTES: usize = 8;
 
 /// The name under which an instance watches its [`Waker`].
 const WAKER: u64 = u64::MAX;
@@ -80,9 +84,18 @@ impl EpollFd {
         };
         self.count = 0;
         let room = self.ready.len() as i32;
-        // SAFETY: room for so many events, of which the call fills as many as it says.
+        let (fd, no_mask) = (self.epoll.as_raw_fd(), ptr::null::<libc::sigset_t>());
+        // SAFETY: room for so many events, of which the call fills as many as it says; no mask is given.
         let count = syscall!(unsafe {
-            libc::epoll_wait(self.epoll.as_raw_fd(), self.ready.as_mut_ptr(), room, timeout)
+            libc::syscall(
+                libc::SYS_epoll_pwait,
+                super::wide(fd),
+                self.ready.as_mut_ptr(),
+                super::wide(room),
+                super::wide(timeout),
+                no_mask,
+                KERNEL_SIGSET_BYTES,
+            )
         })?;
         self.count = count as usize;
         Ok(self.count)

@@ -93,6 +93,15 @@ pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     })
 }
 
+/// The monotonic clock, in microseconds from a point of its own.
+#[inline]
+pub(crate) fn monotonic_micros() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to `now`, and cannot fail with a clock that every Linux has (clock_gettime(2)).
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+}
+
 #[inline]
 fn wide(number: i32) -> libc::c_long {
     libc::c_long::from(number)

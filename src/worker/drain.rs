@@ -49,9 +49,16 @@ impl<D: Driver> Worker<D> {
         self.end_if_drained();
     }
 
+    #[inline(always)]
     pub(super) fn end_if_drained(&mut self) {
-        if matches!(self.state, State::Draining { .. })
-            && self.sockets.is_empty()
+        if let State::Draining { .. } = self.state {
+            self.end_if_empty();
+        }
+    }
+
+    #[inline(never)]
+    fn end_if_empty(&mut self) {
+        if self.sockets.is_empty()
             && self.shared.mailboxes[self.index].close()
         {
             self.state = State::Ended;

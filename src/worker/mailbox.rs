@@ -1,7 +1,7 @@
 //! What other threads ask of a worker, and where they leave it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,6 +63,8 @@ pub(crate) struct Arrival<S> {
 /// Where other threads leave commands for a worker.
 pub(crate) struct Mailbox<S> {
     queue: Mutex<Queue<S>>,
+    /// There is something in the queue: the worker looks at this once a turn.
+    is_filled: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
     /// Connections that the worker serves or is about to.
     pub(super) load: AtomicUsize,
@@ -78,7 +80,7 @@ impl<S> Mailbox<S> {
     /// `wake` interrupts the driver's wait; any thread may call it.
     pub(crate) fn new(wake: Box<dyn Fn() + Send + Sync>) -> Mailbox<S> {
         let queue = Mutex::new(Queue { commands: VecDeque::new(), closed: false });
-        Mailbox { queue, wake, load: AtomicUsize::new(0) }
+        Mailbox { queue, is_filled: AtomicBool::new(false), wake, load: AtomicUsize::new(0) }
     }
 
     /// Leaves a command; it comes back where the worker has ended.
@@ -88,6 +90,7 @@ impl<S> Mailbox<S> {
             return Err(command);
         }
         queue.commands.push_back(command);
+        self.is_filled.store(true, Ordering::Release);
         drop(queue);
         (self.wake)();
         Ok(())
@@ -108,8 +111,15 @@ impl<S> Mailbox<S> {
         (self.wake)();
     }
 
-    pub(super) fn take(&self) -> VecDeque<Command<S>> {
-        std::mem::take(&mut self.lock().commands)
+    /// Takes what is there, if there is anything.
+    #[inline]
+    pub(super) fn take(&self) -> Option<VecDeque<Command<S>>> {
+        if !self.is_filled.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut queue = self.lock();
+        self.is_filled.store(false, Ordering::Relaxed);
+        Some(std::mem::take(&mut queue.commands))
     }
 
     /// Ends the mailbox, unless something is in it.
