@@ -37,6 +37,8 @@ pub(crate) struct Client {
     /// Of these, records that were longer than a read.
     pub(crate) truncated_bytes: usize,
     pub(crate) records_taken: usize,
+    /// It connects after so many waits of the world.
+    pub(crate) connects_after: usize,
     /// Until when it does nothing.
     pub(crate) rests_until: u64,
     pub(crate) fin_arrived: bool,
@@ -52,9 +54,12 @@ pub(crate) struct Client {
     /// How much the server had read by when, and how much the kernel had taken by when.
     pub(crate) reads: Vec<(usize, u64)>,
     pub(crate) writes: Vec<(usize, u64)>,
+    pub(crate) accepted_at: u64,
     /// When the server ended its side, and how much it had read.
     pub(crate) server_finished: Option<(u64, usize)>,
     pub(crate) server_closed: Option<(u64, Close)>,
+    /// The waits of the world so far when the server was told that the connection is broken.
+    pub(crate) failed_at: Option<usize>,
     /// How much the server had read when it was told that a drain is over.
     pub(crate) drained_at: Option<usize>,
     /// Answers in the kernel were thrown away, for the server closed with input unread.
@@ -79,6 +84,7 @@ impl Client {
             taken: 0,
             truncated_bytes: 0,
             records_taken: 0,
+            connects_after: 0,
             rests_until: 0,
             fin_arrived: false,
             was_reset: false,
@@ -91,14 +97,22 @@ impl Client {
             writes: Vec::new(),
             server_finished: None,
             server_closed: None,
+            accepted_at: 0,
+            failed_at: None,
             drained_at: None,
             lost_by_close: false,
             open: None,
         }
     }
 
-    pub(super) fn accept(&mut self, open: Weak<()>) {
+    pub(super) fn accept(&mut self, open: Weak<()>, now: u64) {
+        self.accepted_at = now;
         self.open = Some(open);
+    }
+
+    /// It waits in the listen queue.
+    pub(super) fn is_waiting(&self, waits: usize) -> bool {
+        self.open.is_none() && self.connects_after <= waits
     }
 
     pub(crate) fn is_accepted(&self) -> bool {

@@ -14,6 +14,7 @@ pub(crate) use client::{Client, Plan};
 pub(crate) use datagrams::{Datagram, HERE, Mail};
 pub(crate) use world::{Handle, Random, Shared, World};
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
@@ -34,7 +35,7 @@ use crate::timer::Moment;
 #[derive(Debug)]
 pub(crate) struct Simulator {
     world: Shared,
-    now: u64,
+    now: Cell<u64>,
     slots: Vec<Slot>,
     listeners: Vec<Listening>,
     sockets: Vec<DatagramSlot>,
@@ -64,7 +65,7 @@ impl Simulator {
     pub(crate) fn new(world: &Shared) -> Simulator {
         Simulator {
             world: Rc::clone(world),
-            now: 0,
+            now: Cell::new(0),
             slots: Vec::new(),
             listeners: Vec::new(),
             sockets: Vec::new(),
@@ -76,6 +77,11 @@ impl Simulator {
             has_found: false,
             is_over: false,
         }
+    }
+
+    /// Another thread has woken the worker: its wait has just ended.
+    pub(crate) fn wake(&self) {
+        self.now.set(self.world.borrow().now);
     }
 
     fn stream(&mut self, token: Token) -> Option<&mut Slot> {
@@ -118,7 +124,7 @@ impl Driver for Simulator {
     type Socket = Handle;
 
     fn now(&self) -> Moment {
-        Moment::from_micros(self.now)
+        Moment::from_micros(self.now.get())
     }
 
     fn read_clock(&self) -> Moment {
@@ -133,7 +139,7 @@ impl Driver for Simulator {
             return Err(io::ErrorKind::Interrupted.into());
         }
         self.has_found = world.live(timeout);
-        self.now = world.now;
+        self.now.set(world.now);
         self.turn = self.slots.iter().map(|slot| slot.token).collect();
         self.turn.extend(self.listeners.iter().map(|listening| listening.token));
         self.turn.extend(self.sockets.iter().map(|slot| slot.token));
@@ -279,7 +285,9 @@ impl Driver for Simulator {
     }
 
     fn take_send_results(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
-        self.socket(token)?.results.pop_front()
+        let result = self.socket(token)?.results.pop_front()?;
+        self.world.borrow_mut().meet("results of sends at the end");
+        Some(result)
     }
 
     fn recycle_peer(&mut self, _: Peer) {}

@@ -63,7 +63,7 @@ impl Simulator {
 
     pub(super) fn next_of_stream(&mut self, place: usize) -> Option<Completion<Handle>> {
         let world = &mut *self.world.borrow_mut();
-        let World { clients, random, now, .. } = world;
+        let World { clients, random, now, waits, .. } = world;
         let slot = &mut self.slots[place];
         let token = slot.token;
         let client = &mut clients[slot.client];
@@ -73,6 +73,7 @@ impl Simulator {
                 if std::mem::replace(&mut slot.failed, true) {
                     return None;
                 }
+                client.failed_at = Some(*waits);
                 return Some(Completion::Failed { token, error: io::ErrorKind::BrokenPipe.into() });
             }
             let taken = client.take(outgoing.rest(), slot.records, *now, random);
@@ -83,12 +84,19 @@ impl Simulator {
             }
             slot.outgoing = Some(outgoing);
         }
-        if slot.paused || slot.ended || slot.failed {
+        if slot.ended || slot.failed {
             return None;
         }
-        if client.was_reset {
+        // Of a broken connection kernels tell even those that do not read.
+        // What had arrived before may still be read.
+        let is_first = client.arrived > client.taken && !slot.paused && random.one_in(2);
+        if client.was_reset && !is_first && (!slot.paused || random.one_in(3)) {
             slot.failed = true;
+            client.failed_at = Some(*waits);
             return Some(Completion::Failed { token, error: io::ErrorKind::ConnectionReset.into() });
+        }
+        if slot.paused {
+            return None;
         }
         let waiting = client.arrived - client.taken;
         let available = if slot.records {

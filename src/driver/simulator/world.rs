@@ -60,6 +60,7 @@ pub(crate) struct World {
     pub(crate) mail: Mail,
     /// Microseconds.
     pub(crate) now: u64,
+    pub(crate) waits: usize,
     /// For how many waits nothing has happened.
     quiet: usize,
     /// When the next worker wants to be woken, if any: time does not jump over that.
@@ -80,6 +81,7 @@ impl World {
             clients,
             mail,
             now: 0,
+            waits: 0,
             quiet: 0,
             until_deadline: None,
             met: BTreeMap::new(),
@@ -107,15 +109,15 @@ impl World {
 
     /// A connection that waits in the listen queue.
     pub(super) fn accept(&mut self) -> Option<(Handle, crate::peer::Peer)> {
-        let number = self.clients.iter().position(|client| !client.is_accepted())?;
+        let number = self.clients.iter().position(|client| client.is_waiting(self.waits))?;
         let handle = self.handle(What::Client(number));
         let client = &mut self.clients[number];
-        client.accept(Arc::downgrade(&handle._open));
+        client.accept(Arc::downgrade(&handle._open), self.now);
         Some((handle, client.peer.clone()))
     }
 
     pub(super) fn has_waiting(&self) -> bool {
-        self.clients.iter().any(|client| !client.is_accepted())
+        self.clients.iter().any(|client| client.is_waiting(self.waits))
     }
 
     /// Sockets that are neither closed nor dropped.
@@ -134,6 +136,7 @@ impl World {
 
     /// Something happens outside; whether anything could.
     pub(super) fn live(&mut self, timeout: Option<Duration>) -> bool {
+        self.waits += 1;
         let mut lived = false;
         for _ in 0..1 + self.random.below(8) {
             if !self.clients.is_empty() {
@@ -163,8 +166,11 @@ impl World {
         if let Some(until) = self.until_deadline {
             most = most.min(micros(until).max(1));
         }
-        for client in self.clients.iter().filter(|client| client.rests_until > self.now) {
-            most = most.min(client.rests_until - self.now);
+        let rests = self.clients.iter().map(|client| client.rests_until).filter(|until| *until > self.now);
+        if let Some(until) = rests.min().filter(|until| until - self.now <= most) {
+            // A client that has rested is given the time to do something.
+            most = until - self.now;
+            self.quiet = 0;
         }
         self.now += most;
     }

@@ -111,7 +111,7 @@ impl Case {
         }
         let end = match random.below(10) {
             0 | 1 => End::Drain {
-                after: random.below(400),
+                after: if random.one_in(2) { random.below(12) } else { random.below(400) },
                 within: Duration::from_millis(random.pick(&[50, 60_000])),
             },
             2 => End::Stop { after: random.below(400) },
@@ -123,7 +123,7 @@ impl Case {
             frame: Frame::named(frame),
             message_bytes_max,
             longest: if random.one_in(4) { 8000 } else { 300 },
-            actions: random.pick(&[&b""[..], b"DWWPP", b"DWPGGGSS", b"DWPGSCRF", b"CRFDD"]),
+            actions: random.pick(&[&b""[..], b"DWWPP", b"DWPGGGSS", b"DWPGSCRF", b"CRFDD", b"CxxxWP"]),
             swaps,
             chains,
             end,
@@ -149,10 +149,6 @@ impl Case {
     /// No message asks for anything.
     pub(super) fn is_calm(&self) -> bool {
         self.actions.is_empty()
-    }
-
-    pub(super) fn asks_for(&self, action: u8) -> bool {
-        self.actions.contains(&action)
     }
 
     /// Answers are as long as what they answer.
@@ -191,7 +187,9 @@ impl Case {
         } else {
             Peer::Ip(SocketAddr::from(([127, 0, 0, 1], 20_000 + number as u16)))
         };
-        Client::new(plan, peer, records, 64 + random.below(8192))
+        let mut client = Client::new(plan, peer, records, 64 + random.below(8192));
+        client.connects_after = if random.one_in(3) { random.below(400) } else { 0 };
+        client
     }
 
     /// What a client sends to mean a message.
@@ -207,7 +205,7 @@ impl Case {
 
     fn message(&self, id: usize, random: &mut Random) -> Vec<u8> {
         let is_bytewise_model = self.is_raw() && !self.swaps.is_empty();
-        let longest = if is_bytewise_model { self.longest.min(120) } else { self.longest };
+        let longest = if is_bytewise_model { self.longest.min(60) } else { self.longest };
         let mut length = random.below(longest);
         if !self.is_raw() && !random.one_in(30) {
             length = length.min(self.message_bytes_max);
@@ -265,22 +263,21 @@ impl Case {
 /// None to three stages.
 fn chain(random: &mut Random, is_raw: bool) -> Vec<Stage> {
     let kinds = if is_raw { RAW_KINDS } else { MESSAGE_KINDS };
-    (0..random.below(4))
-        .map(|index| {
-            // One that greets when a call brings nothing must not stand behind one that gives nothing.
-            let kind = loop {
-                let kind = random.pick(kinds);
-                if kind != Kind::Hello || index == 0 {
-                    break kind;
-                }
-            };
-            let param = match kind {
-                Kind::Late => random.below(60),
-                _ => 1 + random.below(3000),
-            };
-            Stage { kind, index: index as u8, key: random.below(26) as u8, param: param as u64 }
-        })
-        .collect()
+    let mut chain: Vec<Stage> = Vec::new();
+    for index in 0..random.below(4) as u8 {
+        let kind = random.pick(kinds);
+        // One that greets when a call brings nothing must not stand behind one that gives nothing; which of two ends
+        // comes first depends on the reads.
+        let is_clear = match kind {
+            Kind::Hello => index == 0,
+            Kind::Ends => !chain.iter().any(|stage| stage.kind == Kind::Ends),
+            _ => true,
+        };
+        let kind = if is_clear { kind } else { Kind::Triples };
+        let param = if kind == Kind::Late { random.below(60) } else { 1 + random.below(3000) };
+        chain.push(Stage { kind, index, key: random.below(26) as u8, param: param as u64 });
+    }
+    chain
 }
 
 /// The same chain with other options.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Run;
 use super::case::End;
 use super::model::{Ending, Explained, Model};
-use super::stages::Verdict;
+use super::stages::{Kind, Memory, Verdict};
 use crate::driver::Close;
 use crate::driver::simulator::{Client, Plan};
 use crate::options::Frame;
@@ -16,6 +16,9 @@ use crate::stats::{CloseReason, DropReason, Stats};
 use crate::worker::Command;
 
 type Checked = Result<(), String>;
+
+/// How late a worker may be: others had their turns before.
+const SLACK_US: u64 = 200_000;
 
 macro_rules! ensure {
     ($holds:expr, $($what:tt)*) => {
@@ -27,10 +30,31 @@ macro_rules! ensure {
 
 impl Run {
     pub(super) fn check_step(&mut self) -> Checked {
+        self.check_broken()?;
+        if !self.random.one_in(4) {
+            return Ok(());
+        }
         let stats = self.listener.stats();
         ensure!(stats.messages_out <= stats.messages_in, "more answers than messages: {stats:?}");
         ensure!(stats.closed <= stats.accepted, "more ends than beginnings: {stats:?}");
-        if self.random.one_in(4) { self.check_waiting() } else { Ok(()) }
+        self.check_waiting()
+    }
+
+    /// A connection that is broken is closed, as soon as no transform has it.
+    fn check_broken(&self) -> Checked {
+        let world = self.world.borrow();
+        // By then each worker has had its turns.
+        let patience = 60;
+        if self.settled < patience {
+            return Ok(());
+        }
+        let is_late = |client: &&Client| {
+            !client.is_over() && client.failed_at.is_some_and(|at| at + patience < world.waits)
+        };
+        match world.clients.iter().find(is_late) {
+            Some(client) => Err(format!("the connection of {} is broken and not closed", client.peer)),
+            None => Ok(()),
+        }
     }
 
     /// What waits in connections is bounded.
@@ -56,6 +80,9 @@ impl Run {
         for (connections, limit) in listed.iter() {
             for info in connections.try_iter() {
                 let waiting = info.waiting_bytes;
+                if info.worker > 0 {
+                    self.meet("a connection of another worker");
+                }
                 ensure!(waiting <= *limit, "{waiting} bytes wait for {}, over {limit}", info.peer);
             }
         }
@@ -110,18 +137,46 @@ impl Run {
 
     /// From when on answers have to come from which chain; where that cannot be said, never.
     fn binding(&self) -> Vec<Option<u64>> {
-        use super::stages::Kind;
         let is_prompt = self.case.is_calm() && !self.case.has(|kind| kind.may_block() || kind == Kind::Late);
         let chains = &self.case.chains;
         let goes_along = |to: usize| {
             (0..to).all(|from| {
-                let memories = vec![super::stages::Memory::default(); chains[from].len()];
-                super::model::carry(&chains[from], &memories, &chains[to]).is_some()
-                    && !chains[from].iter().any(|stage| stage.kind == Kind::Triples)
+                !chains[from].iter().any(|stage| stage.kind == Kind::Triples) && self.can_carry(from, to)
             })
         };
-        let noticed = self.noticed_at.iter().enumerate();
-        noticed.map(|(chain, at)| at.filter(|_| is_prompt && goes_along(chain))).collect()
+        let noticed = self.noticed_at.iter().enumerate().map(|(chain, at)| {
+            if is_prompt && goes_along(chain) {
+                *at
+            } else if self.case.has(Kind::may_block) {
+                None
+            } else {
+                // At the latest when its time with the old chain is over.
+                at.map(|at| at + self.case.options.swap_timeout.as_micros() as u64 + SLACK_US)
+            }
+        });
+        noticed.collect()
+    }
+
+    fn can_carry(&self, from: usize, to: usize) -> bool {
+        let [from, to] = [from, to].map(|chain| &self.case.chains[chain]);
+        super::model::carry(from, &vec![Memory::default(); from.len()], to).is_some()
+    }
+
+    /// A connection that cannot follow a swap is closed when its time is over.
+    fn check_left_behind(&self, client: &Client, reason: CloseReason) -> Checked {
+        let ends_otherwise = matches!(reason, CloseReason::Drained | CloseReason::IdleTimeout);
+        let [swapped] = self.swapped_at[..] else { return Ok(()) };
+        let [_, Some(noticed)] = self.noticed_at[..] else { return Ok(()) };
+        let is_left = client.accepted_at < swapped
+            && !self.can_carry(0, 1)
+            && client.reads_all()
+            && !self.case.has(Kind::may_block);
+        let ended = client.server_finished.or(client.server_closed.map(|(at, _)| (at, 0)));
+        let until = noticed + self.case.options.swap_timeout.as_micros() as u64 + 5 * SLACK_US;
+        if ends_otherwise && is_left {
+            ensure!(ended.is_none_or(|(at, _)| at <= until), "it was left with the old chain");
+        }
+        Ok(())
     }
 
     /// Connections' ends as the engine has told them, by client.
@@ -156,6 +211,7 @@ impl Run {
             return Ok(());
         };
         self.check_complete(client, reason, explained)?;
+        self.check_left_behind(client, reason)?;
         self.check_arrived(client, reason)?;
         self.check_times(client, reason)?;
         self.check_delays(client, explained)
@@ -164,6 +220,7 @@ impl Run {
     /// What a connection that ends in good order owes.
     fn check_complete(&self, client: &Client, reason: CloseReason, explained: &Explained) -> Checked {
         let has = |endings: &[Ending]| explained.ended.iter().any(|ending| endings.contains(ending));
+        let lost = |ending| explained.ended_later.contains(&ending);
         // A raw stream's last read may be lost with the connection.
         let is_raw = self.case.is_raw();
         match reason {
@@ -172,12 +229,13 @@ impl Run {
                 ensure!(explained.is_finished, "not all is answered");
             }
             CloseReason::TransformClosed => ensure!(
-                has(&[Ending::Close]) || (has(&[Ending::Reset]) || self.may_reset(explained)),
+                has(&[Ending::Close, Ending::Reset]) || lost(Ending::Reset),
                 "no transform asked for it, or the answers before are not all there"
             ),
-            CloseReason::TransformFailed => {
-                ensure!(has(&[Ending::Fail]) || is_raw, "no transform failed, or answers are missing");
-            }
+            CloseReason::TransformFailed => ensure!(
+                has(&[Ending::Fail]) || (is_raw && lost(Ending::Fail)),
+                "no transform failed, or answers are missing"
+            ),
             CloseReason::MessageTooLong => {
                 ensure!(has(&[Ending::TooLong]), "no message was too long, or answers are missing");
             }
@@ -192,12 +250,6 @@ impl Run {
             _ => {}
         }
         Ok(())
-    }
-
-    /// With a reset, answers before it may be lost: then the message that asked for it is behind what was answered.
-    fn may_reset(&self, explained: &Explained) -> bool {
-        let can = self.case.has(|kind| kind == super::stages::Kind::Ends) || self.case.resets();
-        can && (explained.is_cut || explained.open_until.is_some())
     }
 
     /// What the kernel took gets there, unless one of both sides breaks the connection.
@@ -356,11 +408,6 @@ impl Run {
 }
 
 impl super::Case {
-    /// A message may ask for a reset.
-    fn resets(&self) -> bool {
-        self.asks_for(b'R')
-    }
-
     /// The right answers to a datagram, with the milliseconds that they wait; none where it is to be dropped.
     fn replies(
         &self,
@@ -410,16 +457,19 @@ pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
     }
     assert!(stats.accept_errors > 0 && stats.undelivered_bytes > 0 && stats.rejected > 0);
     for what in [
+        "a connection of another worker",
         "a connection that cannot be watched",
         "a send that failed",
         "accept: aborted",
         "accept: out of descriptors",
         "an answer that was held back",
         "close a listener",
+        "a job that nobody waits for",
         "jobs",
         "jobs in another order",
         "messages counted",
         "stop",
+        "results of sends at the end",
         "swap",
     ] {
         assert!(met.get(what).is_some_and(|n| *n > 0), "never met: {what}");

@@ -33,7 +33,7 @@ use crate::stats::Stats;
 use crate::transform::library::{Counters, Services};
 use crate::transform::spec::ChainSpec;
 
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 1200;
 const STEPS_MAX: usize = 100_000;
 
 /// How connections ended, as the engine tells its host: by peer.
@@ -56,9 +56,15 @@ struct Run {
     blind: Vec<bool>,
     /// The last clock reading of a worker when all were told to drain, and how long they were given.
     drained_at: Option<(u64, Duration)>,
+    /// What workers have not been told yet, in this order.
+    untold: Vec<(usize, Command<simulator::Handle>)>,
     /// When each worker had its last turn.
     turned_at: Vec<u64>,
+    /// Which workers have something in their mailboxes.
+    woken: Vec<Arc<AtomicBool>>,
     stopped: bool,
+    /// For how many steps no job has waited.
+    settled: usize,
     met: RefCell<BTreeMap<&'static str, u64>>,
     /// Lists of connections that workers were asked for, with what each connection may hold.
     listed: RefCell<Vec<(Receiver<ConnectionInfo>, usize)>>,
@@ -103,6 +109,11 @@ fn events(closed: &Closed) -> Arc<Events> {
     Arc::new(Events::new(Level::Debug, Box::new(sink)))
 }
 
+fn waker(woken: &Arc<AtomicBool>) -> Box<dyn Fn() + Send + Sync> {
+    let woken = Arc::clone(woken);
+    Box::new(move || woken.store(true, Ordering::Relaxed))
+}
+
 impl Run {
     fn new(seed: u64) -> Run {
         let mut random = Random::new(seed);
@@ -114,9 +125,10 @@ impl Run {
         let events = events(&closed);
         let listener = Arc::new(listener(&case, &chain(&case.chains[0], &events)));
         let jobs = Arc::new(JobQueue::default());
+        let woken: Vec<Arc<AtomicBool>> = (0..case.workers).map(|_| Arc::default()).collect();
         let shared = Arc::new(Shared {
             events,
-            mailboxes: (0..case.workers).map(|_| Mailbox::new(Box::new(|| {}))).collect(),
+            mailboxes: woken.iter().map(|woken| Mailbox::new(waker(woken))).collect(),
             offload: Offload::into_queue(Arc::clone(&jobs)),
             spin: if case.spins { Duration::from_micros(60) } else { Duration::ZERO },
             stop: Arc::new(AtomicBool::new(false)),
@@ -149,7 +161,10 @@ impl Run {
             noticed_at: vec![Some(0)],
             blind,
             drained_at: None,
+            untold: Vec::new(),
             turned_at,
+            woken,
+            settled: 0,
             stopped: false,
             met: RefCell::default(),
             listed: RefCell::default(),
@@ -163,6 +178,7 @@ impl Run {
                 return Ok(());
             }
             self.act(step);
+            self.tell();
             let worker = alive[self.random.below(alive.len())];
             self.turn(worker);
             self.run_job();
@@ -177,6 +193,9 @@ impl Run {
         let next = deadlines.filter_map(|worker| worker.until_deadline_from(Moment::from_micros(now))).min();
         self.world.borrow_mut().until_deadline = next;
         let timeout = if self.random.one_in(8) { Some(Duration::ZERO) } else { None };
+        if self.woken[worker].swap(false, Ordering::Relaxed) {
+            self.workers[worker].driver().wake();
+        }
         match self.workers[worker].turn(timeout) {
             Ok(_) => {
                 self.turned_at[worker] = self.world.borrow().now;
@@ -190,6 +209,7 @@ impl Run {
 
     /// A job of the offload comes to an end, or is refused.
     fn run_job(&mut self) {
+        self.settled = if self.jobs.len() > 0 { 0 } else { self.settled + 1 };
         self.jobs.refuse(self.random.one_in(40));
         if self.jobs.len() > 0 && self.random.one_in(self.case.job_every) {
             let place = self.random.below(self.jobs.len());
@@ -233,10 +253,20 @@ impl Run {
         }
     }
 
-    fn tell_all(&self, command: impl Fn() -> Command<simulator::Handle>) {
-        for mailbox in &self.shared.mailboxes {
+    /// Leaves a command for each worker; some hear of it later than others.
+    fn tell_all(&mut self, command: impl Fn() -> Command<simulator::Handle>) {
+        let mut workers: Vec<_> = (0..self.workers.len()).collect();
+        if self.random.one_in(2) {
+            workers.reverse();
+        }
+        self.untold.extend(workers.into_iter().map(|worker| (worker, command())));
+    }
+
+    fn tell(&mut self) {
+        while !self.untold.is_empty() && self.random.one_in(4) {
+            let (worker, command) = self.untold.remove(0);
             // One that has ended does not want to know.
-            let _ = mailbox.push(command());
+            let _ = self.shared.mailboxes[worker].push(command);
         }
     }
 
@@ -265,6 +295,7 @@ fn run(seed: u64) -> Result<(Stats, BTreeMap<&'static str, u64>), String> {
     run.go()?;
     // What is still with transforms finds nobody any more.
     while run.jobs.len() > 0 {
+        run.meet("a job that nobody waits for");
         let job = run.jobs.take(run.random.below(run.jobs.len()));
         if run.random.one_in(2) { job() } else { drop(job) }
     }

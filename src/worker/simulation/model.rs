@@ -17,6 +17,8 @@ pub(super) struct Explained {
     pub(super) open_until: Option<usize>,
     /// It is all that was to be answered before a message that ended the connection in such a way.
     pub(super) ended: Vec<Ending>,
+    /// Such a message comes behind answers that are lost.
+    pub(super) ended_later: Vec<Ending>,
     /// It is all there is to answer, to the end of the client's side.
     pub(super) is_finished: bool,
     /// With one chain: answers that must not leave early, by where they begin, milliseconds and where their message ends.
@@ -35,6 +37,17 @@ pub(super) enum Ending {
     TooLong,
 }
 
+impl From<Verdict> for Ending {
+    fn from(verdict: Verdict) -> Ending {
+        match verdict {
+            Verdict::Close => Ending::Close,
+            Verdict::Reset => Ending::Reset,
+            Verdict::Fail => Ending::Fail,
+            Verdict::Answer | Verdict::Drop => unreachable!("that ends nothing"),
+        }
+    }
+}
+
 impl Explained {
     pub(super) fn is_right(&self) -> bool {
         self.is_cut || self.open_until.is_some() || !self.ended.is_empty() || self.is_finished
@@ -48,6 +61,8 @@ struct Path {
     memories: Vec<Memory>,
     /// How much of the answers is explained, in bytes, or records.
     at: usize,
+    /// The answers ended before this; what follows is only of interest for how it ends.
+    is_lost: bool,
 }
 
 /// What a chain made of a message.
@@ -74,7 +89,7 @@ enum Compared {
 pub(super) struct Model<'a> {
     case: &'a Case,
     client: &'a Client,
-    /// By when which chain is the only right one.
+    /// From when on no chain before this one is right.
     binding_from: &'a [Option<u64>],
     explained: Explained,
 }
@@ -91,7 +106,7 @@ impl<'a> Model<'a> {
         let mut paths = Vec::new();
         for chain in 0..chains {
             let memories = vec![Memory::default(); case.chains[chain].len()];
-            let path = Path { chain, memories, at: 0 };
+            let path = Path { chain, memories, at: 0, is_lost: false };
             paths.extend(model.greet(path));
         }
         model.follow(paths, chains);
@@ -106,7 +121,7 @@ impl<'a> Model<'a> {
             let answer = self.case.encode(&output.bytes(), None)?;
             path = self.take(path, &answer)?;
             if output.verdict != Verdict::Answer {
-                self.end(&path, output.verdict);
+                self.end(&path, output.verdict.into());
                 return None;
             }
         }
@@ -179,11 +194,12 @@ impl<'a> Model<'a> {
             for chain in path.chain + 1..chains {
                 let (from, to) = (&self.case.chains[path.chain], &self.case.chains[chain]);
                 if let Some(memories) = carry(from, &path.memories, to) {
-                    waiting.push(Path { chain, memories, at: path.at });
+                    waiting.push(Path { chain, memories, ..path });
                 }
             }
             let is_known = |known: &Path| {
-                (known.chain, known.at, &known.memories) == (path.chain, path.at, &path.memories)
+                (known.chain, known.at, known.is_lost, &known.memories)
+                    == (path.chain, path.at, path.is_lost, &path.memories)
             };
             if !all.iter().any(is_known) {
                 all.push(path);
@@ -203,9 +219,7 @@ impl<'a> Model<'a> {
 
     fn step(&mut self, mut path: Path, unit: &Unit) -> Option<Path> {
         if unit.state == UnitState::TooLong {
-            if path.at == self.answered() {
-                self.explained.ended.push(Ending::TooLong);
-            }
+            self.end(&path, Ending::TooLong);
             return None;
         }
         let chain = &self.case.chains[path.chain];
@@ -222,8 +236,8 @@ impl<'a> Model<'a> {
         if self.case.is_raw() && matches!(verdict, Verdict::Reset | Verdict::Fail) {
             // How much of it had been answered depends on the reads.
             let rest = &self.client.answered[path.at..];
-            if bytes.starts_with(rest) {
-                self.end(&Path { at: self.answered(), ..path }, verdict);
+            if path.is_lost || bytes.starts_with(rest) {
+                self.end(&Path { at: self.answered(), ..path }, verdict.into());
             }
             return None;
         }
@@ -236,10 +250,10 @@ impl<'a> Model<'a> {
             verdict = Verdict::Fail;
         }
         if matches!(verdict, Verdict::Reset | Verdict::Fail) {
-            self.end(&path, verdict);
+            self.end(&path, verdict.into());
             return None;
         }
-        if !self.case.has_records() {
+        if !self.case.has_records() && !path.is_lost {
             let mut at = path.at + self.case.frame.head_bytes(bytes.len());
             for (part, delay_ms) in &output.parts {
                 if *delay_ms > 0 && !part.is_empty() {
@@ -250,7 +264,7 @@ impl<'a> Model<'a> {
         }
         let path = self.take(path, &answer.unwrap_or_default())?;
         if verdict == Verdict::Close {
-            self.end(&path, verdict);
+            self.end(&path, verdict.into());
             return None;
         }
         Some(path)
@@ -270,7 +284,7 @@ impl<'a> Model<'a> {
             // It is lost.
             self.explained.messages += 1;
         }
-        self.explained.is_finished |= path.at == self.answered();
+        self.explained.is_finished |= self.is_all(&path);
     }
 
     /// The client's side has ended.
@@ -281,10 +295,10 @@ impl<'a> Model<'a> {
             let Some(after) = self.take(path, &output.bytes()) else { return };
             path = after;
             if output.verdict != Verdict::Answer {
-                return self.end(&path, output.verdict);
+                return self.end(&path, output.verdict.into());
             }
         }
-        self.explained.is_finished |= path.at == self.answered();
+        self.explained.is_finished |= self.is_all(&path);
     }
 
     fn answered(&self) -> usize {
@@ -292,28 +306,34 @@ impl<'a> Model<'a> {
     }
 
     fn note_open(&mut self, path: &Path, upto: usize) {
-        if path.at == self.answered() {
+        if self.is_all(path) {
             self.explained.open_until = self.explained.open_until.max(Some(upto));
         }
     }
 
-    fn end(&mut self, path: &Path, verdict: Verdict) {
-        if path.at == self.answered() {
-            self.explained.ended.push(match verdict {
-                Verdict::Close => Ending::Close,
-                Verdict::Reset => Ending::Reset,
-                _ => Ending::Fail,
-            });
+    fn end(&mut self, path: &Path, ending: Ending) {
+        if self.is_all(path) {
+            self.explained.ended.push(ending);
+        } else if path.is_lost {
+            self.explained.ended_later.push(ending);
         }
+    }
+
+    /// All that was answered is explained, and nothing is missing.
+    fn is_all(&self, path: &Path) -> bool {
+        path.at == self.answered() && !path.is_lost
     }
 
     /// Takes an answer off what was really answered.
     fn take(&mut self, path: Path, answer: &[u8]) -> Option<Path> {
+        if path.is_lost {
+            return Some(path);
+        }
         match self.compare(path.at, answer) {
             Compared::Same(at) => Some(Path { at, ..path }),
             Compared::Cut => {
                 self.explained.is_cut = true;
-                None
+                Some(Path { is_lost: true, ..path })
             }
             Compared::Different => None,
         }
