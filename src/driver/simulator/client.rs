@@ -49,6 +49,8 @@ pub(crate) struct Client {
     pub(crate) received: Vec<u8>,
     /// The same as records, where records are kept.
     pub(crate) answered_records: Vec<Vec<u8>>,
+    /// When the kernel took each of them.
+    pub(crate) record_times: Vec<u64>,
     /// What the kernel took for the client, whether it was read or not.
     pub(crate) answered: Vec<u8>,
     /// How much the server had read by when, and how much the kernel had taken by when.
@@ -92,6 +94,7 @@ impl Client {
             window,
             received: Vec::new(),
             answered_records: Vec::new(),
+            record_times: Vec::new(),
             answered: Vec::new(),
             reads: Vec::new(),
             writes: Vec::new(),
@@ -197,6 +200,7 @@ impl Client {
         self.in_kernel.extend(&bytes[..count]);
         if whole {
             self.answered_records.push(bytes.to_vec());
+            self.record_times.push(now);
         }
         self.answered.extend(&bytes[..count]);
         if count > 0 {

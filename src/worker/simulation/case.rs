@@ -214,7 +214,8 @@ impl Case {
         let mut message: Vec<u8> = (0..length).map(|_| random.pick(alphabet)).collect();
         if length >= HEAD && !self.is_raw() {
             let action = if self.actions.is_empty() { b'x' } else { random.pick(self.actions) };
-            let head = [action, b'0' + random.below(3) as u8, b'a' + random.below(12) as u8];
+            let stage = if action == b'W' && random.one_in(3) { b'*' } else { b'0' + random.below(3) as u8 };
+            let head = [action, stage, b'a' + random.below(12) as u8];
             message[..3].copy_from_slice(&head);
             message[3..HEAD].copy_from_slice(format!("____{id:05}").as_bytes());
         }

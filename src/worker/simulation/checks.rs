@@ -5,7 +5,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::Run;
-use super::case::End;
 use super::model::{Ending, Explained, Model};
 use super::stages::{Kind, Memory, Verdict};
 use crate::driver::Close;
@@ -322,15 +321,19 @@ impl Run {
 
     /// No answer that is held back leaves early.
     fn check_delays(&self, client: &Client, explained: &Explained) -> Checked {
-        if !self.swapped_at.is_empty() || self.case.has_records() {
+        if !self.swapped_at.is_empty() {
             return Ok(());
         }
         let when = |log: &[(usize, u64)], upto: usize| {
             log.iter().find(|(known, _)| *known >= upto).map(|(_, at)| *at)
         };
         for (offset, delay_ms, end) in &explained.due {
-            let (Some(read), Some(written)) = (when(&client.reads, *end), when(&client.writes, offset + 1))
-            else {
+            let left = if self.case.has_records() {
+                client.record_times.get(*offset).copied()
+            } else {
+                when(&client.writes, offset + 1)
+            };
+            let (Some(read), Some(written)) = (when(&client.reads, *end), left) else {
                 continue;
             };
             self.meet("an answer that was held back");
@@ -345,6 +348,14 @@ impl Run {
 
     /// What can be counted exactly where nothing went wrong and no chain changed.
     fn check_counts(&self, stats: &Stats, explained: &[Explained]) -> Checked {
+        let in_order = [CloseReason::PeerEnded, CloseReason::Drained, CloseReason::IdleTimeout]
+            .map(|reason| stats.closed_by(reason));
+        if stats.closed == in_order.iter().sum::<u64>() {
+            self.meet("all ended in good order");
+            ensure!(stats.undelivered_bytes == 0, "all was delivered: {stats:?}");
+            let answered = stats.messages_out + stats.dropped;
+            ensure!(stats.messages_in == answered, "{answered} messages had an end: {stats:?}");
+        }
         let is_plain = stats.accepted == stats.closed_by(CloseReason::PeerEnded)
             && explained.len() as u64 == stats.accepted
             && self.swapped_at.is_empty()
@@ -357,7 +368,6 @@ impl Run {
         ensure!(stats.messages_in == messages, "{messages} messages came: {stats:?}");
         let dropped: u64 = explained.iter().map(|explained| explained.dropped).sum();
         ensure!(stats.dropped_by(DropReason::ByTransform) == dropped, "{dropped} were dropped: {stats:?}");
-        ensure!(stats.undelivered_bytes == 0, "all was delivered: {stats:?}");
         Ok(())
     }
 }
@@ -395,8 +405,9 @@ impl Run {
             };
             open[place].clear();
         }
-        let is_whole = matches!(self.case.end, End::WhenDone | End::CloseListener { .. });
-        if is_whole && self.swapped_at.is_empty() && self.case.job_every < 1000 {
+        // All that was received before a drain is answered, unless the time for it was up.
+        let is_cut = self.drained_at.is_some_and(|(at, within)| world.now >= at + within.as_micros() as u64);
+        if !is_cut && !self.stopped && self.swapped_at.is_empty() {
             let owed = received.iter().filter(|datagram| !self.case.replies(datagram, chains).is_empty());
             let owed = owed.count() as u64;
             ensure!(owed == answers + full + failed, "{owed} answers are owed: {stats:?}");
@@ -465,6 +476,7 @@ pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
         "an answer that was held back",
         "close a listener",
         "a job that nobody waits for",
+        "all ended in good order",
         "jobs",
         "jobs in another order",
         "messages counted",

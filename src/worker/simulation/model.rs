@@ -253,7 +253,11 @@ impl<'a> Model<'a> {
             self.end(&path, verdict.into());
             return None;
         }
-        if !self.case.has_records() && !path.is_lost {
+        if self.case.has_records() && !path.is_lost {
+            // A record waits for the last of its parts.
+            let longest = output.parts.iter().map(|(_, delay_ms)| *delay_ms).max().unwrap_or(0);
+            self.explained.due.push((path.at, longest, unit.end));
+        } else if !path.is_lost {
             let mut at = path.at + self.case.frame.head_bytes(bytes.len());
             for (part, delay_ms) in &output.parts {
                 if *delay_ms > 0 && !part.is_empty() {
@@ -371,7 +375,9 @@ fn run(
     for (stage, memory) in chain.iter().zip(memories).skip(from) {
         let (parts, verdict) = if is_raw {
             let (bytes, verdict) = stages::feed(stage, memory, &output.bytes(), is_end);
-            let delay_ms = if stage.kind == stages::Kind::Late { stage.param } else { 0 };
+            // Where it depends on the calls, it may be none.
+            let is_late = stage.kind == stages::Kind::Late && stage.key.is_multiple_of(2);
+            let delay_ms = if is_late { stage.param } else { 0 };
             (vec![(bytes, delay_ms)], verdict)
         } else {
             let acted = stages::act(stage, memory.seen, &output.bytes());

@@ -286,7 +286,7 @@ fn process_raw(stage: &Stage, memory: &mut Memory, io: &mut Io<'_>) -> Status {
     io.consume(count);
     io.write_all(&bytes);
     if stage.kind == Kind::Late {
-        io.delay(Duration::from_millis(stage.param));
+        io.delay(Duration::from_millis(stages::lateness_ms(stage, count)));
     }
     match (verdict, input.len() - count) {
         (Verdict::Answer, 0) => Status::Ok,
