@@ -6,6 +6,7 @@
 
 mod case;
 mod checks;
+mod datagrams;
 mod frames;
 mod model;
 mod stages;
