@@ -60,6 +60,8 @@ pub(crate) struct Client {
     /// When the server ended its side, and how much it had read.
     pub(crate) server_finished: Option<(u64, usize)>,
     pub(crate) server_closed: Option<(u64, Close)>,
+    /// When the server was told that the client has ended its side.
+    pub(crate) ended_at: Option<u64>,
     /// The waits of the world so far when the server was told that the connection is broken.
     pub(crate) failed_at: Option<usize>,
     /// How much the server had read when it was told that a drain is over.
@@ -101,6 +103,7 @@ impl Client {
             server_finished: None,
             server_closed: None,
             accepted_at: 0,
+            ended_at: None,
             failed_at: None,
             drained_at: None,
             lost_by_close: false,

@@ -303,6 +303,7 @@ impl Driver for Simulator {
     }
 
     fn resume(&mut self, token: Token) {
+        self.world.borrow_mut().stir();
         if let Some(listening) = self.listener(token) {
             listening.paused = false;
         } else if let Some(slot) = self.socket(token) {
@@ -313,6 +314,7 @@ impl Driver for Simulator {
     }
 
     fn drain(&mut self, token: Token) {
+        self.world.borrow_mut().stir();
         if let Some(listening) = self.listener(token) {
             listening.draining = true;
             listening.rests_until = 0;

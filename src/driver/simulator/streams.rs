@@ -116,6 +116,7 @@ impl Simulator {
         }
         if client.fin_arrived {
             slot.ended = true;
+            client.ended_at = Some(*now);
             return Some(Completion::Ended { token });
         }
         if std::mem::take(&mut slot.draining) {

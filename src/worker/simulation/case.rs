@@ -173,7 +173,11 @@ impl Case {
     }
 
     fn client(&self, number: usize, random: &mut Random) -> Client {
-        let records: Vec<_> = (0..random.below(12)).map(|id| self.framed(id, random)).collect();
+        let mut records: Vec<_> = (0..random.below(12)).map(|id| self.framed(id, random)).collect();
+        if let Some(last) = records.last_mut().filter(|_| !self.has_records() && random.one_in(3)) {
+            // A last message without its end.
+            last.truncate(last.len() - random.below(4).min(last.len()));
+        }
         let bytes = records.iter().map(Vec::len).sum::<usize>();
         let plan = match random.below(10) {
             0 => Plan::Reset { after: random.below(bytes + 1) },

@@ -16,6 +16,9 @@ use crate::worker::Command;
 
 pub(super) type Checked = Result<(), String>;
 
+/// Steps, or waits, after which each worker has had its turns.
+const PATIENCE: usize = 60;
+
 /// How late a worker may be: others had their turns before.
 const SLACK_US: u64 = 200_000;
 
@@ -31,11 +34,14 @@ pub(super) use ensure;
 impl Run {
     pub(super) fn check_step(&mut self) -> Checked {
         self.check_broken()?;
+        self.check_cut_off()?;
         if !self.random.one_in(4) {
             return Ok(());
         }
         let stats = self.listener.stats();
         ensure!(stats.messages_out <= stats.messages_in, "more answers than messages: {stats:?}");
+        let most = u64::from(self.case.options.max_connections);
+        ensure!(stats.open <= most, "more than max_connections={most}: {stats:?}");
         ensure!(stats.closed <= stats.accepted, "more ends than beginnings: {stats:?}");
         self.check_waiting()
     }
@@ -43,18 +49,33 @@ impl Run {
     /// A connection that is broken is closed, as soon as no transform has it.
     fn check_broken(&self) -> Checked {
         let world = self.world.borrow();
-        // By then each worker has had its turns.
-        let patience = 60;
-        if self.settled < patience {
+        if self.settled < PATIENCE {
             return Ok(());
         }
         let is_late = |client: &&Client| {
-            !client.is_over() && client.failed_at.is_some_and(|at| at + patience < world.waits)
+            !client.is_over() && client.failed_at.is_some_and(|at| at + PATIENCE < world.waits)
         };
         match world.clients.iter().find(is_late) {
             Some(client) => Err(format!("the connection of {} is broken and not closed", client.peer)),
             None => Ok(()),
         }
+    }
+
+    /// A drain with enough time cuts off those alone who do not read, or whose message a transform keeps.
+    fn check_cut_off(&mut self) -> Checked {
+        let closed = self.closed.lock().unwrap().clone();
+        let new = closed.get(self.closed_checked..).unwrap_or_default();
+        self.closed_checked = closed.len();
+        let has_time = self.drained_at.is_some_and(|(_, within)| within >= Duration::from_secs(60));
+        if !has_time || self.settled < PATIENCE {
+            return Ok(());
+        }
+        let world = self.world.borrow();
+        for (peer, _) in new.iter().filter(|(_, reason)| *reason == CloseReason::CutOff) {
+            let is_idle = |client: &&Client| client.peer == *peer && client.reads_all();
+            ensure!(!world.clients.iter().any(|client| is_idle(&client)), "{peer} was cut off for nothing");
+        }
+        Ok(())
     }
 
     /// What waits in connections is bounded.
@@ -245,7 +266,10 @@ impl Run {
                 ensure!(explained.open_until >= Some(owed), "what had arrived is not all answered");
             }
             CloseReason::IdleTimeout => {
-                let owed = client.server_finished.map_or(0, |(_, taken)| taken);
+                let finished = client.server_finished;
+                let knew = client.ended_at.is_some_and(|at| finished.is_some_and(|(until, _)| at < until));
+                ensure!(!knew, "idle, and its peer had ended before");
+                let owed = finished.map_or(0, |(_, taken)| taken);
                 ensure!(explained.open_until >= Some(owed), "an idle connection was owed answers");
             }
             _ => {}

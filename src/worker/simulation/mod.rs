@@ -64,6 +64,8 @@ struct Run {
     /// Which workers have something in their mailboxes.
     woken: Vec<Arc<AtomicBool>>,
     stopped: bool,
+    /// How many of the ends that were told have been looked at.
+    closed_checked: usize,
     /// For how many steps no job has waited.
     settled: usize,
     met: RefCell<BTreeMap<&'static str, u64>>,
@@ -165,6 +167,7 @@ impl Run {
             untold: Vec::new(),
             turned_at,
             woken,
+            closed_checked: 0,
             settled: 0,
             stopped: false,
             met: RefCell::default(),
