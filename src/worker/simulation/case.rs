@@ -41,6 +41,8 @@ pub(super) struct Case {
     actions: &'static [u8],
     /// One job in so many turns comes to an end.
     pub(super) job_every: usize,
+    /// One command in so many turns reaches a worker.
+    pub(super) tell_every: usize,
     longest: usize,
 }
 
@@ -129,6 +131,7 @@ impl Case {
             end,
             workers: 1 + random.below(2),
             spins: random.one_in(4),
+            tell_every: random.pick(&[1, 4, 40]),
             job_every: random.pick(&[1, 3, 30, 300]),
             options,
         }

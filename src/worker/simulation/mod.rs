@@ -267,7 +267,7 @@ impl Run {
     }
 
     fn tell(&mut self) {
-        while !self.untold.is_empty() && self.random.one_in(4) {
+        while !self.untold.is_empty() && self.random.one_in(self.case.tell_every) {
             let (worker, command) = self.untold.remove(0);
             // One that has ended does not want to know.
             let _ = self.shared.mailboxes[worker].push(command);
