@@ -43,6 +43,7 @@ impl Run {
         let most = u64::from(self.case.options.max_connections);
         ensure!(stats.open <= most, "more than max_connections={most}: {stats:?}");
         ensure!(stats.closed <= stats.accepted, "more ends than beginnings: {stats:?}");
+        self.check_balance(&stats)?;
         self.check_waiting()
     }
 
@@ -120,6 +121,7 @@ impl Run {
             return self.check_datagrams(&stats);
         }
         self.check_closed(&stats)?;
+        self.check_balance(&stats)?;
         let world = self.world.borrow();
         let answered: usize = world.clients.iter().map(|client| client.answered.len()).sum();
         ensure!(
@@ -129,10 +131,7 @@ impl Run {
         );
         let taken: usize = world.clients.iter().map(|client| client.taken - client.truncated_bytes).sum();
         let truncated: usize = world.clients.iter().map(|client| client.truncated_bytes).sum();
-        let mut counted = taken as u64..=(taken + truncated) as u64;
-        if self.abandons(&stats) {
-            counted = 0..=*counted.end();
-        }
+        let counted = taken as u64..=(taken + truncated) as u64;
         ensure!(counted.contains(&stats.bytes_in), "{taken} bytes were read: {stats:?}");
         let reasons = self.reasons();
         let mut explained = Vec::new();
@@ -147,13 +146,8 @@ impl Run {
             explained.push(explanation);
         }
         drop(world);
-        self.check_counts(&stats, &explained)
-    }
-
-    /// Messages may be with transforms that block for longer than anybody waits.
-    fn abandons(&self, stats: &Stats) -> bool {
-        let is_cut = stats.closed_by(CloseReason::CutOff) + stats.closed_by(CloseReason::Stopped) > 0;
-        is_cut && self.case.has(|kind| kind.may_block())
+        self.check_counts(&stats, &explained)?;
+        self.check_answers(&stats, &explained)
     }
 
     /// From when on answers have to come from which chain; where that cannot be said, never.
@@ -427,6 +421,7 @@ pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
         "accept: out of descriptors",
         "an answer that was held back",
         "close a listener",
+        "a balance",
         "a job that nobody waits for",
         "all ended in good order",
         "jobs",

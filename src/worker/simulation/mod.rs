@@ -4,6 +4,7 @@
 //! `case.rs` says what a seed stands for, `model.rs` what the right answers are, `checks.rs` what must hold. A seed
 //! that fails prints its number; `RESAY_SEED=n` runs it alone.
 
+mod balance;
 mod case;
 mod checks;
 mod datagrams;

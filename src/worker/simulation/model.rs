@@ -26,6 +26,8 @@ pub(super) struct Explained {
     /// With one chain: messages that got no answer because a transform said so.
     pub(super) dropped: u64,
     pub(super) messages: u64,
+    /// With one chain: messages whose answer the kernel has taken to its end.
+    pub(super) whole: u64,
 }
 
 /// How a message ends a connection.
@@ -267,6 +269,7 @@ impl<'a> Model<'a> {
             }
         }
         let path = self.take(path, &answer.unwrap_or_default())?;
+        self.explained.whole += u64::from(!path.is_lost);
         if verdict == Verdict::Close {
             self.end(&path, verdict.into());
             return None;
