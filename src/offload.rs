@@ -16,6 +16,42 @@ pub(crate) struct Offload {
     state: Mutex<Option<Running>>,
     /// Crews that were told to end and may not all have.
     ending: Mutex<Vec<Arc<Crew>>>,
+    /// Where jobs go instead, in a simulation.
+    #[cfg(test)]
+    queue: Option<Arc<JobQueue>>,
+}
+
+/// Jobs that wait until a test runs them: no thread does, so that a seed decides when and in which order.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct JobQueue {
+    jobs: Mutex<Vec<Job>>,
+    refusing: std::sync::atomic::AtomicBool,
+}
+
+#[cfg(test)]
+impl JobQueue {
+    /// Gives the next jobs back to whoever brings them, as if no thread could be started.
+    pub(crate) fn refuse(&self, refusing: bool) {
+        self.refusing.store(refusing, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.jobs).len()
+    }
+
+    /// Takes one of [`len`](Self::len) jobs, to be run or dropped.
+    pub(crate) fn take(&self, place: usize) -> Box<dyn FnOnce() + Send> {
+        lock(&self.jobs).remove(place)
+    }
+
+    fn put(&self, job: Job) -> Result<(), Job> {
+        if self.refusing.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(job);
+        }
+        lock(&self.jobs).push(job);
+        Ok(())
+    }
 }
 
 struct Running {
@@ -64,8 +100,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Offload {
+    /// Leaves all jobs in a queue.
+    #[cfg(test)]
+    pub(crate) fn into_queue(queue: Arc<JobQueue>) -> Offload {
+        Offload { state: Mutex::default(), ending: Mutex::default(), queue: Some(queue) }
+    }
+
     /// Runs a job on one of the threads. The job comes back where no thread can be started.
     pub(crate) fn run(&self, job: Job) -> Result<(), Job> {
+        #[cfg(test)]
+        if let Some(queue) = &self.queue {
+            return queue.put(job);
+        }
         let mut state = lock(&self.state);
         let running = state.get_or_insert_with(|| {
             let (jobs, waiting) = mpsc::channel::<Job>();

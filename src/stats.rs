@@ -238,7 +238,7 @@ pub struct Stats {
     pub accept_errors: u64,
     /// Messages received. On a raw stream, each read is one.
     pub messages_in: u64,
-    /// Messages whose answers the kernel took, or that need none.
+    /// Messages whose answers the kernel took, or that need none. Of a send that was cut off, none of its messages counts.
     pub messages_out: u64,
     /// Bytes received.
     pub bytes_in: u64,

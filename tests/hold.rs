@@ -242,66 +242,6 @@ fn a_delay_counts_from_the_answer() {
     });
 }
 
-/// Each stage holds what it makes, one behind the other.
-#[test]
-fn delays_of_several_stages_add_up() {
-    isolated(|| {
-        let Some(plugin) = Plugin::new() else { return };
-        for (chain, millis) in [
-            ("hold | =uppercase", 50),
-            ("hold | =identity | hold", 100),
-            ("hold | hold | hold", 150),
-            ("hold | hold | =uppercase | hold | hold", 200),
-        ] {
-            for transport in [Transport::Tcp4, Transport::Seqpacket, Transport::Udp4] {
-                let (engine, url) = plugin.serve(transport, "", chain);
-                let start = Instant::now();
-                assert_eq!(Peer::connect(&url).ask(b"50 EACH"), b"50 EACH", "{transport:?} {chain}");
-                assert_passed(start, millis, chain);
-                finish(engine);
-            }
-        }
-    });
-}
-
-/// In a stream and between records order comes first: who waits less waits behind who waits more.
-#[test]
-fn order_is_kept() {
-    isolated(|| {
-        let Some(plugin) = Plugin::new() else { return };
-        let messages = ["90 first", "10 second", "third", "0 fourth", "95 fifth", "sixth"];
-        for transport in Transport::streams() {
-            for frame in FRAMES {
-                let (engine, url) = plugin.serve(transport, &format!("frame={frame}"), "hold");
-                let peer = Peer::connect(&url);
-                let start = Instant::now();
-                let all: Vec<u8> = messages.iter().flat_map(|text| framed(frame, text.as_bytes())).collect();
-                if frame == "raw" {
-                    // Each read is a message, so each is to be a read.
-                    for (count, message) in messages.iter().enumerate() {
-                        peer.send(message.as_bytes());
-                        received(&engine, count as u64 + 1);
-                    }
-                } else {
-                    peer.send(&all);
-                }
-                assert_same(&format!("{transport:?} {frame}"), &all, &peer.exactly(all.len()));
-                assert_passed(start, 95, frame);
-                drop(peer);
-                finish(engine);
-            }
-        }
-        let (engine, url) = plugin.serve(Transport::Seqpacket, "", "hold");
-        let peer = Peer::connect(&url);
-        let start = Instant::now();
-        messages.iter().for_each(|message| peer.send(message.as_bytes()));
-        messages.iter().for_each(|message| assert_eq!(peer.message(), message.as_bytes()));
-        assert_passed(start, 95, "records");
-        drop(peer);
-        finish(engine);
-    });
-}
-
 /// A message that drips: each piece leaves by itself, in order, and none before its time.
 #[test]
 fn pieces_leave_one_by_one() {
@@ -367,24 +307,6 @@ fn pieces_do_not_wait_for_the_last() {
     });
 }
 
-/// A record and a datagram have one answer, however it was made.
-#[test]
-fn pieces_of_a_record_or_datagram_are_one_answer() {
-    isolated(|| {
-        let Some(plugin) = Plugin::new() else { return };
-        for transport in Transport::all().into_iter().filter(|transport| !transport.is_stream()) {
-            let (engine, url) = plugin.serve(transport, "", "drip");
-            let peer = Peer::connect(&url);
-            let start = Instant::now();
-            assert_eq!(peer.ask(b"10 a60 bend"), b"10 a60 bend", "{transport:?}");
-            assert_passed(start, 60, &format!("{transport:?}"));
-            assert_eq!(peer.ask(b"now"), b"now", "{transport:?}: nothing is left of the other");
-            drop(peer);
-            assert_eq!(finish(engine).messages_out, 2, "{transport:?}");
-        }
-    });
-}
-
 /// An answer of no bytes is an answer where answers are records or datagrams, later as well as now.
 #[test]
 fn empty_answers_wait_too() {
@@ -422,34 +344,6 @@ fn empty_answers_wait_too() {
     });
 }
 
-/// Who ends its side still gets all that is held, then the end.
-#[test]
-fn a_half_close_waits_for_held_answers() {
-    isolated(|| {
-        let Some(plugin) = Plugin::new() else { return };
-        for transport in Transport::connected() {
-            for frame in frames(transport) {
-                let (engine, url) = plugin.serve(transport, &format!("frame={frame}"), "hold");
-                let peer = Peer::connect(&url);
-                let messages = [framed(frame, b"90 one"), framed(frame, b"two"), framed(frame, b"50 three")];
-                let start = Instant::now();
-                messages.iter().for_each(|message| peer.send(message));
-                peer.half_close();
-                let mut answer = Vec::new();
-                for more in std::iter::repeat_with(|| peer.message()).take_while(|more| !more.is_empty()) {
-                    answer.extend(more);
-                }
-                assert_same(&format!("{transport:?} {frame}"), &messages.concat(), &answer);
-                assert_passed(start, 90, frame);
-                let stats = eventually_stats(&engine, "it is closed", |stats| stats.open == 0);
-                assert_eq!(stats.closed_by(CloseReason::PeerEnded), 1, "{transport:?} {frame} {stats:?}");
-                assert_eq!(stats.undelivered_bytes, 0, "{transport:?} {frame} {stats:?}");
-                finish(engine);
-            }
-        }
-    });
-}
-
 /// Who only goes away gets nothing, and leaves nothing.
 #[test]
 fn a_peer_that_is_gone_is_not_waited_for() {
@@ -464,31 +358,6 @@ fn a_peer_that_is_gone_is_not_waited_for() {
         assert_eq!(stats.closed_by(CloseReason::PeerReset), 1, "{stats:?}");
         assert_eq!(stats.undelivered_bytes, 12, "{stats:?}");
         finish(engine);
-    });
-}
-
-/// Draining answers what has arrived, and what is held is an answer that is owed.
-#[test]
-fn draining_waits_for_held_answers() {
-    isolated(|| {
-        let Some(plugin) = Plugin::new() else { return };
-        for transport in Transport::all() {
-            let (engine, url) = plugin.serve(transport, "", "hold");
-            let peer = Peer::connect(&url);
-            let start = Instant::now();
-            peer.send(b"200 owed");
-            received(&engine, 1);
-            engine.drain(PATIENCE).unwrap();
-            assert_passed(start, 200, &format!("{transport:?}"));
-            assert_eq!(receive(&peer, transport, 8), b"200 owed", "{transport:?}");
-            let stats = balanced(&engine);
-            assert_eq!((stats.messages_out, stats.undelivered_bytes), (1, 0), "{transport:?} {stats:?}");
-            if transport.is_connected() {
-                assert_eq!(peer.message(), b"", "{transport:?}");
-                assert_eq!(stats.closed_by(CloseReason::Drained), 1, "{transport:?} {stats:?}");
-            }
-            finish(engine);
-        }
     });
 }
 
@@ -592,23 +461,6 @@ fn one_held_record_does_not_stop_the_next() {
         ["h one", "two"].iter().for_each(|message| peer.send(message.as_bytes()));
         received(&engine, 2);
         assert_eq!(finish(engine).undelivered_bytes, 8);
-    });
-}
-
-/// What was paused for held answers is read on when they have left.
-#[test]
-fn a_paused_peer_goes_on_when_answers_have_left() {
-    isolated(|| {
-        let Some(plugin) = Plugin::new() else { return };
-        for transport in Transport::streams() {
-            let (engine, url) = plugin.serve(transport, "frame=lines&high_water=8k", "hold");
-            let peer = Peer::connect(&url);
-            let line = [&b"20"[..], &[b'.'; 97], b"\n"].concat();
-            let data = line.repeat(1000);
-            assert_same(&format!("{transport:?}"), &data, &exchange(&peer, &data, data.len()));
-            drop(peer);
-            finish(engine);
-        }
     });
 }
 

@@ -258,59 +258,6 @@ fn order_is_kept_and_nothing_is_read_meanwhile() {
     });
 }
 
-/// Ending one's side while the message is away: all answers, then the end.
-#[test]
-fn a_half_close_while_away() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::connected() {
-            for behind in [&b""[..], b"and more"] {
-                let (engine, url) = gate.serve(transport, "maps | =identity");
-                let peer = Peer::connect(&url);
-                peer.send(b"B first");
-                eventually_counted(&engine, "maps.entered", 1);
-                if !behind.is_empty() {
-                    peer.send(behind);
-                }
-                peer.half_close();
-                assert_answers(&plain_listener(&engine));
-                gate.release(1);
-                assert_eq!(peer.to_end(), [b"B first", behind].concat(), "{transport:?}");
-                let listener = engine.listeners()[0].id;
-                eventually("it is closed", || {
-                    let stats = engine.listener_stats(listener).unwrap();
-                    let closed = stats.closed_by(CloseReason::PeerEnded);
-                    if closed == 1 { Ok(()) } else { Err(format!("{stats:?}")) }
-                });
-                finish(engine);
-            }
-        }
-    });
-}
-
-/// The peer is gone, by a reset where there is one, while its message is away. Nobody else hears of it.
-#[test]
-fn a_reset_while_away() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::connected() {
-            for message in [&b"B answered"[..], b"B not answereD"] {
-                let (engine, url) = gate.serve(transport, "blocks");
-                let peer = Peer::connect(&url);
-                peer.send(message);
-                eventually_counted(&engine, "blocks.entered", 1);
-                peer.reset();
-                assert_answers(&url);
-                gate.release(1);
-                eventually_stats(&engine, "it is closed", |stats| stats.open == 0);
-                eventually_counted(&engine, "blocks.closed", 2);
-                assert_answers(&url);
-                finish(engine);
-            }
-        }
-    });
-}
-
 /// A greeting may block as well.
 #[test]
 fn a_greeting_that_blocks() {
@@ -578,42 +525,6 @@ fn draining_while_a_transform_never_returns() {
             } else {
                 assert_eq!(stats.dropped_by(DropReason::Undelivered), 1, "{transport:?} {stats:?}");
             }
-            finish(engine);
-        }
-    });
-}
-
-/// And one that comes back in time is answered, as everything else that had arrived.
-#[test]
-fn draining_waits_for_what_is_away() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::all() {
-            let (engine, url) = gate.serve(transport, "maps");
-            let peer = Peer::connect(&url);
-            peer.send(b"B");
-            eventually_counted(&engine, "maps.entered", 1);
-            if transport.is_connected() {
-                peer.send(b"behind");
-            }
-            thread::scope(|scope| {
-                let draining = scope.spawn(|| engine.drain(PATIENCE));
-                // A listener that is gone shows that the draining has begun.
-                eventually("it drains", || match Peer::try_connect(&url) {
-                    Ok(_) if transport.is_connected() => Err("it listens".to_owned()),
-                    _ => Ok(()),
-                });
-                gate.release(1);
-                draining.join().unwrap().unwrap();
-            });
-            let answer = if transport.is_connected() { peer.to_end() } else { peer.message() };
-            assert_eq!(
-                answer,
-                if transport.is_connected() { &b"Bbehind"[..] } else { b"B" },
-                "{transport:?}"
-            );
-            let stats = balanced(&engine);
-            assert_eq!(stats.closed_by(CloseReason::CutOff), 0, "{transport:?} {stats:?}");
             finish(engine);
         }
     });

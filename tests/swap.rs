@@ -79,7 +79,6 @@ static resay_status copy(void *instance, void *session, resay_io *io) {
   if (io->in_len > 0) memcpy(io->out, io->in, io->in_len);
   io->in_used = io->out_len = io->in_len;
   put_mark(instance, io->out, io->out_len);
-  if (io->in_len > 0 && io->in[0] == 'h') io->delay_us = 150000;
   return RESAY_OK;
 }
 /* Four bytes at a time; what is less waits for the rest. */
@@ -90,11 +89,6 @@ static resay_status fours(void *instance, void *session, resay_io *io) {
   io->out_len = io->in_used;
   put_mark(instance, io->out, io->out_len);
   return io->in_used < io->in_len ? RESAY_MORE_IN : RESAY_OK;
-}
-static resay_status greet(void *instance, void *session, resay_io *io) {
-  if (io->flags != 0 || io->in_len != 0) return copy(instance, session, io);
-  memcpy(io->out, "hello", io->out_len = 5);
-  return RESAY_OK;
 }
 
 /* Counts a conversation's messages in their first byte. The number goes along with much else, which must be whole. */
@@ -147,11 +141,10 @@ TABLE(mark, .map = mark)
 TABLE(each, .map = mark, .threading = RESAY_PER_WORKER)
 TABLE(copy, .process = copy, .out_mul = 1, .out_div = 1)
 TABLE(fours, .process = fours, .out_mul = 1, .out_div = 1)
-TABLE(greet, .process = greet, .caps = RESAY_CAP_GREETS)
 TABLE(count, .map = count, .session_size = sizeof(struct count), .session_align = _Alignof(struct count),
       .extension = extension, SESSION)
 TABLE(forget, .map = mark, SESSION)
-RESAY_PLUGIN(&mark_table, &each_table, &copy_table, &fours_table, &greet_table, &count_table, &forget_table)
+RESAY_PLUGIN(&mark_table, &each_table, &copy_table, &fours_table, &count_table, &forget_table)
 "#;
 
 struct Plugin(TempDir);
@@ -608,52 +601,6 @@ fn whose_chain_is_changed() {
         drop(peers);
         eventually_living(&engine, "mark", 2);
         finish_all(engine);
-    });
-}
-
-/// Answers that are held when the chain changes stay in front of what the new one answers.
-#[test]
-fn held_answers_keep_their_place() {
-    isolated(|| {
-        let Some(plugin) = Plugin::new() else { return };
-        for transport in Transport::connected() {
-            let (engine, url) = plugin.serve(transport, "", "copy/a");
-            let (peer, witness) = (Peer::connect(&url), Peer::connect(&url));
-            peer.send(b"held ?");
-            eventually_stats(&engine, "it is held", |stats| stats.messages_in == 1);
-            plugin.swap(&engine, "mark/b");
-            eventually_answers(&witness, b"?", b"b");
-            peer.send(b"new ?");
-            let answer = if transport.is_stream() { peer.exactly(11) } else { peer.message() };
-            assert_eq!(answer[..6], *b"held a", "{transport:?}");
-            if !transport.is_stream() {
-                assert_eq!(peer.message(), b"new b", "{transport:?}");
-            }
-            drop((peer, witness));
-            finish_all(engine);
-        }
-    });
-}
-
-/// Only an opening connection is greeted: not one that changes over.
-#[test]
-fn a_swap_greets_nobody() {
-    isolated(|| {
-        let Some(plugin) = Plugin::new() else { return };
-        for transport in Transport::connected() {
-            let (engine, url) = plugin.serve(transport, "", "mark/a");
-            let peer = Peer::connect(&url);
-            assert_eq!(peer.ask(b"?"), b"a", "{transport:?}");
-            plugin.swap(&engine, "greet/b");
-            eventually_living(&engine, "mark", 0);
-            assert_eq!(peer.ask(b"?"), b"b", "{transport:?}");
-            let new = Peer::connect(&url);
-            let greeting = if transport.is_stream() { new.exactly(5) } else { new.message() };
-            assert_eq!(greeting, b"hello", "{transport:?}");
-            drop((peer, new));
-            engine.stop();
-            engine.join(PATIENCE).unwrap();
-        }
     });
 }
 

@@ -406,7 +406,7 @@ impl Connection {
             _ if is_stuck => self.closing(CloseReason::WriteTimeout, Close::Reset),
             Phase::Open if is_too_slow => self.end(CloseReason::TooSlow, cx),
             Phase::Open if self.until <= now => self.swap_or_end(cx),
-            Phase::Open if self.output.delayed_until() > now => self.end(CloseReason::IdleTimeout, cx),
+            Phase::Open if self.output.is_flushed() => self.end(CloseReason::IdleTimeout, cx),
             Phase::Open | Phase::Flushing(_) => self.advance(Step::default(), cx),
         }
     }

@@ -216,8 +216,11 @@ impl Output {
         }
     }
 
-    /// When the next delayed answer is due.
+    /// When the next delayed answer is due that nothing is before: what waits for a send to end is sent then.
     pub(super) fn delayed_until(&self) -> Moment {
+        if !self.can_send() {
+            return Moment::NEVER;
+        }
         let delayed = self.waiting.as_ref().and_then(|waiting| waiting.delayed.front());
         delayed.map_or(Moment::NEVER, |delayed| delayed.due)
     }

@@ -57,6 +57,12 @@ impl ReplyTo {
         ReplyTo { name, name_len, control: control::back_to(&header_over(control)) }
     }
 
+    /// Whom it goes to.
+    #[cfg(test)]
+    pub(crate) fn peer(&self) -> Peer {
+        peer_of(&self.name, self.name_len)
+    }
+
     /// What is sent are several datagrams of so many bytes each; the last may be shorter.
     pub(crate) fn cut_into(&mut self, segment_bytes: u16) {
         self.control.cut_into(segment_bytes);

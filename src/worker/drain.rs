@@ -58,9 +58,7 @@ impl<D: Driver> Worker<D> {
 
     #[inline(never)]
     fn end_if_empty(&mut self) {
-        if self.sockets.is_empty()
-            && self.shared.mailboxes[self.index].close()
-        {
+        if self.sockets.is_empty() && self.shared.mailboxes[self.index].close() {
             self.state = State::Ended;
             self.driver.wait_closed();
             // Generations are destroyed with their last user; an ended worker uses none.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{ListenerState, Served, Socket, State, Worker};
 use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work};
@@ -84,7 +85,8 @@ impl<D: Driver> Worker<D> {
         }
         // Deadlines mostly move away while a connection lives, so one that is armed is left alone until it fires: a message
         // costs no timer.
-        let deadline = connection.poll_timeout(cx.limits);
+        // What is overdue already has its turn below, or in the next one.
+        let deadline = connection.poll_timeout(cx.limits).max(cx.now.after(Duration::from_micros(1)));
         if deadline < *armed {
             self.timers.arm(token, armed, deadline);
         }

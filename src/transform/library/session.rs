@@ -312,18 +312,22 @@ impl Session {
     }
 
     /// Calls `map` of every stage in turn, for chains that have nothing else; the stage and its status where one says
-    /// anything but OK.
+    /// anything but OK. What is to be sent before the end (`Close`) still goes through those behind.
     #[inline]
     pub(crate) fn map_all(&mut self, data: &mut [u8]) -> std::result::Result<(), (usize, Status)> {
+        let mut closes = None;
         for (index, stage) in self.stages.list.iter().enumerate() {
             let guard = stage.instance.guard().map_err(|fault| (index, Status::Failed(fault)))?;
             let status = stage.instance.enter(|| self.call_map(stage, data));
             drop(guard);
             if status != abi::RESAY_OK {
-                return Err((index, stage.instance.check_map(status)));
+                match stage.instance.check_map(status) {
+                    Status::Close => closes = Some(index),
+                    status => return Err((index, status)),
+                }
             }
         }
-        Ok(())
+        closes.map_or(Ok(()), |index| Err((index, Status::Close)))
     }
 
     #[inline]

@@ -1,0 +1,160 @@
+//! Listeners and the connections that they bring.
+
+use std::io;
+
+use super::world::{Handle, World};
+use super::{Lent, Simulator};
+use crate::buffer::Outgoing;
+use crate::driver::{Completion, Progress, Token};
+use crate::limits::{ACCEPT_RETRY, HEADROOM_BYTES};
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) token: Token,
+    pub(super) paused: bool,
+    pub(super) draining: bool,
+    /// Nothing may be accepted before this: descriptors had run out.
+    pub(super) rests_until: u64,
+    pub(super) _handle: Handle,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) token: Token,
+    pub(super) client: usize,
+    pub(super) records: bool,
+    pub(super) read_bytes_max: usize,
+    pub(super) paused: bool,
+    pub(super) draining: bool,
+    pub(super) ended: bool,
+    pub(super) failed: bool,
+    pub(super) finished: bool,
+    pub(super) outgoing: Option<Outgoing>,
+    pub(super) _handle: Handle,
+}
+
+impl Simulator {
+    pub(super) fn next_of_listener(&mut self, place: usize) -> Option<Completion<Handle>> {
+        let world = &mut *self.world.borrow_mut();
+        let listening = &mut self.listeners[place];
+        let token = listening.token;
+        if listening.paused {
+            return None;
+        }
+        if world.has_waiting() && world.random.one_in(10) {
+            let errno = world.random.pick(&[libc::EMFILE, libc::ECONNABORTED, libc::ENOBUFS]);
+            if errno == libc::ECONNABORTED {
+                world.meet("accept: aborted");
+            } else {
+                assert!(world.now >= listening.rests_until, "accepting before the listener has rested");
+                listening.rests_until = world.now + ACCEPT_RETRY.as_micros() as u64;
+                world.meet("accept: out of descriptors");
+            }
+            return Some(Completion::AcceptFailed { token, error: io::Error::from_raw_os_error(errno) });
+        }
+        if let Some((socket, peer)) = world.accept() {
+            assert!(world.now >= listening.rests_until, "accepting before the listener has rested");
+            return Some(Completion::Accepted { token, socket, peer });
+        }
+        std::mem::take(&mut listening.draining).then_some(Completion::Drained { token })
+    }
+
+    pub(super) fn next_of_stream(&mut self, place: usize) -> Option<Completion<Handle>> {
+        let world = &mut *self.world.borrow_mut();
+        let World { clients, random, now, waits, .. } = world;
+        let slot = &mut self.slots[place];
+        let token = slot.token;
+        let client = &mut clients[slot.client];
+        if let Some(mut outgoing) = slot.outgoing.take() {
+            if client.was_reset {
+                slot.outgoing = Some(outgoing);
+                if std::mem::replace(&mut slot.failed, true) {
+                    return None;
+                }
+                client.failed_at = Some(*waits);
+                return Some(Completion::Failed { token, error: io::ErrorKind::BrokenPipe.into() });
+            }
+            let taken = client.take(outgoing.rest(), slot.records, *now, random);
+            outgoing.advance(taken.unwrap_or(0));
+            if outgoing.is_done() && taken.is_some() {
+                let memory = outgoing.into_bytes();
+                return Some(Completion::Sent { token, bytes: memory.len(), memory });
+            }
+            slot.outgoing = Some(outgoing);
+        }
+        if slot.ended || slot.failed {
+            return None;
+        }
+        // Of a broken connection kernels tell even those that do not read.
+        // What had arrived before may still be read.
+        let is_first = client.arrived > client.taken && !slot.paused && random.one_in(2);
+        if client.was_reset && !is_first && (!slot.paused || random.one_in(3)) {
+            slot.failed = true;
+            client.failed_at = Some(*waits);
+            return Some(Completion::Failed { token, error: io::ErrorKind::ConnectionReset.into() });
+        }
+        if slot.paused {
+            return None;
+        }
+        let waiting = client.arrived - client.taken;
+        let available = if slot.records {
+            let end = client.ends.get(client.records_taken).filter(|&&end| end <= client.arrived);
+            end.map(|end| end - client.taken)
+        } else {
+            (waiting > 0).then(|| 1 + random.below(waiting.min(slot.read_bytes_max)))
+        };
+        if let Some(count) = available {
+            client.records_taken += usize::from(slot.records);
+            let truncated = count > slot.read_bytes_max;
+            client.truncated_bytes += if truncated { count } else { 0 };
+            let bytes = client.read(count, *now);
+            lend(&mut self.buffer, &bytes[..count.min(slot.read_bytes_max)]);
+            self.lent = Lent::Stream { bytes: count.min(slot.read_bytes_max) };
+            return Some(Completion::Received { token, truncated });
+        }
+        if client.fin_arrived {
+            slot.ended = true;
+            client.ended_at = Some(*now);
+            return Some(Completion::Ended { token });
+        }
+        if std::mem::take(&mut slot.draining) {
+            client.drained_at = Some(client.taken);
+            return Some(Completion::Drained { token });
+        }
+        None
+    }
+
+    /// A send, with however much of it the kernel takes at once.
+    pub(super) fn begin_send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
+        let world = &mut *self.world.borrow_mut();
+        world.stir();
+        let slot = self.slots.iter_mut().find(|slot| slot.token == token).expect("a send to an open socket");
+        assert!(slot.outgoing.is_none(), "one send at a time");
+        assert!(!slot.finished, "nothing is sent after the end");
+        let client = &mut world.clients[slot.client];
+        if client.was_reset || slot.failed {
+            world.meet("a send that failed");
+            return Progress::Failed(io::ErrorKind::BrokenPipe.into());
+        }
+        // What a ring sends is only taken later.
+        let is_later = world.random.one_in(4);
+        let taken =
+            if is_later { None } else { client.take(&bytes, slot.records, world.now, &mut world.random) };
+        if taken == Some(bytes.len()) {
+            return Progress::Done(bytes);
+        }
+        let mut outgoing = Outgoing::new(bytes);
+        outgoing.advance(taken.unwrap_or(0));
+        slot.outgoing = Some(outgoing);
+        Progress::Pending
+    }
+}
+
+/// Puts bytes where the worker may have them. What was there before is overwritten, so that nobody relies on it.
+pub(super) fn lend(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    buffer.clear();
+    buffer.resize(HEADROOM_BYTES, b'#');
+    buffer.extend_from_slice(bytes);
+}

@@ -1,0 +1,344 @@
+//! Workers against the simulator: whatever the network does, no byte is lost, doubled or out of order, every bound
+//! holds, every connection ends, and everything is given back.
+//!
+//! `case.rs` says what a seed stands for, `model.rs` what the right answers are, `checks.rs` what must hold. A seed
+//! that fails prints its number; `RESAY_SEED=n` runs it alone.
+
+mod balance;
+mod case;
+mod checks;
+mod datagrams;
+mod frames;
+mod model;
+mod stages;
+mod transforms;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use self::case::{Case, End};
+use self::stages::Stage;
+use super::*;
+use crate::chain::Chain;
+use crate::driver::simulator::{self, Random, Simulator, World};
+use crate::event::Events;
+use crate::net::address::Address;
+use crate::net::socket::Bound;
+use crate::offload::JobQueue;
+use crate::peer::SocketKind;
+use crate::stats::Stats;
+use crate::transform::library::{Counters, Services};
+use crate::transform::spec::ChainSpec;
+
+const SEEDS: u64 = 1200;
+const STEPS_MAX: usize = 100_000;
+
+/// How connections ended, as the engine tells its host: by peer.
+type Closed = Arc<Mutex<Vec<(Peer, CloseReason)>>>;
+
+/// One case while it runs.
+struct Run {
+    case: Case,
+    world: simulator::Shared,
+    listener: Arc<Listener>,
+    shared: Arc<Shared<simulator::Handle>>,
+    workers: Vec<Worker<Simulator>>,
+    jobs: Arc<JobQueue>,
+    closed: Closed,
+    random: Random,
+    /// When each chain after the first became the listener's, and when every worker had noticed.
+    swapped_at: Vec<u64>,
+    noticed_at: Vec<Option<u64>>,
+    /// Which workers have not noticed the last swap yet.
+    blind: Vec<bool>,
+    /// The last clock reading of a worker when all were told to drain, and how long they were given.
+    drained_at: Option<(u64, Duration)>,
+    /// What workers have not been told yet, in this order.
+    untold: Vec<(usize, Command<simulator::Handle>)>,
+    /// When each worker had its last turn.
+    turned_at: Vec<u64>,
+    /// Which workers have something in their mailboxes.
+    woken: Vec<Arc<AtomicBool>>,
+    stopped: bool,
+    /// How many of the ends that were told have been looked at.
+    closed_checked: usize,
+    /// For how many steps no job has waited.
+    settled: usize,
+    met: RefCell<BTreeMap<&'static str, u64>>,
+    /// Lists of connections that workers were asked for, with what each connection may hold.
+    listed: RefCell<Vec<(Receiver<ConnectionInfo>, usize)>>,
+}
+
+fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
+    // The simulator has no descriptors; any will do for the record.
+    let socket = std::fs::File::open("/dev/null").unwrap().into();
+    let url = "unix:simulated".parse::<Address>().unwrap().to_string();
+    let mut bound = Bound {
+        socket,
+        kind: case.kind,
+        url,
+        destinations: case.kind == SocketKind::Udp,
+        options: case.options.clone(),
+        can_multiply: false,
+        file: None,
+    };
+    let listener = Listener::new(1, &mut bound, Vec::new(), Arc::clone(chain), None).unwrap();
+    listener.prepare(case.workers, chain.generations(case.workers).unwrap());
+    listener
+}
+
+fn chain(stages: &[Stage], events: &Arc<Events>) -> Arc<Chain> {
+    let text: Vec<_> = stages.iter().map(Stage::to_string).collect();
+    let spec = ChainSpec::parse(&text.join(" | ")).unwrap();
+    let tables: Vec<_> = stages.iter().map(transforms::table).collect();
+    let services = Services { events: Arc::clone(events), counters: Arc::new(Counters::new()) };
+    Arc::new(Chain::create(&spec, &tables, &services).unwrap())
+}
+
+fn events(closed: &Closed) -> Arc<Events> {
+    let closed = Arc::clone(closed);
+    let sink = move |event: &Event<'_>| {
+        if let (Kind::Closed, Some(Cause::Closed(reason)), Some(peer)) = (event.kind, event.cause, event.peer)
+        {
+            // What is said of it is for people; it must be possible to say it.
+            let _ = event.text.to_string();
+            closed.lock().unwrap().push((peer.clone(), reason));
+        }
+    };
+    Arc::new(Events::new(Level::Debug, Box::new(sink)))
+}
+
+fn waker(woken: &Arc<AtomicBool>) -> Box<dyn Fn() + Send + Sync> {
+    let woken = Arc::clone(woken);
+    Box::new(move || woken.store(true, Ordering::Relaxed))
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut random = Random::new(seed);
+        let case = Case::of(&mut random);
+        let clients = case.clients(&mut random);
+        let mail = case.mail(&mut random);
+        let world = World::new(random.next(), clients, mail);
+        let closed = Closed::default();
+        let events = events(&closed);
+        let listener = Arc::new(listener(&case, &chain(&case.chains[0], &events)));
+        let jobs = Arc::new(JobQueue::default());
+        let woken: Vec<Arc<AtomicBool>> = (0..case.workers).map(|_| Arc::default()).collect();
+        let shared = Arc::new(Shared {
+            events,
+            mailboxes: woken.iter().map(|woken| Mailbox::new(waker(woken))).collect(),
+            offload: Offload::into_queue(Arc::clone(&jobs)),
+            spin: if case.spins { Duration::from_micros(60) } else { Duration::ZERO },
+            stop: Arc::new(AtomicBool::new(false)),
+            chain_epoch: AtomicUsize::new(0),
+            last_connection: AtomicUsize::new(0),
+        });
+        let workers: Vec<_> = (0..case.workers)
+            .map(|index| Worker::new(index, Simulator::new(&world), Arc::clone(&shared)))
+            .collect();
+        for (index, mailbox) in shared.mailboxes.iter().enumerate() {
+            let socket = match case.kind.is_datagram() {
+                true => world.borrow_mut().datagram_socket(),
+                false if index == 0 => world.borrow_mut().listening_socket(),
+                false => continue,
+            };
+            mailbox.push(Command::Listen { listener: Arc::clone(&listener), socket }).unwrap();
+        }
+        let blind = vec![false; case.workers];
+        let turned_at = vec![0; case.workers];
+        Run {
+            case,
+            world,
+            listener,
+            shared,
+            workers,
+            jobs,
+            closed,
+            random,
+            swapped_at: Vec::new(),
+            noticed_at: vec![Some(0)],
+            blind,
+            drained_at: None,
+            untold: Vec::new(),
+            turned_at,
+            woken,
+            closed_checked: 0,
+            settled: 0,
+            stopped: false,
+            met: RefCell::default(),
+            listed: RefCell::default(),
+        }
+    }
+
+    fn go(&mut self) -> Result<(), String> {
+        for step in 0..STEPS_MAX {
+            let alive: Vec<_> = (0..self.workers.len()).filter(|&w| self.workers[w].is_alive()).collect();
+            if alive.is_empty() {
+                return Ok(());
+            }
+            self.act(step);
+            self.tell();
+            let worker = alive[self.random.below(alive.len())];
+            self.turn(worker);
+            self.run_job();
+            self.check_step().map_err(|what| format!("step {step}: {what}"))?;
+        }
+        Err(format!("not over after {STEPS_MAX} turns: {:?}", self.listener.stats()))
+    }
+
+    fn turn(&mut self, worker: usize) {
+        let deadlines = self.workers.iter().filter(|worker| worker.is_alive());
+        let now = self.world.borrow().now;
+        let next = deadlines.filter_map(|worker| worker.until_deadline_from(Moment::from_micros(now))).min();
+        self.world.borrow_mut().until_deadline = next;
+        let timeout = if self.random.one_in(8) { Some(Duration::ZERO) } else { None };
+        if self.woken[worker].swap(false, Ordering::Relaxed) {
+            self.workers[worker].driver().wake();
+        }
+        match self.workers[worker].turn(timeout) {
+            Ok(_) => {
+                self.turned_at[worker] = self.world.borrow().now;
+                if std::mem::take(&mut self.blind[worker]) && self.blind.iter().all(|is_blind| !is_blind) {
+                    *self.noticed_at.last_mut().unwrap() = Some(self.world.borrow().now);
+                }
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::Interrupted),
+        }
+    }
+
+    /// A job of the offload comes to an end, or is refused.
+    fn run_job(&mut self) {
+        self.settled = if self.jobs.len() > 0 { 0 } else { self.settled + 1 };
+        self.jobs.refuse(self.random.one_in(40));
+        if self.jobs.len() > 0 && self.random.one_in(self.case.job_every) {
+            let place = self.random.below(self.jobs.len());
+            self.meet(if place > 0 { "jobs in another order" } else { "jobs" });
+            self.jobs.take(place)();
+        }
+    }
+
+    /// What others ask of the workers meanwhile.
+    fn act(&mut self, step: usize) {
+        if self.case.swaps.get(self.swapped_at.len()) == Some(&step) {
+            self.swap();
+        }
+        let is_over = self.world.borrow().clients.iter().all(simulator::Client::is_over);
+        let is_datagram = self.case.kind.is_datagram();
+        let waits = self.workers.iter().any(|w| w.is_alive() && w.until_deadline().is_some());
+        // Clients that neither read nor end keep a connection for ever, and rightly so.
+        let is_at_rest = self.world.borrow().is_at_rest() && self.jobs.len() == 0 && !waits;
+        let is_done = is_at_rest || (is_over && !is_datagram);
+        let id = self.listener.id;
+        match self.case.end {
+            End::Drain { after, within } if step == after => self.drain(within),
+            End::Stop { after } if step == after => {
+                self.stopped = true;
+                self.meet("stop");
+                self.shared.stop.store(true, Ordering::Release);
+            }
+            End::CloseListener { after } if step == after => {
+                self.meet("close a listener");
+                self.tell_all(|| Command::CloseListener { id });
+            }
+            _ if is_done => self.drain(Duration::from_secs(60)),
+            _ => {}
+        }
+    }
+
+    fn drain(&mut self, within: Duration) {
+        if self.drained_at.is_none() {
+            self.drained_at = Some((self.turned_at.iter().copied().min().unwrap_or(0), within));
+            self.tell_all(|| Command::Drain { within });
+        }
+    }
+
+    /// Leaves a command for each worker; some hear of it later than others.
+    fn tell_all(&mut self, command: impl Fn() -> Command<simulator::Handle>) {
+        let mut workers: Vec<_> = (0..self.workers.len()).collect();
+        if self.random.one_in(2) {
+            workers.reverse();
+        }
+        self.untold.extend(workers.into_iter().map(|worker| (worker, command())));
+    }
+
+    fn tell(&mut self) {
+        while !self.untold.is_empty() && self.random.one_in(self.case.tell_every) {
+            let (worker, command) = self.untold.remove(0);
+            // One that has ended does not want to know.
+            let _ = self.shared.mailboxes[worker].push(command);
+        }
+    }
+
+    fn swap(&mut self) {
+        let stages = &self.case.chains[self.swapped_at.len() + 1];
+        let chain = chain(stages, &self.shared.events);
+        let generations = chain.generations(self.case.workers).unwrap();
+        drop(self.listener.set_chain(chain, generations));
+        self.shared.chain_epoch.fetch_add(1, Ordering::Release);
+        self.swapped_at.push(self.world.borrow().now);
+        self.noticed_at.push(None);
+        self.blind.fill(true);
+        self.meet("swap");
+    }
+
+    fn meet(&self, what: &'static str) {
+        *self.met.borrow_mut().entry(what).or_default() += 1;
+    }
+}
+
+fn run(seed: u64) -> Result<(Stats, BTreeMap<&'static str, u64>), String> {
+    let mut run = Run::new(seed);
+    if std::env::var_os("RESAY_SEED").is_some() {
+        eprintln!("{:#?}", run.case);
+    }
+    run.go()?;
+    // What is still with transforms finds nobody any more.
+    while run.jobs.len() > 0 {
+        run.meet("a job that nobody waits for");
+        let job = run.jobs.take(run.random.below(run.jobs.len()));
+        if run.random.one_in(2) { job() } else { drop(job) }
+    }
+    run.world.borrow_mut().finish();
+    run.check_end()?;
+    let (world, stats) = (Rc::clone(&run.world), run.listener.stats());
+    let mut met = run.met.take();
+    met.append(&mut world.borrow_mut().met);
+    drop(run);
+    match (transforms::living(), world.borrow().open_sockets()) {
+        ((0, 0), 0) => Ok((stats, met)),
+        left => Err(format!("instances, sessions and sockets are left: {left:?}")),
+    }
+}
+
+#[test]
+fn no_network_loses_a_byte() {
+    let first = std::env::var("RESAY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = first.map_or(0..SEEDS, |seed| seed..seed + 1);
+    let seen = Mutex::new((Stats::default(), BTreeMap::new()));
+    for seed in seeds {
+        match std::panic::catch_unwind(|| run(seed)) {
+            Ok(Ok((stats, met))) => {
+                let mut seen = seen.lock().unwrap();
+                seen.0.add(&stats);
+                met.into_iter().for_each(|(what, n)| *seen.1.entry(what).or_default() += n);
+            }
+            Ok(Err(what)) => panic!("RESAY_SEED={seed}: {what}"),
+            Err(panic) => {
+                eprintln!("RESAY_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    // The seeds must really have been through all of it.
+    let (stats, met) = seen.into_inner().unwrap();
+    println!("{stats:?}\n{met:#?}");
+    if first.is_none() {
+        checks::check_met(&stats, &met);
+    }
+}
