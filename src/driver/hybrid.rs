@@ -12,6 +12,10 @@
 //! descriptor among its requests, and epoll is asked for its events only when that poll, or what epoll itself left over,
 //! says that there are any. Completions of epoll come first in a turn, then the ring's.
 //!
+//! **Memory.** A burst leaves memory behind that the ring touched. About once a second while there are turns the ring is asked to
+//! give back what the last second has not needed, and as long as there is something of the kind a wait is no longer than
+//! that; then the engine sleeps for good.
+//!
 //! **The policy** ([`Share`]) is what `docs/decisions/04-io-uring.md` measured:
 //! - `All`: the ring serves what it can. Epoll has streams whose reads, and messages whose lengths, do not suit the ring's
 //!   buffers, and listeners and datagram sockets that are being drained.
@@ -72,7 +76,12 @@ struct Ring {
     recv_buf_is_epolls: bool,
     /// Sockets that could not migrate.
     failed: Vec<(Token, io::Error)>,
+    /// When the ring is next asked to give memory back.
+    trim_at: Moment,
 }
+
+/// How long memory that a burst has needed is kept for the next one.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 impl Hybrid {
     /// Epoll alone.
@@ -93,6 +102,7 @@ impl Hybrid {
             has_epoll_turn: false,
             recv_buf_is_epolls: true,
             failed: Vec::new(),
+            trim_at: Moment::from_micros(0),
         };
         Ok((Hybrid { epoll, ring: Some(Box::new(ring)) }, waker))
     }
@@ -155,6 +165,21 @@ impl Ring {
 
     #[inline(always)]
     fn wait(&mut self, epoll: &mut Epoll, timeout: Option<Duration>) -> io::Result<()> {
+        let is_bloated = self.uring.is_bloated();
+        let timeout = match timeout {
+            Some(timeout) => Some(if is_bloated { timeout.min(TRIM_AFTER) } else { timeout }),
+            None => is_bloated.then_some(TRIM_AFTER),
+        };
+        let result = self.wait_for_both(epoll, timeout);
+        let now = epoll.now();
+        if now >= self.trim_at {
+            self.uring.trim();
+            self.trim_at = now.after(TRIM_AFTER);
+        }
+        result
+    }
+
+    fn wait_for_both(&mut self, epoll: &mut Epoll, timeout: Option<Duration>) -> io::Result<()> {
         let has_leftovers = self.has_epoll_events || self.has_leftovers() || epoll.has_leftovers();
         let timeout = if has_leftovers { Some(Duration::ZERO) } else { timeout };
         if self.uring.is_idle() {

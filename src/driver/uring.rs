@@ -75,6 +75,8 @@ const FLOOD_BYTES: usize = 4096;
 const FLOOD_READS: u8 = 4;
 /// Records of one seqpacket connection that are reported in a turn before the others have theirs.
 const RECORD_BURST: u8 = 16;
+/// Entries that a queue may keep room for after a burst.
+const TRIMMED_ENTRIES: usize = 256;
 /// What names and control messages take of a message's buffer, at most.
 const MESSAGE_HEAD_BYTES: usize = 1024;
 
@@ -255,6 +257,27 @@ impl Uring {
         result
     }
 
+    /// Whether a burst is over that has left more memory than is needed.
+    pub(crate) fn is_bloated(&self) -> bool {
+        self.buffers.is_bloated() || self.message_buffers.is_bloated()
+    }
+
+    /// Gives back memory that only a burst has needed; to be asked about once a second.
+    pub(crate) fn trim(&mut self) {
+        // A buffer in the ring is empty as far as we know: not where there are completions that we have not seen.
+        if self.ring.0.completion().is_empty() && !self.ring.0.submission().cq_overflow() {
+            self.buffers.trim();
+            self.message_buffers.trim();
+        }
+        if self.closing.is_empty() {
+            self.closing.shrink_to(TRIMMED_ENTRIES);
+        }
+        self.arrived.shrink_to(TRIMMED_ENTRIES);
+        self.next_turn.shrink_to(TRIMMED_ENTRIES);
+        self.answered.shrink_to(TRIMMED_ENTRIES);
+        self.messages.trim();
+    }
+
     /// Whether the watched descriptor was seen readable since this was last asked.
     pub(crate) fn take_seen(&mut self) -> bool {
         std::mem::take(&mut self.has_seen)
@@ -298,8 +321,8 @@ impl Uring {
             let Some(entry) = self.ring.0.completion().next() else { return };
             let Some(request) = Request::of(entry.user_data()) else { continue };
             let arrived = Arrived { request, result: entry.result(), flags: entry.flags() };
-            if arrived.buffer().is_some() {
-                self.buffers_of(request.operation).taken(usize::try_from(arrived.result).unwrap_or(0));
+            if let Some(id) = arrived.buffer() {
+                self.buffers_of(request.operation).taken(id, usize::try_from(arrived.result).unwrap_or(0));
             }
             match request.operation {
                 Operation::Reply => self.take_answered(request.index, arrived),

@@ -6,8 +6,14 @@
 //!
 //! Only as many buffers as recent turns have needed are in the ring, and the one that came back last goes in first:
 //! a calm engine touches a few hundred kilobytes of the mapping, and those stay in the caches.
+//!
+//! A burst touches more, up to all of the mapping where short reads have raised the number and long ones follow.
+//! [`trim`](Buffers::trim) gives the pages of every buffer back to the kernel that nobody uses, also of those that are in the
+//! ring: with `DEFER_TASKRUN` the kernel fills buffers during our calls of io_uring_enter(2) only, so between them a buffer in
+//! the ring has nothing in it, and an address that is touched again is a page of zeros.
 
 use std::io;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -52,6 +58,11 @@ impl Group {
     }
 }
 
+/// So many buffers keep their pages, whatever happens.
+const TOUCHED_KEPT: usize = 2 * RING_BUFFERS_AT_FIRST;
+/// What is given back goes in pieces of this; where pages are larger, the kernel refuses, and nothing is given back.
+const PAGE_BYTES: usize = 4096;
+
 /// Anonymous pages of our own, zero at first.
 #[derive(Debug)]
 struct Pages {
@@ -77,9 +88,22 @@ impl Pages {
         }
         let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: the mapping that was just made. A child of a fork has no business in it, and sharing it would make
-        // our next write go to a copy that the kernel does not know.
-        unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTFORK) };
+        // our next write go to a copy that the kernel does not know. Huge pages would fill it with the first short reads.
+        unsafe {
+            libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTFORK);
+            libc::madvise(start.as_ptr().cast(), len, libc::MADV_NOHUGEPAGE);
+        }
         Ok(Pages { start, len })
+    }
+
+    /// Gives back the pages that lie within `range` as a whole.
+    fn give_back(&mut self, range: Range<usize>) {
+        let (start, end) =
+            (range.start.next_multiple_of(PAGE_BYTES), range.end.min(self.len) / PAGE_BYTES * PAGE_BYTES);
+        if start < end {
+            // SAFETY: within the mapping; what is there is read by nobody (the caller says so) and is zero afterwards.
+            unsafe { libc::madvise(self.start.as_ptr().add(start).cast(), end - start, libc::MADV_DONTNEED) };
+        }
     }
 }
 
@@ -110,6 +134,45 @@ pub(super) struct Buffers {
     waiting: Vec<Token>,
     /// How many are with peers that do not read as fast as we send.
     kept: usize,
+    /// Those that are in the driver's hands, and those that were since their pages were given back.
+    in_hand: Ids,
+    touched: Ids,
+    /// How many there are of each, and the most of the former since [`trim`](Buffers::trim) was last asked.
+    in_hand_count: usize,
+    touched_count: usize,
+    peak: usize,
+}
+
+/// A set of buffers.
+#[derive(Debug)]
+struct Ids([u64; RING_BUFFERS_MAX / 64]);
+
+impl Ids {
+    #[inline]
+    fn place(id: u16) -> (usize, u64) {
+        (usize::from(id) / 64 % (RING_BUFFERS_MAX / 64), 1 << (id % 64))
+    }
+
+    #[inline]
+    fn has(&self, id: u16) -> bool {
+        let (word, bit) = Ids::place(id);
+        self.0[word] & bit != 0
+    }
+
+    /// Whether it is new.
+    #[inline]
+    fn add(&mut self, id: u16) -> bool {
+        let (word, bit) = Ids::place(id);
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
+    }
+
+    #[inline]
+    fn remove(&mut self, id: u16) {
+        let (word, bit) = Ids::place(id);
+        self.0[word] &= !bit;
+    }
 }
 
 // SAFETY: the mappings belong to this value alone (and to the kernel, which does not care about threads).
@@ -129,6 +192,11 @@ impl Buffers {
             largest: 0,
             waiting: Vec::new(),
             kept: 0,
+            in_hand: Ids([0; RING_BUFFERS_MAX / 64]),
+            touched: Ids([0; RING_BUFFERS_MAX / 64]),
+            in_hand_count: 0,
+            touched_count: 0,
+            peak: 0,
         })
     }
 
@@ -185,9 +253,42 @@ impl Buffers {
     }
 
     /// The kernel has put `len` bytes into one.
-    pub(super) fn taken(&mut self, len: usize) {
+    #[inline]
+    pub(super) fn taken(&mut self, id: u16, len: usize) {
         self.largest = self.largest.max(len);
         self.in_ring = self.in_ring.saturating_sub(1);
+        self.in_hand.add(id);
+        self.in_hand_count += 1;
+        self.peak = self.peak.max(self.in_hand_count);
+        self.touched_count += usize::from(self.touched.add(id));
+    }
+
+    /// Whether a burst has touched so many more than are needed that their pages should be given back.
+    pub(super) fn is_bloated(&self) -> bool {
+        self.touched_count > (4 * self.in_hand_count).max(TOUCHED_KEPT)
+    }
+
+    /// To be asked now and then, between two calls that enter the ring: gives back the pages of all that nobody uses, if many
+    /// more were touched than were needed at once since it was last asked.
+    pub(super) fn trim(&mut self) {
+        let needed = (4 * self.peak).max(TOUCHED_KEPT);
+        self.peak = self.in_hand_count;
+        if self.touched_count <= needed {
+            return;
+        }
+        self.target = self.target.min(needed.next_power_of_two());
+        // In runs, mostly one.
+        let stride = self.group.stride();
+        let mut start = 0;
+        for id in 0..=self.fresh {
+            let is_in_use = id == self.fresh || self.in_hand.has(id as u16);
+            if is_in_use {
+                self.memory.give_back(start * stride..id * stride);
+                start = id + 1;
+            }
+        }
+        self.touched = Ids(self.in_hand.0);
+        self.touched_count = self.in_hand_count;
     }
 
     /// A socket's receive found none (ENOBUFS).
@@ -206,7 +307,9 @@ impl Buffers {
 
     /// A buffer that the kernel filled is not needed any more.
     pub(super) fn give_back(&mut self, id: u16) {
-        debug_assert!(!self.free.contains(&id), "given back twice");
+        debug_assert!(self.in_hand.has(id), "given back twice");
+        self.in_hand.remove(id);
+        self.in_hand_count = self.in_hand_count.saturating_sub(1);
         self.free.push(id);
     }
 
@@ -228,6 +331,17 @@ impl Buffers {
     #[cfg(test)]
     pub(super) fn available(&self) -> usize {
         self.in_ring + self.free.len() + (self.group.buffers_max - self.fresh)
+    }
+
+    /// How much of them is in memory (mincore(2)).
+    #[cfg(test)]
+    pub(super) fn resident_bytes(&self) -> usize {
+        let mut pages = vec![0_u8; self.memory.len.div_ceil(PAGE_BYTES)];
+        // SAFETY: the whole mapping, and a byte for each of its pages.
+        let result =
+            unsafe { libc::mincore(self.memory.start.as_ptr().cast(), self.memory.len, pages.as_mut_ptr()) };
+        assert_eq!(result, 0);
+        pages.iter().filter(|page| **page & 1 != 0).count() * PAGE_BYTES
     }
 
     fn start_of(&self, id: u16) -> NonNull<u8> {

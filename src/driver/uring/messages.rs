@@ -18,6 +18,8 @@ use crate::sys::{self, LocalAddr, Reply};
 
 /// What the kernel writes first (`struct io_uring_recvmsg_out`): the lengths of name, control messages and bytes, flags.
 const HEAD_BYTES: usize = 16;
+/// Headers that are kept for reuse after a burst.
+const TRIMMED_HEADERS: usize = 32;
 
 /// How much room names and control messages have in front of what is received. The kernel looks at it whenever it
 /// receives, so it does not move.
@@ -126,6 +128,15 @@ impl Messages {
             free: Vec::new(),
             users: vec![0; RING_MESSAGE_BUFFERS_MAX],
             headers: Vec::new(),
+        }
+    }
+
+    /// Gives back memory that only a burst has needed.
+    pub(super) fn trim(&mut self) {
+        self.headers.truncate(TRIMMED_HEADERS);
+        if self.in_flight.iter().all(Option::is_none) {
+            self.in_flight = Vec::new();
+            self.free = Vec::new();
         }
     }
 

@@ -49,7 +49,7 @@ pub(super) struct Slot {
 }
 
 /// What an idle connection costs here.
-const _: () = assert!(size_of::<Option<Slot>>() <= 56);
+const _: () = assert!(size_of::<Option<Slot>>() <= 48);
 
 /// What a slot's socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,10 +184,6 @@ impl Uring {
             {
                 self.forget_slot(&slot);
                 self.descriptors.remove(slot.socket.as_raw_fd());
-                if self.closing.is_empty() {
-                    // Where a burst of connections ended at once.
-                    self.closing.shrink_to(64);
-                }
             }
         }
     }

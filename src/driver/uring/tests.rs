@@ -475,3 +475,53 @@ fn what_lies_in_a_unix_stream_is_received_to_its_end() {
     driver.wait_closed();
     assert!(!ring(&mut driver).has_slots() && ring(&mut driver).buffers.available() == RING_BUFFERS_MAX);
 }
+
+/// Pages of the ring's buffers that are in memory, in bytes.
+fn resident(driver: &mut Hybrid) -> usize {
+    ring(driver).buffers.resident_bytes()
+}
+
+/// A burst touches buffers by the hundred, and then all of each; a second later their pages are the kernel's again, and what
+/// comes then is received like before.
+#[test]
+fn a_burst_leaves_no_memory_behind() {
+    let Some(mut driver) = driver() else { return };
+    let mut pool = Pool::default();
+    let tokens: Vec<_> = (0..100).map(|n| Token::new(n, 0)).collect();
+    let mut peers: Vec<_> = tokens.iter().map(|&token| connect(&mut driver, token)).collect();
+    let message = vec![b'm'; 40_000];
+    let mut largest = 0;
+    for _ in 0..3 {
+        for peer in &mut peers {
+            peer.write_all(&message).unwrap();
+        }
+        let mut left = tokens.len() * message.len();
+        while left > 0 {
+            for (seen, _) in turns(&mut driver, &mut pool, false, PATIENCE) {
+                let Seen::Received(part) = seen else { panic!("{seen:?}") };
+                assert!(part.iter().all(|byte| *byte == b'm'));
+                left -= part.len();
+            }
+        }
+        largest = largest.max(resident(&mut driver));
+    }
+    assert!(largest > 1 << 20, "{largest} bytes");
+    // The driver comes back by itself until it has nothing left to give back.
+    let until = std::time::Instant::now() + PATIENCE;
+    while resident(&mut driver) > 128 << 10 {
+        assert!(std::time::Instant::now() < until, "{} bytes", resident(&mut driver));
+        driver.wait(None).unwrap();
+        assert!(driver.next().is_none());
+    }
+    assert!(!ring(&mut driver).is_bloated());
+    for peer in &mut peers {
+        peer.write_all(b"after").unwrap();
+    }
+    let mut left = peers.len();
+    while left > 0 {
+        for (seen, _) in turns(&mut driver, &mut pool, false, PATIENCE) {
+            assert_eq!(seen, received(b"after"));
+            left -= 1;
+        }
+    }
+}
