@@ -180,6 +180,15 @@ impl Epoll {
         Some(slot.socket)
     }
 
+    /// Sends what somebody else has begun to send; [`Completion::Sent`] follows, with all of its memory for bytes.
+    pub(crate) fn go_on_sending(&mut self, token: Token, outgoing: Outgoing) -> io::Result<()> {
+        let slot = self.slots.get_mut(token.index()).ok_or_else(gone)?;
+        match self.io.wait_to_write(slot, token, outgoing) {
+            Progress::Failed(error) => Err(error),
+            Progress::Pending | Progress::Done(_) => Ok(()),
+        }
+    }
+
     #[inline]
     fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
         self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())

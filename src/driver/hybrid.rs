@@ -22,7 +22,8 @@
 //! - `Many`: up to `epoll_streams_max` streams of a worker are epoll's, as long as the ring has nothing else, and the
 //!   listeners with them. With one stream more, a datagram socket or a seqpacket connection, all of them migrate to the ring,
 //!   with what has arrived in them. Once the ring has nobody left, the listeners migrate back with the next connection. A
-//!   stream that floods is released by the ring and stays with epoll, which moves much with less.
+//!   stream that floods is released by the ring, with what is left of its send, and stays with epoll, which moves much with
+//!   less. Where all do, the ring has nobody left and is not entered any more.
 
 use std::io;
 use std::ops::Range;
@@ -269,7 +270,7 @@ impl Ring {
 
     /// Gives epoll what the ring has released.
     fn migrate_to_epoll(&mut self, epoll: &mut Epoll, released: Released) {
-        let Released { token, socket, kind, is_draining, read_bytes_max } = released;
+        let Released { token, socket, kind, is_draining, read_bytes_max, outgoing } = released;
         let result = match kind {
             ReleasedKind::Listener => epoll.add_listener(token, socket),
             ReleasedKind::Stream(kind) => epoll.add_stream(token, socket, kind, read_bytes_max),
@@ -277,6 +278,10 @@ impl Ring {
                 epoll.add_datagram_socket(token, socket, read_bytes_max, destinations)
             }
         };
+        let result = result.and_then(|()| match outgoing {
+            Some(outgoing) => epoll.go_on_sending(token, outgoing),
+            None => Ok(()),
+        });
         match result {
             Ok(()) if is_draining => epoll.drain(token),
             Ok(()) => {}

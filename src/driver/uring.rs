@@ -70,9 +70,13 @@ const CLOSED_WITHIN: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Buffers of one connection that wait for their turn; with as many it is not received for it until they are gone.
 const UNREPORTED_MAX: usize = 4;
-/// A read that brings less is no part of a flood; so many full buffers in a row are one.
+/// A read that brings less is no part of a flood, and takes one off the score of its stream; one that fills its buffer adds
+/// to it, whatever came between; with so much of it, it is one. Messages of 64 KiB and more are, after the second. Where the
+/// stream stays with the ring all the same, only full reads in a row are.
 const FLOOD_BYTES: usize = 4096;
-const FLOOD_READS: u8 = 4;
+const FLOOD_FULL_READ: u8 = 8;
+const FLOOD_MIN: u8 = 16;
+const FLOOD_MIN_TO_STAY: u8 = 32;
 /// Records of one seqpacket connection that are reported in a turn before the others have theirs.
 const RECORD_BURST: u8 = 16;
 /// Entries that a queue may keep room for after a burst.
@@ -132,6 +136,8 @@ pub(crate) struct Released {
     pub(crate) is_draining: bool,
     /// What one read may bring.
     pub(crate) read_bytes_max: usize,
+    /// What is left of a stream's send, if there is one; as many bytes as the memory has are what was asked for.
+    pub(crate) outgoing: Option<Outgoing>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -438,12 +444,13 @@ impl Uring {
                 ReleasedKind::Datagrams { destinations }
             }
         };
-        let Some(slot) = self.take_slot(token) else { return };
+        let Some(mut slot) = self.take_slot(token) else { return };
+        let outgoing = self.take_outgoing(std::mem::replace(&mut slot.sending, Sending::Nothing));
         self.forget_slot(&slot);
         let Slot { socket, flags, read_bytes_max, .. } = slot;
         let is_draining = flags.has(DRAINING);
         let read_bytes_max = read_bytes_max as usize;
-        self.released.push(Released { token, socket, kind, is_draining, read_bytes_max });
+        self.released.push(Released { token, socket, kind, is_draining, read_bytes_max, outgoing });
     }
 
     pub(crate) fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {

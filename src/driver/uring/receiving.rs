@@ -14,7 +14,10 @@ use super::sending::Sending;
 use super::slots::{
     CANCELLING, DRAINING, ENDED, Event, FLOODING, LEAVING, PAUSED, QUEUED, RECEIVING, Role, Slot,
 };
-use super::{Arrived, Completion, FLOOD_BYTES, FLOOD_READS, RecvSource, Token, UNREPORTED_MAX, Uring};
+use super::{
+    Arrived, Completion, FLOOD_BYTES, FLOOD_FULL_READ, FLOOD_MIN, FLOOD_MIN_TO_STAY, RecvSource, Token,
+    UNREPORTED_MAX, Uring,
+};
 use crate::limits::{
     HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_MESSAGE_BUFFER_BYTES,
 };
@@ -74,10 +77,23 @@ impl Uring {
         }
     }
 
-    /// Whether a stream is to be released because it floods: readiness answers before it reads on, and moves much with
-    /// less.
+    /// Whether a stream is to be released because it floods: readiness answers before it reads on, reads twice as much at
+    /// once, and moves much with less.
     fn is_to_leave(&self, slot: &Slot) -> bool {
-        self.releases_floods && slot.flags.has(FLOODING) && slot.role == Role::Stream
+        self.releases_floods
+            && slot.flags.has(FLOODING)
+            && matches!(slot.role, Role::Stream | Role::UnixStream)
+    }
+
+    /// Whether a stream that is to be released can be now, with what is left of a send that the socket did not take: while
+    /// it waits for its peer here, neither would be read on nor leave.
+    pub(super) fn can_leave_sending(&self, token: Token) -> bool {
+        self.slot(token).is_some_and(|slot| {
+            self.is_to_leave(slot)
+                && slot.requests == 0
+                && slot.unreported.is_empty()
+                && !slot.flags.has_any(PAUSED | ENDED)
+        })
     }
 
     /// Ends the receive; its last completion follows.
@@ -101,7 +117,7 @@ impl Uring {
         let event = match (arrived.result, arrived.buffer()) {
             (len @ 1.., Some(id)) => {
                 let len = len as usize;
-                slot.note_read(len);
+                slot.note_read(len, self.releases_floods);
                 Event::Buffer { id, len }
             }
             (result, _) => {
@@ -321,18 +337,18 @@ impl Uring {
 impl Slot {
     /// A read brought so many bytes.
     #[inline]
-    fn note_read(&mut self, len: usize) {
+    fn note_read(&mut self, len: usize, releases_floods: bool) {
         if len == RING_BUFFER_BYTES {
-            self.full_reads = self.full_reads.saturating_add(1);
-            if self.full_reads >= FLOOD_READS {
+            self.flood = self.flood.saturating_add(FLOOD_FULL_READ);
+            if self.flood >= if releases_floods { FLOOD_MIN } else { FLOOD_MIN_TO_STAY } {
                 self.flags.set(FLOODING);
             }
-        } else {
-            self.full_reads = 0;
-            if len < FLOOD_BYTES {
-                self.flags.clear(FLOODING);
-            }
+            return;
         }
+        if len < FLOOD_BYTES {
+            self.flags.clear(FLOODING);
+        }
+        self.flood = if releases_floods { self.flood.saturating_sub(u8::from(len < FLOOD_BYTES)) } else { 0 };
     }
 }
 

@@ -75,7 +75,7 @@ impl Uring {
             Ok(sent) => sent as i32,
             Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
         };
-        match self.take_send_result(token, result) {
+        match self.take_send_result(token, result, false) {
             Some(Completion::Sent { memory, .. }) => Progress::Done(memory),
             Some(Completion::Failed { error, .. }) => Progress::Failed(error),
             _ => Progress::Pending,
@@ -131,11 +131,16 @@ impl Uring {
 
     pub(super) fn take_sent(&mut self, token: Token, arrived: Arrived) -> Option<Completion<OwnedFd>> {
         self.slot_mut(token)?.requests -= 1;
-        self.take_send_result(token, arrived.result)
+        self.take_send_result(token, arrived.result, true)
     }
 
-    /// What send(2) said about a slot's answer.
-    fn take_send_result(&mut self, token: Token, result: i32) -> Option<Completion<OwnedFd>> {
+    /// What send(2) said about a slot's answer. `is_in_turn`: it came as a completion, so that the socket may be released.
+    fn take_send_result(
+        &mut self,
+        token: Token,
+        result: i32,
+        is_in_turn: bool,
+    ) -> Option<Completion<OwnedFd>> {
         let slot = self.slots.get_mut(token.index())?;
         // Nothing is not the same as all of an empty record.
         let sent = match -result {
@@ -177,7 +182,37 @@ impl Uring {
             }
         };
         slot.sending = rest;
-        self.wait_to_send(token).err().map(|error| Completion::Failed { token, error })
+        if !is_in_turn || !self.can_leave_sending(token) {
+            return self.wait_to_send(token).err().map(|error| Completion::Failed { token, error });
+        }
+        self.release(token);
+        None
+    }
+
+    /// What is left of a send, for whoever goes on with it.
+    pub(super) fn take_outgoing(&mut self, sending: Sending) -> Option<Outgoing> {
+        match sending {
+            Sending::Nothing => None,
+            Sending::Buffer { id, start, len, bytes, waits } => {
+                let end = (start + len) as usize;
+                let buffer = self.buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
+                let all = buffer.get(end.saturating_sub(bytes as usize)..end).unwrap_or_default();
+                let mut outgoing = Outgoing::new(all.to_vec());
+                outgoing.advance((bytes - len) as usize);
+                self.buffers.release(id, waits);
+                Some(outgoing)
+            }
+            Sending::Owned { place } => {
+                let OwnedSend { outgoing, bytes } = self.owned.take(place as usize)?;
+                let left = outgoing.rest().len();
+                let mut memory = outgoing.into_bytes();
+                // In front of what was asked for may be what was not.
+                memory.drain(..memory.len() - bytes);
+                let mut outgoing = Outgoing::new(memory);
+                outgoing.advance(bytes - left);
+                Some(outgoing)
+            }
+        }
     }
 
     /// A socket takes more, or is broken, which the next send will say.

@@ -40,10 +40,11 @@ pub(super) struct Slot {
     pub(super) flags: Flags,
     /// Requests whose last completion has not come.
     pub(super) requests: u16,
-    /// The turn of the last read, how many it has had in it, and how many in a row filled their buffers.
+    /// The turn of the last read, and how many it has had in it.
     pub(super) read_in: u16,
     pub(super) reads: u8,
-    pub(super) full_reads: u8,
+    /// How much of a flood its reads are, of late.
+    pub(super) flood: u8,
     pub(super) unreported: Unreported,
     pub(super) sending: Sending,
 }
@@ -143,7 +144,7 @@ impl Uring {
             requests: 0,
             read_in: self.turn.wrapping_sub(1),
             reads: 0,
-            full_reads: 0,
+            flood: 0,
             unreported: Unreported::default(),
             sending: Sending::Nothing,
         };
