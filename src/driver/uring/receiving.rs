@@ -245,12 +245,16 @@ impl Uring {
             return self.report(token, event);
         }
         if !slot.flags.has_any(DRAINING | LEAVING) {
-            // While an answer waits for the peer it is read on here, lest both wait for each other.
-            let is_free = slot.requests == 0 && slot.sending == Sending::Nothing && !slot.flags.has(ENDED);
-            if is_free && is_to_leave {
+            if !is_to_leave || slot.flags.has(ENDED) {
+                self.receive_or_fail(token);
+            } else if slot.requests == 0 && slot.sending == Sending::Nothing {
                 self.release(token);
             } else {
-                self.receive_or_fail(token);
+                // Nothing is received any more; the end of the send brings it here again. One that waits for its peer, which
+                // may be waiting for us to read, ends at once, and what is left of it goes along.
+                if self.cancel_waiting_send(token).is_err() {
+                    self.receive_or_fail(token);
+                }
             }
             return None;
         }

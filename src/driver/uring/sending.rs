@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use io_uring::{opcode, types};
 
 use super::buffers::Buffers;
-use super::ring::{Operation, Request};
+use super::ring::{Operation, Request, skip_success};
+use super::slots::FLOODING;
 use super::{Arrived, Completion, Progress, Token, Uring};
 use crate::buffer::Outgoing;
 use crate::driver::chunks::Chunks;
@@ -129,6 +130,13 @@ impl Uring {
         Ok(())
     }
 
+    /// Ends the poll of a send that waits until the socket takes more; its completion follows.
+    pub(super) fn cancel_waiting_send(&mut self, token: Token) -> io::Result<()> {
+        let name = Request::new(Operation::Writable, token).name();
+        let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::user_data(name));
+        self.ring.push(skip_success(cancel.build()))
+    }
+
     pub(super) fn take_sent(&mut self, token: Token, arrived: Arrived) -> Option<Completion<OwnedFd>> {
         self.slot_mut(token)?.requests -= 1;
         self.take_send_result(token, arrived.result, true)
@@ -151,12 +159,16 @@ impl Uring {
                 return Some(Completion::Failed { token, error: io::Error::from_raw_os_error(error) });
             }
         };
+        let may_leave = self.releases_floods && slot.flags.has(FLOODING);
         let rest = match std::mem::replace(&mut slot.sending, Sending::Nothing) {
             Sending::Nothing => return None,
             Sending::Buffer { id, start, len, bytes, waits } => {
                 let sent = sent.unwrap_or(0);
                 if sent >= len as usize {
                     self.buffers.release(id, waits);
+                    if may_leave {
+                        self.enqueue(token);
+                    }
                     return Some(Completion::Sent { token, bytes: bytes as usize, memory: Vec::new() });
                 }
                 let (start, len) = (start + sent as u32, len - sent as u32);
@@ -176,12 +188,18 @@ impl Uring {
                 owned.outgoing.advance(sent.unwrap_or(0));
                 if sent.is_some() && owned.outgoing.is_done() {
                     let OwnedSend { outgoing, bytes } = self.owned.take(place as usize)?;
+                    if may_leave {
+                        self.enqueue(token);
+                    }
                     return Some(Completion::Sent { token, bytes, memory: outgoing.into_bytes() });
                 }
                 sending
             }
         };
         slot.sending = rest;
+        if !is_in_turn && may_leave {
+            self.enqueue(token);
+        }
         if !is_in_turn || !self.can_leave_sending(token) {
             return self.wait_to_send(token).err().map(|error| Completion::Failed { token, error });
         }
@@ -218,6 +236,10 @@ impl Uring {
     /// A socket takes more, or is broken, which the next send will say.
     pub(super) fn take_writable(&mut self, token: Token) -> Option<Completion<OwnedFd>> {
         self.slot_mut(token)?.requests -= 1;
+        if self.can_leave_sending(token) {
+            self.release(token);
+            return None;
+        }
         self.submit_send(token).err().map(|error| Completion::Failed { token, error })
     }
 }
