@@ -96,6 +96,8 @@ const _: () = assert!(READ_BYTES_MAX <= POOL_BUFFER_BYTES_MAX);
 const _: () = assert!(POOL_BUFFER_BYTES_MAX <= POOL_BYTES_MAX && POOL_BUFFER_BYTES_MAX.is_power_of_two());
 // The kernel's ring of buffers has a power of two of them, at most 2^15.
 const _: () = assert!(RING_BUFFERS_MAX.is_power_of_two() && RING_BUFFERS_MAX <= 1 << 15);
+const _: () =
+    assert!(RING_MESSAGE_BUFFERS_MAX.is_power_of_two() && RING_MESSAGE_BUFFERS_MAX <= RING_BUFFERS_MAX);
 const _: () = assert!(RING_BUFFERS_AT_FIRST <= RING_BUFFERS_MAX);
 const _: () = assert!(RING_BUFFER_BYTES <= READ_BYTES_MAX);
 const _: () = assert!(RING_HEADROOM_BYTES <= HEADROOM_BYTES);

@@ -194,6 +194,28 @@ impl Epoll {
         self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
     }
 
+    /// The peer did not take all of a part of the receive buffer.
+    #[cold]
+    #[inline(never)]
+    fn send_rest(
+        &mut self,
+        token: Token,
+        range: Range<usize>,
+        result: io::Result<usize>,
+        pool: &mut Pool,
+    ) -> Progress {
+        let sent = match result {
+            Ok(sent) => sent,
+            // Not `Done`, even where there are 0 bytes to send: an empty record is something.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Progress::Failed(error),
+        };
+        let Some(slot) = self.slots.get_mut(token.index()) else { return Progress::Failed(gone()) };
+        let mut outgoing = Outgoing::new(pool.copy_of(&self.io.buffer[range]));
+        outgoing.advance(sent);
+        self.io.wait_to_write(slot, token, outgoing)
+    }
+
     /// Continues a batch of datagrams, or tells how its answers went.
     #[cold]
     fn next_of_batch(&mut self) -> Option<Completion<OwnedFd>> {
@@ -208,6 +230,7 @@ impl Epoll {
 
 impl Io {
     /// Puts a socket into the queue for this turn (`now`) or the next.
+    #[inline(never)]
     fn enqueue(&mut self, slot: &mut Slot, token: Token, now: bool) {
         if slot.flags.replace(QUEUED) {
             return;
@@ -263,7 +286,7 @@ impl Io {
         }
         let room = slot.read_bytes_max as usize;
         if self.buffer.len() < HEADROOM_BYTES + room {
-            self.buffer.resize(HEADROOM_BYTES + room, 0);
+            self.grow_buffer(room);
         }
         let bytes = &mut self.buffer[HEADROOM_BYTES..][..room];
         let fd = slot.socket.as_fd();
@@ -286,6 +309,12 @@ impl Io {
             Ok((0, _)) => Some(slot.end(token)),
             Err(error) => slot.fail(token, error),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow_buffer(&mut self, room: usize) {
+        self.buffer.resize(HEADROOM_BYTES + room, 0);
     }
 
     #[inline(never)]
@@ -493,17 +522,11 @@ impl Driver for Epoll {
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
         let Some(slot) = self.slots.get_mut(token.index()) else { return Progress::Failed(gone()) };
         debug_assert!(slot.outgoing.is_none(), "one send at a time");
-        let bytes = &self.io.buffer[range];
-        let sent = match sys::send(slot.socket.as_fd(), bytes) {
-            Ok(sent) if sent == bytes.len() => return Progress::Done(Vec::new()),
-            Ok(sent) => sent,
-            // Not `Done`, even where there are 0 bytes to send: an empty record is something.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Progress::Failed(error),
-        };
-        let mut outgoing = Outgoing::new(pool.copy_of(bytes));
-        outgoing.advance(sent);
-        self.io.wait_to_write(slot, token, outgoing)
+        let bytes = &self.io.buffer[range.clone()];
+        match sys::send(slot.socket.as_fd(), bytes) {
+            Ok(sent) if sent == bytes.len() => Progress::Done(Vec::new()),
+            result => self.send_rest(token, range, result, pool),
+        }
     }
 
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {

@@ -164,7 +164,7 @@ impl Ring {
         self.uring.has_leftovers() || !self.failed.is_empty()
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn wait(&mut self, epoll: &mut Epoll, timeout: Option<Duration>) -> io::Result<()> {
         let is_bloated = self.uring.is_bloated();
         let timeout = match timeout {
@@ -210,7 +210,7 @@ impl Ring {
         result
     }
 
-    #[inline]
+    #[inline(never)]
     fn next(&mut self, epoll: &mut Epoll) -> Option<Completion<OwnedFd>> {
         if self.has_epoll_turn {
             if let Some(completion) = epoll.next() {

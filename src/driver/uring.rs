@@ -290,7 +290,6 @@ impl Uring {
     }
 
     /// The completions of this turn, as [`Driver::next`](super::Driver::next) gives them.
-    #[inline]
     pub(crate) fn next(&mut self) -> Option<Completion<OwnedFd>> {
         if !matches!(self.recv, RecvSource::Nothing) {
             if let Some(completion) = self.continue_message() {
@@ -511,7 +510,7 @@ impl Uring {
         self.begin(token, socket, Role::Datagrams { socket: place }, message_bytes_max)
     }
 
-    #[inline]
+    #[inline(never)] // It would make epoll's way through the hybrid longer.
     pub(crate) fn recv_buf(&mut self) -> RecvBuf<'_> {
         match &mut self.recv {
             RecvSource::Nothing => RecvBuf { buffer: &mut [], start: 0 },
@@ -534,7 +533,7 @@ impl Uring {
         }
     }
 
-    #[inline]
+    #[inline(never)] // As above.
     pub(crate) fn send_from_recv_buf(
         &mut self,
         token: Token,

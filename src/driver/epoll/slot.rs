@@ -87,6 +87,7 @@ impl Slot {
     }
 
     /// The peer has ended its side.
+    #[cold]
     pub(super) fn end(&mut self, token: Token) -> Completion<OwnedFd> {
         self.flags.set(ENDED);
         self.flags.clear(READABLE);
@@ -95,6 +96,7 @@ impl Slot {
 
     /// A read brought nothing: there was nothing, or the connection is broken.
     #[cold]
+    #[inline(never)]
     pub(super) fn fail(&mut self, token: Token, error: io::Error) -> Option<Completion<OwnedFd>> {
         self.flags.clear(READABLE);
         if error.kind() == io::ErrorKind::WouldBlock {
