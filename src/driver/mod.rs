@@ -1,7 +1,9 @@
 //! The contract between policy and kernel: completions.
 //!
-//! A worker owns one driver. The driver owns the sockets, the memory that is read into, and every byte that
-//! the worker has handed over to be sent; the worker owns everything else. Required of a driver:
+//! A worker owns one driver: the engine's is [`hybrid`], the simulation's is `simulator`. The driver owns the sockets, the
+//! memory that is read into, and every byte that the worker has handed over to be sent; the worker owns everything else.
+//! A turn is one [`wait`](Driver::wait), then [`next`](Driver::next) until it gives `None`; every other call may happen at any
+//! time between two calls of those, from the thread that makes them. Required of a driver:
 //!
 //! - **Names.** The worker chooses a [`Token`] for each socket it hands over; the driver uses it in every
 //!   completion. A token whose socket was closed never appears again.
@@ -10,14 +12,14 @@
 //! - **[`next`](Driver::next)** gives the completions of this turn one by one, then `None`. It is bounded: a socket
 //!   that always has more is continued in the next turn, after all others had theirs. Each stream has at
 //!   most one read a turn.
-//! - **RecvBuf bytes.** [`Received`](Completion::Received) and [`Datagram`](Completion::Datagram) lend bytes that
+//! - **The receive buffer.** [`Received`](Completion::Received) and [`Datagram`](Completion::Datagram) are about bytes that
 //!   belong to the driver: [`recv_buf`](Driver::recv_buf) gives them, writable, until the next call of `next`. The worker
 //!   may change them, and may hand any part of them back with [`send_from_recv_buf`](Driver::send_from_recv_buf) or
-//!   [`answer`](Driver::answer) without a copy. In front of a stream's bytes are up to `HEADROOM_BYTES` more
+//!   [`reply_from_recv_buf`](Driver::reply_from_recv_buf) without a copy. In front of a stream's bytes are up to `HEADROOM_BYTES` more
 //!   that the worker may write to.
 //! - **One send at a time.** A stream has at most one send in flight. `send` and `send_from_recv_buf` either finish at
 //!   once ([`Progress::Done`]) or take over the bytes and report [`Completion::Sent`] later; until then the
-//!   worker keeps further answers in the connection's backlog.
+//!   worker keeps further answers in the connection's send queue.
 //! - **Pausing.** A paused socket reports no `Received`, `Ended` or `Accepted`, but its sends go on.
 //! - **Closing** is immediate for the worker. The driver keeps what the kernel may still write to until the
 //!   kernel has let go of it.
@@ -62,7 +64,7 @@ pub(crate) enum Completion<S> {
     /// The connection is broken, and still to be closed by the worker. On a datagram socket: an error that some
     /// earlier answer left behind; the socket goes on.
     Failed { token: Token, error: io::Error },
-    /// A datagram: see [`Driver::recv_buf`] and [`Driver::answer`].
+    /// A datagram: see [`Driver::recv_buf`] and [`Driver::reply`].
     Datagram { token: Token, from: Peer, to: LocalAddr, truncated: bool },
     /// So many answers to datagrams left (`Ok`: their bytes), or did not. Memory of answers that has been done with comes
     /// back.

@@ -32,6 +32,7 @@
 mod accepting;
 mod buffers;
 mod messages;
+mod operations;
 mod receiving;
 mod replies;
 mod ring;
@@ -42,27 +43,23 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use io_uring::{cqueue, opcode, types};
-use socket2::SockRef;
 
 use self::buffers::{Buffers, Group};
 use self::messages::{Messages, RecvMessage};
-use self::ring::{Operation, Request, Ring, builder, on_helper_thread, skip_success};
+use self::ring::{Operation, Request, Ring, builder, on_helper_thread};
 use self::sending::{OwnedSend, Sending};
-use self::slots::{DRAINING, Event, LEAVING, PAUSED, Role, Slot};
+use self::slots::{DRAINING, Role, Slot};
 use super::chunks::Chunks;
-use super::{Close, Completion, Progress, RecvBuf, Token};
-use crate::buffer::{Outgoing, Pool};
-use crate::limits::{
-    HEADROOM_BYTES, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_MESSAGE_BUFFER_BYTES, RING_REQUESTS,
-};
-use crate::peer::{Peer, SocketKind};
-use crate::sys::{self, Descriptors, Reply, ReplyTo};
+use super::{Close, Completion, Progress, Token};
+use crate::buffer::Outgoing;
+use crate::limits::RING_REQUESTS;
+use crate::peer::SocketKind;
+use crate::sys::Descriptors;
 
 /// How long closed sockets may take until the kernel has ended their requests, which it is asked to at once, and how often
 /// that is looked at.
@@ -450,269 +447,6 @@ impl Uring {
         let is_draining = flags.has(DRAINING);
         let read_bytes_max = read_bytes_max as usize;
         self.released.push(Released { token, socket, kind, is_draining, read_bytes_max, outgoing });
-    }
-
-    pub(crate) fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
-        self.begin(token, socket, Role::Listener, 0)
-    }
-
-    /// Whether such a stream or seqpacket connection can be added: a read that is shorter than a buffer, or a record that
-    /// is longer, cannot be asked for.
-    pub(crate) fn can_serve(&mut self, kind: SocketKind, read_bytes_max: usize) -> bool {
-        match kind {
-            SocketKind::UnixSeqpacket => {
-                read_bytes_max + MESSAGE_HEAD_BYTES <= RING_MESSAGE_BUFFER_BYTES
-                    && self.messages.limit_of_records(read_bytes_max).is_some()
-            }
-            _ => read_bytes_max >= RING_BUFFER_BYTES,
-        }
-    }
-
-    pub(crate) fn add_stream(
-        &mut self,
-        token: Token,
-        socket: OwnedFd,
-        kind: SocketKind,
-        read_bytes_max: usize,
-    ) -> io::Result<()> {
-        let role = match kind {
-            SocketKind::UnixSeqpacket => {
-                let limit =
-                    self.messages.limit_of_records(read_bytes_max).ok_or(io::ErrorKind::InvalidInput)?;
-                sys::tell_empty_records(socket.as_fd())?;
-                Role::Records { limit }
-            }
-            SocketKind::UnixStream => {
-                // Unlike TCP's, it is not inherited from the listener.
-                sys::keep_urgent_inline(socket.as_fd())?;
-                Role::UnixStream
-            }
-            _ => Role::Stream,
-        };
-        self.begin(token, socket, role, read_bytes_max)
-    }
-
-    /// Whether such a datagram socket can be added: there is a limit to how many there are.
-    pub(crate) fn can_serve_datagrams(&self, message_bytes_max: usize) -> bool {
-        message_bytes_max + MESSAGE_HEAD_BYTES <= RING_MESSAGE_BUFFER_BYTES && self.messages.has_room()
-    }
-
-    pub(crate) fn add_datagram_socket(
-        &mut self,
-        token: Token,
-        socket: OwnedFd,
-        message_bytes_max: usize,
-        destinations: bool,
-    ) -> io::Result<()> {
-        let is_coalesced = sys::receive_coalesced(socket.as_fd());
-        let place = self.messages.open(message_bytes_max, destinations, is_coalesced);
-        let place = place.ok_or(io::ErrorKind::InvalidInput)?;
-        self.begin(token, socket, Role::Datagrams { socket: place }, message_bytes_max)
-    }
-
-    #[inline(never)] // It would make epoll's way through the hybrid longer.
-    pub(crate) fn recv_buf(&mut self) -> RecvBuf<'_> {
-        match &mut self.recv {
-            RecvSource::Nothing => RecvBuf { buffer: &mut [], start: 0 },
-            RecvSource::Buffer { id, len } => {
-                RecvBuf { buffer: self.buffers.bytes(*id, *len), start: RING_HEADROOM_BYTES }
-            }
-            RecvSource::Record { id, start, end } => {
-                let buffer = self.message_buffers.bytes(*id, end.saturating_sub(RING_HEADROOM_BYTES));
-                RecvBuf { buffer, start: *start }
-            }
-            RecvSource::Message(RecvMessage { id, len, start, end, .. }) => {
-                let buffer = self.message_buffers.bytes(*id, *len);
-                RecvBuf { buffer: buffer.get_mut(*start..*end).unwrap_or_default(), start: 0 }
-            }
-            RecvSource::Bytes(bytes) => RecvBuf { buffer: bytes, start: 0 },
-            RecvSource::Scratch { len } => {
-                let buffer = self.scratch.get_mut(..HEADROOM_BYTES + *len).unwrap_or_default();
-                RecvBuf { buffer, start: HEADROOM_BYTES }
-            }
-        }
-    }
-
-    #[inline(never)] // As above.
-    pub(crate) fn send_from_recv_buf(
-        &mut self,
-        token: Token,
-        range: Range<usize>,
-        pool: &mut Pool,
-    ) -> Progress {
-        match std::mem::replace(&mut self.recv, RecvSource::Nothing) {
-            RecvSource::Buffer { id, .. } => {
-                let (start, len) = (range.start as u32, (range.end - range.start) as u32);
-                self.begin_send(token, Sending::Buffer { id, start, len, bytes: len, waits: false })
-            }
-            RecvSource::Record { id, end, .. } => {
-                let bytes = self.message_buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
-                let bytes = bytes.get(range).unwrap_or_default();
-                let progress = match self.slots.get(token.index()) {
-                    Some(slot) => slot.send_record(bytes),
-                    None => Err(io::ErrorKind::NotConnected.into()),
-                };
-                let progress = match progress {
-                    Ok(true) => Progress::Done(Vec::new()),
-                    Ok(false) => {
-                        let bytes = pool.copy_of(bytes);
-                        self.send(token, bytes)
-                    }
-                    Err(error) => Progress::Failed(error),
-                };
-                self.message_buffers.give_back(id);
-                progress
-            }
-            RecvSource::Bytes(mut bytes) => {
-                bytes.truncate(range.end);
-                let mut outgoing = Outgoing::new(bytes);
-                outgoing.advance(range.start);
-                let sending = self.own(outgoing);
-                self.begin_send(token, sending)
-            }
-            RecvSource::Scratch { .. } => {
-                let bytes = pool.copy_of(self.scratch.get(range).unwrap_or_default());
-                self.send(token, bytes)
-            }
-            RecvSource::Message(_) | RecvSource::Nothing => {
-                Progress::Failed(io::ErrorKind::NotConnected.into())
-            }
-        }
-    }
-
-    pub(crate) fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
-        let sending = self.own(Outgoing::new(bytes));
-        self.begin_send(token, sending)
-    }
-
-    pub(crate) fn unsent(&self, token: Token) -> usize {
-        self.slot(token).map_or(0, |slot| slot.sending.unsent(&self.owned))
-    }
-
-    pub(crate) fn reply_from_recv_buf(&mut self, range: Range<usize>) {
-        if let RecvSource::Message(received) = &self.recv {
-            let start = received.start;
-            self.set_reply(Reply::InPlace(start + range.start..start + range.end));
-        }
-    }
-
-    pub(crate) fn reply(&mut self, bytes: Vec<u8>) {
-        self.set_reply(Reply::Bytes(bytes));
-    }
-
-    pub(crate) fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
-        let slot = self.slot(token).ok_or(io::ErrorKind::NotConnected)?;
-        loop {
-            match to.send(slot.socket.as_fd(), bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    pub(crate) fn take_send_results(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
-        if self.is_answering(token) {
-            // None of them waits in the kernel: this sends all.
-            self.ring.enter(Some(Duration::ZERO)).ok()?;
-            self.reap();
-        }
-        let place = self.answered.iter().position(|(answered, ..)| *answered == token)?;
-        let (_, answers, result, _) = self.answered.remove(place)?;
-        Some((answers, result))
-    }
-
-    pub(crate) fn recycle_peer(&mut self, peer: Peer) {
-        self.messages.from = peer;
-    }
-
-    pub(crate) fn pause(&mut self, token: Token) {
-        if let Some(slot) = self.slot_mut(token) {
-            slot.flags.set(PAUSED);
-            self.cancel_receive(token);
-        }
-    }
-
-    pub(crate) fn resume(&mut self, token: Token) {
-        if let Some(slot) = self.slot_mut(token)
-            && slot.flags.take(PAUSED)
-        {
-            self.enqueue(token);
-        }
-    }
-
-    pub(crate) fn drain(&mut self, token: Token) {
-        if let Some(slot) = self.slot_mut(token) {
-            slot.flags.set(DRAINING);
-            self.cancel_receive(token);
-            self.enqueue(token);
-        }
-    }
-
-    /// Gives a listener up, as soon as its request is over.
-    pub(crate) fn begin_release(&mut self, token: Token) {
-        if let Some(slot) = self.slot_mut(token)
-            && !slot.flags.replace(LEAVING)
-        {
-            self.cancel_receive(token);
-            self.enqueue(token);
-        }
-    }
-
-    /// Keeps a listener after all, if it is still here.
-    pub(crate) fn stop_release(&mut self, token: Token) -> bool {
-        let Some(slot) = self.slot_mut(token) else { return false };
-        slot.flags.clear(LEAVING);
-        true
-    }
-
-    pub(crate) fn shutdown_write(&mut self, token: Token) -> io::Result<()> {
-        match self.slot(token) {
-            Some(slot) => SockRef::from(&slot.socket).shutdown(std::net::Shutdown::Write),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn wait_closed(&mut self) {
-        // What has arrived for closed sockets is not reported any more.
-        for _ in 0..self.arrived.len() {
-            if let Some(arrived) = self.arrived.pop_front() {
-                self.keep_arrived(arrived);
-            }
-        }
-        let until = Instant::now() + CLOSED_WITHIN;
-        while !self.closing.is_empty() && Instant::now() < until {
-            // What cannot be waited for is over with the ring.
-            if self.ring.enter(Some(LOOK_AGAIN)).is_err() {
-                return;
-            }
-            self.reap();
-        }
-    }
-
-    pub(crate) fn close(&mut self, token: Token, how: Close) {
-        let Some(mut slot) = self.take_slot(token) else { return };
-        if how == Close::Reset {
-            // Fails on sockets that know no linger; then it is a plain close.
-            let _ = SockRef::from(&slot.socket).set_linger(Some(Duration::ZERO));
-        }
-        while let Some(event) = slot.unreported.pop() {
-            match event {
-                Event::Buffer { id, .. } => self.buffers.give_back(id),
-                Event::Record { id, .. } => self.message_buffers.give_back(id),
-                Event::Bytes { .. } | Event::Accepted { .. } | Event::End | Event::Failed(_) => {}
-            }
-        }
-        if slot.requests == 0 {
-            self.forget_slot(&slot);
-            self.descriptors.remove(slot.socket.as_raw_fd());
-            return;
-        }
-        // A request holds the socket open, whatever becomes of our descriptor. The next enter ends it; where there
-        // is no room for the cancellation, the ring's own end does.
-        let all = types::CancelBuilder::fd(types::Fd(slot.socket.as_raw_fd())).all();
-        let _ = self.ring.push(skip_success(opcode::AsyncCancel2::new(all).build()));
-        let name = Request::new(Operation::Cancel, token).socket_name();
-        self.closing.insert(name, slot);
     }
 }
 

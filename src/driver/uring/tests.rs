@@ -5,11 +5,14 @@ mod sockets;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use super::slots::RECEIVING;
+use super::slots::{Event, RECEIVING};
 use super::*;
+use crate::buffer::Pool;
 use crate::driver::Driver;
 use crate::driver::hybrid::{Hybrid, Share};
-use crate::limits::{READ_BYTES_MAX, RING_BUFFERS_MAX, RING_KEPT_MAX};
+use crate::limits::{READ_BYTES_MAX, RING_BUFFER_BYTES, RING_BUFFERS_MAX, RING_KEPT_MAX};
+use crate::peer::Peer;
+use crate::sys;
 
 /// Longer than a wait in a test should take.
 const PATIENCE: Duration = Duration::from_secs(5);
