@@ -141,6 +141,8 @@ pub(super) struct Buffers {
     in_hand_count: usize,
     touched_count: usize,
     peak: usize,
+    /// The most bytes that one of `touched` has got.
+    touched_len: usize,
 }
 
 /// A set of buffers.
@@ -197,6 +199,7 @@ impl Buffers {
             in_hand_count: 0,
             touched_count: 0,
             peak: 0,
+            touched_len: 0,
         })
     }
 
@@ -261,11 +264,14 @@ impl Buffers {
         self.in_hand_count += 1;
         self.peak = self.peak.max(self.in_hand_count);
         self.touched_count += usize::from(self.touched.add(id));
+        self.touched_len = self.touched_len.max(len);
     }
 
-    /// Whether a burst has touched so many more than are needed that their pages should be given back.
+    /// Whether a burst may have touched so much more than is needed that [`trim`](Buffers::trim) should be asked even if nothing
+    /// happens any more.
     pub(super) fn is_bloated(&self) -> bool {
-        self.touched_count > (4 * self.in_hand_count).max(TOUCHED_KEPT)
+        let idle = self.touched_count.saturating_sub(4 * self.in_hand_count);
+        idle > TOUCHED_KEPT && idle * (self.touched_len + PAGE_BYTES) > RING_TOUCHED_BYTES
     }
 
     /// To be asked now and then, between two calls that enter the ring: gives back the pages of all that nobody uses, if many
@@ -289,6 +295,7 @@ impl Buffers {
         }
         self.touched = Ids(self.in_hand.0);
         self.touched_count = self.in_hand_count;
+        self.touched_len = 0;
     }
 
     /// A socket's receive found none (ENOBUFS).
