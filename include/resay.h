@@ -264,6 +264,16 @@ extern "C" {
 #define RESAY_CLOSED_TOO_SLOW 13
 
 /**
+ * In resay_event.code: what stands before the stream could not be read, or named a peer that may not come in.
+ */
+#define RESAY_CLOSED_PREFACE_REFUSED 14
+
+/**
+ * In resay_event.code: what stands around the stream could not be agreed upon, or was broken.
+ */
+#define RESAY_CLOSED_LAYER_FAILED 15
+
+/**
  * In resay_event.code: a transform said RESAY_DROP.
  */
 #define RESAY_DROPPED_BY_TRANSFORM 1
@@ -416,7 +426,7 @@ typedef struct resay_stats {
    */
   uint64_t messages_in;
   /**
-   * Answers handed to the kernel, or waiting for it.
+   * Messages whose answers the kernel took, or that need none. Of a send that was cut off, none of its messages counts.
    */
   uint64_t messages_out;
   /**
@@ -451,6 +461,11 @@ typedef struct resay_stats {
    * Bytes of answers that were still waiting when their connection ended.
    */
   uint64_t undelivered_bytes;
+  /**
+   * Bytes received on connections that were given no answer: of dropped messages, and what was not answered when a
+   * connection ended.
+   */
+  uint64_t dropped_bytes;
 } resay_stats;
 
 /**

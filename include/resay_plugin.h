@@ -418,7 +418,8 @@ typedef struct resay_io {
    */
   uint8_t *out;
   /**
-   * Bytes of room: at least the bound of in_len, where a bound is declared (out_div != 0).
+   * Bytes of room: at least the bound of in_len, where a bound is declared (out_div != 0) and is not over the host's limit
+   * for an answer; what does not fit there fails anyway.
    */
   size_t out_cap;
   /**

@@ -149,12 +149,12 @@ impl Connection {
         let at_end = self.flags.has_peer_ended;
         let mut batch = Batch::new();
         (batch.used, batch.in_place, batch.answers) = (begun.used, begun.used, begun.messages as u32);
-        if !self.generation.is_in_place() {
-            batch.out = Some(cx.pool.take(window.len()));
-        }
         let flags = if cx.limits.framer.has_messages() { WHOLE } else { 0 };
         let waiting_cost = self.output.cost();
         let answer_bytes_max = cx.limits.high_water_bytes.saturating_sub(waiting_cost).min(TURN_ANSWER_BYTES);
+        if !self.generation.is_in_place() {
+            batch.out = Some(cx.pool.take(window.len().min(answer_bytes_max)));
+        }
         let mut messages = begun.messages;
         let goes_on = begun.stopped.is_none_or(|stopped| {
             let (frame_bytes, outcome) = *stopped;

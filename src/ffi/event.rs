@@ -61,6 +61,10 @@ pub const RESAY_CLOSED_STOPPED: i32 = 11;
 pub const RESAY_CLOSED_SYSTEM_ERROR: i32 = 12;
 /// In resay_event.code: less passed than min_rate asks for.
 pub const RESAY_CLOSED_TOO_SLOW: i32 = 13;
+/// In resay_event.code: what stands before the stream could not be read, or named a peer that may not come in.
+pub const RESAY_CLOSED_PREFACE_REFUSED: i32 = 14;
+/// In resay_event.code: what stands around the stream could not be agreed upon, or was broken.
+pub const RESAY_CLOSED_LAYER_FAILED: i32 = 15;
 
 /// In resay_event.code: a transform said RESAY_DROP.
 pub const RESAY_DROPPED_BY_TRANSFORM: i32 = 1;
@@ -117,6 +121,8 @@ const _: () = {
     assert!(RESAY_CLOSED_STOPPED == CloseReason::Stopped as i32 + 1);
     assert!(RESAY_CLOSED_SYSTEM_ERROR == CloseReason::SystemError as i32 + 1);
     assert!(RESAY_CLOSED_TOO_SLOW == CloseReason::TooSlow as i32 + 1);
+    assert!(RESAY_CLOSED_PREFACE_REFUSED == CloseReason::PrefaceRefused as i32 + 1);
+    assert!(RESAY_CLOSED_LAYER_FAILED == CloseReason::LayerFailed as i32 + 1);
     assert!(RESAY_DROPPED_BY_TRANSFORM == DropReason::ByTransform as i32 + 1);
     assert!(RESAY_DROPPED_TRANSFORM_FAILED == DropReason::TransformFailed as i32 + 1);
     assert!(RESAY_DROPPED_TOO_LONG == DropReason::TooLong as i32 + 1);

@@ -25,7 +25,7 @@ pub struct resay_stats {
     pub closed: u64,
     /// Messages received. On a raw stream, each read is one.
     pub messages_in: u64,
-    /// Answers handed to the kernel, or waiting for it.
+    /// Messages whose answers the kernel took, or that need none. Of a send that was cut off, none of its messages counts.
     pub messages_out: u64,
     /// Bytes received.
     pub bytes_in: u64,
@@ -43,6 +43,9 @@ pub struct resay_stats {
     pub events_lost: u64,
     /// Bytes of answers that were still waiting when their connection ended.
     pub undelivered_bytes: u64,
+    /// Bytes received on connections that were given no answer: of dropped messages, and what was not answered when a
+    /// connection ended.
+    pub dropped_bytes: u64,
 }
 
 /// [*] Reads the figures of a listener, or with 0 of all that are not closed. stats->struct_size is sizeof *stats.
@@ -74,6 +77,7 @@ pub unsafe extern "C" fn resay_stats_get(
             accept_errors: found.accept_errors,
             events_lost: engine.events_lost(),
             undelivered_bytes: found.undelivered_bytes,
+            dropped_bytes: found.dropped_bytes,
         };
         // SAFETY: a struct without padding whose size comes first; the caller's, as documented.
         unsafe { give_struct(stats, &filled, "stats")? };

@@ -206,6 +206,9 @@ fn test(place: &Place, report: &mut Report) {
             uring(place, Runner::Cargo, "test --package resay --no-fail-fast --tests")
         });
     }
+    for backend in ["epoll", "uring"] {
+        report.step(&format!("transports through a layer, {backend}"), || layered(place, backend));
+    }
     report.step("instruction counts", || instructions(place));
     examples::c(place, report);
     examples::python(place, report);
@@ -219,6 +222,21 @@ fn all_examples(place: &Place, report: &mut Report) {
     }
 }
 
+/// The tests of the transports with something around every stream: see tests/common/layer.rs.
+fn layered(place: &Place, backend: &str) -> Outcome {
+    let (runner, arguments) = if place.has_cargo("nextest") {
+        (Runner::Nextest, "nextest run --package resay --no-fail-fast --test transports")
+    } else {
+        (Runner::Cargo, "test --package resay --no-fail-fast --test transports")
+    };
+    let mut command = place.cargo(arguments);
+    command.env("RESAY_LAYER", "1").env("RESAY_BACKEND", backend);
+    match (backend, uring_refusal()) {
+        ("uring", Some(why)) => Outcome::Skipped(why),
+        _ => run_tests(runner, command),
+    }
+}
+
 /// Counts and not times: a busy machine changes nothing.
 fn instructions(place: &Place) -> Outcome {
     if !examples::exists("valgrind") {
@@ -229,11 +247,18 @@ fn instructions(place: &Place) -> Outcome {
 
 /// The engine's tests once more, with one driver alone.
 fn uring(place: &Place, runner: Runner, arguments: &str) -> Outcome {
-    // The kernel may have been told to refuse it (io_uring_setup(2)).
+    match uring_refusal() {
+        None => engine(place, runner, arguments, "uring"),
+        Some(why) => Outcome::Skipped(why),
+    }
+}
+
+/// Why io_uring cannot be had here, if the kernel has been told to refuse it (io_uring_setup(2)).
+fn uring_refusal() -> Option<String> {
     match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
-        Ok(value) if value.trim() == "0" => engine(place, runner, arguments, "uring"),
-        Ok(value) => Outcome::Skipped(format!("kernel.io_uring_disabled is {}", value.trim())),
-        Err(_) => Outcome::Skipped("this kernel has no io_uring that resay could use".to_owned()),
+        Ok(value) if value.trim() == "0" => None,
+        Ok(value) => Some(format!("kernel.io_uring_disabled is {}", value.trim())),
+        Err(_) => Some("this kernel has no io_uring that resay could use".to_owned()),
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) struct Counts {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) undelivered_bytes: u64,
+    pub(crate) dropped_bytes: u64,
     pub(crate) transform_errors: u64,
     /// By reason, the reasons that never came up too.
     pub(crate) closed_by: BTreeMap<String, u64>,
@@ -121,6 +122,7 @@ impl Counts {
             bytes_in: stats.bytes_in,
             bytes_out: stats.bytes_out,
             undelivered_bytes: stats.undelivered_bytes,
+            dropped_bytes: stats.dropped_bytes,
             transform_errors: stats.transform_errors,
             closed_by: closed_by.into(),
             dropped_by: dropped_by.into(),

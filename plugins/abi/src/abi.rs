@@ -200,7 +200,8 @@ pub struct resay_io {
     pub in_used: usize,
     /// Room for the output: initialised memory of unspecified content. May be NULL when out_cap is 0.
     pub out: *mut u8,
-    /// Bytes of room: at least the bound of in_len, where a bound is declared (out_div != 0).
+    /// Bytes of room: at least the bound of in_len, where a bound is declared (out_div != 0) and is not over the host's limit
+    /// for an answer; what does not fit there fails anyway.
     pub out_cap: usize,
     /// Set by the callee: bytes of output produced. 0 before the call; more than out_cap closes the
     /// connection with an error.
