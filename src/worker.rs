@@ -214,6 +214,7 @@ impl<D: Driver> Worker<D> {
         (next != Moment::NEVER).then(|| now.until(next))
     }
 
+    #[inline(always)]
     fn complete(&mut self, completion: Completion<D::Socket>) {
         match completion {
             Completion::Received { token, truncated } => self.received(token, truncated),

@@ -86,6 +86,8 @@ pub(crate) struct Generation {
     /// All stages are maps: answers always stand where the messages stood.
     is_map_only: bool,
     is_offloaded: bool,
+    /// The one and not the other.
+    is_fast: bool,
 }
 
 impl Generation {
@@ -100,7 +102,8 @@ impl Generation {
             .collect();
         let is_map_only = all().all(Instance::is_map);
         let is_offloaded = all().any(Instance::is_offloaded);
-        Ok(Generation { stages: Arc::new(stages), processes, is_map_only, is_offloaded })
+        let is_fast = is_map_only && !is_offloaded;
+        Ok(Generation { stages: Arc::new(stages), processes, is_map_only, is_offloaded, is_fast })
     }
 
     pub(crate) fn stages(&self) -> &Arc<Stages> {
@@ -120,7 +123,7 @@ impl Generation {
     /// Whether answers always stand where the messages stood, and are made on the worker.
     #[inline]
     pub(crate) fn is_fast(&self) -> bool {
-        self.is_map_only && !self.is_offloaded
+        self.is_fast
     }
 
     /// Whether some transform may block, so that messages go through off the worker.

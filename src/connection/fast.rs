@@ -36,7 +36,8 @@ impl Connection {
             self.answer_in_place(window, &mut begun, cx);
             if begun.used == window.len() {
                 self.output.begin(begun.used, begun.messages as u32);
-                return Step { send: Send::RecvBuf(start..start + begun.used), rare: None };
+                let send = Send::RecvBuf(start..start + begun.used);
+                return Step { send, is_alone: true, rare: None };
             }
         }
         self.received_in_general(RecvBuf { buffer, start }, begun, cx)
@@ -46,11 +47,9 @@ impl Connection {
     #[inline]
     fn is_fast(&self, cx: &Context<'_>) -> bool {
         self.is_plain()
-            && self.generation.is_fast()
+            && !self.flags.is_special
             && Arc::ptr_eq(&self.generation, cx.current)
-            && self.monitor.is_none()
-            && self.around.is_none()
-            && !cx.limits.records
+            && self.generation.is_fast()
     }
 
     #[inline]

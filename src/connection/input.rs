@@ -162,7 +162,10 @@ impl Connection {
             batch.used += frame_bytes;
             self.take_outcome(window, begun.used, outcome, &mut batch, cx)
         });
-        while goes_on {
+        loop {
+            if !goes_on {
+                break;
+            }
             let rest = window.get(batch.used..).unwrap_or_default();
             let answer_bytes = batch.out.as_ref().map_or(batch.in_place, Vec::len);
             // Where nothing waits one message is always answered, however long its answer is.

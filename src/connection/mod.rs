@@ -83,6 +83,8 @@ pub(crate) enum Phase {
 struct Flags {
     /// The peer has ended its side.
     has_peer_ended: bool,
+    /// It has records, a monitor, or something around it: not for the fast path.
+    is_special: bool,
     /// The driver does not read.
     is_paused: bool,
     /// The connection is to end when its input is answered.
@@ -97,6 +99,8 @@ struct Flags {
 #[derive(Debug, Default)]
 pub(crate) struct Step {
     pub(crate) send: Send,
+    /// Nothing but this send is on its way: when it has left at once, `sent_at_once` is all there is to say.
+    pub(crate) is_alone: bool,
     /// All that most steps do not want, out of their way.
     pub(crate) rare: Option<Box<Rare>>,
 }
@@ -239,7 +243,10 @@ impl Connection {
             peer,
             listener,
             phase: Phase::Opening,
-            flags: Flags::default(),
+            flags: Flags {
+                is_special: limits.records || limits.min_rate.is_some() || around.is_some(),
+                ..Flags::default()
+            },
             generation,
             session,
             silent_since: now,
@@ -547,12 +554,18 @@ impl Connection {
         }
     }
 
-    /// The send has left, at once or by now: the next one, or what its end makes possible. `None`: nothing waits.
+    /// A send that was alone has left at once.
     #[inline]
-    pub(crate) fn sent(&mut self, cx: &mut Context<'_>) -> Option<Step> {
+    pub(crate) fn sent_at_once(&mut self, cx: &Context<'_>) {
         let (bytes, messages) = self.output.end();
         cx.stats.bytes_out.add(bytes as u64);
         cx.stats.messages_out.add(u64::from(messages));
+    }
+
+    /// The send has left, at once or by now: the next one, or what its end makes possible. `None`: nothing waits.
+    #[inline]
+    pub(crate) fn sent(&mut self, cx: &mut Context<'_>) -> Option<Step> {
+        self.sent_at_once(cx);
         if self.is_plain() {
             return None;
         }

@@ -476,6 +476,7 @@ fn a_peer_below_the_minimum_rate_is_closed() {
     let mut bench = Bench::new("", &[("frame", "lines")]);
     bench.connection.monitor =
         Some(Box::new(MinRateMonitor::new(MinRate { bytes: 100, within: Duration::from_secs(5) })));
+    bench.connection.flags.is_special = true;
     for _ in 0..20 {
         bench.receive(b"x");
         let now = bench.now;

@@ -20,6 +20,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn drained(&mut self, token: Token) {
         match self.sockets.get_mut(token) {
             // Delayed answers are still owed; nothing new is taken.

@@ -107,6 +107,7 @@ impl<D: Driver> Worker<D> {
         self.forget_listener_if_over(place);
     }
 
+    #[inline(never)]
     pub(super) fn accepted(&mut self, token: Token, socket: D::Socket, peer: Peer) {
         let Some(Socket::Listener { state, .. }) = self.sockets.get(token) else { return };
         let Some(Some(state)) = self.listeners.get_mut(*state as usize) else { return };
@@ -248,6 +249,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn accept_failed(&mut self, token: Token, error: io::Error) {
         let Some(Socket::Listener { state, retry_at }) = self.sockets.get_mut(token) else { return };
         let Some(Some(state)) = self.listeners.get_mut(*state as usize) else { return };

@@ -37,7 +37,7 @@ impl<D: Driver> Worker<D> {
         let connection = &mut served.connection;
         let mut step = enter(connection, &mut cx, driver);
         let rest = loop {
-            let Step { send, rare } = step;
+            let Step { send, is_alone, rare } = step;
             if let Some(rare) = rare
                 && let Some(rest) = apply_rare(shared, driver, token, connection, state, *rare)
             {
@@ -48,13 +48,19 @@ impl<D: Driver> Worker<D> {
                 Send::RecvBuf(range) => driver.send_from_recv_buf(token, range, cx.pool),
                 Send::Owned(bytes) => driver.send(token, bytes),
             };
-            cx.sends_left = cx.sends_left.saturating_sub(1);
             step = match progress {
                 Progress::Done(memory) => {
                     if memory.capacity() > 0 {
                         cx.pool.put(memory);
                     }
-                    match connection.sent(&mut cx) {
+                    let next = if is_alone {
+                        connection.sent_at_once(&cx);
+                        None
+                    } else {
+                        cx.sends_left = cx.sends_left.saturating_sub(1);
+                        connection.sent(&mut cx)
+                    };
+                    match next {
                         Some(step) => step,
                         None if connection.wants_deadline_before(served.armed, cx.limits) => break None,
                         None => return,
@@ -75,6 +81,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Arms the deadline of a connection, and notes that it has more to do.
+    #[inline(never)]
     fn after_step(&mut self, token: Token) {
         let Some(Socket::Connection(served)) = self.sockets.get_mut(token) else { return };
         let Served { connection, armed, is_unfinished } = served;
@@ -98,18 +105,25 @@ impl<D: Driver> Worker<D> {
         connection.check(cx.limits);
     }
 
+    #[inline(always)]
     pub(super) fn received(&mut self, token: Token, truncated: bool) {
         if truncated {
-            self.step(token, |connection, cx, driver| connection.truncated(driver.recv_buf(), cx));
-        } else {
-            self.step(token, |connection, cx, driver| connection.received(driver.recv_buf(), cx));
+            return self.truncated(token);
         }
+        self.step(token, |connection, cx, driver| connection.received(driver.recv_buf(), cx));
     }
 
+    #[inline(never)]
+    fn truncated(&mut self, token: Token) {
+        self.step(token, |connection, cx, driver| connection.truncated(driver.recv_buf(), cx));
+    }
+
+    #[inline(never)]
     pub(super) fn ended(&mut self, token: Token) {
         self.step(token, |connection, cx, _| connection.peer_ended(cx));
     }
 
+    #[inline(never)]
     pub(super) fn sent(&mut self, token: Token, memory: Vec<u8>) {
         self.pool.put(memory);
         if let Some(Socket::Offloaded(offloaded)) = self.sockets.get_mut(token) {
@@ -130,6 +144,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn failed(&mut self, token: Token, error: io::Error) {
         match self.sockets.get_mut(token) {
             Some(Socket::Connection(_)) => self.step(token, |connection, _, _| connection.failed(error)),
@@ -162,6 +177,7 @@ impl<D: Driver> Worker<D> {
         self.after_step(token);
     }
 
+    #[inline(never)]
     pub(super) fn close_connection(&mut self, token: Token, closing: Closing) {
         let unsent = self.driver.unsent(token);
         let Some(Socket::Connection(mut served)) = self.sockets.remove(token) else { return };

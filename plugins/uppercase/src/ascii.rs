@@ -24,17 +24,24 @@ impl Map for Ascii {
         if data.len() < WIDE_BYTES_MIN {
             uppercase(data);
         } else {
-            with_widest_vectors(|| uppercase(data));
+            with_widest_vectors(|| {
+                // So many that eight vectors of AVX2 are changed between two jumps.
+                let mut blocks = data.chunks_exact_mut(256);
+                blocks.by_ref().for_each(uppercase);
+                uppercase(blocks.into_remainder());
+            });
         }
         Status::Ok
     }
 }
 
-/// A loop without branches, for the compiler to vectorise.
+/// A loop without branches, for the compiler to vectorise. The letters are moved to the top of the signed range, where one
+/// comparison finds them: vectors have no unsigned one.
 #[inline(always)]
 fn uppercase(data: &mut [u8]) {
+    const TOP: u8 = i8::MAX as u8;
     for byte in data {
-        let is_lowercase = byte.wrapping_sub(b'a') < 26;
+        let is_lowercase = (byte.wrapping_add(TOP - b'z') as i8) > (TOP - 26) as i8;
         *byte ^= u8::from(is_lowercase) << 5;
     }
 }

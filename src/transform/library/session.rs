@@ -34,7 +34,11 @@ struct Stage {
     instance: Arc<Instance>,
     /// Of its part of a session's memory.
     offset: usize,
+    /// The table's, at hand.
+    map: Option<MapFn>,
 }
+
+type MapFn = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut u8, usize) -> abi::resay_status;
 
 /// What one call of `process` did. Nothing of it is believed before [`Session::process_once`] has checked it.
 #[derive(Debug)]
@@ -71,7 +75,7 @@ impl Stages {
                 .map_err(too_large)?;
             let (extended, offset) = layout.extend(part).map_err(too_large)?;
             layout = extended;
-            list.push(Stage { instance, offset });
+            list.push(Stage { map: instance.table.fields.map, instance, offset });
         }
         Ok(Stages { list, layout: layout.pad_to_align(), has_sessions })
     }
@@ -332,7 +336,7 @@ impl Session {
 
     #[inline]
     fn call_map(&self, stage: &Stage, data: &mut [u8]) -> i32 {
-        match stage.instance.table.fields.map {
+        match stage.map {
             // SAFETY: the stage's own session memory, and a writable slice for the call.
             Some(map) => unsafe { map(stage.instance.own, self.part(stage), data.as_mut_ptr(), data.len()) },
             None => abi::RESAY_E_UNSUPPORTED,
