@@ -10,13 +10,19 @@ use std::time::Duration;
 
 use crate::chain::{ChainContext, ChainOutcome, DATAGRAM};
 use crate::context::{Context, Reply};
-use crate::driver::RecvBuf;
+use crate::driver::{Datagram, RecvBuf};
 use crate::limits::{DELAYED_DATAGRAM_BYTES_MAX, DELAYED_DATAGRAMS_MAX};
 use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::sys::{LocalAddr, ReplyTo};
 use crate::timer::Moment;
 use crate::transform::library::{Fault, Session};
+
+/// Whether [`refuse`] needs no asking.
+#[inline]
+pub(crate) fn is_plain(datagram: &Datagram) -> bool {
+    datagram.is_plain_source && !datagram.truncated && datagram.to != LocalAddr::Group
+}
 
 /// Why a datagram must not even reach a transform, if so.
 pub(crate) fn refuse(from: &Peer, to: LocalAddr, truncated: bool) -> Option<DropReason> {
@@ -111,17 +117,38 @@ impl DelayedDatagrams {
 }
 
 impl DatagramSession {
+    /// Whether datagrams may take the way of most: the chain works in place, hears of no peers, and is in use already.
+    #[inline]
+    pub(crate) fn is_fast(&self, cx: &Context<'_>) -> bool {
+        let stages = cx.current.stages();
+        let is_known = |session: &Session| Arc::ptr_eq(session.stages(), stages);
+        cx.current.is_fast() && !stages.has_sessions() && self.session.as_ref().is_some_and(is_known)
+    }
+
+    /// That way: sends one admitted datagram through the chain. Whether it is now its own answer; if not, there is none.
+    #[inline]
+    pub(crate) fn answer_in_place(
+        &mut self,
+        message: &mut [u8],
+        cx: &Context<'_>,
+    ) -> Result<bool, (usize, Fault)> {
+        let Some(session) = &mut self.session else { return Ok(false) };
+        match session.map_all(message) {
+            Ok(()) => Ok(true),
+            Err((stage, status)) => conclude(ChainOutcome::of(stage, status), cx),
+        }
+    }
+
     /// Sends one admitted datagram, all of `recv_buf`, through the chain.
     pub(crate) fn answer(&mut self, recv_buf: RecvBuf<'_>, from: &Peer, cx: &mut Context<'_>) -> Outcome {
         let generation = cx.current;
-        let failed = |at: (usize, Fault)| {
-            cx.stats.transform_errors.add(1);
-            cx.stats.dropped(DropReason::TransformFailed, 1);
-            Outcome { fault: Some(at), ..Outcome::NOTHING }
-        };
+        let failed = |at| Outcome { fault: Some(at), ..Outcome::NOTHING };
         let session = match self.session_for(from, cx) {
             Ok(session) => session,
-            Err(fault) => return failed(fault),
+            Err((stage, fault)) => {
+                count_fault(cx);
+                return failed((stage, fault));
+            }
         };
         let RecvBuf { buffer, start } = recv_buf;
         let message = buffer.get_mut(start..).unwrap_or_default();
@@ -157,11 +184,10 @@ impl DatagramSession {
             return Outcome { reply, delay, fault: None, is_amplified: false };
         }
         cx.pool.put(out);
-        if let ChainOutcome::Failed { stage, fault } = outcome {
-            return failed((stage, fault));
+        match conclude(Some(outcome), cx) {
+            Ok(_) => Outcome::NOTHING,
+            Err(fault) => failed(fault),
         }
-        cx.stats.dropped(DropReason::ByTransform, 1);
-        Outcome::NOTHING
     }
 
     fn session_for(&mut self, from: &Peer, cx: &Context<'_>) -> Result<&mut Session, (usize, Fault)> {
@@ -179,6 +205,27 @@ impl DatagramSession {
     }
 }
 
+/// Whether a datagram is answered. If not, that is counted.
+#[cold]
+fn conclude(outcome: Option<ChainOutcome>, cx: &Context<'_>) -> Result<bool, (usize, Fault)> {
+    match outcome {
+        None | Some(ChainOutcome::Answer | ChainOutcome::Close) => Ok(true),
+        Some(ChainOutcome::Drop | ChainOutcome::Reset) => {
+            cx.stats.dropped(DropReason::ByTransform, 1);
+            Ok(false)
+        }
+        Some(ChainOutcome::Failed { stage, fault }) => {
+            count_fault(cx);
+            Err((stage, fault))
+        }
+    }
+}
+
+fn count_fault(cx: &Context<'_>) {
+    cx.stats.transform_errors.add(1);
+    cx.stats.dropped(DropReason::TransformFailed, 1);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,7 +234,7 @@ mod tests {
     #[test]
     fn what_cannot_be_answered_is_refused() {
         let ip = |text: &str| Peer::Ip(text.parse().unwrap());
-        let unicast = LocalAddr::Unicast("127.0.0.1".parse().unwrap());
+        let unicast = LocalAddr::Unicast;
         for (from, to, truncated, expected) in [
             (ip("10.0.0.1:9"), unicast, false, None),
             (ip("[fe80::1]:9"), LocalAddr::Bound, false, None),
@@ -206,5 +253,47 @@ mod tests {
         ] {
             assert_eq!(refuse(&from, to, truncated), expected, "{from} {to:?}");
         }
+    }
+
+    #[test]
+    fn a_plain_source_is_never_refused() {
+        let (mut plain, mut others) = (0, 0);
+        for first in 0..=255_u8 {
+            for (rest, port) in [(0, 9), (1, 9), (255, 9), (1, 0), (1, 0x100), (1, 0xffff)] {
+                let v4 = IpAddr::V4([first, rest, rest, rest].into());
+                let v6 = IpAddr::V6([u16::from_be_bytes([first, rest]), 0, 0, 0, 0, 0, 0, 1].into());
+                let mapped = IpAddr::V6(std::net::Ipv4Addr::new(first, rest, rest, rest).to_ipv6_mapped());
+                for ip in [v4, v6, mapped] {
+                    let address = SocketAddr::new(ip, port);
+                    if crate::sys::is_plain_source(&name_of(address)) {
+                        let peer = Peer::Ip(SocketAddr::new(ip.to_canonical(), port));
+                        assert_eq!(refuse(&peer, LocalAddr::Bound, false), None, "{address}");
+                        plain += 1;
+                    } else {
+                        others += 1;
+                    }
+                }
+            }
+        }
+        // The addresses that most have are plain.
+        assert!(plain > others, "{plain} of {}", plain + others);
+        let unix = family_of(libc::AF_UNIX);
+        assert!(!crate::sys::is_plain_source(&[&unix[..], b"/run/x\0\0"].concat()));
+        assert!(!crate::sys::is_plain_source(&unix) && !crate::sys::is_plain_source(&[]));
+    }
+
+    /// A name as the kernel writes it (ip(7), ipv6(7)).
+    fn name_of(address: SocketAddr) -> Vec<u8> {
+        let port = address.port().to_be_bytes();
+        match address.ip() {
+            IpAddr::V4(ip) => [&family_of(libc::AF_INET)[..], &port, &ip.octets(), &[0; 8]].concat(),
+            IpAddr::V6(ip) => {
+                [&family_of(libc::AF_INET6)[..], &port, &[0; 4], &ip.octets(), &[0; 4]].concat()
+            }
+        }
+    }
+
+    fn family_of(family: i32) -> [u8; 2] {
+        (family as libc::sa_family_t).to_ne_bytes()
     }
 }

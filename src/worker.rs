@@ -219,7 +219,7 @@ impl<D: Driver> Worker<D> {
         match completion {
             Completion::Received { token, truncated } => self.received(token, truncated),
             Completion::Sent { token, memory, .. } => self.sent(token, memory),
-            Completion::Datagram { token, from, to, truncated } => self.datagram(token, from, to, truncated),
+            Completion::Datagrams { token } => self.datagrams(token),
             Completion::Answered { token, answers, result, memory } => {
                 self.pool.put(memory);
                 self.answered(token, answers, result);

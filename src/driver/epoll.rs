@@ -35,12 +35,12 @@ use self::slot::{
     Slot, WRITABLE,
 };
 use super::chunks::Chunks;
-use super::{Close, Completion, Driver, Progress, RecvBuf, Token};
+use super::{Close, Completion, Datagram, Driver, Progress, RecvBuf, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES, UDP_DATAGRAM_BYTES_MAX};
 use crate::peer::{Peer, SocketKind};
 use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
-use crate::sys::{self, Batch, Descriptors, LocalAddr, Record, Reply, ReplyTo};
+use crate::sys::{self, Batch, Descriptors, Record, ReplyTo};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -72,11 +72,8 @@ struct Io {
     buffer: Vec<u8>,
     recv: RecvState,
     batch: Option<Batch>,
-    /// Who sent what is in the batch's current slot, and to whom.
-    from: Peer,
-    to: LocalAddr,
-    /// Answers to what is in the batch, with their slots.
-    replies: Vec<(u16, Reply)>,
+    /// Memory for the name of a datagram's sender.
+    sender: Peer,
     answered: VecDeque<(Token, usize, io::Result<usize>)>,
     /// Memory of answers that have left.
     spent: Vec<Vec<u8>>,
@@ -90,16 +87,10 @@ enum RecvState {
     Stream {
         len: usize,
     },
-    /// Bytes `start..end` of slot `slot`, of `slots` that `token` received. All of the slot are `slot_end` bytes, cut
-    /// every `segment_bytes`.
-    Datagram {
+    /// Datagrams in the batch, of which those are truncated that are longer than `message_bytes_max`.
+    Datagrams {
         token: Token,
-        slot: usize,
-        slots: usize,
-        start: usize,
-        end: usize,
-        slot_end: usize,
-        segment_bytes: usize,
+        message_bytes_max: usize,
     },
 }
 
@@ -119,9 +110,7 @@ impl Epoll {
             buffer: Vec::new(),
             recv: RecvState::Nothing,
             batch: None,
-            from: Peer::Unnamed,
-            to: LocalAddr::Bound,
-            replies: Vec::new(),
+            sender: Peer::Unnamed,
             answered: VecDeque::new(),
             spent: Vec::new(),
             descriptors: Arc::default(),
@@ -216,12 +205,10 @@ impl Epoll {
         self.io.wait_to_write(slot, token, outgoing)
     }
 
-    /// Continues a batch of datagrams, or tells how its answers went.
+    /// Ends a batch of datagrams, or tells how its answers went.
     #[cold]
     fn next_of_batch(&mut self) -> Option<Completion<OwnedFd>> {
-        if let Some(completion) = self.continue_batch() {
-            return Some(completion);
-        }
+        self.send_replies();
         let (token, answers, result) = self.io.answered.pop_front()?;
         let memory = self.io.spent.pop().unwrap_or_default();
         Some(Completion::Answered { token, answers, result, memory })
@@ -418,7 +405,7 @@ impl Driver for Epoll {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Completion<OwnedFd>> {
-        if (matches!(self.io.recv, RecvState::Datagram { .. }) || !self.io.answered.is_empty())
+        if (matches!(self.io.recv, RecvState::Datagrams { .. }) || !self.io.answered.is_empty())
             && let Some(completion) = self.next_of_batch()
         {
             return Some(completion);
@@ -505,13 +492,18 @@ impl Driver for Epoll {
     }
 
     #[inline(always)]
+    fn next_datagram(&mut self) -> Option<(Datagram, &mut [u8])> {
+        self.io.next_datagram()
+    }
+
+    #[inline(always)]
     fn recv_buf(&mut self) -> RecvBuf<'_> {
         match self.io.recv {
             RecvState::Stream { len } => {
                 RecvBuf { buffer: &mut self.io.buffer[..HEADROOM_BYTES + len], start: HEADROOM_BYTES }
             }
-            RecvState::Datagram { slot, start, end, .. } => match self.io.batch.as_mut() {
-                Some(batch) => RecvBuf { buffer: &mut batch.slot(slot)[start..end], start: 0 },
+            RecvState::Datagrams { .. } => match self.io.batch.as_mut() {
+                Some(batch) => RecvBuf { buffer: batch.datagram(), start: 0 },
                 None => RecvBuf { buffer: &mut [], start: 0 },
             },
             RecvState::Nothing => RecvBuf { buffer: &mut [], start: 0 },
@@ -545,21 +537,21 @@ impl Driver for Epoll {
         outgoing.map_or(0, |outgoing| outgoing.rest().len())
     }
 
+    #[inline(always)]
     fn reply_from_recv_buf(&mut self, range: Range<usize>) {
-        if let RecvState::Datagram { start, .. } = self.io.recv {
-            self.io.set_reply(Reply::InPlace(start + range.start..start + range.end));
+        if let Some(batch) = self.io.lent_batch() {
+            batch.reply_in_place(range);
         }
     }
 
     fn reply(&mut self, bytes: Vec<u8>) {
-        self.io.set_reply(Reply::Bytes(bytes));
+        if let Some(batch) = self.io.lent_batch() {
+            batch.reply(bytes);
+        }
     }
 
     fn reply_to(&mut self) -> Option<ReplyTo> {
-        match (self.io.recv, &self.io.batch) {
-            (RecvState::Datagram { slot, .. }, Some(batch)) => Some(batch.reply_to(slot)),
-            _ => None,
-        }
+        self.io.lent_batch().map(|batch| batch.reply_to())
     }
 
     fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
@@ -574,8 +566,16 @@ impl Driver for Epoll {
         None
     }
 
+    fn sender(&mut self) -> Peer {
+        let mut sender = std::mem::replace(&mut self.io.sender, Peer::Unnamed);
+        if let Some(batch) = self.io.lent_batch() {
+            batch.read_sender(&mut sender);
+        }
+        sender
+    }
+
     fn recycle_peer(&mut self, peer: Peer) {
-        self.io.from = peer;
+        self.io.sender = peer;
     }
 
     fn pause(&mut self, token: Token) {

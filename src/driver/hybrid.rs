@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use super::epoll::Epoll;
 use super::uring::{Released, ReleasedKind, Uring};
-use super::{Close, Completion, Driver, Progress, RecvBuf, Token};
+use super::{Close, Completion, Datagram, Driver, Progress, RecvBuf, Token};
 use crate::buffer::Pool;
 use crate::peer::{Peer, SocketKind};
 use crate::sys::epoll::Waker;
@@ -413,6 +413,14 @@ impl Driver for Hybrid {
     }
 
     #[inline(always)]
+    fn next_datagram(&mut self) -> Option<(Datagram, &mut [u8])> {
+        match &mut self.ring {
+            Some(ring) if !ring.recv_buf_is_epolls => ring.uring.next_datagram(),
+            _ => self.epoll.next_datagram(),
+        }
+    }
+
+    #[inline(always)]
     fn recv_buf(&mut self) -> RecvBuf<'_> {
         match &mut self.ring {
             Some(ring) if !ring.recv_buf_is_epolls => ring.uring.recv_buf(),
@@ -440,6 +448,7 @@ impl Driver for Hybrid {
         }
     }
 
+    #[inline(always)]
     fn reply_from_recv_buf(&mut self, range: Range<usize>) {
         match self.ring_of_recv_buf() {
             Some(uring) => uring.reply_from_recv_buf(range),
@@ -467,6 +476,13 @@ impl Driver for Hybrid {
 
     fn take_send_results(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
         of!(self, token, driver => driver.take_send_results(token))
+    }
+
+    fn sender(&mut self) -> Peer {
+        match self.ring_of_recv_buf() {
+            Some(uring) => uring.sender(),
+            None => self.epoll.sender(),
+        }
     }
 
     fn recycle_peer(&mut self, peer: Peer) {

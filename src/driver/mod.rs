@@ -12,11 +12,14 @@
 //! - **[`next`](Driver::next)** gives the completions of this turn one by one, then `None`. It is bounded: a socket
 //!   that always has more is continued in the next turn, after all others had theirs. Each stream has at
 //!   most one read a turn.
-//! - **The receive buffer.** [`Received`](Completion::Received) and [`Datagram`](Completion::Datagram) are about bytes that
-//!   belong to the driver: [`recv_buf`](Driver::recv_buf) gives them, writable, until the next call of `next`. The worker
-//!   may change them, and may hand any part of them back with [`send_from_recv_buf`](Driver::send_from_recv_buf) or
-//!   [`reply_from_recv_buf`](Driver::reply_from_recv_buf) without a copy. In front of a stream's bytes are up to `HEADROOM_BYTES` more
-//!   that the worker may write to.
+//! - **The receive buffer.** [`Received`](Completion::Received) and [`next_datagram`](Driver::next_datagram) lend bytes that
+//!   belong to the driver: [`recv_buf`](Driver::recv_buf) gives them, writable, until the next call of `next` or
+//!   `next_datagram`. The worker may change them, and may hand any part of them back with
+//!   [`send_from_recv_buf`](Driver::send_from_recv_buf) or [`reply_from_recv_buf`](Driver::reply_from_recv_buf) without a
+//!   copy. In front of a stream's bytes are up to `HEADROOM_BYTES` more that the worker may write to; a datagram is the whole
+//!   buffer.
+//! - **Datagrams** come in batches: after [`Datagrams`](Completion::Datagrams), `next_datagram` lends them one by one. Each
+//!   has at most one answer. The answers leave when `next` is called, and what was not asked for until then is lost.
 //! - **One send at a time.** A stream has at most one send in flight. `send` and `send_from_recv_buf` either finish at
 //!   once ([`Progress::Done`]) or take over the bytes and report [`Completion::Sent`] later; until then the
 //!   worker keeps further answers in the connection's send queue.
@@ -64,13 +67,23 @@ pub(crate) enum Completion<S> {
     /// The connection is broken, and still to be closed by the worker. On a datagram socket: an error that some
     /// earlier answer left behind; the socket goes on.
     Failed { token: Token, error: io::Error },
-    /// A datagram: see [`Driver::recv_buf`] and [`Driver::reply`].
-    Datagram { token: Token, from: Peer, to: LocalAddr, truncated: bool },
+    /// Datagrams: see [`Driver::next_datagram`].
+    Datagrams { token: Token },
     /// So many answers to datagrams left (`Ok`: their bytes), or did not. Memory of answers that has been done with comes
     /// back.
     Answered { token: Token, answers: usize, result: io::Result<usize>, memory: Vec<u8> },
     /// Nothing that had arrived before [`Driver::drain`] is left.
     Drained { token: Token },
+}
+
+/// One of the datagrams that came, as admission looks at it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Datagram {
+    pub to: LocalAddr,
+    /// Its end is lost.
+    pub truncated: bool,
+    /// It is known to come from an IP address and a port that can be answered. If not, [`Driver::sender`] tells.
+    pub is_plain_source: bool,
 }
 
 /// The bytes of the last completion: `buffer[start..]` arrived, what is before is free to be written to.
@@ -133,6 +146,9 @@ pub(crate) trait Driver {
         destinations: bool,
     ) -> io::Result<()>;
 
+    /// The next of the datagrams that the last completion told of, and its bytes, which `recv_buf` gives too; `None`: that
+    /// was all.
+    fn next_datagram(&mut self) -> Option<(Datagram, &mut [u8])>;
     fn recv_buf(&mut self) -> RecvBuf<'_>;
     /// Sends `buffer[range]` of the lent bytes. `pool`: memory for what the peer does not take at once.
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress;
@@ -144,7 +160,9 @@ pub(crate) trait Driver {
     fn reply(&mut self, bytes: Vec<u8>);
     /// Where an answer to the datagram that is lent is to go, for one that is sent later.
     fn reply_to(&mut self) -> Option<ReplyTo>;
-    /// Gives back who sent the datagram that is lent: the memory of a name serves for the next one.
+    /// Who sent the datagram that is lent.
+    fn sender(&mut self) -> Peer;
+    /// Gives back what [`sender`](Driver::sender) gave: the memory of a name serves for the next one.
     fn recycle_peer(&mut self, peer: Peer);
     /// What became of answers that were not told of yet, for a socket that is about to be closed: so many, and how they
     /// went; `None` when there are no more.

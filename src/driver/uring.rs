@@ -55,7 +55,7 @@ use self::ring::{Operation, Request, Ring, builder, on_helper_thread};
 use self::sending::{OwnedSend, Sending};
 use self::slots::{DRAINING, Role, Slot};
 use super::chunks::Chunks;
-use super::{Close, Completion, Progress, Token};
+use super::{Close, Completion, Datagram, Progress, Token};
 use crate::buffer::Outgoing;
 use crate::limits::RING_REQUESTS;
 use crate::peer::SocketKind;
@@ -289,9 +289,7 @@ impl Uring {
     /// The completions of this turn, as [`Driver::next`](super::Driver::next) gives them.
     pub(crate) fn next(&mut self) -> Option<Completion<OwnedFd>> {
         if !matches!(self.recv, RecvSource::Nothing) {
-            if let Some(completion) = self.continue_message() {
-                return Some(completion);
-            }
+            self.send_replies();
             self.recycle_recv_buf();
         }
         if let Some((token, answers, result, memory)) = self.answered.pop_front() {

@@ -1,6 +1,6 @@
 //! Datagrams in batches: recvmmsg(2) into slots that stay put, sendmmsg(2) of the answers out of them.
 //!
-//! A batch receives, the caller looks at each slot and says what goes back, [`Batch::send`] sends all of it.
+//! A batch receives, the caller walks what came and says what goes back, [`Batch::send`] sends all of it.
 //! The peer's name and the address that a datagram was sent to stay in the slot as the kernel wrote them, so
 //! an answer leaves from that very address (`IP_PKTINFO`, ip(7); `IPV6_PKTINFO`, RFC 3542).
 //!
@@ -14,7 +14,6 @@ pub(crate) use batch::{Batch, Received, run};
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -27,8 +26,8 @@ use crate::peer::Peer;
 pub(crate) enum LocalAddr {
     /// The socket is bound to one address, or is a unix socket.
     Bound,
-    /// This address of ours.
-    Unicast(IpAddr),
+    /// An address of ours.
+    Unicast,
     /// A broadcast or multicast address.
     Group,
 }
@@ -103,6 +102,24 @@ impl std::fmt::Debug for ReplyTo {
 pub(crate) fn read_sender(peer: &mut Peer, name: &[u8]) {
     let (name, len) = name_of(name);
     read_peer(peer, &name, len);
+}
+
+/// Whether a datagram comes from an IP address and a port that can be answered, as far as the first bytes of its name tell.
+/// Of others a closer look does.
+#[inline]
+pub(crate) fn is_plain_source(name: &[u8]) -> bool {
+    // As sockaddr_in and sockaddr_in6 begin: family, port; address, or flow and address (ip(7), ipv6(7)).
+    let Some([family_0, family_1, port_0, port_1, v4, _, _, _, v6]) = name.first_chunk() else {
+        return false;
+    };
+    let is_usual = match i32::from(libc::sa_family_t::from_ne_bytes([*family_0, *family_1])) {
+        // Neither "this network", nor multicast and what is above.
+        libc::AF_INET => (1..224).contains(v4),
+        // Neither unspecified nor IPv4-mapped, nor multicast.
+        libc::AF_INET6 => (1..255).contains(v6),
+        _ => false,
+    };
+    is_usual && (*port_0 | *port_1) != 0
 }
 
 /// Where a datagram was sent to, and how long each is where several came as one; 0: it is one. From its control messages,

@@ -13,8 +13,8 @@ mod rights;
 mod waiting;
 
 pub(crate) use datagram::{
-    Batch, CONTROL_BYTES, LocalAddr, NAME_BYTES, Received, Reply, ReplyTo, read_control, read_sender,
-    receive_coalesced, run,
+    Batch, CONTROL_BYTES, LocalAddr, NAME_BYTES, Received, Reply, ReplyTo, is_plain_source, read_control,
+    read_sender, receive_coalesced, run,
 };
 pub(crate) use descriptors::{Descriptors, close_copy};
 pub(crate) use files::{open_directory, open_entry, open_to_lock, path_of, rename, unlink, without_umask};
@@ -58,8 +58,9 @@ macro_rules! transfer {
         }
     }};
 }
+use transfer;
 
-// The three calls that every message makes go by syscall(2): the C library's functions of these names are points at which
+// The calls that every message makes go by syscall(2): the C library's functions of these names are points at which
 // a thread may be cancelled, which takes forty instructions a call. The numbers are widened as the kernel takes them.
 
 /// recv(2): 0 is the end of the stream (or an empty `bytes`).

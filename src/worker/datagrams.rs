@@ -7,12 +7,12 @@ use super::{Socket, Worker, log_transform_error};
 use crate::connection::TransformFault;
 use crate::context::Reply;
 use crate::datagram::{self, DatagramSession, DelayedDatagrams};
-use crate::driver::{Driver, Token};
+use crate::driver::{Datagram, Driver, Token};
 use crate::event::{Cause, Event, Kind, Level};
 use crate::peer::Peer;
 use crate::stats::DropReason;
-use crate::sys::LocalAddr;
 use crate::timer::Moment;
+use crate::transform::library::Fault;
 
 /// A socket whose messages are datagrams.
 #[derive(Debug)]
@@ -52,21 +52,58 @@ impl DatagramSocket {
 }
 
 impl<D: Driver> Worker<D> {
-    pub(super) fn datagram(&mut self, token: Token, from: Peer, to: LocalAddr, truncated: bool) {
-        self.datagram_from(token, &from, to, truncated);
-        self.driver.recycle_peer(from);
+    /// Datagrams came: see [`Driver::next_datagram`].
+    pub(super) fn datagrams(&mut self, token: Token) {
+        while let Some((datagram, fault)) = self.answer_in_place(token) {
+            let from = self.driver.sender();
+            self.datagram(token, &from, datagram, fault);
+            self.driver.recycle_peer(from);
+        }
     }
 
-    fn datagram_from(&mut self, token: Token, from: &Peer, to: LocalAddr, truncated: bool) {
+    /// The way of most datagrams: whoever may be answered, by a chain that works in place. Stops at any other, which is
+    /// counted, and at one at which a transform fails.
+    fn answer_in_place(&mut self, token: Token) -> Option<(Datagram, Option<(usize, Fault)>)> {
+        let Worker { driver, pool, scratch, sockets, listeners, .. } = self;
+        let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return None };
+        let Some(Some(state)) = listeners.get(socket.state as usize) else {
+            debug_assert!(false, "a socket has a listener");
+            return None;
+        };
+        let cx = state.context(pool, scratch, driver.now());
+        let is_fast = socket.session.is_fast(&cx);
+        let (mut messages, mut bytes) = (0, 0);
+        let rest = loop {
+            let Some((datagram, message)) = driver.next_datagram() else { break None };
+            let len = message.len();
+            messages += 1;
+            bytes += len as u64;
+            if !is_fast || !datagram::is_plain(&datagram) {
+                break Some((datagram, None));
+            }
+            match socket.session.answer_in_place(message, &cx) {
+                Ok(true) => driver.reply_from_recv_buf(0..len),
+                Ok(false) => {}
+                Err(fault) => break Some((datagram, Some(fault))),
+            }
+        };
+        state.stats.messages_in.add(messages);
+        state.stats.bytes_in.add(bytes);
+        rest
+    }
+
+    /// Any datagram: that is admitted or dropped, answered at once or later.
+    fn datagram(&mut self, token: Token, from: &Peer, datagram: Datagram, fault: Option<(usize, Fault)>) {
         let Worker { driver, pool, scratch, sockets, listeners, shared, timers, .. } = self;
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
-        let Some(Some(state)) = listeners.get(socket.state as usize) else {
-            return debug_assert!(false, "a socket has a listener");
+        let Some(Some(state)) = listeners.get(socket.state as usize) else { return };
+        let log_fault = |(stage, fault)| {
+            let fault = TransformFault { generation: Arc::clone(&state.generation), stage, fault };
+            log_transform_error(&shared.events, state, &fault, 0, from);
         };
-        let now = driver.now();
-        let recv_buf = driver.recv_buf();
-        state.stats.messages_in.add(1);
-        state.stats.bytes_in.add((recv_buf.buffer.len() - recv_buf.start) as u64);
+        if let Some(fault) = fault {
+            return log_fault(fault);
+        }
         let drop_it = |reason: DropReason| {
             state.stats.dropped(reason, 1);
             shared.events.emit(&Event {
@@ -80,12 +117,14 @@ impl<D: Driver> Worker<D> {
                 text: &format_args!("dropped a datagram: {reason}"),
             });
         };
-        if let Some(reason) = datagram::refuse(from, to, truncated) {
+        if let Some(reason) = datagram::refuse(from, datagram.to, datagram.truncated) {
             return drop_it(reason);
         }
         if state.generation.is_offloaded() {
             return self.offload_datagram(token, from.clone());
         }
+        let now = driver.now();
+        let recv_buf = driver.recv_buf();
         let outcome = socket.session.answer(recv_buf, from, &mut state.context(pool, scratch, now));
         match outcome.reply {
             Reply::Nothing => {}
@@ -109,9 +148,8 @@ impl<D: Driver> Worker<D> {
         if outcome.is_amplified {
             state.log_amplified(&shared.events, from);
         }
-        if let Some((stage, fault)) = outcome.fault {
-            let fault = TransformFault { generation: Arc::clone(&state.generation), stage, fault };
-            log_transform_error(&shared.events, state, &fault, 0, from);
+        if let Some(fault) = outcome.fault {
+            log_fault(fault);
         }
     }
 

@@ -1,13 +1,12 @@
-//! Datagrams: a batch is received at once, reported one datagram after the other, and answered at once.
+//! Datagrams: a batch is received at once, lent one datagram after the other, and answered at once.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::slot::{COALESCED, DESTINATIONS, DRAINING, READABLE, Slot};
-use super::{Completion, Epoll, Io, RecvState, Token, retry};
+use super::{Completion, Datagram, Epoll, Io, RecvState, Token};
 use crate::limits::UDP_DATAGRAM_BYTES_MAX;
-use crate::peer::Peer;
-use crate::sys::{Received, Reply};
+use crate::sys::{Batch, Received};
 
 impl Io {
     #[inline(never)]
@@ -20,14 +19,16 @@ impl Io {
         let is_coalesced = slot.flags.has(COALESCED);
         let room = if is_coalesced { UDP_DATAGRAM_BYTES_MAX } else { slot.read_bytes_max as usize };
         let has_control = slot.flags.has_any(DESTINATIONS | COALESCED);
-        match retry(|| batch.receive(slot.socket.as_fd(), room, has_control)) {
+        match batch.receive(slot.socket.as_fd(), room, has_control) {
             Ok(count) => {
                 if count == batch.slots() || slot.flags.has(DRAINING) {
                     self.enqueue(slot, token, false);
                 } else {
                     slot.flags.clear(READABLE);
                 }
-                self.report_datagram(token, 0, count, slot.read_bytes_max as usize)
+                let message_bytes_max = slot.read_bytes_max as usize;
+                self.recv = RecvState::Datagrams { token, message_bytes_max };
+                Some(Completion::Datagrams { token })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 slot.flags.clear(READABLE);
@@ -41,80 +42,37 @@ impl Io {
         }
     }
 
-    /// Reports the first datagram of a slot.
-    fn report_datagram(
-        &mut self,
-        token: Token,
-        slot: usize,
-        slots: usize,
-        message_bytes_max: usize,
-    ) -> Option<Completion<OwnedFd>> {
-        let Received { destination, len, segment_bytes, truncated } =
-            self.batch.as_ref()?.received(slot, &mut self.from);
-        self.to = destination;
-        let place =
-            RecvState::Datagram { token, slot, slots, start: 0, end: 0, slot_end: len, segment_bytes };
-        self.report_segment(place, truncated, message_bytes_max)
+    /// The next datagram of the batch.
+    #[inline(always)]
+    pub(super) fn next_datagram(&mut self) -> Option<(Datagram, &mut [u8])> {
+        let RecvState::Datagrams { message_bytes_max, .. } = self.recv else { return None };
+        let (received, bytes) = self.batch.as_mut()?.next()?;
+        let truncated = received.truncated || bytes.len() > message_bytes_max;
+        let Received { destination: to, is_plain_source, .. } = received;
+        Some((Datagram { to, truncated, is_plain_source }, bytes))
     }
 
-    /// Reports the next datagram of what is left in a slot.
-    fn report_segment(
-        &mut self,
-        mut place: RecvState,
-        truncated: bool,
-        message_bytes_max: usize,
-    ) -> Option<Completion<OwnedFd>> {
-        let RecvState::Datagram { token, start, end, slot_end, segment_bytes, .. } = &mut place else {
-            return None;
-        };
-        *start = *end;
-        *end = (*slot_end).min(*start + *segment_bytes);
-        let (token, len, is_last) = (*token, *end - *start, *end == *slot_end);
-        self.recv = place;
-        Some(Completion::Datagram {
-            token,
-            // Of several in one slot each has the same.
-            from: if !is_last { self.from.clone() } else { std::mem::replace(&mut self.from, Peer::Unnamed) },
-            to: self.to,
-            truncated: truncated || len > message_bytes_max,
-        })
-    }
-
-    pub(super) fn set_reply(&mut self, reply: Reply) {
-        if let RecvState::Datagram { slot, .. } = self.recv {
-            self.replies.push((slot as u16, reply));
+    /// The batch, while its datagrams are lent.
+    #[inline(always)]
+    pub(super) fn lent_batch(&mut self) -> Option<&mut Batch> {
+        match self.recv {
+            RecvState::Datagrams { .. } => self.batch.as_mut(),
+            RecvState::Stream { .. } | RecvState::Nothing => None,
         }
     }
 }
 
 impl Epoll {
-    /// The next datagram of a batch, or, after its last, the answers' departure.
-    pub(super) fn continue_batch(&mut self) -> Option<Completion<OwnedFd>> {
+    /// Sends the answers to a batch, if there is one and somebody is left to answer for it.
+    pub(super) fn send_replies(&mut self) {
         let io = &mut self.io;
-        let place = std::mem::replace(&mut io.recv, RecvState::Nothing);
-        let RecvState::Datagram { token, slot, slots, end, slot_end, .. } = place else { return None };
+        let RecvState::Datagrams { token, .. } = io.recv else { return };
+        io.recv = RecvState::Nothing;
         let socket = self.slots.get(token.index()).filter(|socket| socket.version == token.generation());
-        let Some(socket) = socket else {
-            // Nobody is left to answer for it.
-            io.replies.clear();
-            return None;
-        };
-        let message_bytes_max = socket.read_bytes_max as usize;
-        if end < slot_end {
-            return io.report_segment(place, false, message_bytes_max);
+        if let (Some(socket), Some(batch)) = (socket, &mut io.batch) {
+            batch.send(socket.socket.as_fd(), &mut io.spent, |answers, result| {
+                io.answered.push_back((token, answers, result));
+            });
         }
-        if slot + 1 < slots {
-            return io.report_datagram(token, slot + 1, slots, message_bytes_max);
-        }
-        let answered = &mut io.answered;
-        io.batch.as_mut()?.send(socket.socket.as_fd(), &io.replies, |answers, result| {
-            answered.push_back((token, answers, result));
-        });
-        // One at least of what was just noted for each of them.
-        io.spent.extend(io.replies.drain(..).filter_map(|(_, reply)| match reply {
-            Reply::Bytes(bytes) => Some(bytes),
-            Reply::InPlace(_) => None,
-        }));
-        None
     }
 }

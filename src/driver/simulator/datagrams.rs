@@ -2,15 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
-use super::streams::lend;
 use super::world::{Handle, Random, World};
 use super::{Lent, Simulator};
-use crate::driver::{Completion, Token};
+use crate::driver::{self, Completion, Token};
 use crate::peer::Peer;
-use crate::sys::{LocalAddr, ReplyTo};
+use crate::sys::{LocalAddr, ReplyTo, is_plain_source};
 
 /// One datagram for the server.
 #[derive(Debug, Clone)]
@@ -112,7 +111,7 @@ impl DatagramSlot {
 }
 
 impl Simulator {
-    /// The next datagram of a batch of at most `left`, or the end of the batch.
+    /// A batch of datagrams, or the end of one.
     pub(super) fn next_of_datagrams(&mut self, place: usize) -> Option<Completion<Handle>> {
         let world = &mut *self.world.borrow_mut();
         let slot = &mut self.sockets[place];
@@ -136,21 +135,46 @@ impl Simulator {
                 slot.flush(world);
                 return None;
             }
-            self.batch -= 1;
             self.turn.push(token);
-            let datagram = &mut world.mail.sent[world.mail.taken];
-            world.mail.taken += 1;
-            datagram.received = Some(world.now);
-            let truncated = datagram.bytes.len() > slot.message_bytes_max;
-            let count = datagram.bytes.len().min(slot.message_bytes_max);
-            lend(&mut self.buffer, &datagram.bytes[..count]);
-            let (from, to) = (datagram.from.clone(), datagram.to);
-            self.lent = Lent::Datagram { token, from: from.clone(), bytes: count, replied: false };
-            return Some(Completion::Datagram { token, from, to, truncated });
+            self.lent = Lent::Batch { token };
+            return Some(Completion::Datagrams { token });
         }
         slot.flush(world);
         let is_all = world.mail.taken == world.mail.arrived;
         (is_all && std::mem::take(&mut slot.draining)).then_some(Completion::Drained { token })
+    }
+
+    /// The next datagram of the batch.
+    pub(super) fn next_of_batch(&mut self) -> Option<driver::Datagram> {
+        let token = match self.lent {
+            Lent::Batch { token } | Lent::Datagram { token, .. } => token,
+            Lent::Nothing | Lent::Stream { .. } => panic!("a datagram, and no batch is lent"),
+        };
+        self.lent = Lent::Batch { token };
+        let world = &mut *self.world.borrow_mut();
+        let slot = self.sockets.iter_mut().find(|slot| slot.token == token).expect("an open socket");
+        if self.batch == 0 || world.mail.taken == world.mail.arrived {
+            return None;
+        }
+        self.batch -= 1;
+        let datagram = &mut world.mail.sent[world.mail.taken];
+        world.mail.taken += 1;
+        datagram.received = Some(world.now);
+        let truncated = datagram.bytes.len() > slot.message_bytes_max;
+        let count = datagram.bytes.len().min(slot.message_bytes_max);
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&datagram.bytes[..count]);
+        let (from, to) = (datagram.from.clone(), datagram.to);
+        let is_plain_source = is_plain_source(&name_of(&from));
+        self.lent = Lent::Datagram { token, from, bytes: count, replied: false };
+        Some(driver::Datagram { to, truncated, is_plain_source })
+    }
+
+    pub(super) fn lent_sender(&self) -> Peer {
+        let Lent::Datagram { from, .. } = &self.lent else {
+            panic!("a sender, and no datagram is lent");
+        };
+        from.clone()
     }
 
     pub(super) fn put_reply(&mut self, bytes: Vec<u8>) {
@@ -197,4 +221,4 @@ fn name_of(peer: &Peer) -> Vec<u8> {
 }
 
 /// Where a datagram was sent to, most of the time.
-pub(crate) const HERE: LocalAddr = LocalAddr::Unicast(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+pub(crate) const HERE: LocalAddr = LocalAddr::Unicast;

@@ -57,8 +57,19 @@ pub(crate) struct Simulator {
 #[derive(Debug)]
 enum Lent {
     Nothing,
-    Stream { bytes: usize },
-    Datagram { token: Token, from: Peer, bytes: usize, replied: bool },
+    Stream {
+        bytes: usize,
+    },
+    /// Datagrams, none of which the worker has asked for, or all.
+    Batch {
+        token: Token,
+    },
+    Datagram {
+        token: Token,
+        from: Peer,
+        bytes: usize,
+        replied: bool,
+    },
 }
 
 impl Simulator {
@@ -103,7 +114,7 @@ impl Simulator {
 
     fn lent_bytes(&self) -> usize {
         match &self.lent {
-            Lent::Nothing => panic!("nothing is lent"),
+            Lent::Nothing | Lent::Batch { .. } => panic!("nothing is lent"),
             Lent::Stream { bytes } | Lent::Datagram { bytes, .. } => *bytes,
         }
     }
@@ -157,7 +168,7 @@ impl Driver for Simulator {
 
     fn next(&mut self) -> Option<Completion<Handle>> {
         // A batch that has begun is brought to its end.
-        let is_batch = matches!(self.lent, Lent::Datagram { .. });
+        let is_batch = matches!(self.lent, Lent::Batch { .. } | Lent::Datagram { .. });
         self.lent = Lent::Nothing;
         self.buffer.fill(b'#');
         let mut is_next_of_batch = is_batch;
@@ -240,9 +251,15 @@ impl Driver for Simulator {
         Ok(())
     }
 
+    fn next_datagram(&mut self) -> Option<(super::Datagram, &mut [u8])> {
+        let datagram = self.next_of_batch()?;
+        Some((datagram, &mut self.buffer))
+    }
+
     fn recv_buf(&mut self) -> RecvBuf<'_> {
-        let end = HEADROOM_BYTES + self.lent_bytes();
-        RecvBuf { buffer: &mut self.buffer[..end], start: HEADROOM_BYTES }
+        let bytes = self.lent_bytes();
+        let start = if matches!(self.lent, Lent::Stream { .. }) { HEADROOM_BYTES } else { 0 };
+        RecvBuf { buffer: &mut self.buffer[..start + bytes], start }
     }
 
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
@@ -268,7 +285,7 @@ impl Driver for Simulator {
     }
 
     fn reply_from_recv_buf(&mut self, range: Range<usize>) {
-        assert!(range.end <= HEADROOM_BYTES + self.lent_bytes(), "only lent bytes are sent");
+        assert!(range.end <= self.lent_bytes(), "only lent bytes are sent");
         self.put_reply(self.buffer[range].to_vec());
     }
 
@@ -288,6 +305,10 @@ impl Driver for Simulator {
         let result = self.socket(token)?.results.pop_front()?;
         self.world.borrow_mut().meet("results of sends at the end");
         Some(result)
+    }
+
+    fn sender(&mut self) -> Peer {
+        self.lent_sender()
     }
 
     fn recycle_peer(&mut self, _: Peer) {}

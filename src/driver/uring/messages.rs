@@ -1,6 +1,6 @@
 //! Datagrams and records: each in a buffer of its own, behind a head that says whose it is.
 //!
-//! Datagrams are reported one after the other, also where several came as one; what becomes of their answers is in
+//! Datagrams are lent one after the other, also where several came as one; what becomes of their answers is in
 //! `replies.rs`. Records (seqpacket) are reported like what streams bring.
 
 use std::io;
@@ -11,7 +11,7 @@ use io_uring::cqueue;
 
 use super::replies::{ReplyInFlight, SendMsg};
 use super::slots::{DRAINING, Event, Role};
-use super::{Arrived, Completion, RecvSource, Token, Uring};
+use super::{Arrived, Completion, Datagram, RecvSource, Token, Uring};
 use crate::limits::RING_MESSAGE_BUFFERS_MAX;
 use crate::peer::Peer;
 use crate::sys::{self, LocalAddr, Reply};
@@ -63,6 +63,8 @@ pub(super) struct RecvMessage {
     segment_bytes: usize,
     pub(super) start: usize,
     pub(super) end: usize,
+    /// The first datagram was reported.
+    is_begun: bool,
 }
 
 /// What datagrams need beside buffers.
@@ -73,8 +75,9 @@ pub(super) struct Messages {
     pub(super) record_bytes: Vec<usize>,
     /// What they all have in front of them.
     record_template: MsghdrTemplate,
-    /// Who sent what is lent, and to whom.
-    pub(super) from: Peer,
+    /// Memory for the name of a datagram's sender.
+    pub(super) sender: Peer,
+    /// Where what is lent was sent to.
     to: LocalAddr,
     /// Answers to what is in the received buffer; all in slot 0, as [`sys::run`] knows them.
     pub(super) replies: Vec<(u16, Reply)>,
@@ -121,7 +124,7 @@ impl Messages {
             sockets: Vec::new(),
             record_bytes: Vec::new(),
             record_template: MsghdrTemplate::new(0, 0),
-            from: Peer::Unnamed,
+            sender: Peer::Unnamed,
             to: LocalAddr::Bound,
             replies: Vec::new(),
             in_flight: Vec::new(),
@@ -266,40 +269,49 @@ impl Uring {
             self.message_buffers.give_back(id);
             return None;
         };
-        sys::read_sender(&mut self.messages.from, buffer.get(message.name.clone()).unwrap_or_default());
         let control = buffer.get(message.control.clone()).unwrap_or_default();
         let (destination, segment_bytes) = sys::read_control(control);
         self.messages.to = destination;
         let whole = message.bytes.len();
         let segment_bytes = if segment_bytes == 0 { whole } else { segment_bytes };
         let start = message.bytes.start;
-        self.report_segment(RecvMessage { token, id, len, message, segment_bytes, start, end: start })
+        let received =
+            RecvMessage { token, id, len, message, segment_bytes, start, end: start, is_begun: false };
+        self.recv = RecvSource::Message(received);
+        Some(Completion::Datagrams { token })
     }
 
-    /// Reports the next datagram of a buffer.
-    pub(super) fn report_segment(&mut self, received: RecvMessage) -> Option<Completion<OwnedFd>> {
-        let token = received.token;
-        let Some(role) = self.slot(token).map(|slot| slot.role) else {
-            self.message_buffers.give_back(received.id);
+    /// Goes to the next datagram of a buffer.
+    pub(crate) fn next_datagram(&mut self) -> Option<(Datagram, &mut [u8])> {
+        let RecvSource::Message(received) = &self.recv else { return None };
+        let role = self.slot(received.token)?.role;
+        let message_bytes_max = self.messages.socket(role)?.message_bytes_max;
+        let to = self.messages.to;
+        let RecvSource::Message(received) = &mut self.recv else { return None };
+        let whole = &received.message.bytes;
+        // Also one without bytes is one.
+        if received.end >= whole.end && received.is_begun {
             return None;
-        };
-        let message_bytes_max = self.messages.socket(role).map_or(0, |socket| socket.message_bytes_max);
-        let start = received.end;
-        let end = received.message.bytes.end.min(start + received.segment_bytes);
-        let is_last = end == received.message.bytes.end;
-        let truncated = received.message.flags & libc::MSG_TRUNC != 0 || end - start > message_bytes_max;
-        self.recv = RecvSource::Message(RecvMessage { start, end, ..received });
-        Some(Completion::Datagram {
-            token,
-            // Of several in one buffer each has the same.
-            from: if is_last {
-                std::mem::replace(&mut self.messages.from, Peer::Unnamed)
-            } else {
-                self.messages.from.clone()
-            },
-            to: self.messages.to,
-            truncated,
-        })
+        }
+        received.is_begun = true;
+        received.start = received.end;
+        received.end = whole.end.min(received.start + received.segment_bytes);
+        let is_too_long = received.end - received.start > message_bytes_max;
+        let truncated = received.message.flags & libc::MSG_TRUNC != 0 || is_too_long;
+        let buffer = self.message_buffers.bytes(received.id, received.len);
+        let name = buffer.get(received.message.name.clone()).unwrap_or_default();
+        let datagram = Datagram { to, truncated, is_plain_source: sys::is_plain_source(name) };
+        Some((datagram, buffer.get_mut(received.start..received.end).unwrap_or_default()))
+    }
+
+    /// Who sent it.
+    pub(crate) fn sender(&mut self) -> Peer {
+        let mut sender = std::mem::replace(&mut self.messages.sender, Peer::Unnamed);
+        if let RecvSource::Message(received) = &self.recv {
+            let buffer = self.message_buffers.bytes(received.id, received.len);
+            sys::read_sender(&mut sender, buffer.get(received.message.name.clone()).unwrap_or_default());
+        }
+        sender
     }
 }
 

@@ -191,7 +191,7 @@ impl Uring {
     }
 
     pub(crate) fn recycle_peer(&mut self, peer: Peer) {
-        self.messages.from = peer;
+        self.messages.sender = peer;
     }
 
     pub(crate) fn pause(&mut self, token: Token) {

@@ -1,15 +1,15 @@
-//! Answers to datagrams. They are kept until all of a buffer were reported, and leave with the next enter, out of that very
+//! Answers to datagrams. They are kept until all of a buffer were lent, and leave with the next enter, out of that very
 //! buffer where they stand in it; it goes back to the ring when the last of them has left.
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use io_uring::{opcode, types};
 
 use super::messages::RecvMessage;
 use super::ring::{Operation, Request};
-use super::{Arrived, Completion, RecvSource, Token, Uring};
+use super::{Arrived, RecvSource, Token, Uring};
 use crate::sys::{self, Reply, ReplyTo};
 
 /// An answer on its way: one datagram, or several as one.
@@ -40,23 +40,18 @@ impl Uring {
         }
     }
 
-    /// The next datagram of what was received, or, after its last, the answers' departure.
-    pub(super) fn continue_message(&mut self) -> Option<Completion<OwnedFd>> {
-        let RecvSource::Message(received) = &self.recv else { return None };
+    /// Lets the answers to what was received depart.
+    pub(super) fn send_replies(&mut self) {
+        let RecvSource::Message(received) = &self.recv else { return };
         let received = received.clone();
-        let is_open = self.serves(received.token);
-        if is_open && received.end < received.message.bytes.end {
-            return self.report_segment(received);
-        }
         self.recv = RecvSource::Nothing;
         let mut replies = std::mem::take(&mut self.messages.replies);
-        if is_open {
+        if self.serves(received.token) {
             self.reply_to_message(&received, &mut replies);
         }
         replies.clear();
         self.messages.replies = replies;
         self.free_message_buffer(received.id);
-        None
     }
 
     fn reply_to_message(&mut self, received: &RecvMessage, replies: &mut [(u16, Reply)]) {

@@ -1,7 +1,7 @@
 //! Control messages of datagrams: where one was sent to, where its answer is to leave from, how it was cut.
 
 use std::mem::size_of;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ptr;
 
 use super::LocalAddr;
@@ -55,12 +55,17 @@ impl Sending {
     /// Lets a header point here.
     pub(super) fn attach(&mut self, header: &mut libc::msghdr) {
         if self.len == 0 {
-            header.msg_control = ptr::null_mut();
-        } else {
-            header.msg_control = self.control.0.as_mut_ptr().cast();
+            return detach(header);
         }
+        header.msg_control = self.control.0.as_mut_ptr().cast();
         header.msg_controllen = self.len as _;
     }
+}
+
+/// Lets a header point to no control messages.
+pub(super) fn detach(header: &mut libc::msghdr) {
+    header.msg_control = ptr::null_mut();
+    header.msg_controllen = 0;
 }
 
 /// One message of a control buffer.
@@ -110,7 +115,7 @@ pub(super) fn read(header: &libc::msghdr) -> (LocalAddr, usize) {
             // For a broadcast or multicast packet the kernel gives an address of the interface here (ip(7)).
             let local = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
             destination = if sent_to == local && !sent_to.is_multicast() && !sent_to.is_broadcast() {
-                LocalAddr::Unicast(IpAddr::V4(sent_to))
+                LocalAddr::Unicast
             } else {
                 LocalAddr::Group
             };
@@ -119,11 +124,7 @@ pub(super) fn read(header: &libc::msghdr) -> (LocalAddr, usize) {
             let sent_to = Ipv6Addr::from(info.ipi6_addr.s6_addr);
             // An IPv4 packet on a dual-stack socket brings both; the IPv4 one says more.
             if sent_to.to_ipv4_mapped().is_none() {
-                destination = if sent_to.is_multicast() {
-                    LocalAddr::Group
-                } else {
-                    LocalAddr::Unicast(IpAddr::V6(sent_to))
-                };
+                destination = if sent_to.is_multicast() { LocalAddr::Group } else { LocalAddr::Unicast };
             }
         }
         Info::Segment(bytes) => segment_bytes = usize::try_from(bytes).unwrap_or(0),

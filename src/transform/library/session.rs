@@ -84,6 +84,12 @@ impl Stages {
         self.list.len()
     }
 
+    /// Whether some stage hears of conversations, or remembers something of them.
+    #[inline]
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.has_sessions
+    }
+
     pub(crate) fn instance(&self, stage: usize) -> &Instance {
         &self.list[stage].instance
     }

@@ -33,10 +33,13 @@ fn echo(driver: &mut Hybrid, count: usize) -> Vec<io::Result<usize>> {
         while let Some(completion) = driver.next() {
             is_idle = false;
             match completion {
-                Completion::Datagram { from, .. } => {
-                    let len = driver.recv_buf().buffer.len();
-                    driver.reply_from_recv_buf(0..len);
-                    driver.recycle_peer(from);
+                Completion::Datagrams { .. } => {
+                    while driver.next_datagram().is_some() {
+                        let from = driver.sender();
+                        let len = driver.recv_buf().buffer.len();
+                        driver.reply_from_recv_buf(0..len);
+                        driver.recycle_peer(from);
+                    }
                 }
                 Completion::Answered { answers, result, .. } => {
                     answered += answers;
@@ -276,9 +279,11 @@ fn an_answer_fails_and_the_next_does_not() {
             driver.wait(Some(PATIENCE)).unwrap();
             while let Some(completion) = driver.next() {
                 match completion {
-                    Completion::Datagram { .. } => {
-                        let len = driver.recv_buf().buffer.len();
-                        driver.reply_from_recv_buf(0..len);
+                    Completion::Datagrams { .. } => {
+                        while driver.next_datagram().is_some() {
+                            let len = driver.recv_buf().buffer.len();
+                            driver.reply_from_recv_buf(0..len);
+                        }
                     }
                     Completion::Answered { answers: 1, result, .. } => {
                         completed += 1;
@@ -308,7 +313,11 @@ fn draining_datagrams_reports_all_that_have_come() {
         driver.wait(Some(PATIENCE)).unwrap();
         while let Some(completion) = driver.next() {
             match completion {
-                Completion::Datagram { .. } => came.extend_from_slice(driver.recv_buf().buffer),
+                Completion::Datagrams { .. } => {
+                    while driver.next_datagram().is_some() {
+                        came.extend_from_slice(driver.recv_buf().buffer);
+                    }
+                }
                 Completion::Drained { .. } => is_drained = true,
                 other => panic!("{other:?}"),
             }
