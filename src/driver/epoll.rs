@@ -104,7 +104,8 @@ impl Epoll {
             waker: waker.as_raw_fd(),
             events: 0,
             events_seen: 0,
-            now: Moment::from_micros(0),
+            // A worker may be told to drain within some time before it has waited once.
+            now: Moment::from_micros(sys::monotonic_micros()),
             queue: VecDeque::new(),
             budget: 0,
             buffer: Vec::new(),
