@@ -156,16 +156,13 @@ impl Connection {
             batch.out = Some(cx.pool.take(window.len().min(answer_bytes_max)));
         }
         let mut messages = begun.messages;
-        let goes_on = begun.stopped.is_none_or(|stopped| {
+        let mut goes_on = begun.stopped.is_none_or(|stopped| {
             let (frame_bytes, outcome) = *stopped;
             messages += 1;
             batch.used += frame_bytes;
             self.take_outcome(window, begun.used, outcome, &mut batch, cx)
         });
-        loop {
-            if !goes_on {
-                break;
-            }
+        while goes_on {
             let rest = window.get(batch.used..).unwrap_or_default();
             let answer_bytes = batch.out.as_ref().map_or(batch.in_place, Vec::len);
             // Where nothing waits one message is always answered, however long its answer is.
@@ -200,9 +197,7 @@ impl Connection {
             scanned = 0;
             messages += 1;
             cx.stats.messages_in.add(1);
-            if !self.answer_message(window, &found, flags, &mut batch, cx) {
-                break;
-            }
+            goes_on = self.answer_message(window, &found, flags, &mut batch, cx);
         }
         if !batch.has_more && batch.end.is_some() {
             // What is behind the message that ended the connection gets no answer.
