@@ -26,19 +26,23 @@ impl Connection {
     #[inline(always)]
     pub(crate) fn received(&mut self, recv_buf: RecvBuf<'_>, cx: &mut Context<'_>) -> Step {
         let RecvBuf { buffer, start } = recv_buf;
+        let end = buffer.len();
         let mut begun = Begun::default();
         if self.is_fast(cx)
             && let Some(window) = buffer.get_mut(start..)
         {
             self.silent_since = cx.now;
             cx.stats.bytes_in.add(window.len() as u64);
-            begun.is_counted = true;
-            self.answer_in_place(window, &mut begun, cx);
-            if begun.used == window.len() {
-                self.output.begin(begun.used, begun.messages as u32);
-                let send = Send::RecvBuf(start..start + begun.used);
-                return Step { send, is_alone: true, rare: None };
+            let messages = if cx.limits.framer.has_messages() {
+                self.answer_frames_in_place(window, &mut begun, cx)
+            } else {
+                self.answer_read_in_place(window, &mut begun, cx)
+            };
+            if let Some(messages) = messages {
+                self.output.begin(end - start, messages);
+                return Step { send: Send::RecvBuf(start..end), is_alone: true, rare: None };
             }
+            begun.is_counted = true;
         }
         self.received_in_general(RecvBuf { buffer, start }, begun, cx)
     }
@@ -52,24 +56,36 @@ impl Connection {
             && self.generation.is_fast()
     }
 
+    /// Answers a read of a raw stream; how many messages that was, if nothing is left.
     #[inline]
-    fn answer_in_place(&mut self, window: &mut [u8], begun: &mut Begun, cx: &mut Context<'_>) {
-        if cx.limits.framer.has_messages() {
-            return self.answer_frames_in_place(window, begun, cx);
-        }
+    fn answer_read_in_place(
+        &mut self,
+        window: &mut [u8],
+        begun: &mut Begun,
+        cx: &mut Context<'_>,
+    ) -> Option<u32> {
         cx.stats.messages_in.add(1);
         match self.session.map_all(window) {
-            Ok(()) => (begun.used, begun.messages) = (window.len(), 1),
+            Ok(()) => Some(1),
             Err((stage, status)) => begun.stop(window.len(), ChainOutcome::of(stage, status)),
         }
     }
 
-    fn answer_frames_in_place(&mut self, window: &mut [u8], begun: &mut Begun, cx: &mut Context<'_>) {
+    /// The same for a read with messages of their own.
+    fn answer_frames_in_place(
+        &mut self,
+        window: &mut [u8],
+        begun: &mut Begun,
+        cx: &mut Context<'_>,
+    ) -> Option<u32> {
         let answer_bytes_max = cx.limits.high_water_bytes.clamp(1, TURN_ANSWER_BYTES);
         while begun.messages < TURN_MESSAGES && begun.used < answer_bytes_max {
             let rest = window.get_mut(begun.used..).unwrap_or_default();
+            if rest.is_empty() {
+                return Some(begun.messages as u32);
+            }
             // What is no whole message, or too long for one, is for the general path.
-            let Ok(Some(found)) = cx.limits.framer.find(rest, 0) else { return };
+            let Ok(Some(found)) = cx.limits.framer.find(rest, 0) else { return None };
             cx.stats.messages_in.add(1);
             let body = rest.get_mut(found.body).unwrap_or_default();
             if let Err((stage, status)) = self.session.map_all(body) {
@@ -78,12 +94,14 @@ impl Connection {
             begun.used += found.len;
             begun.messages += 1;
         }
+        (begun.used == window.len()).then_some(begun.messages as u32)
     }
 }
 
 impl Begun {
     #[cold]
-    fn stop(&mut self, frame_bytes: usize, outcome: Option<ChainOutcome>) {
+    fn stop(&mut self, frame_bytes: usize, outcome: Option<ChainOutcome>) -> Option<u32> {
         self.stopped = Some(Box::new((frame_bytes, outcome.unwrap_or(ChainOutcome::Answer))));
+        None
     }
 }
