@@ -135,7 +135,10 @@ impl DatagramSession {
         let Some(session) = &mut self.session else { return Ok(false) };
         match session.map_all(message) {
             Ok(()) => Ok(true),
-            Err((stage, status)) => conclude(ChainOutcome::of(stage, status), cx),
+            Err(stopped) => {
+                let (stage, status) = *stopped.0;
+                conclude(ChainOutcome::of(stage, status), cx)
+            }
         }
     }
 

@@ -27,7 +27,10 @@ impl Generation {
             cx.scratch.replaced = None;
             return match cx.session.map_all(message) {
                 Ok(()) => ChainOutcome::Answer,
-                Err((stage, status)) => ChainOutcome::of(stage, status).unwrap_or(ChainOutcome::Answer),
+                Err(stopped) => {
+                    let (stage, status) = *stopped.0;
+                    ChainOutcome::of(stage, status).unwrap_or(ChainOutcome::Answer)
+                }
             };
         }
         self.run_from(0, None, message, cx)

@@ -8,6 +8,7 @@ use crate::chain::ChainOutcome;
 use crate::context::Context;
 use crate::driver::RecvBuf;
 use crate::limits::{TURN_ANSWER_BYTES, TURN_MESSAGES};
+use crate::transform::library::MapStopped;
 
 /// How far a read was answered on this path. The general one goes on from there.
 #[derive(Debug, Default)]
@@ -67,7 +68,7 @@ impl Connection {
         cx.stats.messages_in.add(1);
         match self.session.map_all(window) {
             Ok(()) => Some(1),
-            Err((stage, status)) => begun.stop(window.len(), ChainOutcome::of(stage, status)),
+            Err(stopped) => begun.stop(window.len(), stopped),
         }
     }
 
@@ -88,8 +89,8 @@ impl Connection {
             let Ok(Some(found)) = cx.limits.framer.find(rest, 0) else { return None };
             cx.stats.messages_in.add(1);
             let body = rest.get_mut(found.body).unwrap_or_default();
-            if let Err((stage, status)) = self.session.map_all(body) {
-                return begun.stop(found.len, ChainOutcome::of(stage, status));
+            if let Err(stopped) = self.session.map_all(body) {
+                return begun.stop(found.len, stopped);
             }
             begun.used += found.len;
             begun.messages += 1;
@@ -100,8 +101,10 @@ impl Connection {
 
 impl Begun {
     #[cold]
-    fn stop(&mut self, frame_bytes: usize, outcome: Option<ChainOutcome>) -> Option<u32> {
-        self.stopped = Some(Box::new((frame_bytes, outcome.unwrap_or(ChainOutcome::Answer))));
+    fn stop(&mut self, frame_bytes: usize, MapStopped(stopped): MapStopped) -> Option<u32> {
+        let (stage, status) = *stopped;
+        let outcome = ChainOutcome::of(stage, status).unwrap_or(ChainOutcome::Answer);
+        self.stopped = Some(Box::new((frame_bytes, outcome)));
         None
     }
 }

@@ -306,11 +306,12 @@ impl Connection {
         let frame = window.get_mut(begin..batch.used).unwrap_or_default();
         let body = frame.get_mut(found.body.clone()).unwrap_or_default();
         if self.generation.is_map_only() && batch.out.is_none() {
-            let Err((stage, status)) = self.session.map_all(body) else {
+            let Err(stopped) = self.session.map_all(body) else {
                 batch.in_place = batch.used;
                 batch.answers += 1;
                 return true;
             };
+            let (stage, status) = *stopped.0;
             let outcome = ChainOutcome::of(stage, status).unwrap_or(ChainOutcome::Answer);
             return self.take_outcome(window, begin, outcome, batch, cx);
         }

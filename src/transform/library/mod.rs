@@ -24,7 +24,7 @@ pub use instance::running_transform;
 pub(crate) use instance::{Fault, Instance, Status};
 pub(crate) use load::{NO_ENTRY, bundled, load};
 pub(crate) use own::own_library;
-pub(crate) use session::{Session, SessionPeer, Stages};
+pub(crate) use session::{MapStopped, Session, SessionPeer, Stages};
 pub(crate) use table::Table;
 pub use table::{OptionHelp, Transform};
 

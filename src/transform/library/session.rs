@@ -38,6 +38,17 @@ struct Stage {
     map: Option<MapFn>,
 }
 
+/// Where a chain of maps has stopped: behind a pointer, so that going on is answered in a register.
+#[derive(Debug)]
+pub(crate) struct MapStopped(pub(crate) Box<(usize, Status)>);
+
+impl MapStopped {
+    #[cold]
+    fn at(stage: usize, status: Status) -> MapStopped {
+        MapStopped(Box::new((stage, status)))
+    }
+}
+
 type MapFn = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut u8, usize) -> abi::resay_status;
 
 /// What one call of `process` did. Nothing of it is believed before [`Session::process_once`] has checked it.
@@ -324,20 +335,24 @@ impl Session {
     /// Calls `map` of every stage in turn, for chains that have nothing else; the stage and its status where one says
     /// anything but OK. What is to be sent before the end (`Close`) still goes through those behind.
     #[inline]
-    pub(crate) fn map_all(&mut self, data: &mut [u8]) -> std::result::Result<(), (usize, Status)> {
-        let mut closes = None;
+    pub(crate) fn map_all(&mut self, data: &mut [u8]) -> std::result::Result<(), MapStopped> {
+        let mut stopped = None;
         for (index, stage) in self.stages.list.iter().enumerate() {
-            let guard = stage.instance.guard().map_err(|fault| (index, Status::Failed(fault)))?;
+            let guard = match stage.instance.guard() {
+                Ok(guard) => guard,
+                Err(fault) => return Err(MapStopped::at(index, Status::Failed(fault))),
+            };
             let status = stage.instance.enter(|| self.call_map(stage, data));
             drop(guard);
             if status != abi::RESAY_OK {
-                match stage.instance.check_map(status) {
-                    Status::Close => closes = Some(index),
-                    status => return Err((index, status)),
+                let is_end = status == abi::RESAY_CLOSE;
+                stopped = Some(MapStopped::at(index, stage.instance.check_map(status)));
+                if !is_end {
+                    break;
                 }
             }
         }
-        closes.map_or(Ok(()), |index| Err((index, Status::Close)))
+        stopped.map_or(Ok(()), Err)
     }
 
     #[inline]
