@@ -9,6 +9,7 @@ use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work};
 use crate::context::Context;
 use crate::driver::{Driver, Progress, Token};
 use crate::event::{Cause, Event, Kind, Level};
+use crate::limits::TURN_CONTINUED;
 use crate::timer::Moment;
 
 /// What is left to do when all that a step wanted is done: it needs the whole worker.
@@ -135,7 +136,7 @@ impl<D: Driver> Worker<D> {
 
     /// Lets the connections go on that had more to do than their last turn allowed.
     pub(super) fn go_on(&mut self) {
-        for _ in 0..self.unfinished.len() {
+        for _ in 0..self.unfinished.len().min(TURN_CONTINUED) {
             let Some(token) = self.unfinished.pop_front() else { return };
             if let Some(Socket::Connection(served)) = self.sockets.get_mut(token) {
                 served.is_unfinished = false;
