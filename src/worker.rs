@@ -218,7 +218,7 @@ impl<D: Driver> Worker<D> {
     fn complete(&mut self, completion: Completion<D::Socket>) {
         match completion {
             Completion::Received { token, truncated } => self.received(token, truncated),
-            Completion::Sent { token, memory, .. } => self.sent(token, memory),
+            Completion::Sent { token, memory } => self.sent(token, memory),
             Completion::Datagrams { token } => self.datagrams(token),
             Completion::Answered { token, answers, result, memory } => {
                 self.pool.put(memory);

@@ -170,7 +170,7 @@ impl Epoll {
         Some(slot.socket)
     }
 
-    /// Sends what somebody else has begun to send; [`Completion::Sent`] follows, with all of its memory for bytes.
+    /// Sends what somebody else has begun to send; [`Completion::Sent`] follows.
     pub(crate) fn go_on_sending(&mut self, token: Token, outgoing: Outgoing) -> io::Result<()> {
         let slot = self.slots.get_mut(token.index()).ok_or_else(gone)?;
         match self.io.wait_to_write(slot, token, outgoing) {
@@ -333,8 +333,7 @@ impl Io {
                 if slot.flags.has_any(READABLE | DRAINING) {
                     self.enqueue(slot, token, true);
                 }
-                let memory = outgoing.into_bytes();
-                Some(Completion::Sent { token, bytes: memory.len(), memory })
+                Some(Completion::Sent { token, memory: outgoing.into_bytes() })
             }
             Ok(false) => {
                 slot.outgoing = Some(outgoing);

@@ -63,7 +63,7 @@ pub(crate) enum Completion<S> {
     /// The peer has ended its side; nothing more will be received.
     Ended { token: Token },
     /// The send that was in flight is finished; its memory comes back.
-    Sent { token: Token, bytes: usize, memory: Vec<u8> },
+    Sent { token: Token, memory: Vec<u8> },
     /// The connection is broken, and still to be closed by the worker. On a datagram socket: an error that some
     /// earlier answer left behind; the socket goes on.
     Failed { token: Token, error: io::Error },

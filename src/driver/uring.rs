@@ -52,7 +52,7 @@ use io_uring::{cqueue, opcode, types};
 use self::buffers::{Buffers, Group};
 use self::messages::{Messages, RecvMessage};
 use self::ring::{Operation, Request, Ring, builder, on_helper_thread};
-use self::sending::{OwnedSend, Sending};
+use self::sending::Sending;
 use self::slots::{DRAINING, Role, Slot};
 use super::chunks::Chunks;
 use super::{Close, Completion, Datagram, Progress, Token};
@@ -97,7 +97,7 @@ pub(crate) struct Uring {
     /// Closed sockets with requests that the kernel has not ended, under the names of those.
     closing: HashMap<u64, Slot>,
     /// Memory of the worker's that is being sent.
-    owned: Chunks<OwnedSend>,
+    owned: Chunks<Outgoing>,
     /// Sockets that are here, listeners not counted.
     users: usize,
     /// Streams that flood are to go elsewhere.

@@ -79,8 +79,7 @@ impl Simulator {
             let taken = client.take(outgoing.rest(), slot.records, *now, random);
             outgoing.advance(taken.unwrap_or(0));
             if outgoing.is_done() && taken.is_some() {
-                let memory = outgoing.into_bytes();
-                return Some(Completion::Sent { token, bytes: memory.len(), memory });
+                return Some(Completion::Sent { token, memory: outgoing.into_bytes() });
             }
             slot.outgoing = Some(outgoing);
         }

@@ -112,7 +112,7 @@ impl Uring {
         match std::mem::replace(&mut self.recv, RecvSource::Nothing) {
             RecvSource::Buffer { id, .. } => {
                 let (start, len) = (range.start as u32, (range.end - range.start) as u32);
-                self.begin_send(token, Sending::Buffer { id, start, len, bytes: len, waits: false })
+                self.begin_send(token, Sending::Buffer { id, start, len, waits: false })
             }
             RecvSource::Record { id, end, .. } => {
                 let bytes = self.message_buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));

@@ -18,26 +18,17 @@ use crate::sys;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sending {
     Nothing,
-    /// A part of a buffer of the ring; `bytes` are what the worker asked for. Where it `waits`, the socket has not taken
-    /// all of it.
+    /// A part of a buffer of the ring. Where it `waits`, the socket has not taken all of it.
     Buffer {
         waits: bool,
         id: u16,
         start: u32,
         len: u32,
-        bytes: u32,
     },
     /// Memory of the worker's: its place in `Uring::owned`.
     Owned {
         place: u32,
     },
-}
-
-/// Memory of the worker's that is being sent; `bytes` are what the worker asked for.
-#[derive(Debug)]
-pub(super) struct OwnedSend {
-    outgoing: Outgoing,
-    bytes: usize,
 }
 
 impl Uring {
@@ -61,8 +52,7 @@ impl Uring {
 
     /// Puts memory of the worker's where it stays until the kernel has sent it.
     pub(super) fn own(&mut self, outgoing: Outgoing) -> Sending {
-        let bytes = outgoing.rest().len();
-        Sending::Owned { place: self.owned.insert(OwnedSend { outgoing, bytes }) as u32 }
+        Sending::Owned { place: self.owned.insert(outgoing) as u32 }
     }
 
     /// Sends by a call of its own: for one answer that costs less than the way through the ring.
@@ -162,36 +152,35 @@ impl Uring {
         let may_leave = self.releases_floods && slot.flags.has(FLOODING);
         let rest = match std::mem::replace(&mut slot.sending, Sending::Nothing) {
             Sending::Nothing => return None,
-            Sending::Buffer { id, start, len, bytes, waits } => {
+            Sending::Buffer { id, start, len, waits } => {
                 let sent = sent.unwrap_or(0);
                 if sent >= len as usize {
                     self.buffers.release(id, waits);
                     if may_leave {
                         self.enqueue(token);
                     }
-                    return Some(Completion::Sent { token, bytes: bytes as usize, memory: Vec::new() });
+                    return Some(Completion::Sent { token, memory: Vec::new() });
                 }
                 let (start, len) = (start + sent as u32, len - sent as u32);
                 if waits || self.buffers.keep() {
-                    Sending::Buffer { id, start, len, bytes, waits: true }
+                    Sending::Buffer { id, start, len, waits: true }
                 } else {
                     let (start, end) = (start as usize, (start + len) as usize);
                     let buffer = self.buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
                     let rest = buffer.get(start..end).unwrap_or_default().to_vec();
                     self.buffers.give_back(id);
-                    let rest = OwnedSend { outgoing: Outgoing::new(rest), bytes: bytes as usize };
-                    Sending::Owned { place: self.owned.insert(rest) as u32 }
+                    Sending::Owned { place: self.owned.insert(Outgoing::new(rest)) as u32 }
                 }
             }
             sending @ Sending::Owned { place } => {
-                let owned = self.owned.get_mut(place as usize)?;
-                owned.outgoing.advance(sent.unwrap_or(0));
-                if sent.is_some() && owned.outgoing.is_done() {
-                    let OwnedSend { outgoing, bytes } = self.owned.take(place as usize)?;
+                let outgoing = self.owned.get_mut(place as usize)?;
+                outgoing.advance(sent.unwrap_or(0));
+                if sent.is_some() && outgoing.is_done() {
+                    let outgoing = self.owned.take(place as usize)?;
                     if may_leave {
                         self.enqueue(token);
                     }
-                    return Some(Completion::Sent { token, bytes, memory: outgoing.into_bytes() });
+                    return Some(Completion::Sent { token, memory: outgoing.into_bytes() });
                 }
                 sending
             }
@@ -211,25 +200,14 @@ impl Uring {
     pub(super) fn take_outgoing(&mut self, sending: Sending) -> Option<Outgoing> {
         match sending {
             Sending::Nothing => None,
-            Sending::Buffer { id, start, len, bytes, waits } => {
-                let end = (start + len) as usize;
+            Sending::Buffer { id, start, len, waits } => {
+                let (start, end) = (start as usize, (start + len) as usize);
                 let buffer = self.buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
-                let all = buffer.get(end.saturating_sub(bytes as usize)..end).unwrap_or_default();
-                let mut outgoing = Outgoing::new(all.to_vec());
-                outgoing.advance((bytes - len) as usize);
+                let rest = buffer.get(start..end).unwrap_or_default().to_vec();
                 self.buffers.release(id, waits);
-                Some(outgoing)
+                Some(Outgoing::new(rest))
             }
-            Sending::Owned { place } => {
-                let OwnedSend { outgoing, bytes } = self.owned.take(place as usize)?;
-                let left = outgoing.rest().len();
-                let mut memory = outgoing.into_bytes();
-                // In front of what was asked for may be what was not.
-                memory.drain(..memory.len() - bytes);
-                let mut outgoing = Outgoing::new(memory);
-                outgoing.advance(bytes - left);
-                Some(outgoing)
-            }
+            Sending::Owned { place } => self.owned.take(place as usize),
         }
     }
 
@@ -246,7 +224,7 @@ impl Uring {
 
 impl Sending {
     /// What is still to be sent.
-    pub(super) fn rest<'a>(self, buffers: &'a mut Buffers, owned: &'a Chunks<OwnedSend>) -> &'a [u8] {
+    pub(super) fn rest<'a>(self, buffers: &'a mut Buffers, owned: &'a Chunks<Outgoing>) -> &'a [u8] {
         match self {
             Sending::Nothing => &[],
             Sending::Buffer { id, start, len, .. } => {
@@ -254,18 +232,16 @@ impl Sending {
                 let bytes = buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
                 bytes.get(start..end).unwrap_or_default()
             }
-            Sending::Owned { place } => owned.get(place as usize).map_or(&[], |owned| owned.outgoing.rest()),
+            Sending::Owned { place } => owned.get(place as usize).map_or(&[], Outgoing::rest),
         }
     }
 
     /// How many bytes those are.
-    pub(super) fn unsent(self, owned: &Chunks<OwnedSend>) -> usize {
+    pub(super) fn unsent(self, owned: &Chunks<Outgoing>) -> usize {
         match self {
             Sending::Nothing => 0,
             Sending::Buffer { len, .. } => len as usize,
-            Sending::Owned { place } => {
-                owned.get(place as usize).map_or(0, |owned| owned.outgoing.rest().len())
-            }
+            Sending::Owned { place } => owned.get(place as usize).map_or(0, |owned| owned.rest().len()),
         }
     }
 }

@@ -67,17 +67,17 @@ fn turns(driver: &mut Hybrid, pool: &mut Pool, echo: bool, within: Duration) -> 
                     if echo {
                         // A worker would pause it only at its high water; here one answer is enough.
                         match driver.send_from_recv_buf(token, start..end, pool) {
-                            Progress::Done(_) => seen.push((Seen::Sent(end - start), token)),
+                            Progress::Done(_) => seen.push((Seen::Sent, token)),
                             Progress::Pending => driver.pause(token),
                             Progress::Failed(error) => panic!("{error}"),
                         }
                     }
                     (Seen::Received(bytes), token)
                 }
-                Completion::Sent { token, bytes, memory } => {
+                Completion::Sent { token, memory } => {
                     driver.resume(token);
                     pool.put(memory);
-                    (Seen::Sent(bytes), token)
+                    (Seen::Sent, token)
                 }
                 Completion::Ended { token } => (Seen::Ended, token),
                 Completion::Failed { token, .. } => (Seen::Failed, token),
@@ -93,7 +93,7 @@ fn turns(driver: &mut Hybrid, pool: &mut Pool, echo: bool, within: Duration) -> 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     Received(Vec<u8>),
-    Sent(usize),
+    Sent,
     Ended,
     Failed,
     Drained,
@@ -118,7 +118,7 @@ fn every_buffer_comes_back() {
         while left > 0 {
             let seen = turns(&mut driver, &mut pool, true, PATIENCE);
             assert!(!seen.is_empty(), "{left} answers are missing in round {round}");
-            left -= seen.iter().filter(|(seen, _)| matches!(seen, Seen::Sent(_))).count();
+            left -= seen.iter().filter(|(seen, _)| *seen == Seen::Sent).count();
         }
         for peer in &mut peers {
             let mut answer = [0; size_of::<usize>()];
@@ -467,16 +467,22 @@ fn a_flood_is_left_to_readiness_in_the_middle_of_an_answer() {
             let mut echo = vec![0; count as usize];
             reader.read_exact(&mut echo).map(|()| echo)
         });
-        let (mut came, mut sent) = (Vec::new(), 0);
-        while sent < count as usize {
+        // What came is sent, piece by piece, in this order.
+        let (mut came, mut pieces, mut sends) = (Vec::new(), Vec::new(), 0);
+        let sent = |pieces: &[usize], sends| pieces.iter().take(sends).sum::<usize>();
+        while sent(&pieces, sends) < count as usize {
             for (seen, _) in turns(&mut driver, &mut pool, true, PATIENCE) {
                 match seen {
-                    Seen::Received(part) => came.extend(part),
-                    Seen::Sent(bytes) => sent += bytes,
+                    Seen::Received(part) => {
+                        pieces.push(part.len());
+                        came.extend(part);
+                    }
+                    Seen::Sent => sends += 1,
                     other => panic!("{other:?}"),
                 }
             }
         }
+        let sent = sent(&pieces, sends);
         assert!(came == bytes && sent == bytes.len(), "{} received, {sent} sent", came.len());
         assert!(reading.join().unwrap().unwrap() == bytes);
         drop(writing.join().unwrap().unwrap());
