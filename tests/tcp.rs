@@ -787,3 +787,25 @@ fn pipelined_lines_come_back_in_order() {
         assert_eq!((stats.messages_in, stats.messages_out), (2000, 2000), "{stats:?}");
     });
 }
+
+/// A peer that reads nothing resets its connection: what the kernel had not taken of its answers is not delivered.
+#[test]
+fn what_a_reset_leaves_with_the_engine_is_not_delivered() {
+    isolated(|| {
+        const SENT: u64 = 400_000;
+        let (engine, url) = serve(&format!("{ANY_PORT}?frame=len32be&sndbuf=16k&high_water=1m"), "");
+        for round in 1..=5 {
+            let peer = Peer::connect_with(&url, |socket| socket.set_recv_buffer_size(16 * 1024)).unwrap();
+            peer.send(&[&(SENT as u32 - 4).to_be_bytes()[..], &noise(SENT as usize - 4, round)].concat());
+            eventually_stats(&engine, "all is read", |stats| stats.bytes_in == round * SENT);
+            peer.reset();
+            eventually_stats(&engine, "it is closed", |stats| {
+                stats.closed_by(CloseReason::PeerReset) == round
+            });
+        }
+        let stats = finish(engine);
+        // The kernel doubles what it is asked for, on both sides.
+        assert!(stats.bytes_out < 5 * 200_000, "buffers of 16 KiB took it: {stats:?}");
+        assert_eq!(stats.messages_out, 0, "{stats:?}");
+    });
+}

@@ -698,3 +698,36 @@ fn empty_records_without_end_are_bounded() {
 fn empty_records_without_end_are_bounded_in_a_process_chain() {
     isolated(|| endless_empty_records("uppercase:unicode=1"));
 }
+
+/// A peer that reads nothing is gone: the kernel has taken of its answers what lies in its queue, and no more.
+#[test]
+fn what_a_peer_leaves_with_the_engine_is_not_delivered() {
+    isolated(|| {
+        if layer::is_on() {
+            return skipped("with a layer, what lies in the queue is not what was answered");
+        }
+        const SENT: u64 = 600_000;
+        let directory = directory();
+        let url = format!("{}?sndbuf=16k&high_water=1m", Transport::UnixStream.url(directory.path()));
+        let (engine, url) = serve(&url, "");
+        let (mut taken, mut asked) = (0, 0);
+        for round in 1..=5 {
+            let peer = Peer::connect(&url);
+            peer.send(&noise(SENT as usize, round));
+            let read = round * SENT + asked;
+            eventually_stats(&engine, "all is read", |stats| stats.bytes_in == read);
+            // A turn later, the first answers are with the kernel.
+            assert_answers(&url);
+            asked += 12;
+            let mut queued: libc::c_int = 0;
+            // SAFETY: FIONREAD writes one int.
+            assert_eq!(unsafe { libc::ioctl(peer.socket.as_raw_fd(), libc::FIONREAD, &mut queued) }, 0);
+            taken += queued as u64;
+            drop(peer);
+            eventually_stats(&engine, "it is closed", |stats| stats.open == 0);
+        }
+        let stats = finish(engine);
+        assert_eq!(stats.bytes_out, taken + asked, "{stats:?}");
+        assert_eq!(stats.undelivered_bytes, 5 * SENT - taken, "{stats:?}");
+    });
+}

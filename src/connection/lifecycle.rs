@@ -219,12 +219,6 @@ impl Connection {
         Step::close(close)
     }
 
-    /// The same, said of a send that the driver has not begun.
-    pub(crate) fn send_failed(&mut self, error: io::Error) -> Step {
-        self.flags.has_failed = true;
-        self.failed(error)
-    }
-
     /// Everything ends now.
     pub(crate) fn stopped(&mut self, reason: CloseReason) -> Step {
         match self.phase {
@@ -454,7 +448,7 @@ impl Connection {
     pub(crate) fn close(&mut self, unsent: usize, stats: &Block) -> usize {
         self.permit = None;
         self.drop_unread(stats);
-        let left = self.output.abandon(if self.flags.has_failed { usize::MAX } else { unsent });
+        let left = self.output.abandon(unsent);
         stats.bytes_out.add(left.taken_bytes as u64);
         stats.messages_out.add(u64::from(left.taken_messages));
         stats.undelivered_bytes.add(left.bytes as u64);

@@ -91,8 +91,6 @@ struct Flags {
     is_drained: bool,
     /// A change of the chain may not be followed: the transforms cannot hand over what they remember.
     stays: bool,
-    /// The socket is broken: the kernel has taken nothing of the send in flight that the driver knows of.
-    has_failed: bool,
 }
 
 /// What is to be done now: what is rare first, and then the send.

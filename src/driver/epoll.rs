@@ -31,8 +31,8 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use self::slot::{
-    AWAITS_WRITE, COALESCED, DESTINATIONS, DRAINING, ENDED, PAUSED, QUEUED, READ_TO_END, READABLE, Role,
-    Slot, WRITABLE,
+    AWAITS_WRITE, BROKEN, COALESCED, DESTINATIONS, DRAINING, ENDED, PAUSED, QUEUED, READ_TO_END, READABLE,
+    Role, Slot, WRITABLE,
 };
 use super::chunks::Chunks;
 use super::{Close, Completion, Datagram, Driver, Progress, RecvBuf, Token};
@@ -54,6 +54,8 @@ pub(crate) struct Epoll {
     /// For each token's index what is known of its socket.
     slots: Chunks<Slot>,
     io: Io,
+    /// Streams that are not closed and have no socket any more, with what is unsent of each: see [`lose`](Epoll::lose).
+    lost: Vec<(Token, usize)>,
 }
 
 /// All but the slots, so that a slot and this can be used at once.
@@ -116,7 +118,7 @@ impl Epoll {
             spent: Vec::new(),
             descriptors: Arc::default(),
         };
-        Ok((Epoll { slots: Chunks::new(), io }, waker))
+        Ok((Epoll { slots: Chunks::new(), io, lost: Vec::new() }, waker))
     }
 
     /// The descriptor that a foreign loop may watch: readable when `wait` would find something.
@@ -179,6 +181,15 @@ impl Epoll {
         }
     }
 
+    /// Notes what is unsent of a stream whose socket is gone, until the worker closes it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lose(&mut self, token: Token, unsent: usize) -> Progress {
+        self.lost.retain(|(lost, _)| *lost != token);
+        self.lost.push((token, unsent));
+        Progress::Failed(gone())
+    }
+
     #[inline]
     fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
         self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
@@ -198,7 +209,12 @@ impl Epoll {
             Ok(sent) => sent,
             // Not `Done`, even where there are 0 bytes to send: an empty record is something.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Progress::Failed(error),
+            Err(error) => {
+                if let Some(slot) = self.slots.get_mut(token.index()) {
+                    slot.fail_send(Box::new(Outgoing::new(pool.copy_of(&self.io.buffer[range]))));
+                }
+                return Progress::Failed(error);
+            }
         };
         let Some(slot) = self.slots.get_mut(token.index()) else { return Progress::Failed(gone()) };
         let mut outgoing = Outgoing::new(pool.copy_of(&self.io.buffer[range]));
@@ -324,6 +340,9 @@ impl Io {
     /// Sends what the peer did not take at once.
     #[cold]
     fn send_on(&mut self, slot: &mut Slot, token: Token) -> Option<Completion<OwnedFd>> {
+        if slot.flags.has(BROKEN) {
+            return None;
+        }
         let mut outgoing = slot.outgoing.take()?;
         match slot.flush(&mut outgoing) {
             Ok(true) => {
@@ -339,7 +358,10 @@ impl Io {
                 slot.outgoing = Some(outgoing);
                 None
             }
-            Err(error) => Some(Completion::Failed { token, error }),
+            Err(error) => {
+                slot.fail_send(outgoing);
+                Some(Completion::Failed { token, error })
+            }
         }
     }
 
@@ -349,7 +371,10 @@ impl Io {
         slot.outgoing = Some(Box::new(outgoing));
         match self.watch_writes(slot, token, true) {
             Ok(()) => Progress::Pending,
-            Err(error) => Progress::Failed(error),
+            Err(error) => {
+                slot.flags.set(BROKEN | ENDED);
+                Progress::Failed(error)
+            }
         }
     }
 
@@ -512,7 +537,7 @@ impl Driver for Epoll {
 
     #[inline(always)]
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
-        let Some(slot) = self.slots.get_mut(token.index()) else { return Progress::Failed(gone()) };
+        let Some(slot) = self.slots.get_mut(token.index()) else { return self.lose(token, range.len()) };
         debug_assert!(slot.outgoing.is_none(), "one send at a time");
         let bytes = &self.io.buffer[range.clone()];
         match sys::send(slot.socket.as_fd(), bytes) {
@@ -522,19 +547,24 @@ impl Driver for Epoll {
     }
 
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
-        let Some(slot) = self.slots.get_mut(token.index()) else { return Progress::Failed(gone()) };
+        let Some(slot) = self.slots.get_mut(token.index()) else { return self.lose(token, bytes.len()) };
         debug_assert!(slot.outgoing.is_none(), "one send at a time");
         let mut outgoing = Outgoing::new(bytes);
         match slot.flush(&mut outgoing) {
             Ok(true) => Progress::Done(outgoing.into_bytes()),
             Ok(false) => self.io.wait_to_write(slot, token, outgoing),
-            Err(error) => Progress::Failed(error),
+            Err(error) => {
+                slot.fail_send(Box::new(outgoing));
+                Progress::Failed(error)
+            }
         }
     }
 
     fn unsent(&self, token: Token) -> usize {
-        let outgoing = self.slots.get(token.index()).and_then(|slot| slot.outgoing.as_ref());
-        outgoing.map_or(0, |outgoing| outgoing.rest().len())
+        match self.slots.get(token.index()) {
+            Some(slot) => slot.outgoing.as_ref().map_or(0, |outgoing| outgoing.rest().len()),
+            None => self.lost.iter().find(|(lost, _)| *lost == token).map_or(0, |(_, unsent)| *unsent),
+        }
     }
 
     #[inline(always)]
@@ -616,7 +646,7 @@ impl Driver for Epoll {
 
     fn close(&mut self, token: Token, how: Close) {
         if self.slot_mut(token).is_none() {
-            return;
+            return self.lost.retain(|(lost, _)| *lost != token);
         }
         let Some(slot) = self.slots.take(token.index()) else { return };
         self.io.descriptors.remove(slot.socket.as_raw_fd());

@@ -278,10 +278,14 @@ impl Ring {
                 epoll.add_datagram_socket(token, socket, read_bytes_max, destinations)
             }
         };
-        let result = result.and_then(|()| match outgoing {
-            Some(outgoing) => epoll.go_on_sending(token, outgoing),
-            None => Ok(()),
-        });
+        let result = match (result, outgoing) {
+            (Ok(()), Some(outgoing)) => epoll.go_on_sending(token, outgoing),
+            (Err(error), Some(outgoing)) => {
+                epoll.lose(token, outgoing.rest().len());
+                Err(error)
+            }
+            (result, None) => result,
+        };
         match result {
             Ok(()) if is_draining => epoll.drain(token),
             Ok(()) => {}

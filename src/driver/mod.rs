@@ -23,6 +23,8 @@
 //! - **One send at a time.** A stream has at most one send in flight. `send` and `send_from_recv_buf` either finish at
 //!   once ([`Progress::Done`]) or take over the bytes and report [`Completion::Sent`] later; until then the
 //!   worker keeps further answers in the connection's send queue.
+//! - **A broken stream.** After [`Completion::Failed`] or [`Progress::Failed`], [`unsent`](Driver::unsent) still tells how
+//!   many bytes of the send in flight the kernel had not taken, until the worker closes the stream.
 //! - **Pausing.** A paused socket reports no `Received`, `Ended` or `Accepted`, but its sends go on.
 //! - **Closing** is immediate for the worker. The driver keeps what the kernel may still write to until the
 //!   kernel has let go of it.
@@ -153,7 +155,8 @@ pub(crate) trait Driver {
     /// Sends `buffer[range]` of the lent bytes. `pool`: memory for what the peer does not take at once.
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress;
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress;
-    /// Bytes in flight that the kernel has not taken: a figure that falls while the peer reads.
+    /// Bytes in flight that the kernel has not taken: a figure that falls while the peer reads, and stays when the stream
+    /// breaks.
     fn unsent(&self, token: Token) -> usize;
     /// Answers the datagram that is lent with a part of it; the answer leaves at the latest with the turn's end.
     fn reply_from_recv_buf(&mut self, range: Range<usize>);

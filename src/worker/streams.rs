@@ -68,7 +68,7 @@ impl<D: Driver> Worker<D> {
                     }
                 }
                 Progress::Pending => connection.sending(driver.unsent(token), &mut cx),
-                Progress::Failed(error) => connection.send_failed(error),
+                Progress::Failed(error) => connection.failed(error),
             };
         };
         let Some(rest) = rest else {

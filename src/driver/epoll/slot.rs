@@ -26,6 +26,8 @@ pub(super) const AWAITS_WRITE: u16 = 1 << 7;
 pub(super) const DESTINATIONS: u16 = 1 << 8;
 /// ... or that may bring many datagrams of one sender as one.
 pub(super) const COALESCED: u16 = 1 << 9;
+/// A send failed; `outgoing` is what the kernel did not take.
+pub(super) const BROKEN: u16 = 1 << 10;
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -106,6 +108,13 @@ impl Slot {
         }
         self.flags.set(ENDED);
         Some(Completion::Failed { token, error })
+    }
+
+    /// A send failed. What the kernel did not take of it stays, to be counted.
+    #[cold]
+    pub(super) fn fail_send(&mut self, outgoing: Box<Outgoing>) {
+        self.flags.set(BROKEN | ENDED);
+        self.outgoing = Some(outgoing);
     }
 
     pub(super) fn take_drained(&mut self, token: Token) -> Option<Completion<OwnedFd>> {

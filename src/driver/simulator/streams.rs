@@ -135,6 +135,8 @@ impl Simulator {
         let client = &mut world.clients[slot.client];
         if client.was_reset || slot.failed {
             world.meet("a send that failed");
+            slot.failed = true;
+            slot.outgoing = Some(Outgoing::new(bytes));
             return Progress::Failed(io::ErrorKind::BrokenPipe.into());
         }
         // What a ring sends is only taken later.

@@ -127,7 +127,13 @@ impl Uring {
                         let bytes = pool.copy_of(bytes);
                         self.send(token, bytes)
                     }
-                    Err(error) => Progress::Failed(error),
+                    Err(error) => {
+                        let unsent = bytes.len() as u32;
+                        if let Some(slot) = self.slots.get_mut(token.index()) {
+                            slot.sending = Sending::Failed { unsent };
+                        }
+                        Progress::Failed(error)
+                    }
                 };
                 self.message_buffers.give_back(id);
                 progress

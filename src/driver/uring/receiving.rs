@@ -92,6 +92,7 @@ impl Uring {
             self.is_to_leave(slot)
                 && slot.requests == 0
                 && slot.unreported.is_empty()
+                && !matches!(slot.sending, Sending::Failed { .. })
                 && !slot.flags.has_any(PAUSED | ENDED)
         })
     }

@@ -29,6 +29,10 @@ pub(super) enum Sending {
     Owned {
         place: u32,
     },
+    /// The send failed; so many bytes of it the kernel did not take.
+    Failed {
+        unsent: u32,
+    },
 }
 
 impl Uring {
@@ -44,7 +48,7 @@ impl Uring {
         match self.submit_send(token) {
             Ok(()) => Progress::Pending,
             Err(error) => {
-                self.drop_send(token);
+                self.fail_send(token);
                 Progress::Failed(error)
             }
         }
@@ -73,17 +77,22 @@ impl Uring {
         }
     }
 
-    fn drop_send(&mut self, token: Token) {
-        if let Some(slot) = self.slot_mut(token) {
-            let sending = std::mem::replace(&mut slot.sending, Sending::Nothing);
-            self.forget_send(sending);
-        }
+    /// Gives back what a send had that failed, and keeps how much of it is unsent.
+    #[cold]
+    fn fail_send(&mut self, token: Token) {
+        let Some(slot) = self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
+        else {
+            return;
+        };
+        let unsent = u32::try_from(slot.sending.unsent(&self.owned)).unwrap_or(u32::MAX);
+        let sending = std::mem::replace(&mut slot.sending, Sending::Failed { unsent });
+        self.forget_send(sending);
     }
 
     /// Gives back what a send had.
     pub(super) fn forget_send(&mut self, sending: Sending) {
         match sending {
-            Sending::Nothing => {}
+            Sending::Nothing | Sending::Failed { .. } => {}
             Sending::Buffer { id, waits, .. } => self.buffers.release(id, waits),
             Sending::Owned { place, .. } => drop(self.owned.take(place as usize)),
         }
@@ -94,7 +103,7 @@ impl Uring {
         let Some(slot) = self.slots.get_mut(token.index()) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        if slot.sending == Sending::Nothing {
+        if matches!(slot.sending, Sending::Nothing | Sending::Failed { .. }) {
             return Ok(());
         }
         let rest = slot.sending.rest(&mut self.buffers, &self.owned);
@@ -145,13 +154,17 @@ impl Uring {
             ..=0 => Some(result as usize),
             libc::EAGAIN | libc::EINTR => None,
             error => {
-                self.drop_send(token);
+                self.fail_send(token);
                 return Some(Completion::Failed { token, error: io::Error::from_raw_os_error(error) });
             }
         };
         let may_leave = self.releases_floods && slot.flags.has(FLOODING);
         let rest = match std::mem::replace(&mut slot.sending, Sending::Nothing) {
             Sending::Nothing => return None,
+            failed @ Sending::Failed { .. } => {
+                slot.sending = failed;
+                return None;
+            }
             Sending::Buffer { id, start, len, waits } => {
                 let sent = sent.unwrap_or(0);
                 if sent >= len as usize {
@@ -199,7 +212,7 @@ impl Uring {
     /// What is left of a send, for whoever goes on with it.
     pub(super) fn take_outgoing(&mut self, sending: Sending) -> Option<Outgoing> {
         match sending {
-            Sending::Nothing => None,
+            Sending::Nothing | Sending::Failed { .. } => None,
             Sending::Buffer { id, start, len, waits } => {
                 let (start, end) = (start as usize, (start + len) as usize);
                 let buffer = self.buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
@@ -226,7 +239,7 @@ impl Sending {
     /// What is still to be sent.
     pub(super) fn rest<'a>(self, buffers: &'a mut Buffers, owned: &'a Chunks<Outgoing>) -> &'a [u8] {
         match self {
-            Sending::Nothing => &[],
+            Sending::Nothing | Sending::Failed { .. } => &[],
             Sending::Buffer { id, start, len, .. } => {
                 let (start, end) = (start as usize, (start + len) as usize);
                 let bytes = buffers.bytes(id, end.saturating_sub(RING_HEADROOM_BYTES));
@@ -240,7 +253,7 @@ impl Sending {
     pub(super) fn unsent(self, owned: &Chunks<Outgoing>) -> usize {
         match self {
             Sending::Nothing => 0,
-            Sending::Buffer { len, .. } => len as usize,
+            Sending::Buffer { len: unsent, .. } | Sending::Failed { unsent } => unsent as usize,
             Sending::Owned { place } => owned.get(place as usize).map_or(0, |owned| owned.rest().len()),
         }
     }
