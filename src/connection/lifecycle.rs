@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::around::PREFACE_BYTES_MAX;
 use super::output::Chunk;
 use super::{
-    Around, Closing, Connection, End, Phase, PrefaceProgress, Reading, RetiredSession, Send, Step,
+    Around, Closing, Connection, End, Phase, PrefaceProgress, Reading, RetiredSession, Send, Session, Step,
     TransformFault, Work,
 };
 use crate::context::{ConnLimits, Context};
@@ -32,8 +32,18 @@ impl Connection {
         // What came while the stream was opening is answered in the next turn.
         let has_input = self.unread.as_ref().is_some_and(|unread| !unread.bytes.is_empty());
         self.keep(&[], has_input, cx);
-        let described = cx.limits.session_peer(self.id, &self.peer);
         let mut step = Step::default();
+        if !Arc::ptr_eq(&self.generation, cx.current) {
+            // The chain was changed meanwhile, and no transform of the old one has heard of the connection.
+            match Session::unopened(cx.current.stages()) {
+                Ok(session) => step.rare().retired = Some(self.replace_chain(session, cx)),
+                Err((stage, fault)) => {
+                    self.begin_end(End::failed(stage, fault), &mut step, cx);
+                    return self.advance(step, cx);
+                }
+            }
+        }
+        let described = cx.limits.session_peer(self.id, &self.peer);
         if let Err((stage, fault)) = self.session.begin(&described) {
             cx.stats.transform_errors.add(1);
             self.begin_end(End::failed(stage, fault), &mut step, cx);
@@ -45,7 +55,12 @@ impl Connection {
         let mut batch = self.greetings(cx);
         self.keep(&[], batch.has_more || has_input, cx);
         let reply = batch.reply_in(Vec::new(), cx.limits.records, cx.pool);
-        self.deliver(batch, reply, None, cx)
+        let retired = step.rare.and_then(|rare| rare.retired);
+        let mut step = self.deliver(batch, reply, None, cx);
+        if retired.is_some() {
+            step.rare().retired = retired;
+        }
+        step
     }
 
     /// Bytes arrived before the stream is open.
@@ -95,8 +110,7 @@ impl Connection {
         let mut step = Step::default();
         let plain = self.unseal(&wire, &mut step, cx);
         cx.pool.put(wire);
-        let is_established = self.around.as_deref().and_then(|around| around.layer.as_ref());
-        if step.is_closing() || !is_established.is_some_and(|layer| layer.is_established()) {
+        if step.is_closing() || !self.is_established() {
             self.unread = None;
             cx.pool.put(plain);
             return self.advance(step, cx);
@@ -160,9 +174,13 @@ impl Connection {
             return None;
         };
         self.until = Moment::NEVER;
+        Some(self.replace_chain(session, cx))
+    }
+
+    fn replace_chain(&mut self, session: Session, cx: &Context<'_>) -> Box<RetiredSession> {
         let generation = std::mem::replace(&mut self.generation, Arc::clone(cx.current));
         let session = std::mem::replace(&mut self.session, session);
-        Some(Box::new(RetiredSession { _session: session, _generation: generation }))
+        Box::new(RetiredSession { _session: session, _generation: generation })
     }
 
     /// The listener's chain was changed.
@@ -447,6 +465,10 @@ impl Connection {
     /// The connection is over: counts what of it was delivered and what was not. Answers the bytes that were not.
     pub(crate) fn close(&mut self, unsent: usize, stats: &Block) -> usize {
         self.permit = None;
+        if self.phase == Phase::Opening {
+            // What stands before a stream was not counted as the stream's.
+            self.unread = None;
+        }
         self.drop_unread(stats);
         let left = self.output.abandon(unsent);
         stats.bytes_out.add(left.taken_bytes as u64);

@@ -24,6 +24,7 @@ mod tests;
 
 pub(crate) use around::MakeAround;
 pub use around::{Around, Layer, Preface, PrefaceProgress};
+pub(crate) use output::Owed;
 
 use std::io;
 use std::ops::Range;
@@ -282,6 +283,11 @@ impl Connection {
         self.output.bytes()
     }
 
+    /// Answers that the kernel has not taken.
+    pub(crate) fn owed(&self) -> Owed {
+        self.output.owed()
+    }
+
     /// Bytes of input that are not answered.
     pub(crate) fn unread_bytes(&self) -> usize {
         self.unread.as_ref().map_or(0, |unread| unread.count())
@@ -350,6 +356,8 @@ impl Connection {
         match self.phase {
             Phase::Open => {}
             Phase::Opening => return self.received_opening(received, cx),
+            // What comes behind a handshake that failed was never a stream.
+            Phase::Flushing(_) | Phase::Lingering(_) if !self.is_established() => return Step::default(),
             Phase::Flushing(_) | Phase::Lingering(_) => {
                 cx.stats.bytes_in.add(received.len() as u64);
                 cx.stats.dropped_bytes.add(received.len() as u64);
@@ -372,6 +380,12 @@ impl Connection {
             step.rare().retired = retired;
         }
         step
+    }
+
+    /// Whether nothing stands before the stream any more.
+    fn is_established(&self) -> bool {
+        let layer = self.around.as_deref().and_then(|around| around.layer.as_ref());
+        layer.is_none_or(|layer| layer.is_established())
     }
 
     fn received_plain(

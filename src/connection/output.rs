@@ -8,6 +8,7 @@ use crate::buffer::Pool;
 use crate::chain::DelayedRange;
 use crate::context::ConnLimits;
 use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
+use crate::stats::{Block, DropReason};
 use crate::timer::Moment;
 
 /// The answers of one connection that the kernel has not taken.
@@ -73,6 +74,30 @@ pub(super) struct Undelivered {
     pub(super) messages: u32,
 }
 
+/// Answers that the kernel has not taken, of a connection that may not come back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owed {
+    in_flight_bytes: usize,
+    in_flight_messages: u32,
+    queued_bytes: usize,
+    queued_messages: u32,
+}
+
+impl Owed {
+    /// Counts what of it was delivered and what was not. `unsent`: bytes of the send in flight that the kernel has not
+    /// taken; `is_sent`: it has taken all of it.
+    pub(crate) fn count(self, unsent: usize, is_sent: bool, stats: &Block) {
+        let unsent = if is_sent { 0 } else { unsent.min(self.in_flight_bytes) };
+        let is_whole = is_sent || (unsent == 0 && self.in_flight_bytes > 0);
+        let taken_messages = if is_whole { self.in_flight_messages } else { 0 };
+        stats.bytes_out.add((self.in_flight_bytes - unsent) as u64);
+        stats.undelivered_bytes.add((unsent + self.queued_bytes) as u64);
+        stats.messages_out.add(u64::from(taken_messages));
+        let lost = self.in_flight_messages - taken_messages + self.queued_messages;
+        stats.dropped(DropReason::Undelivered, u64::from(lost));
+    }
+}
+
 impl Output {
     pub(super) fn new(now: Moment) -> Output {
         Output {
@@ -117,9 +142,22 @@ impl Output {
 
     /// Bytes of answers that wait, or are with the driver.
     pub(super) fn bytes(&self) -> usize {
-        let waiting =
-            self.waiting.as_ref().map_or(0, |waiting| waiting.chunks().map(|c| c.bytes.len()).sum());
-        self.in_flight_bytes + waiting
+        let answers = |waiting: &Waiting| {
+            waiting.chunks().filter(|chunk| !chunk.is_wire).map(|chunk| chunk.bytes.len()).sum()
+        };
+        self.in_flight_bytes + self.waiting.as_deref().map_or(0, answers)
+    }
+
+    /// What it owes, for whoever has to count that without it.
+    pub(super) fn owed(&self) -> Owed {
+        let messages =
+            self.waiting.as_deref().map_or(0, |waiting| waiting.chunks().map(|c| c.messages).sum());
+        Owed {
+            in_flight_bytes: self.in_flight_bytes,
+            in_flight_messages: self.in_flight_messages,
+            queued_bytes: self.bytes() - self.in_flight_bytes,
+            queued_messages: messages,
+        }
     }
 
     /// A send goes to the driver.

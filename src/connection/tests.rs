@@ -665,6 +665,38 @@ fn delayed_and_queued_answers_go_through_the_layer_in_order() {
     assert_eq!(bench.received(), [HELLO, &flipped(&lines)].concat());
 }
 
+/// A change of the chain while a stream is opening: its first message is the new chain's, and no time with the old one runs.
+#[test]
+fn a_stream_opens_with_the_chain_of_that_moment() {
+    for (preface, layer) in [(true, false), (false, true)] {
+        let mut bench = Bench::around("uppercase", &[("frame", "lines")], behind(preface, layer));
+        bench.receive(if preface { b"some" } else { b"he" });
+        bench.current = generation("rot13");
+        bench.step(Connection::swap);
+        let message = if layer { flipped(b"first\n") } else { b"first\n".to_vec() };
+        bench.receive(&[if preface { &b"body\n"[..] } else { b"llo" }, &message].concat());
+        let answer = if layer { [HELLO, &flipped(b"svefg\n")].concat() } else { b"svefg\n".to_vec() };
+        assert_eq!(bench.received(), answer, "{preface} {layer}");
+        bench.pass(Duration::from_secs(3600));
+        assert_eq!((bench.closed, bench.has_shut_down), (None, false));
+        bench.end();
+        bench.assert_balance();
+    }
+}
+
+/// What came before a stream was open is not the stream's.
+#[test]
+fn an_unfinished_preface_is_in_no_balance() {
+    for (preface, layer) in [(true, false), (false, true), (true, true)] {
+        let mut bench = Bench::around("uppercase", &[], behind(preface, layer));
+        bench.receive(b"hell");
+        bench.end();
+        assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)));
+        assert_eq!(bench.figures().messages_in, 0);
+        bench.assert_balance();
+    }
+}
+
 #[test]
 fn what_cannot_be_agreed_upon_ends_the_connection() {
     let mut bench = Bench::around("uppercase", &[], behind(false, true));

@@ -9,7 +9,7 @@ use super::mailbox::{Command, Mailbox};
 use super::{ListenerState, Served, Shared, Socket, Worker, log_transform_error};
 use crate::buffer::Pool;
 use crate::chain::{Generation, Scratch};
-use crate::connection::{Connection, Step, TransformFault, Work};
+use crate::connection::{Connection, Owed, Step, TransformFault, Work};
 use crate::context::{Context, Reply};
 use crate::datagram::{DatagramSession, Outcome};
 use crate::driver::{Close, Driver, RecvBuf, Token};
@@ -27,7 +27,7 @@ pub(crate) struct Offloaded {
     id: u64,
     peer: Peer,
     listener: u32,
-    waiting_bytes: usize,
+    owed: Owed,
     /// Input that it has in hand: what it was counted with, and what came with the work.
     unread_bytes: usize,
     fresh_bytes: usize,
@@ -89,7 +89,7 @@ impl<D: Driver> Worker<D> {
             id: connection.id(),
             peer: connection.peer().clone(),
             listener: connection.listener(),
-            waiting_bytes: connection.waiting_bytes(),
+            owed: connection.owed(),
             unread_bytes: connection.unread_bytes(),
             fresh_bytes: if let Work::Receive(bytes) = &work { bytes.len() } else { 0 },
             is_sent: false,
@@ -163,9 +163,7 @@ impl<D: Driver> Worker<D> {
         if let Some(Some(state)) = self.listeners.get_mut(place) {
             state.connections -= 1;
             state.stats.closed(reason);
-            let undelivered = if offloaded.is_sent { 0 } else { offloaded.waiting_bytes.min(unsent) };
-            state.stats.bytes_out.add((offloaded.waiting_bytes - undelivered) as u64);
-            state.stats.undelivered_bytes.add(undelivered as u64);
+            offloaded.owed.count(unsent, offloaded.is_sent, &state.stats);
             let in_hand = offloaded.unread_bytes + offloaded.fresh_bytes;
             state.stats.bytes_in.add(offloaded.fresh_bytes as u64);
             state.stats.dropped_bytes.add(in_hand as u64);
