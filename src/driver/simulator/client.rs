@@ -22,10 +22,23 @@ pub(crate) enum Plan {
     Stall { after: usize },
 }
 
-#[derive(Debug)]
+/// What a client says before its first message.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Head {
+    pub(crate) bytes: Vec<u8>,
+    /// It is what it should be, or the beginning of that and then nothing.
+    pub(crate) is_right: bool,
+    pub(crate) is_cut: bool,
+    /// Who it says that it is, in so many bytes.
+    pub(crate) name: Option<Peer>,
+    pub(crate) name_bytes: usize,
+}
+
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(crate) plan: Plan,
     pub(crate) peer: Peer,
+    pub(crate) head: Head,
     /// What it sends, a record each where records are kept.
     pub(crate) records: Vec<Vec<u8>>,
     pub(super) input: Vec<u8>,
@@ -81,6 +94,7 @@ impl Client {
         Client {
             plan,
             peer,
+            head: Head::default(),
             ends: ends.collect(),
             input: records.concat(),
             records,
@@ -109,6 +123,60 @@ impl Client {
             lost_by_close: false,
             open: None,
         }
+    }
+
+    /// Puts something before all that it sends, and changes each byte behind that.
+    pub(crate) fn put_behind(&mut self, head: Head, change: impl Fn(u8) -> u8) {
+        let input = std::mem::take(&mut self.input);
+        let input = if head.is_cut { Vec::new() } else { input };
+        self.input = head.bytes.clone();
+        self.input.extend(input.into_iter().map(change));
+        self.head = head;
+    }
+
+    /// The same as it would be without its head, and without the first `hello` bytes that it was answered.
+    pub(crate) fn behind_head(&self, input: Vec<u8>, hello: usize, answered: Vec<u8>) -> Client {
+        let head = self.head.bytes.len();
+        let behind = |upto: usize| upto.saturating_sub(head);
+        let opened = self.reads.iter().find(|(upto, _)| *upto >= head);
+        Client {
+            input,
+            taken: behind(self.taken),
+            arrived: behind(self.arrived),
+            reads: self
+                .reads
+                .iter()
+                .filter(|(upto, _)| *upto > head)
+                .map(|(upto, at)| (upto - head, *at))
+                .collect(),
+            writes: self
+                .writes
+                .iter()
+                .map(|(upto, at)| (upto.saturating_sub(hello).min(answered.len()), *at))
+                .collect(),
+            server_finished: self.server_finished.map(|(at, taken)| (at, behind(taken))),
+            drained_at: self.drained_at.map(behind),
+            accepted_at: opened.map_or(self.accepted_at, |(_, at)| *at),
+            answered,
+            ..self.clone()
+        }
+    }
+
+    /// When its name had been read.
+    pub(crate) fn named_at(&self) -> Option<u64> {
+        let Head { name: Some(_), name_bytes, bytes, .. } = &self.head else { return None };
+        let read = self.reads.iter().find(|(upto, _)| *upto >= *name_bytes);
+        read.filter(|_| bytes.len() >= *name_bytes).map(|(_, at)| *at)
+    }
+
+    pub(crate) fn largest_read(&self) -> usize {
+        let before = std::iter::once(0).chain(self.reads.iter().map(|(upto, _)| *upto));
+        self.reads.iter().zip(before).map(|((upto, _), before)| upto - before).max().unwrap_or(0)
+    }
+
+    /// Whether the engine may call it so.
+    pub(crate) fn is_called(&self, peer: &Peer) -> bool {
+        self.peer == *peer || self.head.name.as_ref() == Some(peer)
     }
 
     pub(super) fn accept(&mut self, open: Weak<()>, now: u64) {

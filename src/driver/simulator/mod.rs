@@ -10,7 +10,7 @@ mod datagrams;
 mod streams;
 mod world;
 
-pub(crate) use client::{Client, Plan};
+pub(crate) use client::{Client, Head, Plan};
 pub(crate) use datagrams::{Datagram, HERE, Mail};
 pub(crate) use world::{Handle, Random, Shared, World};
 
@@ -47,11 +47,16 @@ pub(crate) struct Simulator {
     lent: Lent,
     /// Names that were given once: none comes back.
     names: HashSet<Token>,
+    /// What was asked of the driver since the last wait: see [`CALLS_PER_TURN_MAX`].
+    calls: Cell<usize>,
     /// Something happened in the last wait.
     has_found: bool,
     /// No turn will follow.
     is_over: bool,
 }
+
+/// What a turn may ask of its driver: far more than the longest of them does.
+const CALLS_PER_TURN_MAX: usize = 200_000;
 
 /// What the worker may look at until the next completion.
 #[derive(Debug)]
@@ -85,6 +90,7 @@ impl Simulator {
             buffer: Vec::new(),
             lent: Lent::Nothing,
             names: HashSet::new(),
+            calls: Cell::new(0),
             has_found: false,
             is_over: false,
         }
@@ -93,6 +99,12 @@ impl Simulator {
     /// Another thread has woken the worker: its wait has just ended.
     pub(crate) fn wake(&self) {
         self.now.set(self.world.borrow().now);
+    }
+
+    /// Notes that the worker asks for something: a turn that does so without end fails.
+    fn count_call(&self) {
+        self.calls.set(self.calls.get() + 1);
+        assert!(self.calls.get() < CALLS_PER_TURN_MAX, "a turn without end");
     }
 
     fn stream(&mut self, token: Token) -> Option<&mut Slot> {
@@ -135,15 +147,18 @@ impl Driver for Simulator {
     type Socket = Handle;
 
     fn now(&self) -> Moment {
+        self.count_call();
         Moment::from_micros(self.now.get())
     }
 
     fn read_clock(&self) -> Moment {
+        self.count_call();
         Moment::from_micros(self.world.borrow().now)
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         assert!(!self.is_over, "no turn after the last");
+        self.calls.set(0);
         self.lent = Lent::Nothing;
         let world = &mut *self.world.borrow_mut();
         if world.random.one_in(50) {
@@ -167,6 +182,7 @@ impl Driver for Simulator {
     }
 
     fn next(&mut self) -> Option<Completion<Handle>> {
+        self.count_call();
         // A batch that has begun is brought to its end.
         let is_batch = matches!(self.lent, Lent::Batch { .. } | Lent::Datagram { .. });
         self.lent = Lent::Nothing;
@@ -257,6 +273,7 @@ impl Driver for Simulator {
     }
 
     fn recv_buf(&mut self) -> RecvBuf<'_> {
+        self.count_call();
         let bytes = self.lent_bytes();
         let start = if matches!(self.lent, Lent::Stream { .. }) { HEADROOM_BYTES } else { 0 };
         RecvBuf { buffer: &mut self.buffer[..start + bytes], start }
@@ -276,10 +293,12 @@ impl Driver for Simulator {
     }
 
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
+        self.count_call();
         self.begin_send(token, bytes)
     }
 
     fn unsent(&self, token: Token) -> usize {
+        self.count_call();
         let slot = self.slots.iter().find(|slot| slot.token == token);
         slot.and_then(|slot| slot.outgoing.as_ref()).map_or(0, |outgoing| outgoing.rest().len())
     }

@@ -33,6 +33,11 @@ impl Random {
         self.below(n) == 0
     }
 
+    pub(crate) fn pick_mut<'a, T>(&mut self, from: &'a mut [T]) -> &'a mut T {
+        let place = self.below(from.len());
+        &mut from[place]
+    }
+
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::around::Surroundings;
 use super::frames::Frame;
 use super::stages::{HEAD, Kind, MESSAGE_KINDS, RAW_KINDS, Stage};
 use crate::driver::simulator::{Client, Datagram, HERE, Mail, Plan, Random};
@@ -29,6 +30,8 @@ pub(super) struct Case {
     pub(super) kind: SocketKind,
     pub(super) options: Options,
     pub(super) frame: Frame,
+    /// What stands before and around its streams.
+    pub(super) around: Option<Surroundings>,
     pub(super) message_bytes_max: usize,
     /// The first one, and those that it is swapped for.
     pub(super) chains: Vec<Vec<Stage>>,
@@ -93,8 +96,11 @@ impl Case {
         if random.one_in(12) {
             set("max_connections", "2");
         }
+        let around = if has_frames { Surroundings::of(random) } else { None };
         if random.one_in(12) && kind == SocketKind::UnixStream {
             set("max_per_peer", "1");
+        } else if around.is_some_and(|around| around.has_preface) && random.one_in(3) {
+            set("max_per_peer", random.pick(&["1", "2"]));
         }
         if kind == SocketKind::Udp && random.one_in(2) {
             set("amplify", "2");
@@ -123,6 +129,7 @@ impl Case {
         Case {
             kind,
             frame: Frame::named(frame),
+            around,
             message_bytes_max,
             longest: if random.one_in(4) { 8000 } else { 300 },
             actions: random.pick(&[&b""[..], b"DWWPP", b"DWPGGGSS", b"DWPGSCRF", b"CRFDD", b"CxxxWP"]),
@@ -181,10 +188,13 @@ impl Case {
             // A last message without its end.
             last.truncate(last.len() - random.below(4).min(last.len()));
         }
+        let head = self.around.map(|around| (around, around.head(number, random)));
         let bytes = records.iter().map(Vec::len).sum::<usize>();
+        let bytes = bytes + head.as_ref().map_or(0, |(_, head)| head.bytes.len());
         let plan = match random.below(10) {
             0 => Plan::Reset { after: random.below(bytes + 1) },
             1 => Plan::Stall { after: random.below(bytes + 1) },
+            2 | 3 if head.as_ref().is_some_and(|(_, head)| head.is_cut) => Plan::Patient,
             2 => Plan::Patient,
             3 if bytes < 200 => Plan::Trickle,
             _ => Plan::Polite,
@@ -195,6 +205,9 @@ impl Case {
             Peer::Ip(SocketAddr::from(([127, 0, 0, 1], 20_000 + number as u16)))
         };
         let mut client = Client::new(plan, peer, records, 64 + random.below(8192));
+        if let Some((around, head)) = head {
+            client.put_behind(head, |byte| around.flip(byte));
+        }
         client.connects_after = if random.one_in(3) { random.below(400) } else { 0 };
         client
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::Run;
+use super::around::Seen;
 use super::model::{Ending, Explained, Model};
 use super::stages::{Kind, Memory};
+use super::{Run, transforms};
 use crate::driver::Close;
 use crate::driver::simulator::{Client, Plan};
 use crate::options::Frame;
@@ -20,7 +21,7 @@ pub(super) type Checked = Result<(), String>;
 const PATIENCE: usize = 60;
 
 /// How late a worker may be: others had their turns before.
-const SLACK_US: u64 = 200_000;
+pub(super) const SLACK_US: u64 = 200_000;
 
 macro_rules! ensure {
     ($holds:expr, $($what:tt)*) => {
@@ -39,12 +40,29 @@ impl Run {
             return Ok(());
         }
         let stats = self.listener.stats();
+        self.check_before_open(&stats)?;
         ensure!(stats.messages_out <= stats.messages_in, "more answers than messages: {stats:?}");
         let most = u64::from(self.case.options.max_connections);
         ensure!(stats.open <= most, "more than max_connections={most}: {stats:?}");
         ensure!(stats.closed <= stats.accepted, "more ends than beginnings: {stats:?}");
         self.check_balance(&stats)?;
         self.check_waiting()
+    }
+
+    /// Nothing of a stream reaches its chain before it is open.
+    fn check_before_open(&self, stats: &Stats) -> Checked {
+        if self.case.around.is_none() {
+            return Ok(());
+        }
+        let world = self.world.borrow();
+        let may_be_open = |client: &&Client| client.head.is_right && client.taken >= client.head.bytes.len();
+        let open = world.clients.iter().filter(may_be_open).count();
+        let (_, sessions) = transforms::living();
+        let most = self.case.chains.iter().map(Vec::len).sum::<usize>() * open;
+        ensure!(sessions <= most as i64, "{sessions} sessions, and {open} streams may be open");
+        let is_silent = [stats.messages_in, stats.messages_out, stats.bytes_in, stats.bytes_out] == [0; 4];
+        ensure!(open > 0 || is_silent, "messages, and no stream is open: {stats:?}");
+        Ok(())
     }
 
     /// A connection that is broken is closed, as soon as no transform has it.
@@ -73,7 +91,7 @@ impl Run {
         }
         let world = self.world.borrow();
         for (peer, _) in new.iter().filter(|(_, reason)| *reason == CloseReason::CutOff) {
-            let is_idle = |client: &&Client| client.peer == *peer && client.reads_all();
+            let is_idle = |client: &&Client| client.is_called(peer) && client.reads_all();
             ensure!(!world.clients.iter().any(|client| is_idle(&client)), "{peer} was cut off for nothing");
         }
         Ok(())
@@ -88,9 +106,12 @@ impl Run {
         // One read, or the one message that it completes, is always answered as a whole.
         let message = if has_frames { listener.message_bytes_max } else { 0 };
         let high_water = self.case.options.high_water_bytes;
+        // What a layer says for its own sake waits too.
+        let own = if self.case.around.is_some_and(|around| around.has_layer) { 8 } else { 0 };
         let is_strict = growth == 1 && !has_frames && self.case.kind != SocketKind::UnixSeqpacket;
         // Without growth, the high water itself is the bound.
         let limit = if is_strict { high_water } else { high_water.max(read) + growth * read.max(message) };
+        let limit = limit + own;
         let (to, connections) = mpsc::channel();
         for (worker, mailbox) in self.workers.iter().zip(&self.shared.mailboxes) {
             if worker.is_alive() {
@@ -122,23 +143,32 @@ impl Run {
         }
         self.check_closed(&stats)?;
         self.check_balance(&stats)?;
+        let reasons = self.reasons();
+        let clients = self.clients_within(&reasons)?;
         let world = self.world.borrow();
-        let answered: usize = world.clients.iter().map(|client| client.answered.len()).sum();
+        let opened = || clients.iter().flatten();
+        let answered: usize = opened().map(|client| client.answered.len()).sum();
         ensure!(
             stats.bytes_out == answered as u64,
             "the kernel took {answered} bytes for {} clients: {stats:?}",
             world.clients.len()
         );
-        let taken: usize = world.clients.iter().map(|client| client.taken - client.truncated_bytes).sum();
-        let truncated: usize = world.clients.iter().map(|client| client.truncated_bytes).sum();
+        let taken: usize = opened().map(|client| client.taken - client.truncated_bytes).sum();
+        let truncated: usize = opened().map(|client| client.truncated_bytes).sum();
         let counted = taken as u64..=(taken + truncated) as u64;
         ensure!(counted.contains(&stats.bytes_in), "{taken} bytes were read: {stats:?}");
-        let reasons = self.reasons();
         let mut explained = Vec::new();
-        for (number, client) in world.clients.iter().enumerate() {
+        for (number, (wire, client)) in world.clients.iter().zip(&clients).enumerate() {
             let reason = reasons.get(&number).copied();
-            let explanation = Model::explain(&self.case, client, self.swapped_at.len() + 1, &self.binding());
-            self.check_client(client, reason, &explanation).map_err(|what| {
+            let explanation = client.as_ref().map_or_else(Explained::default, |client| {
+                Model::explain(&self.case, client, self.swapped_at.len() + 1, &self.binding())
+            });
+            let checked = match client {
+                Some(client) => self.check_client(wire, client, reason, &explanation),
+                None => self.check_unopened(number, reason),
+            };
+            checked.map_err(|what| {
+                let client = client.as_ref().unwrap_or(wire);
                 let texts =
                     (client.plan, &explanation, client.taken, client.input().len(), client.answered.len());
                 format!("client {number}, {reason:?}: {what}\n{texts:?}\n{stats:?}")
@@ -146,8 +176,89 @@ impl Run {
             explained.push(explanation);
         }
         drop(world);
+        self.check_hosts(&clients)?;
         self.check_counts(&stats, &explained)?;
         self.check_answers(&stats, &explained)
+    }
+
+    /// The clients as their streams are seen within what stands before and around them; `None` where that never was open.
+    fn clients_within(&self, reasons: &BTreeMap<usize, CloseReason>) -> Result<Vec<Option<Client>>, String> {
+        let world = self.world.borrow();
+        let around = self.case.around;
+        self.meet(match around.map(|around| (around.has_preface, around.has_layer)) {
+            None => "a stream by itself",
+            Some((true, false)) => "a preface",
+            Some((true, true)) => "a preface and a layer",
+            Some((false, _)) => "a layer",
+        });
+        if !self.swapped_at.is_empty() && around.is_some_and(|around| around.has_layer) {
+            self.meet("a swap within a layer");
+        }
+        let Some(around) = around else {
+            return Ok(world.clients.iter().cloned().map(Some).collect());
+        };
+        let within = |(number, client)| around.within(client, reasons.get(&number).copied());
+        world.clients.iter().enumerate().map(within).collect()
+    }
+
+    fn check_unopened(&self, number: usize, reason: Option<CloseReason>) -> Checked {
+        let world = self.world.borrow();
+        let client = &world.clients[number];
+        let (Some(reason), Some(around)) = (reason, self.case.around) else {
+            ensure!(client.answered.is_empty(), "a client that was not let in has an answer");
+            return Ok(());
+        };
+        self.meet("a stream that never was open");
+        if reason == CloseReason::IdleTimeout {
+            self.meet("a stream that was not open in time");
+        }
+        if reason == CloseReason::PrefaceRefused && client.named_at().is_some() {
+            self.meet("a host that its preface names, and that has too many");
+        }
+        let is_over_limit =
+            self.hosts_others(&world.clients, number, |began, at, ended| began <= at && at <= ended);
+        // A connection that is with a transform keeps its part until that gives it back.
+        let is_over_limit = is_over_limit || self.case.has(Kind::may_block);
+        let seen = Seen { is_over_limit, is_draining: self.drained_at.is_some() };
+        around.check_unopened(client, reason, &seen)?;
+        self.check_arrived(client, reason)
+    }
+
+    /// No host has more connections than `max_per_peer`, and the host is the one that the preface names.
+    fn check_hosts(&self, clients: &[Option<Client>]) -> Checked {
+        if !self.case.around.is_some_and(|around| around.has_preface) {
+            return Ok(());
+        }
+        let world = self.world.borrow();
+        for (number, _) in clients.iter().enumerate().filter(|(_, client)| client.is_some()) {
+            let is_over =
+                self.hosts_others(&world.clients, number, |began, at, ended| began < at && at < ended);
+            ensure!(!is_over, "{} is over max_per_peer", world.clients[number].peer);
+        }
+        Ok(())
+    }
+
+    /// Whether the host of a client had as many others as it may when the client had said who it is; `counts`: whether one
+    /// does that began and ended then.
+    fn hosts_others(
+        &self,
+        clients: &[Client],
+        number: usize,
+        counts: impl Fn(u64, u64, u64) -> bool,
+    ) -> bool {
+        let host = |client: &Client| match &client.head.name {
+            Some(Peer::Ip(address)) => Some(address.ip()),
+            _ => None,
+        };
+        let (Some(most), Some(at)) = (self.case.options.max_per_peer, clients[number].named_at()) else {
+            return false;
+        };
+        let is_other = |(other, client): &(usize, &Client)| {
+            let began = client.named_at().unwrap_or(u64::MAX);
+            let ended = client.server_closed.map_or(u64::MAX, |(at, _)| at);
+            *other != number && host(client) == host(&clients[number]) && counts(began, at, ended)
+        };
+        clients.iter().enumerate().filter(is_other).count() >= most as usize
     }
 
     /// From when on answers have to come from which chain; where that cannot be said, never.
@@ -197,7 +308,7 @@ impl Run {
     /// Connections' ends as the engine has told them, by client.
     fn reasons(&self) -> BTreeMap<usize, CloseReason> {
         let world = self.world.borrow();
-        let number = |peer: &Peer| world.clients.iter().position(|client| client.peer == *peer).unwrap();
+        let number = |peer: &Peer| world.clients.iter().position(|client| client.is_called(peer)).unwrap();
         self.closed.lock().unwrap().iter().map(|(peer, reason)| (number(peer), *reason)).collect()
     }
 
@@ -219,7 +330,13 @@ impl Run {
         Ok(())
     }
 
-    fn check_client(&self, client: &Client, reason: Option<CloseReason>, explained: &Explained) -> Checked {
+    fn check_client(
+        &self,
+        wire: &Client,
+        client: &Client,
+        reason: Option<CloseReason>,
+        explained: &Explained,
+    ) -> Checked {
         ensure!(explained.is_right(), "a wrong answer");
         let Some(reason) = reason else {
             ensure!(client.answered.is_empty(), "a client that was not let in has an answer");
@@ -228,7 +345,7 @@ impl Run {
         self.check_complete(client, reason, explained)?;
         self.check_left_behind(client, reason)?;
         Self::check_gentle(client, reason)?;
-        self.check_arrived(client, reason)?;
+        self.check_arrived(wire, reason)?;
         self.check_times(client, reason)?;
         self.check_delays(client, explained)
     }
@@ -366,6 +483,9 @@ impl Run {
                 continue;
             };
             self.meet("an answer that was held back");
+            if self.case.around.is_some_and(|around| around.has_layer) {
+                self.meet("an answer that was held back, through a layer");
+            }
             ensure!(
                 written >= read + delay_ms * 1000,
                 "an answer left after {} us of {delay_ms} ms",
@@ -404,10 +524,7 @@ impl Run {
 /// The seeds have been through all of it.
 pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
     for reason in CloseReason::ALL {
-        // Nothing stands before or around the streams of these seeds.
-        if !matches!(reason, CloseReason::PrefaceRefused | CloseReason::LayerFailed) {
-            assert!(stats.closed_by(reason) > 0, "no connection ended because of {reason}");
-        }
+        assert!(stats.closed_by(reason) > 0, "no connection ended because of {reason}");
     }
     for reason in DropReason::ALL {
         // That needs 64 Ki of them.
@@ -425,8 +542,17 @@ pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
         "an answer that was held back",
         "close a listener",
         "a balance",
+        "a host that its preface names, and that has too many",
         "a job that nobody waits for",
+        "a layer",
+        "a preface",
+        "a preface and a layer",
+        "a stream by itself",
+        "a stream that never was open",
+        "a stream that was not open in time",
+        "a swap within a layer",
         "all ended in good order",
+        "an answer that was held back, through a layer",
         "jobs",
         "jobs in another order",
         "messages counted",

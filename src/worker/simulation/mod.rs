@@ -2,8 +2,9 @@
 //! holds, every connection ends, and everything is given back.
 //!
 //! `case.rs` says what a seed stands for, `model.rs` what the right answers are, `checks.rs` what must hold. A seed
-//! that fails prints its number; `RESAY_SEED=n` runs it alone.
+//! that fails prints its number; `RESAY_SEED=n` runs it alone, `RESAY_SEEDS=n` so many.
 
+mod around;
 mod balance;
 mod case;
 mod checks;
@@ -21,6 +22,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use self::around::Surroundings;
 use self::case::{Case, End};
 use self::stages::Stage;
 use super::*;
@@ -87,7 +89,8 @@ fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
         can_multiply: false,
         file: None,
     };
-    let listener = Listener::new(1, &mut bound, Vec::new(), Arc::clone(chain), None).unwrap();
+    let around = case.around.map(Surroundings::maker);
+    let listener = Listener::new(1, &mut bound, Vec::new(), Arc::clone(chain), around).unwrap();
     listener.prepare(case.workers, chain.generations(case.workers).unwrap());
     listener
 }
@@ -319,7 +322,8 @@ fn run(seed: u64) -> Result<(Stats, BTreeMap<&'static str, u64>), String> {
 #[test]
 fn no_network_loses_a_byte() {
     let first = std::env::var("RESAY_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = first.map_or(0..SEEDS, |seed| seed..seed + 1);
+    let count = std::env::var("RESAY_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
+    let seeds = first.map_or(0..count, |seed| seed..seed + 1);
     let seen = Mutex::new((Stats::default(), BTreeMap::new()));
     for seed in seeds {
         match std::panic::catch_unwind(|| run(seed)) {
