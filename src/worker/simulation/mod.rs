@@ -18,7 +18,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -319,13 +319,32 @@ fn run(seed: u64) -> Result<(Stats, BTreeMap<&'static str, u64>), String> {
     }
 }
 
+/// Prints the last seed that was begun when no other follows for long: turns and what they ask of their driver are
+/// bounded, but not what happens in between.
+fn name_those_that_hang() -> Sender<u64> {
+    let (begun, seeds) = channel();
+    std::thread::spawn(move || {
+        let mut last = 0;
+        loop {
+            match seeds.recv_timeout(Duration::from_secs(30)) {
+                Ok(seed) => last = seed,
+                Err(RecvTimeoutError::Timeout) => eprintln!("RESAY_SEED={last} is not over after 30 s"),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    });
+    begun
+}
+
 #[test]
 fn no_network_loses_a_byte() {
     let first = std::env::var("RESAY_SEED").ok().and_then(|seed| seed.parse().ok());
     let count = std::env::var("RESAY_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
     let seeds = first.map_or(0..count, |seed| seed..seed + 1);
     let seen = Mutex::new((Stats::default(), BTreeMap::new()));
+    let begun = name_those_that_hang();
     for seed in seeds {
+        begun.send(seed).unwrap();
         match std::panic::catch_unwind(|| run(seed)) {
             Ok(Ok((stats, met))) => {
                 let mut seen = seen.lock().unwrap();
