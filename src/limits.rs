@@ -69,6 +69,8 @@ pub(crate) const POOL_BUFFER_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
 pub(crate) const TURN_MESSAGES: usize = 512;
 pub(crate) const TURN_ANSWER_BYTES: usize = READ_BYTES_MAX;
 pub(crate) const TURN_SENDS: usize = 64;
+/// Bytes that peers who send faster than they are read bring in a turn, before all others have theirs.
+pub(crate) const TURN_FLOOD_BYTES: usize = 2 * READ_BYTES_MAX;
 /// Connections that go on with unread input in a turn: between them, whoever has just sent something has a turn.
 pub(crate) const TURN_CONTINUED: usize = 2;
 /// What one call of a streaming transform is given room for, unless it asks for more.

@@ -37,7 +37,9 @@ use self::slot::{
 use super::chunks::Chunks;
 use super::{Close, Completion, Datagram, Driver, Progress, RecvBuf, Token};
 use crate::buffer::{Outgoing, Pool};
-use crate::limits::{ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES, UDP_DATAGRAM_BYTES_MAX};
+use crate::limits::{
+    ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES, TURN_FLOOD_BYTES, UDP_DATAGRAM_BYTES_MAX,
+};
 use crate::peer::{Peer, SocketKind};
 use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
 use crate::sys::{self, Batch, Descriptors, Record, ReplyTo};
@@ -71,6 +73,9 @@ struct Io {
     queue: VecDeque<Token>,
     /// How many of the queue belong to this turn.
     budget: usize,
+    /// Bytes of the reads of this turn that filled their buffers. From [`TURN_FLOOD_BYTES`] on the rest of the queue waits for
+    /// the next turn, behind whoever has something new.
+    flood_bytes: usize,
     buffer: Vec<u8>,
     recv: RecvState,
     batch: Option<Batch>,
@@ -110,6 +115,7 @@ impl Epoll {
             now: Moment::from_micros(sys::monotonic_micros()),
             queue: VecDeque::new(),
             budget: 0,
+            flood_bytes: 0,
             buffer: Vec::new(),
             recv: RecvState::Nothing,
             batch: None,
@@ -304,6 +310,7 @@ impl Io {
                 self.recv = RecvState::Stream { len };
                 // A short read has taken all there was.
                 if len == room || stopped || slot.flags.has_any(READ_TO_END | DRAINING) {
+                    self.flood_bytes += len;
                     self.enqueue(slot, token, false);
                 } else {
                     slot.flags.clear(READABLE);
@@ -415,6 +422,7 @@ impl Driver for Epoll {
             }
         }
         io.budget = io.queue.len();
+        io.flood_bytes = 0;
         let timeout = if io.budget == 0 { timeout } else { Some(Duration::ZERO) };
         io.events_seen = 0;
         io.events = 0;
@@ -452,7 +460,7 @@ impl Driver for Epoll {
                 return Some(completion);
             }
         }
-        while io.budget > 0 {
+        while io.budget > 0 && io.flood_bytes < TURN_FLOOD_BYTES {
             io.budget -= 1;
             let token = io.queue.pop_front()?;
             let Some(slot) = self.slots.get_mut(token.index()) else { continue };
