@@ -11,7 +11,8 @@ impl<D: Driver> Worker<D> {
         if self.state != State::Running {
             return;
         }
-        self.state = State::Draining { until: self.driver.now().after(within) };
+        // The turn's own reading is older than the command by what the turn has taken.
+        self.state = State::Draining { until: self.driver.read_clock().after(within) };
         for token in self.sockets.tokens() {
             if let Some(Socket::Listener { .. }) = self.sockets.get(token) {
                 self.driver.resume(token);
@@ -65,5 +66,35 @@ impl<D: Driver> Worker<D> {
             // Generations are destroyed with their last user; an ended worker uses none.
             self.listeners.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::driver::simulator::{Mail, Simulator, World};
+    use crate::offload::Offload;
+    use crate::timer::Moment;
+    use crate::worker::{Mailbox, Shared};
+
+    /// A turn that takes seconds takes nothing from the time that a drain gives.
+    #[test]
+    fn a_drain_lasts_from_when_it_is_asked_for() {
+        let world = World::new(1, Vec::new(), Mail::default());
+        let shared = Shared {
+            events: Arc::default(),
+            mailboxes: vec![Mailbox::new(Box::new(|| {}))],
+            offload: Offload::default(),
+            spin: Duration::ZERO,
+            stop: Arc::default(),
+            chain_epoch: 0.into(),
+            last_connection: 0.into(),
+        };
+        let mut worker = Worker::new(0, Simulator::new(&world), Arc::new(shared));
+        world.borrow_mut().now += 5_000_000;
+        worker.drain(Duration::from_secs(1));
+        assert_eq!(worker.state, State::Draining { until: Moment::from_micros(6_000_000) });
     }
 }
