@@ -189,7 +189,8 @@ impl Rehearsal {
         let said = match outcome {
             ChainOutcome::Answer => Rehearsed::Answer(answer),
             ChainOutcome::Close => Rehearsed::Last(answer),
-            ChainOutcome::Drop => Rehearsed::Nothing,
+            ChainOutcome::DropAndClose if !self.kind.is_datagram() => Rehearsed::Last(Vec::new()),
+            ChainOutcome::Drop | ChainOutcome::DropAndClose => Rehearsed::Nothing,
             ChainOutcome::Reset => Rehearsed::Reset,
             ChainOutcome::Failed { stage, fault } => return Err(self.failed(stage, fault)),
         };

@@ -14,7 +14,7 @@ use std::thread;
 
 use common::plugin::*;
 use common::*;
-use resay::{CloseReason, DropReason, Engine, Error, Kind, Level, Origin};
+use resay::{CloseReason, DropReason, Engine, Error, Kind, Level, Origin, Output, Verdict};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -335,12 +335,14 @@ BAD_MAP(map_more_in, RESAY_MORE_IN)
 BAD_MAP(map_data, RESAY_E_DATA)
 BAD_MAP(dropping, RESAY_DROP)
 BAD_MAP(closing, RESAY_CLOSE)
+BAD_PROCESS(p_dropping, io->in_used = io->in_len; return RESAY_DROP;)
+BAD_PROCESS(p_closing, resay_status status = copy(io); return status == RESAY_OK ? RESAY_CLOSE : status;)
 BAD_MAP(resetting, RESAY_RESET)
 BAD_MAP(panicking, RESAY_E_PANIC)
 
 RESAY_PLUGIN(&overflow, &enormous, &unknown, &negative, &stuck, &greedy, &lazy, &waiting, &wishful, &endless,
              &refusing, &poor, &map_unknown, &map_more_out, &map_more_in, &map_data, &dropping, &closing,
-             &resetting, &panicking)
+             &p_dropping, &p_closing, &resetting, &panicking)
 "#;
 
 /// A transform that breaks the ABI, or cannot do its work: that connection ends and that datagram is dropped, with a
@@ -460,6 +462,61 @@ fn transforms_that_drop_close_and_reset() {
             assert_eq!(other.ask(b"still there\n"), b"still there\n", "{transport:?}");
             drop((peer, other));
             finish(engine);
+        }
+    });
+}
+
+/// A transform asks for the end, and one behind it drops the message: it gets no answer, and the connection ends all
+/// the same, behind the answers that were made before. However the two are made, and whether messages are framed.
+#[test]
+fn a_transform_that_closes_before_one_that_drops() {
+    isolated(|| {
+        if !has_compiler() {
+            return;
+        }
+        let directory = directory();
+        let library = compile(directory.path(), "bad", BAD);
+        let is_hit = |data: &[u8]| data.first() == Some(&b'X');
+        let closing = move |data: &[u8], _: u32, out: &mut Output<'_>| match is_hit(data) {
+            true if out.write(data) => Verdict::Close,
+            _ => Verdict::Pass,
+        };
+        let dropping = move |data: &[u8], _: u32, _: &mut Output<'_>| {
+            if is_hit(data) { Verdict::Drop } else { Verdict::Pass }
+        };
+        let plugin = |id: &str| format!("{}#{id}", library.display());
+        let closers = [plugin("closing"), plugin("p_closing"), "f_closing".to_owned()];
+        let droppers = [plugin("dropping"), plugin("p_dropping"), "f_dropping".to_owned()];
+        for (closer, dropper) in closers.iter().flat_map(|closer| droppers.iter().map(move |d| (closer, d))) {
+            for (transport, frame) in
+                [(Transport::Tcp4, "lines"), (Transport::Tcp4, "raw"), (Transport::Seqpacket, "raw")]
+            {
+                let what = format!("{closer} | {dropper}, {transport:?} {frame}");
+                let url = transport.url(directory.path());
+                let url = if transport.is_stream() { format!("{url}?frame={frame}") } else { url };
+                let engine = engine_builder()
+                    .register(resay::Transform::from_fn("f_closing", closing).unwrap())
+                    .register(resay::Transform::from_fn("f_dropping", dropping).unwrap())
+                    .listen(&url)
+                    .unwrap()
+                    .chain(&format!("{closer} | {dropper}"))
+                    .unwrap()
+                    .start()
+                    .unwrap();
+                let peer = Peer::connect(&engine.urls().remove(0));
+                if frame == "lines" {
+                    peer.send(b"one\ntwo\nX three\nfour\n");
+                    assert_eq!(String::from_utf8_lossy(&peer.to_end()), "one\ntwo\n", "{what}");
+                } else {
+                    assert_eq!(peer.ask(b"one"), b"one", "{what}");
+                    peer.send(b"X two");
+                    assert_eq!(String::from_utf8_lossy(&peer.to_end()), "", "{what}");
+                }
+                drop(peer);
+                let stats = finish(engine);
+                assert_eq!(stats.dropped_by(DropReason::ByTransform), 1, "{what} {stats:?}");
+                assert_eq!(stats.closed_by(CloseReason::TransformClosed), 1, "{what} {stats:?}");
+            }
         }
     });
 }

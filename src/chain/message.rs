@@ -80,6 +80,9 @@ impl Generation {
             match ChainOutcome::of(stage, status) {
                 None => {}
                 Some(ChainOutcome::Close) => outcome = ChainOutcome::Close,
+                Some(ChainOutcome::Drop) if outcome == ChainOutcome::Close => {
+                    return cx.take_back(base, ChainOutcome::DropAndClose);
+                }
                 Some(outcome) => return cx.take_back(base, outcome),
             }
         }

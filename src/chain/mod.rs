@@ -165,6 +165,8 @@ pub(crate) enum ChainOutcome {
     Drop,
     /// Send what there is, then close.
     Close,
+    /// Answer nothing, then close in the same good order: a stage said Close, and a later one Drop.
+    DropAndClose,
     Reset,
     Failed {
         stage: usize,
@@ -178,6 +180,7 @@ impl ChainOutcome {
         match status {
             Status::Ok | Status::MoreIn | Status::MoreOut => None,
             Status::Close => Some(ChainOutcome::Close),
+            Status::DropAndClose => Some(ChainOutcome::DropAndClose),
             Status::Drop => Some(ChainOutcome::Drop),
             Status::Reset => Some(ChainOutcome::Reset),
             Status::Failed(fault) => Some(ChainOutcome::Failed { stage, fault }),

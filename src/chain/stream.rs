@@ -166,27 +166,18 @@ impl Generation {
         self.with_input(kept, cx, |input, room, cx| {
             let Some(&first) = self.processes.first() else { return Ok(false) };
             let mut buffers = std::mem::take(&mut cx.scratch.buffers);
-            let passed = self.pass(0..first, fresh, &mut buffers, cx);
-            let mut has_dropped = false;
-            let failed = match passed {
-                Ok(passed) => {
-                    let bytes = passed.buffer.map_or(&*fresh, |buffer| &buffers[buffer]);
-                    if let Some(stage) = input.of(0, self.processes.len()) {
-                        stage.push(bytes, 0);
-                    }
-                    input.is_closing |= passed.is_closing;
-                    None
+            let passed = self.pass(0..first, fresh, &mut buffers, cx).map(|passed| {
+                let bytes = passed.buffer.map_or(&*fresh, |buffer| &buffers[buffer]);
+                if !passed.is_dropped
+                    && let Some(stage) = input.of(0, self.processes.len())
+                {
+                    stage.push(bytes, 0);
                 }
-                Err(ChainOutcome::Drop) => {
-                    has_dropped = true;
-                    None
-                }
-                Err(outcome) => Some(outcome),
-            };
+                input.is_closing |= passed.is_closing;
+                passed.is_dropped
+            });
             cx.scratch.buffers = buffers;
-            if let Some(outcome) = failed {
-                return Err(outcome);
-            }
+            let has_dropped = passed?;
             self.pump(input, room, cx).map(|dropped| dropped | has_dropped)
         })
     }
@@ -253,6 +244,7 @@ impl Generation {
         cx.scratch.stream = own;
         let outcome = match stepped {
             Err(outcome) => outcome,
+            Ok(true) if is_done && is_closing && cx.out.len() == base => ChainOutcome::DropAndClose,
             Ok(_) if is_done && is_closing => ChainOutcome::Close,
             Ok(true) if cx.out.len() == base => ChainOutcome::Drop,
             Ok(_) => ChainOutcome::Answer,
@@ -368,25 +360,22 @@ impl Generation {
         let until = next.and_then(|place| self.processes.get(place).copied()).unwrap_or(self.stages.len());
         let mut buffers = std::mem::take(&mut cx.scratch.buffers);
         let passed = self.pass(from + 1..until, made, &mut buffers, cx);
-        let outcome = match passed {
-            Ok(passed) => {
-                let bytes = passed.buffer.map_or(&*made, |buffer| &buffers[buffer]);
-                match next.and_then(|place| input.of(place, self.processes.len())) {
-                    Some(stage) => stage.push(bytes, delay_us),
-                    None => cx.answer(bytes, delay_us),
-                }
-                if passed.is_closing {
-                    input.is_closing = true;
-                    let before = next.unwrap_or(self.processes.len());
-                    input.stages.iter_mut().take(before).for_each(StageInput::discard);
-                }
-                Ok(false)
+        let is_dropped = passed.map(|passed| {
+            let bytes = passed.buffer.map_or(&*made, |buffer| &buffers[buffer]);
+            match next.and_then(|place| input.of(place, self.processes.len())) {
+                _ if passed.is_dropped => {}
+                Some(stage) => stage.push(bytes, delay_us),
+                None => cx.answer(bytes, delay_us),
             }
-            Err(ChainOutcome::Drop) => Ok(true),
-            Err(outcome) => Err(outcome),
-        };
+            if passed.is_closing {
+                input.is_closing = true;
+                let before = next.unwrap_or(self.processes.len());
+                input.stages.iter_mut().take(before).for_each(StageInput::discard);
+            }
+            passed.is_dropped
+        });
         cx.scratch.buffers = buffers;
-        outcome
+        is_dropped
     }
 
     /// Sends bytes through stages that work in place, or replace what they see. An error: there is nothing to go on with.
@@ -397,7 +386,7 @@ impl Generation {
         buffers: &mut [Vec<u8>; 2],
         cx: &mut StreamContext<'_>,
     ) -> Result<Passed, ChainOutcome> {
-        let mut passed = Passed { buffer: None, is_closing: false };
+        let mut passed = Passed { buffer: None, is_closing: false, is_dropped: false };
         for stage in stages {
             if passed.buffer.map_or(&*bytes, |buffer| &buffers[buffer]).is_empty() {
                 break;
@@ -423,6 +412,10 @@ impl Generation {
             match ChainOutcome::of(stage, status) {
                 None => {}
                 Some(ChainOutcome::Close) => passed.is_closing = true,
+                Some(ChainOutcome::Drop) => {
+                    passed.is_dropped = true;
+                    break;
+                }
                 Some(outcome) => return Err(outcome),
             }
         }
@@ -434,6 +427,8 @@ impl Generation {
 struct Passed {
     buffer: Option<usize>,
     is_closing: bool,
+    /// Nothing goes on: what came so far of a Close still holds.
+    is_dropped: bool,
 }
 
 impl StreamContext<'_> {

@@ -276,6 +276,10 @@ impl Connection {
                 batch.answers += messages;
                 batch.end = Some(End::because(CloseReason::TransformClosed));
             }
+            ChainOutcome::DropAndClose => {
+                cx.stats.dropped(DropReason::ByTransform, u64::from(messages));
+                batch.end = Some(End::because(CloseReason::TransformClosed));
+            }
             ChainOutcome::Reset => {
                 cx.stats.dropped(DropReason::ByTransform, u64::from(messages));
                 batch.end = Some(End::reset(CloseReason::TransformClosed));
@@ -404,6 +408,11 @@ impl Connection {
                 batch.answers += 1;
                 batch.end = Some(End::because(CloseReason::TransformClosed));
             }
+            ChainOutcome::DropAndClose => {
+                cx.stats.dropped(DropReason::ByTransform, 1);
+                cx.stats.dropped_bytes.add(dropped_bytes);
+                batch.end = Some(End::because(CloseReason::TransformClosed));
+            }
             ChainOutcome::Reset => {
                 cx.stats.dropped(DropReason::ByTransform, 1);
                 cx.stats.dropped_bytes.add(dropped_bytes);
@@ -484,7 +493,9 @@ impl Connection {
         }
         batch.end = match outcome {
             ChainOutcome::Answer | ChainOutcome::Drop => None,
-            ChainOutcome::Close => Some(End::because(CloseReason::TransformClosed)),
+            ChainOutcome::Close | ChainOutcome::DropAndClose => {
+                Some(End::because(CloseReason::TransformClosed))
+            }
             ChainOutcome::Reset => Some(End::reset(CloseReason::TransformClosed)),
             ChainOutcome::Failed { stage, fault } => {
                 cx.stats.transform_errors.add(1);

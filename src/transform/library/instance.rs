@@ -266,6 +266,8 @@ pub(crate) enum Status {
     MoreIn,
     Drop,
     Close,
+    /// Of several stages: one said Close, and a later one Drop.
+    DropAndClose,
     Reset,
     Failed(Fault),
 }

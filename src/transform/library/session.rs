@@ -346,7 +346,12 @@ impl Session {
             drop(guard);
             if status != abi::RESAY_OK {
                 let is_end = status == abi::RESAY_CLOSE;
-                stopped = Some(MapStopped::at(index, stage.instance.check_map(status)));
+                let status = match stage.instance.check_map(status) {
+                    // An earlier stage has closed: that holds, whatever becomes of the message.
+                    Status::Drop if stopped.is_some() => Status::DropAndClose,
+                    status => status,
+                };
+                stopped = Some(MapStopped::at(index, status));
                 if !is_end {
                     break;
                 }

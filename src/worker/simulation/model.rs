@@ -71,6 +71,8 @@ struct Path {
 struct Output {
     parts: Vec<(Vec<u8>, u64)>,
     verdict: Verdict,
+    /// Some stage has asked for the end, whatever those behind it said.
+    closes: bool,
 }
 
 impl Output {
@@ -245,6 +247,10 @@ impl<'a> Model<'a> {
         }
         if verdict == Verdict::Drop {
             self.explained.dropped += 1;
+            if output.closes {
+                self.end(&path, Ending::Close);
+                return None;
+            }
             return Some(path);
         }
         let answer = self.case.encode(&bytes, Some(tail));
@@ -374,7 +380,7 @@ fn run(
     is_end: bool,
     is_raw: bool,
 ) -> Output {
-    let mut output = Output { parts: vec![(message.to_vec(), 0)], verdict: Verdict::Answer };
+    let mut output = Output { parts: vec![(message.to_vec(), 0)], verdict: Verdict::Answer, closes: false };
     for (stage, memory) in chain.iter().zip(memories).skip(from) {
         let (parts, verdict) = if is_raw {
             let (bytes, verdict) = stages::feed(stage, memory, &output.bytes(), is_end);
@@ -399,7 +405,7 @@ fn run(
         };
         match verdict {
             Verdict::Answer => {}
-            Verdict::Close => output.verdict = Verdict::Close,
+            Verdict::Close => (output.verdict, output.closes) = (Verdict::Close, true),
             verdict => {
                 output.verdict = verdict;
                 return output;
