@@ -189,7 +189,8 @@ extern "C" {
 #define RESAY_EVENT_CHAIN_CHANGED 512u
 
 /**
- * In resay_event.kind: the engine's state changed: what it runs on, that it has ended.
+ * In resay_event.kind: the engine's state changed: what it runs on, that it has ended. At RESAY_LOG_ERROR: a worker failed, or found a
+ * fault of Resay itself; text names its place and how many there were.
  */
 #define RESAY_EVENT_ENGINE 1024u
 

@@ -1,5 +1,6 @@
 //! Buffers that come back: what a peer does not take at once waits in one of these.
 
+use crate::bug;
 use crate::limits::{POOL_BUFFER_BYTES_MAX, POOL_BYTES_MAX};
 
 /// Bytes on their way out; the first `start` of them have left already.
@@ -16,12 +17,16 @@ impl Outgoing {
 
     /// What has not left yet.
     pub(crate) fn rest(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        bug::part(&self.bytes, self.start..)
     }
 
     /// The kernel took `count` bytes of [`rest`](Self::rest).
     pub(crate) fn advance(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.bytes.len());
+        self.start += count;
+        if self.start > self.bytes.len() {
+            bug::found_aside("a kernel that takes no more than it is given");
+            self.start = self.bytes.len();
+        }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -54,6 +59,7 @@ impl Pool {
     pub(crate) fn take(&mut self, capacity: usize) -> Vec<u8> {
         let rounded = capacity.max(1 << CLASS_FIRST).next_power_of_two();
         let class = (rounded.ilog2() - CLASS_FIRST) as usize;
+        // What is larger than the largest class is not kept.
         let Some(free) = self.classes.get_mut(class) else { return Vec::with_capacity(capacity) };
         match free.pop() {
             Some(bytes) => {

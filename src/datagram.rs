@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bug;
 use crate::chain::{ChainContext, ChainOutcome, DATAGRAM};
 use crate::context::{Context, Reply};
 use crate::driver::{Datagram, RecvBuf};
@@ -154,7 +155,7 @@ impl DatagramSession {
             }
         };
         let RecvBuf { buffer, start } = recv_buf;
-        let message = buffer.get_mut(start..).unwrap_or_default();
+        let message = bug::part_mut(buffer, start..);
         let message_bytes = message.len();
         let mut out = if generation.is_in_place() { Vec::new() } else { cx.pool.take(message.len()) };
         let mut delays = Vec::new();
@@ -169,6 +170,12 @@ impl DatagramSession {
                 delays: &mut delays,
             },
         );
+        if bug::is_tainted() {
+            bug::give_up();
+            cx.pool.put(out);
+            cx.stats.dropped(DropReason::Undelivered, 1);
+            return Outcome::NOTHING;
+        }
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
             // One datagram, one answer: ranges of it all wait for the last.
             let delay_us = delays.iter().map(|range| range.delay_us).max().unwrap_or(0);
@@ -213,7 +220,7 @@ impl DatagramSession {
 fn conclude(outcome: Option<ChainOutcome>, cx: &Context<'_>) -> Result<bool, (usize, Fault)> {
     match outcome {
         None | Some(ChainOutcome::Answer | ChainOutcome::Close) => Ok(true),
-        Some(ChainOutcome::Drop | ChainOutcome::Reset) => {
+        Some(ChainOutcome::Drop | ChainOutcome::DropAndClose | ChainOutcome::Reset) => {
             cx.stats.dropped(DropReason::ByTransform, 1);
             Ok(false)
         }

@@ -85,7 +85,7 @@ pub enum Kind {
     TransformLog,
     /// A chain was swapped.
     ChainChanged,
-    /// The engine's state changed.
+    /// The engine's state changed; at level error, a fault of Resay itself was found.
     Engine,
 }
 

@@ -27,6 +27,7 @@ compile_error!(
 );
 
 mod buffer;
+mod bug;
 mod chain;
 pub mod client;
 mod connection;

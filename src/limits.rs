@@ -16,6 +16,9 @@ pub(crate) const STREAM_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// What `max_message` may be raised to.
 pub(crate) const MESSAGE_BYTES_CEILING: usize = 1024 * 1024 * 1024;
 
+/// Faults of Resay itself that each worker emits as events; from then on one whenever their number has doubled.
+pub(crate) const BUG_EVENTS: u64 = 16;
+
 /// Datagrams that one system call may bring.
 pub(crate) const DATAGRAM_BATCH: usize = 32;
 /// What one waiting answer counts towards the high water beside its bytes, whatever it holds.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bug;
 use crate::chain::{
     Chain, ChainContext, ChainOutcome, DATAGRAM, Generation, Scratch, StreamContext, StreamInput, WHOLE,
 };
@@ -181,6 +182,9 @@ impl Rehearsal {
                 None => self.generation.run(&mut message, &mut cx),
             }
         };
+        if let Some(bugs) = bug::take() {
+            return Err(self.failed(self.generation.last_stage(), bugs));
+        }
         let answer = match self.scratch.replaced() {
             Some(replaced) if self.generation.is_in_place() && greeter.is_none() => replaced.to_vec(),
             _ if self.generation.is_in_place() && greeter.is_none() => message,

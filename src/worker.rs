@@ -8,6 +8,7 @@
 //!                                    send queue ─> Step ─────────┘   └─< driver: Sent
 //! ```
 
+mod bugs;
 mod commands;
 mod datagrams;
 mod drain;
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use crate::buffer::Pool;
+use crate::bug;
 use crate::chain::{Generation, Scratch};
 use crate::connection::{Connection, TransformFault};
 use crate::context::Context;
@@ -88,6 +90,8 @@ pub(crate) struct Worker<D: Driver> {
     spin: spin::Spin,
     /// Why a listener could not be opened, until somebody asks.
     listen_error: Option<io::Error>,
+    /// Faults of its own that it has found.
+    bugs: u64,
 }
 
 #[derive(Debug)]
@@ -155,6 +159,7 @@ impl<D: Driver> Worker<D> {
             chain_epoch: 0,
             state: State::Running,
             listen_error: None,
+            bugs: 0,
         }
     }
 
@@ -193,7 +198,12 @@ impl<D: Driver> Worker<D> {
         self.go_on();
         self.expire();
         self.scratch.trim();
+        if let Some(bugs) = bug::take() {
+            self.report(bugs, None);
+        }
         self.end_if_drained();
+        #[cfg(test)]
+        self.check();
         Ok(self.state != State::Ended)
     }
 
@@ -242,7 +252,8 @@ impl<D: Driver> Worker<D> {
                 }
                 Some(Socket::Connection(_)) => self.expire_connection(token),
                 Some(Socket::Datagrams(_)) => self.release_datagrams(token, now),
-                Some(Socket::Offloaded(_)) | None => {}
+                // What closes or offloads a socket disarms its deadline.
+                Some(Socket::Offloaded(_)) | None => bug::found_aside("a deadline of a socket that is here"),
             }
         }
         if let State::Draining { until } = self.state
@@ -326,6 +337,24 @@ impl ListenerState {
             events.say_why(Level::Warn, Kind::Dropped, &*self.listener, why, text);
         }
     }
+}
+
+/// What this worker knows of the listener of a socket: it stays until its last socket and connection are closed.
+fn state_of(listeners: &[Option<ListenerState>], place: u32) -> Option<&ListenerState> {
+    let state = listeners.get(place as usize).and_then(Option::as_ref);
+    if state.is_none() {
+        bug::found_aside("the listener of an open socket");
+    }
+    state
+}
+
+/// The same, to be changed.
+fn state_of_mut(listeners: &mut [Option<ListenerState>], place: u32) -> Option<&mut ListenerState> {
+    let state = listeners.get_mut(place as usize).and_then(Option::as_mut);
+    if state.is_none() {
+        bug::found_aside("the listener of an open socket");
+    }
+    state
 }
 
 fn log_transform_error(

@@ -3,6 +3,7 @@
 use resay_plugin::abi;
 
 use super::{ChainOutcome, DelayedRange, Generation, Scratch, room_of};
+use crate::bug;
 use crate::transform::library::{Fault, Session, Status};
 
 /// What a message takes along on its way through a chain.
@@ -29,7 +30,7 @@ impl Generation {
                 Ok(()) => ChainOutcome::Answer,
                 Err(stopped) => {
                     let (stage, status) = *stopped.0;
-                    ChainOutcome::of(stage, status).unwrap_or(ChainOutcome::Answer)
+                    ChainOutcome::of_end(stage, status)
                 }
             };
         }
@@ -61,7 +62,7 @@ impl Generation {
                 let bytes = match at {
                     Place::Message => &mut *message,
                     Place::Scratch(index) => &mut cx.scratch.buffers[index],
-                    Place::Out => cx.out.get_mut(base..).unwrap_or_default(),
+                    Place::Out => bug::part_mut(cx.out, base..),
                 };
                 cx.session.map(stage, bytes)
             } else if self.stages.instance(stage).is_function() {
@@ -134,7 +135,7 @@ fn process(
         let flags = if is_begun { flags & !abi::RESAY_IO_BEGIN } else { flags };
         let room = room_of(room, room_bytes);
         let processed = cx.session.process_once(stage, rest, room, flags);
-        output.extend_from_slice(room.get(..processed.written).unwrap_or_default());
+        output.extend_from_slice(bug::part(room, ..processed.written));
         if let Status::Failed(_) = processed.status {
             return processed.status;
         }
@@ -146,7 +147,7 @@ fn process(
             }
             Place::Out => delays.so_far = output.len(),
         }
-        rest = rest.get(processed.used..).unwrap_or_default();
+        rest = bug::part(rest, processed.used..);
         let answered = output.len() - base;
         if answered > cx.out_max || processed.room_wanted > cx.out_max {
             return Status::Failed(Fault::TooLong);
@@ -175,7 +176,7 @@ fn call(
         Place::Message => (message, first),
         Place::Scratch(0) => (first, second),
         Place::Scratch(_) => (second, first),
-        Place::Out => (cx.out.get(base..).unwrap_or_default(), first),
+        Place::Out => (bug::part(cx.out, base..), first),
     };
     cx.session.call(stage, input, output, cx.out_max, cx.flags)
 }
@@ -188,7 +189,7 @@ impl ChainContext<'_> {
             self.delays.iter().filter(|range| range.end > base).map(|range| range.delay_us).max();
         self.delays.retain(|range| range.end <= base);
         self.out.truncate(base);
-        self.out.extend_from_slice(self.scratch.buffers.get(index).map_or(&[], Vec::as_slice));
+        self.out.extend_from_slice(&self.scratch.buffers[index]);
         if let Some(delay_us) = longest_us {
             self.delays.push(DelayedRange { end: self.out.len(), delay_us });
         }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use resay_plugin::abi;
 
+use crate::bug;
 use crate::error::Result;
 use crate::limits::READ_BYTES_MAX;
 use crate::transform::library::{Fault, Instance, Services, Stages, Status, Table};
@@ -186,6 +187,15 @@ impl ChainOutcome {
             Status::Failed(fault) => Some(ChainOutcome::Failed { stage, fault }),
         }
     }
+
+    /// The same for a status with which a map has ended a message's way.
+    #[cold]
+    pub(crate) fn of_end(stage: usize, status: Status) -> ChainOutcome {
+        ChainOutcome::of(stage, status).unwrap_or_else(|| {
+            bug::found("a status that ends a message's way");
+            ChainOutcome::Drop
+        })
+    }
 }
 
 /// A worker's memory for what lies between two stages.
@@ -235,7 +245,7 @@ fn room_of(room: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
     if room.len() < bytes {
         room.resize(bytes, 0);
     }
-    room.get_mut(..bytes).unwrap_or_default()
+    bug::part_mut(room, ..bytes)
 }
 
 /// The flags of a message that comes whole.

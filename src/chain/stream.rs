@@ -15,6 +15,7 @@ use std::ops::Range;
 use resay_plugin::abi;
 
 use super::{ChainOutcome, DelayedRange, Generation, SCRATCH_BYTES_MAX, Scratch, room_of};
+use crate::bug;
 use crate::limits::STREAM_CHUNK_BYTES;
 use crate::transform::library::{Fault, Session, Status};
 
@@ -115,7 +116,7 @@ impl StageInput {
     }
 
     fn unread(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        bug::part(&self.bytes, self.start..)
     }
 
     fn push(&mut self, bytes: &[u8], delay_us: u64) {
@@ -164,14 +165,17 @@ impl Generation {
         cx: &mut StreamContext<'_>,
     ) -> StreamOutcome {
         self.with_input(kept, cx, |input, room, cx| {
-            let Some(&first) = self.processes.first() else { return Ok(false) };
+            let Some(&first) = self.processes.first() else {
+                bug::found("a stage that makes output of its own");
+                return Err(ChainOutcome::Drop);
+            };
             let mut buffers = std::mem::take(&mut cx.scratch.buffers);
             let passed = self.pass(0..first, fresh, &mut buffers, cx).map(|passed| {
                 let bytes = passed.buffer.map_or(&*fresh, |buffer| &buffers[buffer]);
-                if !passed.is_dropped
-                    && let Some(stage) = input.of(0, self.processes.len())
-                {
-                    stage.push(bytes, 0);
+                match input.of(0, self.processes.len()) {
+                    _ if passed.is_dropped => {}
+                    Some(stage) => stage.push(bytes, 0),
+                    None => bug::found("the input of the first stage"),
                 }
                 input.is_closing |= passed.is_closing;
                 passed.is_dropped
@@ -205,7 +209,7 @@ impl Generation {
                     Some(ChainOutcome::Drop) => return Ok(true),
                     Some(outcome) => return Err(outcome),
                 }
-                let written = room.get_mut(..processed.written).unwrap_or_default();
+                let written = bug::part_mut(room, ..processed.written);
                 self.forward(stage, written, processed.delay_us, input, cx)?;
                 if !is_more {
                     return self.pump(input, room, cx);
@@ -284,7 +288,7 @@ impl Generation {
             current.is_ending = is_ending;
             let is_last_stage = place + 1 == self.processes.len();
             let room_left = if is_last_stage { cx.out_len_max - cx.out.len() } else { usize::MAX };
-            let unread = current.bytes.get(current.start..).unwrap_or_default();
+            let unread = bug::part(&current.bytes, current.start..);
             let (len, room_bytes) = portion(
                 |len| cx.session.output_bound(stage, len),
                 unread.len(),
@@ -292,7 +296,7 @@ impl Generation {
             );
             // MORE_OUT said how much is needed; a stage that has already seen all of its input gets all of it again.
             let is_whole = is_ending || current.room_wanted > 0;
-            let given = if is_whole { unread } else { unread.get(..len).unwrap_or_default() };
+            let given = if is_whole { unread } else { bug::part(unread, ..len) };
             let room_bytes = if is_whole {
                 let bound = cx.session.output_bound(stage, given.len()).unwrap_or(room_bytes);
                 bound.max(current.room_wanted).clamp(1, cx.unread_max.max(1))
@@ -331,13 +335,11 @@ impl Generation {
                     input.is_closing = true;
                     input.stages.iter_mut().take(place + 1).for_each(StageInput::discard);
                 }
-                status => {
-                    if let Some(outcome) = ChainOutcome::of(stage, status) {
-                        return Err(outcome);
-                    }
+                status @ (Status::Reset | Status::DropAndClose | Status::Failed(_)) => {
+                    return Err(ChainOutcome::of_end(stage, status));
                 }
             }
-            let written = room.get_mut(..processed.written).unwrap_or_default();
+            let written = bug::part_mut(room, ..processed.written);
             has_dropped |= self.forward(stage, written, delay_us, input, cx)?;
         }
         Ok(has_dropped)
@@ -362,9 +364,10 @@ impl Generation {
         let passed = self.pass(from + 1..until, made, &mut buffers, cx);
         let is_dropped = passed.map(|passed| {
             let bytes = passed.buffer.map_or(&*made, |buffer| &buffers[buffer]);
-            match next.and_then(|place| input.of(place, self.processes.len())) {
+            match next.map(|place| input.of(place, self.processes.len())) {
                 _ if passed.is_dropped => {}
-                Some(stage) => stage.push(bytes, delay_us),
+                Some(Some(stage)) => stage.push(bytes, delay_us),
+                Some(None) => bug::found("the input of the next stage"),
                 None => cx.answer(bytes, delay_us),
             }
             if passed.is_closing {

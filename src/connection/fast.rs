@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{Connection, Send, Step};
+use crate::bug;
 use crate::chain::ChainOutcome;
 use crate::context::Context;
 use crate::driver::RecvBuf;
@@ -81,14 +82,14 @@ impl Connection {
     ) -> Option<u32> {
         let answer_bytes_max = cx.limits.high_water_bytes.clamp(1, TURN_ANSWER_BYTES);
         while begun.messages < TURN_MESSAGES && begun.used < answer_bytes_max {
-            let rest = window.get_mut(begun.used..).unwrap_or_default();
+            let rest = bug::part_mut(window, begun.used..);
             if rest.is_empty() {
                 return Some(begun.messages as u32);
             }
             // What is no whole message, or too long for one, is for the general path.
             let Ok(Some(found)) = cx.limits.framer.find(rest, 0) else { return None };
             cx.stats.messages_in.add(1);
-            let body = rest.get_mut(found.body).unwrap_or_default();
+            let body = bug::part_mut(rest, found.body);
             if let Err(stopped) = self.session.map_all(body) {
                 return begun.stop(found.len, stopped);
             }
@@ -103,8 +104,7 @@ impl Begun {
     #[cold]
     fn stop(&mut self, frame_bytes: usize, MapStopped(stopped): MapStopped) -> Option<u32> {
         let (stage, status) = *stopped;
-        let outcome = ChainOutcome::of(stage, status).unwrap_or(ChainOutcome::Answer);
-        self.stopped = Some(Box::new((frame_bytes, outcome)));
+        self.stopped = Some(Box::new((frame_bytes, ChainOutcome::of_end(stage, status))));
         None
     }
 }

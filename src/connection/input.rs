@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::{Begun, Connection, End};
 use crate::buffer::Pool;
+use crate::bug;
 use crate::chain::{
     ChainContext, ChainOutcome, DelayedRange, Generation, StreamContext, StreamInput, StreamOutcome, WHOLE,
 };
@@ -163,7 +164,7 @@ impl Connection {
             self.take_outcome(window, begun.used, outcome, &mut batch, cx)
         });
         while goes_on {
-            let rest = window.get(batch.used..).unwrap_or_default();
+            let rest = bug::part(window, batch.used..);
             let answer_bytes = batch.out.as_ref().map_or(batch.in_place, Vec::len);
             // Where nothing waits one message is always answered, however long its answer is.
             let is_free = messages == 0 && waiting_cost == 0;
@@ -307,8 +308,8 @@ impl Connection {
     ) -> bool {
         let begin = batch.used;
         batch.used += found.len;
-        let frame = window.get_mut(begin..batch.used).unwrap_or_default();
-        let body = frame.get_mut(found.body.clone()).unwrap_or_default();
+        let frame = bug::part_mut(window, begin..batch.used);
+        let body = bug::part_mut(frame, found.body.clone());
         if self.generation.is_map_only() && batch.out.is_none() {
             let Err(stopped) = self.session.map_all(body) else {
                 batch.in_place = batch.used;
@@ -316,7 +317,7 @@ impl Connection {
                 return true;
             };
             let (stage, status) = *stopped.0;
-            let outcome = ChainOutcome::of(stage, status).unwrap_or(ChainOutcome::Answer);
+            let outcome = ChainOutcome::of_end(stage, status);
             return self.take_outcome(window, begin, outcome, batch, cx);
         }
         let framer = &cx.limits.framer;
@@ -348,10 +349,8 @@ impl Connection {
                 }
                 (out, Some(answer)) => {
                     // The answers are no longer one piece of the window.
-                    let out = out.get_or_insert_with(|| {
-                        cx.pool.copy_of(window.get(..batch.in_place).unwrap_or_default())
-                    });
-                    let frame = window.get(begin..batch.used).unwrap_or_default();
+                    let out = out.get_or_insert_with(|| cx.pool.copy_of(bug::part(window, ..batch.in_place)));
+                    let frame = bug::part(window, begin..batch.used);
                     let mark = framer.open(out);
                     out.extend_from_slice(answer);
                     framer.close(out, mark, frame, found)
@@ -398,7 +397,7 @@ impl Connection {
                 cx.stats.dropped_bytes.add(dropped_bytes);
                 // The answers are no longer one piece of the window.
                 let in_place = batch.in_place;
-                batch.out.get_or_insert_with(|| cx.pool.copy_of(window.get(..in_place).unwrap_or_default()));
+                batch.out.get_or_insert_with(|| cx.pool.copy_of(bug::part(window, ..in_place)));
                 return true;
             }
             ChainOutcome::Close => {
@@ -507,7 +506,7 @@ impl Connection {
 
 /// The frame of a message leaves with the message's own ranges, those from `first` on.
 fn frame_ranges(framer: &Framer, ranges: &mut [DelayedRange], first: usize, before: usize, after: usize) {
-    let own = ranges.get_mut(first..).unwrap_or_default();
+    let own = bug::part_mut(ranges, first..);
     if framer.moves_body() {
         own.iter_mut().for_each(|range| range.end += after - before);
     } else if let Some(last) = own.last_mut()
@@ -519,7 +518,8 @@ fn frame_ranges(framer: &Framer, ranges: &mut [DelayedRange], first: usize, befo
 
 /// A record is one answer: its ranges, those from `first` on, all wait for the last.
 fn join_ranges(ranges: &mut Vec<DelayedRange>, first: usize, end: usize) {
-    let delay_us = ranges.get(first..).unwrap_or_default().iter().map(|range| range.delay_us).max();
+    let delay_us = bug::part(ranges, first..).iter().map(|range| range.delay_us).max();
     ranges.truncate(first);
+    // A greeting may have none.
     ranges.push(DelayedRange { end, delay_us: delay_us.unwrap_or(0) });
 }

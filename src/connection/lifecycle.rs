@@ -9,6 +9,7 @@ use super::{
     Around, Closing, Connection, End, Phase, PrefaceProgress, Reading, RetiredSession, Send, Session, Step,
     TransformFault, Work,
 };
+use crate::bug;
 use crate::context::{ConnLimits, Context};
 use crate::driver::Close;
 use crate::limits::{LINGER, LINGER_DRAINING};
@@ -125,7 +126,11 @@ impl Connection {
     /// What the peer said through the layer; what the layer has to send for its own sake goes behind all that waits.
     fn unseal(&mut self, wire: &[u8], step: &mut Step, cx: &mut Context<'_>) -> Vec<u8> {
         let (mut plain, mut reply) = (cx.pool.take(wire.len()), cx.pool.take(0));
-        let Some(Around { layer: Some(layer), .. }) = self.around.as_deref_mut() else { return plain };
+        let Some(Around { layer: Some(layer), .. }) = self.around.as_deref_mut() else {
+            // What an open connection is left with around it has a layer.
+            bug::found("a layer around the stream");
+            return plain;
+        };
         let received = layer.received(wire, &mut plain, &mut reply);
         if reply.is_empty() {
             cx.pool.put(reply);
@@ -228,13 +233,17 @@ impl Connection {
 
     /// The socket is broken.
     pub(crate) fn failed(&mut self, error: io::Error) -> Step {
+        Step::close(self.closing_after(error))
+    }
+
+    /// What the end of a connection is whose socket is broken.
+    pub(crate) fn closing_after(&self, error: io::Error) -> Closing {
         let reason = match (self.phase, error.kind()) {
             (Phase::Lingering(reason), _) => reason,
             (_, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => CloseReason::PeerReset,
             _ => CloseReason::SystemError,
         };
-        let close = Closing { reason, how: Close::Gently, error: Some(error) };
-        Step::close(close)
+        Closing { reason, how: Close::Gently, error: Some(error) }
     }
 
     /// Everything ends now.
@@ -278,6 +287,11 @@ impl Connection {
     /// After each change: the next send; reading on or not; the next step of the end.
     pub(super) fn advance(&mut self, mut step: Step, cx: &mut Context<'_>) -> Step {
         if step.is_closing() {
+            return step;
+        }
+        if bug::is_tainted() {
+            step.rare().close =
+                Some(Closing { reason: CloseReason::SystemError, how: Close::Reset, error: None });
             return step;
         }
         if cx.sends_left > 0

@@ -30,6 +30,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::bug;
 use crate::chain::Generation;
 use crate::context::{ConnLimits, Context, Reply};
 use crate::driver::{Close, RecvBuf};
@@ -334,7 +335,7 @@ impl Connection {
                 let buffer = RecvBuf { buffer: &mut bytes, start: 0 };
                 let mut step = self.received(buffer, cx);
                 if let Send::RecvBuf(range) = step.send {
-                    step.send = Send::Owned(bytes.get(range).unwrap_or_default().to_vec());
+                    step.send = Send::Owned(bug::part(&bytes, range).to_vec());
                 }
                 step
             }
@@ -348,7 +349,7 @@ impl Connection {
     #[inline(never)]
     fn received_in_general(&mut self, recv_buf: RecvBuf<'_>, begun: Begun, cx: &mut Context<'_>) -> Step {
         let RecvBuf { buffer, start } = recv_buf;
-        let received = buffer.get(start..).unwrap_or_default();
+        let received = bug::part(buffer, start..);
         self.silent_since = cx.now;
         if let Some(monitor) = &mut self.monitor {
             monitor.count(received.len());
@@ -402,19 +403,20 @@ impl Connection {
             match start.checked_sub(unread.bytes.len()) {
                 Some(before) if !unread.has_more => begin = before,
                 _ => {
-                    cx.pool.append(&mut unread.bytes, buffer.get(start..).unwrap_or_default());
+                    cx.pool.append(&mut unread.bytes, bug::part(buffer, start..));
                     return self.answer_unread(cx);
                 }
             }
-            if let Some(place) = buffer.get_mut(begin..start) {
-                place.copy_from_slice(&unread.bytes);
+            match buffer.get_mut(begin..start) {
+                Some(place) => place.copy_from_slice(&unread.bytes),
+                None => bug::found("room in front of what was received"),
             }
             scanned = std::mem::take(&mut unread.scanned);
             cx.pool.put(std::mem::take(&mut unread.bytes));
         }
-        let window = buffer.get_mut(begin..).unwrap_or_default();
+        let window = bug::part_mut(buffer, begin..);
         let mut batch = self.answer(window, scanned, begun, cx);
-        self.keep(window.get(batch.used..).unwrap_or_default(), batch.has_more, cx);
+        self.keep(bug::part(window, batch.used..), batch.has_more, cx);
         let reply = batch.reply_in_recv_buf(begin, cx.limits.records, cx.pool);
         self.deliver(batch, reply, Some(buffer), cx)
     }
@@ -434,7 +436,7 @@ impl Connection {
             let reply = batch.reply_in(Vec::new(), cx.limits.records, cx.pool);
             return self.deliver(batch, reply, None, cx);
         }
-        self.keep(window.get(batch.used..).unwrap_or_default(), batch.has_more, cx);
+        self.keep(bug::part(&window, batch.used..), batch.has_more, cx);
         let reply = batch.reply_in(window, cx.limits.records, cx.pool);
         self.deliver(batch, reply, None, cx)
     }
@@ -507,6 +509,10 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Step {
         let Batch { delays, answers, end, .. } = batch;
+        if bug::is_tainted() {
+            cx.stats.dropped(DropReason::Undelivered, u64::from(answers));
+            return self.closing(CloseReason::SystemError, Close::Reset);
+        }
         let mut step = Step::default();
         let is_at_once = delays.is_empty() && end.is_none() && self.around.is_none();
         if is_at_once && self.output.can_send() && !self.output.is_delaying() {
@@ -534,7 +540,7 @@ impl Connection {
             (Reply::Nothing, _) => None,
             (Reply::Owned(bytes), _) => Some(Chunk::answers(bytes, answers)),
             (Reply::InRecvBuf(range), buffer) => {
-                let bytes = buffer.and_then(|buffer| buffer.get(range)).unwrap_or_default();
+                let bytes = bug::part(buffer.unwrap_or_default(), range);
                 Some(Chunk::answers(cx.pool.copy_of(bytes), answers))
             }
         };
@@ -585,6 +591,11 @@ impl Connection {
         Some(self.advance(Step::default(), cx))
     }
 
+    /// Whether a send is in flight.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.output.is_sending()
+    }
+
     /// Whether nothing but open: no input or output waits, and nothing is about to change.
     #[inline]
     fn is_plain(&self) -> bool {
@@ -608,8 +619,9 @@ impl Connection {
 
     /// What must hold between two steps.
     #[cfg(debug_assertions)]
-    pub(crate) fn check(&self, limits: &ConnLimits) {
+    pub(crate) fn check(&self, limits: &ConnLimits, current: &Arc<Generation>) {
         self.output.check();
+        self.check_phase(limits, current);
         let unread = self.unread.as_ref();
         assert!(unread.is_none_or(|unread| !unread.is_empty()), "empty input is not kept");
         assert!(unread.is_none_or(|unread| unread.scanned <= unread.bytes.len()));
@@ -622,5 +634,50 @@ impl Connection {
         );
         assert!(self.cost() <= limits.cost_max(), "{} bytes of memory", self.cost());
         assert!(!limits.records || unread.is_none(), "records are answered at once");
+    }
+
+    /// What each phase says about the rest.
+    #[cfg(debug_assertions)]
+    fn check_phase(&self, limits: &ConnLimits, current: &Arc<Generation>) {
+        let Flags { has_peer_ended, is_paused, is_drained, .. } = self.flags;
+        let has_more = self.unread.as_ref().is_some_and(|unread| unread.has_more);
+        let (cost, read_below) = (self.output.cost(), limits.read_below_bytes());
+        match self.phase {
+            Phase::Opening => {
+                assert!(self.around.is_some(), "what waits to be open waits for something");
+                assert!(self.until != Moment::NEVER, "opening has a deadline");
+                assert!(!has_more && !is_paused && !has_peer_ended && !is_drained);
+            }
+            Phase::Open => {
+                let layer = self.around.as_ref().map(|around| (&around.preface, &around.layer));
+                assert!(
+                    layer.is_none_or(|(preface, layer)| {
+                        preface.is_none() && layer.as_ref().is_some_and(|layer| layer.is_established())
+                    }),
+                    "what is around an open connection is a layer that both sides agree on"
+                );
+                assert!(
+                    self.until == Moment::NEVER || !Arc::ptr_eq(&self.generation, current),
+                    "a connection with its listener's chain has no deadline for a change"
+                );
+                assert!(has_more || !has_peer_ended, "behind the end of the peer's side all is answered");
+                assert!(has_more || !is_drained, "a drained connection is open as long as there is input");
+                let is_full = !self.output.is_flushed() && cost > read_below;
+                assert!(
+                    is_paused || !(has_more || self.is_owing() || is_full),
+                    "what may not read is paused: {cost} bytes of {read_below}"
+                );
+                assert!(
+                    !is_paused || has_more || self.is_owing() || cost > read_below / 2,
+                    "what is paused has a reason: {cost} bytes of {read_below}"
+                );
+            }
+            Phase::Flushing(_) => assert!(!self.output.is_flushed(), "our side ends with the last answer"),
+            Phase::Lingering(_) => {
+                assert!(self.output.is_flushed(), "nothing is sent behind the end of our side");
+                assert!(!has_peer_ended && !is_paused, "it waits for the peer's end, and for nothing else");
+                assert!(self.until != Moment::NEVER, "nobody waits for ever");
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::buffer::Pool;
+use crate::bug;
 use crate::chain::DelayedRange;
 use crate::context::ConnLimits;
 use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
@@ -130,6 +131,11 @@ impl Output {
         !self.is_sending && self.waiting.is_none()
     }
 
+    /// Whether a send is with the driver, and of how many bytes.
+    pub(super) fn is_sending(&self) -> bool {
+        self.is_sending
+    }
+
     pub(super) fn is_delaying(&self) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| !waiting.delayed.is_empty())
     }
@@ -223,8 +229,8 @@ impl Output {
         let rest = (bytes.len(), 0, ranges.is_empty());
         let parts = ranges.iter().map(|range| (range.end, range.delay_us, true)).chain([rest]);
         for (end, delay_us, may_be_record) in parts {
-            let part = bytes.get(from..end).unwrap_or_default();
-            from = end.max(from);
+            let part = bug::part(&bytes, from..end);
+            from = end;
             if part.is_empty() && !(limits.records && may_be_record) {
                 continue;
             }
@@ -239,7 +245,8 @@ impl Output {
         // They are answered when the last part has left.
         match waiting.delayed.back_mut() {
             Some(last) => last.chunk.messages += messages,
-            None => debug_assert!(messages == 0, "an answer without bytes is not delayed"),
+            None if messages > 0 => bug::found("an answer that has a part to be delayed"),
+            None => {}
         }
         pool.put(bytes);
         self.forget_if_empty();
@@ -340,6 +347,7 @@ impl Output {
             assert!(!waiting.queue.is_empty() || !waiting.delayed.is_empty(), "nothing waits");
             let dues = waiting.delayed.iter().map(|delayed| delayed.due);
             assert!(dues.is_sorted(), "delayed answers keep their order");
+            assert_eq!(waiting.unscheduled, 0, "delays begin with the step that made them");
         }
     }
 }

@@ -127,6 +127,9 @@ impl Bench {
                 Reading::Pause => self.is_reading = false,
                 Reading::Resume => self.is_reading = true,
             }
+            if rare.has_delays {
+                connection.schedule(Duration::ZERO);
+            }
             self.has_shut_down |= rare.shuts_down;
             if let Some(closing) = rare.close {
                 connection.close(self.unsent, &self.stats);
@@ -162,7 +165,7 @@ impl Bench {
         let wants_turn = connection.wants_turn(&cx);
         self.cost_max = self.cost_max.max(connection.cost());
         #[cfg(debug_assertions)]
-        connection.check(&self.limits);
+        connection.check(&self.limits, &self.current);
         if wants_turn {
             self.step(Connection::go_on);
         }
@@ -716,5 +719,23 @@ fn what_cannot_be_agreed_upon_ends_the_connection() {
         let mut bench = Bench::around("uppercase", &[], behind(preface, layer));
         bench.receive(b"h");
         assert_eq!(bench.pass_until_closed(Duration::from_secs(60)), Duration::from_secs(5));
+    }
+}
+
+/// What a release build does where it finds a fault of its own: no answer, the end, and that it can be told.
+#[test]
+fn a_fault_of_our_own_ends_the_connection_without_an_answer() {
+    for (chain, frame) in [("hex", "raw"), ("hex", "lines"), ("uppercase", "lines")] {
+        let mut bench = Bench::new(chain, &[("frame", frame)]);
+        bench.receive(b"before\n");
+        let answered = bench.received();
+        let mut buffer = b"behind\n and".to_vec();
+        bench.step(|connection, cx| {
+            bug::found_in_release("no fault");
+            connection.received_in_general(RecvBuf { buffer: &mut buffer, start: 0 }, Begun::default(), cx)
+        });
+        assert_eq!(bench.closed, Some((CloseReason::SystemError, Close::Reset)), "{chain} {frame}");
+        assert_eq!(bench.received(), answered, "{chain} {frame}");
+        assert!(bug::take().is_some());
     }
 }

@@ -30,7 +30,8 @@ pub const RESAY_EVENT_TRANSFORM_FAILED: u32 = 128u32;
 pub const RESAY_EVENT_TRANSFORM_LOG: u32 = 256u32;
 /// In resay_event.kind: a chain was swapped; text is the new one.
 pub const RESAY_EVENT_CHAIN_CHANGED: u32 = 512u32;
-/// In resay_event.kind: the engine's state changed: what it runs on, that it has ended.
+/// In resay_event.kind: the engine's state changed: what it runs on, that it has ended. At RESAY_LOG_ERROR: a worker failed, or found a
+/// fault of Resay itself; text names its place and how many there were.
 pub const RESAY_EVENT_ENGINE: u32 = 1024u32;
 /// For resay_events: all kinds, those of later versions too.
 pub const RESAY_EVENT_ALL: u32 = 0xffff_ffff_u32;

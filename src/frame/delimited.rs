@@ -3,10 +3,11 @@
 use memchr::memmem::Finder;
 
 use super::{Found, TooLong};
+use crate::bug;
 
 /// A message ends with LF; a CR before it belongs to the line end.
 pub(super) fn find_line(window: &[u8], scanned: usize, max: usize) -> Result<Option<Found>, TooLong> {
-    let unseen = window.get(scanned..).unwrap_or_default();
+    let unseen = bug::part(window, scanned..);
     let Some(feed) = memchr::memchr(b'\n', unseen).map(|at| scanned + at) else {
         // One byte more may be the CR of a line that is just not too long.
         return if window.len() > max.saturating_add(1) { Err(TooLong { max }) } else { Ok(None) };
@@ -31,7 +32,7 @@ pub(super) fn find(
     let width = end.needle().len();
     // The end may have begun in the bytes that were scanned before.
     let from = scanned.saturating_sub(width - 1);
-    let unseen = window.get(from..).unwrap_or_default();
+    let unseen = bug::part(window, from..);
     let Some(at) = end.find(unseen).map(|at| from + at) else {
         let longest_unfinished = max.saturating_add(width - 1);
         return if window.len() > longest_unfinished { Err(TooLong { max }) } else { Ok(None) };

@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use memchr::memmem::Finder;
 
+use crate::bug;
 use prefixed::Length;
 #[cfg(test)]
 pub(crate) use spec::DELIMITER_BYTES_MAX;
@@ -136,7 +137,7 @@ impl Framer {
             Kind::Raw | Kind::Fixed(_) => {}
             // The end is the one that came: CR LF stays CR LF, a missing one stays missing.
             Kind::Lines | Kind::Delimiter(_) => {
-                out.extend_from_slice(frame.get(found.body.end..found.len).unwrap_or_default());
+                out.extend_from_slice(bug::part(frame, found.body.end..found.len));
             }
             Kind::Prefixed(length) => return length.close(out, mark),
         }

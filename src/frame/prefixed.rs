@@ -1,6 +1,7 @@
 //! Messages behind their length.
 
 use super::{Found, TooLong};
+use crate::bug;
 
 /// How a length is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +91,9 @@ impl Length {
 }
 
 fn fill(out: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = out.get_mut(at..at + bytes.len()) {
-        place.copy_from_slice(bytes);
+    match out.get_mut(at..at + bytes.len()) {
+        Some(place) => place.copy_from_slice(bytes),
+        None => bug::found("the room that was made for a length"),
     }
 }
 

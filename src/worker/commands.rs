@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
 use super::mailbox::{Command, ConnectionInfo};
-use super::{Served, Socket, State, Worker};
+use super::{Served, Socket, State, Worker, state_of};
 use crate::driver::Driver;
 use crate::stats::CloseReason;
 
@@ -44,7 +44,7 @@ impl<D: Driver> Worker<D> {
             let Some(Socket::Connection(Served { connection, .. })) = self.sockets.get(token) else {
                 continue;
             };
-            let Some(Some(state)) = self.listeners.get(connection.listener() as usize) else { continue };
+            let Some(state) = state_of(&self.listeners, connection.listener()) else { continue };
             let info = ConnectionInfo {
                 id: connection.id(),
                 listener: state.listener.url.clone(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Socket, State, Worker};
+use crate::bug;
 use crate::driver::{Driver, Token};
 use crate::stats::CloseReason;
 
@@ -31,7 +32,7 @@ impl<D: Driver> Worker<D> {
             }
             Some(Socket::Listener { .. } | Socket::Datagrams(_)) => self.close_socket(token),
             Some(Socket::Connection(_)) => self.step(token, |connection, cx, _| connection.drained(cx)),
-            // It is paused, and hears of it when it is back.
+            // An offloaded connection is paused, and hears of it when it is back. None: closed earlier in this turn.
             Some(Socket::Offloaded(_)) | None => {}
         }
     }
@@ -44,7 +45,8 @@ impl<D: Driver> Worker<D> {
                     self.step(token, |connection, _, _| connection.stopped(reason));
                 }
                 Some(Socket::Offloaded(_)) => self.abandon(token, reason),
-                _ => self.close_socket(token),
+                Some(Socket::Listener { .. } | Socket::Datagrams(_)) => self.close_socket(token),
+                None => bug::found_aside("a socket that only its own step closes"),
             }
         }
         self.state = State::Draining { until: self.driver.now() };

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 
 use super::datagrams::DatagramSocket;
 use super::mailbox::{Arrival, Command};
-use super::{Served, Socket, State, Worker};
+use super::{Served, Socket, State, Worker, state_of, state_of_mut};
+use crate::bug;
 use crate::connection::Connection;
 use crate::driver::{Close, Driver, Token};
 use crate::event::{Cause, Event, Kind, Level};
@@ -36,7 +37,7 @@ impl<D: Driver> Worker<D> {
         };
         match result {
             Ok(()) => {
-                if let Some(Some(state)) = self.listeners.get_mut(place) {
+                if let Some(state) = state_of_mut(&mut self.listeners, state) {
                     state.socket = Some(token);
                 }
                 if listener.opened() {
@@ -61,8 +62,9 @@ impl<D: Driver> Worker<D> {
             .listeners
             .iter()
             .position(|state| state.as_ref().is_some_and(|state| state.listener.id == id));
+        // All workers are told; this one may not serve it, or not any more.
         let Some(place) = place else { return };
-        if let Some(Some(state)) = self.listeners.get_mut(place) {
+        if let Some(state) = state_of_mut(&mut self.listeners, place as u32) {
             state.closed = true;
             if let Some(token) = state.socket {
                 // What already waits to be accepted was promised to be served: the socket goes when it is empty.
@@ -79,24 +81,23 @@ impl<D: Driver> Worker<D> {
             self.answered(token, answers, result);
         }
         let (place, mut armed, owed) = match self.sockets.remove(token) {
-            Some(Socket::Listener { state, retry_at }) => (state as usize, retry_at, 0),
+            Some(Socket::Listener { state, retry_at }) => (state, retry_at, 0),
             Some(Socket::Datagrams(socket)) => {
                 let owed = socket.owed();
                 let DatagramSocket { state, session, deadline, .. } = *socket;
                 self.drop_in_background(session);
-                (state as usize, deadline, owed)
+                (state, deadline, owed)
             }
-            Some(Socket::Connection(_) | Socket::Offloaded(_)) | None => return,
+            Some(Socket::Connection(_) | Socket::Offloaded(_)) | None => {
+                return bug::found_aside("a listening or a datagram socket");
+            }
         };
         self.timers.arm(token, &mut armed, Moment::NEVER);
         // The file before the socket: while that is open the file's inode is in use, so no file of a successor can have
         // it, and be taken for ours.
-        let was_last = match self.listeners.get(place) {
-            Some(Some(state)) => state.listener.closed(),
-            _ => false,
-        };
+        let was_last = state_of(&self.listeners, place).is_some_and(|state| state.listener.closed());
         self.driver.close(token, Close::Gently);
-        if let Some(Some(state)) = self.listeners.get_mut(place) {
+        if let Some(state) = state_of_mut(&mut self.listeners, place) {
             state.stats.dropped(DropReason::Undelivered, owed as u64);
             state.socket = None;
             state.closed = true;
@@ -104,13 +105,14 @@ impl<D: Driver> Worker<D> {
                 self.shared.events.say(Level::Info, Kind::ListenerClosed, &*state.listener, "closed");
             }
         }
-        self.forget_listener_if_over(place);
+        self.forget_listener_if_over(place as usize);
     }
 
     #[inline(never)]
     pub(super) fn accepted(&mut self, token: Token, socket: D::Socket, peer: Peer) {
+        // The listener may have been closed earlier in this turn; the connection goes with its socket.
         let Some(Socket::Listener { state, .. }) = self.sockets.get(token) else { return };
-        let Some(Some(state)) = self.listeners.get_mut(*state as usize) else { return };
+        let Some(state) = state_of_mut(&mut self.listeners, *state) else { return };
         state.accept_failing = false;
         let (listener, stats) = (Arc::clone(&state.listener), Arc::clone(&state.stats));
         let permit = match self.admit(&listener, &socket, &peer) {
@@ -167,8 +169,12 @@ impl<D: Driver> Worker<D> {
 
     /// A preface has said who the peer of a connection is.
     pub(super) fn identify(&mut self, token: Token) {
-        let Some(Socket::Connection(Served { connection, .. })) = self.sockets.get(token) else { return };
-        let Some(Some(state)) = self.listeners.get(connection.listener() as usize) else { return };
+        let Some(Socket::Connection(Served { connection, .. })) = self.sockets.get(token) else {
+            return bug::found_aside("the connection that was identified in this step");
+        };
+        let Some(state) = state_of(&self.listeners, connection.listener()) else {
+            return self.close_broken(token);
+        };
         match permit(&state.listener, PeerKey::of(connection.peer(), None)) {
             Ok(permit) => self.step(token, |connection, cx, _| connection.identified(permit, cx)),
             Err(reason) => {
@@ -192,7 +198,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn open(&mut self, arrival: Arrival<D::Socket>) {
         let Arrival { listener, socket, peer, id, permit } = arrival;
         let place = self.place_of(&listener);
-        let Some(Some(state)) = self.listeners.get_mut(place) else { return };
+        let Some(state) = state_of_mut(&mut self.listeners, place as u32) else { return };
         let generation = Arc::clone(&state.generation);
         let opened = match Session::unopened(generation.stages()) {
             Ok(session) => {
@@ -251,8 +257,9 @@ impl<D: Driver> Worker<D> {
 
     #[inline(never)]
     pub(super) fn accept_failed(&mut self, token: Token, error: io::Error) {
+        // It may have been closed earlier in this turn.
         let Some(Socket::Listener { state, retry_at }) = self.sockets.get_mut(token) else { return };
-        let Some(Some(state)) = self.listeners.get_mut(*state as usize) else { return };
+        let Some(state) = state_of_mut(&mut self.listeners, *state) else { return };
         state.stats.accept_errors.add(1);
         let why = Cause::of(&error);
         if concerns_one_connection(&error) {

@@ -5,9 +5,10 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use super::mailbox::{Command, Mailbox};
-use super::{ListenerState, Served, Shared, Socket, Worker, log_transform_error};
+use super::mailbox::Command;
+use super::{ListenerState, Served, Shared, Socket, Worker, log_transform_error, state_of, state_of_mut};
 use crate::buffer::Pool;
+use crate::bug::{self, Bugs};
 use crate::chain::{Generation, Scratch};
 use crate::connection::{Connection, Owed, Step, TransformFault, Work};
 use crate::context::{Context, Reply};
@@ -26,7 +27,7 @@ use crate::timer::Moment;
 pub(crate) struct Offloaded {
     id: u64,
     peer: Peer,
-    listener: u32,
+    pub(super) listener: u32,
     owed: Owed,
     /// Input that it has in hand: what it was counted with, and what came with the work.
     unread_bytes: usize,
@@ -46,6 +47,7 @@ pub(crate) struct OffloadResult {
     /// The generation that was its listener's when it went.
     current: Arc<Generation>,
     stats: Block,
+    bugs: Option<Bugs>,
 }
 
 /// A datagram that comes back.
@@ -56,6 +58,7 @@ pub(crate) struct DatagramResult {
     from: Peer,
     outcome: Outcome,
     stats: Block,
+    bugs: Option<Bugs>,
 }
 
 /// A context off the workers.
@@ -64,7 +67,7 @@ fn with_context<R>(
     current: &Arc<Generation>,
     now: Moment,
     run: impl FnOnce(&mut Context<'_>) -> R,
-) -> (R, Block) {
+) -> (R, Block, Option<Bugs>) {
     let stats = Block::default();
     let result = run(&mut Context {
         limits: &listener.limits,
@@ -77,14 +80,15 @@ fn with_context<R>(
         may_block: true,
         is_draining: false,
     });
-    (result, stats)
+    (result, stats, bug::take())
 }
 
 impl<D: Driver> Worker<D> {
     /// Hands a connection to the threads that may be blocked.
     pub(super) fn offload(&mut self, token: Token, work: Work) {
-        let Some(place) = self.sockets.get_mut(token) else { return };
-        let Socket::Connection(Served { connection, .. }) = &*place else { return };
+        let away = "the connection that its step sends away";
+        let Some(place) = self.sockets.get_mut(token) else { return bug::found_aside(away) };
+        let Socket::Connection(Served { connection, .. }) = &*place else { return bug::found_aside(away) };
         let offloaded = Offloaded {
             id: connection.id(),
             peer: connection.peer().clone(),
@@ -95,10 +99,12 @@ impl<D: Driver> Worker<D> {
             is_sent: false,
             failed: None,
         };
-        let Some(Some(state)) = self.listeners.get(connection.listener() as usize) else { return };
+        let Some(state) = state_of(&self.listeners, connection.listener()) else {
+            return self.close_broken(token);
+        };
         let Socket::Connection(served) = std::mem::replace(place, Socket::Offloaded(Box::new(offloaded)))
         else {
-            return;
+            return bug::found_aside(away);
         };
         let Served { mut connection, mut armed, .. } = served;
         self.driver.pause(token);
@@ -107,8 +113,9 @@ impl<D: Driver> Worker<D> {
         let (listener, current) = (Arc::clone(&state.listener), Arc::clone(&state.generation));
         let (shared, index, now) = (Arc::downgrade(&self.shared), self.index, self.driver.now());
         let job = move || {
-            let (step, stats) = with_context(&listener, &current, now, |cx| connection.perform(work, cx));
-            let result = OffloadResult { token, connection, step, current, stats };
+            let (step, stats, bugs) =
+                with_context(&listener, &current, now, |cx| connection.perform(work, cx));
+            let result = OffloadResult { token, connection, step, current, stats, bugs };
             send_back(&shared, index, Command::Returned(Box::new(result)));
         };
         // Without a thread to be had, blocking is better than losing the message.
@@ -118,20 +125,26 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn resume_offloaded(&mut self, result: OffloadResult) {
-        let Some(place @ Socket::Offloaded(_)) = self.sockets.get_mut(result.token) else {
+        let Some(place) = self.sockets.get_mut(result.token) else {
             return self.drop_in_background(result);
         };
-        let OffloadResult { token, mut connection, mut step, current, stats } = result;
+        let Socket::Offloaded(offloaded) = place else {
+            return bug::found_aside("a place that is kept for the connection");
+        };
+        let (listener, is_sent, failed) = (offloaded.listener, offloaded.is_sent, offloaded.failed.take());
+        let OffloadResult { token, mut connection, mut step, current, stats, bugs } = result;
         // Nothing was read meanwhile: the peer gets its time again.
         connection.resumed(self.driver.now());
         let served = Served { connection, armed: Moment::NEVER, is_unfinished: false };
-        let Socket::Offloaded(offloaded) = std::mem::replace(place, Socket::Connection(served)) else {
-            return;
-        };
-        let state = self.listeners.get(offloaded.listener as usize).and_then(Option::as_ref);
+        *place = Socket::Connection(served);
+        let state = state_of(&self.listeners, listener);
         let is_current = state.is_none_or(|state| Arc::ptr_eq(&state.generation, &current));
         if let Some(state) = state {
             state.stats.add_block(&stats);
+        }
+        if let Some(bugs) = bugs {
+            bug::put(bugs);
+            return self.close_broken(token);
         }
         // Its delays began when it went.
         let passed = step.rare.as_mut().is_some_and(|rare| std::mem::take(&mut rare.has_delays));
@@ -141,10 +154,10 @@ impl<D: Driver> Worker<D> {
             }
             step
         });
-        if offloaded.is_sent {
+        if is_sent {
             self.sent(token, Vec::new());
         }
-        if let Some(error) = offloaded.failed {
+        if let Some(error) = failed {
             return self.failed(token, error);
         }
         if !is_current {
@@ -156,11 +169,13 @@ impl<D: Driver> Worker<D> {
     /// Closes the socket of a connection that is away. What comes back finds nobody.
     pub(super) fn abandon(&mut self, token: Token, reason: CloseReason) {
         let unsent = self.driver.unsent(token);
-        let Some(Socket::Offloaded(offloaded)) = self.sockets.remove(token) else { return };
+        let Some(Socket::Offloaded(offloaded)) = self.sockets.remove(token) else {
+            return bug::found_aside("a connection that is away");
+        };
         self.driver.close(token, Close::Gently);
         self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
         let place = offloaded.listener as usize;
-        if let Some(Some(state)) = self.listeners.get_mut(place) {
+        if let Some(state) = state_of_mut(&mut self.listeners, offloaded.listener) {
             state.connections -= 1;
             state.stats.closed(reason);
             offloaded.owed.count(unsent, offloaded.is_sent, &state.stats);
@@ -187,12 +202,13 @@ impl<D: Driver> Worker<D> {
 
     /// Hands an admitted datagram to the threads that may be blocked, if there is room for it.
     pub(super) fn offload_datagram(&mut self, token: Token, from: Peer) {
-        let Some(to) = self.driver.reply_to() else { return };
+        let to = self.driver.reply_to();
         let recv_buf = self.driver.recv_buf();
-        let mut bytes = recv_buf.buffer.get(recv_buf.start..).unwrap_or_default().to_vec();
-        let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
-        let Some(Some(ListenerState { listener, generation, stats, .. })) =
-            self.listeners.get(socket.state as usize)
+        let mut bytes = bug::part(recv_buf.buffer, recv_buf.start..).to_vec();
+        let (Some(to), Some(Socket::Datagrams(socket))) = (to, self.sockets.get_mut(token)) else {
+            return bug::found_aside("a datagram that is lent, and its socket");
+        };
+        let Some(ListenerState { listener, generation, stats, .. }) = state_of(&self.listeners, socket.state)
         else {
             return;
         };
@@ -203,15 +219,15 @@ impl<D: Driver> Worker<D> {
         let (listener, generation) = (Arc::clone(listener), Arc::clone(generation));
         let (shared, index, now) = (Arc::downgrade(&self.shared), self.index, self.driver.now());
         let job = move || {
-            let (outcome, stats) = with_context(&listener, &generation, now, |cx| {
+            let (outcome, stats, bugs) = with_context(&listener, &generation, now, |cx| {
                 let mut session = DatagramSession::default();
                 let mut outcome = session.answer(RecvBuf { buffer: &mut bytes, start: 0 }, &from, cx);
                 if let Reply::InRecvBuf(range) = outcome.reply {
-                    outcome.reply = Reply::Owned(bytes.get(range).unwrap_or_default().to_vec());
+                    outcome.reply = Reply::Owned(bug::part(&bytes, range).to_vec());
                 }
                 outcome
             });
-            let result = DatagramResult { token, to, from, outcome, stats };
+            let result = DatagramResult { token, to, from, outcome, stats, bugs };
             send_back(&shared, index, Command::ReturnedDatagram(Box::new(result)));
         };
         if let Err(job) = self.shared.offload.run(Box::new(job)) {
@@ -220,11 +236,18 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn resume_datagram(&mut self, result: DatagramResult) {
-        let DatagramResult { token, to, from, outcome, stats } = result;
+        let DatagramResult { token, to, from, mut outcome, stats, bugs } = result;
         let now = self.driver.read_clock();
+        // The socket may have been closed meanwhile.
         let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
         socket.offloaded -= 1;
-        let Some(Some(state)) = self.listeners.get(socket.state as usize) else { return };
+        let Some(state) = state_of(&self.listeners, socket.state) else { return };
+        if let Some(bugs) = bugs {
+            bug::put(bugs);
+            if std::mem::replace(&mut outcome.reply, Reply::Nothing) != Reply::Nothing {
+                state.stats.dropped(DropReason::Undelivered, 1);
+            }
+        }
         if outcome.is_amplified {
             state.log_amplified(&self.shared.events, &from);
         }
@@ -244,7 +267,8 @@ impl<D: Driver> Worker<D> {
                 }
                 self.timers.arm(token, &mut socket.deadline, socket.delayed.next());
             }
-            Reply::Nothing | Reply::InRecvBuf(_) => {}
+            Reply::Nothing => {}
+            Reply::InRecvBuf(_) => bug::found_aside("an answer in memory of its own"),
         }
         self.end_datagrams_if_done(token);
     }
@@ -252,8 +276,7 @@ impl<D: Driver> Worker<D> {
 
 /// Leaves a result with the worker it belongs to. One that has ended does not want it any more.
 fn send_back<S>(shared: &Weak<Shared<S>>, worker: usize, command: Command<S>) {
+    // The engine may be gone.
     let Some(shared) = shared.upgrade() else { return };
-    if let Some(mailbox) = shared.mailboxes.get(worker) {
-        let _ = Mailbox::push(mailbox, command);
-    }
+    let _ = shared.mailboxes[worker].push(command);
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{ListenerState, Served, Socket, State, Worker};
+use super::{ListenerState, Served, Socket, State, Worker, state_of, state_of_mut};
+use crate::bug;
 use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work};
 use crate::context::Context;
 use crate::driver::{Driver, Progress, Token};
@@ -29,9 +30,10 @@ impl<D: Driver> Worker<D> {
         enter: impl FnOnce(&mut Connection, &mut Context<'_>, &mut D) -> Step,
     ) {
         let Worker { driver, pool, scratch, sockets, listeners, shared, state: life, .. } = self;
+        // It may have been closed earlier in this turn, or be away.
         let Some(Socket::Connection(served)) = sockets.get_mut(token) else { return };
         let Some(Some(state)) = listeners.get(served.connection.listener() as usize) else {
-            return debug_assert!(false, "a connection has a listener");
+            return self.close_orphan(token);
         };
         let mut cx = state.context(pool, scratch, driver.now());
         cx.is_draining = *life != State::Running;
@@ -64,7 +66,11 @@ impl<D: Driver> Worker<D> {
                     match next {
                         Some(step) => step,
                         None if connection.wants_deadline_before(served.armed, cx.limits) => break None,
-                        None => return,
+                        None => {
+                            #[cfg(debug_assertions)]
+                            connection.check(cx.limits, cx.current);
+                            return;
+                        }
                     }
                 }
                 Progress::Pending => connection.sending(driver.unsent(token), &mut cx),
@@ -84,9 +90,15 @@ impl<D: Driver> Worker<D> {
     /// Arms the deadline of a connection, and notes that it has more to do.
     #[inline(never)]
     fn after_step(&mut self, token: Token) {
+        // A timeout may have closed it, or sent it away.
         let Some(Socket::Connection(served)) = self.sockets.get_mut(token) else { return };
+        if bug::is_tainted() {
+            return self.close_broken(token);
+        }
         let Served { connection, armed, is_unfinished } = served;
-        let Some(Some(state)) = self.listeners.get(connection.listener() as usize) else { return };
+        let Some(state) = state_of(&self.listeners, connection.listener()) else {
+            return self.close_broken(token);
+        };
         let cx = state.context(&mut self.pool, &mut self.scratch, self.driver.now());
         if connection.has_monitor() {
             connection.note_progress(self.driver.unsent(token), cx.now);
@@ -103,7 +115,7 @@ impl<D: Driver> Worker<D> {
             self.unfinished.push_back(token);
         }
         #[cfg(debug_assertions)]
-        connection.check(cx.limits);
+        connection.check(cx.limits, cx.current);
     }
 
     #[inline(always)]
@@ -124,6 +136,7 @@ impl<D: Driver> Worker<D> {
         self.step(token, |connection, cx, _| connection.peer_ended(cx));
     }
 
+    /// The driver has sent the rest of what it was given.
     #[inline(never)]
     pub(super) fn sent(&mut self, token: Token, memory: Vec<u8>) {
         self.pool.put(memory);
@@ -131,13 +144,23 @@ impl<D: Driver> Worker<D> {
             offloaded.is_sent = true;
             return;
         }
-        self.step(token, |connection, cx, _| connection.sent(cx).unwrap_or_default());
+        self.step(token, |connection, cx, _| {
+            if !connection.is_sending() {
+                bug::found("a send in flight");
+            }
+            // None: nothing waits, and there is nothing to do.
+            connection.sent(cx).unwrap_or_default()
+        });
     }
 
     /// Lets the connections go on that had more to do than their last turn allowed.
     pub(super) fn go_on(&mut self) {
-        for _ in 0..self.unfinished.len().min(TURN_CONTINUED) {
-            let Some(token) = self.unfinished.pop_front() else { return };
+        let mut left = self.unfinished.len().min(TURN_CONTINUED);
+        while left > 0
+            && let Some(token) = self.unfinished.pop_front()
+        {
+            left -= 1;
+            // One that has ended, or is away, leaves its place in the queue.
             if let Some(Socket::Connection(served)) = self.sockets.get_mut(token) {
                 served.is_unfinished = false;
                 self.step(token, |connection, cx, _| connection.go_on(cx));
@@ -158,12 +181,13 @@ impl<D: Driver> Worker<D> {
                 self.socket_failed(state, &error);
             }
             Some(Socket::Offloaded(offloaded)) => offloaded.failed = Some(error),
+            // It was closed earlier in this turn.
             None => {}
         }
     }
 
     fn socket_failed(&self, state: u32, error: &io::Error) {
-        if let Some(Some(state)) = self.listeners.get(state as usize) {
+        if let Some(state) = state_of(&self.listeners, state) {
             let why = Cause::of(error);
             self.shared.events.say_why(Level::Warn, Kind::Dropped, &*state.listener, why, error);
         }
@@ -181,15 +205,20 @@ impl<D: Driver> Worker<D> {
     #[inline(never)]
     pub(super) fn close_connection(&mut self, token: Token, closing: Closing) {
         let unsent = self.driver.unsent(token);
-        let Some(Socket::Connection(mut served)) = self.sockets.remove(token) else { return };
+        let Some(Socket::Connection(mut served)) = self.sockets.remove(token) else {
+            return bug::found_aside("the connection that its step closes");
+        };
         let Closing { reason, how, error } = closing;
         self.driver.close(token, how);
         self.timers.arm(token, &mut served.armed, Moment::NEVER);
         self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
         let mut connection = served.connection;
         let place = connection.listener() as usize;
+        if let Some(bugs) = bug::take() {
+            self.report(bugs, Some(&connection));
+        }
         let mut is_current = false;
-        if let Some(Some(state)) = self.listeners.get_mut(place) {
+        if let Some(state) = state_of_mut(&mut self.listeners, connection.listener()) {
             let undelivered = connection.close(unsent, &state.stats);
             state.stats.closed(reason);
             state.connections -= 1;
@@ -242,7 +271,7 @@ fn apply_rare<D: Driver>(
         connection.schedule(driver.now().until(driver.read_clock()));
     }
     if shuts_down && let Err(error) = driver.shutdown_write(token) {
-        close = connection.failed(error).rare.and_then(|rare| rare.close);
+        close = Some(connection.closing_after(error));
     }
     match (close, is_identified, offload) {
         (Some(closing), ..) => Some(Rest::Close(closing)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Served, Socket, Worker};
+use super::{Served, Socket, Worker, state_of};
 use crate::driver::Driver;
 
 impl<D: Driver> Worker<D> {
@@ -34,7 +34,7 @@ impl<D: Driver> Worker<D> {
         for token in self.sockets.tokens() {
             match self.sockets.get_mut(token) {
                 Some(Socket::Connection(Served { connection, .. })) => {
-                    let state = self.listeners.get(connection.listener() as usize).and_then(Option::as_ref);
+                    let state = state_of(&self.listeners, connection.listener());
                     if state.is_some_and(|state| !Arc::ptr_eq(connection.generation(), &state.generation)) {
                         self.step(token, |connection, cx, _| connection.swap(cx));
                     }
@@ -43,6 +43,7 @@ impl<D: Driver> Worker<D> {
                     let session = std::mem::take(&mut socket.session);
                     self.drop_in_background(session);
                 }
+                // An offloaded connection follows when it is back.
                 Some(Socket::Listener { .. } | Socket::Offloaded(_)) | None => {}
             }
         }
