@@ -214,12 +214,14 @@ impl Client {
         }
         let mut lived = false;
         if self.arrived < self.input.len() {
-            let most = if self.plan == Plan::Trickle { 3 } else { 4096 };
+            let is_in_head = self.arrived < self.head.bytes.len();
+            let is_slow = self.plan == Plan::Trickle || (is_in_head && random.one_in(2));
+            let most = if is_slow { 3 } else { 4096 };
             self.arrived = (self.arrived + 1 + random.below(most)).min(self.input.len());
             lived = true;
             if self.plan == Plan::Trickle {
                 self.rests_until = now + random.below(8_000_000) as u64;
-            } else if random.one_in(20) {
+            } else if random.one_in(if is_in_head { 4 } else { 20 }) {
                 self.rests_until = now + random.below(100_000) as u64;
             }
         } else if self.plan == Plan::Polite && !self.fin_arrived {

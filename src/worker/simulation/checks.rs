@@ -161,8 +161,13 @@ impl Run {
         for (number, (wire, client)) in world.clients.iter().zip(&clients).enumerate() {
             let reason = reasons.get(&number).copied();
             let explanation = client.as_ref().map_or_else(Explained::default, |client| {
-                Model::explain(&self.case, client, self.swapped_at.len() + 1, &self.binding())
+                Model::explain(&self.case, client, &self.noticed_at, &self.binding())
             });
+            let is_opening =
+                |at: &u64| client.as_ref().is_some_and(|c| (wire.accepted_at..c.accepted_at).contains(at));
+            if self.swapped_at.iter().any(is_opening) {
+                self.meet("a swap while a stream was opening");
+            }
             let checked = match client {
                 Some(client) => self.check_client(wire, client, reason, &explanation),
                 None => self.check_unopened(number, reason),
@@ -550,6 +555,7 @@ pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
         "a stream by itself",
         "a stream that never was open",
         "a stream that was not open in time",
+        "a swap while a stream was opening",
         "a swap within a layer",
         "all ended in good order",
         "an answer that was held back, through a layer",

@@ -99,16 +99,19 @@ pub(super) struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// `chains` of the case's chains have been the listener's.
+    /// As many of the case's chains have been the listener's as there are moments at which all workers `noticed` them.
     pub(super) fn explain(
         case: &'a Case,
         client: &'a Client,
-        chains: usize,
+        noticed: &[Option<u64>],
         binding_from: &'a [Option<u64>],
     ) -> Explained {
+        let chains = noticed.len();
         let mut model = Model { case, client, binding_from, explained: Explained::default() };
         let mut paths = Vec::new();
-        for chain in 0..chains {
+        // A stream that opens later than that begins with no chain before.
+        let is_known = |noticed: &Option<u64>| noticed.is_some_and(|at| client.accepted_at > at);
+        for chain in noticed.iter().rposition(is_known).unwrap_or(0)..chains {
             let memories = vec![Memory::default(); case.chains[chain].len()];
             let path = Path { chain, memories, at: 0, is_lost: false };
             paths.extend(model.greet(path));
