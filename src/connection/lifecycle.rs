@@ -466,6 +466,7 @@ impl Connection {
 
     /// It comes back from where nothing was read: the peer gets its time again.
     pub(crate) fn resumed(&mut self, now: Moment) {
+        self.silent_since = now;
         if let Some(monitor) = &mut self.monitor {
             monitor.note(false, 0, now);
         }

@@ -474,6 +474,19 @@ fn silence_is_the_peers_only_when_it_is_its_turn() {
     bench.assert_balance();
 }
 
+/// A transform that blocks has the message for longer than `idle_timeout`, and gives no answer: nothing was read meanwhile,
+/// so the silence was not the peer's.
+#[test]
+fn a_peer_is_not_silent_while_a_transform_has_its_message() {
+    let mut bench = Bench::new("", &[("idle_timeout", "10s"), ("frame", "lines")]);
+    bench.receive(b"unfinished");
+    bench.now = bench.now.after(Duration::from_secs(60));
+    bench.connection.resumed(bench.now);
+    assert_eq!(bench.pass_until_closed(Duration::from_secs(100)), Duration::from_secs(10) + LINGER);
+    assert_eq!(bench.closed, Some((CloseReason::IdleTimeout, Close::Gently)));
+    bench.assert_balance();
+}
+
 #[test]
 fn a_peer_below_the_minimum_rate_is_closed() {
     let mut bench = Bench::new("", &[("frame", "lines")]);
