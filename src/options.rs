@@ -59,7 +59,7 @@ pub struct Options {
     pub amplify: u32,
     /// `swap_timeout`: how long a connection that cannot go over to a new chain may keep the old one.
     pub swap_timeout: Duration,
-    /// `high_water`: unsent bytes at which a connection stops being read.
+    /// `high_water`: memory of unsent answers at which a connection is not read.
     pub high_water_bytes: usize,
     /// `chain`: the listener's own chain, as it was written; `None` is the engine's chain.
     pub chain: Option<String>,
@@ -373,7 +373,7 @@ pub const KEYS: &[Key] = &[
         name: "high_water",
         value: "SIZE",
         fallback: "256k",
-        help: "unsent bytes at which a connection stops being read",
+        help: "memory of unsent answers at which a connection is not read",
         applies: CONNECTED,
         set: |options, text| put(&mut options.high_water_bytes, bytes_within(text, HIGH_WATER_BYTES_MIN)),
         get: |options| Some(size_text(options.high_water_bytes as u64)),

@@ -25,6 +25,8 @@ use crate::transform::library::Fault;
 pub(super) struct Unread {
     /// An unfinished frame, or all from where the budget ended.
     pub(super) bytes: Vec<u8>,
+    /// Bytes of it that are answered: from there on it is unread. 0 but for input that goes on in a later turn.
+    pub(super) start: usize,
     /// Bytes of it that are known to hold no end of a frame.
     pub(super) scanned: usize,
     /// The budget ended: there may be whole messages.
@@ -41,7 +43,7 @@ impl Unread {
 
     /// Bytes of input.
     pub(super) fn count(&self) -> usize {
-        self.bytes.len() + self.stream.as_ref().map_or(0, |stream| stream.unread_bytes())
+        self.bytes.len() - self.start + self.stream.as_ref().map_or(0, |stream| stream.unread_bytes())
     }
 
     /// What it takes of memory.
@@ -101,6 +103,14 @@ impl Batch {
     pub(super) fn reply_in_recv_buf(&mut self, from: usize, records: bool, pool: &mut Pool) -> Reply {
         match self.take_out(records, pool) {
             (_, true) => Reply::InRecvBuf(from..from + self.in_place),
+            (reply, false) => reply,
+        }
+    }
+
+    /// The answer to a window whose memory is still needed.
+    pub(super) fn reply_copied(&mut self, window: &[u8], records: bool, pool: &mut Pool) -> Reply {
+        match self.take_out(records, pool) {
+            (_, true) => Reply::Owned(pool.copy_of(bug::part(window, ..self.in_place))),
             (reply, false) => reply,
         }
     }

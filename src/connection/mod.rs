@@ -423,21 +423,34 @@ impl Connection {
 
     /// Answers what is unread, in its own memory.
     fn answer_unread(&mut self, cx: &mut Context<'_>) -> Step {
-        let (mut window, scanned) = match &mut self.unread {
-            Some(unread) => (std::mem::take(&mut unread.bytes), std::mem::take(&mut unread.scanned)),
-            None => (Vec::new(), 0),
+        let (mut bytes, start, scanned) = match &mut self.unread {
+            Some(unread) => {
+                let scanned = std::mem::take(&mut unread.scanned);
+                (std::mem::take(&mut unread.bytes), std::mem::take(&mut unread.start), scanned)
+            }
+            None => (Vec::new(), 0, 0),
         };
-        let mut batch = self.answer(&mut window, scanned, Begun::default(), cx);
-        if batch.used == 0 && !window.is_empty() {
+        let mut batch = self.answer(bug::part_mut(&mut bytes, start..), scanned, Begun::default(), cx);
+        let end = start + batch.used;
+        let left = bytes.len() - end;
+        let (has_more, records) = (batch.has_more, cx.limits.records);
+        if left > 0 && (has_more || end == 0) {
+            // It stays where it is: what goes on turn after turn is not copied each time.
+            let reply = batch.reply_copied(bug::part(&bytes, start..), records, cx.pool);
+            let scanned = if has_more { 0 } else { left };
             let unread = self.unread.get_or_insert_default();
-            (unread.scanned, unread.has_more) =
-                (if batch.has_more { 0 } else { window.len() }, batch.has_more);
-            unread.bytes = window;
-            let reply = batch.reply_in(Vec::new(), cx.limits.records, cx.pool);
+            (unread.bytes, unread.start, unread.scanned) = (bytes, end, scanned);
+            unread.has_more = has_more;
             return self.deliver(batch, reply, None, cx);
         }
-        self.keep(bug::part(&window, batch.used..), batch.has_more, cx);
-        let reply = batch.reply_in(window, cx.limits.records, cx.pool);
+        self.keep(bug::part(&bytes, end..), has_more, cx);
+        let reply = if start == 0 {
+            batch.reply_in(bytes, records, cx.pool)
+        } else {
+            let reply = batch.reply_copied(bug::part(&bytes, start..), records, cx.pool);
+            cx.pool.put(bytes);
+            reply
+        };
         self.deliver(batch, reply, None, cx)
     }
 
@@ -624,7 +637,8 @@ impl Connection {
         self.check_phase(limits, current);
         let unread = self.unread.as_ref();
         assert!(unread.is_none_or(|unread| !unread.is_empty()), "empty input is not kept");
-        assert!(unread.is_none_or(|unread| unread.scanned <= unread.bytes.len()));
+        assert!(unread.is_none_or(|unread| unread.start + unread.scanned <= unread.bytes.len()));
+        assert!(unread.is_none_or(|unread| unread.has_more || unread.start == 0));
         assert!(!self.is_ending() || unread.is_none(), "a connection that answers no more keeps no input");
         assert!(
             self.flags.has_peer_ended
