@@ -125,7 +125,7 @@ int main(void)
   failed |= sizeof as_a_size != 344 || 1 - RESAY_E_ARG != 102 || ~RESAY_EVENT_ALL != 0u;
   failed |= sizeof(((resay_error *)0)->message) != RESAY_ERROR_MESSAGE_BYTES;
   failed |= sizeof(((resay_event *)0)->text) != RESAY_EVENT_TEXT_BYTES;
-  failed |= sizeof(resay_event) != 128 || sizeof(resay_stats) != 96 + 8 || sizeof(resay_error) != 256;
+  failed |= sizeof(resay_event) != 128 || sizeof(resay_stats) != 96 + 16 || sizeof(resay_error) != 256;
   /* A plugin's answers that a callback may give too mean the same. */
   failed |= RESAY_PASS != RESAY_OK;
   return failed;
