@@ -14,7 +14,7 @@
 //!   another, so the answer stays true.
 //! - **The lock** is flock(2) on the directory, only while a stale file is removed, so that nobody removes the file that
 //!   another server has just put there in its place. It leaves nothing behind, has no name that could be another file's,
-//!   and ends with its holder. Whoever may read the directory can hold it too: that costs [`LOCK_PATIENCE`] and is an error.
+//!   and ends with its holder. Whoever may read the directory can hold it too: that costs two seconds and is an error.
 //! - **Removing** is by name; the kernel has no other way. So the file first moves to a name that nobody uses, is looked at
 //!   again, and goes back where it is not the one that was meant.
 //! - **The mode** is the socket's own when it is bound (unix(7)), less the umask, so a thread without a umask binds it.
