@@ -165,12 +165,14 @@ impl Socket {
         Ok(match (kind, place) {
             (Kind::Tcp, Place::Port(port)) => {
                 let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
+                refuse_self(stream.local_addr()?.port(), *port)?;
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
                 Socket::Tcp(stream)
             }
             (Kind::Udp, Place::Port(port)) => {
                 let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+                refuse_self(socket.local_addr()?.port(), *port)?;
                 socket.connect((Ipv4Addr::LOCALHOST, *port))?;
                 socket.set_read_timeout(Some(PATIENCE))?;
                 Socket::Udp(socket)
@@ -212,6 +214,11 @@ impl Socket {
             }
         }
     }
+}
+
+/// While nobody listens, the system may give a client the very port that it asks for: it would then talk to itself.
+fn refuse_self(own: u16, port: u16) -> io::Result<()> {
+    if own == port { Err(ErrorKind::ConnectionRefused.into()) } else { Ok(()) }
 }
 
 /// So that every batch finds the server where the one before did: waiting for sockets.

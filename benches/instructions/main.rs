@@ -26,7 +26,6 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use baseline::{Baseline, Toolchain};
-use callgrind::Counts;
 use load::Workload;
 use servers::{Builds, Server};
 
@@ -42,6 +41,8 @@ const USAGE: &str = "usage: cargo bench --bench instructions [-- OPTION]...
 
 /// By automake's convention: what is needed is not there.
 const EXIT_SKIPPED: u8 = 77;
+/// Runs of one workload, of which the least counts.
+const RUNS_MAX: usize = 8;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -110,10 +111,12 @@ impl Plan {
             Mode::Table => self.table(),
             Mode::Profile(workload) => self.profile(workload),
             Mode::Check => self.check(&toolchain),
-            Mode::Update => Baseline { toolchain, counts: self.measure_resay()? }.write().map(|path| {
-                println!("written: {}", path.display());
-                ExitCode::SUCCESS
-            }),
+            Mode::Update => {
+                Baseline { toolchain, counts: self.measure_resay(|_, _| false)? }.write().map(|path| {
+                    println!("written: {}", path.display());
+                    ExitCode::SUCCESS
+                })
+            }
         }
     }
 
@@ -158,15 +161,29 @@ impl Plan {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure_resay(&self) -> Result<Vec<(String, f64)>> {
+    /// Counts Resay's, each the least of a few runs: where the scheduler lets the server run in the middle of a batch, it
+    /// takes more turns for it. `is_enough` says of a count that it needs no other run.
+    fn measure_resay(&self, is_enough: impl Fn(&str, f64) -> bool) -> Result<Vec<(String, f64)>> {
         let mut builds = Builds::new()?;
         builds.build(&[Server::Resay])?;
         let mut measured = Vec::new();
         for workload in self.workloads() {
-            let counts: Option<Counts> = builds.counts(Server::Resay, workload)?;
-            let count = counts.ok_or("Resay is not built")?.a_message();
-            println!("{:<10} {count:>8.1}   limit {}", workload.name, workload.limit);
-            measured.push((workload.name.to_owned(), count));
+            let mut least = f64::INFINITY;
+            let mut failure = None;
+            for _ in 0..RUNS_MAX {
+                match builds.counts(Server::Resay, workload) {
+                    Ok(counts) => least = least.min(counts.ok_or("Resay is not built")?.a_message()),
+                    Err(error) => failure = Some(error),
+                }
+                if is_enough(workload.name, least) {
+                    break;
+                }
+            }
+            if let (true, Some(failure)) = (least.is_infinite(), failure) {
+                return Err(failure);
+            }
+            println!("{:<10} {least:>8.1}   limit {}", workload.name, workload.limit);
+            measured.push((workload.name.to_owned(), least));
         }
         Ok(measured)
     }
@@ -177,7 +194,9 @@ impl Plan {
             println!("instruction counts are not compared: {difference}");
             return Ok(ExitCode::from(EXIT_SKIPPED));
         }
-        let findings = baseline.compare(&self.measure_resay()?);
+        let is_as_committed =
+            |name: &str, count: f64| baseline.compare(&[(name.to_owned(), count)]).is_empty();
+        let findings = baseline.compare(&self.measure_resay(is_as_committed)?);
         findings.iter().for_each(|finding| println!("{finding}"));
         if findings.is_empty() {
             return Ok(ExitCode::SUCCESS);

@@ -163,8 +163,14 @@ fn place_of(path: &Path) -> io::Result<(File, CString)> {
 }
 
 fn bind(socket: BorrowedFd<'_>, address: &SockAddr, has_mode: bool) -> io::Result<()> {
-    let bind = || SockRef::from(&socket).bind(address);
-    if has_mode { sys::without_umask(bind).unwrap_or_else(bind) } else { bind() }
+    let bind = |socket: BorrowedFd<'_>, address: &SockAddr| SockRef::from(&socket).bind(address);
+    if has_mode {
+        let (copy, address) = (socket.try_clone_to_owned()?, address.clone());
+        if let Some(result) = sys::without_umask(move || bind(copy.as_fd(), &address)) {
+            return result;
+        }
+    }
+    bind(socket, address)
 }
 
 /// Whether only we, and root, can replace a file of ours in this directory.

@@ -59,16 +59,15 @@ pub(crate) fn unlink(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
 
 /// Runs `work` on a thread that has a umask of its own, of 0; the process's is not touched. `None`: the system gives it
 /// none (some containers), or no thread.
-pub(crate) fn without_umask<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
-            super::block_signals();
-            // SAFETY: takes no pointer; what is unshared is this thread's copy of umask, root and working directory.
-            syscall!(unsafe { libc::unshare(libc::CLONE_FS) }).ok()?;
-            // SAFETY: cannot fail. It is this thread's own since the call before, and the thread ends here.
-            unsafe { libc::umask(0) };
-            Some(work())
-        });
-        thread.ok()?.join().ok().flatten()
-    })
+pub(crate) fn without_umask<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    // Not a scoped thread: those make a name for the calling one, which is the host's and would keep it to its end.
+    let thread = std::thread::Builder::new().spawn(|| {
+        super::block_signals();
+        // SAFETY: takes no pointer; what is unshared is this thread's copy of umask, root and working directory.
+        syscall!(unsafe { libc::unshare(libc::CLONE_FS) }).ok()?;
+        // SAFETY: cannot fail. It is this thread's own since the call before, and the thread ends here.
+        unsafe { libc::umask(0) };
+        Some(work())
+    });
+    thread.ok()?.join().ok().flatten()
 }
