@@ -1,6 +1,7 @@
 //! Time in a worker: one monotonic clock reading a turn, and deadlines in order.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::slab::Token;
@@ -24,6 +25,18 @@ impl Moment {
     /// How long until `later`; zero when it has passed.
     pub(crate) fn until(self, later: Moment) -> Duration {
         Duration::from_micros(later.0.saturating_sub(self.0))
+    }
+}
+
+/// Tells a worker's turns apart, of late: after 65,535 of them a number comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn(NonZeroU16);
+
+impl Turn {
+    pub(crate) const FIRST: Turn = Turn(NonZeroU16::MIN);
+
+    pub(crate) fn next(self) -> Turn {
+        self.0.checked_add(1).map_or(Turn::FIRST, Turn)
     }
 }
 

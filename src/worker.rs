@@ -42,7 +42,7 @@ use crate::offload::Offload;
 use crate::peer::Peer;
 use crate::slab::Slab;
 use crate::stats::{Block, CloseReason, DropReason};
-use crate::timer::{Moment, Timers};
+use crate::timer::{Moment, Timers, Turn};
 
 /// What the workers of an engine share.
 #[derive(Debug)]
@@ -82,6 +82,9 @@ pub(crate) struct Worker<D: Driver> {
     listeners: Vec<Option<ListenerState>>,
     /// Connections that have more to do than their last turn allowed; each at most once.
     unfinished: VecDeque<Token>,
+    turn: Turn,
+    /// Places of the listeners that have submitted sends in this turn.
+    submitted: Vec<u32>,
     timers: Timers,
     pool: Pool,
     scratch: Scratch,
@@ -134,6 +137,8 @@ struct ListenerState {
     accept_failing: bool,
     /// That `amplify` keeps answers back is logged once.
     is_amplification_logged: Cell<bool>,
+    /// Bytes and messages of the sends that were submitted in this turn: they count as sent when it is over.
+    submitted: Cell<(usize, u32)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +158,8 @@ impl<D: Driver> Worker<D> {
             sockets: Slab::new(),
             listeners: Vec::new(),
             unfinished: VecDeque::new(),
+            turn: Turn::FIRST,
+            submitted: Vec::new(),
             timers: Timers::default(),
             pool: Pool::default(),
             scratch: Scratch::default(),
@@ -190,6 +197,7 @@ impl<D: Driver> Worker<D> {
             (timeout, deadline) => timeout.or(deadline),
         };
         self.wait(timeout)?;
+        self.end_submitted();
         // After the wait, so that whoever has swapped a chain finds the new one in the next answer.
         self.look_for_chains();
         while let Some(completion) = self.driver.next() {
@@ -281,6 +289,7 @@ impl<D: Driver> Worker<D> {
             closed: false,
             accept_failing: false,
             is_amplification_logged: Cell::new(false),
+            submitted: Cell::default(),
         };
         match self.listeners.iter().position(Option::is_none) {
             Some(place) => {

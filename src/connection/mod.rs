@@ -37,7 +37,7 @@ use crate::driver::{Close, RecvBuf};
 use crate::net::guard::{MinRateMonitor, PeerPermit};
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
-use crate::timer::Moment;
+use crate::timer::{Moment, Turn};
 use crate::transform::library::{Fault, Session};
 
 use fast::Begun;
@@ -602,6 +602,30 @@ impl Connection {
         }
         self.output.note_progress(cx.now);
         Some(self.advance(Step::default(), cx))
+    }
+
+    /// A send that was alone was submitted: how many bytes and messages count as sent when the turn is over.
+    #[inline]
+    pub(crate) fn submitted(&mut self, turn: Turn) -> (usize, u32) {
+        self.output.submit(turn)
+    }
+
+    /// The turn in which it has submitted a send that it has not looked after since.
+    #[inline]
+    pub(crate) fn submitted_in(&self) -> Option<Turn> {
+        self.output.submitted_in()
+    }
+
+    /// The send that was submitted has left.
+    #[inline]
+    pub(crate) fn end_submitted(&mut self) {
+        self.output.end_submitted();
+    }
+
+    /// The send that was submitted is to be waited for: how many bytes and messages do not count as sent yet.
+    pub(crate) fn await_submitted(&mut self, unsent: usize, now: Moment) -> (usize, u32) {
+        self.output.wait(unsent, now);
+        self.output.await_submitted()
     }
 
     /// Whether a send is in flight.

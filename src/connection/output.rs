@@ -10,7 +10,7 @@ use crate::chain::DelayedRange;
 use crate::context::ConnLimits;
 use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
 use crate::stats::{Block, DropReason};
-use crate::timer::Moment;
+use crate::timer::{Moment, Turn};
 
 /// The answers of one connection that the kernel has not taken.
 #[derive(Debug)]
@@ -19,6 +19,9 @@ pub(super) struct Output {
     in_flight_bytes: usize,
     in_flight_messages: u32,
     is_sending: bool,
+    /// The send is with the driver, which says nothing of it if all of it leaves with the turn's end: it is to be taken for
+    /// done in every turn but this one.
+    submitted_in: Option<Turn>,
     /// When the peer was last seen to take something, and how much of the send in flight it had not taken then.
     last_progress: Moment,
     unsent_then: usize,
@@ -105,6 +108,7 @@ impl Output {
             in_flight_bytes: 0,
             in_flight_messages: 0,
             is_sending: false,
+            submitted_in: None,
             last_progress: now,
             unsent_then: 0,
             waiting: None,
@@ -146,12 +150,13 @@ impl Output {
         in_flight + self.waiting.as_ref().map_or(0, |waiting| waiting.cost)
     }
 
-    /// Bytes of answers that wait, or are with the driver.
+    /// Bytes of answers that wait, or are with the driver and not submitted.
     pub(super) fn bytes(&self) -> usize {
+        let in_flight = if self.is_sending { self.in_flight_bytes } else { 0 };
         let answers = |waiting: &Waiting| {
             waiting.chunks().filter(|chunk| !chunk.is_wire).map(|chunk| chunk.bytes.len()).sum()
         };
-        self.in_flight_bytes + self.waiting.as_deref().map_or(0, answers)
+        in_flight + self.waiting.as_deref().map_or(0, answers)
     }
 
     /// What it owes, for whoever has to count that without it.
@@ -173,6 +178,34 @@ impl Output {
         self.is_sending = true;
         self.in_flight_bytes = bytes;
         self.in_flight_messages = messages;
+    }
+
+    /// The driver has taken the send that was begun, and nobody waits for its end. How many bytes it has, and how many
+    /// messages it answers.
+    #[inline]
+    pub(super) fn submit(&mut self, turn: Turn) -> (usize, u32) {
+        self.is_sending = false;
+        self.submitted_in = Some(turn);
+        (self.in_flight_bytes, self.in_flight_messages)
+    }
+
+    #[inline]
+    pub(super) fn submitted_in(&self) -> Option<Turn> {
+        self.submitted_in
+    }
+
+    /// The send that was submitted is done.
+    #[inline]
+    pub(super) fn end_submitted(&mut self) {
+        self.submitted_in = None;
+        (self.in_flight_bytes, self.in_flight_messages) = (0, 0);
+    }
+
+    /// The send that was submitted is in flight like any other: how many bytes and messages are to be counted when it ends.
+    pub(super) fn await_submitted(&mut self) -> (usize, u32) {
+        self.submitted_in = None;
+        self.is_sending = true;
+        (self.in_flight_bytes, self.in_flight_messages)
     }
 
     /// The driver has not sent all of it at once.
@@ -341,7 +374,9 @@ impl Output {
     /// What must hold between two steps.
     #[cfg(debug_assertions)]
     pub(super) fn check(&self) {
-        assert!(self.is_sending || self.in_flight_bytes == 0 && self.in_flight_messages == 0);
+        assert!(!self.is_sending || self.submitted_in.is_none());
+        let is_in_flight = self.is_sending || self.submitted_in.is_some();
+        assert!(is_in_flight || self.in_flight_bytes == 0 && self.in_flight_messages == 0);
         if let Some(waiting) = &self.waiting {
             assert_eq!(waiting.cost, waiting.chunks().map(Chunk::cost).sum::<usize>());
             assert!(!waiting.queue.is_empty() || !waiting.delayed.is_empty(), "nothing waits");

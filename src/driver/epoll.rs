@@ -183,7 +183,7 @@ impl Epoll {
         let slot = self.slots.get_mut(token.index()).ok_or_else(gone)?;
         match self.io.wait_to_write(slot, token, outgoing) {
             Progress::Failed(error) => Err(error),
-            Progress::Pending | Progress::Done(_) => Ok(()),
+            Progress::Pending | Progress::Submitted | Progress::Done(_) => Ok(()),
         }
     }
 

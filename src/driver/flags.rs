@@ -9,6 +9,12 @@ impl Flags {
         Flags(bits)
     }
 
+    /// Whether these bits are set, and no other.
+    #[inline]
+    pub(crate) fn is(self, bits: u16) -> bool {
+        self.0 == bits
+    }
+
     /// Whether all of `bits` are set.
     #[inline]
     pub(crate) fn has(self, bits: u16) -> bool {

@@ -440,6 +440,23 @@ impl Driver for Hybrid {
         }
     }
 
+    #[inline(always)]
+    fn submit_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+        match self.ring_of_recv_buf() {
+            Some(uring) => uring.submit_from_recv_buf(token, range, pool),
+            None => self.epoll.send_from_recv_buf(token, range, pool),
+        }
+    }
+
+    #[inline]
+    fn next_unsent(&mut self) -> Option<Token> {
+        self.ring.as_mut()?.uring.next_unsent()
+    }
+
+    fn report_sent(&mut self, token: Token) -> bool {
+        self.ring_of(token).is_some_and(|uring| uring.report_sent(token))
+    }
+
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
         of!(self, token, driver => driver.send(token, bytes))
     }

@@ -23,6 +23,11 @@
 //! - **One send at a time.** A stream has at most one send in flight. `send` and `send_from_recv_buf` either finish at
 //!   once ([`Progress::Done`]) or take over the bytes and report [`Completion::Sent`] later; until then the
 //!   worker keeps further answers in the connection's send queue.
+//! - **Submitted sends.** [`submit_from_recv_buf`](Driver::submit_from_recv_buf) may also give [`Progress::Submitted`]: the
+//!   kernel gets the bytes with the next `wait`, and nothing more is reported if it takes all of them, which is what nearly
+//!   always happens. After `wait` and before `next` the worker asks [`next_unsent`](Driver::next_unsent) for the others: those
+//!   sends are pending from then on. Until that wait such a send is in flight; whoever must know when it ends asks for it with
+//!   [`report_sent`](Driver::report_sent).
 //! - **A broken stream.** After [`Completion::Failed`] or [`Progress::Failed`], [`unsent`](Driver::unsent) still tells how
 //!   many bytes of the send in flight the kernel had not taken, until the worker closes the stream.
 //! - **Pausing.** A paused socket reports no `Received`, `Ended` or `Accepted`, but its sends go on.
@@ -102,6 +107,8 @@ pub(crate) enum Progress {
     Done(Vec<u8>),
     /// A [`Completion::Sent`] will follow.
     Pending,
+    /// Nothing will follow, unless [`Driver::next_unsent`] names it.
+    Submitted,
     /// The connection is broken; close it.
     Failed(io::Error),
 }
@@ -154,6 +161,18 @@ pub(crate) trait Driver {
     fn recv_buf(&mut self) -> RecvBuf<'_>;
     /// Sends `buffer[range]` of the lent bytes. `pool`: memory for what the peer does not take at once.
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress;
+    /// The same for a send whose end nobody waits for.
+    fn submit_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+        self.send_from_recv_buf(token, range, pool)
+    }
+    /// A submitted send that the last wait has not sent whole, or has found broken: it is pending now.
+    fn next_unsent(&mut self) -> Option<Token> {
+        None
+    }
+    /// Makes a submitted send pending after all. Whether it still was in flight.
+    fn report_sent(&mut self, _: Token) -> bool {
+        false
+    }
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress;
     /// Bytes in flight that the kernel has not taken: a figure that falls while the peer reads, and stays when the stream
     /// breaks.

@@ -22,7 +22,8 @@
 //!   control messages (`messages.rs`, `replies.rs`).
 //! - **Pausing** cancels the request. What comes before it has ended is copied out of the ring and kept, so that a peer
 //!   that does not read costs bounded memory and nobody's buffers.
-//! - **Sending** goes with the next enter; where a turn has one completion only, by a call of its own, which is cheaper
+//! - **Sending** goes with the next enter, without a completion where nobody waits for its end (`submitted.rs`); where a turn
+//!   has one completion only, by a call of its own, which is cheaper
 //!   than two turns, and for records always, since each must leave by itself. It never waits in the kernel. What the socket
 //!   does not take at once waits for a poll that says that it takes more: in its buffer where few do, else copied, so that
 //!   there are always buffers to receive into.
@@ -38,11 +39,13 @@ mod replies;
 mod ring;
 mod sending;
 mod slots;
+mod submitted;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +79,8 @@ const FLOOD_MIN: u8 = 16;
 const FLOOD_MIN_TO_STAY: u8 = 32;
 /// Records of one seqpacket connection that are reported in a turn before the others have theirs.
 const RECORD_BURST: u8 = 16;
+/// Completions that are taken out of the ring at once.
+const REAPED_AT_ONCE: usize = 32;
 /// Entries that a queue may keep room for after a burst.
 const TRIMMED_ENTRIES: usize = 256;
 /// What names and control messages take of a message's buffer, at most.
@@ -96,6 +101,9 @@ pub(crate) struct Uring {
     slots: Chunks<Slot>,
     /// Closed sockets with requests that the kernel has not ended, under the names of those.
     closing: HashMap<u64, Slot>,
+    /// Streams with a send that nobody waits for, and those of them whose send is pending after all.
+    submitted: Vec<Token>,
+    unsent: Vec<Token>,
     /// Memory of the worker's that is being sent.
     owned: Chunks<Outgoing>,
     /// Sockets that are here, listeners not counted.
@@ -183,6 +191,8 @@ impl Uring {
             answered: VecDeque::new(),
             slots: Chunks::new(),
             closing: HashMap::new(),
+            submitted: Vec::new(),
+            unsent: Vec::new(),
             owned: Chunks::new(),
             users: 0,
             releases_floods,
@@ -220,7 +230,7 @@ impl Uring {
 
     /// Whether the last wait found anything of its own.
     pub(crate) fn has_found(&self) -> bool {
-        !self.arrived.is_empty() || !self.answered.is_empty() || self.budget > 0
+        !self.arrived.is_empty() || !self.unsent.is_empty() || !self.answered.is_empty() || self.budget > 0
     }
 
     /// How many sockets it serves, listeners not counted.
@@ -252,9 +262,12 @@ impl Uring {
         }
         self.refill();
         self.watch(watched)?;
-        let timeout = if self.has_leftovers() { Some(Duration::ZERO) } else { timeout };
+        // The worker counts what was submitted as soon as it has left.
+        let is_at_once = self.has_leftovers() || !self.submitted.is_empty();
+        let timeout = if is_at_once { Some(Duration::ZERO) } else { timeout };
         let result = self.ring.enter(timeout);
         self.reap();
+        self.end_submitted();
         self.is_alone = self.arrived.len() + self.next_turn.len() <= 1;
         self.budget = self.next_turn.len();
         result
@@ -277,6 +290,7 @@ impl Uring {
         }
         self.arrived.shrink_to(TRIMMED_ENTRIES);
         self.next_turn.shrink_to(TRIMMED_ENTRIES);
+        self.submitted.shrink_to(TRIMMED_ENTRIES);
         self.answered.shrink_to(TRIMMED_ENTRIES);
         self.messages.trim();
     }
@@ -296,6 +310,9 @@ impl Uring {
             return Some(Completion::Answered { token, answers, result, memory });
         }
         while let Some(arrived) = self.arrived.pop_front() {
+            if let Some(token) = self.take_plain_read(arrived) {
+                return Some(Completion::Received { token, truncated: false });
+            }
             if let Some(completion) = self.take_arrived(arrived) {
                 return Some(completion);
             }
@@ -317,30 +334,44 @@ impl Uring {
 
     /// Takes the ring's completions. Those of closed slots are dealt with at once.
     fn reap(&mut self) {
+        let mut room = [const { MaybeUninit::uninit() }; REAPED_AT_ONCE];
         loop {
-            let Some(entry) = self.ring.0.completion().next() else { return };
-            let Some(request) = Request::of(entry.user_data()) else { continue };
-            let arrived = Arrived { request, result: entry.result(), flags: entry.flags() };
-            if let Some(id) = arrived.buffer() {
-                self.buffers_of(request.operation).taken(id, usize::try_from(arrived.result).unwrap_or(0));
+            let entries = self.ring.0.completion().fill(&mut room);
+            if entries.is_empty() {
+                return;
             }
-            match request.operation {
-                Operation::Reply => self.take_answered(request.index, arrived),
-                Operation::Accept if arrived.result >= 0 => {
-                    // For a child of fork(2), before anybody has taken it.
-                    self.descriptors.add(arrived.result);
-                    self.keep_arrived(arrived);
+            for entry in entries {
+                if let Some(request) = Request::of(entry.user_data()) {
+                    self.reap_one(Arrived { request, result: entry.result(), flags: entry.flags() });
                 }
-                Operation::Watch => {
-                    self.has_seen = true;
-                    self.is_watching &= cqueue::more(arrived.flags);
-                }
-                Operation::Cancel => {}
-                Operation::Receive
-                | Operation::ReceiveMessage
-                | Operation::Accept
-                | Operation::Send
-                | Operation::Writable => self.keep_arrived(arrived),
+            }
+        }
+    }
+
+    #[inline]
+    fn reap_one(&mut self, arrived: Arrived) {
+        let request = arrived.request;
+        if let Some(id) = arrived.buffer() {
+            self.buffers_of(request.operation).taken(id, usize::try_from(arrived.result).unwrap_or(0));
+        }
+        match request.operation {
+            Operation::Reply => self.take_answered(request.index, arrived),
+            Operation::Accept if arrived.result >= 0 => {
+                // For a child of fork(2), before anybody has taken it.
+                self.descriptors.add(arrived.result);
+                self.keep_arrived(arrived);
+            }
+            Operation::Watch => {
+                self.has_seen = true;
+                self.is_watching &= cqueue::more(arrived.flags);
+            }
+            Operation::Cancel => {}
+            Operation::Send => {
+                self.note_short(request);
+                self.keep_arrived(arrived);
+            }
+            Operation::Receive | Operation::ReceiveMessage | Operation::Accept | Operation::Writable => {
+                self.keep_arrived(arrived);
             }
         }
     }

@@ -29,7 +29,9 @@ impl<D: Driver> Worker<D> {
         token: Token,
         enter: impl FnOnce(&mut Connection, &mut Context<'_>, &mut D) -> Step,
     ) {
-        let Worker { driver, pool, scratch, sockets, listeners, shared, state: life, .. } = self;
+        let Worker {
+            driver, pool, scratch, sockets, listeners, shared, submitted, turn, state: life, ..
+        } = self;
         // It may have been closed earlier in this turn, or be away.
         let Some(Socket::Connection(served)) = sockets.get_mut(token) else { return };
         let Some(Some(state)) = listeners.get(served.connection.listener() as usize) else {
@@ -38,6 +40,13 @@ impl<D: Driver> Worker<D> {
         let mut cx = state.context(pool, scratch, driver.now());
         cx.is_draining = *life != State::Running;
         let connection = &mut served.connection;
+        if let Some(submitted_in) = connection.submitted_in() {
+            if submitted_in == *turn && driver.report_sent(token) {
+                state.await_submitted(connection, driver.unsent(token), &cx);
+            } else {
+                connection.end_submitted();
+            }
+        }
         let mut step = enter(connection, &mut cx, driver);
         let rest = loop {
             let Step { send, is_alone, rare } = step;
@@ -48,6 +57,7 @@ impl<D: Driver> Worker<D> {
             }
             let progress = match send {
                 Send::Nothing => break None,
+                Send::RecvBuf(range) if is_alone => driver.submit_from_recv_buf(token, range, cx.pool),
                 Send::RecvBuf(range) => driver.send_from_recv_buf(token, range, cx.pool),
                 Send::Owned(bytes) => driver.send(token, bytes),
             };
@@ -73,6 +83,17 @@ impl<D: Driver> Worker<D> {
                         }
                     }
                 }
+                Progress::Submitted => {
+                    if state.submit(connection.submitted(*turn)) {
+                        submitted.push(connection.listener());
+                    }
+                    if connection.wants_deadline_before(served.armed, cx.limits) {
+                        break None;
+                    }
+                    #[cfg(debug_assertions)]
+                    connection.check(cx.limits, cx.current);
+                    return;
+                }
                 Progress::Pending => connection.sending(driver.unsent(token), &mut cx),
                 Progress::Failed(error) => connection.failed(error),
             };
@@ -85,6 +106,35 @@ impl<D: Driver> Worker<D> {
             Rest::Identify => self.identify(token),
             Rest::Offload(work) => self.offload(token, work),
         }
+    }
+
+    /// The sends that were submitted in the last turn have left, all but a few, which are waited for from now on.
+    pub(super) fn end_submitted(&mut self) {
+        while let Some(token) = self.driver.next_unsent() {
+            self.await_unsent(token);
+        }
+        for place in self.submitted.drain(..) {
+            if let Some(Some(state)) = self.listeners.get(place as usize) {
+                let (bytes, messages) = state.submitted.take();
+                state.stats.bytes_out.add(bytes as u64);
+                state.stats.messages_out.add(u64::from(messages));
+            }
+        }
+        self.turn = self.turn.next();
+    }
+
+    #[cold]
+    fn await_unsent(&mut self, token: Token) {
+        // It may have been closed since.
+        let Some(Socket::Connection(served)) = self.sockets.get_mut(token) else { return };
+        let connection = &mut served.connection;
+        let Some(state) = state_of(&self.listeners, connection.listener()) else { return };
+        if connection.submitted_in().is_none() {
+            return bug::found_aside("a send that was submitted");
+        }
+        let cx = state.context(&mut self.pool, &mut self.scratch, self.driver.now());
+        state.await_submitted(connection, self.driver.unsent(token), &cx);
+        self.step(token, |connection, cx, _| connection.go_on(cx));
     }
 
     /// Arms the deadline of a connection, and notes that it has more to do.
@@ -244,6 +294,24 @@ impl<D: Driver> Worker<D> {
             self.drop_in_background(connection);
         }
         self.forget_listener_if_over(place);
+    }
+}
+
+impl ListenerState {
+    /// Bytes and messages that will have been sent when the turn is over. Whether they are the turn's first.
+    #[inline]
+    fn submit(&self, (bytes, messages): (usize, u32)) -> bool {
+        let before = self.submitted.get();
+        self.submitted.set((before.0 + bytes, before.1 + messages));
+        before == (0, 0)
+    }
+
+    /// A send that was submitted is to be waited for.
+    #[cold]
+    fn await_submitted(&self, connection: &mut Connection, unsent: usize, cx: &Context<'_>) {
+        let (bytes, messages) = connection.await_submitted(unsent, cx.now);
+        let before = self.submitted.get();
+        self.submitted.set((before.0 - bytes, before.1 - messages));
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Simulator {
     has_found: bool,
     /// No turn will follow.
     is_over: bool,
+    /// Streams whose submitted send came short.
+    unsent: Vec<Token>,
 }
 
 /// What a turn may ask of its driver: far more than the longest of them does.
@@ -92,6 +94,7 @@ impl Simulator {
             names: HashSet::new(),
             calls: Cell::new(0),
             has_found: false,
+            unsent: Vec::new(),
             is_over: false,
         }
     }
@@ -160,13 +163,19 @@ impl Driver for Simulator {
         assert!(!self.is_over, "no turn after the last");
         self.calls.set(0);
         self.lent = Lent::Nothing;
-        let world = &mut *self.world.borrow_mut();
-        if world.random.one_in(50) {
+        if self.world.borrow_mut().random.one_in(50) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        self.has_found = world.live(timeout);
+        // The worker counts what was submitted as soon as it has left.
+        let is_at_once = self.slots.iter().any(|slot| slot.is_submitted);
+        self.end_submitted();
+        let world = &mut *self.world.borrow_mut();
+        self.has_found = world.live(if is_at_once { Some(Duration::ZERO) } else { timeout });
         self.now.set(world.now);
         self.turn = self.slots.iter().map(|slot| slot.token).collect();
+        self.slots.iter_mut().for_each(|slot| slot.is_read = false);
+        // Some have more than one completion.
+        self.turn.extend(self.slots.iter().map(|slot| slot.token).filter(|_| world.random.one_in(4)));
         self.turn.extend(self.listeners.iter().map(|listening| listening.token));
         self.turn.extend(self.sockets.iter().map(|slot| slot.token));
         for index in (1..self.turn.len()).rev() {
@@ -249,6 +258,10 @@ impl Driver for Simulator {
             failed: false,
             finished: false,
             outgoing: None,
+            is_read: false,
+            is_submitted: false,
+            is_reported: false,
+            is_taken: false,
             _handle: socket,
         });
         Ok(())
@@ -290,6 +303,23 @@ impl Driver for Simulator {
             }
             progress => progress,
         }
+    }
+
+    fn submit_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+        if self.world.borrow_mut().random.one_in(2) {
+            return self.send_from_recv_buf(token, range, pool);
+        }
+        assert!(range.end <= HEADROOM_BYTES + self.lent_bytes(), "only lent bytes are sent");
+        self.begin_submitted(token, self.buffer[range].to_vec())
+    }
+
+    fn next_unsent(&mut self) -> Option<Token> {
+        self.unsent.pop()
+    }
+
+    fn report_sent(&mut self, token: Token) -> bool {
+        let slot = self.slots.iter_mut().find(|slot| slot.token == token && slot.is_submitted);
+        slot.map(|slot| slot.is_reported = true).is_some()
     }
 
     fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {

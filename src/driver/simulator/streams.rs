@@ -31,7 +31,13 @@ pub(super) struct Slot {
     pub(super) ended: bool,
     pub(super) failed: bool,
     pub(super) finished: bool,
+    /// It was read in this turn, which is all that a turn may.
+    pub(super) is_read: bool,
     pub(super) outgoing: Option<Outgoing>,
+    /// It was submitted and the kernel has not seen it; the worker wants to hear of its end; the kernel has taken all of it.
+    pub(super) is_submitted: bool,
+    pub(super) is_reported: bool,
+    pub(super) is_taken: bool,
     pub(super) _handle: Handle,
 }
 
@@ -67,7 +73,12 @@ impl Simulator {
         let slot = &mut self.slots[place];
         let token = slot.token;
         let client = &mut clients[slot.client];
-        if let Some(mut outgoing) = slot.outgoing.take() {
+        if !slot.is_submitted
+            && let Some(mut outgoing) = slot.outgoing.take()
+        {
+            if std::mem::take(&mut slot.is_taken) {
+                return Some(Completion::Sent { token, memory: outgoing.into_bytes() });
+            }
             if client.was_reset {
                 slot.outgoing = Some(outgoing);
                 if std::mem::replace(&mut slot.failed, true) {
@@ -104,6 +115,9 @@ impl Simulator {
         } else {
             (waiting > 0).then(|| 1 + random.below(waiting.min(slot.read_bytes_max)))
         };
+        if available.is_some() && std::mem::replace(&mut slot.is_read, true) {
+            return None;
+        }
         if let Some(count) = available {
             client.records_taken += usize::from(slot.records);
             let truncated = count > slot.read_bytes_max;
@@ -123,6 +137,51 @@ impl Simulator {
             return Some(Completion::Drained { token });
         }
         None
+    }
+
+    /// What was submitted goes to the kernel.
+    pub(super) fn end_submitted(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        let World { clients, random, now, .. } = world;
+        let mut met = Vec::new();
+        for slot in &mut self.slots {
+            if !std::mem::take(&mut slot.is_submitted) {
+                continue;
+            }
+            let is_reported = std::mem::take(&mut slot.is_reported);
+            let client = &mut clients[slot.client];
+            let outgoing = slot.outgoing.as_mut().expect("what was submitted");
+            let taken = if client.was_reset {
+                None
+            } else {
+                client.take(outgoing.rest(), slot.records, *now, random)
+            };
+            outgoing.advance(taken.unwrap_or(0));
+            let is_done = outgoing.is_done() && taken.is_some();
+            if is_reported {
+                // Whatever became of it is a completion.
+                slot.is_taken = is_done;
+                met.push("a submitted send that was waited for");
+            } else if is_done {
+                slot.outgoing = None;
+                met.push("a submitted send");
+            } else {
+                self.unsent.push(slot.token);
+                met.push("a submitted send that came short");
+            }
+        }
+        met.into_iter().for_each(|what| world.meet(what));
+    }
+
+    /// A send that the kernel sees when the worker waits next.
+    pub(super) fn begin_submitted(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
+        self.world.borrow_mut().stir();
+        let slot = self.slots.iter_mut().find(|slot| slot.token == token).expect("a send to an open socket");
+        assert!(slot.outgoing.is_none(), "one send at a time");
+        assert!(!slot.finished, "nothing is sent after the end");
+        slot.outgoing = Some(Outgoing::new(bytes));
+        slot.is_submitted = true;
+        Progress::Submitted
     }
 
     /// A send, with however much of it the kernel takes at once.

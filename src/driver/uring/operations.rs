@@ -155,6 +155,22 @@ impl Uring {
         }
     }
 
+    #[inline(never)] // As above.
+    pub(crate) fn submit_from_recv_buf(
+        &mut self,
+        token: Token,
+        range: Range<usize>,
+        pool: &mut Pool,
+    ) -> Progress {
+        match self.recv {
+            RecvSource::Buffer { id, .. } if !self.is_alone => {
+                self.recv = RecvSource::Nothing;
+                self.submit_buffer(token, id, range.start as u32, (range.end - range.start) as u32)
+            }
+            _ => self.send_from_recv_buf(token, range, pool),
+        }
+    }
+
     pub(crate) fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
         let sending = self.own(Outgoing::new(bytes));
         self.begin_send(token, sending)
@@ -261,6 +277,7 @@ impl Uring {
                 return;
             }
             self.reap();
+            self.end_submitted();
         }
     }
 

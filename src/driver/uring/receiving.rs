@@ -109,6 +109,31 @@ impl Uring {
         slot.flags.put(CANCELLING, self.ring.push(skip_success(cancel.build())).is_ok());
     }
 
+    /// The path of most reads: of a stream that goes on receiving and has had none in this turn, with nothing to be looked
+    /// after. What is not such a read is for the general path.
+    #[inline]
+    pub(super) fn take_plain_read(&mut self, arrived: Arrived) -> Option<Token> {
+        let Arrived { request, result, flags } = arrived;
+        if request.operation != Operation::Receive || result <= 0 || !cqueue::more(flags) {
+            return None;
+        }
+        let id = arrived.buffer()?;
+        let turn = self.turn;
+        let slot = self.slots.get_mut(request.index as usize)?;
+        let is_plain = request.is_of(slot.version)
+            && slot.flags.is(RECEIVING)
+            && slot.read_in != turn
+            && slot.unreported.is_empty()
+            && (result as usize) < FLOOD_BYTES;
+        if !is_plain {
+            return None;
+        }
+        slot.note_read(result as usize, self.releases_floods);
+        slot.count_read(turn);
+        self.recv = RecvSource::Buffer { id, len: result as usize };
+        Some(Token::new(request.index, slot.version))
+    }
+
     #[inline]
     pub(super) fn take_received(&mut self, token: Token, arrived: Arrived) -> Option<Completion<OwnedFd>> {
         let slot = self.slots.get_mut(token.index())?;

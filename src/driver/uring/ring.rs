@@ -8,6 +8,7 @@ use std::time::Duration;
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::buffers::{Buffers, Group};
+use super::submitted::submitted_entry;
 use crate::limits::{RING_BUFFER_BYTES, RING_COMPLETIONS};
 use crate::slab::Token;
 use crate::sys;
@@ -46,6 +47,28 @@ pub(super) enum Operation {
     Cancel,
 }
 
+impl Operation {
+    /// Each in the place of its number.
+    const ALL: [Operation; 8] = [
+        Operation::Receive,
+        Operation::Accept,
+        Operation::ReceiveMessage,
+        Operation::Reply,
+        Operation::Send,
+        Operation::Writable,
+        Operation::Watch,
+        Operation::Cancel,
+    ];
+}
+
+const _: () = {
+    let mut number = 0;
+    while number < Operation::ALL.len() {
+        assert!(Operation::ALL[number] as usize == number);
+        number += 1;
+    }
+};
+
 /// The queues that are shared with the kernel.
 pub(super) struct Ring(pub(super) IoUring);
 
@@ -59,7 +82,9 @@ pub(super) fn probe() -> Result<(), String> {
 
 fn probe_here() -> Result<(), String> {
     // It knows no call of io_uring that waits, and lets no other thread run meanwhile.
-    if std::env::var_os("LD_PRELOAD").is_some_and(|list| list.to_string_lossy().contains("/vgpreload_")) {
+    if std::env::var_os("RESAY_VG").is_none()
+        && std::env::var_os("LD_PRELOAD").is_some_and(|list| list.to_string_lossy().contains("/vgpreload_"))
+    {
         return Err("valgrind stops all threads while one waits in io_uring_enter(2)".into());
     }
     let ring = builder().build(8).map_err(|error| match error.raw_os_error() {
@@ -95,10 +120,12 @@ fn probe_here() -> Result<(), String> {
     let mut buffers =
         Buffers::new(Group::STREAMS).map_err(|error| format!("no memory for its buffers: {error}"))?;
     buffers.register(&ring).map_err(|error| format!("the kernel takes no ring of buffers: {error}"))?;
-    probe_capped_receive(Ring(ring)).map_err(|error| match error.raw_os_error() {
+    let mut ring = Ring(ring);
+    probe_capped_receive(&mut ring).map_err(|error| match error.raw_os_error() {
         Some(libc::EINVAL) => "the kernel cannot bound a multishot receive: it takes Linux 6.17".into(),
         _ => format!("a receive fails: {error}"),
-    })
+    })?;
+    probe_submitted_send(&mut ring).map_err(|error| format!("a send does not report what it must: {error}"))
 }
 
 impl Request {
@@ -129,18 +156,9 @@ impl Request {
         self.version == version & Self::VERSION
     }
 
+    #[inline]
     pub(super) fn of(name: u64) -> Option<Request> {
-        let operation = match name >> 56 {
-            n if n == Operation::Receive as u64 => Operation::Receive,
-            n if n == Operation::Accept as u64 => Operation::Accept,
-            n if n == Operation::ReceiveMessage as u64 => Operation::ReceiveMessage,
-            n if n == Operation::Reply as u64 => Operation::Reply,
-            n if n == Operation::Send as u64 => Operation::Send,
-            n if n == Operation::Writable as u64 => Operation::Writable,
-            n if n == Operation::Watch as u64 => Operation::Watch,
-            n if n == Operation::Cancel as u64 => Operation::Cancel,
-            _ => return None,
-        };
+        let operation = *Operation::ALL.get((name >> 56) as usize)?;
         Some(Request { operation, index: name as u32, version: (name >> 32) as u32 & Self::VERSION })
     }
 }
@@ -264,7 +282,7 @@ pub(super) fn on_helper_thread<T: Send + 'static>(
 }
 
 /// Receives something as the driver does.
-fn probe_capped_receive(mut ring: Ring) -> io::Result<()> {
+fn probe_capped_receive(ring: &mut Ring) -> io::Result<()> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ring.push(receive_entry(ours.as_raw_fd(), Request::plain(Operation::Receive, 0)))?;
     sys::send(theirs.as_fd(), b"?")?;
@@ -274,5 +292,28 @@ fn probe_capped_receive(mut ring: Ring) -> io::Result<()> {
         1 => Ok(()),
         error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
         _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Sends as the driver does (`submitted.rs`): what is sent whole has no completion, and what is not has one.
+fn probe_submitted_send(ring: &mut Ring) -> io::Result<()> {
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    let more_than_fits = vec![0_u8; 8 << 20];
+    let small = more_than_fits.get(..1).unwrap_or_default();
+    for bytes in [small, &more_than_fits] {
+        ring.push(submitted_entry(ours.as_raw_fd(), bytes, Request::plain(Operation::Send, 0)))?;
+        // The call runs the send: what the bytes are in is not needed any more.
+        ring.enter(Some(Duration::ZERO))?;
+    }
+    let mut results = Vec::new();
+    while let Some(completion) = ring.0.completion().next() {
+        // Of the receive before, whose peer is gone.
+        if Request::of(completion.user_data()).is_some_and(|request| request.operation == Operation::Send) {
+            results.push(completion.result());
+        }
+    }
+    match results[..] {
+        [sent] if sent > 0 && (sent as usize) < more_than_fits.len() => Ok(()),
+        _ => Err(io::Error::other(format!("of one that is whole and one that is not: {results:?}"))),
     }
 }

@@ -79,7 +79,7 @@ impl Uring {
 
     /// Gives back what a send had that failed, and keeps how much of it is unsent.
     #[cold]
-    fn fail_send(&mut self, token: Token) {
+    pub(super) fn fail_send(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
         else {
             return;

@@ -28,6 +28,10 @@ pub(super) const LEAVING: u16 = 1 << 5;
 pub(super) const FLOODING: u16 = 1 << 6;
 /// In the queue for the next turn.
 pub(super) const QUEUED: u16 = 1 << 7;
+/// Its send has a completion only if it fails, or comes short; it has one; the worker wants to hear of its end all the same.
+pub(super) const SUBMITTED: u16 = 1 << 8;
+pub(super) const IS_SHORT: u16 = 1 << 9;
+pub(super) const IS_REPORTED: u16 = 1 << 10;
 
 #[derive(Debug)]
 pub(super) struct Slot {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests: what is not as expected fails them")]
 
 mod sockets;
+mod submitted;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -69,6 +70,7 @@ fn turns(driver: &mut Hybrid, pool: &mut Pool, echo: bool, within: Duration) -> 
                         match driver.send_from_recv_buf(token, start..end, pool) {
                             Progress::Done(_) => seen.push((Seen::Sent, token)),
                             Progress::Pending => driver.pause(token),
+                            Progress::Submitted => panic!("nobody asked for that"),
                             Progress::Failed(error) => panic!("{error}"),
                         }
                     }
