@@ -189,8 +189,9 @@ impl DatagramSession {
                 cx.stats.dropped(DropReason::Amplified, 1);
                 return Outcome { is_amplified: true, ..Outcome::NOTHING };
             }
-            let is_lent = generation.is_in_place() && replaced.is_none();
-            let reply = if is_lent { Reply::InRecvBuf(start..buffer.len()) } else { Reply::Owned(out) };
+            let is_in_recv_buf = generation.is_in_place() && replaced.is_none();
+            let reply =
+                if is_in_recv_buf { Reply::InRecvBuf(start..buffer.len()) } else { Reply::Owned(out) };
             return Outcome { reply, delay, fault: None, is_amplified: false };
         }
         cx.pool.put(out);

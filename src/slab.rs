@@ -1,8 +1,8 @@
-//! Places for sockets: reused, and named so that an old name never finds a new tenant.
+//! Places for sockets: reused, with tokens that carry a version, so that an old token never finds a new socket.
 //!
 //! Places come in chunks of a fixed size, so that growing moves nothing and wastes at most one chunk.
 
-/// Names a socket in one worker: its place, and how often that place had been used before.
+/// Names a socket in one worker: its place, and the version of the place, which is how often it was used before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Token(u64);
 
@@ -15,7 +15,7 @@ impl Token {
         self.0 as u32 as usize
     }
 
-    pub(crate) fn generation(self) -> u32 {
+    pub(crate) fn version(self) -> u32 {
         (self.0 >> 32) as u32
     }
 }
@@ -66,13 +66,13 @@ impl<T> Slab<T> {
     #[inline]
     pub(crate) fn get(&self, token: Token) -> Option<&T> {
         let place = self.chunks.get(token.index() / CHUNK)?.get(token.index() % CHUNK)?;
-        if place.version == token.generation() { place.value.as_ref() } else { None }
+        if place.version == token.version() { place.value.as_ref() } else { None }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, token: Token) -> Option<&mut T> {
         let place = self.place_mut(token.index())?;
-        if place.version == token.generation() { place.value.as_mut() } else { None }
+        if place.version == token.version() { place.value.as_mut() } else { None }
     }
 
     #[inline]
@@ -82,7 +82,7 @@ impl<T> Slab<T> {
 
     pub(crate) fn remove(&mut self, token: Token) -> Option<T> {
         let place = self.place_mut(token.index())?;
-        if place.version != token.generation() {
+        if place.version != token.version() {
             return None;
         }
         let value = place.value.take()?;

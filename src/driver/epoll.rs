@@ -161,7 +161,7 @@ impl Epoll {
         self.io.epoll.watch(socket.as_fd(), name_of(token), READING)?;
         self.io.descriptors.add(socket.as_raw_fd());
         let read_bytes_max = u32::try_from(read_bytes_max).unwrap_or(u32::MAX);
-        self.slots.put(token.index(), Slot::new(socket, token.generation(), role, read_bytes_max));
+        self.slots.put(token.index(), Slot::new(socket, token.version(), role, read_bytes_max));
         Ok(())
     }
 
@@ -198,7 +198,7 @@ impl Epoll {
 
     #[inline]
     fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
-        self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
+        self.slots.get_mut(token.index()).filter(|slot| slot.version == token.version())
     }
 
     /// The peer did not take all of a part of the receive buffer.
@@ -415,7 +415,7 @@ impl Driver for Epoll {
         while let Some((name, events)) = io.epoll.event(io.events_seen) {
             io.events_seen += 1;
             if let Some(slot) = self.slots.get_mut(token_of(name).index())
-                && slot.version == token_of(name).generation()
+                && slot.version == token_of(name).version()
             {
                 slot.note(events);
                 io.enqueue(slot, token_of(name), false);
@@ -449,7 +449,7 @@ impl Driver for Epoll {
             io.events_seen += 1;
             let token = token_of(name);
             let Some(slot) = self.slots.get_mut(token.index()) else { continue };
-            if slot.version != token.generation() {
+            if slot.version != token.version() {
                 continue;
             }
             slot.note(events);
@@ -464,7 +464,7 @@ impl Driver for Epoll {
             io.budget -= 1;
             let token = io.queue.pop_front()?;
             let Some(slot) = self.slots.get_mut(token.index()) else { continue };
-            if slot.version == token.generation() {
+            if slot.version == token.version() {
                 slot.flags.clear(QUEUED);
                 if let Some(completion) = io.step(slot, token) {
                     return Some(completion);
@@ -624,7 +624,7 @@ impl Driver for Epoll {
 
     fn resume(&mut self, token: Token) {
         if let Some(slot) = self.slots.get_mut(token.index())
-            && slot.version == token.generation()
+            && slot.version == token.version()
         {
             slot.flags.clear(PAUSED);
             if slot.flags.has(READABLE) {
@@ -635,7 +635,7 @@ impl Driver for Epoll {
 
     fn drain(&mut self, token: Token) {
         if let Some(slot) = self.slots.get_mut(token.index())
-            && slot.version == token.generation()
+            && slot.version == token.version()
         {
             slot.flags.set(DRAINING);
             slot.flags.put(READABLE, !slot.flags.has(ENDED));
@@ -670,7 +670,7 @@ impl Driver for Epoll {
 /// What an event of a socket is called.
 #[inline]
 fn name_of(token: Token) -> u64 {
-    u64::from(token.generation()) << 32 | token.index() as u64
+    u64::from(token.version()) << 32 | token.index() as u64
 }
 
 #[inline]

@@ -65,7 +65,7 @@ pub(crate) type Opened = (Hybrid, Arc<Waker>);
 struct Ring {
     uring: Uring,
     share: Share,
-    /// Streams that are epoll's while they are few.
+    /// Streams on epoll: at most `epoll_streams_max`.
     epoll_streams: Vec<(Token, SocketKind, usize)>,
     /// All listeners. They are where connections will be: with the ring while it has anything else.
     listeners: Vec<Token>,
@@ -140,7 +140,7 @@ impl Hybrid {
         self.ring.as_mut().map(|ring| &mut ring.uring)
     }
 
-    /// How many streams are epoll's while they are few, and how many listeners there are.
+    /// How many streams are on epoll, and how many listeners there are.
     #[cfg(test)]
     pub(super) fn epoll_streams_and_listeners(&self) -> Option<(usize, usize)> {
         self.ring.as_ref().map(|ring| (ring.epoll_streams.len(), ring.listeners.len()))
@@ -152,7 +152,7 @@ impl Hybrid {
         self.ring.as_mut().map(|ring| &mut ring.uring).filter(|uring| uring.serves(token))
     }
 
-    /// The ring, if what the last completion lent is its own.
+    /// The ring, if the last completion shows its receive buffer.
     #[inline]
     fn ring_of_recv_buf(&mut self) -> Option<&mut Uring> {
         self.ring.as_mut().filter(|ring| !ring.recv_buf_is_epolls).map(|ring| &mut ring.uring)

@@ -159,7 +159,7 @@ pub(crate) trait Driver {
     /// was all.
     fn next_datagram(&mut self) -> Option<(Datagram, &mut [u8])>;
     fn recv_buf(&mut self) -> RecvBuf<'_>;
-    /// Sends `buffer[range]` of the lent bytes. `pool`: memory for what the peer does not take at once.
+    /// Sends `buffer[range]` of the receive buffer. `pool`: memory for what the peer does not take at once.
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress;
     /// The same for a send whose end nobody waits for.
     fn submit_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
@@ -177,12 +177,12 @@ pub(crate) trait Driver {
     /// Bytes in flight that the kernel has not taken: a figure that falls while the peer reads, and stays when the stream
     /// breaks.
     fn unsent(&self, token: Token) -> usize;
-    /// Answers the datagram that is lent with a part of it; the answer leaves at the latest with the turn's end.
+    /// Answers the datagram in the receive buffer with a part of it; the answer leaves at the latest with the turn's end.
     fn reply_from_recv_buf(&mut self, range: Range<usize>);
     fn reply(&mut self, bytes: Vec<u8>);
-    /// Where an answer to the datagram that is lent is to go, for one that is sent later.
+    /// Where an answer to the datagram in the receive buffer is to go, for one that is sent later.
     fn reply_to(&mut self) -> Option<ReplyTo>;
-    /// Who sent the datagram that is lent.
+    /// Who sent the datagram in the receive buffer.
     fn sender(&mut self) -> Peer;
     /// Gives back what [`sender`](Driver::sender) gave: the memory of a name serves for the next one.
     fn recycle_peer(&mut self, peer: Peer);

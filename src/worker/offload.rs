@@ -206,7 +206,7 @@ impl<D: Driver> Worker<D> {
         let recv_buf = self.driver.recv_buf();
         let mut bytes = bug::part(recv_buf.buffer, recv_buf.start..).to_vec();
         let (Some(to), Some(Socket::Datagrams(socket))) = (to, self.sockets.get_mut(token)) else {
-            return bug::found_aside("a datagram that is lent, and its socket");
+            return bug::found_aside("a datagram in the receive buffer, and its socket");
         };
         let Some(ListenerState { listener, generation, stats, .. }) = state_of(&self.listeners, socket.state)
         else {

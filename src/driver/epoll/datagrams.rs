@@ -1,4 +1,4 @@
-//! Datagrams: a batch is received at once, lent one datagram after the other, and answered at once.
+//! Datagrams: a batch is received at once, shown one datagram after the other, and answered at once.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -52,7 +52,7 @@ impl Io {
         Some((Datagram { to, truncated, is_plain_source }, bytes))
     }
 
-    /// The batch, while its datagrams are lent.
+    /// The batch, while its datagrams are shown.
     #[inline(always)]
     pub(super) fn lent_batch(&mut self) -> Option<&mut Batch> {
         match self.recv {
@@ -68,7 +68,7 @@ impl Epoll {
         let io = &mut self.io;
         let RecvState::Datagrams { token, .. } = io.recv else { return };
         io.recv = RecvState::Nothing;
-        let socket = self.slots.get(token.index()).filter(|socket| socket.version == token.generation());
+        let socket = self.slots.get(token.index()).filter(|socket| socket.version == token.version());
         if let (Some(socket), Some(batch)) = (socket, &mut io.batch) {
             batch.send(socket.socket.as_fd(), &mut io.spent, |answers, result| {
                 io.answered.push_back((token, answers, result));

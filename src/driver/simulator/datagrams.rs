@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::world::{Handle, Random, World};
-use super::{Lent, Simulator};
+use super::{InRecvBuf, Simulator};
 use crate::driver::{self, Completion, Token};
 use crate::peer::Peer;
 use crate::sys::{LocalAddr, ReplyTo, is_plain_source};
@@ -136,7 +136,7 @@ impl Simulator {
                 return None;
             }
             self.turn.push(token);
-            self.lent = Lent::Batch { token };
+            self.recv_buf = InRecvBuf::Batch { token };
             return Some(Completion::Datagrams { token });
         }
         slot.flush(world);
@@ -146,11 +146,13 @@ impl Simulator {
 
     /// The next datagram of the batch.
     pub(super) fn next_of_batch(&mut self) -> Option<driver::Datagram> {
-        let token = match self.lent {
-            Lent::Batch { token } | Lent::Datagram { token, .. } => token,
-            Lent::Nothing | Lent::Stream { .. } => panic!("a datagram, and no batch is lent"),
+        let token = match self.recv_buf {
+            InRecvBuf::Batch { token } | InRecvBuf::Datagram { token, .. } => token,
+            InRecvBuf::Nothing | InRecvBuf::Stream { .. } => {
+                panic!("a datagram, and no batch is in the receive buffer")
+            }
         };
-        self.lent = Lent::Batch { token };
+        self.recv_buf = InRecvBuf::Batch { token };
         let world = &mut *self.world.borrow_mut();
         let slot = self.sockets.iter_mut().find(|slot| slot.token == token).expect("an open socket");
         if self.batch == 0 || world.mail.taken == world.mail.arrived {
@@ -166,29 +168,29 @@ impl Simulator {
         self.buffer.extend_from_slice(&datagram.bytes[..count]);
         let (from, to) = (datagram.from.clone(), datagram.to);
         let is_plain_source = is_plain_source(&name_of(&from));
-        self.lent = Lent::Datagram { token, from, bytes: count, replied: false };
+        self.recv_buf = InRecvBuf::Datagram { token, from, bytes: count, replied: false };
         Some(driver::Datagram { to, truncated, is_plain_source })
     }
 
-    pub(super) fn lent_sender(&self) -> Peer {
-        let Lent::Datagram { from, .. } = &self.lent else {
-            panic!("a sender, and no datagram is lent");
+    pub(super) fn recv_buf_sender(&self) -> Peer {
+        let InRecvBuf::Datagram { from, .. } = &self.recv_buf else {
+            panic!("a sender, and no datagram is in the receive buffer");
         };
         from.clone()
     }
 
     pub(super) fn put_reply(&mut self, bytes: Vec<u8>) {
-        let Lent::Datagram { token, from, replied, .. } = &mut self.lent else {
-            panic!("an answer, and no datagram is lent");
+        let InRecvBuf::Datagram { token, from, replied, .. } = &mut self.recv_buf else {
+            panic!("an answer, and no datagram is in the receive buffer");
         };
         assert!(!std::mem::replace(replied, true), "a datagram is answered once");
         let slot = self.sockets.iter_mut().find(|slot| slot.token == *token).expect("an open socket");
         slot.replies.push((from.clone(), bytes));
     }
 
-    pub(super) fn lent_reply_to(&mut self) -> ReplyTo {
-        let Lent::Datagram { from, replied, .. } = &mut self.lent else {
-            panic!("an address for an answer, and no datagram is lent");
+    pub(super) fn recv_buf_reply_to(&mut self) -> ReplyTo {
+        let InRecvBuf::Datagram { from, replied, .. } = &mut self.recv_buf else {
+            panic!("an address for an answer, and no datagram is in the receive buffer");
         };
         assert!(!std::mem::replace(replied, true), "a datagram is answered once");
         ReplyTo::back(&name_of(from), &[])

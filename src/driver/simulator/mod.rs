@@ -3,7 +3,7 @@
 //! Short reads, short writes, delays, resets, half-closes, peers that stop reading, failing accepts, batches of
 //! datagrams and completions in any order between sockets. Time is simulated, so a timeout of half a minute costs
 //! nothing. What the contract asks of a worker is asserted on the way: one send at a time, an answer a datagram, no
-//! call for a closed socket, lent bytes only while they are lent, every socket closed once.
+//! call for a closed socket, the receive buffer only while a completion shows it, every socket closed once.
 
 mod client;
 mod datagrams;
@@ -44,7 +44,7 @@ pub(crate) struct Simulator {
     /// Datagrams that this turn may still bring.
     batch: usize,
     buffer: Vec<u8>,
-    lent: Lent,
+    recv_buf: InRecvBuf,
     /// Names that were given once: none comes back.
     names: HashSet<Token>,
     /// What was asked of the driver since the last wait: see [`CALLS_PER_TURN_MAX`].
@@ -62,7 +62,7 @@ const CALLS_PER_TURN_MAX: usize = 200_000;
 
 /// What the worker may look at until the next completion.
 #[derive(Debug)]
-enum Lent {
+enum InRecvBuf {
     Nothing,
     Stream {
         bytes: usize,
@@ -90,7 +90,7 @@ impl Simulator {
             turn: Vec::new(),
             batch: 0,
             buffer: Vec::new(),
-            lent: Lent::Nothing,
+            recv_buf: InRecvBuf::Nothing,
             names: HashSet::new(),
             calls: Cell::new(0),
             has_found: false,
@@ -127,10 +127,10 @@ impl Simulator {
         assert!(self.names.insert(token), "a name that was given before");
     }
 
-    fn lent_bytes(&self) -> usize {
-        match &self.lent {
-            Lent::Nothing | Lent::Batch { .. } => panic!("nothing is lent"),
-            Lent::Stream { bytes } | Lent::Datagram { bytes, .. } => *bytes,
+    fn recv_buf_bytes(&self) -> usize {
+        match &self.recv_buf {
+            InRecvBuf::Nothing | InRecvBuf::Batch { .. } => panic!("the receive buffer is empty"),
+            InRecvBuf::Stream { bytes } | InRecvBuf::Datagram { bytes, .. } => *bytes,
         }
     }
 
@@ -162,7 +162,7 @@ impl Driver for Simulator {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         assert!(!self.is_over, "no turn after the last");
         self.calls.set(0);
-        self.lent = Lent::Nothing;
+        self.recv_buf = InRecvBuf::Nothing;
         if self.world.borrow_mut().random.one_in(50) {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -193,8 +193,8 @@ impl Driver for Simulator {
     fn next(&mut self) -> Option<Completion<Handle>> {
         self.count_call();
         // A batch that has begun is brought to its end.
-        let is_batch = matches!(self.lent, Lent::Batch { .. } | Lent::Datagram { .. });
-        self.lent = Lent::Nothing;
+        let is_batch = matches!(self.recv_buf, InRecvBuf::Batch { .. } | InRecvBuf::Datagram { .. });
+        self.recv_buf = InRecvBuf::Nothing;
         self.buffer.fill(b'#');
         let mut is_next_of_batch = is_batch;
         while let Some(token) = self.turn.pop() {
@@ -287,14 +287,17 @@ impl Driver for Simulator {
 
     fn recv_buf(&mut self) -> RecvBuf<'_> {
         self.count_call();
-        let bytes = self.lent_bytes();
-        let start = if matches!(self.lent, Lent::Stream { .. }) { HEADROOM_BYTES } else { 0 };
+        let bytes = self.recv_buf_bytes();
+        let start = if matches!(self.recv_buf, InRecvBuf::Stream { .. }) { HEADROOM_BYTES } else { 0 };
         RecvBuf { buffer: &mut self.buffer[..start + bytes], start }
     }
 
     fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
-        assert!(matches!(self.lent, Lent::Stream { .. }), "a stream's bytes are lent");
-        assert!(range.end <= HEADROOM_BYTES + self.lent_bytes(), "only lent bytes are sent");
+        assert!(
+            matches!(self.recv_buf, InRecvBuf::Stream { .. }),
+            "a stream's bytes are in the receive buffer"
+        );
+        assert!(range.end <= HEADROOM_BYTES + self.recv_buf_bytes(), "only received bytes are sent");
         let bytes = pool.copy_of(&self.buffer[range]);
         match self.send(token, bytes) {
             Progress::Done(memory) => {
@@ -309,7 +312,7 @@ impl Driver for Simulator {
         if self.world.borrow_mut().random.one_in(2) {
             return self.send_from_recv_buf(token, range, pool);
         }
-        assert!(range.end <= HEADROOM_BYTES + self.lent_bytes(), "only lent bytes are sent");
+        assert!(range.end <= HEADROOM_BYTES + self.recv_buf_bytes(), "only received bytes are sent");
         self.begin_submitted(token, self.buffer[range].to_vec())
     }
 
@@ -334,7 +337,7 @@ impl Driver for Simulator {
     }
 
     fn reply_from_recv_buf(&mut self, range: Range<usize>) {
-        assert!(range.end <= self.lent_bytes(), "only lent bytes are sent");
+        assert!(range.end <= self.recv_buf_bytes(), "only received bytes are sent");
         self.put_reply(self.buffer[range].to_vec());
     }
 
@@ -343,7 +346,7 @@ impl Driver for Simulator {
     }
 
     fn reply_to(&mut self) -> Option<ReplyTo> {
-        Some(self.lent_reply_to())
+        Some(self.recv_buf_reply_to())
     }
 
     fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
@@ -357,7 +360,7 @@ impl Driver for Simulator {
     }
 
     fn sender(&mut self) -> Peer {
-        self.lent_sender()
+        self.recv_buf_sender()
     }
 
     fn recycle_peer(&mut self, _: Peer) {}

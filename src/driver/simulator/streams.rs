@@ -3,7 +3,7 @@
 use std::io;
 
 use super::world::{Handle, World};
-use super::{Lent, Simulator};
+use super::{InRecvBuf, Simulator};
 use crate::buffer::Outgoing;
 use crate::driver::{Completion, Progress, Token};
 use crate::limits::{ACCEPT_RETRY, HEADROOM_BYTES};
@@ -124,7 +124,7 @@ impl Simulator {
             client.truncated_bytes += if truncated { count } else { 0 };
             let bytes = client.read(count, *now);
             lend(&mut self.buffer, &bytes[..count.min(slot.read_bytes_max)]);
-            self.lent = Lent::Stream { bytes: count.min(slot.read_bytes_max) };
+            self.recv_buf = InRecvBuf::Stream { bytes: count.min(slot.read_bytes_max) };
             return Some(Completion::Received { token, truncated });
         }
         if client.fin_arrived {

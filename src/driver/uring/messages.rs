@@ -1,7 +1,7 @@
 //! Datagrams and records: each in a buffer of its own, behind a head that says whose it is.
 //!
-//! Datagrams are lent one after the other, also where several came as one; what becomes of their answers is in
-//! `replies.rs`. Records (seqpacket) are reported like what streams bring.
+//! The receive buffer shows datagrams one after the other, also where several came as one; what becomes of their answers
+//! is in `replies.rs`. Records (seqpacket) are reported like what streams bring.
 
 use std::io;
 use std::ops::Range;
@@ -77,7 +77,7 @@ pub(super) struct Messages {
     record_template: MsghdrTemplate,
     /// Memory for the name of a datagram's sender.
     pub(super) sender: Peer,
-    /// Where what is lent was sent to.
+    /// Where the datagram in the receive buffer was sent to.
     to: LocalAddr,
     /// Answers to what is in the received buffer; all in slot 0, as [`sys::run`] knows them.
     pub(super) replies: Vec<(u16, Reply)>,

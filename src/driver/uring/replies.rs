@@ -1,5 +1,5 @@
-//! Answers to datagrams. They are kept until all of a buffer were lent, and leave with the next enter, out of that very
-//! buffer where they stand in it; it goes back to the ring when the last of them has left.
+//! Answers to datagrams. They are kept until the worker has seen all of a buffer, and leave with the next enter, out of
+//! that very buffer where they stand in it; it goes back to the ring when the last of them has left.
 
 use std::io;
 use std::ops::Range;
@@ -227,7 +227,7 @@ impl Uring {
 
     fn send_part(&mut self, answer: &ReplyInFlight, part: Range<usize>, count: usize) -> io::Result<usize> {
         let slot = self.slots.get(answer.token.index());
-        let slot = slot.filter(|slot| slot.version == answer.token.generation());
+        let slot = slot.filter(|slot| slot.version == answer.token.version());
         let socket = slot.ok_or(io::ErrorKind::NotConnected)?.socket.as_fd();
         let received = &answer.received;
         let buffer = self.message_buffers.bytes(received.id, received.len);

@@ -132,7 +132,7 @@ impl Request {
     const VERSION: u32 = 0xff_ffff;
 
     pub(super) fn new(operation: Operation, token: Token) -> Request {
-        Request { operation, index: token.index() as u32, version: token.generation() & Self::VERSION }
+        Request { operation, index: token.index() as u32, version: token.version() & Self::VERSION }
     }
 
     /// One that is about no socket.

@@ -80,7 +80,7 @@ impl Uring {
     /// Gives back what a send had that failed, and keeps how much of it is unsent.
     #[cold]
     pub(super) fn fail_send(&mut self, token: Token) {
-        let Some(slot) = self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
+        let Some(slot) = self.slots.get_mut(token.index()).filter(|slot| slot.version == token.version())
         else {
             return;
         };

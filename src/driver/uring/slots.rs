@@ -111,17 +111,17 @@ impl Uring {
     /// Whether this token's socket was given to the ring.
     #[inline]
     pub(crate) fn serves(&self, token: Token) -> bool {
-        self.slots.get(token.index()).is_some_and(|slot| slot.version == token.generation())
+        self.slots.get(token.index()).is_some_and(|slot| slot.version == token.version())
     }
 
     #[inline]
     pub(super) fn slot_mut(&mut self, token: Token) -> Option<&mut Slot> {
-        self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
+        self.slots.get_mut(token.index()).filter(|slot| slot.version == token.version())
     }
 
     #[inline]
     pub(super) fn slot(&self, token: Token) -> Option<&Slot> {
-        self.slots.get(token.index()).filter(|slot| slot.version == token.generation())
+        self.slots.get(token.index()).filter(|slot| slot.version == token.version())
     }
 
     /// Whether it has sockets, also such as the kernel still uses after they were closed.
@@ -141,7 +141,7 @@ impl Uring {
         self.users += usize::from(role != Role::Listener);
         let slot = Slot {
             socket,
-            version: token.generation(),
+            version: token.version(),
             read_bytes_max: u32::try_from(read_bytes_max).unwrap_or(u32::MAX),
             role,
             flags: Flags::of(0),

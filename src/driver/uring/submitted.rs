@@ -90,7 +90,7 @@ impl Uring {
     #[inline]
     fn end_one(&mut self, token: Token) {
         let request = Request::new(Operation::Send, token);
-        let Some(slot) = self.slots.get_mut(token.index()).filter(|slot| slot.version == token.generation())
+        let Some(slot) = self.slots.get_mut(token.index()).filter(|slot| slot.version == token.version())
         else {
             return self.end_closed(request);
         };

@@ -49,7 +49,7 @@ fn connect(driver: &mut Hybrid, token: Token) -> TcpStream {
     theirs
 }
 
-/// Takes turns until one has a completion; what is lent is copied, and echoed where asked.
+/// Takes turns until one has a completion; copies what is in the receive buffer, and echoes it where asked.
 fn turns(driver: &mut Hybrid, pool: &mut Pool, echo: bool, within: Duration) -> Vec<(Seen, Token)> {
     let mut seen = Vec::new();
     let until = std::time::Instant::now() + within;
@@ -62,9 +62,9 @@ fn turns(driver: &mut Hybrid, pool: &mut Pool, echo: bool, within: Duration) -> 
         while let Some(completion) = driver.next() {
             let one = match completion {
                 Completion::Received { token, .. } => {
-                    let lent = driver.recv_buf();
-                    let (start, end) = (lent.start, lent.buffer.len());
-                    let bytes = lent.buffer[start..].to_vec();
+                    let recv_buf = driver.recv_buf();
+                    let (start, end) = (recv_buf.start, recv_buf.buffer.len());
+                    let bytes = recv_buf.buffer[start..].to_vec();
                     if echo {
                         // A worker would pause it only at its high water; here one answer is enough.
                         match driver.send_from_recv_buf(token, start..end, pool) {
@@ -354,10 +354,10 @@ fn raise_descriptors() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// While they are few, connections are a matter of readiness; with one more all go over to the ring, with whatever has
-/// come for them meanwhile. When the ring has nobody left, the next ones are few again.
+/// Up to `epoll_streams_max` streams stay on epoll; with one more all of them migrate to the ring, with whatever has come
+/// for them meanwhile. Once the ring has no stream left, the next ones start on epoll again.
 #[test]
-fn a_few_are_left_to_readiness() {
+fn streams_stay_on_epoll_up_to_the_limit() {
     if driver().is_none() {
         return;
     }

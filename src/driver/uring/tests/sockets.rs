@@ -180,7 +180,7 @@ fn listeners_are_where_connections_are() {
         let (_one, socket) = accept(&mut driver);
         driver.add_stream(Token::new(1, round), socket, SocketKind::Tcp, READ_BYTES_MAX).unwrap();
         let (_two, socket) = accept(&mut driver);
-        assert!(!ring(&mut driver).serves(token(0)), "{round}: one connection is few");
+        assert!(!ring(&mut driver).serves(token(0)), "{round}: one connection stays on epoll");
         driver.add_stream(Token::new(2, round), socket, SocketKind::Tcp, READ_BYTES_MAX).unwrap();
         assert!(ring(&mut driver).serves(token(0)) && ring(&mut driver).users == 2, "{round}: two are not");
         let (_three, socket) = accept(&mut driver);

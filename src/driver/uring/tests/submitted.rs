@@ -12,8 +12,8 @@ fn submit(driver: &mut Hybrid, pool: &mut Pool, tokens: &[Token]) {
         assert_eq!(driver.next_unsent(), None);
         while let Some(completion) = driver.next() {
             let Completion::Received { token, .. } = completion else { panic!("{completion:?}") };
-            let lent = driver.recv_buf();
-            let range = lent.start..lent.buffer.len();
+            let received = driver.recv_buf();
+            let range = received.start..received.buffer.len();
             ring(driver).is_alone = false;
             let progress = driver.submit_from_recv_buf(token, range, pool);
             assert!(matches!(progress, Progress::Submitted), "{progress:?}");
@@ -97,8 +97,8 @@ fn what_finds_the_stream_broken_is_pending_and_fails() {
     ring(&mut driver).is_alone = false;
     assert!(matches!(driver.next(), Some(Completion::Received { .. })));
     driver.shutdown_write(token).unwrap();
-    let lent = driver.recv_buf();
-    let range = lent.start..lent.buffer.len();
+    let received = driver.recv_buf();
+    let range = received.start..received.buffer.len();
     assert!(matches!(driver.submit_from_recv_buf(token, range, &mut pool), Progress::Submitted));
     assert_eq!(unsent(&mut driver), [token]);
     let seen: Vec<_> = std::iter::from_fn(|| driver.next()).collect();
