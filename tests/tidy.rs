@@ -121,7 +121,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("context", &["chain", "transform::library", "frame", "options", "peer", "timer", "buffer", "stats"]),
     (
-        "rehearsal",
+        "dry_run",
         &[
             "chain",
             "transform::registry",

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use resay::options::Frame;
-use resay::{Rehearsal, Rehearsed};
+use resay::{DryRun, DryRunOutput};
 use resay_plugin::dice::SplitMix64;
 
 use super::frame;
@@ -58,7 +58,7 @@ impl Script {
             let text = format!("messages of 0 bytes: a {} has none without a frame", plan.kind.scheme());
             return Err(usage(text));
         }
-        let create = || Rehearsal::new(&plan.expect, plugin_directories, plan.kind, is_framed);
+        let create = || DryRun::new(&plan.expect, plugin_directories, plan.kind, is_framed);
         let mut chain = create()?;
         let mut script = Script {
             wire,
@@ -76,14 +76,14 @@ impl Script {
             script.greetings.push(framed);
         }
         for body in &bodies {
-            let answer = say(&mut chain, body, &plan.expect)?;
+            let answer = expected_answer(&mut chain, body, &plan.expect)?;
             frame::write(&plan.frame, &answer, &mut script.answers).map_err(usage)?;
             script.answer_ends.push(script.answers.len());
         }
         script.check(plan, &bodies, &mut chain)?;
         if plan.is_stream() && !is_framed && bodies.len() > 1 {
             // Two messages in one read.
-            let together = say(&mut create()?, &bodies[..2].concat(), &plan.expect)?;
+            let together = expected_answer(&mut create()?, &bodies[..2].concat(), &plan.expect)?;
             if script.answers.get(..script.answer_ends[1]) != Some(together.as_slice()) {
                 script.caution = Some(format!(
                     "{:?} answers what one read of a raw stream brings, and what that is, is up to the network; \
@@ -96,7 +96,7 @@ impl Script {
     }
 
     /// What the measurement relies on: each message has an answer of its own, and the same one each time.
-    fn check(&self, plan: &Plan, bodies: &[Vec<u8>], chain: &mut Rehearsal) -> Result<(), Failure> {
+    fn check(&self, plan: &Plan, bodies: &[Vec<u8>], chain: &mut DryRun) -> Result<(), Failure> {
         let usage = |text: String| Failure::new(Exit::Usage, text);
         if !plan.kind.is_datagram()
             && let Some(silent) = (0..self.len()).find(|&index| self.answer(index).is_empty())
@@ -111,7 +111,8 @@ impl Script {
         }
         for (index, body) in bodies.iter().enumerate() {
             let mut again = Vec::new();
-            frame::write(&plan.frame, &say(chain, body, &plan.expect)?, &mut again).map_err(usage)?;
+            frame::write(&plan.frame, &expected_answer(chain, body, &plan.expect)?, &mut again)
+                .map_err(usage)?;
             if again != self.answer(index) {
                 return Err(usage(format!(
                     "chain {:?} answers the same message differently the next time, so its answers cannot be checked",
@@ -170,12 +171,12 @@ impl Script {
     }
 }
 
-fn say(chain: &mut Rehearsal, body: &[u8], expect: &str) -> Result<Vec<u8>, Failure> {
-    let what = match chain.say(body) {
-        Ok(Rehearsed::Answer(answer)) => return Ok(answer),
-        Ok(Rehearsed::Nothing) => "drops messages".to_owned(),
-        Ok(Rehearsed::Last(_)) => "ends the connection".to_owned(),
-        Ok(Rehearsed::Reset) => "resets the connection".to_owned(),
+fn expected_answer(chain: &mut DryRun, body: &[u8], expect: &str) -> Result<Vec<u8>, Failure> {
+    let what = match chain.process(body) {
+        Ok(DryRunOutput::Answer(answer)) => return Ok(answer),
+        Ok(DryRunOutput::Nothing) => "drops messages".to_owned(),
+        Ok(DryRunOutput::Last(_)) => "ends the connection".to_owned(),
+        Ok(DryRunOutput::Reset) => "resets the connection".to_owned(),
         Ok(_) => "does not answer".to_owned(),
         Err(error) => error.to_string(),
     };

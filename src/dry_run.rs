@@ -1,4 +1,4 @@
-//! A chain without sockets: what it answers, for whoever wants to know that beforehand, such as a load generator that
+//! A chain run without sockets: what it answers, for those who have to know beforehand, such as a load generator that
 //! checks every answer.
 
 use std::fmt;
@@ -21,13 +21,13 @@ use crate::transform::spec::ChainSpec;
 /// transforms that may block do so.
 ///
 /// ```
-/// use resay::{Rehearsal, Rehearsed, SocketKind};
+/// use resay::{DryRun, DryRunOutput, SocketKind};
 ///
-/// let mut chain = Rehearsal::new("uppercase | hex", &[], SocketKind::Udp, false)?;
-/// assert_eq!(chain.say(b"hi")?, Rehearsed::Answer(b"4849".to_vec()));
+/// let mut chain = DryRun::new("uppercase | hex", &[], SocketKind::Udp, false)?;
+/// assert_eq!(chain.process(b"hi")?, DryRunOutput::Answer(b"4849".to_vec()));
 /// # Ok::<(), resay::Error>(())
 /// ```
-pub struct Rehearsal {
+pub struct DryRun {
     spec: String,
     generation: Arc<Generation>,
     kind: SocketKind,
@@ -44,7 +44,7 @@ pub struct Rehearsal {
 /// What a chain makes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Rehearsed {
+pub enum DryRunOutput {
     /// These bytes, without a frame; none is an answer too.
     Answer(Vec<u8>),
     /// These bytes, and then the connection ends.
@@ -58,11 +58,11 @@ pub enum Rehearsed {
 /// Bytes of one answer.
 const ANSWER_BYTES_MAX: usize = 64 * STREAM_MESSAGE_BYTES_MAX;
 
-impl Rehearsal {
+impl DryRun {
     /// Creates the transforms of `chain`, which are looked up as an engine does, in `directories` before the usual
     /// ones, and opens a conversation as on a socket of this `kind`. `is_framed`: a stream's messages have frames of
     /// their own; else a message is what one read brings.
-    pub fn new(chain: &str, directories: &[PathBuf], kind: SocketKind, is_framed: bool) -> Result<Rehearsal> {
+    pub fn new(chain: &str, directories: &[PathBuf], kind: SocketKind, is_framed: bool) -> Result<DryRun> {
         let spec = ChainSpec::parse(chain)?;
         let mut registry = Registry::new(directories.to_vec());
         let tables =
@@ -82,7 +82,7 @@ impl Rehearsal {
             _ if is_raw => 0,
             _ => WHOLE,
         };
-        let mut rehearsal = Rehearsal {
+        let mut dry_run = DryRun {
             spec: chain.spec().to_owned(),
             generation,
             kind,
@@ -93,9 +93,9 @@ impl Rehearsal {
             greetings: Vec::new(),
         };
         if !kind.is_datagram() {
-            rehearsal.greet()?;
+            dry_run.greet()?;
         }
-        Ok(rehearsal)
+        Ok(dry_run)
     }
 
     /// The chain, canonical; empty for the plain echo.
@@ -103,33 +103,33 @@ impl Rehearsal {
         &self.spec
     }
 
-    /// What the server says when a connection opens, before it is asked: a message a transform that does so.
+    /// What the server sends when a connection opens: one message for each transform that greets.
     pub fn greetings(&self) -> &[Vec<u8>] {
         &self.greetings
     }
 
-    /// Says one message, without a frame. Fails as the transform does.
-    pub fn say(&mut self, message: &[u8]) -> Result<Rehearsed> {
+    /// Runs one message, without a frame, through the chain. Fails as the transform does.
+    pub fn process(&mut self, message: &[u8]) -> Result<DryRunOutput> {
         let session = match self.session.take() {
             Some(session) => session,
             None => self.open()?,
         };
-        let (session, said) = self.run(session, None, message)?;
+        let (session, output) = self.run(session, None, message)?;
         if !self.kind.is_datagram() {
             self.session = Some(session);
         }
-        Ok(said)
+        Ok(output)
     }
 
     fn greet(&mut self) -> Result<()> {
         let mut session = self.open()?;
         for stage in self.generation.greeters().collect::<Vec<_>>() {
-            let (back, said) = self.run(session, Some(stage), &[])?;
+            let (back, output) = self.run(session, Some(stage), &[])?;
             session = back;
-            match said {
-                Rehearsed::Answer(text) => self.greetings.push(text),
-                Rehearsed::Nothing => {}
-                Rehearsed::Last(_) | Rehearsed::Reset => {
+            match output {
+                DryRunOutput::Answer(text) => self.greetings.push(text),
+                DryRunOutput::Nothing => {}
+                DryRunOutput::Last(_) | DryRunOutput::Reset => {
                     return Err(self.failed(stage, "ends each connection when it begins"));
                 }
             }
@@ -149,7 +149,7 @@ impl Rehearsal {
         mut session: Session,
         greeter: Option<usize>,
         message: &[u8],
-    ) -> Result<(Session, Rehearsed)> {
+    ) -> Result<(Session, DryRunOutput)> {
         let mut message = message.to_vec();
         let (mut out, mut delays) = (Vec::new(), Vec::new());
         let is_raw = self.flags == 0 && !self.generation.is_in_place();
@@ -190,15 +190,15 @@ impl Rehearsal {
             _ if self.generation.is_in_place() && greeter.is_none() => message,
             _ => out,
         };
-        let said = match outcome {
-            ChainOutcome::Answer => Rehearsed::Answer(answer),
-            ChainOutcome::Close => Rehearsed::Last(answer),
-            ChainOutcome::DropAndClose if !self.kind.is_datagram() => Rehearsed::Last(Vec::new()),
-            ChainOutcome::Drop | ChainOutcome::DropAndClose => Rehearsed::Nothing,
-            ChainOutcome::Reset => Rehearsed::Reset,
+        let output = match outcome {
+            ChainOutcome::Answer => DryRunOutput::Answer(answer),
+            ChainOutcome::Close => DryRunOutput::Last(answer),
+            ChainOutcome::DropAndClose if !self.kind.is_datagram() => DryRunOutput::Last(Vec::new()),
+            ChainOutcome::Drop | ChainOutcome::DropAndClose => DryRunOutput::Nothing,
+            ChainOutcome::Reset => DryRunOutput::Reset,
             ChainOutcome::Failed { stage, fault } => return Err(self.failed(stage, fault)),
         };
-        Ok((session, said))
+        Ok((session, output))
     }
 
     fn failed(&self, stage: usize, reason: impl fmt::Display) -> Error {
@@ -206,12 +206,9 @@ impl Rehearsal {
     }
 }
 
-impl fmt::Debug for Rehearsal {
+impl fmt::Debug for DryRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rehearsal")
-            .field("chain", &self.spec)
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
+        f.debug_struct("DryRun").field("chain", &self.spec).field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -219,13 +216,13 @@ impl fmt::Debug for Rehearsal {
 mod tests {
     use super::*;
 
-    fn all(chain: &str, kind: SocketKind, is_framed: bool, messages: &[&[u8]]) -> Vec<Rehearsed> {
-        let mut rehearsal = Rehearsal::new(chain, &[], kind, is_framed).unwrap();
-        messages.iter().map(|message| rehearsal.say(message).unwrap()).collect()
+    fn all(chain: &str, kind: SocketKind, is_framed: bool, messages: &[&[u8]]) -> Vec<DryRunOutput> {
+        let mut dry_run = DryRun::new(chain, &[], kind, is_framed).unwrap();
+        messages.iter().map(|message| dry_run.process(message).unwrap()).collect()
     }
 
-    fn answer(text: &[u8]) -> Rehearsed {
-        Rehearsed::Answer(text.to_vec())
+    fn answer(text: &[u8]) -> DryRunOutput {
+        DryRunOutput::Answer(text.to_vec())
     }
 
     #[test]
@@ -242,10 +239,10 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_told_apart() {
-        assert_eq!(all("drop:rate=100%", SocketKind::Udp, false, &[b"x"]), [Rehearsed::Nothing]);
-        let mut decode = Rehearsal::new("hex:mode=decode", &[], SocketKind::Udp, false).unwrap();
-        assert!(decode.say(b"no digits").unwrap_err().to_string().contains("hex"));
-        let unknown = Rehearsal::new("none-such", &[], SocketKind::Tcp, false).unwrap_err();
+        assert_eq!(all("drop:rate=100%", SocketKind::Udp, false, &[b"x"]), [DryRunOutput::Nothing]);
+        let mut decode = DryRun::new("hex:mode=decode", &[], SocketKind::Udp, false).unwrap();
+        assert!(decode.process(b"no digits").unwrap_err().to_string().contains("hex"));
+        let unknown = DryRun::new("none-such", &[], SocketKind::Tcp, false).unwrap_err();
         assert!(unknown.to_string().contains("none-such"), "{unknown}");
     }
 
@@ -253,11 +250,11 @@ mod tests {
         fn concat_answers(&self) -> Vec<u8>;
     }
 
-    impl Concat for Vec<Rehearsed> {
+    impl Concat for Vec<DryRunOutput> {
         fn concat_answers(&self) -> Vec<u8> {
             self.iter()
-                .flat_map(|said| match said {
-                    Rehearsed::Answer(text) => text.clone(),
+                .flat_map(|output| match output {
+                    DryRunOutput::Answer(text) => text.clone(),
                     other => panic!("{other:?}"),
                 })
                 .collect()
