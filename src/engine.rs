@@ -27,7 +27,7 @@ use crate::connection::MakeAround;
 use crate::driver::Driver;
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result, SpecError};
-use crate::event::{Events, Kind, Level, Subject};
+use crate::event::{EventKind, Events, LogLevel, Subject};
 use crate::limits::{SPIN_MAX, THREADS_MAX};
 use crate::listener::Listener;
 use crate::net::address::{Address, Listen};
@@ -37,7 +37,7 @@ use crate::options::Options;
 use crate::peer::SocketKind;
 use crate::stats::Stats;
 use crate::transform::library::{Services, Table};
-use crate::transform::registry::{Origin, Registry};
+use crate::transform::registry::{Registry, TransformOrigin};
 use crate::transform::spec::ChainSpec;
 use crate::worker::{Command, ConnectionInfo, Mailbox, Shared, Worker};
 
@@ -130,7 +130,12 @@ impl Core {
             .enumerate()
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
             .collect();
-        events.say(Level::Info, Kind::Engine, &(), format_args!("backend {backend}: {reason}"));
+        events.emit_about(
+            LogLevel::Info,
+            EventKind::Engine,
+            &(),
+            format_args!("backend {backend}: {reason}"),
+        );
         Ok(Core { workers, shared, backend, copies })
     }
 
@@ -144,7 +149,7 @@ impl Core {
                 Ok(siblings) => sockets = siblings,
                 Err(error) => {
                     let text = format_args!("one worker serves it alone: {error}");
-                    self.shared.events.say(Level::Warn, Kind::Listening, &**listener, text);
+                    self.shared.events.emit_about(LogLevel::Warn, EventKind::Listening, &**listener, text);
                 }
             }
         }
@@ -425,7 +430,7 @@ impl Engine {
             core.shared.mailboxes.iter().for_each(Mailbox::wake);
         }
         let text = format_args!("chain {:?}", spec.to_string());
-        self.services.events.say(Level::Info, Kind::ChainChanged, about, text);
+        self.services.events.emit_about(LogLevel::Info, EventKind::ChainChanged, about, text);
     }
 
     /// What all listeners have done, closed ones excluded.
@@ -715,7 +720,7 @@ pub struct TransformInfo {
     /// One line about it.
     pub summary: String,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: TransformOrigin,
     /// Its options.
     pub options: Vec<crate::transform::library::OptionHelp<'static>>,
 }
@@ -727,7 +732,7 @@ pub fn transforms(directories: &[PathBuf]) -> (Vec<TransformInfo>, Vec<Error>) {
     (found.iter().map(|(table, origin)| describe(table, origin.clone())).collect(), errors)
 }
 
-fn describe(table: &Table, origin: Origin) -> TransformInfo {
+fn describe(table: &Table, origin: TransformOrigin) -> TransformInfo {
     TransformInfo {
         id: table.id().to_owned(),
         version: table.version().to_owned(),

@@ -6,7 +6,7 @@
 mod queue;
 
 pub(crate) use queue::Queue;
-pub use queue::{EVENT_TEXT_BYTES_MAX, Record};
+pub use queue::{EVENT_TEXT_BYTES_MAX, EventRecord};
 
 use std::cell::Cell;
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::stats::{CloseReason, DropReason};
 /// How important an event is. The numbers are those of `RESAY_LOG_*` in the C headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Level {
+pub enum LogLevel {
     /// Something that should work does not.
     Error = 1,
     /// Something that the operator should look at.
@@ -37,26 +37,26 @@ pub enum Level {
     Trace = 5,
 }
 
-impl Level {
+impl LogLevel {
     /// The level with that number; numbers out of range are clamped.
-    pub fn from_number(number: i32) -> Level {
+    pub fn from_number(number: i32) -> LogLevel {
         match number {
-            ..=1 => Level::Error,
-            2 => Level::Warn,
-            3 => Level::Info,
-            4 => Level::Debug,
-            _ => Level::Trace,
+            ..=1 => LogLevel::Error,
+            2 => LogLevel::Warn,
+            3 => LogLevel::Info,
+            4 => LogLevel::Debug,
+            _ => LogLevel::Trace,
         }
     }
 
     /// The level in lower case.
     pub fn name(self) -> &'static str {
         match self {
-            Level::Error => "error",
-            Level::Warn => "warn",
-            Level::Info => "info",
-            Level::Debug => "debug",
-            Level::Trace => "trace",
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
         }
     }
 }
@@ -64,7 +64,7 @@ impl Level {
 /// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum EventKind {
     /// A listener serves.
     Listening,
     /// A listener is closed.
@@ -89,23 +89,23 @@ pub enum Kind {
     Engine,
 }
 
-impl Kind {
+impl EventKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Kind; 11] = [
-        Kind::Listening,
-        Kind::ListenerClosed,
-        Kind::Accepted,
-        Kind::Closed,
-        Kind::Rejected,
-        Kind::AcceptFailed,
-        Kind::Dropped,
-        Kind::TransformFailed,
-        Kind::TransformLog,
-        Kind::ChainChanged,
-        Kind::Engine,
+    pub const ALL: [EventKind; 11] = [
+        EventKind::Listening,
+        EventKind::ListenerClosed,
+        EventKind::Accepted,
+        EventKind::Closed,
+        EventKind::Rejected,
+        EventKind::AcceptFailed,
+        EventKind::Dropped,
+        EventKind::TransformFailed,
+        EventKind::TransformLog,
+        EventKind::ChainChanged,
+        EventKind::Engine,
     ];
 
-    /// The kind as one bit, for sets of kinds: 1, 2, 4 and so on in the order of [`ALL`](Kind::ALL).
+    /// The kind as one bit, for sets of kinds: 1, 2, 4 and so on in the order of [`ALL`](EventKind::ALL).
     pub fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -113,17 +113,17 @@ impl Kind {
     /// The kind in lower case, with underscores.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Listening => "listening",
-            Kind::ListenerClosed => "listener_closed",
-            Kind::Accepted => "accepted",
-            Kind::Closed => "closed",
-            Kind::Rejected => "rejected",
-            Kind::AcceptFailed => "accept_failed",
-            Kind::Dropped => "dropped",
-            Kind::TransformFailed => "transform_failed",
-            Kind::TransformLog => "transform_log",
-            Kind::ChainChanged => "chain_changed",
-            Kind::Engine => "engine",
+            EventKind::Listening => "listening",
+            EventKind::ListenerClosed => "listener_closed",
+            EventKind::Accepted => "accepted",
+            EventKind::Closed => "closed",
+            EventKind::Rejected => "rejected",
+            EventKind::AcceptFailed => "accept_failed",
+            EventKind::Dropped => "dropped",
+            EventKind::TransformFailed => "transform_failed",
+            EventKind::TransformLog => "transform_log",
+            EventKind::ChainChanged => "chain_changed",
+            EventKind::Engine => "engine",
         }
     }
 }
@@ -131,7 +131,7 @@ impl Kind {
 /// What is behind an event, where there is more than its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Cause {
+pub enum EventCause {
     /// Why a connection is over.
     Closed(CloseReason),
     /// Why a message got no answer.
@@ -144,10 +144,10 @@ pub enum Cause {
     Table,
 }
 
-impl Cause {
+impl EventCause {
     /// The `errno` of an error, if it has one.
-    pub(crate) fn of(error: &io::Error) -> Option<Cause> {
-        error.raw_os_error().map(Cause::System)
+    pub(crate) fn of(error: &io::Error) -> Option<EventCause> {
+        error.raw_os_error().map(EventCause::System)
     }
 }
 
@@ -155,9 +155,9 @@ impl Cause {
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
     /// How important.
-    pub level: Level,
+    pub level: LogLevel,
     /// What about.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// The listener's URL, where one is concerned, else empty.
     pub listener: &'a str,
     /// That listener's number ([`ListenerId::number`](crate::ListenerId::number)), or 0.
@@ -167,7 +167,7 @@ pub struct Event<'a> {
     /// The other side, where one is concerned.
     pub peer: Option<&'a Peer>,
     /// What is behind it.
-    pub cause: Option<Cause>,
+    pub cause: Option<EventCause>,
     /// The rest, in words.
     pub text: &'a dyn fmt::Display,
 }
@@ -201,7 +201,7 @@ impl fmt::Debug for Event<'_> {
 /// Where events go. Called on the thread on which the event happens, workers included: it must not block.
 pub(crate) type Sink = dyn Fn(&Event<'_>) + Send + Sync;
 
-/// What an event is about, for [`Events::say`]: nothing but the engine, or a listener.
+/// What an event is about, for [`Events::emit_about`]: nothing but the engine, or a listener.
 pub(crate) trait Subject {
     /// Its number and its URL.
     fn subject(&self) -> (u64, &str);
@@ -232,7 +232,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(level: Level, sink: Box<Sink>) -> Events {
+    pub(crate) fn new(level: LogLevel, sink: Box<Sink>) -> Events {
         let events = Events::default();
         events.set_sink(Some((level, sink)));
         events
@@ -245,7 +245,7 @@ impl Events {
 
     /// Puts another sink in the place of the one that there is. When this returns, the old one is not running and
     /// will not be called again.
-    pub(crate) fn set_sink(&self, sink: Option<(Level, Box<Sink>)>) {
+    pub(crate) fn set_sink(&self, sink: Option<(LogLevel, Box<Sink>)>) {
         let mut place = self.sink.write().unwrap_or_else(PoisonError::into_inner);
         self.sink_level.store(sink.as_ref().map_or(0, |(level, _)| *level as u8), Ordering::Relaxed);
         let old = std::mem::replace(&mut *place, sink.map(|(_, sink)| sink));
@@ -269,15 +269,15 @@ impl Events {
     }
 
     fn set_level(&self) {
-        let lines = if self.kinds.load(Ordering::Relaxed) & Kind::TransformLog.bit() != 0 {
-            Level::Info as u8
+        let lines = if self.kinds.load(Ordering::Relaxed) & EventKind::TransformLog.bit() != 0 {
+            LogLevel::Info as u8
         } else {
             0
         };
         self.level.store(lines.max(self.sink_level.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
-    pub(crate) fn wants(&self, level: Level, kind: Kind) -> bool {
+    pub(crate) fn wants(&self, level: LogLevel, kind: EventKind) -> bool {
         level as u8 <= self.sink_level.load(Ordering::Relaxed)
             || kind.bit() & self.kinds.load(Ordering::Relaxed) != 0
     }
@@ -299,17 +299,23 @@ impl Events {
     }
 
     /// An event that concerns no peer.
-    pub(crate) fn say(&self, level: Level, kind: Kind, about: &impl Subject, text: impl fmt::Display) {
-        self.say_why(level, kind, about, None, text);
+    pub(crate) fn emit_about(
+        &self,
+        level: LogLevel,
+        kind: EventKind,
+        about: &impl Subject,
+        text: impl fmt::Display,
+    ) {
+        self.emit_caused(level, kind, about, None, text);
     }
 
     /// The same, with what is behind it.
-    pub(crate) fn say_why(
+    pub(crate) fn emit_caused(
         &self,
-        level: Level,
-        kind: Kind,
+        level: LogLevel,
+        kind: EventKind,
         about: &impl Subject,
-        cause: Option<Cause>,
+        cause: Option<EventCause>,
         text: impl fmt::Display,
     ) {
         let (listener_id, listener) = about.subject();
@@ -326,7 +332,7 @@ impl Events {
     }
 
     /// Takes the first event that waits; see [`Queue::next`].
-    pub(crate) fn next(&self, timeout: Option<Duration>) -> Result<Option<Record>> {
+    pub(crate) fn next(&self, timeout: Option<Duration>) -> Result<Option<EventRecord>> {
         self.queue()?.next(timeout)
     }
 

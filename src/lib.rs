@@ -60,12 +60,12 @@ pub use client::{Client, Received};
 pub use dry_run::{DryRun, DryRunOutput};
 pub use engine::{Backend, Builder, Engine, ListenerId, ListenerInfo, TransformInfo, transforms};
 pub use error::{Error, Result, SpecError};
-pub use event::{Cause, EVENT_TEXT_BYTES_MAX, Event, Kind, Level, Record};
+pub use event::{EVENT_TEXT_BYTES_MAX, Event, EventCause, EventKind, EventRecord, LogLevel};
 pub use options::Options;
 pub use peer::{Peer, SocketKind};
 pub use stats::{CloseReason, DropReason, Stats};
 pub use transform::library::{OptionHelp, Output, Transform, Verdict, running_transform};
-pub use transform::registry::Origin;
+pub use transform::registry::TransformOrigin;
 pub use worker::ConnectionInfo;
 
 /// What stands before and around streams: see [`Builder::around`]. Not a promise yet.

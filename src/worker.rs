@@ -35,7 +35,7 @@ use crate::chain::{Generation, Scratch};
 use crate::connection::{Connection, TransformFault};
 use crate::context::Context;
 use crate::driver::{Completion, Driver, Token};
-use crate::event::{Cause, Event, Events, Kind, Level};
+use crate::event::{Event, EventCause, EventKind, Events, LogLevel};
 use crate::limits::TURN_SENDS;
 use crate::listener::Listener;
 use crate::offload::Offload;
@@ -342,8 +342,8 @@ impl ListenerState {
                  could have forged the source (amplify={})",
                 self.listener.options.amplify
             );
-            let why = Some(Cause::Dropped(DropReason::Amplified));
-            events.say_why(Level::Warn, Kind::Dropped, &*self.listener, why, text);
+            let why = Some(EventCause::Dropped(DropReason::Amplified));
+            events.emit_caused(LogLevel::Warn, EventKind::Dropped, &*self.listener, why, text);
         }
     }
 }
@@ -375,13 +375,13 @@ fn log_transform_error(
 ) {
     let TransformFault { generation, stage, fault } = fault;
     events.emit(&Event {
-        level: Level::Warn,
-        kind: Kind::TransformFailed,
+        level: LogLevel::Warn,
+        kind: EventKind::TransformFailed,
         listener: &state.listener.url,
         listener_id: state.listener.id,
         connection,
         peer: Some(peer),
-        cause: Some(if generation.is_function(*stage) { Cause::Function } else { Cause::Table }),
+        cause: Some(if generation.is_function(*stage) { EventCause::Function } else { EventCause::Table }),
         text: &format_args!("transform {}: {fault}", generation.stage_id(*stage)),
     });
 }

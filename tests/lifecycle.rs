@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use resay::{CloseReason, Error, Kind, SocketKind};
+use resay::{CloseReason, Error, EventKind, SocketKind};
 use socket2::{Domain, Socket, Type};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
@@ -675,11 +675,11 @@ fn events_tell_what_happened() {
         engine.set_chain("uppercase").unwrap();
         finish(engine);
         for (kind, what) in [
-            (Kind::Listening, "listening"),
-            (Kind::Accepted, "connection 1 from 127.0.0.1:"),
-            (Kind::Closed, "the peer has ended"),
-            (Kind::ChainChanged, "uppercase"),
-            (Kind::ListenerClosed, "closed"),
+            (EventKind::Listening, "listening"),
+            (EventKind::Accepted, "connection 1 from 127.0.0.1:"),
+            (EventKind::Closed, "the peer has ended"),
+            (EventKind::ChainChanged, "uppercase"),
+            (EventKind::ListenerClosed, "closed"),
         ] {
             let lines = log.lines(kind);
             assert_eq!(lines.len(), 1, "{kind:?}: {lines:?}");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::plugin::*;
 use common::*;
-use resay::{CloseReason, DropReason, Engine, Kind};
+use resay::{CloseReason, DropReason, Engine, EventKind};
 use tempfile::TempDir;
 
 /// Each option `gate` is the descriptor of a pipe; a message that begins with a B waits for a byte from it.
@@ -403,7 +403,7 @@ fn the_end_of_who_is_away_is_told() {
         engine.stop();
         engine.join(PATIENCE).unwrap();
         gate.release(1);
-        assert_eq!(log.lines(Kind::Closed).len(), 2, "{:?}", log.lines(Kind::Closed));
+        assert_eq!(log.lines(EventKind::Closed).len(), 2, "{:?}", log.lines(EventKind::Closed));
         finish(engine);
     });
 }

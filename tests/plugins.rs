@@ -14,7 +14,7 @@ use std::thread;
 
 use common::plugin::*;
 use common::*;
-use resay::{CloseReason, DropReason, Engine, Error, Kind, Level, Origin, Output, Verdict};
+use resay::{CloseReason, DropReason, Engine, Error, EventKind, LogLevel, Output, TransformOrigin, Verdict};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -236,9 +236,11 @@ fn where_names_are_looked_up() {
         let (found, errors) = resay::transforms(&[elsewhere.path().to_owned()]);
         assert!(errors.is_empty(), "{errors:?}");
         let hidden = found.iter().find(|transform| transform.id == "hidden").unwrap();
-        assert_eq!(hidden.origin, Origin::File(elsewhere.path().join("libhidden.so")));
+        assert_eq!(hidden.origin, TransformOrigin::File(elsewhere.path().join("libhidden.so")));
         assert!(
-            found.iter().any(|transform| transform.id == "uppercase" && transform.origin == Origin::Bundled)
+            found
+                .iter()
+                .any(|transform| transform.id == "uppercase" && transform.origin == TransformOrigin::Bundled)
         );
     });
 }
@@ -399,10 +401,10 @@ fn transforms_that_break_the_rules() {
             assert_eq!(stats.transform_errors, all, "{id}: {stats:?}");
             assert_eq!(stats.dropped_by(DropReason::TransformFailed), all, "{id}: {stats:?}");
             assert_eq!(stats.closed_by(CloseReason::TransformFailed), connected, "{id}: {stats:?}");
-            let said = log.lines(Kind::TransformFailed);
+            let said = log.lines(EventKind::TransformFailed);
             assert_eq!(said.len() as u64, all, "{id}: {said:?}");
             for (level, line) in said {
-                assert_eq!(level, Level::Warn);
+                assert_eq!(level, LogLevel::Warn);
                 assert!(line.contains(id) && line.contains(why), "{id}: {line:?} lacks {why:?}");
             }
         }
@@ -550,7 +552,7 @@ fn quarantine(chain: &str, trigger: &[u8]) {
     Peer::connect(&datagrams).send(b"fine");
     eventually_stats(&engine, "dropped", |stats| stats.dropped_by(DropReason::TransformFailed) == 3);
     assert_eq!(Peer::connect(&other).ask(b"other chain"), b"OTHER CHAIN");
-    let said: Vec<_> = log.lines(Kind::TransformFailed).into_iter().map(|(_, line)| line).collect();
+    let said: Vec<_> = log.lines(EventKind::TransformFailed).into_iter().map(|(_, line)| line).collect();
     assert!(said[0].contains("panicked"), "{said:?}");
     assert!(said[1..].iter().all(|line| line.contains("not used any more")), "{said:?}");
     // The same chain again is a new instance.

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use resay::{Backend, CloseReason, DropReason, Engine, Kind, Level};
+use resay::{Backend, CloseReason, DropReason, Engine, EventKind, LogLevel};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
@@ -54,8 +54,8 @@ fn server_of(log: &Log, engine: Engine, start_at_once: bool) {
                 continue;
             }
             ("shortages", None) => {
-                let lines = log.lines(Kind::AcceptFailed);
-                say(&lines.iter().filter(|(level, _)| *level == Level::Warn).count().to_string());
+                let lines = log.lines(EventKind::AcceptFailed);
+                say(&lines.iter().filter(|(level, _)| *level == LogLevel::Warn).count().to_string());
                 continue;
             }
             other => panic!("{other:?}"),

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::process::Command;
 
 use common::*;
-use resay::{Backend, DropReason, Engine, Kind, Stats};
+use resay::{Backend, DropReason, Engine, EventKind, Stats};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Asserts that a datagram was dropped for this reason and nothing came back for it. An answer would have been
@@ -215,8 +215,11 @@ fn no_answer_is_longer_than_its_request() {
         assert_eq!(held.ask("ß".as_bytes()), b"SS", "the same length");
         let stats = eventually_stats(&engine, "they are counted", |stats| stats.dropped == 3);
         assert_eq!(stats.dropped_by(DropReason::Amplified), 3, "{stats:?}");
-        let said: Vec<_> =
-            log.lines(Kind::Dropped).into_iter().filter(|(_, text)| text.contains("amplify=1")).collect();
+        let said: Vec<_> = log
+            .lines(EventKind::Dropped)
+            .into_iter()
+            .filter(|(_, text)| text.contains("amplify=1"))
+            .collect();
         assert_eq!(said.len(), 1, "{said:?}");
         finish(engine);
     });
@@ -571,7 +574,7 @@ fn every_worker_has_a_socket() {
             assert_eq!((stats.messages_in, stats.messages_out), (320, 320), "{stats:?}");
             engine.close_listener(id).unwrap();
             eventually("it is closed", || if sockets() == 0 { Ok(()) } else { Err("not yet".into()) });
-            for kind in [Kind::Listening, Kind::ListenerClosed] {
+            for kind in [EventKind::Listening, EventKind::ListenerClosed] {
                 eventually("it is said once", || {
                     let lines = log.lines(kind);
                     if lines.len() == 1 { Ok(()) } else { Err(format!("{lines:?}")) }

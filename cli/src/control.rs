@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use resay::net::unix_file::SocketFile;
 use resay::options::parse_duration;
-use resay::{Engine, Level, ListenerId};
+use resay::{Engine, ListenerId, LogLevel};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
 use serde::Serialize;
 
@@ -180,7 +180,7 @@ impl Desk {
                 }
                 Err(error) => {
                     if !failing {
-                        self.log.say(Level::Warn, "", format_args!("control socket: accept: {error}"));
+                        self.log.emit(LogLevel::Warn, "", format_args!("control socket: accept: {error}"));
                     }
                     failing = true;
                     thread::sleep(ACCEPT_RETRY);
@@ -226,12 +226,12 @@ impl Desk {
         };
         match result {
             Ok(()) => {
-                self.log.say(Level::Info, &url, format_args!("control socket: chain {spec:?}"));
+                self.log.emit(LogLevel::Info, &url, format_args!("control socket: chain {spec:?}"));
                 self.listeners()
             }
             Err(error) => {
                 let text = format_args!("control socket: chain {spec:?} refused: {error}");
-                self.log.say(Level::Warn, &url, text);
+                self.log.emit(LogLevel::Warn, &url, text);
                 Err(error.into())
             }
         }

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
-use resay::{Event, Kind, Level};
+use resay::{Event, EventKind, LogLevel};
 use serde::Serialize;
 
 /// What may wait to be written.
@@ -81,8 +81,8 @@ impl Log {
     }
 
     /// Says something of the command's own.
-    pub(crate) fn say(&self, level: Level, listener: &str, text: impl fmt::Display) {
-        if !self.quiet || level == Level::Error {
+    pub(crate) fn emit(&self, level: LogLevel, listener: &str, text: impl fmt::Display) {
+        if !self.quiet || level == LogLevel::Error {
             self.event(&own(level, listener, &text));
         }
     }
@@ -113,7 +113,7 @@ impl Log {
             lines.iter().for_each(|line| batch += line);
             if lost > 0 {
                 let text = format_args!("{lost} lines dropped: standard error takes no more");
-                batch += &render(self.format, SystemTime::now(), &own(Level::Warn, "", &text));
+                batch += &render(self.format, SystemTime::now(), &own(LogLevel::Warn, "", &text));
             }
             let written = write(batch.as_bytes());
             queue = self.lock();
@@ -128,10 +128,10 @@ impl Log {
     }
 }
 
-fn own<'a>(level: Level, listener: &'a str, text: &'a dyn fmt::Display) -> Event<'a> {
+fn own<'a>(level: LogLevel, listener: &'a str, text: &'a dyn fmt::Display) -> Event<'a> {
     Event {
         level,
-        kind: Kind::Engine,
+        kind: EventKind::Engine,
         listener,
         listener_id: 0,
         connection: 0,
@@ -222,8 +222,8 @@ mod tests {
 
     fn line(format: Format, text: &str) -> String {
         let event = Event {
-            level: Level::Warn,
-            kind: Kind::Dropped,
+            level: LogLevel::Warn,
+            kind: EventKind::Dropped,
             listener: "tcp://127.0.0.1:1",
             listener_id: 1,
             connection: 7,

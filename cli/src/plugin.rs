@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use resay::{Error, Origin, TransformInfo};
+use resay::{Error, TransformInfo, TransformOrigin};
 use resay_check::{CheckOptions, Lang};
 
 use crate::exit::{Exit, Failure, complain};
@@ -227,10 +227,10 @@ fn options_text(transform: &TransformInfo) -> String {
     lines.collect()
 }
 
-fn origin_text(origin: &Origin) -> String {
+fn origin_text(origin: &TransformOrigin) -> String {
     match origin {
-        Origin::Registered => "registered".to_owned(),
-        Origin::Bundled => "bundled".to_owned(),
-        Origin::File(path) => path.display().to_string(),
+        TransformOrigin::Registered => "registered".to_owned(),
+        TransformOrigin::Bundled => "bundled".to_owned(),
+        TransformOrigin::File(path) => path.display().to_string(),
     }
 }

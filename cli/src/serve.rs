@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Args};
 use resay::options::parse_duration;
-use resay::{Backend, CloseReason, DropReason, Engine, Level, Options, Stats};
+use resay::{Backend, CloseReason, DropReason, Engine, LogLevel, Options, Stats};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -141,8 +141,8 @@ fn serve(
     // The place is free before anybody is told of the end.
     drop(control);
     waiters.iter().for_each(|(order, waiter)| waiter.answer(end.answer_to(order)));
-    if level(arguments) >= Level::Debug && end != End::Overdue {
-        tell_totals(&engine.stats(), &engine.transform_counters(), log);
+    if level(arguments) >= LogLevel::Debug && end != End::Overdue {
+        emit_totals(&engine.stats(), &engine.transform_counters(), log);
     }
     Ok(Exit::Done)
 }
@@ -172,12 +172,12 @@ fn start(arguments: &Arguments, log: &Log) -> Result<Engine, Failure> {
     Ok(builder.start()?)
 }
 
-fn level(arguments: &Arguments) -> Level {
+fn level(arguments: &Arguments) -> LogLevel {
     match arguments {
-        Arguments { quiet: true, .. } => Level::Error,
-        Arguments { verbose: 0, .. } => Level::Warn,
-        Arguments { verbose: 1, .. } => Level::Debug,
-        _ => Level::Trace,
+        Arguments { quiet: true, .. } => LogLevel::Error,
+        Arguments { verbose: 0, .. } => LogLevel::Warn,
+        Arguments { verbose: 1, .. } => LogLevel::Debug,
+        _ => LogLevel::Trace,
     }
 }
 
@@ -186,7 +186,7 @@ fn announce(engine: &Engine, log: &Log) {
     let lines: String = engine.urls().iter().map(|url| format!("listening {url}\n")).collect();
     let mut output = io::stdout().lock();
     if let Err(error) = output.write_all(lines.as_bytes()).and_then(|()| output.flush()) {
-        log.say(Level::Warn, "", format_args!("standard output: {error}; serving all the same"));
+        log.emit(LogLevel::Warn, "", format_args!("standard output: {error}; serving all the same"));
     }
 }
 
@@ -200,9 +200,9 @@ fn describe(engine: &Engine, arguments: &Arguments, log: &Log) {
         arguments.backend,
         arguments.transform,
     );
-    log.say(Level::Info, "", text);
+    log.emit(LogLevel::Info, "", text);
     if let Some(path) = &arguments.control {
-        log.say(Level::Info, "", format_args!("control socket {}", path.display()));
+        log.emit(LogLevel::Info, "", format_args!("control socket {}", path.display()));
     }
     if arguments.verbose == 0 {
         return;
@@ -210,7 +210,7 @@ fn describe(engine: &Engine, arguments: &Arguments, log: &Log) {
     for listener in listeners {
         let options: String =
             listener.effective.iter().map(|(key, value)| format!(", {key}={value}")).collect();
-        log.say(Level::Info, &listener.url, format_args!("chain {:?}{options}", listener.chain));
+        log.emit(LogLevel::Info, &listener.url, format_args!("chain {:?}{options}", listener.chain));
     }
 }
 
@@ -293,19 +293,19 @@ impl Service {
             };
             match (word, phase) {
                 (None, _) => {
-                    self.log.say(Level::Error, "", "not all has ended in time; leaving what is left");
+                    self.log.emit(LogLevel::Error, "", "not all has ended in time; leaving what is left");
                     return Ok(End::Overdue);
                 }
                 (Some(Word::Ended), phase) => return self.ended(phase),
                 (Some(Word::Signal(SIGHUP)), _) => {
-                    self.say("SIGHUP: there is no configuration file to read again");
+                    self.emit("SIGHUP: there is no configuration file to read again");
                 }
                 (Some(Word::Signal(signal)), Phase::Serving) => {
                     let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
                     phase = self.drain(name, drain_timeout)?;
                 }
                 (Some(Word::Signal(_)), Phase::Draining { .. }) => {
-                    self.say("another signal: ending at once");
+                    self.emit("another signal: ending at once");
                     phase = self.stop();
                 }
                 (Some(Word::Signal(_)), Phase::Stopping { .. }) => {}
@@ -319,7 +319,7 @@ impl Service {
                             phase = self.drain("control socket", *within)?;
                         }
                         (Order::Stop, Phase::Serving | Phase::Draining { .. }) => {
-                            self.say("control socket: ending at once");
+                            self.emit("control socket: ending at once");
                             phase = self.stop();
                         }
                         // It is under way.
@@ -348,7 +348,7 @@ impl Service {
 
     /// Begins to drain.
     fn drain(&self, why: &str, within: Duration) -> Result<Phase, Failure> {
-        self.say(format_args!("{why}: draining, at most {within:?}; a signal ends it at once"));
+        self.emit(format_args!("{why}: draining, at most {within:?}; a signal ends it at once"));
         let (engine, before) = (Arc::clone(&self.engine), Arc::clone(&self.undelivered_before));
         spawn("drain", move || {
             before.store(engine.stats().undelivered_bytes, Ordering::Relaxed);
@@ -376,15 +376,15 @@ impl Service {
         let connections = stats.closed_by(CloseReason::CutOff);
         if bytes > 0 {
             let text = format_args!("drained; {bytes} bytes were not delivered in time");
-            self.log.say(Level::Warn, "", text);
+            self.log.emit(LogLevel::Warn, "", text);
         } else {
-            self.say("drained");
+            self.emit("drained");
         }
         Ok(if bytes + connections > 0 { End::CutOff { connections, bytes } } else { End::Drained })
     }
 
-    fn say(&self, text: impl Display) {
-        self.log.say(Level::Info, "", text);
+    fn emit(&self, text: impl Display) {
+        self.log.emit(LogLevel::Info, "", text);
     }
 }
 
@@ -396,9 +396,9 @@ fn no_thread(error: io::Error) -> Failure {
     Failure::new(Exit::Unreachable, format!("start a thread: {error}"))
 }
 
-fn tell_totals(stats: &Stats, counters: &[(String, u64)], log: &Log) {
-    let say = |text: String| log.say(Level::Info, "", text);
-    say(format!(
+fn emit_totals(stats: &Stats, counters: &[(String, u64)], log: &Log) {
+    let emit = |text: String| log.emit(LogLevel::Info, "", text);
+    emit(format!(
         "totals: messages in {}, out {}, dropped {}; bytes in {}, out {}, undelivered {}",
         stats.messages_in,
         stats.messages_out,
@@ -407,7 +407,7 @@ fn tell_totals(stats: &Stats, counters: &[(String, u64)], log: &Log) {
         stats.bytes_out,
         stats.undelivered_bytes,
     ));
-    say(format!(
+    emit(format!(
         "totals: connections accepted {}, closed {}, open {}, rejected {}; accept errors {}, \
          transform errors {}",
         stats.accepted, stats.closed, stats.open, stats.rejected, stats.accept_errors, stats.transform_errors,
@@ -416,10 +416,10 @@ fn tell_totals(stats: &Stats, counters: &[(String, u64)], log: &Log) {
     let dropped = DropReason::ALL.map(|reason| (reason.name(), stats.dropped_by(reason)));
     for (what, reasons) in [("connections closed", closed.as_slice()), ("messages dropped", &dropped)] {
         for (reason, count) in reasons.iter().filter(|(_, count)| *count > 0) {
-            say(format!("totals: {what}: {reason}: {count}"));
+            emit(format!("totals: {what}: {reason}: {count}"));
         }
     }
     for (name, count) in counters {
-        say(format!("totals: {name}: {count}"));
+        emit(format!("totals: {name}: {count}"));
     }
 }

@@ -13,7 +13,7 @@ use crate::limits::EPOLL_STREAMS_MAX;
 #[non_exhaustive]
 pub enum Backend {
     /// What has measured best on this kernel: io_uring where it can be had (Linux 6.17), with a few streams of a worker, as
-    /// long as it has nothing else, and those that flood left to epoll; else epoll. The event [`Kind::Engine`](crate::Kind::Engine) says which and why.
+    /// long as it has nothing else, and those that flood left to epoll; else epoll. The event [`EventKind::Engine`](crate::EventKind::Engine) says which and why.
     #[default]
     Auto,
     /// Readiness: epoll.

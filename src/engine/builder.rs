@@ -10,7 +10,7 @@ use super::{Backend, Control, Ended, Engine, check_spin, check_threads};
 use crate::chain::Chain;
 use crate::connection::{Around, MakeAround};
 use crate::error::Result;
-use crate::event::{Event, Events, Level};
+use crate::event::{Event, Events, LogLevel};
 use crate::net::address::Listen;
 use crate::options::Options;
 use crate::transform::library::{Counters, Services, Transform};
@@ -102,7 +102,7 @@ impl Builder {
 
     /// Where events go, up to this level. `sink` is called on workers and must not block; it must not call
     /// the engine.
-    pub fn on_event(mut self, level: Level, sink: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Builder {
+    pub fn on_event(mut self, level: LogLevel, sink: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Builder {
         self.events = Events::new(level, Box::new(sink));
         self
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::error::{Result, SpecError};
-use crate::event::{Event, Kind, Level, Record};
+use crate::event::{Event, EventKind, EventRecord, LogLevel};
 use crate::limits::EVENTS_MAX;
 
 impl Engine {
@@ -13,7 +13,7 @@ impl Engine {
     /// When this returns, that is not running any more and will not be called again. Must not be called by a sink.
     ///
     /// What a sink itself causes is not told to it.
-    pub fn set_on_event(&self, level: Level, sink: impl Fn(&Event<'_>) + Send + Sync + 'static) {
+    pub fn set_on_event(&self, level: LogLevel, sink: impl Fn(&Event<'_>) + Send + Sync + 'static) {
         self.services.events.set_sink(Some((level, Box::new(sink))));
     }
 
@@ -22,7 +22,7 @@ impl Engine {
         self.services.events.set_sink(None);
     }
 
-    /// Which events are kept from now on for [`next_event`](Engine::next_event): a sum of [`Kind::bit`], of which
+    /// Which events are kept from now on for [`next_event`](Engine::next_event): a sum of [`EventKind::bit`], of which
     /// unknown ones mean nothing. At most `capacity` wait, 1 to 65536, which the first call decides; what finds no
     /// room is counted by [`events_lost`](Engine::events_lost). Nobody who has something to say ever waits for room.
     pub fn keep_events(&self, kinds: u32, capacity: usize) -> Result<()> {
@@ -30,14 +30,14 @@ impl Engine {
             let range = format!("must be 1 to {EVENTS_MAX}");
             return Err(SpecError::new("capacity", &capacity.to_string(), 0, range).into());
         }
-        let known: u32 = Kind::ALL.iter().map(|kind| kind.bit()).sum();
+        let known: u32 = EventKind::ALL.iter().map(|kind| kind.bit()).sum();
         self.services.events.set_kinds(kinds & known, capacity)
     }
 
     /// Takes the first event that waits, or waits for one, at most `timeout` (`None`: until the engine has ended).
     /// `None`: there was none in that time. Fails with [`Error::State`](crate::Error::State) when no events were asked
     /// for, and when the engine has ended and all were taken; with `Interrupted` when a signal came meanwhile.
-    pub fn next_event(&self, timeout: Option<Duration>) -> Result<Option<Record>> {
+    pub fn next_event(&self, timeout: Option<Duration>) -> Result<Option<EventRecord>> {
         self.services.events.next(timeout)
     }
 

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use super::lock;
 use crate::driver::hybrid::Hybrid;
-use crate::event::{Events, Kind, Level};
+use crate::event::{EventKind, Events, LogLevel};
 use crate::sys;
 use crate::worker::Worker;
 
@@ -41,7 +41,7 @@ impl Ended {
         let is_last = *ended == self.all.load(Ordering::Relaxed);
         drop(ended);
         if is_last {
-            self.events.say(Level::Info, Kind::Engine, &(), "ended");
+            self.events.emit_about(LogLevel::Info, EventKind::Engine, &(), "ended");
             self.events.end();
         }
         self.changed.notify_all();
@@ -59,7 +59,12 @@ pub(super) fn run_worker(index: usize, worker: &Mutex<Worker<Hybrid>>, events: &
                 Ok(false) => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    events.say(Level::Error, Kind::Engine, &(), format_args!("worker {index}: {error}"));
+                    events.emit_about(
+                        LogLevel::Error,
+                        EventKind::Engine,
+                        &(),
+                        format_args!("worker {index}: {error}"),
+                    );
                     break;
                 }
             }
@@ -71,7 +76,12 @@ pub(super) fn run_worker(index: usize, worker: &Mutex<Worker<Hybrid>>, events: &
 fn live(index: usize, events: &Events, ended: &Ended, life: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(life)).is_err() {
         ended.is_poisoned.store(true, Ordering::Relaxed);
-        events.say(Level::Error, Kind::Engine, &(), format_args!("worker {index} failed: a fault of Resay"));
+        events.emit_about(
+            LogLevel::Error,
+            EventKind::Engine,
+            &(),
+            format_args!("worker {index} failed: a fault of Resay"),
+        );
     }
     ended.count();
 }
@@ -92,7 +102,7 @@ mod tests {
     fn a_worker_that_fails_is_counted_and_told() {
         let (seen, told) = mpsc::channel();
         let events = Arc::new(Events::new(
-            Level::Error,
+            LogLevel::Error,
             Box::new(move |event| {
                 let _ = seen.send(event.to_string());
                 panic!("in the host's own code");

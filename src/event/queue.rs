@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Cause, Event, Kind, Level};
+use super::{Event, EventCause, EventKind, LogLevel};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -25,29 +25,29 @@ pub const EVENT_TEXT_BYTES_MAX: usize = 95;
 /// An event that was kept.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
-pub struct Record {
+pub struct EventRecord {
     /// How important.
-    pub level: Level,
+    pub level: LogLevel,
     /// What about.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// The listener's number, or 0.
     pub listener_id: u64,
     /// The connection's number in this engine, or 0.
     pub connection: u64,
     /// What is behind it.
-    pub cause: Option<Cause>,
+    pub cause: Option<EventCause>,
     text: Text,
 }
 
-impl Record {
-    fn of(event: &Event<'_>) -> Record {
+impl EventRecord {
+    fn of(event: &Event<'_>) -> EventRecord {
         let mut text = Text { bytes: [0; EVENT_TEXT_BYTES_MAX], len: 0, is_cut: false };
         // Writing cannot fail: what does not fit is left out.
         let _ = match event.peer {
             Some(peer) => write!(text, "{peer}: {}", event.text),
             None => write!(text, "{}", event.text),
         };
-        Record {
+        EventRecord {
             level: event.level,
             kind: event.kind,
             listener_id: event.listener_id,
@@ -64,9 +64,9 @@ impl Record {
     }
 }
 
-impl fmt::Debug for Record {
+impl fmt::Debug for EventRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Record({} {} {})", self.level.name(), self.kind.name(), self.text())
+        write!(f, "EventRecord({} {} {})", self.level.name(), self.kind.name(), self.text())
     }
 }
 
@@ -100,9 +100,9 @@ impl Write for Text {
 
 /// See the module's documentation.
 pub(crate) struct Queue {
-    records: SyncSender<Record>,
+    records: SyncSender<EventRecord>,
     /// Only those who take from the queue ever wait for this.
-    waiting: Mutex<Receiver<Record>>,
+    waiting: Mutex<Receiver<EventRecord>>,
     signal: OwnedFd,
     /// `signal` is readable, or about to be.
     signalled: AtomicBool,
@@ -125,7 +125,7 @@ impl Queue {
 
     /// Keeps an event, if there is room.
     pub(super) fn push(&self, event: &Event<'_>) {
-        if self.records.try_send(Record::of(event)).is_err() {
+        if self.records.try_send(EventRecord::of(event)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         self.wake();
@@ -154,7 +154,7 @@ impl Queue {
     /// Takes the first event, for which it waits at most `timeout` (`None`: until the engine has ended). `None`: the
     /// time is up. Fails with `State` when the engine has ended and nothing is left, and with `Interrupted` when a
     /// signal came while it waited.
-    pub(super) fn next(&self, timeout: Option<Duration>) -> Result<Option<Record>> {
+    pub(super) fn next(&self, timeout: Option<Duration>) -> Result<Option<EventRecord>> {
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let ended = self.ended.load(Ordering::Acquire);
@@ -172,7 +172,7 @@ impl Queue {
         }
     }
 
-    fn take(&self) -> Option<Record> {
+    fn take(&self) -> Option<EventRecord> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(record) = waiting.try_recv() {
             return Some(record);
@@ -205,13 +205,13 @@ mod tests {
 
     fn say(queue: &Queue, text: &str) {
         queue.push(&Event {
-            level: Level::Info,
-            kind: Kind::Engine,
+            level: LogLevel::Info,
+            kind: EventKind::Engine,
             listener: "",
             listener_id: 7,
             connection: 8,
             peer: None,
-            cause: Some(Cause::System(9)),
+            cause: Some(EventCause::System(9)),
             text: &text,
         });
     }

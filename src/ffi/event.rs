@@ -8,7 +8,7 @@ use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{RESAY_E_CALLBACK, RESAY_E_PLUGIN, resay_error};
 use super::listener::resay_id;
 use super::{fill, give_struct, timeout_of};
-use crate::{Cause, CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, Kind, Record};
+use crate::{CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, EventCause, EventKind, EventRecord};
 
 /// In resay_event.kind, and to be added up for resay_events: a listener serves.
 pub const RESAY_EVENT_LISTENING: u32 = 1u32;
@@ -97,17 +97,17 @@ const _: () = assert!(EVENT_TEXT_BYTES_MAX < RESAY_EVENT_TEXT_BYTES);
 
 // The numbers are the places of the reasons, which so may never change.
 const _: () = {
-    assert!(RESAY_EVENT_LISTENING == 1 << Kind::Listening as u32);
-    assert!(RESAY_EVENT_LISTENER_CLOSED == 1 << Kind::ListenerClosed as u32);
-    assert!(RESAY_EVENT_ACCEPTED == 1 << Kind::Accepted as u32);
-    assert!(RESAY_EVENT_CLOSED == 1 << Kind::Closed as u32);
-    assert!(RESAY_EVENT_REJECTED == 1 << Kind::Rejected as u32);
-    assert!(RESAY_EVENT_ACCEPT_FAILED == 1 << Kind::AcceptFailed as u32);
-    assert!(RESAY_EVENT_DROPPED == 1 << Kind::Dropped as u32);
-    assert!(RESAY_EVENT_TRANSFORM_FAILED == 1 << Kind::TransformFailed as u32);
-    assert!(RESAY_EVENT_TRANSFORM_LOG == 1 << Kind::TransformLog as u32);
-    assert!(RESAY_EVENT_CHAIN_CHANGED == 1 << Kind::ChainChanged as u32);
-    assert!(RESAY_EVENT_ENGINE == 1 << Kind::Engine as u32);
+    assert!(RESAY_EVENT_LISTENING == 1 << EventKind::Listening as u32);
+    assert!(RESAY_EVENT_LISTENER_CLOSED == 1 << EventKind::ListenerClosed as u32);
+    assert!(RESAY_EVENT_ACCEPTED == 1 << EventKind::Accepted as u32);
+    assert!(RESAY_EVENT_CLOSED == 1 << EventKind::Closed as u32);
+    assert!(RESAY_EVENT_REJECTED == 1 << EventKind::Rejected as u32);
+    assert!(RESAY_EVENT_ACCEPT_FAILED == 1 << EventKind::AcceptFailed as u32);
+    assert!(RESAY_EVENT_DROPPED == 1 << EventKind::Dropped as u32);
+    assert!(RESAY_EVENT_TRANSFORM_FAILED == 1 << EventKind::TransformFailed as u32);
+    assert!(RESAY_EVENT_TRANSFORM_LOG == 1 << EventKind::TransformLog as u32);
+    assert!(RESAY_EVENT_CHAIN_CHANGED == 1 << EventKind::ChainChanged as u32);
+    assert!(RESAY_EVENT_ENGINE == 1 << EventKind::Engine as u32);
     assert!(RESAY_EVENT_ALL == u32::MAX);
     assert!(RESAY_CLOSED_PEER_ENDED == CloseReason::PeerEnded as i32 + 1);
     assert!(RESAY_CLOSED_PEER_RESET == CloseReason::PeerReset as i32 + 1);
@@ -220,14 +220,14 @@ fn blank() -> resay_event {
 }
 
 /// The numbers of the reasons are their places, counted from 1.
-fn code_of(record: &Record) -> i32 {
+fn code_of(record: &EventRecord) -> i32 {
     match record.cause {
-        Some(Cause::Closed(reason)) => reason as i32 + 1,
-        Some(Cause::Dropped(reason)) => reason as i32 + 1,
-        Some(Cause::System(errno)) if record.kind == Kind::Dropped => -errno,
-        Some(Cause::System(errno)) => errno,
-        Some(Cause::Function) => RESAY_E_CALLBACK,
-        Some(Cause::Table) => RESAY_E_PLUGIN,
+        Some(EventCause::Closed(reason)) => reason as i32 + 1,
+        Some(EventCause::Dropped(reason)) => reason as i32 + 1,
+        Some(EventCause::System(errno)) if record.kind == EventKind::Dropped => -errno,
+        Some(EventCause::System(errno)) => errno,
+        Some(EventCause::Function) => RESAY_E_CALLBACK,
+        Some(EventCause::Table) => RESAY_E_PLUGIN,
         None => 0,
     }
 }

@@ -8,7 +8,7 @@ use super::engine::{Waits, resay_engine, with_engine};
 use super::error::resay_error;
 use super::give_struct;
 use super::listener::resay_id;
-use crate::{Level, ListenerId};
+use crate::{ListenerId, LogLevel};
 
 /// What a listener, or a whole engine, has done so far. The figures of a running engine are read one by one, so they may
 /// be a few messages apart from each other.
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn resay_log(
             Some(log) if max_level > 0 => {
                 let mut owned = Owned::new(user, None);
                 owned.belongs_to(engine.serial);
-                engine.engine.set_on_event(Level::from_number(max_level), owned.into_sink(log));
+                engine.engine.set_on_event(LogLevel::from_number(max_level), owned.into_sink(log));
             }
             _ => engine.engine.clear_on_event(),
         }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// Where a transform comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum TransformOrigin {
     /// Given to the engine by its host.
     Registered,
     /// Linked into the engine.
@@ -159,13 +159,13 @@ impl Registry {
 
     /// Every transform that a bare name can reach, with its origin; files that cannot be loaded are left out
     /// and reported beside.
-    pub(crate) fn list(&mut self) -> (Vec<(Table, Origin)>, Vec<Error>) {
-        let mut found: Vec<(Table, Origin)> = Vec::new();
+    pub(crate) fn list(&mut self) -> (Vec<(Table, TransformOrigin)>, Vec<Error>) {
+        let mut found: Vec<(Table, TransformOrigin)> = Vec::new();
         let mut errors = Vec::new();
-        found.extend(self.registered.iter().cloned().map(|table| (table, Origin::Registered)));
+        found.extend(self.registered.iter().cloned().map(|table| (table, TransformOrigin::Registered)));
         let loaded = self.loaded.iter();
-        found.extend(loaded.map(|(table, path)| (table.clone(), Origin::File(path.clone()))));
-        found.extend(library::bundled().into_iter().map(|table| (table, Origin::Bundled)));
+        found.extend(loaded.map(|(table, path)| (table.clone(), TransformOrigin::File(path.clone()))));
+        found.extend(library::bundled().into_iter().map(|table| (table, TransformOrigin::Bundled)));
         for directory in self.directories.clone() {
             let Ok(entries) = fs::read_dir(&directory) else { continue };
             let mut files: Vec<_> = entries
@@ -175,9 +175,8 @@ impl Registry {
             files.sort();
             for file in files {
                 match self.load(&file) {
-                    Ok(tables) => {
-                        found.extend(tables.into_iter().map(|table| (table, Origin::File(file.clone()))))
-                    }
+                    Ok(tables) => found
+                        .extend(tables.into_iter().map(|table| (table, TransformOrigin::File(file.clone())))),
                     // Other libraries may lie beside plugins.
                     Err(Error::Plugin { reason, .. }) if reason.starts_with(library::NO_ENTRY) => {}
                     Err(error) => errors.push(error),

@@ -6,7 +6,7 @@ use super::{Worker, state_of};
 use crate::bug::{self, Bugs};
 use crate::connection::{Closing, Connection};
 use crate::driver::{Close, Driver, Token};
-use crate::event::{Event, Kind, Level};
+use crate::event::{Event, EventKind, LogLevel};
 use crate::limits::BUG_EVENTS;
 use crate::stats::CloseReason;
 
@@ -23,8 +23,8 @@ impl<D: Driver> Worker<D> {
         }
         let state = connection.and_then(|connection| state_of(&self.listeners, connection.listener()));
         self.shared.events.emit(&Event {
-            level: Level::Error,
-            kind: Kind::Engine,
+            level: LogLevel::Error,
+            kind: EventKind::Engine,
             listener: state.map_or("", |state| &state.listener.url),
             listener_id: state.map_or(0, |state| state.listener.id),
             connection: connection.map_or(0, Connection::id),
@@ -93,7 +93,7 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&told);
         let events = Events::new(
-            Level::Error,
+            LogLevel::Error,
             Box::new(move |event| sink.lock().unwrap().push((event.kind, event.to_string()))),
         );
         let shared = Shared {
@@ -115,7 +115,7 @@ mod tests {
         let told = told.lock().unwrap();
         assert_eq!(told.len(), 16 + 5, "and at 32, 64, 128, 256 and 512");
         let (kind, text) = &told[0];
-        assert_eq!(*kind, Kind::Engine);
+        assert_eq!(*kind, EventKind::Engine);
         assert!(
             text.starts_with("a fault of Resay at ") && text.contains("expected something else"),
             "{text}"

@@ -8,7 +8,7 @@ use crate::connection::TransformFault;
 use crate::context::Reply;
 use crate::datagram::{self, DatagramSession, DelayedDatagrams};
 use crate::driver::{Datagram, Driver, Token};
-use crate::event::{Cause, Event, Kind, Level};
+use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::timer::Moment;
@@ -107,13 +107,13 @@ impl<D: Driver> Worker<D> {
         let drop_it = |reason: DropReason| {
             state.stats.dropped(reason, 1);
             shared.events.emit(&Event {
-                level: Level::Debug,
-                kind: Kind::Dropped,
+                level: LogLevel::Debug,
+                kind: EventKind::Dropped,
                 listener: &state.listener.url,
                 listener_id: state.listener.id,
                 connection: 0,
                 peer: Some(from),
-                cause: Some(Cause::Dropped(reason)),
+                cause: Some(EventCause::Dropped(reason)),
                 text: &format_args!("dropped a datagram: {reason}"),
             });
         };
@@ -194,8 +194,14 @@ impl<D: Driver> Worker<D> {
                 let reason = if full { DropReason::PeerFull } else { DropReason::SendFailed };
                 stats.dropped(reason, answers as u64);
                 let (why, text) =
-                    (Cause::Dropped(reason), format_args!("an answer could not be sent: {error}"));
-                self.shared.events.say_why(Level::Debug, Kind::Dropped, &*state.listener, Some(why), text);
+                    (EventCause::Dropped(reason), format_args!("an answer could not be sent: {error}"));
+                self.shared.events.emit_caused(
+                    LogLevel::Debug,
+                    EventKind::Dropped,
+                    &*state.listener,
+                    Some(why),
+                    text,
+                );
             }
         }
     }

@@ -11,7 +11,7 @@ use super::{Served, Socket, State, Worker, state_of, state_of_mut};
 use crate::bug;
 use crate::connection::Connection;
 use crate::driver::{Close, Driver, Token};
-use crate::event::{Cause, Event, Kind, Level};
+use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::limits::ACCEPT_RETRY;
 use crate::listener::Listener;
 use crate::net::guard::{PeerKey, PeerPermit};
@@ -41,7 +41,12 @@ impl<D: Driver> Worker<D> {
                     state.socket = Some(token);
                 }
                 if listener.opened() {
-                    self.shared.events.say(Level::Info, Kind::Listening, &*listener, "listening");
+                    self.shared.events.emit_about(
+                        LogLevel::Info,
+                        EventKind::Listening,
+                        &*listener,
+                        "listening",
+                    );
                 }
                 if self.state != State::Running {
                     self.driver.drain(token);
@@ -50,7 +55,7 @@ impl<D: Driver> Worker<D> {
             Err(error) => {
                 self.sockets.remove(token);
                 let text = format_args!("cannot listen: {error}");
-                self.shared.events.say(Level::Error, Kind::ListenerClosed, &*listener, text);
+                self.shared.events.emit_about(LogLevel::Error, EventKind::ListenerClosed, &*listener, text);
                 self.listen_error = Some(error);
                 self.forget_listener_if_over(place);
             }
@@ -102,7 +107,12 @@ impl<D: Driver> Worker<D> {
             state.socket = None;
             state.closed = true;
             if was_last {
-                self.shared.events.say(Level::Info, Kind::ListenerClosed, &*state.listener, "closed");
+                self.shared.events.emit_about(
+                    LogLevel::Info,
+                    EventKind::ListenerClosed,
+                    &*state.listener,
+                    "closed",
+                );
             }
         }
         self.forget_listener_if_over(place as usize);
@@ -120,7 +130,7 @@ impl<D: Driver> Worker<D> {
             Err(reason) => {
                 stats.rejected.add(1);
                 let text = format_args!("rejected {peer}: {reason}");
-                return self.shared.events.say(Level::Info, Kind::Rejected, &*listener, text);
+                return self.shared.events.emit_about(LogLevel::Info, EventKind::Rejected, &*listener, text);
             }
         };
         stats.accepted.add(1);
@@ -179,7 +189,7 @@ impl<D: Driver> Worker<D> {
             Ok(permit) => self.step(token, |connection, cx, _| connection.identified(permit, cx)),
             Err(reason) => {
                 let text = format_args!("rejected {}: {reason}", connection.peer());
-                self.shared.events.say(Level::Info, Kind::Rejected, &*state.listener, text);
+                self.shared.events.emit_about(LogLevel::Info, EventKind::Rejected, &*state.listener, text);
                 self.step(token, |connection, _, _| connection.refused());
             }
         }
@@ -225,10 +235,10 @@ impl<D: Driver> Worker<D> {
             }
             Err((_, fault)) => Err((CloseReason::TransformFailed, fault.to_string())),
         };
-        let event = |cause: Option<Cause>, text: &dyn fmt::Display| {
+        let event = |cause: Option<EventCause>, text: &dyn fmt::Display| {
             self.shared.events.emit(&Event {
-                level: Level::Debug,
-                kind: if cause.is_none() { Kind::Accepted } else { Kind::Closed },
+                level: LogLevel::Debug,
+                kind: if cause.is_none() { EventKind::Accepted } else { EventKind::Closed },
                 listener: &listener.url,
                 listener_id: listener.id,
                 connection: id,
@@ -249,7 +259,7 @@ impl<D: Driver> Worker<D> {
             Err((reason, text)) => {
                 state.stats.closed(reason);
                 self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
-                event(Some(Cause::Closed(reason)), &format_args!("closed: {text}"));
+                event(Some(EventCause::Closed(reason)), &format_args!("closed: {text}"));
                 self.forget_listener_if_over(place);
             }
         }
@@ -261,16 +271,28 @@ impl<D: Driver> Worker<D> {
         let Some(Socket::Listener { state, retry_at }) = self.sockets.get_mut(token) else { return };
         let Some(state) = state_of_mut(&mut self.listeners, *state) else { return };
         state.stats.accept_errors.add(1);
-        let why = Cause::of(&error);
+        let why = EventCause::of(&error);
         if concerns_one_connection(&error) {
             let text = format_args!("accept: {error}");
-            return self.shared.events.say_why(Level::Debug, Kind::AcceptFailed, &*state.listener, why, text);
+            return self.shared.events.emit_caused(
+                LogLevel::Debug,
+                EventKind::AcceptFailed,
+                &*state.listener,
+                why,
+                text,
+            );
         }
         // Descriptors or memory have run out, or something unknown is wrong: trying again at once would only
         // turn the worker in circles.
         if !std::mem::replace(&mut state.accept_failing, true) {
             let text = format_args!("accept: {error}; trying again every {ACCEPT_RETRY:?}");
-            self.shared.events.say_why(Level::Warn, Kind::AcceptFailed, &*state.listener, why, text);
+            self.shared.events.emit_caused(
+                LogLevel::Warn,
+                EventKind::AcceptFailed,
+                &*state.listener,
+                why,
+                text,
+            );
         }
         self.driver.pause(token);
         self.timers.arm(token, retry_at, self.driver.now().after(ACCEPT_RETRY));

@@ -14,7 +14,7 @@ use crate::connection::{Connection, Owed, Step, TransformFault, Work};
 use crate::context::{Context, Reply};
 use crate::datagram::{DatagramSession, Outcome};
 use crate::driver::{Close, Driver, RecvBuf, Token};
-use crate::event::{Cause, Event, Kind, Level};
+use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::limits::{OFFLOADED_DATAGRAMS_MAX, TURN_SENDS};
 use crate::listener::Listener;
 use crate::peer::Peer;
@@ -187,13 +187,13 @@ impl<D: Driver> Worker<D> {
                 state.stats.dropped(DropReason::Undelivered, 1);
             }
             self.shared.events.emit(&Event {
-                level: Level::Debug,
-                kind: Kind::Closed,
+                level: LogLevel::Debug,
+                kind: EventKind::Closed,
                 listener: &state.listener.url,
                 listener_id: state.listener.id,
                 connection: offloaded.id,
                 peer: Some(&offloaded.peer),
-                cause: Some(Cause::Closed(reason)),
+                cause: Some(EventCause::Closed(reason)),
                 text: &format_args!("closed: {reason}, while a transform had its message"),
             });
         }

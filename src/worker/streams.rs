@@ -9,7 +9,7 @@ use crate::bug;
 use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work};
 use crate::context::Context;
 use crate::driver::{Driver, Progress, Token};
-use crate::event::{Cause, Event, Kind, Level};
+use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::limits::TURN_CONTINUED;
 use crate::timer::Moment;
 
@@ -238,8 +238,8 @@ impl<D: Driver> Worker<D> {
 
     fn socket_failed(&self, state: u32, error: &io::Error) {
         if let Some(state) = state_of(&self.listeners, state) {
-            let why = Cause::of(error);
-            self.shared.events.say_why(Level::Warn, Kind::Dropped, &*state.listener, why, error);
+            let why = EventCause::of(error);
+            self.shared.events.emit_caused(LogLevel::Warn, EventKind::Dropped, &*state.listener, why, error);
         }
     }
 
@@ -273,17 +273,17 @@ impl<D: Driver> Worker<D> {
             state.stats.closed(reason);
             state.connections -= 1;
             is_current = std::sync::Arc::ptr_eq(connection.generation(), &state.generation) && !state.closed;
-            let level = Level::Debug;
-            if self.shared.events.wants(level, Kind::Closed) {
+            let level = LogLevel::Debug;
+            if self.shared.events.wants(level, EventKind::Closed) {
                 let lost = Lost(undelivered, error.as_ref());
                 self.shared.events.emit(&Event {
                     level,
-                    kind: Kind::Closed,
+                    kind: EventKind::Closed,
                     listener: &state.listener.url,
                     listener_id: state.listener.id,
                     connection: connection.id(),
                     peer: Some(connection.peer()),
-                    cause: Some(Cause::Closed(reason)),
+                    cause: Some(EventCause::Closed(reason)),
                     text: &format_args!("closed: {reason}{lost}"),
                 });
             }

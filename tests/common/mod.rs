@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resay::{Backend, Builder, CloseReason, DropReason, Engine, Event, Kind, Level, Stats};
+use resay::{Backend, Builder, CloseReason, DropReason, Engine, Event, EventKind, LogLevel, Stats};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
 
@@ -643,18 +643,18 @@ pub(crate) fn directory() -> TempDir {
 
 /// What an engine said.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<(Level, Kind, String)>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<(LogLevel, EventKind, String)>>>);
 
 impl Log {
     /// A builder whose engine says everything to this log.
     pub(crate) fn builder(&self) -> Builder {
         let log = self.clone();
-        engine_builder().on_event(Level::Trace, move |event: &Event<'_>| {
+        engine_builder().on_event(LogLevel::Trace, move |event: &Event<'_>| {
             log.0.lock().unwrap().push((event.level, event.kind, event.to_string()));
         })
     }
 
-    pub(crate) fn lines(&self, kind: Kind) -> Vec<(Level, String)> {
+    pub(crate) fn lines(&self, kind: EventKind) -> Vec<(LogLevel, String)> {
         let all = self.0.lock().unwrap();
         all.iter().filter(|line| line.1 == kind).map(|(level, _, text)| (*level, text.clone())).collect()
     }

@@ -10,7 +10,7 @@ use resay_plugin::abi::{self, resay_host};
 
 use super::lock;
 use super::table::text;
-use crate::event::{Event, Events, Kind, Level};
+use crate::event::{Event, EventKind, Events, LogLevel};
 
 const COUNTERS_MAX: usize = 256;
 
@@ -74,8 +74,8 @@ unsafe extern "C" fn host_log(ctx: *mut c_void, level: c_int, utf8: *const c_cha
     let line = unsafe { std::slice::from_raw_parts(utf8.cast::<u8>(), len) };
     let line = String::from_utf8_lossy(line);
     context.services.events.emit(&Event {
-        level: Level::from_number(level),
-        kind: Kind::TransformLog,
+        level: LogLevel::from_number(level),
+        kind: EventKind::TransformLog,
         listener: "",
         listener_id: 0,
         connection: 0,

@@ -106,14 +106,15 @@ fn chain(stages: &[Stage], events: &Arc<Events>) -> Arc<Chain> {
 fn events(closed: &Closed) -> Arc<Events> {
     let closed = Arc::clone(closed);
     let sink = move |event: &Event<'_>| {
-        if let (Kind::Closed, Some(Cause::Closed(reason)), Some(peer)) = (event.kind, event.cause, event.peer)
+        if let (EventKind::Closed, Some(EventCause::Closed(reason)), Some(peer)) =
+            (event.kind, event.cause, event.peer)
         {
             // What is said of it is for people; it must be possible to say it.
             let _ = event.text.to_string();
             closed.lock().unwrap().push((peer.clone(), reason));
         }
     };
-    Arc::new(Events::new(Level::Debug, Box::new(sink)))
+    Arc::new(Events::new(LogLevel::Debug, Box::new(sink)))
 }
 
 fn waker(woken: &Arc<AtomicBool>) -> Box<dyn Fn() + Send + Sync> {
