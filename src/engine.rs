@@ -1,8 +1,8 @@
 //! The engine: configure, start, swap, drain, stop. It owns the workers and whatever threads run them.
 
+mod after_fork;
 mod backend;
 mod builder;
-mod forked;
 mod observing;
 mod settings;
 mod threads;
@@ -102,7 +102,7 @@ struct Core {
     shared: Arc<Shared<OwnedFd>>,
     backend: Backend,
     /// What each worker's driver has open.
-    copies: Vec<forked::Copies>,
+    inherited_fds: Vec<after_fork::InheritedFds>,
 }
 
 impl Core {
@@ -115,7 +115,7 @@ impl Core {
             mailboxes.push(Mailbox::new(Box::new(move || waker.wake())));
             hybrids.push(hybrid);
         }
-        let copies = hybrids.iter().map(forked::Copies::of).collect();
+        let inherited_fds = hybrids.iter().map(after_fork::InheritedFds::of).collect();
         let shared = Arc::new(Shared {
             events: Arc::clone(events),
             mailboxes,
@@ -136,7 +136,7 @@ impl Core {
             &(),
             format_args!("backend {backend}: {reason}"),
         );
-        Ok(Core { workers, shared, backend, copies })
+        Ok(Core { workers, shared, backend, inherited_fds })
     }
 
     /// Hands a listener's socket to the worker whose turn it is; of datagram sockets, each worker gets one.

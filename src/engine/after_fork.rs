@@ -1,8 +1,8 @@
 //! What a child of fork(2) does with the copy of an engine that it finds itself with.
 //!
 //! It has none of the engine's threads, and what those were changing is half changed for ever. All that can be done is to
-//! close the copies of the descriptors, so that peers see it when the parent closes theirs. Nothing is told to the
-//! kernel beyond that: the epoll instance, the sockets and the files of unix sockets are the parent's.
+//! close the copies of the descriptors, so that peers see it when the parent closes theirs. Nothing else is done in the
+//! kernel: the epoll instance, the sockets and the files of unix sockets are the parent's.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
@@ -12,16 +12,20 @@ use super::{Core, Engine};
 use crate::driver::hybrid::Hybrid;
 use crate::sys::{self, Descriptors};
 
-/// What one driver has open.
-pub(super) struct Copies {
+/// The descriptors of one driver, which a child of fork(2) inherits.
+pub(super) struct InheritedFds {
     sockets: Arc<Descriptors>,
     poll: RawFd,
     waker: RawFd,
 }
 
-impl Copies {
-    pub(super) fn of(driver: &Hybrid) -> Copies {
-        Copies { sockets: Arc::clone(driver.descriptors()), poll: driver.poll_fd(), waker: driver.waker_fd() }
+impl InheritedFds {
+    pub(super) fn of(driver: &Hybrid) -> InheritedFds {
+        InheritedFds {
+            sockets: Arc::clone(driver.descriptors()),
+            poll: driver.poll_fd(),
+            waker: driver.waker_fd(),
+        }
     }
 
     fn list(&self) -> Vec<RawFd> {
@@ -32,8 +36,8 @@ impl Copies {
 }
 
 impl Core {
-    fn copies(&self) -> Vec<RawFd> {
-        let mut found: Vec<_> = self.copies.iter().flat_map(Copies::list).collect();
+    fn inherited_fds(&self) -> Vec<RawFd> {
+        let mut found: Vec<_> = self.inherited_fds.iter().flat_map(InheritedFds::list).collect();
         let mailboxes = self.shared.mailboxes.iter();
         found.extend(mailboxes.flat_map(|mailbox| mailbox.sockets(AsRawFd::as_raw_fd)));
         found
@@ -47,15 +51,15 @@ impl Engine {
     /// A connection that the parent's engine was just accepting may stay open in the child until it ends.
     pub fn abandon(self) {
         let engine = ManuallyDrop::new(self);
-        let mut copies = engine.core.get().map(Core::copies).unwrap_or_default();
-        // Somebody may have held it when the child was made; nobody ever lets go of it here.
+        let mut inherited = engine.core.get().map(Core::inherited_fds).unwrap_or_default();
+        // Another thread of the parent may have held the lock at the fork; in the child nothing ever unlocks it.
         if let Ok(control) = engine.control.try_lock() {
-            copies.extend(control.waiting.iter().map(|waiting| waiting.socket.as_raw_fd()));
-            copies.extend(control.listeners.iter().filter_map(|listener| listener.file_descriptor()));
+            inherited.extend(control.waiting.iter().map(|waiting| waiting.socket.as_raw_fd()));
+            inherited.extend(control.listeners.iter().filter_map(|listener| listener.file_descriptor()));
         }
-        copies.extend(engine.services.events.queue_fd().map(|fd| fd.as_raw_fd()));
-        copies.sort_unstable();
-        copies.dedup();
-        copies.into_iter().for_each(sys::close_copy);
+        inherited.extend(engine.services.events.queue_fd().map(|fd| fd.as_raw_fd()));
+        inherited.sort_unstable();
+        inherited.dedup();
+        inherited.into_iter().for_each(sys::close_copy);
     }
 }
