@@ -10,12 +10,12 @@ use crate::sys;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads of one engine, each started when a job would have to wait.
+/// The thread pool of one engine; each thread starts when a job would have to wait.
 #[derive(Default)]
 pub(crate) struct Offload {
     state: Mutex<Option<Running>>,
-    /// Crews that were told to end and may not all have.
-    ending: Mutex<Vec<Arc<Crew>>>,
+    /// Pools that are ending and may still have threads.
+    ending: Mutex<Vec<Arc<ThreadPool>>>,
     /// Where jobs go instead, in a simulation.
     #[cfg(test)]
     queue: Option<Arc<JobQueue>>,
@@ -57,22 +57,22 @@ impl JobQueue {
 struct Running {
     jobs: Sender<Job>,
     waiting: Arc<Mutex<Receiver<Job>>>,
-    crew: Arc<Crew>,
+    pool: Arc<ThreadPool>,
 }
 
 #[derive(Default)]
-struct Crew {
+struct ThreadPool {
     count: Mutex<Count>,
     changed: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 thread_local! {
-    /// Set in the threads of every crew.
+    /// Set in the threads of every pool.
     static IS_OFFLOADED: Cell<bool> = const { Cell::new(false) };
 }
 
-impl Crew {
+impl ThreadPool {
     /// Waits until threads that have nothing more to do are gone, and with them what they have of the system.
     fn join(&self) {
         if IS_OFFLOADED.get() {
@@ -115,22 +115,22 @@ impl Offload {
         let mut state = lock(&self.state);
         let running = state.get_or_insert_with(|| {
             let (jobs, waiting) = mpsc::channel::<Job>();
-            Running { jobs, waiting: Arc::new(Mutex::new(waiting)), crew: Arc::default() }
+            Running { jobs, waiting: Arc::new(Mutex::new(waiting)), pool: Arc::default() }
         });
-        let mut count = lock(&running.crew.count);
+        let mut count = lock(&running.pool.count);
         if count.jobs >= count.threads && count.threads < OFFLOAD_THREADS {
-            let (waiting, crew) = (Arc::clone(&running.waiting), Arc::clone(&running.crew));
+            let (waiting, pool) = (Arc::clone(&running.waiting), Arc::clone(&running.pool));
             let name = format!("resay-offload-{}", count.threads);
             let spawned = thread::Builder::new().name(name).spawn(move || {
                 sys::block_signals();
                 IS_OFFLOADED.set(true);
-                work(&waiting, &crew);
-                lock(&crew.count).threads -= 1;
-                crew.changed.notify_all();
+                work(&waiting, &pool);
+                lock(&pool.count).threads -= 1;
+                pool.changed.notify_all();
             });
             if let Ok(thread) = spawned {
                 count.threads += 1;
-                lock(&running.crew.threads).push(thread);
+                lock(&running.pool.threads).push(thread);
             }
         }
         if count.threads == 0 {
@@ -145,21 +145,21 @@ impl Offload {
     /// transform does not come back is left to itself, and waited for again the next time.
     pub(crate) fn end(&self) {
         let mut ending = lock(&self.ending);
-        if let Some(Running { jobs, crew, .. }) = lock(&self.state).take() {
+        if let Some(Running { jobs, pool, .. }) = lock(&self.state).take() {
             drop(jobs);
-            lock(&crew.count).ends = true;
-            ending.push(crew);
+            lock(&pool.count).ends = true;
+            ending.push(pool);
         }
-        ending.retain(|crew| {
-            let count = lock(&crew.count);
-            let (count, _) = crew
+        ending.retain(|pool| {
+            let count = lock(&pool.count);
+            let (count, _) = pool
                 .changed
                 .wait_timeout_while(count, OFFLOAD_END, |count| count.threads > 0)
                 .unwrap_or_else(PoisonError::into_inner);
             let is_stuck = count.threads > 0;
             drop(count);
             if !is_stuck {
-                crew.join();
+                pool.join();
             }
             is_stuck
         });
@@ -178,18 +178,18 @@ impl std::fmt::Debug for Offload {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>, crew: &Crew) {
+fn work(waiting: &Mutex<Receiver<Job>>, pool: &ThreadPool) {
     loop {
         // The lock is held while waiting: whoever has it is the next in line.
         let job = lock(waiting).recv();
         let Ok(job) = job else { return };
-        if lock(&crew.count).ends {
+        if lock(&pool.count).ends {
             // Dropping it gives back what it holds, which is all that is still wanted.
             drop(job);
         } else {
             job();
         }
-        lock(&crew.count).jobs -= 1;
+        lock(&pool.count).jobs -= 1;
     }
 }
 
@@ -209,9 +209,9 @@ mod tests {
         let mut numbers: Vec<i32> = (0..100).map(|_| seen.recv().unwrap()).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
-        let crew = Arc::clone(&lock(&offload.state).as_ref().unwrap().crew);
+        let pool = Arc::clone(&lock(&offload.state).as_ref().unwrap().pool);
         offload.end();
-        assert_eq!(lock(&crew.count).threads, 0);
+        assert_eq!(lock(&pool.count).threads, 0);
     }
 
     #[test]

@@ -29,8 +29,8 @@ impl<D: Driver> Worker<D> {
                 Command::Listen { listener, socket } => self.listen(listener, socket),
                 Command::Adopt(arrival) => self.open(arrival),
                 Command::List { to } => self.list(&to),
-                Command::Returned(result) => self.resume_offloaded(*result),
-                Command::ReturnedDatagram(result) => self.resume_datagram(*result),
+                Command::OffloadResult(result) => self.resume_offloaded(*result),
+                Command::DatagramResult(result) => self.resume_datagram(*result),
                 Command::CloseListener { id } => self.close_listener(id),
                 Command::Drain { within } => self.drain(within),
             }

@@ -18,10 +18,10 @@ pub(crate) enum Command<S> {
     Listen { listener: Arc<Listener>, socket: S },
     /// Serve a connection that another worker accepted.
     Adopt(Arrival<S>),
-    /// A connection comes back from a transform that may block.
-    Returned(Box<OffloadResult>),
-    /// A datagram comes back from one.
-    ReturnedDatagram(Box<DatagramResult>),
+    /// A connection whose message the thread pool has processed.
+    OffloadResult(Box<OffloadResult>),
+    /// A datagram that the thread pool has processed.
+    DatagramResult(Box<DatagramResult>),
     /// Say which connections there are.
     List { to: Sender<ConnectionInfo> },
     /// Stop listening; connections go on.
@@ -83,7 +83,7 @@ impl<S> Mailbox<S> {
         Mailbox { queue, is_filled: AtomicBool::new(false), wake, load: AtomicUsize::new(0) }
     }
 
-    /// Leaves a command; it comes back where the worker has ended.
+    /// Leaves a command; it is handed back where the worker has ended.
     pub(crate) fn push(&self, command: Command<S>) -> Result<(), Command<S>> {
         let mut queue = self.lock();
         if queue.closed {

@@ -38,7 +38,7 @@ pub(crate) struct Offloaded {
     pub(super) failed: Option<io::Error>,
 }
 
-/// A connection that comes back.
+/// What a job of an offloaded connection hands back.
 #[derive(Debug)]
 pub(crate) struct OffloadResult {
     token: Token,
@@ -50,7 +50,7 @@ pub(crate) struct OffloadResult {
     bugs: Option<Bugs>,
 }
 
-/// A datagram that comes back.
+/// The same of a datagram.
 #[derive(Debug)]
 pub(crate) struct DatagramResult {
     token: Token,
@@ -86,9 +86,11 @@ fn with_context<R>(
 impl<D: Driver> Worker<D> {
     /// Hands a connection to the threads that may be blocked.
     pub(super) fn offload(&mut self, token: Token, work: Work) {
-        let away = "the connection that its step sends away";
-        let Some(place) = self.sockets.get_mut(token) else { return bug::found_aside(away) };
-        let Socket::Connection(Served { connection, .. }) = &*place else { return bug::found_aside(away) };
+        let expected = "the connection that its step offloads";
+        let Some(place) = self.sockets.get_mut(token) else { return bug::found_aside(expected) };
+        let Socket::Connection(Served { connection, .. }) = &*place else {
+            return bug::found_aside(expected);
+        };
         let offloaded = Offloaded {
             id: connection.id(),
             peer: connection.peer().clone(),
@@ -104,7 +106,7 @@ impl<D: Driver> Worker<D> {
         };
         let Socket::Connection(served) = std::mem::replace(place, Socket::Offloaded(Box::new(offloaded)))
         else {
-            return bug::found_aside(away);
+            return bug::found_aside(expected);
         };
         let Served { mut connection, mut armed, .. } = served;
         self.driver.pause(token);
@@ -116,7 +118,7 @@ impl<D: Driver> Worker<D> {
             let (step, stats, bugs) =
                 with_context(&listener, &current, now, |cx| connection.perform(work, cx));
             let result = OffloadResult { token, connection, step, current, stats, bugs };
-            send_back(&shared, index, Command::Returned(Box::new(result)));
+            send_back(&shared, index, Command::OffloadResult(Box::new(result)));
         };
         // Without a thread to be had, blocking is better than losing the message.
         if let Err(job) = self.shared.offload.run(Box::new(job)) {
@@ -166,11 +168,11 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Closes the socket of a connection that is away. What comes back finds nobody.
+    /// Closes the socket of an offloaded connection. Its result will be discarded.
     pub(super) fn abandon(&mut self, token: Token, reason: CloseReason) {
         let unsent = self.driver.unsent(token);
         let Some(Socket::Offloaded(offloaded)) = self.sockets.remove(token) else {
-            return bug::found_aside("a connection that is away");
+            return bug::found_aside("an offloaded connection");
         };
         self.driver.close(token, Close::Gently);
         self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
@@ -228,7 +230,7 @@ impl<D: Driver> Worker<D> {
                 outcome
             });
             let result = DatagramResult { token, to, from, outcome, stats, bugs };
-            send_back(&shared, index, Command::ReturnedDatagram(Box::new(result)));
+            send_back(&shared, index, Command::DatagramResult(Box::new(result)));
         };
         if let Err(job) = self.shared.offload.run(Box::new(job)) {
             job();

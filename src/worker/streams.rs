@@ -32,7 +32,7 @@ impl<D: Driver> Worker<D> {
         let Worker {
             driver, pool, scratch, sockets, listeners, shared, submitted, turn, state: life, ..
         } = self;
-        // It may have been closed earlier in this turn, or be away.
+        // It may have been closed earlier in this turn, or be offloaded.
         let Some(Socket::Connection(served)) = sockets.get_mut(token) else { return };
         let Some(Some(state)) = listeners.get(served.connection.listener() as usize) else {
             return self.close_orphan(token);
@@ -140,7 +140,7 @@ impl<D: Driver> Worker<D> {
     /// Arms the deadline of a connection, and notes that it has more to do.
     #[inline(never)]
     fn after_step(&mut self, token: Token) {
-        // A timeout may have closed it, or sent it away.
+        // A timeout may have closed or offloaded it.
         let Some(Socket::Connection(served)) = self.sockets.get_mut(token) else { return };
         if bug::is_tainted() {
             return self.close_broken(token);
@@ -210,7 +210,7 @@ impl<D: Driver> Worker<D> {
             && let Some(token) = self.unfinished.pop_front()
         {
             left -= 1;
-            // One that has ended, or is away, leaves its place in the queue.
+            // One that has ended, or is offloaded, leaves its place in the queue.
             if let Some(Socket::Connection(served)) = self.sockets.get_mut(token) {
                 served.is_unfinished = false;
                 self.step(token, |connection, cx, _| connection.go_on(cx));
