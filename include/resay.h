@@ -310,7 +310,7 @@ extern "C" {
 #define RESAY_DROPPED_PEER_FULL 7
 
 /**
- * In resay_event.code: its answer was longer than amplify allows.
+ * In resay_event.code: its answer was longer than max_amplification allows.
  */
 #define RESAY_DROPPED_AMPLIFIED 8
 

@@ -104,7 +104,11 @@ impl Listener {
             records,
             answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX).saturating_mul(16),
             // Only UDP sources can be forged.
-            max_amplification: if kind == SocketKind::Udp { options.amplify as usize } else { usize::MAX },
+            max_amplification: if kind == SocketKind::Udp {
+                options.max_amplification.limit(bound.is_loopback)
+            } else {
+                usize::MAX
+            },
             read_bytes_max,
             min_rate: options.min_rate,
             idle_timeout: options.idle_timeout,

@@ -55,8 +55,8 @@ pub struct Options {
     pub write_timeout: Duration,
     /// `min_rate`: close a connection over which less than this passes while something is unfinished.
     pub min_rate: Option<MinRate>,
-    /// `amplify`: how many times the bytes of a request an answer over UDP may have; at least 1.
-    pub amplify: u32,
+    /// `max_amplification`: the most bytes of an answer over UDP for each byte of its request.
+    pub max_amplification: MaxAmplification,
     /// `swap_timeout`: how long a connection that cannot go over to a new chain may keep the old one.
     pub swap_timeout: Duration,
     /// `high_water`: memory of unsent answers at which a connection is not read.
@@ -118,7 +118,7 @@ impl Default for Options {
             idle_timeout: None,
             write_timeout: Duration::from_secs(30),
             min_rate: None,
-            amplify: 1,
+            max_amplification: MaxAmplification::Auto,
             swap_timeout: Duration::from_secs(60),
             high_water_bytes: 256 << 10,
             chain: None,
@@ -146,6 +146,31 @@ pub struct MinRate {
     pub bytes: u64,
     /// In each span of this length.
     pub within: Duration,
+}
+
+/// The most bytes of an answer for each byte of a datagram whose source nobody has verified: a forged one must not
+/// profit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MaxAmplification {
+    /// No limit where the listener is bound to a loopback address, which nobody outside can send from or reach; else 1.
+    #[default]
+    Auto,
+    /// No limit.
+    Off,
+    /// So many; at least 1.
+    Times(u32),
+}
+
+impl MaxAmplification {
+    /// The limit of a UDP listener; `usize::MAX` is none.
+    pub(crate) fn limit(self, is_loopback: bool) -> usize {
+        match self {
+            MaxAmplification::Auto if is_loopback => usize::MAX,
+            MaxAmplification::Auto => 1,
+            MaxAmplification::Off => usize::MAX,
+            MaxAmplification::Times(count) => count as usize,
+        }
+    }
 }
 
 /// The kinds of listening socket, as far as options differ between them.
@@ -350,13 +375,14 @@ pub const KEYS: &[Key] = &[
         get: |options| Some(options.min_rate.map_or_else(off_text, min_rate_text)),
     },
     Key {
-        name: "amplify",
-        value: "COUNT",
-        fallback: "1",
-        help: "refuse answers of more than COUNT times the request's bytes: a forged source must not profit",
+        name: "max_amplification",
+        value: "COUNT|auto|off",
+        fallback: "auto",
+        help: "drop answers of more than COUNT bytes for each byte of the request, whose source can be forged; auto: \
+               no limit on loopback addresses, else 1",
         applies: UDP,
-        set: |options, text| put(&mut options.amplify, count_within(text, 1, u32::MAX)),
-        get: |options| Some(options.amplify.to_string()),
+        set: |options, text| put(&mut options.max_amplification, parse_max_amplification(text)),
+        get: |options| Some(max_amplification_text(options.max_amplification)),
     },
     Key {
         name: "swap_timeout",
@@ -454,6 +480,24 @@ fn parse_max_per_peer(text: &str) -> Result<Option<u32>, ValueFault> {
     count_within(text, 1, u32::MAX)
         .map(Some)
         .map_err(|fault| ValueFault::new(fault.at, format!("{}; off is no limit", fault.message)))
+}
+
+fn parse_max_amplification(text: &str) -> Result<MaxAmplification, ValueFault> {
+    match text {
+        "auto" => Ok(MaxAmplification::Auto),
+        "off" => Ok(MaxAmplification::Off),
+        _ => count_within(text, 1, u32::MAX)
+            .map(MaxAmplification::Times)
+            .map_err(|fault| ValueFault::new(fault.at, format!("{}; or auto, off", fault.message))),
+    }
+}
+
+fn max_amplification_text(limit: MaxAmplification) -> String {
+    match limit {
+        MaxAmplification::Auto => "auto".to_owned(),
+        MaxAmplification::Off => off_text(),
+        MaxAmplification::Times(count) => count.to_string(),
+    }
 }
 
 fn parse_allow_uid(text: &str) -> Result<Option<Vec<u32>>, ValueFault> {

@@ -105,7 +105,7 @@ pub enum DropReason {
     Unnamed,
     /// The peer's queue is full.
     PeerFull,
-    /// Its answer was longer than `amplify` allows, and nobody had proven the source.
+    /// Its answer was longer than `max_amplification` allows, and its source is not verified.
     Amplified,
     /// Too many delayed answers wait already.
     QueueFull,
@@ -141,7 +141,7 @@ impl DropReason {
             DropReason::GroupDestination => "sent to a broadcast or multicast address",
             DropReason::Unnamed => "sender has no absolute name",
             DropReason::PeerFull => "peer's queue is full",
-            DropReason::Amplified => "answer longer than its request (amplify)",
+            DropReason::Amplified => "answer exceeds max_amplification",
             DropReason::QueueFull => "too many delayed answers wait",
             DropReason::SendFailed => "answer could not be sent",
             DropReason::Undelivered => "not delivered",

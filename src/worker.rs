@@ -135,7 +135,7 @@ struct ListenerState {
     closed: bool,
     /// Running out of descriptors is logged once, until accept works again.
     accept_failing: bool,
-    /// That `amplify` keeps answers back is logged once.
+    /// That answers are dropped for `max_amplification` is logged once.
     is_amplification_logged: Cell<bool>,
     /// Bytes and messages of the sends that were submitted in this turn: they count as sent when it is over.
     submitted: Cell<(usize, u32)>,
@@ -334,13 +334,13 @@ impl ListenerState {
         }
     }
 
-    /// Whoever sees no answers should find out why.
+    /// An operator who sees no answers should find out why.
     fn log_amplified(&self, events: &Events, from: &Peer) {
         if !self.is_amplification_logged.replace(true) {
             let text = format_args!(
-                "the answer to {from} is longer than its request and was not sent, nor will others like it be: anybody \
-                 could have forged the source (amplify={})",
-                self.listener.options.amplify
+                "an answer to {from} was dropped: it exceeds max_amplification ({} bytes for each byte of the request), \
+                 and the source may be forged; further ones are only counted",
+                self.listener.limits.max_amplification
             );
             let why = Some(EventCause::Dropped(DropReason::Amplified));
             events.emit_caused(LogLevel::Warn, EventKind::Dropped, &*self.listener, why, text);

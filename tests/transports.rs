@@ -24,9 +24,7 @@ impl Everything {
     fn serve(chain: &str, threads: usize) -> Everything {
         let directory = directory();
         let transports = Transport::all();
-        // Some of the chains here grow, which UDP peers are not given unless that is allowed.
-        let builder = engine_builder().set("amplify", "3").unwrap();
-        let mut builder = builder.chain(chain).unwrap().threads(threads).unwrap();
+        let mut builder = engine_builder().chain(chain).unwrap().threads(threads).unwrap();
         for transport in &transports {
             builder = builder.listen(&transport.url(directory.path())).unwrap();
         }

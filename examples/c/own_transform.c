@@ -67,7 +67,7 @@ int main(void)
   if (resay_engine_new(RESAY_ABI, &engine, &error) < 0
       || resay_register_callback(engine, "shout", shout, counts, forget, &error) < 0
       || resay_chain(engine, 0, "shout", &error) < 0
-      || resay_listen(engine, "udp://127.0.0.1:0?amplify=2", &listener, &error) < 0
+      || resay_listen(engine, "udp://127.0.0.1:0", &listener, &error) < 0
       || resay_start(engine, 1, &error) < 0)
     return fprintf(stderr, "%s\n", error.message), 1;
   if (resay_listener_url(engine, listener, url, sizeof url, NULL) < 0) return 1;

@@ -81,7 +81,7 @@ pub const RESAY_DROPPED_GROUP_DESTINATION: i32 = 5;
 pub const RESAY_DROPPED_UNNAMED: i32 = 6;
 /// In resay_event.code: the peer's queue is full.
 pub const RESAY_DROPPED_PEER_FULL: i32 = 7;
-/// In resay_event.code: its answer was longer than amplify allows.
+/// In resay_event.code: its answer was longer than max_amplification allows.
 pub const RESAY_DROPPED_AMPLIFIED: i32 = 8;
 /// In resay_event.code: too many delayed answers wait already.
 pub const RESAY_DROPPED_QUEUE_FULL: i32 = 9;

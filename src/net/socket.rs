@@ -27,6 +27,8 @@ pub(crate) struct Bound {
     pub(crate) kind: SocketKind,
     /// The URL with the real port, without options.
     pub(crate) url: String,
+    /// The address is a loopback address: datagrams from outside do not arrive.
+    pub(crate) is_loopback: bool,
     /// The socket reports where each datagram was sent to.
     pub(crate) destinations: bool,
     /// [`siblings`] of it can be opened.
@@ -140,6 +142,7 @@ fn bind_ip(listen: &Listen, endpoint: &Endpoint, kind: SocketKind) -> Result<Bou
         socket: socket.into(),
         kind,
         url,
+        is_loopback: is_loopback(&local),
         destinations,
         can_multiply: kind == SocketKind::Udp,
         options: listen.options.clone(),
@@ -253,6 +256,7 @@ fn bind_unix(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<Bound> 
         socket: socket.into(),
         kind,
         url,
+        is_loopback: false,
         destinations: false,
         can_multiply: false,
         options: options.clone(),
@@ -329,7 +333,20 @@ pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
         }
     };
     let url = address.map_or(name, |address| address.to_string());
-    Ok(Bound { socket, kind, url, destinations, can_multiply: false, options: options.clone(), file: None })
+    Ok(Bound {
+        socket,
+        kind,
+        url,
+        is_loopback: is_loopback(&local),
+        destinations,
+        can_multiply: false,
+        options: options.clone(),
+        file: None,
+    })
+}
+
+fn is_loopback(local: &SockAddr) -> bool {
+    local.as_socket().is_some_and(|address| address.ip().to_canonical().is_loopback())
 }
 
 /// The descriptors that the service manager passed under this name, or all of them (sd_listen_fds(3)).

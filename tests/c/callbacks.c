@@ -255,11 +255,11 @@ static void datagrams(const char *where)
   end(engine);
 }
 
-/* An answer over amplify is not sent to who has proven nothing. */
+/* An answer over max_amplification is dropped. */
 static void amplified(void)
 {
   char url[128];
-  resay_engine *engine = engine_with("mine", "udp://127.0.0.1:0", url);
+  resay_engine *engine = engine_with("mine", "udp://127.0.0.1:0?max_amplification=1", url);
   resay_client *client = dial(url);
   say(client, "right", 5);
   ask(client, "pass", "pass");
@@ -411,7 +411,7 @@ int main(int argc, char **argv)
   reset("tcp://127.0.0.1:0");
   prefixed();
   raw();
-  datagrams("udp://127.0.0.1:0?amplify=4");
+  datagrams("udp://127.0.0.1:0");
   snprintf(where, sizeof where, "unix-dgram:@resay-callbacks-%ld-dgram", (long)getpid());
   datagrams(where);
   amplified();

@@ -86,7 +86,7 @@ static void cycle(int number)
   CHECK_CODE(resay_events(engine, RESAY_EVENT_ALL, 16), 0);
   CHECK_CODE(resay_log(engine, RESAY_LOG_TRACE, write_line, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, "shout | uppercase", NULL), 0);
-  add(engine, number % 2 ? "tcp://127.0.0.1:0" : "udp://127.0.0.1:0?amplify=2", url);
+  add(engine, number % 2 ? "tcp://127.0.0.1:0" : "udp://127.0.0.1:0", url);
   CHECK_CODE(resay_start(engine, 1 + (uint32_t)number % 3, NULL), 0);
   ask_once(url, "again", "AGAIN!");
   CHECK(resay_event_next(engine, &event, 0) >= 0);

@@ -218,7 +218,7 @@ fn listen_url(plan: &Plan, script: &Script, number: usize) -> String {
     }
     if plan.kind == resay::SocketKind::Udp && longest > plan.message_bytes {
         // Answers that are longer than their requests are refused to peers that may be forged; these are not.
-        options.push(format!("amplify={}", longest.div_ceil(plan.message_bytes.max(1))));
+        options.push(format!("max_amplification={}", longest.div_ceil(plan.message_bytes.max(1))));
     }
     if options.is_empty() { url } else { format!("{url}?{}", options.join("&")) }
 }
@@ -296,7 +296,7 @@ mod tests {
     fn servers_listen_where_they_can_answer_all() {
         let udp = Plan { expect: "hex".into(), ..plan("udp://127.0.0.1:0") };
         let script = Script::new(&udp, &[]).unwrap();
-        assert_eq!(listen_url(&udp, &script, 0), "udp://127.0.0.1:0?amplify=2");
+        assert_eq!(listen_url(&udp, &script, 0), "udp://127.0.0.1:0?max_amplification=2");
         let lines = Plan { frame: Frame::Lines, ..plan("unix:@name") };
         let script = Script::new(&lines, &[]).unwrap();
         assert_eq!(listen_url(&lines, &script, 1), "unix:@name.2?frame=lines");

@@ -103,7 +103,7 @@ impl Case {
             set("max_per_peer", random.pick(&["1", "2"]));
         }
         if kind == SocketKind::Udp && random.one_in(2) {
-            set("amplify", "2");
+            set("max_amplification", random.pick(&["2", "off"]));
         }
         let is_raw = has_frames && frame == "raw";
         let swaps: Vec<_> = match random.below(6) {

@@ -62,7 +62,9 @@ impl super::Case {
         }
         let answers = chains.iter().map(|chain| super::model::answer(chain, &datagram.bytes));
         let most = match self.kind {
-            SocketKind::Udp => self.options.amplify as usize * datagram.bytes.len(),
+            SocketKind::Udp => {
+                self.options.max_amplification.limit(false).saturating_mul(datagram.bytes.len())
+            }
             _ => usize::MAX,
         };
         answers

@@ -84,6 +84,7 @@ fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
         socket,
         kind: case.kind,
         url,
+        is_loopback: false,
         destinations: case.kind == SocketKind::Udp,
         options: case.options.clone(),
         can_multiply: false,
