@@ -202,7 +202,7 @@ extern "C" {
 /**
  * In resay_event.code: the peer ended its side and has all its answers.
  */
-#define RESAY_CLOSED_PEER_ENDED 1
+#define RESAY_CLOSED_PEER_CLOSED 1
 
 /**
  * In resay_event.code: the peer reset the connection, or is gone.
@@ -237,7 +237,7 @@ extern "C" {
 /**
  * In resay_event.code: it needed a chain that had been replaced, for longer than swap_timeout.
  */
-#define RESAY_CLOSED_CHAIN_CHANGED 8
+#define RESAY_CLOSED_CHAIN_REPLACED 8
 
 /**
  * In resay_event.code: the engine drained.
@@ -762,6 +762,11 @@ int resay_stats_get(struct resay_engine *engine,
                     struct resay_stats *stats);
 
 /**
+ * [*] The name of a level in lower case, such as "warn". Static; "unknown" for numbers that are no RESAY_LOG_.
+ */
+const char *resay_log_level_name(int level);
+
+/**
  * [*] Sends the engine's log, up to max_level (RESAY_LOG_), to a callback, in place of the one before; log NULL, or
  * max_level 0: to nobody. When this returns, the one before is not running any more and will not be called again, so
  * that its user can go. See resay_log_callback.
@@ -799,6 +804,19 @@ int resay_event_fd(struct resay_engine *engine);
 int resay_event_next(struct resay_engine *engine,
                      struct resay_event *event,
                      int32_t timeout_ms);
+
+/**
+ * [*] The name of a kind of event in snake_case, such as "closed", for logs and statistics that programs read: it is the
+ * same in all versions. kind: one RESAY_EVENT_ bit. Static; "unknown" for other numbers.
+ */
+const char *resay_event_kind_name(uint32_t kind);
+
+/**
+ * [*] The name of resay_event.code in snake_case, such as "idle_timeout", for an event of this kind: it is the same in all
+ * versions, and in the JSON of the command. Static; "" for 0, "unknown" for other numbers, "system_error" for an errno.
+ */
+const char *resay_event_code_name(uint32_t kind,
+                                  int32_t code);
 
 /**
  * [*] Connects to a URL, at most for so many milliseconds; -1: as long as it takes. Datagram sockets are connected too,

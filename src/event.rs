@@ -9,6 +9,7 @@ pub(crate) use queue::Queue;
 pub use queue::{EVENT_TEXT_BYTES_MAX, EventRecord};
 
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -37,7 +38,28 @@ pub enum LogLevel {
     Trace = 5,
 }
 
+/// The levels in the order of their numbers, which count from 1, with their names.
+const LEVELS: [(LogLevel, &CStr); 5] = [
+    (LogLevel::Error, c"error"),
+    (LogLevel::Warn, c"warn"),
+    (LogLevel::Info, c"info"),
+    (LogLevel::Debug, c"debug"),
+    (LogLevel::Trace, c"trace"),
+];
+
 impl LogLevel {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [LogLevel; 5] = {
+        let mut all = [LEVELS[0].0; 5];
+        let mut place = 0;
+        while place < all.len() {
+            all[place] = LEVELS[place].0;
+            assert!(all[place] as usize == place + 1, "the rows are in order");
+            place += 1;
+        }
+        all
+    };
+
     /// The level with that number; numbers out of range are clamped.
     pub fn from_number(number: i32) -> LogLevel {
         match number {
@@ -51,13 +73,12 @@ impl LogLevel {
 
     /// The level in lower case.
     pub fn name(self) -> &'static str {
-        match self {
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
+        self.c_name().to_str().unwrap_or_default()
+    }
+
+    /// [`name`](Self::name), ended by NUL.
+    pub fn c_name(self) -> &'static CStr {
+        LEVELS[self as usize - 1].1
     }
 }
 
@@ -89,42 +110,52 @@ pub enum EventKind {
     Engine,
 }
 
+/// The kinds in the order of their bits, with their names.
+const KINDS: [(EventKind, &CStr); 11] = [
+    (EventKind::Listening, c"listening"),
+    (EventKind::ListenerClosed, c"listener_closed"),
+    (EventKind::Accepted, c"accepted"),
+    (EventKind::Closed, c"closed"),
+    (EventKind::Rejected, c"rejected"),
+    (EventKind::AcceptFailed, c"accept_failed"),
+    (EventKind::Dropped, c"dropped"),
+    (EventKind::TransformFailed, c"transform_failed"),
+    (EventKind::TransformLog, c"transform_log"),
+    (EventKind::ChainChanged, c"chain_changed"),
+    (EventKind::Engine, c"engine"),
+];
+
 impl EventKind {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [EventKind; 11] = [
-        EventKind::Listening,
-        EventKind::ListenerClosed,
-        EventKind::Accepted,
-        EventKind::Closed,
-        EventKind::Rejected,
-        EventKind::AcceptFailed,
-        EventKind::Dropped,
-        EventKind::TransformFailed,
-        EventKind::TransformLog,
-        EventKind::ChainChanged,
-        EventKind::Engine,
-    ];
+    /// All of them, in the order of their bits.
+    pub const ALL: [EventKind; 11] = {
+        let mut all = [KINDS[0].0; 11];
+        let mut place = 0;
+        while place < all.len() {
+            all[place] = KINDS[place].0;
+            assert!(all[place] as usize == place, "the rows are in order");
+            place += 1;
+        }
+        all
+    };
 
     /// The kind as one bit, for sets of kinds: 1, 2, 4 and so on in the order of [`ALL`](EventKind::ALL).
     pub fn bit(self) -> u32 {
         1 << self as u32
     }
 
-    /// The kind in lower case, with underscores.
+    /// The kind with that bit.
+    pub fn from_bit(bit: u32) -> Option<EventKind> {
+        Self::ALL.into_iter().find(|kind| kind.bit() == bit)
+    }
+
+    /// The name in snake_case, for programs: it is the same in all versions, in JSON too.
     pub fn name(self) -> &'static str {
-        match self {
-            EventKind::Listening => "listening",
-            EventKind::ListenerClosed => "listener_closed",
-            EventKind::Accepted => "accepted",
-            EventKind::Closed => "closed",
-            EventKind::Rejected => "rejected",
-            EventKind::AcceptFailed => "accept_failed",
-            EventKind::Dropped => "dropped",
-            EventKind::TransformFailed => "transform_failed",
-            EventKind::TransformLog => "transform_log",
-            EventKind::ChainChanged => "chain_changed",
-            EventKind::Engine => "engine",
-        }
+        self.c_name().to_str().unwrap_or_default()
+    }
+
+    /// [`name`](Self::name), ended by NUL.
+    pub fn c_name(self) -> &'static CStr {
+        KINDS[self as usize].1
     }
 }
 
@@ -148,6 +179,23 @@ impl EventCause {
     /// The `errno` of an error, if it has one.
     pub(crate) fn of(error: &io::Error) -> Option<EventCause> {
         error.raw_os_error().map(EventCause::System)
+    }
+
+    /// The name in snake_case, for programs: it is the same in all versions, in JSON too. That of the reason, where there
+    /// is one.
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default()
+    }
+
+    /// [`name`](Self::name), ended by NUL.
+    pub fn c_name(self) -> &'static CStr {
+        match self {
+            EventCause::Closed(reason) => reason.c_name(),
+            EventCause::Dropped(reason) => reason.c_name(),
+            EventCause::System(_) => c"system_error",
+            EventCause::Function => c"callback_failed",
+            EventCause::Table => c"plugin_failed",
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Counters: one block a worker and listener, each with a single writer, so that nothing is shared on the path.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[non_exhaustive]
 pub enum CloseReason {
     /// The peer ended its side and has all its answers.
-    PeerEnded,
+    PeerClosed,
     /// The peer reset the connection, or is gone.
     PeerReset,
     /// Nothing came for `idle_timeout`.
@@ -22,7 +23,7 @@ pub enum CloseReason {
     /// A transform failed.
     TransformFailed,
     /// It needed a chain that had been replaced, for longer than `swap_timeout`.
-    ChainChanged,
+    ChainReplaced,
     /// The engine drained.
     Drained,
     /// The engine drained, and the time was up before the connection was done.
@@ -39,51 +40,63 @@ pub enum CloseReason {
     LayerFailed,
 }
 
+/// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
+const CLOSE_REASONS: [(CloseReason, &CStr, &str); 15] = [
+    (CloseReason::PeerClosed, c"peer_closed", "closed by the peer"),
+    (CloseReason::PeerReset, c"peer_reset", "reset by the peer"),
+    (CloseReason::IdleTimeout, c"idle_timeout", "silent for longer than idle_timeout"),
+    (CloseReason::WriteTimeout, c"write_timeout", "the peer read nothing for longer than write_timeout"),
+    (CloseReason::MessageTooLong, c"message_too_long", "message longer than max_message"),
+    (CloseReason::TransformClosed, c"transform_closed", "closed by a transform"),
+    (CloseReason::TransformFailed, c"transform_failed", "a transform failed"),
+    (CloseReason::ChainReplaced, c"chain_replaced", "its chain was replaced (swap_timeout)"),
+    (CloseReason::Drained, c"drained", "drained"),
+    (CloseReason::CutOff, c"cut_off", "cut off at the end of draining"),
+    (CloseReason::Stopped, c"stopped", "the engine stopped"),
+    (CloseReason::SystemError, c"system_error", "system error"),
+    (CloseReason::TooSlow, c"too_slow", "slower than min_rate"),
+    (CloseReason::PrefaceRefused, c"preface_refused", "preface refused"),
+    (CloseReason::LayerFailed, c"layer_failed", "layer failed"),
+];
+
 impl CloseReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [CloseReason; 15] = [
-        CloseReason::PeerEnded,
-        CloseReason::PeerReset,
-        CloseReason::IdleTimeout,
-        CloseReason::WriteTimeout,
-        CloseReason::MessageTooLong,
-        CloseReason::TransformClosed,
-        CloseReason::TransformFailed,
-        CloseReason::ChainChanged,
-        CloseReason::Drained,
-        CloseReason::CutOff,
-        CloseReason::Stopped,
-        CloseReason::SystemError,
-        CloseReason::TooSlow,
-        CloseReason::PrefaceRefused,
-        CloseReason::LayerFailed,
-    ];
-
-    /// The reason in words.
-    pub fn name(self) -> &'static str {
-        match self {
-            CloseReason::PeerEnded => "the peer has ended",
-            CloseReason::PeerReset => "the peer reset the connection",
-            CloseReason::IdleTimeout => "idle_timeout",
-            CloseReason::WriteTimeout => "write_timeout",
-            CloseReason::MessageTooLong => "message too long",
-            CloseReason::TransformClosed => "closed by a transform",
-            CloseReason::TransformFailed => "a transform failed",
-            CloseReason::ChainChanged => "its chain was replaced",
-            CloseReason::Drained => "drained",
-            CloseReason::CutOff => "cut off at the end of draining",
-            CloseReason::Stopped => "stopped",
-            CloseReason::SystemError => "system error",
-            CloseReason::TooSlow => "min_rate",
-            CloseReason::PrefaceRefused => "preface refused",
-            CloseReason::LayerFailed => "layer failed",
+    pub const ALL: [CloseReason; 15] = {
+        let mut all = [CLOSE_REASONS[0].0; 15];
+        let mut place = 0;
+        while place < all.len() {
+            all[place] = CLOSE_REASONS[place].0;
+            assert!(all[place] as usize == place, "the rows are in order");
+            place += 1;
         }
+        all
+    };
+
+    /// The name in snake_case, for programs: it is the same in all versions, in JSON too.
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default()
+    }
+
+    /// [`name`](Self::name), ended by NUL.
+    pub fn c_name(self) -> &'static CStr {
+        CLOSE_REASONS[self as usize].1
+    }
+
+    /// The number in C, where 0 means that there is no reason.
+    pub fn number(self) -> i32 {
+        self as i32 + 1
+    }
+
+    /// The reason with that number.
+    pub fn from_number(number: i32) -> Option<CloseReason> {
+        Self::ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
     }
 }
 
+/// In words, for people: they may change.
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(CLOSE_REASONS[*self as usize].2)
     }
 }
 
@@ -115,43 +128,59 @@ pub enum DropReason {
     Undelivered,
 }
 
+/// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
+const DROP_REASONS: [(DropReason, &CStr, &str); 11] = [
+    (DropReason::ByTransform, c"by_transform", "dropped by a transform"),
+    (DropReason::TransformFailed, c"transform_failed", "a transform failed"),
+    (DropReason::TooLong, c"too_long", "longer than max_message"),
+    (DropReason::BadSource, c"bad_source", "the source cannot be answered"),
+    (DropReason::GroupDestination, c"group_destination", "sent to a broadcast or multicast address"),
+    (DropReason::Unnamed, c"unnamed", "sender has no absolute name"),
+    (DropReason::PeerFull, c"peer_full", "the peer's queue is full"),
+    (DropReason::Amplified, c"amplified", "answer exceeds max_amplification"),
+    (DropReason::QueueFull, c"queue_full", "too many delayed answers are waiting"),
+    (DropReason::SendFailed, c"send_failed", "the answer could not be sent"),
+    (DropReason::Undelivered, c"undelivered", "the connection broke before the answer was sent"),
+];
+
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [DropReason; 11] = [
-        DropReason::ByTransform,
-        DropReason::TransformFailed,
-        DropReason::TooLong,
-        DropReason::BadSource,
-        DropReason::GroupDestination,
-        DropReason::Unnamed,
-        DropReason::PeerFull,
-        DropReason::Amplified,
-        DropReason::QueueFull,
-        DropReason::SendFailed,
-        DropReason::Undelivered,
-    ];
-
-    /// The reason in words.
-    pub fn name(self) -> &'static str {
-        match self {
-            DropReason::ByTransform => "dropped by a transform",
-            DropReason::TransformFailed => "a transform failed",
-            DropReason::TooLong => "too long",
-            DropReason::BadSource => "source cannot be answered",
-            DropReason::GroupDestination => "sent to a broadcast or multicast address",
-            DropReason::Unnamed => "sender has no absolute name",
-            DropReason::PeerFull => "peer's queue is full",
-            DropReason::Amplified => "answer exceeds max_amplification",
-            DropReason::QueueFull => "too many delayed answers wait",
-            DropReason::SendFailed => "answer could not be sent",
-            DropReason::Undelivered => "not delivered",
+    pub const ALL: [DropReason; 11] = {
+        let mut all = [DROP_REASONS[0].0; 11];
+        let mut place = 0;
+        while place < all.len() {
+            all[place] = DROP_REASONS[place].0;
+            assert!(all[place] as usize == place, "the rows are in order");
+            place += 1;
         }
+        all
+    };
+
+    /// The name in snake_case, for programs: it is the same in all versions, in JSON too.
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default()
+    }
+
+    /// [`name`](Self::name), ended by NUL.
+    pub fn c_name(self) -> &'static CStr {
+        DROP_REASONS[self as usize].1
+    }
+
+    /// The number in C, where 0 means that there is no reason.
+    pub fn number(self) -> i32 {
+        self as i32 + 1
+    }
+
+    /// The reason with that number.
+    pub fn from_number(number: i32) -> Option<DropReason> {
+        Self::ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
     }
 }
 
+/// In words, for people: they may change.
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(DROP_REASONS[*self as usize].2)
     }
 }
 
@@ -314,5 +343,35 @@ impl Stats {
         self.accept_errors += block.accept_errors.get();
         self.accepted += block.accepted.get();
         self.open = self.accepted.saturating_sub(self.closed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_numbers_and_names_of_their_own() {
+        fn assert_distinct<T: Copy + fmt::Display>(
+            all: &[T],
+            name: fn(T) -> &'static str,
+            number: fn(T) -> i32,
+        ) {
+            for (place, &reason) in all.iter().enumerate() {
+                assert_eq!(number(reason), place as i32 + 1);
+                assert!(name(reason).chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'));
+                let twins = all
+                    .iter()
+                    .filter(|other| name(**other) == name(reason) || other.to_string() == reason.to_string());
+                assert_eq!(twins.count(), 1, "{reason}");
+            }
+        }
+        assert_distinct(&CloseReason::ALL, CloseReason::name, CloseReason::number);
+        assert_distinct(&DropReason::ALL, DropReason::name, DropReason::number);
+        assert_eq!(
+            CloseReason::from_number(CloseReason::LayerFailed.number()),
+            Some(CloseReason::LayerFailed)
+        );
+        assert_eq!((CloseReason::from_number(0), DropReason::from_number(-1)), (None, None));
     }
 }

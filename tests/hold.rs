@@ -573,7 +573,7 @@ fn connections_are_greeted() {
                     }
                     let stats = ended(engine);
                     assert_eq!(stats.transform_errors, 0, "{what}");
-                    assert_eq!(stats.closed_by(CloseReason::PeerEnded), 3, "{what} {stats:?}");
+                    assert_eq!(stats.closed_by(CloseReason::PeerClosed), 3, "{what} {stats:?}");
                 }
             }
         }

@@ -653,7 +653,7 @@ fn the_old_chain_has_its_time_for_who_was_away() {
         drop((peer, witness));
         eventually_stats(&engine, "both are closed", |stats| stats.open == 0);
         let stats = finish(engine);
-        assert_eq!(stats.closed_by(CloseReason::ChainChanged), 2, "{stats:?}");
+        assert_eq!(stats.closed_by(CloseReason::ChainReplaced), 2, "{stats:?}");
     });
 }
 

@@ -366,7 +366,7 @@ fn the_old_chain_has_its_time() {
                 assert!(start.elapsed() >= Duration::from_millis(250), "{what}: {:?}", start.elapsed());
                 peer.half_close();
                 let stats = eventually_stats(&engine, "it is closed", |stats| stats.open == 1);
-                assert_eq!(stats.closed_by(CloseReason::ChainChanged), 1, "{what} {stats:?}");
+                assert_eq!(stats.closed_by(CloseReason::ChainReplaced), 1, "{what} {stats:?}");
                 assert_eq!(new.ask(b"?"), b"b", "{what}");
                 eventually_living(&engine, "forget", 0);
                 drop(new);

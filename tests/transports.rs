@@ -193,7 +193,7 @@ fn a_half_close_is_answered_and_then_ended() {
             assert_eq!(peer.message(), b"", "seqpacket {chain:?}: the end");
             let streams = everything.urls.iter().filter(|(transport, _)| transport.is_connected()).count();
             let stats = eventually_stats(&everything.engine, "all are closed", |stats| stats.open == 0);
-            assert_eq!(stats.closed_by(CloseReason::PeerEnded), streams as u64, "{stats:?}");
+            assert_eq!(stats.closed_by(CloseReason::PeerClosed), streams as u64, "{stats:?}");
             finish(everything.engine);
         }
     });

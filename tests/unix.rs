@@ -598,7 +598,7 @@ fn records_keep_their_boundaries() {
             peer.half_close();
             assert_eq!(peer.message(), b"", "{chain:?}: the last record");
             eventually_stats(&engine, "the end was understood", |stats| {
-                stats.closed_by(CloseReason::PeerEnded) == 1
+                stats.closed_by(CloseReason::PeerClosed) == 1
             });
             let stats = finish(engine);
             assert_eq!((stats.messages_in, stats.messages_out), (25, 25), "{chain:?}: {stats:?}");

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use resay::Client;
 use resay::net::address::{Address, UnixKind, UnixName};
 use resay::options::parse_duration;
 use resay::transform::spec::{ChainSpec, Target};
+use resay::{Client, CloseReason, DropReason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -358,10 +358,19 @@ fn counts_into(text: &mut String, counts: &Counts) {
         counts.undelivered_bytes,
     );
     for (what, reasons) in [("closed", &counts.closed_by), ("dropped", &counts.dropped_by)] {
-        for (reason, count) in reasons.iter().filter(|(_, count)| **count > 0) {
-            let _ = writeln!(text, "  {what:11}  {count}: {}", printable(reason));
+        for (name, count) in reasons.iter().filter(|(_, count)| **count > 0) {
+            let _ = writeln!(text, "  {what:11}  {count}: {}", printable(&reason_text(what, name)));
         }
     }
+}
+
+/// A reason in words. A server of another version may have reasons that are unknown here.
+fn reason_text(what: &str, name: &str) -> String {
+    let closed =
+        CloseReason::ALL.into_iter().find(|reason| reason.name() == name).map(|reason| reason.to_string());
+    let dropped =
+        DropReason::ALL.into_iter().find(|reason| reason.name() == name).map(|reason| reason.to_string());
+    if what == "closed" { closed } else { dropped }.unwrap_or_else(|| name.to_owned())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
-use resay::{Event, EventKind, LogLevel};
+use resay::{Event, EventCause, EventKind, LogLevel};
 use serde::Serialize;
 
 /// What may wait to be written.
@@ -164,6 +164,8 @@ struct Fields<'a> {
     listener: Option<&'a str>,
     connection: Option<u64>,
     peer: Option<String>,
+    cause: Option<&'static str>,
+    errno: Option<i32>,
     text: String,
 }
 
@@ -183,6 +185,11 @@ fn render(format: Format, now: SystemTime, event: &Event<'_>) -> String {
                 listener: (!event.listener.is_empty()).then_some(event.listener),
                 connection: (event.connection != 0).then_some(event.connection),
                 peer: event.peer.map(ToString::to_string),
+                cause: event.cause.map(EventCause::name),
+                errno: match event.cause {
+                    Some(EventCause::System(errno)) => Some(errno),
+                    _ => None,
+                },
                 text: cut(event.text.to_string()),
             };
             // Strings and numbers only: this does not fail. JSON leaves DEL and what lies above it as it is.
@@ -228,7 +235,7 @@ mod tests {
             listener_id: 1,
             connection: 7,
             peer: Some(&resay::Peer::Unnamed),
-            cause: None,
+            cause: Some(EventCause::Dropped(resay::DropReason::TooLong)),
             text: &text,
         };
         render(format, SystemTime::UNIX_EPOCH, &event)
@@ -250,6 +257,7 @@ mod tests {
         assert_eq!(value["connection"], 7);
         assert_eq!(value["kind"], "dropped");
         assert_eq!(value["level"], "warn");
+        assert_eq!((&value["cause"], &value["errno"]), (&"too_long".into(), &serde_json::Value::Null));
     }
 
     #[test]

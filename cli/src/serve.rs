@@ -412,8 +412,8 @@ fn emit_totals(stats: &Stats, counters: &[(String, u64)], log: &Log) {
          transform errors {}",
         stats.accepted, stats.closed, stats.open, stats.rejected, stats.accept_errors, stats.transform_errors,
     ));
-    let closed = CloseReason::ALL.map(|reason| (reason.name(), stats.closed_by(reason)));
-    let dropped = DropReason::ALL.map(|reason| (reason.name(), stats.dropped_by(reason)));
+    let closed = CloseReason::ALL.map(|reason| (reason.to_string(), stats.closed_by(reason)));
+    let dropped = DropReason::ALL.map(|reason| (reason.to_string(), stats.dropped_by(reason)));
     for (what, reasons) in [("connections closed", closed.as_slice()), ("messages dropped", &dropped)] {
         for (reason, count) in reasons.iter().filter(|(_, count)| *count > 0) {
             emit(format!("totals: {what}: {reason}: {count}"));

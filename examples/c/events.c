@@ -40,8 +40,8 @@ int main(void)
       printf("connection %d came\n", (int)event.connection);
       break;
     case RESAY_EVENT_CLOSED:
-      printf("connection %d went, reason %d\n", (int)event.connection, (int)event.code);
-      closed += event.code == RESAY_CLOSED_PEER_ENDED;
+      printf("connection %d closed: %s\n", (int)event.connection, resay_event_code_name(event.kind, event.code));
+      closed += event.code == RESAY_CLOSED_PEER_CLOSED;
       resay_stop(engine); /* the end: resay_event_next says so when all is told */
       break;
     default: /* of a later version */

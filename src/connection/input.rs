@@ -194,7 +194,7 @@ impl Connection {
                             cx.stats.dropped_bytes.add(rest.len() as u64);
                         }
                         batch.used = window.len();
-                        batch.end = Some(End::because(CloseReason::PeerEnded));
+                        batch.end = Some(End::because(CloseReason::PeerClosed));
                         break;
                     }
                 },
@@ -221,7 +221,7 @@ impl Connection {
     fn answer_record(&mut self, window: &mut [u8], at_end: bool, cx: &mut Context<'_>) -> Batch {
         let mut batch = Batch::new();
         if at_end {
-            batch.end = Some(End::because(CloseReason::PeerEnded));
+            batch.end = Some(End::because(CloseReason::PeerClosed));
             return batch;
         }
         if !self.generation.is_in_place() {
@@ -302,7 +302,7 @@ impl Connection {
             }
         }
         if is_done && at_end && batch.end.is_none() {
-            batch.end = Some(End::because(CloseReason::PeerEnded));
+            batch.end = Some(End::because(CloseReason::PeerClosed));
         }
     }
 

@@ -217,7 +217,7 @@ impl Connection {
         let mut step = Step::default();
         step.rare().retired = retired;
         if !Arc::ptr_eq(&self.generation, cx.current) {
-            self.begin_end(End::because(CloseReason::ChainChanged), &mut step, cx);
+            self.begin_end(End::because(CloseReason::ChainReplaced), &mut step, cx);
         }
         self.advance(step, cx)
     }

@@ -493,7 +493,7 @@ impl Connection {
             Phase::Open if self.must_offload(cx) => Step::offload(Work::GoOn),
             Phase::Open if self.unread.as_ref().is_some_and(|unread| unread.has_more) => Step::default(),
             Phase::Open => self.answer_unread(cx),
-            Phase::Opening => self.closing(CloseReason::PeerEnded, Close::Gently),
+            Phase::Opening => self.closing(CloseReason::PeerClosed, Close::Gently),
             Phase::Flushing(_) | Phase::Lingering(_) => self.advance(Step::default(), cx),
         }
     }

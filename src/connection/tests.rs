@@ -273,7 +273,7 @@ fn at_high_water_reading_pauses_and_goes_on_at_half() {
         bench.peer_reads(usize::MAX);
         bench.end();
         assert_eq!(bench.received(), input.repeat(reads).to_ascii_uppercase(), "{frame}");
-        assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)), "{frame}");
+        assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)), "{frame}");
         bench.assert_balance();
     }
 }
@@ -366,7 +366,7 @@ fn a_stream_that_grows_arrives_whole_in_bounded_memory() {
             (stats.messages_in, stats.messages_out),
             ((20_000usize.div_ceil(cut)) as u64, stats.messages_in)
         );
-        assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)));
+        assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)));
     }
 }
 
@@ -401,7 +401,7 @@ proptest! {
             bench.peer_reads(*reads.next().unwrap());
         }
         prop_assert_eq!(bench.received(), whole.received());
-        prop_assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)));
+        prop_assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)));
         let stats = bench.figures();
         prop_assert_eq!(stats.messages_in, stats.messages_out + stats.dropped);
     }
@@ -421,7 +421,7 @@ fn a_half_close_gets_all_answers_and_then_the_end() {
         assert_eq!(bench.closed, None, "{frame}: answers wait");
         bench.peer_reads(usize::MAX);
         assert_eq!(bench.received(), expected, "{frame}");
-        assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)), "{frame}");
+        assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)), "{frame}");
         bench.assert_balance();
     }
 }
@@ -657,7 +657,7 @@ fn nothing_reaches_a_stream_before_what_stands_before_it() {
             let bye: &[u8] = if layer { b"bye" } else { b"" };
             let expected = [hello, &said(b"FIRST\nSECOND\n"), bye].concat();
             assert_eq!(bench.received(), expected, "{preface} {layer} {size}");
-            assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)));
+            assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)));
             if preface {
                 assert_eq!(bench.connection.peer(), &Peer::Abstract(b"somebody".to_vec()));
             }
@@ -708,7 +708,7 @@ fn an_unfinished_preface_is_in_no_balance() {
         let mut bench = Bench::around("uppercase", &[], behind(preface, layer));
         bench.receive(b"hell");
         bench.end();
-        assert_eq!(bench.closed, Some((CloseReason::PeerEnded, Close::Gently)));
+        assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)));
         assert_eq!(bench.figures().messages_in, 0);
         bench.assert_balance();
     }

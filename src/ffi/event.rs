@@ -1,6 +1,6 @@
 //! The queue of events.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -37,7 +37,7 @@ pub const RESAY_EVENT_ENGINE: u32 = 1024u32;
 pub const RESAY_EVENT_ALL: u32 = 0xffff_ffff_u32;
 
 /// In resay_event.code: the peer ended its side and has all its answers.
-pub const RESAY_CLOSED_PEER_ENDED: i32 = 1;
+pub const RESAY_CLOSED_PEER_CLOSED: i32 = 1;
 /// In resay_event.code: the peer reset the connection, or is gone.
 pub const RESAY_CLOSED_PEER_RESET: i32 = 2;
 /// In resay_event.code: nothing came for idle_timeout.
@@ -51,7 +51,7 @@ pub const RESAY_CLOSED_TRANSFORM_CLOSED: i32 = 6;
 /// In resay_event.code: a transform failed.
 pub const RESAY_CLOSED_TRANSFORM_FAILED: i32 = 7;
 /// In resay_event.code: it needed a chain that had been replaced, for longer than swap_timeout.
-pub const RESAY_CLOSED_CHAIN_CHANGED: i32 = 8;
+pub const RESAY_CLOSED_CHAIN_REPLACED: i32 = 8;
 /// In resay_event.code: the engine drained.
 pub const RESAY_CLOSED_DRAINED: i32 = 9;
 /// In resay_event.code: the engine drained, and the time was up before the connection was done.
@@ -109,14 +109,14 @@ const _: () = {
     assert!(RESAY_EVENT_CHAIN_CHANGED == 1 << EventKind::ChainChanged as u32);
     assert!(RESAY_EVENT_ENGINE == 1 << EventKind::Engine as u32);
     assert!(RESAY_EVENT_ALL == u32::MAX);
-    assert!(RESAY_CLOSED_PEER_ENDED == CloseReason::PeerEnded as i32 + 1);
+    assert!(RESAY_CLOSED_PEER_CLOSED == CloseReason::PeerClosed as i32 + 1);
     assert!(RESAY_CLOSED_PEER_RESET == CloseReason::PeerReset as i32 + 1);
     assert!(RESAY_CLOSED_IDLE_TIMEOUT == CloseReason::IdleTimeout as i32 + 1);
     assert!(RESAY_CLOSED_WRITE_TIMEOUT == CloseReason::WriteTimeout as i32 + 1);
     assert!(RESAY_CLOSED_MESSAGE_TOO_LONG == CloseReason::MessageTooLong as i32 + 1);
     assert!(RESAY_CLOSED_TRANSFORM_CLOSED == CloseReason::TransformClosed as i32 + 1);
     assert!(RESAY_CLOSED_TRANSFORM_FAILED == CloseReason::TransformFailed as i32 + 1);
-    assert!(RESAY_CLOSED_CHAIN_CHANGED == CloseReason::ChainChanged as i32 + 1);
+    assert!(RESAY_CLOSED_CHAIN_REPLACED == CloseReason::ChainReplaced as i32 + 1);
     assert!(RESAY_CLOSED_DRAINED == CloseReason::Drained as i32 + 1);
     assert!(RESAY_CLOSED_CUT_OFF == CloseReason::CutOff as i32 + 1);
     assert!(RESAY_CLOSED_STOPPED == CloseReason::Stopped as i32 + 1);
@@ -207,6 +207,32 @@ pub unsafe extern "C" fn resay_event_next(
     })
 }
 
+/// [*] The name of a kind of event in snake_case, such as "closed", for logs and statistics that programs read: it is the
+/// same in all versions. kind: one RESAY_EVENT_ bit. Static; "unknown" for other numbers.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_event_kind_name(kind: u32) -> *const c_char {
+    EventKind::from_bit(kind).map_or(UNKNOWN, EventKind::c_name).as_ptr()
+}
+
+/// [*] The name of resay_event.code in snake_case, such as "idle_timeout", for an event of this kind: it is the same in all
+/// versions, and in the JSON of the command. Static; "" for 0, "unknown" for other numbers, "system_error" for an errno.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_event_code_name(kind: u32, code: i32) -> *const c_char {
+    let cause = match (EventKind::from_bit(kind), code) {
+        (_, 0) => return c"".as_ptr(),
+        (Some(EventKind::Closed), _) => CloseReason::from_number(code).map(EventCause::Closed),
+        (Some(EventKind::Dropped), ..0) => Some(EventCause::System(code.saturating_neg())),
+        (Some(EventKind::Dropped), _) => DropReason::from_number(code).map(EventCause::Dropped),
+        (Some(_), RESAY_E_CALLBACK) => Some(EventCause::Function),
+        (Some(_), RESAY_E_PLUGIN) => Some(EventCause::Table),
+        (Some(_), 1..) => Some(EventCause::System(code)),
+        _ => None,
+    };
+    cause.map_or(UNKNOWN, EventCause::c_name).as_ptr()
+}
+
+const UNKNOWN: &CStr = c"unknown";
+
 fn blank() -> resay_event {
     resay_event {
         struct_size: 0,
@@ -219,15 +245,84 @@ fn blank() -> resay_event {
     }
 }
 
-/// The numbers of the reasons are their places, counted from 1.
 fn code_of(record: &EventRecord) -> i32 {
     match record.cause {
-        Some(EventCause::Closed(reason)) => reason as i32 + 1,
-        Some(EventCause::Dropped(reason)) => reason as i32 + 1,
+        Some(EventCause::Closed(reason)) => reason.number(),
+        Some(EventCause::Dropped(reason)) => reason.number(),
         Some(EventCause::System(errno)) if record.kind == EventKind::Dropped => -errno,
         Some(EventCause::System(errno)) => errno,
         Some(EventCause::Function) => RESAY_E_CALLBACK,
         Some(EventCause::Table) => RESAY_E_PLUGIN,
         None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn text(name: *const c_char) -> &'static str {
+        // SAFETY: static strings.
+        unsafe { CStr::from_ptr(name) }.to_str().unwrap()
+    }
+
+    /// `RESAY_prefix_NAME` of the header, with its number.
+    fn constants(prefix: &str) -> Vec<(String, i64)> {
+        let header = include_str!("../../include/resay.h");
+        let rows = header.lines().filter_map(|line| line.strip_prefix("#define ")?.strip_prefix(prefix));
+        rows.filter_map(|row| {
+            let (name, number) = row.split_once(' ')?;
+            let number = number.trim_matches(['(', ')', 'u', 'U']);
+            let (digits, radix) = number.strip_prefix("0x").map_or((number, 10), |digits| (digits, 16));
+            Some((name.to_lowercase(), i64::from_str_radix(digits, radix).ok()?))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn every_number_of_the_header_has_its_own_name() {
+        let name_of = |prefix, number| match prefix {
+            "RESAY_CLOSED_" => text(resay_event_code_name(RESAY_EVENT_CLOSED, number as i32)),
+            "RESAY_DROPPED_" => text(resay_event_code_name(RESAY_EVENT_DROPPED, number as i32)),
+            _ => text(resay_event_kind_name(number as u32)),
+        };
+        for (prefix, count) in [
+            ("RESAY_CLOSED_", CloseReason::ALL.len()),
+            ("RESAY_DROPPED_", DropReason::ALL.len()),
+            ("RESAY_EVENT_", EventKind::ALL.len()),
+        ] {
+            let mut rows = constants(prefix);
+            rows.retain(|(name, _)| {
+                !(prefix == "RESAY_EVENT_" && ["all", "text_bytes"].contains(&name.as_str()))
+            });
+            assert_eq!(rows.len(), count, "{prefix}: {rows:?}");
+            for (name, number) in &rows {
+                assert_eq!(name_of(prefix, *number), name, "{prefix}{number}");
+            }
+            assert_eq!(rows.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), count);
+        }
+    }
+
+    #[test]
+    fn other_numbers_have_names_too() {
+        for (kind, code, name) in [
+            (RESAY_EVENT_CLOSED, 0, ""),
+            (RESAY_EVENT_CLOSED, -1, "unknown"),
+            (RESAY_EVENT_CLOSED, i32::MAX, "unknown"),
+            (RESAY_EVENT_CLOSED, i32::MIN, "unknown"),
+            (RESAY_EVENT_DROPPED, -libc::EPERM, "system_error"),
+            (RESAY_EVENT_DROPPED, i32::MIN, "system_error"),
+            (RESAY_EVENT_ACCEPT_FAILED, libc::EMFILE, "system_error"),
+            (RESAY_EVENT_TRANSFORM_FAILED, RESAY_E_CALLBACK, "callback_failed"),
+            (RESAY_EVENT_TRANSFORM_FAILED, RESAY_E_PLUGIN, "plugin_failed"),
+            (RESAY_EVENT_ALL, 1, "unknown"),
+        ] {
+            assert_eq!(text(resay_event_code_name(kind, code)), name, "{kind} {code}");
+        }
+        for kind in [0, 3, RESAY_EVENT_ALL] {
+            assert_eq!(text(resay_event_kind_name(kind)), "unknown");
+        }
     }
 }

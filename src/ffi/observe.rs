@@ -1,6 +1,6 @@
 //! Statistics, the log.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
 use super::callback::{Owned, resay_log_callback};
@@ -83,6 +83,13 @@ pub unsafe extern "C" fn resay_stats_get(
         unsafe { give_struct(stats, &filled, "stats")? };
         Ok(0)
     })
+}
+
+/// [*] The name of a level in lower case, such as "warn". Static; "unknown" for numbers that are no RESAY_LOG_.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_log_level_name(level: c_int) -> *const c_char {
+    let found = LogLevel::ALL.into_iter().find(|known| *known as c_int == level);
+    found.map_or(c"unknown", LogLevel::c_name).as_ptr()
 }
 
 /// [*] Sends the engine's log, up to max_level (RESAY_LOG_), to a callback, in place of the one before; log NULL, or

@@ -65,6 +65,10 @@ static void every_kind(void)
   resay_client_free(client);
   event = next_of(engine, RESAY_EVENT_CLOSED);
   CHECK(event.code == RESAY_CLOSED_TRANSFORM_FAILED && event.connection == 1);
+  CHECK(strcmp(resay_event_kind_name(event.kind), "closed") == 0);
+  CHECK(strcmp(resay_event_code_name(event.kind, event.code), "transform_failed") == 0);
+  CHECK(strcmp(resay_log_level_name(RESAY_LOG_WARN), "warn") == 0);
+  CHECK(strcmp(resay_log_level_name(0), "unknown") == 0);
 
   datagrams = add(engine, "udp://127.0.0.1:0?max_message=4", udp);
   CHECK(next_of(engine, RESAY_EVENT_LISTENING).listener == datagrams);

@@ -44,7 +44,7 @@ pub(crate) struct Counts {
     pub(crate) undelivered_bytes: u64,
     pub(crate) dropped_bytes: u64,
     pub(crate) transform_errors: u64,
-    /// By reason, the reasons that never came up too.
+    /// By [name](CloseReason::name), the reasons that never came up too.
     pub(crate) closed_by: BTreeMap<String, u64>,
     pub(crate) dropped_by: BTreeMap<String, u64>,
 }

@@ -187,7 +187,7 @@ fn stats_count_in_total_by_listener_and_by_reason() {
         let of = |key: &str| counts[key].as_u64().unwrap();
         assert_eq!((of("accepted"), of("open"), of("closed")), (2, 1, 1), "{counts}");
         assert_eq!(of("messages_out"), 3, "{counts}");
-        assert_eq!(counts["closed_by"]["message too long"], 1, "{counts}");
+        assert_eq!(counts["closed_by"]["message_too_long"], 1, "{counts}");
         assert_eq!(counts["closed_by"]["drained"], 0, "reasons that never came up are there too");
     }
     assert_eq!(listeners[1]["messages_in"], 0);
@@ -196,7 +196,7 @@ fn stats_count_in_total_by_listener_and_by_reason() {
         "all listeners\n",
         &format!("listener 1: {}\n  chain        identity\n", controlled.server.url()),
         "connections  open 1, accepted 2, closed 1, rejected 0",
-        "closed       1: message too long\n",
+        "closed       1: message longer than max_message\n",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }

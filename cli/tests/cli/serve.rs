@@ -70,19 +70,24 @@ fn the_log_in_json_is_an_object_a_line() {
     let server = Server::start(&["tcp://127.0.0.1:0"], &["-vv", "--log", "json"]);
     let (url, mut stream) = (server.url().to_owned(), connect(&server));
     ask(&mut stream, b"hello");
+    let peer = stream.local_addr().unwrap().to_string();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(std::io::Read::read(&mut stream, &mut [0]).unwrap(), 0);
     let text = server.end();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     for line in &lines {
         let keys: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
-        let mut wanted = ["ts", "level", "kind", "listener", "connection", "peer", "text"];
+        let mut wanted = ["ts", "level", "kind", "listener", "connection", "peer", "cause", "errno", "text"];
         wanted.sort_unstable();
         assert_eq!(keys, wanted, "{line}");
     }
     let accepted = lines.iter().find(|line| line["kind"] == "accepted").expect(&text);
     assert_eq!(accepted["listener"], url);
     assert_eq!(accepted["connection"], 1);
-    assert_eq!(accepted["peer"], stream.local_addr().unwrap().to_string());
+    assert_eq!(accepted["peer"], peer);
+    let closed = lines.iter().find(|line| line["kind"] == "closed").expect(&text);
+    assert_eq!((&closed["connection"], &closed["cause"]), (&1.into(), &"peer_closed".into()));
 }
 
 #[test]

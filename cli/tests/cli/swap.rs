@@ -179,7 +179,7 @@ fn no_message_sees_two_chains_while_they_are_swapped() {
         assert_eq!(of("bytes_in"), of("bytes_out"), "{listener}");
         let connections = if listener["url"].as_str().unwrap().starts_with("udp") { 0 } else { 2 };
         assert_eq!((of("accepted"), of("closed"), of("open")), (connections, connections, 0), "{listener}");
-        assert_eq!(listener["closed_by"]["the peer has ended"], connections, "{listener}");
+        assert_eq!(listener["closed_by"]["peer_closed"], connections, "{listener}");
         assert_eq!((of("transform_errors"), of("undelivered_bytes")), (0, 0), "{listener}");
         for seen in seen {
             assert!(seen.identity > 0 && seen.uppercase > 0, "{listener}: {seen:?}");

@@ -102,7 +102,7 @@ impl Surroundings {
     /// What a client may see, and how it may end, whose stream never was open.
     pub(super) fn check_unopened(self, client: &Client, reason: CloseReason, seen: &Seen) -> Checked {
         use CloseReason::{
-            CutOff, Drained, IdleTimeout, LayerFailed, PeerEnded, PeerReset, PrefaceRefused, Stopped,
+            CutOff, Drained, IdleTimeout, LayerFailed, PeerClosed, PeerReset, PrefaceRefused, Stopped,
             SystemError, TransformFailed,
         };
         let Head { is_right, is_cut, name, bytes, .. } = &client.head;
@@ -125,7 +125,7 @@ impl Surroundings {
                 ensure!(closed >= due, "{} us too early", due - closed);
                 ensure!(closed <= due + 10 * SLACK_US, "{} us too late", closed - due);
             }
-            PeerEnded => ensure!(client.ended_at.is_some(), "an end that nobody told of"),
+            PeerClosed => ensure!(client.ended_at.is_some(), "an end that nobody told of"),
             PeerReset => ensure!(client.was_reset, "a reset that the client knows nothing of"),
             Drained => ensure!(seen.is_draining, "drained, and nobody drained"),
             CutOff | Stopped | SystemError | TransformFailed => {}

@@ -362,7 +362,7 @@ impl Run {
         // A raw stream's last read may be lost with the connection.
         let is_raw = self.case.is_raw();
         match reason {
-            CloseReason::PeerEnded => {
+            CloseReason::PeerClosed => {
                 ensure!(client.fin_arrived && client.taken == client.input().len(), "there was more to read");
                 ensure!(explained.is_finished, "not all is answered");
             }
@@ -395,9 +395,9 @@ impl Run {
 
     /// Ends that are not a fault of the client's are no resets.
     fn check_gentle(client: &Client, reason: CloseReason) -> Checked {
-        use CloseReason::{ChainChanged, Drained, IdleTimeout, MessageTooLong, PeerEnded};
+        use CloseReason::{ChainReplaced, Drained, IdleTimeout, MessageTooLong, PeerClosed};
         let is_gentle = !matches!(client.server_closed, Some((_, Close::Reset)));
-        let must_be = [PeerEnded, Drained, IdleTimeout, ChainChanged, MessageTooLong].contains(&reason);
+        let must_be = [PeerClosed, Drained, IdleTimeout, ChainReplaced, MessageTooLong].contains(&reason);
         ensure!(is_gentle || !must_be, "a reset instead of an end");
         Ok(())
     }
@@ -442,7 +442,7 @@ impl Run {
                 (options.idle_timeout, before.map_or(0, |(_, at)| *at), "idle_timeout")
             }
             CloseReason::WriteTimeout => (Some(options.write_timeout), last(&client.writes), "write_timeout"),
-            CloseReason::ChainChanged => {
+            CloseReason::ChainReplaced => {
                 (Some(options.swap_timeout), *self.swapped_at.first().ok_or("no swap")?, "swap_timeout")
             }
             CloseReason::TooSlow => (options.min_rate.map(|rate| rate.within), 0, "min_rate"),
@@ -502,7 +502,7 @@ impl Run {
 
     /// What can be counted exactly where nothing went wrong and no chain changed.
     fn check_counts(&self, stats: &Stats, explained: &[Explained]) -> Checked {
-        let in_order = [CloseReason::PeerEnded, CloseReason::Drained, CloseReason::IdleTimeout]
+        let in_order = [CloseReason::PeerClosed, CloseReason::Drained, CloseReason::IdleTimeout]
             .map(|reason| stats.closed_by(reason));
         if stats.closed == in_order.iter().sum::<u64>() {
             self.meet("all ended in good order");
@@ -510,7 +510,7 @@ impl Run {
             let answered = stats.messages_out + stats.dropped;
             ensure!(stats.messages_in == answered, "{answered} messages had an end: {stats:?}");
         }
-        let is_plain = stats.accepted == stats.closed_by(CloseReason::PeerEnded)
+        let is_plain = stats.accepted == stats.closed_by(CloseReason::PeerClosed)
             && explained.len() as u64 == stats.accepted
             && self.swapped_at.is_empty()
             && !self.case.is_raw();
