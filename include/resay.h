@@ -754,7 +754,8 @@ int resay_join(struct resay_engine *engine,
                int32_t timeout_ms);
 
 /**
- * [*] Reads the figures of a listener, or with 0 of all that are not closed. stats->struct_size is sizeof *stats.
+ * [*] Reads the figures of a listener, or with 0 of all together, closed ones too: apart from open, these never run
+ * backwards. stats->struct_size is sizeof *stats.
  * 0; RESAY_E_HANDLE, RESAY_E_ARG: stats is NULL, or its struct_size is not set.
  */
 int resay_stats_get(struct resay_engine *engine,

@@ -35,7 +35,7 @@ use crate::net::socket::{self, Bound};
 use crate::offload::Offload;
 use crate::options::Options;
 use crate::peer::SocketKind;
-use crate::stats::Stats;
+use crate::stats::{ClosedListeners, Stats};
 use crate::transform::library::{Services, Table};
 use crate::transform::registry::{Registry, TransformOrigin};
 use crate::transform::spec::ChainSpec;
@@ -172,6 +172,7 @@ struct Control {
     /// Its generations, a worker each, once there are workers.
     engine_chain: Vec<Arc<Generation>>,
     listeners: Vec<Arc<Listener>>,
+    closed: ClosedListeners,
     /// Listeners whose sockets wait for there to be workers.
     waiting: Vec<Waiting>,
     last_listener: u64,
@@ -362,7 +363,8 @@ impl Engine {
             .iter()
             .position(|listener| listener.id == id.0)
             .ok_or(Error::Handle("listener"))?;
-        control.listeners.remove(place);
+        let listener = control.listeners.remove(place);
+        control.closed.add(listener.blocks());
         control.waiting.retain(|waiting| waiting.listener.id != id.0);
         for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
             // A worker that has ended has no listener any more.
@@ -433,10 +435,11 @@ impl Engine {
         self.services.events.emit_about(LogLevel::Info, EventKind::ChainChanged, about, text);
     }
 
-    /// What all listeners have done, closed ones excluded.
+    /// What all listeners have done, closed ones too: the figures never run backwards, `open` aside.
     pub fn stats(&self) -> Stats {
-        let mut sum = Stats::default();
-        for listener in &lock(&self.control).listeners {
+        let mut control = lock(&self.control);
+        let mut sum = control.closed.stats();
+        for listener in &control.listeners {
             sum.add(&listener.stats());
         }
         sum

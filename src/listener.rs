@@ -162,7 +162,8 @@ impl Listener {
         self.chain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn blocks(&self) -> &[Arc<Block>] {
+    /// The counters, a block for each worker.
+    pub(crate) fn blocks(&self) -> &[Arc<Block>] {
         self.stats.get().map(Vec::as_slice).unwrap_or_default()
     }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why a connection is over.
@@ -346,6 +347,39 @@ impl Stats {
     }
 }
 
+/// The counters of closed listeners, so that an engine's figures never run backwards. Connections outlive their listener
+/// and are still counted, so a block is added up once its last worker has dropped it.
+#[derive(Debug, Default)]
+pub(crate) struct ClosedListeners {
+    finished: Stats,
+    blocks: Vec<Arc<Block>>,
+}
+
+impl ClosedListeners {
+    pub(crate) fn add(&mut self, blocks: &[Arc<Block>]) {
+        self.add_up_finished();
+        self.blocks.extend_from_slice(blocks);
+    }
+
+    pub(crate) fn stats(&mut self) -> Stats {
+        self.add_up_finished();
+        let mut sum = self.finished.clone();
+        self.blocks.iter().for_each(|block| sum.add_block(block));
+        sum
+    }
+
+    fn add_up_finished(&mut self) {
+        let finished = &mut self.finished;
+        self.blocks.retain_mut(|block| match Arc::get_mut(block) {
+            Some(block) => {
+                finished.add_block(block);
+                false
+            }
+            None => true,
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,5 +407,21 @@ mod tests {
             Some(CloseReason::LayerFailed)
         );
         assert_eq!((CloseReason::from_number(0), DropReason::from_number(-1)), (None, None));
+    }
+
+    #[test]
+    fn closed_listeners_stay_in_the_sum() {
+        let mut closed = ClosedListeners::default();
+        let block = Arc::new(Block::default());
+        block.accepted.add(2);
+        block.closed(CloseReason::PeerClosed);
+        closed.add(&[Arc::clone(&block)]);
+        assert_eq!((closed.stats().accepted, closed.stats().open), (2, 1));
+        block.closed(CloseReason::Stopped);
+        drop(block);
+        let stats = closed.stats();
+        assert_eq!((stats.accepted, stats.closed, stats.open), (2, 2, 0));
+        assert_eq!(closed.blocks.len(), 0);
+        assert_eq!(closed.stats(), stats);
     }
 }

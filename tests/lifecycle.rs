@@ -663,6 +663,34 @@ fn killed_and_started_again() {
     });
 }
 
+/// An engine's totals have what closed listeners did, and what their last connections still do.
+#[test]
+fn totals_never_run_backwards() {
+    isolated(|| {
+        for threads in [1, 2] {
+            let builder = engine_builder().threads(threads).unwrap();
+            let engine = builder.listen(ANY_PORT).unwrap().listen(ANY_PORT).unwrap().start().unwrap();
+            let id = engine.listeners()[1].id;
+            let peer = Peer::connect(&engine.urls()[1]);
+            assert_eq!(peer.ask(b"before"), b"before");
+            let before = eventually_stats(&engine, "all is counted", |stats| stats.messages_out == 1);
+            engine.close_listener(id).unwrap();
+            let after = engine.stats();
+            assert_eq!(
+                (after.accepted, after.messages_in, after.bytes_out),
+                (1, 1, 6),
+                "{before:?} {after:?}"
+            );
+            assert_eq!(peer.ask(b"after"), b"after");
+            eventually_stats(&engine, "its last connection is counted", |stats| stats.bytes_out == 11);
+            drop(peer);
+            let last = eventually_stats(&engine, "the end too", |stats| stats.open == 0);
+            assert_eq!((last.accepted, last.closed, last.messages_in), (1, 1, 2), "{last:?}");
+            assert_eq!(finish(engine), last);
+        }
+    });
+}
+
 /// Events tell of every listener and connection, and are the same on the thread that makes them.
 #[test]
 fn events_tell_what_happened() {

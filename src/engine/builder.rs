@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::event::{Event, Events, LogLevel};
 use crate::net::address::Listen;
 use crate::options::Options;
+use crate::stats::ClosedListeners;
 use crate::transform::library::{Counters, Services, Transform};
 use crate::transform::registry::Registry;
 use crate::transform::spec::ChainSpec;
@@ -132,6 +133,7 @@ impl Builder {
             chain: Arc::new(chain),
             engine_chain: Vec::new(),
             listeners: Vec::new(),
+            closed: ClosedListeners::default(),
             waiting: Vec::new(),
             last_listener: 0,
             workers: self.threads,

@@ -48,7 +48,8 @@ pub struct resay_stats {
     pub dropped_bytes: u64,
 }
 
-/// [*] Reads the figures of a listener, or with 0 of all that are not closed. stats->struct_size is sizeof *stats.
+/// [*] Reads the figures of a listener, or with 0 of all together, closed ones too: apart from open, these never run
+/// backwards. stats->struct_size is sizeof *stats.
 /// 0; RESAY_E_HANDLE, RESAY_E_ARG: stats is NULL, or its struct_size is not set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_stats_get(

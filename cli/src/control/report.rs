@@ -12,7 +12,7 @@ pub(crate) struct Stats {
     pub(crate) version: String,
     pub(crate) pid: u32,
     pub(crate) uptime_ms: u64,
-    /// Of all listeners together.
+    /// Of all listeners together, closed ones too.
     pub(crate) totals: Counts,
     pub(crate) listeners: Vec<ListenerCounts>,
     /// What transforms count, as `transform.counter`.
