@@ -6,11 +6,11 @@
 #![allow(clippy::expect_used, reason = "a bench: what fails ends it")]
 
 mod support {
-    pub(crate) mod lent;
+    pub(crate) mod inline_engine;
 }
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use support::lent::Lent;
+use support::inline_engine::InlineEngine;
 
 const MESSAGES: usize = 256;
 const BODY_BYTES: usize = 64;
@@ -23,13 +23,13 @@ fn chain(criterion: &mut Criterion) {
     for stages in 0..=STAGES_MAX {
         for (how, stage, added_bytes) in [("in place", "rot13", 0), ("copying", "prefix:text=x", 1)] {
             let spec = vec![stage; stages].join(" | ");
-            let mut lent = Lent::new(&format!("frame=fixed:{BODY_BYTES}"), &spec);
+            let mut engine = InlineEngine::new(&format!("frame=fixed:{BODY_BYTES}"), &spec);
             let answer_bytes = stream.len() + MESSAGES * stages * added_bytes;
-            let answer = lent.exchange(std::iter::once(&stream[..]), answer_bytes);
+            let answer = engine.exchange(std::iter::once(&stream[..]), answer_bytes);
             let turned = how == "in place" && stages % 2 == 1;
             assert_eq!(answer.last(), Some(if turned { &b'z' } else { &b'm' }), "{spec}");
             group.bench_function(BenchmarkId::new(how, stages), |bencher| {
-                bencher.iter(|| lent.exchange(std::iter::once(&stream[..]), answer_bytes).len());
+                bencher.iter(|| engine.exchange(std::iter::once(&stream[..]), answer_bytes).len());
             });
         }
     }

@@ -6,11 +6,11 @@
 #![allow(clippy::expect_used, reason = "a bench: what fails ends it")]
 
 mod support {
-    pub(crate) mod lent;
+    pub(crate) mod inline_engine;
 }
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use support::lent::Lent;
+use support::inline_engine::InlineEngine;
 
 const MESSAGES: usize = 256;
 const BODY_BYTES: usize = 64;
@@ -37,10 +37,10 @@ fn frames(criterion: &mut Criterion) {
     for (name, before, behind) in FRAMINGS {
         let stream = [before, &[b'm'; BODY_BYTES], behind].concat().repeat(MESSAGES);
         for (how, piece_bytes) in [("whole", stream.len()), ("split", PIECE_BYTES)] {
-            let mut lent = Lent::new(&format!("frame={name}"), "identity");
-            assert_eq!(lent.exchange(stream.chunks(piece_bytes), stream.len()), stream, "{name} {how}");
+            let mut engine = InlineEngine::new(&format!("frame={name}"), "identity");
+            assert_eq!(engine.exchange(stream.chunks(piece_bytes), stream.len()), stream, "{name} {how}");
             group.bench_function(BenchmarkId::new(name, how), |bencher| {
-                bencher.iter(|| lent.exchange(stream.chunks(piece_bytes), stream.len()).len());
+                bencher.iter(|| engine.exchange(stream.chunks(piece_bytes), stream.len()).len());
             });
         }
     }

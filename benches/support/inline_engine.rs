@@ -8,16 +8,16 @@ use resay::Engine;
 use tempfile::TempDir;
 
 /// An engine with one unix stream listener, and a peer that is connected to it.
-pub(crate) struct Lent {
+pub(crate) struct InlineEngine {
     engine: Engine,
     peer: UnixStream,
     answer: Vec<u8>,
     _directory: TempDir,
 }
 
-impl Lent {
+impl InlineEngine {
     /// `options` of the listener, such as `frame=lines`.
-    pub(crate) fn new(options: &str, chain: &str) -> Lent {
+    pub(crate) fn new(options: &str, chain: &str) -> InlineEngine {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("s");
         let engine = Engine::builder()
@@ -27,7 +27,7 @@ impl Lent {
         let peer = UnixStream::connect(&path).expect("a connection");
         peer.set_nonblocking(true).expect("a socket that does not block");
         engine.run(Some(Duration::ZERO)).expect("a turn that accepts");
-        Lent { engine, peer, answer: vec![0; 1 << 20], _directory: directory }
+        InlineEngine { engine, peer, answer: vec![0; 1 << 20], _directory: directory }
     }
 
     /// Sends these pieces, each followed by a turn of the engine, and reads so many bytes of answers.
