@@ -58,38 +58,39 @@ extern "C" {
 #define RESAY_E_ABI -102
 
 /**
- * The call does not fit the state of the engine, for example a second start, or it was made inside a callback
- * that may not make it.
+ * The engine is in the wrong state for the call, for example a second start, or the call is not allowed inside a
+ * callback.
  */
 #define RESAY_E_STATE -103
 
 /**
- * The id names nothing, or no longer.
+ * Unknown or closed id.
  */
 #define RESAY_E_HANDLE -104
 
 /**
- * The operating system refused: see resay_error.os_errno.
+ * A system call failed: see resay_error.os_errno.
  */
 #define RESAY_E_SYS -105
 
 /**
- * The time was up first.
+ * Timed out.
  */
 #define RESAY_E_TIMEOUT -106
 
 /**
- * A signal came while the call waited (EINTR): let the program look after it, then call again.
+ * A signal interrupted the call (EINTR): handle it, then call again.
  */
 #define RESAY_E_INTR -107
 
 /**
- * A URL, chain or option that cannot be read: the message says where.
+ * Syntax error in a URL, chain or option: the message has the position.
  */
 #define RESAY_E_SPEC -108
 
 /**
- * A plugin cannot be loaded, or a transform is unknown, known already, or refuses its options: the message says why.
+ * A plugin cannot be loaded, or a transform is unknown, already registered, or rejects its options: the message has the
+ * reason.
  */
 #define RESAY_E_PLUGIN -109
 
@@ -104,7 +105,7 @@ extern "C" {
 #define RESAY_E_FORKED -111
 
 /**
- * A fault of Resay itself was caught. The engine can only be freed.
+ * An internal error of Resay was caught. The engine can only be freed.
  */
 #define RESAY_E_BUG -112
 
@@ -139,7 +140,7 @@ extern "C" {
 #define RESAY_REPLACE 1
 
 /**
- * In resay_event.kind, and to be added up for resay_events: a listener serves.
+ * In resay_event.kind, and for resay_events, ORed together: a listener accepts connections or datagrams.
  */
 #define RESAY_EVENT_LISTENING 1u
 
@@ -149,17 +150,17 @@ extern "C" {
 #define RESAY_EVENT_LISTENER_CLOSED 2u
 
 /**
- * In resay_event.kind: a connection came; text is its peer.
+ * In resay_event.kind: a connection was accepted; text is its peer.
  */
 #define RESAY_EVENT_ACCEPTED 4u
 
 /**
- * In resay_event.kind: a connection is over; code is a RESAY_CLOSED_ reason.
+ * In resay_event.kind: a connection was closed; code is a RESAY_CLOSED_ reason.
  */
 #define RESAY_EVENT_CLOSED 8u
 
 /**
- * In resay_event.kind: a connection was turned away.
+ * In resay_event.kind: a connection was rejected by a limit or a rule.
  */
 #define RESAY_EVENT_REJECTED 16u
 
@@ -179,7 +180,7 @@ extern "C" {
 #define RESAY_EVENT_TRANSFORM_FAILED 128u
 
 /**
- * In resay_event.kind: a transform says something.
+ * In resay_event.kind: a transform logs a line.
  */
 #define RESAY_EVENT_TRANSFORM_LOG 256u
 
@@ -200,27 +201,27 @@ extern "C" {
 #define RESAY_EVENT_ALL 4294967295u
 
 /**
- * In resay_event.code: the peer ended its side and has all its answers.
+ * In resay_event.code: the peer closed its side and received all its answers.
  */
 #define RESAY_CLOSED_PEER_CLOSED 1
 
 /**
- * In resay_event.code: the peer reset the connection, or is gone.
+ * In resay_event.code: the peer reset the connection, or vanished.
  */
 #define RESAY_CLOSED_PEER_RESET 2
 
 /**
- * In resay_event.code: nothing came for idle_timeout.
+ * In resay_event.code: the peer was silent for idle_timeout.
  */
 #define RESAY_CLOSED_IDLE_TIMEOUT 3
 
 /**
- * In resay_event.code: the peer took nothing for write_timeout.
+ * In resay_event.code: the peer read nothing for write_timeout.
  */
 #define RESAY_CLOSED_WRITE_TIMEOUT 4
 
 /**
- * In resay_event.code: a message was over max_message.
+ * In resay_event.code: a message was longer than max_message.
  */
 #define RESAY_CLOSED_MESSAGE_TOO_LONG 5
 
@@ -235,7 +236,7 @@ extern "C" {
 #define RESAY_CLOSED_TRANSFORM_FAILED 7
 
 /**
- * In resay_event.code: it needed a chain that had been replaced, for longer than swap_timeout.
+ * In resay_event.code: its chain was replaced, and it still needed the old one after swap_timeout.
  */
 #define RESAY_CLOSED_CHAIN_REPLACED 8
 
@@ -245,7 +246,7 @@ extern "C" {
 #define RESAY_CLOSED_DRAINED 9
 
 /**
- * In resay_event.code: the engine drained, and the time was up before the connection was done.
+ * In resay_event.code: the engine drained, and the connection did not finish in time.
  */
 #define RESAY_CLOSED_CUT_OFF 10
 
@@ -255,27 +256,27 @@ extern "C" {
 #define RESAY_CLOSED_STOPPED 11
 
 /**
- * In resay_event.code: the operating system reported another error.
+ * In resay_event.code: another system error.
  */
 #define RESAY_CLOSED_SYSTEM_ERROR 12
 
 /**
- * In resay_event.code: less passed than min_rate asks for.
+ * In resay_event.code: slower than min_rate.
  */
 #define RESAY_CLOSED_TOO_SLOW 13
 
 /**
- * In resay_event.code: what stands before the stream could not be read, or named a peer that may not come in.
+ * In resay_event.code: the preface of the stream is invalid, or names a peer that is not allowed.
  */
 #define RESAY_CLOSED_PREFACE_REFUSED 14
 
 /**
- * In resay_event.code: what stands around the stream could not be agreed upon, or was broken.
+ * In resay_event.code: the layer around the stream could not be negotiated, or failed.
  */
 #define RESAY_CLOSED_LAYER_FAILED 15
 
 /**
- * In resay_event.code: a transform said RESAY_DROP.
+ * In resay_event.code: a transform returned RESAY_DROP.
  */
 #define RESAY_DROPPED_BY_TRANSFORM 1
 
@@ -542,10 +543,10 @@ int resay_engine_new(uint32_t abi,
 /**
  * [1] Stops an engine, waits for its threads, and frees it with all that belongs to it: listeners, connections,
  * descriptors, transforms. NULL is fine. No other call may be using the engine: threads that were lent to it are back
- * from resay_run, the program's event loop watches resay_poll_fd no longer, and nobody waits in resay_event_next.
+ * from resay_run, the program's event loop watches resay_poll_fd no longer, and no thread waits in resay_event_next.
  * After this no callback runs, and each release has run.
  *
- * Inside a callback of any engine it does nothing (resay_last_error says so). In a child of fork() it closes the child's
+ * Inside a callback of any engine it does nothing (resay_last_error has the reason). In a child of fork() it closes the child's
  * copies of the descriptors, waits for nothing, and leaves the parent's engine as it is.
  */
 void resay_engine_free(struct resay_engine *engine);
@@ -705,10 +706,10 @@ int resay_start(struct resay_engine *engine,
                 struct resay_error *err);
 
 /**
- * [*] Serves on the calling thread: -1 until the engine has ended, 0 for one turn without waiting, else for so many
- * milliseconds. Lend as many threads as resay_set(engine, "threads", ...) says, 1 otherwise: connections are shared
+ * [*] Serves on the calling thread: -1 until the engine has ended, 0 for one turn without waiting, else for timeout_ms
+ * milliseconds. Lend as many threads as resay_set(engine, "threads", ...) set, 1 by default: connections are shared
  * out among all of them.
- * 1: the engine is alive; 0: it has ended, or what this thread served of it has; RESAY_E_INTR: a signal came,
+ * 1: the engine is alive; 0: it has ended, or what this thread served of it has; RESAY_E_INTR: interrupted by a signal,
  * RESAY_E_STATE: it runs on threads of its own, or enough were lent, RESAY_E_SYS, RESAY_E_PLUGIN, RESAY_E_ARG.
  */
 int resay_run(struct resay_engine *engine,
@@ -737,8 +738,8 @@ int32_t resay_poll_timeout(struct resay_engine *engine);
 int resay_stop(struct resay_engine *engine);
 
 /**
- * [*] Stops listening, answers all that has arrived, ends the connections, and waits for that, at most so long; -1: as
- * long as it takes. What is not done by then is cut off and counted. An engine that runs on lent threads, or in the
+ * [*] Stops listening, answers all that has arrived, closes the connections, and waits for that, at most timeout_ms
+ * milliseconds; -1: without a limit. Connections that are open then are cut off and counted. An engine that runs on lent threads, or in the
  * program's loop, only begins with it: go on calling resay_run until it is 0.
  * 0; RESAY_E_TIMEOUT: a transform does not return, RESAY_E_ARG.
  */
@@ -746,8 +747,8 @@ int resay_drain(struct resay_engine *engine,
                 int32_t timeout_ms);
 
 /**
- * [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most so long; -1: for ever. One
- * that never ran has ended.
+ * [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most timeout_ms milliseconds; -1:
+ * without a limit. An engine that never ran has ended.
  * 0; RESAY_E_TIMEOUT, RESAY_E_ARG.
  */
 int resay_join(struct resay_engine *engine,
@@ -769,7 +770,7 @@ const char *resay_log_level_name(int level);
 
 /**
  * [*] Sends the engine's log, up to max_level (RESAY_LOG_), to a callback, in place of the one before; log NULL, or
- * max_level 0: to nobody. When this returns, the one before is not running any more and will not be called again, so
+ * max_level 0: nowhere. When this returns, the one before is not running any more and will not be called again, so
  * that its user can go. See resay_log_callback.
  * 0; RESAY_E_STATE inside any callback, RESAY_E_ARG.
  */
@@ -780,8 +781,8 @@ int resay_log(struct resay_engine *engine,
 
 /**
  * [*] Which events are kept for resay_event_next from now on: RESAY_EVENT_ bits, 0: none. At most capacity of them wait,
- * 1 to 65536, as the first call says. What finds no room is counted (resay_stats.events_lost) and forgotten: nothing
- * ever waits for room.
+ * 1 to 65536, as the first call says. Events that find the queue full are counted (resay_stats.events_lost) and lost:
+ * nothing ever waits for room.
  * 0; RESAY_E_SPEC: capacity is out of range, RESAY_E_SYS, RESAY_E_ARG.
  */
 int resay_events(struct resay_engine *engine,
@@ -792,15 +793,15 @@ int resay_events(struct resay_engine *engine,
  * [*] A descriptor that is readable while events wait, for the program's own loop: then call resay_event_next until it
  * answers 0. Once the engine has ended it stays readable. It belongs to the engine: do not read, write or close it, and
  * take it out of the loop before resay_engine_free.
- * RESAY_E_STATE: no events were asked for, RESAY_E_ARG.
+ * RESAY_E_STATE: resay_events was not called, RESAY_E_ARG.
  */
 int resay_event_fd(struct resay_engine *engine);
 
 /**
- * [*] Takes the first event that waits, or waits for one: 0 not at all, -1 until the engine has ended, else so many
+ * [*] Takes the first event that waits, or waits for one: 0 not at all, -1 until the engine has ended, else timeout_ms
  * milliseconds. event->struct_size is sizeof *event. Of several threads that call it, each event goes to one.
- * 1: *event is filled; 0: there was none in that time; RESAY_E_STATE: no events were asked for, or the engine has ended
- * and all were taken; RESAY_E_INTR: a signal came, RESAY_E_ARG: event is NULL, or its struct_size is not set.
+ * 1: *event is filled; 0: there was none in that time; RESAY_E_STATE: resay_events was not called, or the engine has ended
+ * and all were taken; RESAY_E_INTR: interrupted by a signal, RESAY_E_ARG: event is NULL, or its struct_size is not set.
  */
 int resay_event_next(struct resay_engine *engine,
                      struct resay_event *event,
@@ -820,9 +821,9 @@ const char *resay_event_code_name(uint32_t kind,
                                   int32_t code);
 
 /**
- * [*] Connects to a URL, at most for so many milliseconds; -1: as long as it takes. Datagram sockets are connected too,
+ * [*] Connects to a URL, at most timeout_ms milliseconds; -1: without a limit. Datagram sockets are connected too,
  * so answers of others are not received. *out is the caller's, who frees it with resay_client_free.
- * 0; RESAY_E_SPEC: the URL, RESAY_E_SYS: nobody is there (os_errno ECONNREFUSED, ENOENT, ETIMEDOUT...), RESAY_E_INTR,
+ * 0; RESAY_E_SPEC: the URL, RESAY_E_SYS: there is no server (os_errno ECONNREFUSED, ENOENT, ETIMEDOUT...), RESAY_E_INTR,
  * RESAY_E_STATE: inside a callback, RESAY_E_ARG; and *out is NULL.
  */
 int resay_client_open(const char *url,
@@ -832,7 +833,7 @@ int resay_client_open(const char *url,
 
 /**
  * [*] Sends all of data, len bytes; on a datagram or seqpacket socket as one message, also an empty one. Waits at most
- * so many milliseconds for the server to read; 0: not at all, -1: as long as it takes.
+ * timeout_ms milliseconds for the server to read; 0: not at all, -1: without a limit.
  * 0; RESAY_E_TIMEOUT: of a stream, a part may be on its way, RESAY_E_INTR: a signal came before anything was sent,
  * RESAY_E_SYS: the connection is broken (os_errno), RESAY_E_STATE: it would wait inside a callback, RESAY_E_ARG.
  */
@@ -842,10 +843,10 @@ int resay_client_send(struct resay_client *client,
                       int32_t timeout_ms);
 
 /**
- * [*] Receives what there is, at most cap bytes, and says in *got how many: of a stream what has arrived, else one
- * message, which may be empty. Waits for it at most so many milliseconds; 0: not at all, -1: as long as it takes.
+ * [*] Receives what there is, at most cap bytes, and stores in *got how many: of a stream what has arrived, else one
+ * message, which may be empty. Waits for it at most timeout_ms milliseconds; 0: not at all, -1: without a limit.
  * 0; 1: the server has ended the connection, and *got is 0; RESAY_E_FULL: the message was longer than cap, and its end
- * is lost; RESAY_E_TIMEOUT, RESAY_E_INTR: a signal came, RESAY_E_SYS: the connection is broken (os_errno), or nobody is
+ * is lost; RESAY_E_TIMEOUT, RESAY_E_INTR: interrupted by a signal, RESAY_E_SYS: the connection is broken (os_errno), or nobody is
  * there (ECONNREFUSED, on a datagram socket), RESAY_E_STATE: it would wait inside a callback, RESAY_E_ARG.
  */
 int resay_client_recv(struct resay_client *client,

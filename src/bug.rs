@@ -23,7 +23,7 @@ pub(crate) struct Bugs {
 impl fmt::Display for Bugs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Bugs { expected, place, .. } = self;
-        write!(f, "a fault of Resay at {}:{}: expected {expected}", place.file(), place.line())
+        write!(f, "internal error at {}:{}: expected {expected}", place.file(), place.line())
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
         assert!(is_tainted());
         let bugs = take().unwrap();
         assert_eq!(bugs.count, 2);
-        let text = format!("a fault of Resay at {}:{line}: expected nothing of the kind", file!());
+        let text = format!("internal error at {}:{line}: expected nothing of the kind", file!());
         assert_eq!(bugs.to_string(), text);
         assert!(!is_tainted() && take().is_none());
     }

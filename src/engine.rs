@@ -211,7 +211,7 @@ impl Engine {
     pub fn listen(&self, url: &str) -> Result<ListenerId> {
         let listen = Listen::parse(url, &lock(&self.control).defaults)?;
         let opened = self.open(&[listen])?;
-        opened.first().copied().ok_or(Error::State("the URL stands for no socket"))
+        opened.first().copied().ok_or(Error::State("the URL names no socket"))
     }
 
     /// Adds a listener on a socket that the caller opened: listening, or bound for datagrams. `options` are
@@ -227,7 +227,7 @@ impl Engine {
         self.serve(&mut control, vec![(bound, own)])?
             .first()
             .copied()
-            .ok_or(Error::State("the descriptor stands for no socket"))
+            .ok_or(Error::State("the descriptor is no socket"))
     }
 
     fn open(&self, listens: &[Listen]) -> Result<Vec<ListenerId>> {
@@ -485,7 +485,7 @@ impl Engine {
         check_threads(threads)?;
         let mut control = lock(&self.control);
         if self.core.get().is_some() {
-            return Err(Error::State("the engine has been started already"));
+            return Err(Error::State("the engine is already started"));
         }
         control.workers = threads;
         self.start_threads(&mut control)
@@ -493,7 +493,7 @@ impl Engine {
 
     fn start_threads(&self, control: &mut Control) -> Result<()> {
         if self.core.get().is_some() {
-            return Err(Error::State("the engine has been started already"));
+            return Err(Error::State("the engine is already started"));
         }
         let core = self.core(control, true)?;
         for worker in &core.workers {
@@ -534,12 +534,12 @@ impl Engine {
     pub fn run(&self, timeout: Option<Duration>) -> Result<bool> {
         let mut control = lock(&self.control);
         if !control.threads.is_empty() {
-            return Err(Error::State("the engine runs on threads of its own"));
+            return Err(Error::State("the engine runs on its own threads"));
         }
         let core = self.core(&mut control, false)?;
         drop(control);
         let mut worker =
-            core.workers.iter().find_map(free).ok_or(Error::State("every worker has a thread already"))?;
+            core.workers.iter().find_map(free).ok_or(Error::State("every worker already has a thread"))?;
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -563,13 +563,13 @@ impl Engine {
     pub fn poll_fd(&self) -> Result<RawFd> {
         let mut control = lock(&self.control);
         if !control.threads.is_empty() {
-            return Err(Error::State("the engine runs on threads of its own"));
+            return Err(Error::State("the engine runs on its own threads"));
         }
         let core = self.core(&mut control, false)?;
         match core.workers.as_slice() {
             [worker] => match free(worker) {
                 Some(worker) => Ok(worker.driver().poll_fd()),
-                None => Err(Error::State("the worker has a thread")),
+                None => Err(Error::State("the worker already has a thread")),
             },
             _ => Err(Error::State("an engine with several workers has no single descriptor")),
         }
@@ -699,7 +699,7 @@ fn check_needs(listener: &Listener, chain: &Chain) -> Result<()> {
 
 fn check_spin(window: Duration) -> Result<()> {
     if window > SPIN_MAX {
-        return Err(Error::State("a worker may look for a second before it sleeps, not longer"));
+        return Err(Error::State("spin is at most 1 s"));
     }
     Ok(())
 }

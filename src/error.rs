@@ -1,4 +1,4 @@
-//! What can go wrong, said so that the reader knows what and where.
+//! What can go wrong, in words that name what and where.
 
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ pub enum Error {
     System {
         /// What was attempted, for example `bind tcp://127.0.0.1:80`.
         what: String,
-        /// The system's own answer.
+        /// The system's error.
         source: io::Error,
     },
     /// A plugin file that cannot be used.
@@ -36,19 +36,19 @@ pub enum Error {
     Transform {
         /// The transform's id.
         id: String,
-        /// What it said, or what the engine saw.
+        /// Its own message, or what the engine found.
         reason: String,
     },
     /// The call does not fit the state that the engine is in.
     #[error("{0}")]
     State(&'static str),
-    /// An id that names nothing, or no longer.
-    #[error("no such {0}")]
+    /// An unknown or closed id.
+    #[error("unknown or closed {0}")]
     Handle(&'static str),
-    /// The deadline passed first.
-    #[error("{what}: no result within {limit:?}")]
+    /// Timed out.
+    #[error("{what}: timed out after {limit:?}")]
     Timeout {
-        /// What was waited for.
+        /// The operation.
         what: &'static str,
         /// How long.
         limit: Duration,

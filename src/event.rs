@@ -402,7 +402,7 @@ impl Events {
     }
 
     fn queue(&self) -> Result<&Queue> {
-        self.queue.get().ok_or(Error::State("no events were asked for"))
+        self.queue.get().ok_or(Error::State("events are not enabled"))
     }
 }
 

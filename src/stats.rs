@@ -9,35 +9,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer ended its side and has all its answers.
+    /// The peer closed its side and received all its answers.
     PeerClosed,
-    /// The peer reset the connection, or is gone.
+    /// The peer reset the connection, or vanished.
     PeerReset,
-    /// Nothing came for `idle_timeout`.
+    /// The peer was silent for `idle_timeout`.
     IdleTimeout,
-    /// The peer took nothing for `write_timeout`.
+    /// The peer read nothing for `write_timeout`.
     WriteTimeout,
-    /// A message was over `max_message`.
+    /// A message was longer than `max_message`.
     MessageTooLong,
     /// A transform asked for it.
     TransformClosed,
     /// A transform failed.
     TransformFailed,
-    /// It needed a chain that had been replaced, for longer than `swap_timeout`.
+    /// Its chain was replaced, and it still needed the old one after `swap_timeout`.
     ChainReplaced,
     /// The engine drained.
     Drained,
-    /// The engine drained, and the time was up before the connection was done.
+    /// The engine drained, and the connection did not finish in time.
     CutOff,
     /// The engine stopped.
     Stopped,
-    /// The operating system reported another error.
+    /// Another system error.
     SystemError,
-    /// Less passed than `min_rate` asks for.
+    /// Slower than `min_rate`.
     TooSlow,
-    /// What stands before the stream could not be read, or named a peer that may not come in.
+    /// The preface of the stream is invalid, or names a peer that is not allowed.
     PrefaceRefused,
-    /// What stands around the stream could not be agreed upon, or was broken.
+    /// The layer around the stream could not be negotiated, or failed.
     LayerFailed,
 }
 
@@ -105,7 +105,7 @@ impl fmt::Display for CloseReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// A transform said `RESAY_DROP`.
+    /// A transform returned `RESAY_DROP`.
     ByTransform,
     /// A transform failed.
     TransformFailed,

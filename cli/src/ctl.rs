@@ -86,7 +86,7 @@ fn long_help() -> String {
     let statuses = "\
 Exit status:
   0  done
-  2  usage: a bad chain, no such listener
+  2  usage: a bad chain, an unknown or closed listener
   3  nobody is at SOCKET, or it may not be used
   4  no answer in time; drain: not all was done in time, and the rest was cut off
   5  the server ended before it had answered
@@ -159,7 +159,7 @@ impl Server<'_> {
         if number != 0 {
             found.retain(|listener| listener.id == number);
             if found.is_empty() {
-                return Err(Failure::new(Exit::Usage, format!("no such listener: {name}")));
+                return Err(Failure::new(Exit::Usage, format!("unknown or closed listener: {name}")));
             }
         }
         Ok(found)
@@ -217,7 +217,7 @@ fn number_of(url: &str, listeners: &[Listener]) -> Result<u64, Failure> {
         Some(listener) => Ok(listener.id),
         None => {
             let known: Vec<_> = listeners.iter().map(|listener| listener.url.as_str()).collect();
-            let text = format!("no such listener: {url}; there are {}, and all", known.join(", "));
+            let text = format!("unknown or closed listener: {url}; there are {}, and all", known.join(", "));
             Err(Failure::new(Exit::Usage, text))
         }
     }

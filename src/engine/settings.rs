@@ -26,7 +26,7 @@ impl Engine {
         check_threads(threads)?;
         let mut control = lock(&self.control);
         if self.core.get().is_some() {
-            return Err(Error::State("the engine has run already"));
+            return Err(Error::State("the engine has already run"));
         }
         control.workers = threads;
         Ok(())
@@ -36,7 +36,7 @@ impl Engine {
     pub fn set_backend(&self, backend: Backend) -> Result<()> {
         let mut control = lock(&self.control);
         if self.core.get().is_some() {
-            return Err(Error::State("the engine has run already"));
+            return Err(Error::State("the engine has already run"));
         }
         control.backend = backend;
         Ok(())
@@ -52,7 +52,7 @@ impl Engine {
         check_spin(window)?;
         let mut control = lock(&self.control);
         if self.core.get().is_some() {
-            return Err(Error::State("the engine has run already"));
+            return Err(Error::State("the engine has already run"));
         }
         control.spin = window;
         Ok(())

@@ -80,7 +80,7 @@ fn live(index: usize, events: &Events, ended: &Ended, life: impl FnOnce()) {
             LogLevel::Error,
             EventKind::Engine,
             &(),
-            format_args!("worker {index} failed: a fault of Resay"),
+            format_args!("worker {index} failed: an internal error"),
         );
     }
     ended.count();
@@ -115,6 +115,6 @@ mod tests {
         live(1, &events, &ended, || panic!("a fault"));
         assert!(ended.is_poisoned.load(Ordering::Relaxed));
         assert_eq!(*lock(&ended.workers), 2);
-        assert_eq!(told.try_iter().collect::<Vec<_>>(), ["worker 1 failed: a fault of Resay"]);
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), ["worker 1 failed: an internal error"]);
     }
 }

@@ -162,7 +162,7 @@ impl Queue {
                 return Ok(Some(record));
             }
             if ended {
-                return Err(Error::State("the engine has ended, and all its events were taken"));
+                return Err(Error::State("the engine has ended and its queue of events is empty"));
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -203,7 +203,7 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    fn say(queue: &Queue, text: &str) {
+    fn emit(queue: &Queue, text: &str) {
         queue.push(&Event {
             level: LogLevel::Info,
             kind: EventKind::Engine,
@@ -225,7 +225,7 @@ mod tests {
         let queue = Queue::new(2).unwrap();
         assert!(!is_readable(&queue));
         for text in ["one", "two", "three"] {
-            say(&queue, text);
+            emit(&queue, text);
         }
         assert!(is_readable(&queue));
         let first = queue.next(Some(Duration::ZERO)).unwrap().unwrap();
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut_at_a_character() {
         let queue = Queue::new(1).unwrap();
-        say(&queue, &format!("{}ä and more", "x".repeat(EVENT_TEXT_BYTES_MAX - 1)));
+        emit(&queue, &format!("{}ä and more", "x".repeat(EVENT_TEXT_BYTES_MAX - 1)));
         let record = queue.next(None).unwrap().unwrap();
         assert_eq!(record.text(), "x".repeat(EVENT_TEXT_BYTES_MAX - 1));
     }
@@ -280,7 +280,7 @@ mod tests {
         let sayers: Vec<_> = (0..4)
             .map(|_| {
                 let queue = Arc::clone(&queue);
-                thread::spawn(move || (0..EACH).for_each(|_| say(&queue, "x")))
+                thread::spawn(move || (0..EACH).for_each(|_| emit(&queue, "x")))
             })
             .collect();
         sayers.into_iter().for_each(|thread| thread.join().unwrap());

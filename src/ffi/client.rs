@@ -39,9 +39,9 @@ fn checked(len: usize, pointer: *const c_void, what: &str) -> Result<usize, Fail
     Ok(len)
 }
 
-/// [*] Connects to a URL, at most for so many milliseconds; -1: as long as it takes. Datagram sockets are connected too,
+/// [*] Connects to a URL, at most timeout_ms milliseconds; -1: without a limit. Datagram sockets are connected too,
 /// so answers of others are not received. *out is the caller's, who frees it with resay_client_free.
-/// 0; RESAY_E_SPEC: the URL, RESAY_E_SYS: nobody is there (os_errno ECONNREFUSED, ENOENT, ETIMEDOUT...), RESAY_E_INTR,
+/// 0; RESAY_E_SPEC: the URL, RESAY_E_SYS: there is no server (os_errno ECONNREFUSED, ENOENT, ETIMEDOUT...), RESAY_E_INTR,
 /// RESAY_E_STATE: inside a callback, RESAY_E_ARG; and *out is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_client_open(
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn resay_client_open(
 }
 
 /// [*] Sends all of data, len bytes; on a datagram or seqpacket socket as one message, also an empty one. Waits at most
-/// so many milliseconds for the server to read; 0: not at all, -1: as long as it takes.
+/// timeout_ms milliseconds for the server to read; 0: not at all, -1: without a limit.
 /// 0; RESAY_E_TIMEOUT: of a stream, a part may be on its way, RESAY_E_INTR: a signal came before anything was sent,
 /// RESAY_E_SYS: the connection is broken (os_errno), RESAY_E_STATE: it would wait inside a callback, RESAY_E_ARG.
 #[unsafe(no_mangle)]
@@ -89,10 +89,10 @@ pub unsafe extern "C" fn resay_client_send(
     })
 }
 
-/// [*] Receives what there is, at most cap bytes, and says in *got how many: of a stream what has arrived, else one
-/// message, which may be empty. Waits for it at most so many milliseconds; 0: not at all, -1: as long as it takes.
+/// [*] Receives what there is, at most cap bytes, and stores in *got how many: of a stream what has arrived, else one
+/// message, which may be empty. Waits for it at most timeout_ms milliseconds; 0: not at all, -1: without a limit.
 /// 0; 1: the server has ended the connection, and *got is 0; RESAY_E_FULL: the message was longer than cap, and its end
-/// is lost; RESAY_E_TIMEOUT, RESAY_E_INTR: a signal came, RESAY_E_SYS: the connection is broken (os_errno), or nobody is
+/// is lost; RESAY_E_TIMEOUT, RESAY_E_INTR: interrupted by a signal, RESAY_E_SYS: the connection is broken (os_errno), or nobody is
 /// there (ECONNREFUSED, on a datagram socket), RESAY_E_STATE: it would wait inside a callback, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_client_recv(

@@ -68,7 +68,7 @@ impl Drop for Counted {
 /// Refuses what a callback may not do.
 pub(super) fn refuse_waiting(waits: Waits) -> Result<(), Failure> {
     if waits == Waits::Yes && is_inside_any() {
-        return Err(Failure::new(RESAY_E_STATE, "what waits may not be called inside a callback"));
+        return Err(Failure::new(RESAY_E_STATE, "calls that wait are not allowed inside a callback"));
     }
     Ok(())
 }
@@ -96,7 +96,7 @@ pub(super) fn with_engine(
             return Err(Failure::new(RESAY_E_FORKED, message));
         }
         if engine.poisoned.load(Ordering::Relaxed) || engine.engine.is_poisoned() {
-            return Err(Failure::new(RESAY_E_BUG, "a fault of Resay was caught before; free the engine"));
+            return Err(Failure::new(RESAY_E_BUG, "an internal error was caught before; free the engine"));
         }
         body(engine)
     });
@@ -154,10 +154,10 @@ pub unsafe extern "C" fn resay_engine_new(
 
 /// [1] Stops an engine, waits for its threads, and frees it with all that belongs to it: listeners, connections,
 /// descriptors, transforms. NULL is fine. No other call may be using the engine: threads that were lent to it are back
-/// from resay_run, the program's event loop watches resay_poll_fd no longer, and nobody waits in resay_event_next.
+/// from resay_run, the program's event loop watches resay_poll_fd no longer, and no thread waits in resay_event_next.
 /// After this no callback runs, and each release has run.
 ///
-/// Inside a callback of any engine it does nothing (resay_last_error says so). In a child of fork() it closes the child's
+/// Inside a callback of any engine it does nothing (resay_last_error has the reason). In a child of fork() it closes the child's
 /// copies of the descriptors, waits for nothing, and leaves the parent's engine as it is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_engine_free(engine: *mut resay_engine) {

@@ -11,26 +11,27 @@ use crate::Error;
 pub const RESAY_E_ARG: i32 = -101;
 /// The header that the program was built with and the library do not match.
 pub const RESAY_E_ABI: i32 = -102;
-/// The call does not fit the state of the engine, for example a second start, or it was made inside a callback
-/// that may not make it.
+/// The engine is in the wrong state for the call, for example a second start, or the call is not allowed inside a
+/// callback.
 pub const RESAY_E_STATE: i32 = -103;
-/// The id names nothing, or no longer.
+/// Unknown or closed id.
 pub const RESAY_E_HANDLE: i32 = -104;
-/// The operating system refused: see resay_error.os_errno.
+/// A system call failed: see resay_error.os_errno.
 pub const RESAY_E_SYS: i32 = -105;
-/// The time was up first.
+/// Timed out.
 pub const RESAY_E_TIMEOUT: i32 = -106;
-/// A signal came while the call waited (EINTR): let the program look after it, then call again.
+/// A signal interrupted the call (EINTR): handle it, then call again.
 pub const RESAY_E_INTR: i32 = -107;
-/// A URL, chain or option that cannot be read: the message says where.
+/// Syntax error in a URL, chain or option: the message has the position.
 pub const RESAY_E_SPEC: i32 = -108;
-/// A plugin cannot be loaded, or a transform is unknown, known already, or refuses its options: the message says why.
+/// A plugin cannot be loaded, or a transform is unknown, already registered, or rejects its options: the message has the
+/// reason.
 pub const RESAY_E_PLUGIN: i32 = -109;
 /// A callback of the program failed; only in resay_event.code.
 pub const RESAY_E_CALLBACK: i32 = -110;
 /// The engine belongs to the parent of this process: here it can only be freed.
 pub const RESAY_E_FORKED: i32 = -111;
-/// A fault of Resay itself was caught. The engine can only be freed.
+/// An internal error of Resay was caught. The engine can only be freed.
 pub const RESAY_E_BUG: i32 = -112;
 /// A limit is reached, or the caller's buffer is too small.
 pub const RESAY_E_FULL: i32 = -113;
@@ -92,7 +93,7 @@ pub(super) fn call(err: *mut resay_error, body: impl FnOnce() -> Result<c_int, F
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Failure::new(RESAY_E_BUG, format!("a fault of Resay: {what}")))
+        Err(Failure::new(RESAY_E_BUG, format!("internal error: {what}")))
     });
     let (value, failure) = match result {
         Ok(value) => (value, Failure::new(0, "")),
@@ -120,16 +121,16 @@ pub extern "C" fn resay_strerror(code: c_int) -> *const c_char {
         0.. => c"success",
         RESAY_E_ARG => c"an argument is NULL or out of range",
         RESAY_E_ABI => c"header and library do not match",
-        RESAY_E_STATE => c"the call does not fit the engine's state",
-        RESAY_E_HANDLE => c"unknown or stale id",
-        RESAY_E_SYS => c"the operating system refused",
-        RESAY_E_TIMEOUT => c"the time is up",
+        RESAY_E_STATE => c"wrong state for this call",
+        RESAY_E_HANDLE => c"unknown or closed id",
+        RESAY_E_SYS => c"a system call failed",
+        RESAY_E_TIMEOUT => c"timed out",
         RESAY_E_INTR => c"interrupted by a signal",
-        RESAY_E_SPEC => c"a URL, chain or option cannot be read",
+        RESAY_E_SPEC => c"syntax error in a URL, chain or option",
         RESAY_E_PLUGIN => c"a plugin or transform cannot be used",
         RESAY_E_CALLBACK => c"a callback of the program failed",
         RESAY_E_FORKED => c"the engine belongs to the parent process",
-        RESAY_E_BUG => c"a fault of Resay was caught",
+        RESAY_E_BUG => c"an internal error was caught",
         RESAY_E_FULL => c"a limit is reached, or the buffer is too small",
         _ => c"unknown code",
     };
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_in_both_places_and_a_success_clears_the_first() {
+    fn a_failure_is_reported_in_both_places_and_a_success_clears_the_first() {
         let mut error = empty();
         let code = call(&mut error, || Err(Failure::new(RESAY_E_FULL, "ä".repeat(200))));
         assert_eq!((code, error.code, error.os_errno), (RESAY_E_FULL, RESAY_E_FULL, 0));
@@ -173,7 +174,7 @@ mod tests {
         let mut error = empty();
         let code = call(&mut error, || panic!("no {}", "way"));
         assert_eq!((code, error.code), (RESAY_E_BUG, RESAY_E_BUG));
-        assert_eq!(message_of(&error), "a fault of Resay: no way");
+        assert_eq!(message_of(&error), "internal error: no way");
     }
 
     #[test]

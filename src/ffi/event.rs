@@ -10,15 +10,15 @@ use super::listener::resay_id;
 use super::{fill, give_struct, timeout_of};
 use crate::{CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, EventCause, EventKind, EventRecord};
 
-/// In resay_event.kind, and to be added up for resay_events: a listener serves.
+/// In resay_event.kind, and for resay_events, ORed together: a listener accepts connections or datagrams.
 pub const RESAY_EVENT_LISTENING: u32 = 1u32;
 /// In resay_event.kind: a listener is closed.
 pub const RESAY_EVENT_LISTENER_CLOSED: u32 = 2u32;
-/// In resay_event.kind: a connection came; text is its peer.
+/// In resay_event.kind: a connection was accepted; text is its peer.
 pub const RESAY_EVENT_ACCEPTED: u32 = 4u32;
-/// In resay_event.kind: a connection is over; code is a RESAY_CLOSED_ reason.
+/// In resay_event.kind: a connection was closed; code is a RESAY_CLOSED_ reason.
 pub const RESAY_EVENT_CLOSED: u32 = 8u32;
-/// In resay_event.kind: a connection was turned away.
+/// In resay_event.kind: a connection was rejected by a limit or a rule.
 pub const RESAY_EVENT_REJECTED: u32 = 16u32;
 /// In resay_event.kind: accept(2) failed; code is the errno.
 pub const RESAY_EVENT_ACCEPT_FAILED: u32 = 32u32;
@@ -26,7 +26,7 @@ pub const RESAY_EVENT_ACCEPT_FAILED: u32 = 32u32;
 pub const RESAY_EVENT_DROPPED: u32 = 64u32;
 /// In resay_event.kind: a transform failed; code is RESAY_E_CALLBACK or RESAY_E_PLUGIN.
 pub const RESAY_EVENT_TRANSFORM_FAILED: u32 = 128u32;
-/// In resay_event.kind: a transform says something.
+/// In resay_event.kind: a transform logs a line.
 pub const RESAY_EVENT_TRANSFORM_LOG: u32 = 256u32;
 /// In resay_event.kind: a chain was swapped; text is the new one.
 pub const RESAY_EVENT_CHAIN_CHANGED: u32 = 512u32;
@@ -36,38 +36,38 @@ pub const RESAY_EVENT_ENGINE: u32 = 1024u32;
 /// For resay_events: all kinds, those of later versions too.
 pub const RESAY_EVENT_ALL: u32 = 0xffff_ffff_u32;
 
-/// In resay_event.code: the peer ended its side and has all its answers.
+/// In resay_event.code: the peer closed its side and received all its answers.
 pub const RESAY_CLOSED_PEER_CLOSED: i32 = 1;
-/// In resay_event.code: the peer reset the connection, or is gone.
+/// In resay_event.code: the peer reset the connection, or vanished.
 pub const RESAY_CLOSED_PEER_RESET: i32 = 2;
-/// In resay_event.code: nothing came for idle_timeout.
+/// In resay_event.code: the peer was silent for idle_timeout.
 pub const RESAY_CLOSED_IDLE_TIMEOUT: i32 = 3;
-/// In resay_event.code: the peer took nothing for write_timeout.
+/// In resay_event.code: the peer read nothing for write_timeout.
 pub const RESAY_CLOSED_WRITE_TIMEOUT: i32 = 4;
-/// In resay_event.code: a message was over max_message.
+/// In resay_event.code: a message was longer than max_message.
 pub const RESAY_CLOSED_MESSAGE_TOO_LONG: i32 = 5;
 /// In resay_event.code: a transform asked for it.
 pub const RESAY_CLOSED_TRANSFORM_CLOSED: i32 = 6;
 /// In resay_event.code: a transform failed.
 pub const RESAY_CLOSED_TRANSFORM_FAILED: i32 = 7;
-/// In resay_event.code: it needed a chain that had been replaced, for longer than swap_timeout.
+/// In resay_event.code: its chain was replaced, and it still needed the old one after swap_timeout.
 pub const RESAY_CLOSED_CHAIN_REPLACED: i32 = 8;
 /// In resay_event.code: the engine drained.
 pub const RESAY_CLOSED_DRAINED: i32 = 9;
-/// In resay_event.code: the engine drained, and the time was up before the connection was done.
+/// In resay_event.code: the engine drained, and the connection did not finish in time.
 pub const RESAY_CLOSED_CUT_OFF: i32 = 10;
 /// In resay_event.code: the engine stopped.
 pub const RESAY_CLOSED_STOPPED: i32 = 11;
-/// In resay_event.code: the operating system reported another error.
+/// In resay_event.code: another system error.
 pub const RESAY_CLOSED_SYSTEM_ERROR: i32 = 12;
-/// In resay_event.code: less passed than min_rate asks for.
+/// In resay_event.code: slower than min_rate.
 pub const RESAY_CLOSED_TOO_SLOW: i32 = 13;
-/// In resay_event.code: what stands before the stream could not be read, or named a peer that may not come in.
+/// In resay_event.code: the preface of the stream is invalid, or names a peer that is not allowed.
 pub const RESAY_CLOSED_PREFACE_REFUSED: i32 = 14;
-/// In resay_event.code: what stands around the stream could not be agreed upon, or was broken.
+/// In resay_event.code: the layer around the stream could not be negotiated, or failed.
 pub const RESAY_CLOSED_LAYER_FAILED: i32 = 15;
 
-/// In resay_event.code: a transform said RESAY_DROP.
+/// In resay_event.code: a transform returned RESAY_DROP.
 pub const RESAY_DROPPED_BY_TRANSFORM: i32 = 1;
 /// In resay_event.code: a transform failed.
 pub const RESAY_DROPPED_TRANSFORM_FAILED: i32 = 2;
@@ -157,8 +157,8 @@ pub struct resay_event {
 }
 
 /// [*] Which events are kept for resay_event_next from now on: RESAY_EVENT_ bits, 0: none. At most capacity of them wait,
-/// 1 to 65536, as the first call says. What finds no room is counted (resay_stats.events_lost) and forgotten: nothing
-/// ever waits for room.
+/// 1 to 65536, as the first call says. Events that find the queue full are counted (resay_stats.events_lost) and lost:
+/// nothing ever waits for room.
 /// 0; RESAY_E_SPEC: capacity is out of range, RESAY_E_SYS, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_events(engine: *mut resay_engine, kinds: u32, capacity: u32) -> c_int {
@@ -173,16 +173,16 @@ pub unsafe extern "C" fn resay_events(engine: *mut resay_engine, kinds: u32, cap
 /// [*] A descriptor that is readable while events wait, for the program's own loop: then call resay_event_next until it
 /// answers 0. Once the engine has ended it stays readable. It belongs to the engine: do not read, write or close it, and
 /// take it out of the loop before resay_engine_free.
-/// RESAY_E_STATE: no events were asked for, RESAY_E_ARG.
+/// RESAY_E_STATE: resay_events was not called, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_event_fd(engine: *mut resay_engine) -> c_int {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| Ok(engine.engine.event_fd()?.as_raw_fd()))
 }
 
-/// [*] Takes the first event that waits, or waits for one: 0 not at all, -1 until the engine has ended, else so many
+/// [*] Takes the first event that waits, or waits for one: 0 not at all, -1 until the engine has ended, else timeout_ms
 /// milliseconds. event->struct_size is sizeof *event. Of several threads that call it, each event goes to one.
-/// 1: *event is filled; 0: there was none in that time; RESAY_E_STATE: no events were asked for, or the engine has ended
-/// and all were taken; RESAY_E_INTR: a signal came, RESAY_E_ARG: event is NULL, or its struct_size is not set.
+/// 1: *event is filled; 0: there was none in that time; RESAY_E_STATE: resay_events was not called, or the engine has ended
+/// and all were taken; RESAY_E_INTR: interrupted by a signal, RESAY_E_ARG: event is NULL, or its struct_size is not set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_event_next(
     engine: *mut resay_engine,

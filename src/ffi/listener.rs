@@ -59,7 +59,7 @@ pub unsafe extern "C" fn resay_listen_fd(
                 // SAFETY: the caller's pointer, as documented.
                 if options.is_null() { "" } else { unsafe { text_of(options, "options")? } };
         if own_or_dup != RESAY_FD_OWN && own_or_dup != RESAY_FD_DUP {
-            let message = format!("own_or_dup is {own_or_dup}: RESAY_FD_OWN or RESAY_FD_DUP is wanted");
+            let message = format!("own_or_dup is {own_or_dup}: expected RESAY_FD_OWN or RESAY_FD_DUP");
             return Err(Failure::new(RESAY_E_ARG, message));
         }
         if fd < 0 {

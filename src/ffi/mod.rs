@@ -1,5 +1,5 @@
-//! DOOR: callers. The C API, in C's own names; `include/resay.h` is generated from the files of this module, in the
-//! order in which `build.rs` names them, and their comments are the header's: plain words, no Rust links.
+//! Unsafe boundary: callers. The C API, in C's own names; `include/resay.h` is generated from the files of this module,
+//! in the order in which `build.rs` names them, and their comments are the header's: plain words, no Rust links.
 //!
 //! It uses the crate's public names only, and nothing in the crate uses it. Every function is the same: check the
 //! pointers, turn C's values into Rust's, call the crate, turn the result back; a panic stops here.
@@ -66,7 +66,10 @@ unsafe fn give_text(text: &str, buf: *mut c_char, cap: usize, need: *mut usize) 
         *need = text.len() + 1;
     }
     if cap <= text.len() {
-        return Err(Failure::new(RESAY_E_FULL, format!("{} bytes are needed", text.len() + 1)));
+        return Err(Failure::new(
+            RESAY_E_FULL,
+            format!("the buffer is too small: {} bytes are needed", text.len() + 1),
+        ));
     }
     if buf.is_null() {
         return Err(Failure::null("buf"));

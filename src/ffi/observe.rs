@@ -94,7 +94,7 @@ pub extern "C" fn resay_log_level_name(level: c_int) -> *const c_char {
 }
 
 /// [*] Sends the engine's log, up to max_level (RESAY_LOG_), to a callback, in place of the one before; log NULL, or
-/// max_level 0: to nobody. When this returns, the one before is not running any more and will not be called again, so
+/// max_level 0: nowhere. When this returns, the one before is not running any more and will not be called again, so
 /// that its user can go. See resay_log_callback.
 /// 0; RESAY_E_STATE inside any callback, RESAY_E_ARG.
 #[unsafe(no_mangle)]

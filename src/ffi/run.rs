@@ -24,10 +24,10 @@ pub unsafe extern "C" fn resay_start(
     })
 }
 
-/// [*] Serves on the calling thread: -1 until the engine has ended, 0 for one turn without waiting, else for so many
-/// milliseconds. Lend as many threads as resay_set(engine, "threads", ...) says, 1 otherwise: connections are shared
+/// [*] Serves on the calling thread: -1 until the engine has ended, 0 for one turn without waiting, else for timeout_ms
+/// milliseconds. Lend as many threads as resay_set(engine, "threads", ...) set, 1 by default: connections are shared
 /// out among all of them.
-/// 1: the engine is alive; 0: it has ended, or what this thread served of it has; RESAY_E_INTR: a signal came,
+/// 1: the engine is alive; 0: it has ended, or what this thread served of it has; RESAY_E_INTR: interrupted by a signal,
 /// RESAY_E_STATE: it runs on threads of its own, or enough were lent, RESAY_E_SYS, RESAY_E_PLUGIN, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_run(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
@@ -74,8 +74,8 @@ pub unsafe extern "C" fn resay_stop(engine: *mut resay_engine) -> c_int {
     if is_in_callback { RESAY_E_STATE } else { 0 }
 }
 
-/// [*] Stops listening, answers all that has arrived, ends the connections, and waits for that, at most so long; -1: as
-/// long as it takes. What is not done by then is cut off and counted. An engine that runs on lent threads, or in the
+/// [*] Stops listening, answers all that has arrived, closes the connections, and waits for that, at most timeout_ms
+/// milliseconds; -1: without a limit. Connections that are open then are cut off and counted. An engine that runs on lent threads, or in the
 /// program's loop, only begins with it: go on calling resay_run until it is 0.
 /// 0; RESAY_E_TIMEOUT: a transform does not return, RESAY_E_ARG.
 #[unsafe(no_mangle)]
@@ -86,8 +86,8 @@ pub unsafe extern "C" fn resay_drain(engine: *mut resay_engine, timeout_ms: i32)
     })
 }
 
-/// [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most so long; -1: for ever. One
-/// that never ran has ended.
+/// [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most timeout_ms milliseconds; -1:
+/// without a limit. An engine that never ran has ended.
 /// 0; RESAY_E_TIMEOUT, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_join(engine: *mut resay_engine, timeout_ms: i32) -> c_int {

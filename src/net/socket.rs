@@ -284,7 +284,7 @@ pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
     };
     let reference = SockRef::from(&socket);
     if reference.peer_addr().is_ok() {
-        return Err(wrong("it is connected; a listening or bound socket is wanted"));
+        return Err(wrong("it is connected; expected a listening or bound socket"));
     }
     reference.set_nonblocking(true).map_err(failed("set O_NONBLOCK of"))?;
     reference.set_cloexec(true).map_err(failed("set FD_CLOEXEC of"))?;
@@ -387,23 +387,23 @@ pub(crate) fn effective(
 ) -> Vec<(String, String)> {
     let reference = SockRef::from(&socket);
     let mut found = Vec::new();
-    let mut say = |key: &str, value: Option<String>| {
+    let mut report = |key: &str, value: Option<String>| {
         if let Some(value) = value {
             found.push((key.to_owned(), value));
         }
     };
     let flag = |value: io::Result<bool>| value.ok().map(|on| u8::from(on).to_string());
-    say("rcvbuf", reference.recv_buffer_size().ok().map(|bytes| bytes.to_string()));
-    say("sndbuf", reference.send_buffer_size().ok().map(|bytes| bytes.to_string()));
+    report("rcvbuf", reference.recv_buffer_size().ok().map(|bytes| bytes.to_string()));
+    report("sndbuf", reference.send_buffer_size().ok().map(|bytes| bytes.to_string()));
     if kind == SocketKind::Tcp {
-        say("nodelay", flag(reference.tcp_nodelay()));
-        say("keepalive", flag(reference.keepalive()));
+        report("nodelay", flag(reference.tcp_nodelay()));
+        report("keepalive", flag(reference.keepalive()));
     }
     if matches!(kind, SocketKind::Tcp | SocketKind::Udp) {
-        say("v6only", flag(reference.only_v6()));
+        report("v6only", flag(reference.only_v6()));
     }
     if kind.is_connected() {
-        say("backlog", Some(effective_backlog(options).to_string()));
+        report("backlog", Some(effective_backlog(options).to_string()));
     }
     found
 }

@@ -116,10 +116,7 @@ mod tests {
         assert_eq!(told.len(), 16 + 5, "and at 32, 64, 128, 256 and 512");
         let (kind, text) = &told[0];
         assert_eq!(*kind, EventKind::Engine);
-        assert!(
-            text.starts_with("a fault of Resay at ") && text.contains("expected something else"),
-            "{text}"
-        );
+        assert!(text.starts_with("internal error at ") && text.contains("expected something else"), "{text}");
         assert!(told[20].1.ends_with("worker 0 has found 512 so far"), "{}", told[20].1);
     }
 }

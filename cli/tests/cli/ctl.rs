@@ -154,7 +154,7 @@ fn a_chain_that_cannot_be_leaves_the_old_one() {
         for spec in [&[][..], &["identity"]] {
             let output = controlled.ctl(&[&["chain", listener], spec].concat());
             assert_eq!(output.code, Some(2), "{listener}");
-            assert!(output.stderr.starts_with("resay: no such listener"), "{}", output.stderr);
+            assert!(output.stderr.starts_with("resay: unknown or closed listener"), "{}", output.stderr);
         }
     }
     assert_eq!(controlled.server.end(), "");
@@ -258,7 +258,7 @@ fn what_is_said_wrong_is_answered_and_forgotten() {
         (b"nonsense\n", "error 2 control request \"nonsense\": there are "),
         (b"\n", "error 2 control request \"\": there are "),
         (b"chain 1\n", "error 2 control request \"chain 1\": chain NUMBER SPEC is expected\n"),
-        (b"chain 9 identity\n", "error 2 no such listener\n"),
+        (b"chain 9 identity\n", "error 2 unknown or closed listener\n"),
         (b"chain 1 a ||\n", "error 2 chain \"a ||\", character 4: "),
         (b"\xff\xfe\n", "error 2 control request: it is not UTF-8\n"),
         (&long, "error 2 control request: it is over 65536 bytes\n"),
