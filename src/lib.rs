@@ -38,7 +38,7 @@ mod dry_run;
 mod engine;
 mod error;
 mod event;
-#[allow(unsafe_code)] // DOOR: callers.
+#[allow(unsafe_code)] // Unsafe boundary: callers.
 mod ffi;
 mod frame;
 mod limits;
@@ -49,7 +49,7 @@ pub mod options;
 mod peer;
 mod slab;
 mod stats;
-#[allow(unsafe_code)] // DOOR: the kernel.
+#[allow(unsafe_code)] // Unsafe boundary: the kernel.
 mod sys;
 mod timer;
 pub mod transform;

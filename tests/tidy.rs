@@ -4,6 +4,7 @@
 
 mod tidy {
     pub(crate) mod code;
+    pub(crate) mod names;
     pub(crate) mod tree;
 }
 
@@ -181,7 +182,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const AGAINST: &[(&str, &str)] = &[];
 
 /// Where unsafe code may stand: the beginnings of paths.
-const DOORS: &[&str] = &[
+const UNSAFE_BOUNDARIES: &[&str] = &[
     "src/sys/",
     "src/driver/uring",
     "src/transform/library",
@@ -271,15 +272,15 @@ fn imports_go_down() {
 }
 
 #[test]
-fn unsafe_code_stays_behind_its_doors() {
+fn unsafe_code_stays_behind_its_boundaries() {
     let mut findings = Vec::new();
     for file in files().iter().filter(|file| file.path.ends_with(".rs")) {
         let uses = unsafe_uses(&file.text);
         if let Some(first) = uses.first()
-            && !DOORS.iter().any(|door| file.path.starts_with(door))
+            && !UNSAFE_BOUNDARIES.iter().any(|boundary| file.path.starts_with(boundary))
         {
             findings.push(format!(
-                "{}:{}: unsafe code, {} times in this file: move it behind a door, or make one in tests/tidy.rs and \
+                "{}:{}: unsafe code, {} times in this file: move it behind an unsafe boundary, or add one in tests/tidy.rs and \
                  say why",
                 file.path,
                 first.line,
@@ -551,6 +552,12 @@ fn has_word(line: &str, word: &str) -> bool {
         let goes_on = word.ends_with(is_letter) && after.starts_with(is_letter);
         !goes_on && !before.ends_with(is_letter)
     })
+}
+
+#[test]
+fn no_private_words_are_left() {
+    let findings = files().iter().flat_map(|file| tidy::names::findings(&file.path, &file.text)).collect();
+    report(findings);
 }
 
 /// Whether an absolute path in `line` begins with `directory`.

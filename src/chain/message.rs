@@ -90,7 +90,7 @@ impl Generation {
         if let Place::Scratch(index) = at {
             match last_process {
                 None => cx.scratch.replaced = Some(index),
-                Some(_) => cx.take_over(base, index),
+                Some(_) => cx.adopt_answer(base, index),
             }
         }
         if delays.earlier_us > 0 && !delays.is_noted {
@@ -184,7 +184,7 @@ fn call(
 impl ChainContext<'_> {
     /// Puts an answer that a function made behind the last `process` where it belongs. What was delayed in ranges is
     /// delayed as a whole.
-    fn take_over(&mut self, base: usize, index: usize) {
+    fn adopt_answer(&mut self, base: usize, index: usize) {
         let longest_us =
             self.delays.iter().filter(|range| range.end > base).map(|range| range.delay_us).max();
         self.delays.retain(|range| range.end <= base);

@@ -1,4 +1,4 @@
-//! DOOR: the few system calls that socket2 does not give in the form that the engine needs.
+//! Unsafe boundary: the few system calls that socket2 does not give in the form that the engine needs.
 //!
 //! Everything here is a thin, safe function over one call of the manual's section 2, takes descriptors
 //! as [`BorrowedFd`], never blocks (`MSG_DONTWAIT`), and never raises SIGPIPE (`MSG_NOSIGNAL`; `write`

@@ -1,6 +1,6 @@
 //! Transforms: the grammar that names them, where they are found, and the table that is called.
 
-#[allow(unsafe_code)] // DOOR: plugins.
+#[allow(unsafe_code)] // Unsafe boundary: plugins.
 pub(crate) mod library;
 pub(crate) mod registry;
 pub mod spec;

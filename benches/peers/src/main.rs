@@ -21,7 +21,7 @@
 //! | `report/` | medians, ratios, the page and its pictures |
 //! | `flame.rs` | where Resay's time goes, by perf(1) |
 //! | `server_resay.rs` | Resay as one of the servers |
-//! | `sys/` | DOOR: system calls |
+//! | `sys/` | unsafe boundary: system calls |
 //!
 //! A new server is a line in `peer.rs` and a file in `servers/`; a new workload is a line in `workload.rs`.
 #![deny(unsafe_code)]
@@ -34,7 +34,7 @@ mod procfs;
 mod report;
 mod running;
 mod server_resay;
-#[allow(unsafe_code)] // DOOR: the kernel.
+#[allow(unsafe_code)] // Unsafe boundary: the kernel.
 mod sys;
 mod workload;
 

@@ -1,4 +1,4 @@
-//! DOOR: plugins. The ABI table of `resay_plugin.h` as values that safe code can call.
+//! Unsafe boundary: plugins. The ABI table of `resay_plugin.h` as values that safe code can call.
 //!
 //! - [`Table`]: one transform as a library, or the host, offers it, checked once.
 //! - [`Instance`]: a created one, with its options and what the host offers it.

@@ -1,4 +1,5 @@
-//! DOOR: the few system calls that the standard library does not give. Every unsafe line of this package is here.
+//! Unsafe boundary: the few system calls that the standard library does not give. Every unsafe line of this package is
+//! here.
 
 mod datagram;
 mod epoll;
