@@ -30,13 +30,13 @@ impl Moment {
 
 /// Tells a worker's turns apart, of late: after 65,535 of them a number comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Turn(NonZeroU16);
+pub(crate) struct TurnNumber(NonZeroU16);
 
-impl Turn {
-    pub(crate) const FIRST: Turn = Turn(NonZeroU16::MIN);
+impl TurnNumber {
+    pub(crate) const FIRST: TurnNumber = TurnNumber(NonZeroU16::MIN);
 
-    pub(crate) fn next(self) -> Turn {
-        self.0.checked_add(1).map_or(Turn::FIRST, Turn)
+    pub(crate) fn next(self) -> TurnNumber {
+        self.0.checked_add(1).map_or(TurnNumber::FIRST, TurnNumber)
     }
 }
 

@@ -42,7 +42,7 @@ use crate::offload::Offload;
 use crate::peer::Peer;
 use crate::slab::Slab;
 use crate::stats::{Block, CloseReason, DropReason};
-use crate::timer::{Moment, Timers, Turn};
+use crate::timer::{Moment, Timers, TurnNumber};
 
 /// What the workers of an engine share.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub(crate) struct Worker<D: Driver> {
     listeners: Vec<Option<ListenerState>>,
     /// Connections that have more to do than their last turn allowed; each at most once.
     unfinished: VecDeque<Token>,
-    turn: Turn,
+    turn: TurnNumber,
     /// Places of the listeners that have submitted sends in this turn.
     submitted: Vec<u32>,
     timers: Timers,
@@ -158,7 +158,7 @@ impl<D: Driver> Worker<D> {
             sockets: Slab::new(),
             listeners: Vec::new(),
             unfinished: VecDeque::new(),
-            turn: Turn::FIRST,
+            turn: TurnNumber::FIRST,
             submitted: Vec::new(),
             timers: Timers::default(),
             pool: Pool::default(),

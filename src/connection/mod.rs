@@ -37,7 +37,7 @@ use crate::driver::{Close, RecvBuf};
 use crate::net::guard::{MinRateMonitor, PeerPermit};
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
-use crate::timer::{Moment, Turn};
+use crate::timer::{Moment, TurnNumber};
 use crate::transform::library::{Fault, Session};
 
 use fast::Begun;
@@ -606,13 +606,13 @@ impl Connection {
 
     /// A send that was alone was submitted: how many bytes and messages count as sent when the turn is over.
     #[inline]
-    pub(crate) fn submitted(&mut self, turn: Turn) -> (usize, u32) {
+    pub(crate) fn submitted(&mut self, turn: TurnNumber) -> (usize, u32) {
         self.output.submit(turn)
     }
 
     /// The turn in which it has submitted a send that it has not looked after since.
     #[inline]
-    pub(crate) fn submitted_in(&self) -> Option<Turn> {
+    pub(crate) fn submitted_in(&self) -> Option<TurnNumber> {
         self.output.submitted_in()
     }
 

@@ -10,7 +10,7 @@ use crate::chain::DelayedRange;
 use crate::context::ConnLimits;
 use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
 use crate::stats::{Block, DropReason};
-use crate::timer::{Moment, Turn};
+use crate::timer::{Moment, TurnNumber};
 
 /// The answers of one connection that the kernel has not taken.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Output {
     is_sending: bool,
     /// The send is with the driver, which says nothing of it if all of it leaves with the turn's end: it is to be taken for
     /// done in every turn but this one.
-    submitted_in: Option<Turn>,
+    submitted_in: Option<TurnNumber>,
     /// When the peer was last seen to take something, and how much of the send in flight it had not taken then.
     last_progress: Moment,
     unsent_then: usize,
@@ -183,14 +183,14 @@ impl Output {
     /// The driver has taken the send that was begun, and nobody waits for its end. How many bytes it has, and how many
     /// messages it answers.
     #[inline]
-    pub(super) fn submit(&mut self, turn: Turn) -> (usize, u32) {
+    pub(super) fn submit(&mut self, turn: TurnNumber) -> (usize, u32) {
         self.is_sending = false;
         self.submitted_in = Some(turn);
         (self.in_flight_bytes, self.in_flight_messages)
     }
 
     #[inline]
-    pub(super) fn submitted_in(&self) -> Option<Turn> {
+    pub(super) fn submitted_in(&self) -> Option<TurnNumber> {
         self.submitted_in
     }
 
