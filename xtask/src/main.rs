@@ -1,5 +1,6 @@
 //! `cargo xtask check` and `cargo xtask test`: everything that must hold before a change is in. `cargo xtask install`
 //! and `cargo xtask deb`: what others build upon. `cargo xtask peers`: how Resay stands beside other servers.
+//! `cargo xtask transcript`: the terminal in README.md.
 //!
 //! The first two print a line for each step, with its outcome, and close with the sum: `312 passed, 0 failed, 1 skipped`.
 //! `cargo xtask sanitize` does too; it takes longer, and a nightly toolchain or one that RESAY_SANITIZE_TOOLCHAIN names.
@@ -13,6 +14,7 @@ mod patience;
 mod peers;
 mod report;
 mod sanitize;
+mod transcript;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -29,14 +31,16 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|sanitize..
        cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
        cargo xtask deb [DIR]
        cargo xtask peers [--quick] [--only TEXT]... [--servers A,B,...] [--install] [--help]
-  install  builds the release, and puts command, libraries, headers, plugins and manual pages under a prefix
-  deb      makes Debian packages of the same, in target/debian unless DIR says
-  peers    measures Resay beside other people's servers, and writes docs/performance.md";
+       cargo xtask transcript
+  install     builds the release; installs command, libraries, headers, plugins and manual pages under a prefix
+  deb         makes Debian packages of the same in DIR (default: target/debian)
+  peers       measures Resay beside other people's servers, and writes docs/performance.md
+  transcript  runs the commands of the terminal in README.md, and writes docs/terminal.svg";
 
 fn main() -> ExitCode {
     let tasks: Vec<String> = std::env::args().skip(1).collect();
     if let [first, rest @ ..] = tasks.as_slice()
-        && matches!(first.as_str(), "install" | "deb")
+        && matches!(first.as_str(), "install" | "deb" | "transcript")
     {
         return match make(first, rest) {
             Ok(()) => ExitCode::SUCCESS,
@@ -93,9 +97,10 @@ fn make(task: &str, arguments: &[String]) -> Result<(), String> {
             let destdir = std::env::var_os("DESTDIR").map(PathBuf::from);
             install::install(&place, &install::Request::parse(arguments, destdir)?)?
         }
-        (_, []) => deb(&place, &place.target()?.join("debian"))?,
-        (_, [directory]) if !directory.starts_with('-') => deb(&place, Path::new(directory))?,
-        _ => return Err(format!("deb takes one directory at most\n{USAGE}")),
+        ("transcript", []) => vec![transcript::write(&place)?],
+        ("deb", []) => deb(&place, &place.target()?.join("debian"))?,
+        ("deb", [directory]) if !directory.starts_with('-') => deb(&place, Path::new(directory))?,
+        _ => return Err(format!("too many arguments for {task}\n{USAGE}")),
     };
     for path in made {
         println!("{}", path.display());
@@ -209,6 +214,7 @@ fn test(place: &Place, report: &mut Report) {
     for backend in ["epoll", "uring"] {
         report.step(&format!("transports through a layer, {backend}"), || layered(place, backend));
     }
+    report.step("terminal in README.md", || transcript::compare(place));
     report.step("instruction counts", || instructions(place));
     examples::c(place, report);
     examples::python(place, report);
