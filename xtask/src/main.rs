@@ -6,6 +6,7 @@
 //! `cargo xtask sanitize` does too; it takes longer, and a nightly toolchain or one that RESAY_SANITIZE_TOOLCHAIN names.
 //! What a step needs and does not find is skipped, and said. They may be named together: `cargo xtask check test`.
 
+mod commits;
 mod deb;
 mod examples;
 mod install;
@@ -22,7 +23,7 @@ use std::process::{Command, ExitCode};
 use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 
 const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|sanitize...
-  check      formatting, lints, documentation, the committed headers, the map (tests/tidy.rs)
+  check      formatting, lints, documentation, the committed headers, the map (tests/tidy.rs), subjects of commits
   test       builds everything; every test of the workspace; instruction counts (benches/instructions.toml); the examples
              in C and Python; what install and deb make
   examples   that part of test alone, after a build
@@ -166,6 +167,7 @@ fn check(place: &Place, report: &mut Report) {
     report.step("without bundled transforms", || {
         run(place.cargo("check --package resay --lib --no-default-features"))
     });
+    report.step("commit subjects", || commits::check(place));
     report.step("documentation", || {
         let mut doc = place.cargo("doc --workspace --no-deps");
         doc.env("RUSTDOCFLAGS", "-D warnings");
