@@ -135,6 +135,9 @@ const _: () = {
     assert!(RESAY_DROPPED_QUEUE_FULL == DropReason::QueueFull as i32 + 1);
     assert!(RESAY_DROPPED_SEND_FAILED == DropReason::SendFailed as i32 + 1);
     assert!(RESAY_DROPPED_UNDELIVERED == DropReason::Undelivered as i32 + 1);
+    // Each reason has a number here.
+    assert!(RESAY_CLOSED_LAYER_FAILED as usize == CloseReason::ALL.len());
+    assert!(RESAY_DROPPED_UNDELIVERED as usize == DropReason::ALL.len());
 };
 
 /// Something that has happened. Later versions may know more kinds, and more codes.
