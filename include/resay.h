@@ -1,4 +1,4 @@
-/* Resay: an echo engine to link. Generated from src/ffi: edit that.
+/* Resay: an embeddable echo engine. Generated from src/ffi: edit that.
  *
  *   #include <resay.h>
  *
@@ -14,19 +14,19 @@
  *   cc server.c -lresay
  *
  * Rules of the boundary
- *  - Every int result: 0 or more is success, less is a RESAY_E_ code. Each function names those of its own; every
- *    function that takes an engine may also answer RESAY_E_ARG (it is NULL), RESAY_E_STATE (inside one of its
- *    callbacks), RESAY_E_FORKED and RESAY_E_BUG. After a failure nothing has changed, unless it is said.
- *  - [*]: on any thread, by several at once. [1]: by one thread, while nobody uses the object. [in a callback]: only there,
- *    on its thread.
- *  - Pointers are borrowed for the call, unless it is said. Strings are UTF-8 and ended by NUL. What a function gives
- *    through out belongs to the caller, and has a function that frees it; nothing else is ever freed.
- *  - Structs that begin with struct_size may grow: the caller sets it, and each side uses what both know.
+ *  - Every int result of 0 or more is success; a negative result is a RESAY_E_ code. Each function lists its own codes.
+ *    Every function that takes an engine may also return RESAY_E_ARG (the engine is NULL), RESAY_E_STATE (inside one of
+ *    its callbacks), RESAY_E_FORKED and RESAY_E_BUG. A call that fails changes nothing, unless its comment says otherwise.
+ *  - [*]: callable on any thread, by several at once. [1]: callable while no other thread uses the object.
+ *    [in a callback]: callable only inside a callback, on its thread.
+ *  - Pointers are borrowed for the call, unless a comment says otherwise. Strings are UTF-8 and NUL-terminated. The
+ *    caller owns an object returned through out, and frees it with its own function; the caller frees nothing else.
+ *  - Structs that begin with struct_size may grow. The caller sets it, and each side uses the fields that both know.
  *  - An engine runs in one of three ways: resay_start, resay_run, or resay_poll_fd with resay_run(engine, 0).
- *  - The end: resay_stop, or resay_drain; then resay_run has answered 0 on lent threads; then resay_engine_free.
- *    Clients have an end of their own.
- *  - Callbacks run on workers, and on whatever thread calls the engine. What they may not do: see resay_callback.
- *  - After fork() the child can only free the engine, which the parent keeps.
+ *  - To end: call resay_stop or resay_drain; wait until resay_run has returned 0 on lent threads; call
+ *    resay_engine_free. Free clients with resay_client_free.
+ *  - Callbacks run on workers, and on any thread that calls the engine. resay_callback lists what they must not do.
+ *  - After fork() the child can only free its copy of the engine; the parent keeps the engine.
  *  - The library installs no signal handler, changes no state of the process, never exits or aborts, and never
  *    raises SIGPIPE. Addresses, chains and options are those of the command: resay help.
  */
@@ -42,18 +42,18 @@ extern "C" {
 #endif
 
 /**
- * The version of this interface. It changes only when programs that were built before would break; the
- * SONAME, libresay.so.1, follows it.
+ * The version of this interface. It changes only when existing programs would break. The SONAME,
+ * libresay.so.1, contains it.
  */
 #define RESAY_ABI 1u
 
 /**
- * An argument is NULL that must not be, not UTF-8, or out of range; a struct_size that cannot be.
+ * An argument is NULL, not UTF-8 or out of range, or a struct_size is invalid.
  */
 #define RESAY_E_ARG -101
 
 /**
- * The header that the program was built with and the library do not match.
+ * The header that the program was compiled with does not match the library.
  */
 #define RESAY_E_ABI -102
 
@@ -95,12 +95,12 @@ extern "C" {
 #define RESAY_E_PLUGIN -109
 
 /**
- * A callback of the program failed; only in resay_event.code.
+ * A callback of the program failed. Used only in resay_event.code.
  */
 #define RESAY_E_CALLBACK -110
 
 /**
- * The engine belongs to the parent of this process: here it can only be freed.
+ * The engine belongs to the parent process. The child can only free it.
  */
 #define RESAY_E_FORKED -111
 
@@ -115,27 +115,27 @@ extern "C" {
 #define RESAY_E_FULL -113
 
 /**
- * Bytes of resay_error.message, the NUL included.
+ * Size of resay_error.message in bytes, including the NUL.
  */
 #define RESAY_ERROR_MESSAGE_BYTES 248
 
 /**
- * In resay_listen_fd: after a success the descriptor is the engine's; the number must not be used or closed any more.
+ * For resay_listen_fd: after success the engine owns the descriptor; the caller must not use or close it.
  */
 #define RESAY_FD_OWN 1u
 
 /**
- * In resay_listen_fd: the engine makes a copy, and the descriptor stays the caller's.
+ * For resay_listen_fd: the engine duplicates the descriptor; the caller keeps it.
  */
 #define RESAY_FD_DUP 2u
 
 /**
- * What a callback answers: the message as it is, without a copy.
+ * Returned by a callback: pass the message on unchanged, without a copy.
  */
 #define RESAY_PASS 0
 
 /**
- * What a callback answers: what it wrote to out instead of the message.
+ * Returned by a callback: pass on the bytes written to out in place of the message.
  */
 #define RESAY_REPLACE 1
 
@@ -170,7 +170,8 @@ extern "C" {
 #define RESAY_EVENT_ACCEPT_FAILED 32u
 
 /**
- * In resay_event.kind: a message was not answered; code is a RESAY_DROPPED_ reason, or an errno of a datagram socket, negative.
+ * In resay_event.kind: a message was not answered; code is a RESAY_DROPPED_ reason, or the negative errno of a datagram
+ * socket.
  */
 #define RESAY_EVENT_DROPPED 64u
 
@@ -185,18 +186,18 @@ extern "C" {
 #define RESAY_EVENT_TRANSFORM_LOG 256u
 
 /**
- * In resay_event.kind: a chain was swapped; text is the new one.
+ * In resay_event.kind: a chain was replaced; text is the new chain.
  */
 #define RESAY_EVENT_CHAIN_CHANGED 512u
 
 /**
- * In resay_event.kind: the engine's state changed: what it runs on, that it has ended. At RESAY_LOG_ERROR: a worker failed, or found a
- * fault of Resay itself; text names its place and how many there were.
+ * In resay_event.kind: the engine's state changed, such as its driver or its end. At RESAY_LOG_ERROR: a worker failed, or
+ * found a bug of Resay; text has its place and the number of bugs found.
  */
 #define RESAY_EVENT_ENGINE 1024u
 
 /**
- * For resay_events: all kinds, those of later versions too.
+ * For resay_events: all kinds, including those of later versions.
  */
 #define RESAY_EVENT_ALL 4294967295u
 
@@ -226,7 +227,7 @@ extern "C" {
 #define RESAY_CLOSED_MESSAGE_TOO_LONG 5
 
 /**
- * In resay_event.code: a transform asked for it.
+ * In resay_event.code: a transform requested it.
  */
 #define RESAY_CLOSED_TRANSFORM_CLOSED 6
 
@@ -286,22 +287,22 @@ extern "C" {
 #define RESAY_DROPPED_TRANSFORM_FAILED 2
 
 /**
- * In resay_event.code: it was longer than max_message.
+ * In resay_event.code: the message was longer than max_message.
  */
 #define RESAY_DROPPED_TOO_LONG 3
 
 /**
- * In resay_event.code: its source cannot be answered: port 0, an unspecified, broadcast or multicast address.
+ * In resay_event.code: the source cannot be answered: port 0, or an unspecified, broadcast or multicast address.
  */
 #define RESAY_DROPPED_BAD_SOURCE 4
 
 /**
- * In resay_event.code: it was sent to a broadcast or multicast address.
+ * In resay_event.code: the destination was a broadcast or multicast address.
  */
 #define RESAY_DROPPED_GROUP_DESTINATION 5
 
 /**
- * In resay_event.code: its unix sender has no name, or a relative one.
+ * In resay_event.code: the unix sender has no name, or a relative one.
  */
 #define RESAY_DROPPED_UNNAMED 6
 
@@ -316,7 +317,7 @@ extern "C" {
 #define RESAY_DROPPED_AMPLIFIED 8
 
 /**
- * In resay_event.code: too many delayed answers wait already.
+ * In resay_event.code: too many delayed answers are waiting.
  */
 #define RESAY_DROPPED_QUEUE_FULL 9
 
@@ -331,29 +332,29 @@ extern "C" {
 #define RESAY_DROPPED_UNDELIVERED 11
 
 /**
- * Bytes of resay_event.text, the NUL included.
+ * Size of resay_event.text in bytes, including the NUL.
  */
 #define RESAY_EVENT_TEXT_BYTES 96
 
 /**
- * One connected socket, with or without an engine in this process. One thread may send while another receives.
+ * One connected socket. It needs no engine in this process. One thread may send while another receives.
  */
 typedef struct resay_client resay_client;
 
 /**
- * An engine: listeners, chains, and what runs them.
+ * An engine: listeners, chains, and the workers that run them.
  */
 typedef struct resay_engine resay_engine;
 
 /**
- * What a callback writes its answer to. Valid on the thread of the callback until it returns; used later, or
- * elsewhere, it is an error.
+ * The output of a callback. Valid on the callback's thread until the callback returns; later use, or use on another
+ * thread, is an error.
  */
 typedef struct resay_out resay_out;
 
 /**
- * What went wrong, in the caller's memory. Functions that take one take NULL too. After a success its
- * code is 0 and its message empty.
+ * A failure, in the caller's memory. Every function that takes a resay_error also takes NULL. After success the code
+ * is 0 and the message is empty.
  */
 typedef struct resay_error {
   /**
@@ -361,34 +362,33 @@ typedef struct resay_error {
    */
   int32_t code;
   /**
-   * The errno behind RESAY_E_SYS, or 0.
+   * The errno of RESAY_E_SYS, or 0.
    */
   int32_t os_errno;
   /**
-   * English, UTF-8, ended by NUL, cut where it is too long.
+   * English text in UTF-8, NUL-terminated, truncated if it is too long.
    */
   char message[RESAY_ERROR_MESSAGE_BYTES];
 } resay_error;
 
 /**
- * Names a listener of one engine. Never used again within that engine, so a stale one is an error and nothing else; 0
- * is never valid.
+ * The id of a listener of one engine. An engine never reuses an id, so a stale id is always an error. 0 is never valid.
  */
 typedef uint64_t resay_id;
 
 /**
- * A transform in the program. data has len bytes and may be NULL when that is 0; it is borrowed for the call and not to
- * be written to. flags are RESAY_IO_ bits, as in resay_io. It is called on the thread that serves the connection, by
- * several threads at once where there are several: on the engine's own after resay_start, on those that are in
- * resay_run otherwise. It must not block, throw, or longjmp.
+ * A transform in the program. data has len bytes, and may be NULL if len is 0. It is borrowed for the call, and read-only.
+ * flags are RESAY_IO_ bits, as in resay_io. The engine calls the function on the thread that serves the connection:
+ * after resay_start on the engine's threads, otherwise on threads in resay_run. Several threads may call it at once. It
+ * must not block, throw, or longjmp.
  *
- * It answers RESAY_PASS, RESAY_REPLACE, or a status of a plugin: RESAY_DROP, RESAY_CLOSE (after what was written),
- * RESAY_RESET, or an error such as RESAY_E_DATA. Any other value, and breaking the rules of resay_out_commit, fails: the
- * connection is closed, a datagram is dropped, both are counted.
+ * It returns RESAY_PASS, RESAY_REPLACE, or a status of a plugin: RESAY_DROP, RESAY_CLOSE (after the bytes written),
+ * RESAY_RESET, or an error such as RESAY_E_DATA. Any other value, or a violation of the rules of resay_out_commit, is a
+ * failure: the connection is closed or the datagram is dropped, and the failure is counted.
  *
- * Inside this and every other callback no function of the same engine may be called, and none that waits, of any engine
- * or client: they answer RESAY_E_STATE. resay_out_write and its kin, functions of other engines that do not wait, and
- * those that take no engine may be.
+ * Inside this and every other callback, do not call functions of the same engine, or functions of any engine or client
+ * that wait: they return RESAY_E_STATE. Allowed are the resay_out_ functions, functions of other engines that do not
+ * wait, and functions that take no engine.
  */
 typedef int (*resay_callback)(void *user,
                               const uint8_t *data,
@@ -397,18 +397,18 @@ typedef int (*resay_callback)(void *user,
                               struct resay_out *out);
 
 /**
- * Called once when nothing uses user any more, on any thread.
+ * Called once, on any thread, when nothing uses user any more.
  */
 typedef void (*resay_release)(void *user);
 
 /**
- * What a listener, or a whole engine, has done so far. The figures of a running engine are read one by one, so they may
- * be a few messages apart from each other.
+ * The counters of a listener or of a whole engine. The counters of a running engine are read one by one, so they may
+ * differ by a few messages.
  */
 typedef struct resay_stats {
   /**
-   * Set by the caller: sizeof(resay_stats) as it knows it. A library that knows less fills the rest with zeros, one
-   * that knows more leaves it out.
+   * Set by the caller: sizeof(resay_stats). A library with a smaller struct fills the rest with zeros; a library with a
+   * larger struct omits the rest.
    */
   uint32_t struct_size;
   /**
@@ -416,19 +416,20 @@ typedef struct resay_stats {
    */
   uint32_t open;
   /**
-   * Connections that were accepted and served.
+   * Connections accepted and served.
    */
   uint64_t accepted;
   /**
-   * Connections that are over, whatever the reason.
+   * Connections closed, for any reason.
    */
   uint64_t closed;
   /**
-   * Messages received. On a raw stream, each read is one.
+   * Messages received. On a raw stream each read counts as one.
    */
   uint64_t messages_in;
   /**
-   * Messages whose answers the kernel took, or that need none. Of a send that was cut off, none of its messages counts.
+   * Messages whose answers the kernel accepted, or that need no answer. If a send was cut off, none of its messages
+   * counts.
    */
   uint64_t messages_out;
   /**
@@ -436,19 +437,19 @@ typedef struct resay_stats {
    */
   uint64_t bytes_in;
   /**
-   * Bytes that the kernel took.
+   * Bytes that the kernel accepted.
    */
   uint64_t bytes_out;
   /**
-   * Messages without an answer, whatever the reason.
+   * Messages without an answer, for any reason.
    */
   uint64_t dropped;
   /**
-   * Connections turned away.
+   * Connections refused.
    */
   uint64_t rejected;
   /**
-   * Messages or conversations at which a transform failed.
+   * Messages or sessions in which a transform failed.
    */
   uint64_t transform_errors;
   /**
@@ -456,33 +457,33 @@ typedef struct resay_stats {
    */
   uint64_t accept_errors;
   /**
-   * Events that found the queue full; of the engine, whatever the listener.
+   * Events lost because the queue was full; always of the whole engine.
    */
   uint64_t events_lost;
   /**
-   * Bytes of answers that were still waiting when their connection ended.
+   * Bytes of answers that were still waiting when their connection closed.
    */
   uint64_t undelivered_bytes;
   /**
-   * Bytes received on connections that were given no answer: of dropped messages, and what was not answered when a
-   * connection ended.
+   * Bytes received on connections and not answered: of dropped messages, and of input that was unanswered when its
+   * connection closed.
    */
   uint64_t dropped_bytes;
 } resay_stats;
 
 /**
- * Takes one line of the log: UTF-8, len bytes, not ended by NUL and without a line end, borrowed for the call. level is
- * RESAY_LOG_ERROR to RESAY_LOG_TRACE. Called on the thread on which it happens, by several at once; for what may be
- * called inside see resay_callback. What it causes itself is not logged.
+ * Receives one line of the log: len bytes of UTF-8, not NUL-terminated, without a line end, borrowed for the call. level is
+ * RESAY_LOG_ERROR to RESAY_LOG_TRACE. Any thread may call it, several at once. resay_callback lists the functions that
+ * are allowed inside. Events that the callback itself causes are not logged.
  */
 typedef void (*resay_log_callback)(void *user, int level, const char *utf8, size_t len);
 
 /**
- * Something that has happened. Later versions may know more kinds, and more codes.
+ * An event. Later versions may add kinds and codes.
  */
 typedef struct resay_event {
   /**
-   * Set by the caller: sizeof(resay_event) as it knows it.
+   * Set by the caller: sizeof(resay_event).
    */
   uint32_t struct_size;
   /**
@@ -498,21 +499,21 @@ typedef struct resay_event {
    */
   uint64_t connection;
   /**
-   * What is behind it, or 0: see the kinds.
+   * The cause, or 0: see the kinds.
    */
   int32_t code;
   /**
-   * Nothing yet.
+   * Reserved.
    */
   uint32_t zero;
   /**
-   * English, UTF-8, ended by NUL, cut where it is too long; it begins with the peer, where there is one.
+   * English text in UTF-8, NUL-terminated, truncated if it is too long. It begins with the peer, if there is one.
    */
   char text[RESAY_EVENT_TEXT_BYTES];
 } resay_event;
 
 /**
- * [*] What a code means, in a few words. Static; codes that are unknown have words too.
+ * [*] Describes a code in a few words. The string is static. Unknown codes have a description too.
  */
 const char *resay_strerror(int code);
 
@@ -522,19 +523,19 @@ const char *resay_strerror(int code);
 const char *resay_last_error(void);
 
 /**
- * [*] The version of the library, for example "0.1.0". Static.
+ * [*] The version of the library, for example "0.1.0". The string is static.
  */
 const char *resay_version(void);
 
 /**
- * [*] The RESAY_ABI that the library was built with.
+ * [*] The RESAY_ABI of the library.
  */
 uint32_t resay_abi(void);
 
 /**
- * [*] Makes an engine without listeners, whose chain is the plain echo. abi is RESAY_ABI. *out is the caller's, who
- * frees it with resay_engine_free.
- * 0; RESAY_E_ABI, RESAY_E_ARG: out is NULL, RESAY_E_SYS, and *out is NULL.
+ * [*] Creates an engine without listeners, with the plain echo as its chain. Pass RESAY_ABI as abi. The caller owns
+ * *out and frees it with resay_engine_free.
+ * Returns 0; RESAY_E_ABI, RESAY_E_ARG (out is NULL) or RESAY_E_SYS, and *out is NULL.
  */
 int resay_engine_new(uint32_t abi,
                      struct resay_engine **out,
@@ -552,11 +553,11 @@ int resay_engine_new(uint32_t abi,
 void resay_engine_free(struct resay_engine *engine);
 
 /**
- * [*] Sets an option for the listeners that are added from now on, in the grammar of URL queries:
- * ("idle_timeout", "30s"). Three more belong to the engine and can be set until it runs: "threads", how many threads
- * will be lent to it with resay_run; "backend": auto, epoll or uring; and "spin", how long a thread looks before it
- * sleeps: "60us".
- * 0; RESAY_E_SPEC: there is no such key or value, RESAY_E_STATE: it has run, RESAY_E_ARG.
+ * [*] Sets an option for listeners that are added later, with the keys and values of URL queries: ("idle_timeout", "30s").
+ * Three more options belong to the engine and can be set until it runs. "threads": the number of threads that the
+ * program will lend with resay_run. "backend": auto, epoll or uring. "spin": the time that a thread busy-polls before
+ * it sleeps, for example "60us".
+ * Returns 0; RESAY_E_SPEC: unknown key or bad value, RESAY_E_STATE: the engine has run, RESAY_E_ARG.
  */
 int resay_set(struct resay_engine *engine,
               const char *key,
@@ -564,9 +565,9 @@ int resay_set(struct resay_engine *engine,
               struct resay_error *err);
 
 /**
- * [*] Writes what resay_set would have to be given for an option to be as it is now, with NUL at its end: defaults where
- * nothing was set; for "chain" the engine's chain. *need, if it is not NULL, is the size of all that.
- * 0; RESAY_E_FULL: cap is less (buf may be NULL then); RESAY_E_SPEC: there is no such key, RESAY_E_ARG.
+ * [*] Writes the value of an option to buf, NUL-terminated, as resay_set accepts it; for "chain", the engine's chain. If the
+ * option was not set, this is the default. If need is not NULL, *need becomes the size needed, including the NUL.
+ * Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_SPEC: unknown key, RESAY_E_ARG.
  */
 int resay_get(struct resay_engine *engine,
               const char *key,
@@ -575,10 +576,10 @@ int resay_get(struct resay_engine *engine,
               size_t *need);
 
 /**
- * [*] Adds a listener and binds it; peers can connect from now on and are served while the engine runs. *out, if it
- * is not NULL, is its name.
- * 0; RESAY_E_SPEC: the URL or an option, RESAY_E_SYS: it cannot be bound, RESAY_E_PLUGIN: its chain, RESAY_E_STATE: the
- * engine has ended, RESAY_E_ARG. Then nothing is bound.
+ * [*] Adds a listener and binds it. Peers can connect from now on; the engine serves them while it runs. If out is not
+ * NULL, *out becomes the listener's id.
+ * Returns 0; RESAY_E_SPEC: bad URL or option, RESAY_E_SYS: the socket cannot be bound, RESAY_E_PLUGIN: bad chain,
+ * RESAY_E_STATE: the engine has ended, RESAY_E_ARG. After a failure nothing is bound.
  */
 int resay_listen(struct resay_engine *engine,
                  const char *url,
@@ -586,12 +587,12 @@ int resay_listen(struct resay_engine *engine,
                  struct resay_error *err);
 
 /**
- * [*] Adds a listener on a socket that the program opened: of TCP, UDP or AF_UNIX, bound, and listening or not.
- * own_or_dup is RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs with '&' between, as in a URL's query;
- * NULL: none. The socket is made non-blocking, for its copies too; the file of a unix socket stays when the listener is
- * closed, for the program made it.
- * 0; RESAY_E_SPEC: an option, RESAY_E_SYS: no such socket, or it is connected, RESAY_E_PLUGIN: its chain, RESAY_E_STATE,
- * RESAY_E_ARG. Then the descriptor is still the caller's.
+ * [*] Adds a listener on a socket that the program opened: TCP, UDP or AF_UNIX, bound, listening or not. own_or_dup is
+ * RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL. The engine
+ * makes the socket non-blocking, which affects its duplicates too. The program created the file of a unix socket, so the
+ * engine does not remove that file.
+ * Returns 0; RESAY_E_SPEC: bad option, RESAY_E_SYS: not a socket, or a connected one, RESAY_E_PLUGIN: bad chain,
+ * RESAY_E_STATE, RESAY_E_ARG. After a failure the caller still owns the descriptor.
  */
 int resay_listen_fd(struct resay_engine *engine,
                     int fd,
@@ -601,9 +602,9 @@ int resay_listen_fd(struct resay_engine *engine,
                     struct resay_error *err);
 
 /**
- * [*] Writes the URL of a listener, with its real port and NUL at its end. *need, if it is not NULL, is the size of
- * all that.
- * 0; RESAY_E_FULL: cap is less than that (buf may be NULL then); RESAY_E_HANDLE, RESAY_E_ARG.
+ * [*] Writes the URL of a listener to buf, with its real port, NUL-terminated. If need is not NULL, *need becomes the
+ * size needed, including the NUL.
+ * Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_HANDLE, RESAY_E_ARG.
  */
 int resay_listener_url(struct resay_engine *engine,
                        resay_id listener,
@@ -612,69 +613,72 @@ int resay_listener_url(struct resay_engine *engine,
                        size_t *need);
 
 /**
- * [*] The port of a TCP or UDP listener; 0 for unix sockets.
- * RESAY_E_HANDLE, RESAY_E_ARG.
+ * [*] Returns the port of a TCP or UDP listener, 0 for unix sockets; RESAY_E_HANDLE, RESAY_E_ARG.
  */
 int resay_listener_port(struct resay_engine *engine, resay_id listener);
 
 /**
- * [*] Closes a listener, once what waits to be accepted has been; its connections go on. From now on its id is stale.
- * 0; RESAY_E_HANDLE, RESAY_E_ARG.
+ * [*] Closes a listener after it has accepted the connections that wait. Its connections stay open. The id is stale from
+ * now on.
+ * Returns 0; RESAY_E_HANDLE, RESAY_E_ARG.
  */
 int resay_listener_close(struct resay_engine *engine,
                          resay_id listener);
 
 /**
  * [in a callback] Appends len bytes to the answer.
- * 0; RESAY_E_FULL: the answer would be over the limit, sixteen times max_message, and the message fails; RESAY_E_ARG:
- * data is NULL and len is not 0, or it is memory that resay_out_reserve gave; RESAY_E_STATE: out is not that of the callback that runs here.
+ * Returns 0; RESAY_E_FULL: the answer would exceed the limit, 16 times max_message, and the message fails; RESAY_E_ARG:
+ * data is NULL and len is not 0, or data points into memory from resay_out_reserve; RESAY_E_STATE: out does not belong to
+ * the callback that is running on this thread.
  */
 int resay_out_write(struct resay_out *out,
                     const void *data,
                     size_t len);
 
 /**
- * [in a callback] Room for cap more bytes, to be written to until the next call for the same out; resay_out_commit
- * makes them, or the first of them, a part of the answer. NULL: the answer would be over the limit, and the message
- * fails; or out is not that of the callback that runs here.
+ * [in a callback] Returns memory for cap more bytes, writable until the next call with the same out. resay_out_commit
+ * appends the first bytes of it to the answer. Returns NULL if the answer would exceed the limit, and the message fails;
+ * or if out does not belong to the callback that is running on this thread.
  */
 void *resay_out_reserve(struct resay_out *out,
                         size_t cap);
 
 /**
- * [in a callback] Appends the first len bytes of what was reserved last.
- * 0; RESAY_E_STATE: less was reserved, and the message fails; or out is not that of the callback that runs here.
+ * [in a callback] Appends the first len bytes of the last reserved memory to the answer.
+ * Returns 0; RESAY_E_STATE: fewer bytes were reserved, and the message fails; or out does not belong to the callback that
+ * is running on this thread.
  */
 int resay_out_commit(struct resay_out *out,
                      size_t len);
 
 /**
- * [*] Loads a plugin file; chains that are set from now on find its transforms by their names. Calling it again after
- * the file has changed loads what is in it now; chains that were set before keep what they have. A library is never
- * unloaded.
- * The number of transforms in it; RESAY_E_PLUGIN: the file cannot be used, or the program has registered a transform of
- * that name, RESAY_E_ARG.
+ * [*] Loads a plugin file. Chains that are set from now on find its transforms by name. If the file has changed since, a
+ * second call loads the new contents; existing chains keep the old ones. A library is never unloaded.
+ * Returns the number of transforms in the file; RESAY_E_PLUGIN: the file cannot be used, or the program has registered a
+ * transform with the same name, RESAY_E_ARG.
  */
 int resay_load(struct resay_engine *engine,
                const char *path,
                struct resay_error *err);
 
 /**
- * [*] Adds a transform of the program's own, behind a table as plugins have it. The table, and all that it points to,
- * stays as it is until the engine is freed. Chains that are set from now on find it by its id, before bundled ones.
- * 0; RESAY_E_PLUGIN: the table breaks a rule, or there is one of that id already, RESAY_E_ARG.
+ * [*] Registers a transform of the program, with a table as in a plugin. The table, and everything that it points to, must
+ * stay unchanged until the engine is freed. Chains that are set from now on find the transform by its id, before bundled
+ * transforms.
+ * Returns 0; RESAY_E_PLUGIN: the table is invalid, or the id is already registered, RESAY_E_ARG.
  */
 int resay_register(struct resay_engine *engine,
                    const resay_transform *table,
                    struct resay_error *err);
 
 /**
- * [*] Adds a transform that is a function of the program's: see resay_callback. It has no options and sees one message
- * after another, nothing of connections. Chains that are set from now on find it by its id, before bundled ones.
+ * [*] Registers a function of the program as a transform: see resay_callback. It has no options; it receives messages one
+ * by one, and no information about connections. Chains that are set from now on find it by its id, before bundled
+ * transforms.
  *
- * release, if it is not NULL, is called with user exactly once: when nothing uses it any more, at the latest in
- * resay_engine_free; and when this call fails, whatever the reason, before it returns.
- * 0; RESAY_E_PLUGIN: the id is not a name ([a-z0-9][a-z0-9._-]*), or there is one of that id already, RESAY_E_ARG.
+ * If release is not NULL, it is called with user exactly once: when nothing uses user any more, at the latest in
+ * resay_engine_free. If this call fails for any reason, release is called before the call returns.
+ * Returns 0; RESAY_E_PLUGIN: the id is not a name ([a-z0-9][a-z0-9._-]*), or is already registered, RESAY_E_ARG.
  */
 int resay_register_callback(struct resay_engine *engine,
                             const char *id,
@@ -684,11 +688,11 @@ int resay_register_callback(struct resay_engine *engine,
                             struct resay_error *err);
 
 /**
- * [*] Changes a chain, at any time, also while messages flow: that of one listener, or with 0 the engine's, which
- * all listeners have that were given none of their own. "" is the plain echo. Each worker takes it at its next turn; no
- * message goes through both. After a failure nothing has changed.
- * 0; RESAY_E_SPEC: it cannot be read, RESAY_E_PLUGIN: a transform is unknown or refuses its options, RESAY_E_HANDLE,
- * RESAY_E_ARG.
+ * [*] Replaces a chain, at any time, also while messages flow. listener_or_0 is a listener, or 0 for the engine's chain,
+ * which every listener without a chain of its own uses. "" is the plain echo. Each worker takes the new chain at its next
+ * turn; no message passes through both. After a failure nothing has changed.
+ * Returns 0; RESAY_E_SPEC: the chain cannot be parsed, RESAY_E_PLUGIN: a transform is unknown or refuses its options,
+ * RESAY_E_HANDLE, RESAY_E_ARG.
  */
 int resay_chain(struct resay_engine *engine,
                 resay_id listener_or_0,
@@ -696,10 +700,9 @@ int resay_chain(struct resay_engine *engine,
                 struct resay_error *err);
 
 /**
- * [*] Serves on this many threads of the engine's own, with all signals blocked in them, and returns when every
- * listener answers.
- * 0; RESAY_E_STATE: it has run before, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS, RESAY_E_PLUGIN: a transform
- * cannot be created once more for another thread, RESAY_E_ARG.
+ * [*] Starts this number of threads of the engine, which block all signals, and returns when every listener is served.
+ * Returns 0; RESAY_E_STATE: the engine has run before, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS,
+ * RESAY_E_PLUGIN: a transform cannot be created again for another thread, RESAY_E_ARG.
  */
 int resay_start(struct resay_engine *engine,
                 uint32_t threads,
@@ -716,24 +719,25 @@ int resay_run(struct resay_engine *engine,
               int32_t timeout_ms);
 
 /**
- * [*] A descriptor for the program's own event loop: when it is readable, or resay_poll_timeout is over, call
- * resay_run(engine, 0). It belongs to the engine: do not read, write or close it, and take it out of the loop before
- * resay_engine_free.
- * RESAY_E_STATE: it runs on threads of its own, or is to have several, RESAY_E_SYS, RESAY_E_ARG.
+ * [*] Returns a descriptor for the program's own event loop: when it is readable, or the time of resay_poll_timeout has
+ * passed, call resay_run(engine, 0). The engine owns the descriptor: do not read, write or close it, and remove it from the
+ * loop before resay_engine_free.
+ * Errors: RESAY_E_STATE: the engine runs on its own threads, or was set to several threads, RESAY_E_SYS, RESAY_E_ARG.
  */
 int resay_poll_fd(struct resay_engine *engine);
 
 /**
- * [*] How many milliseconds the program's event loop may wait for resay_poll_fd, rounded up; -1: as long as it
- * likes. Ask before each wait. RESAY_E_ARG.
+ * [*] Returns the longest time in milliseconds, rounded up, that the program's event loop may wait for resay_poll_fd; -1: no
+ * limit. Call it before each wait. Errors: RESAY_E_ARG.
  */
 int32_t resay_poll_timeout(struct resay_engine *engine);
 
 /**
- * [*] Ends everything at once and returns without waiting; resay_join waits. The one call that a signal handler may
- * make: it is async-signal-safe.
- * 0; RESAY_E_STATE inside a callback: there it does nothing, except on a thread that the program lent or called with,
- * where a signal handler cannot be told from a callback, and so is obeyed; RESAY_E_FORKED, RESAY_E_ARG.
+ * [*] Stops the engine at once and returns without waiting; resay_join waits. This is the only function that a signal
+ * handler may call: it is async-signal-safe.
+ * Returns 0; RESAY_E_STATE inside a callback, where it has no effect. The exception is a thread that the program lent, or
+ * that is inside a call of the program: there the call may come from a signal handler, so the engine stops although the
+ * result is RESAY_E_STATE. RESAY_E_FORKED, RESAY_E_ARG.
  */
 int resay_stop(struct resay_engine *engine);
 
@@ -856,13 +860,13 @@ int resay_client_recv(struct resay_client *client,
                       int32_t timeout_ms);
 
 /**
- * [*] Ends the sending side; answers can still be received, and then the end.
- * 0; RESAY_E_SYS, RESAY_E_ARG.
+ * [*] Half-closes the connection: sends FIN. The client can still receive answers, and then the end.
+ * Returns 0; RESAY_E_SYS, RESAY_E_ARG.
  */
 int resay_client_shutdown(struct resay_client *client);
 
 /**
- * [1] Closes a client and frees it. NULL is fine. No other call may be using it.
+ * [1] Closes a client and frees it. NULL is allowed. No other call may be using it.
  */
 void resay_client_free(struct resay_client *client);
 

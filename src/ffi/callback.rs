@@ -1,7 +1,7 @@
-//! Functions of the host's: the marker that they run, and what they write their answers to.
+//! Functions of the host: the marker that one is running, and their output.
 //!
-//! A `resay_out` is no address but a number that names one call on one thread. Whoever uses it at another time or on
-//! another thread is told so, and nothing is touched.
+//! A `resay_out` is not an address but a number that identifies one call on one thread. Its use at another time or on
+//! another thread is an error, and touches no memory.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
@@ -12,29 +12,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::error::{RESAY_E_ARG, RESAY_E_FULL, RESAY_E_STATE};
 use crate::{Event, Output, Verdict};
 
-/// What a callback writes its answer to. Valid on the thread of the callback until it returns; used later, or
-/// elsewhere, it is an error.
+/// The output of a callback. Valid on the callback's thread until the callback returns; later use, or use on another
+/// thread, is an error.
 pub struct resay_out {
     _nothing: [u8; 0],
 }
 
-/// What a callback answers: the message as it is, without a copy.
+/// Returned by a callback: pass the message on unchanged, without a copy.
 pub const RESAY_PASS: i32 = 0;
-/// What a callback answers: what it wrote to out instead of the message.
+/// Returned by a callback: pass on the bytes written to out in place of the message.
 pub const RESAY_REPLACE: i32 = 1;
 
-/// A transform in the program. data has len bytes and may be NULL when that is 0; it is borrowed for the call and not to
-/// be written to. flags are RESAY_IO_ bits, as in resay_io. It is called on the thread that serves the connection, by
-/// several threads at once where there are several: on the engine's own after resay_start, on those that are in
-/// resay_run otherwise. It must not block, throw, or longjmp.
+/// A transform in the program. data has len bytes, and may be NULL if len is 0. It is borrowed for the call, and read-only.
+/// flags are RESAY_IO_ bits, as in resay_io. The engine calls the function on the thread that serves the connection:
+/// after resay_start on the engine's threads, otherwise on threads in resay_run. Several threads may call it at once. It
+/// must not block, throw, or longjmp.
 ///
-/// It answers RESAY_PASS, RESAY_REPLACE, or a status of a plugin: RESAY_DROP, RESAY_CLOSE (after what was written),
-/// RESAY_RESET, or an error such as RESAY_E_DATA. Any other value, and breaking the rules of resay_out_commit, fails: the
-/// connection is closed, a datagram is dropped, both are counted.
+/// It returns RESAY_PASS, RESAY_REPLACE, or a status of a plugin: RESAY_DROP, RESAY_CLOSE (after the bytes written),
+/// RESAY_RESET, or an error such as RESAY_E_DATA. Any other value, or a violation of the rules of resay_out_commit, is a
+/// failure: the connection is closed or the datagram is dropped, and the failure is counted.
 ///
-/// Inside this and every other callback no function of the same engine may be called, and none that waits, of any engine
-/// or client: they answer RESAY_E_STATE. resay_out_write and its kin, functions of other engines that do not wait, and
-/// those that take no engine may be.
+/// Inside this and every other callback, do not call functions of the same engine, or functions of any engine or client
+/// that wait: they return RESAY_E_STATE. Allowed are the resay_out_ functions, functions of other engines that do not
+/// wait, and functions that take no engine.
 pub type resay_callback = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -45,12 +45,12 @@ pub type resay_callback = Option<
     ) -> c_int,
 >;
 
-/// Called once when nothing uses user any more, on any thread.
+/// Called once, on any thread, when nothing uses user any more.
 pub type resay_release = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
-/// Takes one line of the log: UTF-8, len bytes, not ended by NUL and without a line end, borrowed for the call. level is
-/// RESAY_LOG_ERROR to RESAY_LOG_TRACE. Called on the thread on which it happens, by several at once; for what may be
-/// called inside see resay_callback. What it causes itself is not logged.
+/// Receives one line of the log: len bytes of UTF-8, not NUL-terminated, without a line end, borrowed for the call. level is
+/// RESAY_LOG_ERROR to RESAY_LOG_TRACE. Any thread may call it, several at once. resay_callback lists the functions that
+/// are allowed inside. Events that the callback itself causes are not logged.
 pub type resay_log_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, level: c_int, utf8: *const c_char, len: usize)>;
 
@@ -223,8 +223,9 @@ unsafe fn output_of<'a>(out: *mut resay_out) -> Option<&'a mut Output<'a>> {
 }
 
 /// [in a callback] Appends len bytes to the answer.
-/// 0; RESAY_E_FULL: the answer would be over the limit, sixteen times max_message, and the message fails; RESAY_E_ARG:
-/// data is NULL and len is not 0, or it is memory that resay_out_reserve gave; RESAY_E_STATE: out is not that of the callback that runs here.
+/// Returns 0; RESAY_E_FULL: the answer would exceed the limit, 16 times max_message, and the message fails; RESAY_E_ARG:
+/// data is NULL and len is not 0, or data points into memory from resay_out_reserve; RESAY_E_STATE: out does not belong to
+/// the callback that is running on this thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_out_write(out: *mut resay_out, data: *const c_void, len: usize) -> c_int {
     // SAFETY: used here alone.
@@ -245,9 +246,9 @@ pub unsafe extern "C" fn resay_out_write(out: *mut resay_out, data: *const c_voi
     0
 }
 
-/// [in a callback] Room for cap more bytes, to be written to until the next call for the same out; resay_out_commit
-/// makes them, or the first of them, a part of the answer. NULL: the answer would be over the limit, and the message
-/// fails; or out is not that of the callback that runs here.
+/// [in a callback] Returns memory for cap more bytes, writable until the next call with the same out. resay_out_commit
+/// appends the first bytes of it to the answer. Returns NULL if the answer would exceed the limit, and the message fails;
+/// or if out does not belong to the callback that is running on this thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_out_reserve(out: *mut resay_out, cap: usize) -> *mut c_void {
     // SAFETY: used here alone.
@@ -255,8 +256,9 @@ pub unsafe extern "C" fn resay_out_reserve(out: *mut resay_out, cap: usize) -> *
     output.reserve(cap).map_or(ptr::null_mut(), |room| room.as_mut_ptr().cast())
 }
 
-/// [in a callback] Appends the first len bytes of what was reserved last.
-/// 0; RESAY_E_STATE: less was reserved, and the message fails; or out is not that of the callback that runs here.
+/// [in a callback] Appends the first len bytes of the last reserved memory to the answer.
+/// Returns 0; RESAY_E_STATE: fewer bytes were reserved, and the message fails; or out does not belong to the callback that
+/// is running on this thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_out_commit(out: *mut resay_out, len: usize) -> c_int {
     // SAFETY: used here alone.

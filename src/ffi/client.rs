@@ -9,7 +9,7 @@ use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL, call, resay_error};
 use super::{text_of, timeout_of};
 use crate::{Client, Received};
 
-/// One connected socket, with or without an engine in this process. One thread may send while another receives.
+/// One connected socket. It needs no engine in this process. One thread may send while another receives.
 pub struct resay_client {
     client: Client,
 }
@@ -128,8 +128,8 @@ pub unsafe extern "C" fn resay_client_recv(
     })
 }
 
-/// [*] Ends the sending side; answers can still be received, and then the end.
-/// 0; RESAY_E_SYS, RESAY_E_ARG.
+/// [*] Half-closes the connection: sends FIN. The client can still receive answers, and then the end.
+/// Returns 0; RESAY_E_SYS, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_client_shutdown(client: *mut resay_client) -> c_int {
     with_client(client, 0, |client| {
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn resay_client_shutdown(client: *mut resay_client) -> c_i
     })
 }
 
-/// [1] Closes a client and frees it. NULL is fine. No other call may be using it.
+/// [1] Closes a client and frees it. NULL is allowed. No other call may be using it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_client_free(client: *mut resay_client) {
     if client.is_null() {

@@ -1,4 +1,4 @@
-//! An engine behind a pointer, and who may call it now.
+//! An engine behind a pointer, and which calls are allowed now.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int};
@@ -14,7 +14,7 @@ use super::{RESAY_ABI, give_text, text_of};
 use crate::Engine;
 use crate::options::{ValueFault, parse_duration};
 
-/// An engine: listeners, chains, and what runs them.
+/// An engine: listeners, chains, and the workers that run them.
 pub struct resay_engine {
     pub(super) engine: Engine,
     /// Names it among all engines of this process, whatever their addresses.
@@ -108,21 +108,21 @@ pub(super) fn with_engine(
     code
 }
 
-/// [*] The version of the library, for example "0.1.0". Static.
+/// [*] The version of the library, for example "0.1.0". The string is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn resay_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// [*] The RESAY_ABI that the library was built with.
+/// [*] The RESAY_ABI of the library.
 #[unsafe(no_mangle)]
 pub extern "C" fn resay_abi() -> u32 {
     RESAY_ABI
 }
 
-/// [*] Makes an engine without listeners, whose chain is the plain echo. abi is RESAY_ABI. *out is the caller's, who
-/// frees it with resay_engine_free.
-/// 0; RESAY_E_ABI, RESAY_E_ARG: out is NULL, RESAY_E_SYS, and *out is NULL.
+/// [*] Creates an engine without listeners, with the plain echo as its chain. Pass RESAY_ABI as abi. The caller owns
+/// *out and frees it with resay_engine_free.
+/// Returns 0; RESAY_E_ABI, RESAY_E_ARG (out is NULL) or RESAY_E_SYS, and *out is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_engine_new(
     abi: u32,
@@ -176,11 +176,11 @@ pub unsafe extern "C" fn resay_engine_free(engine: *mut resay_engine) {
     });
 }
 
-/// [*] Sets an option for the listeners that are added from now on, in the grammar of URL queries:
-/// ("idle_timeout", "30s"). Three more belong to the engine and can be set until it runs: "threads", how many threads
-/// will be lent to it with resay_run; "backend": auto, epoll or uring; and "spin", how long a thread looks before it
-/// sleeps: "60us".
-/// 0; RESAY_E_SPEC: there is no such key or value, RESAY_E_STATE: it has run, RESAY_E_ARG.
+/// [*] Sets an option for listeners that are added later, with the keys and values of URL queries: ("idle_timeout", "30s").
+/// Three more options belong to the engine and can be set until it runs. "threads": the number of threads that the
+/// program will lend with resay_run. "backend": auto, epoll or uring. "spin": the time that a thread busy-polls before
+/// it sleeps, for example "60us".
+/// Returns 0; RESAY_E_SPEC: unknown key or bad value, RESAY_E_STATE: the engine has run, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_set(
     engine: *mut resay_engine,
@@ -209,9 +209,9 @@ pub unsafe extern "C" fn resay_set(
     })
 }
 
-/// [*] Writes what resay_set would have to be given for an option to be as it is now, with NUL at its end: defaults where
-/// nothing was set; for "chain" the engine's chain. *need, if it is not NULL, is the size of all that.
-/// 0; RESAY_E_FULL: cap is less (buf may be NULL then); RESAY_E_SPEC: there is no such key, RESAY_E_ARG.
+/// [*] Writes the value of an option to buf, NUL-terminated, as resay_set accepts it; for "chain", the engine's chain. If the
+/// option was not set, this is the default. If need is not NULL, *need becomes the size needed, including the NUL.
+/// Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_SPEC: unknown key, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_get(
     engine: *mut resay_engine,

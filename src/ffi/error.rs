@@ -1,4 +1,4 @@
-//! Codes, messages, and the frame around every call.
+//! Codes, messages, and the wrapper of every call.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_int};
@@ -7,9 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::fill;
 use crate::Error;
 
-/// An argument is NULL that must not be, not UTF-8, or out of range; a struct_size that cannot be.
+/// An argument is NULL, not UTF-8 or out of range, or a struct_size is invalid.
 pub const RESAY_E_ARG: i32 = -101;
-/// The header that the program was built with and the library do not match.
+/// The header that the program was compiled with does not match the library.
 pub const RESAY_E_ABI: i32 = -102;
 /// The engine is in the wrong state for the call, for example a second start, or the call is not allowed inside a
 /// callback.
@@ -27,27 +27,27 @@ pub const RESAY_E_SPEC: i32 = -108;
 /// A plugin cannot be loaded, or a transform is unknown, already registered, or rejects its options: the message has the
 /// reason.
 pub const RESAY_E_PLUGIN: i32 = -109;
-/// A callback of the program failed; only in resay_event.code.
+/// A callback of the program failed. Used only in resay_event.code.
 pub const RESAY_E_CALLBACK: i32 = -110;
-/// The engine belongs to the parent of this process: here it can only be freed.
+/// The engine belongs to the parent process. The child can only free it.
 pub const RESAY_E_FORKED: i32 = -111;
 /// An internal error of Resay was caught. The engine can only be freed.
 pub const RESAY_E_BUG: i32 = -112;
 /// A limit is reached, or the caller's buffer is too small.
 pub const RESAY_E_FULL: i32 = -113;
 
-/// Bytes of resay_error.message, the NUL included.
+/// Size of resay_error.message in bytes, including the NUL.
 pub const RESAY_ERROR_MESSAGE_BYTES: usize = 248;
 
-/// What went wrong, in the caller's memory. Functions that take one take NULL too. After a success its
-/// code is 0 and its message empty.
+/// A failure, in the caller's memory. Every function that takes a resay_error also takes NULL. After success the code
+/// is 0 and the message is empty.
 #[repr(C)]
 pub struct resay_error {
     /// A RESAY_E_ code, or 0.
     pub code: i32,
-    /// The errno behind RESAY_E_SYS, or 0.
+    /// The errno of RESAY_E_SYS, or 0.
     pub os_errno: i32,
-    /// English, UTF-8, ended by NUL, cut where it is too long.
+    /// English text in UTF-8, NUL-terminated, truncated if it is too long.
     pub message: [c_char; RESAY_ERROR_MESSAGE_BYTES],
 }
 
@@ -114,7 +114,7 @@ pub(super) fn call(err: *mut resay_error, body: impl FnOnce() -> Result<c_int, F
     value
 }
 
-/// [*] What a code means, in a few words. Static; codes that are unknown have words too.
+/// [*] Describes a code in a few words. The string is static. Unknown codes have a description too.
 #[unsafe(no_mangle)]
 pub extern "C" fn resay_strerror(code: c_int) -> *const c_char {
     let text = match code {

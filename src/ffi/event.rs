@@ -22,18 +22,19 @@ pub const RESAY_EVENT_CLOSED: u32 = 8u32;
 pub const RESAY_EVENT_REJECTED: u32 = 16u32;
 /// In resay_event.kind: accept(2) failed; code is the errno.
 pub const RESAY_EVENT_ACCEPT_FAILED: u32 = 32u32;
-/// In resay_event.kind: a message was not answered; code is a RESAY_DROPPED_ reason, or an errno of a datagram socket, negative.
+/// In resay_event.kind: a message was not answered; code is a RESAY_DROPPED_ reason, or the negative errno of a datagram
+/// socket.
 pub const RESAY_EVENT_DROPPED: u32 = 64u32;
 /// In resay_event.kind: a transform failed; code is RESAY_E_CALLBACK or RESAY_E_PLUGIN.
 pub const RESAY_EVENT_TRANSFORM_FAILED: u32 = 128u32;
 /// In resay_event.kind: a transform logs a line.
 pub const RESAY_EVENT_TRANSFORM_LOG: u32 = 256u32;
-/// In resay_event.kind: a chain was swapped; text is the new one.
+/// In resay_event.kind: a chain was replaced; text is the new chain.
 pub const RESAY_EVENT_CHAIN_CHANGED: u32 = 512u32;
-/// In resay_event.kind: the engine's state changed: what it runs on, that it has ended. At RESAY_LOG_ERROR: a worker failed, or found a
-/// fault of Resay itself; text names its place and how many there were.
+/// In resay_event.kind: the engine's state changed, such as its driver or its end. At RESAY_LOG_ERROR: a worker failed, or
+/// found a bug of Resay; text has its place and the number of bugs found.
 pub const RESAY_EVENT_ENGINE: u32 = 1024u32;
-/// For resay_events: all kinds, those of later versions too.
+/// For resay_events: all kinds, including those of later versions.
 pub const RESAY_EVENT_ALL: u32 = 0xffff_ffff_u32;
 
 /// In resay_event.code: the peer closed its side and received all its answers.
@@ -46,7 +47,7 @@ pub const RESAY_CLOSED_IDLE_TIMEOUT: i32 = 3;
 pub const RESAY_CLOSED_WRITE_TIMEOUT: i32 = 4;
 /// In resay_event.code: a message was longer than max_message.
 pub const RESAY_CLOSED_MESSAGE_TOO_LONG: i32 = 5;
-/// In resay_event.code: a transform asked for it.
+/// In resay_event.code: a transform requested it.
 pub const RESAY_CLOSED_TRANSFORM_CLOSED: i32 = 6;
 /// In resay_event.code: a transform failed.
 pub const RESAY_CLOSED_TRANSFORM_FAILED: i32 = 7;
@@ -71,31 +72,31 @@ pub const RESAY_CLOSED_LAYER_FAILED: i32 = 15;
 pub const RESAY_DROPPED_BY_TRANSFORM: i32 = 1;
 /// In resay_event.code: a transform failed.
 pub const RESAY_DROPPED_TRANSFORM_FAILED: i32 = 2;
-/// In resay_event.code: it was longer than max_message.
+/// In resay_event.code: the message was longer than max_message.
 pub const RESAY_DROPPED_TOO_LONG: i32 = 3;
-/// In resay_event.code: its source cannot be answered: port 0, an unspecified, broadcast or multicast address.
+/// In resay_event.code: the source cannot be answered: port 0, or an unspecified, broadcast or multicast address.
 pub const RESAY_DROPPED_BAD_SOURCE: i32 = 4;
-/// In resay_event.code: it was sent to a broadcast or multicast address.
+/// In resay_event.code: the destination was a broadcast or multicast address.
 pub const RESAY_DROPPED_GROUP_DESTINATION: i32 = 5;
-/// In resay_event.code: its unix sender has no name, or a relative one.
+/// In resay_event.code: the unix sender has no name, or a relative one.
 pub const RESAY_DROPPED_UNNAMED: i32 = 6;
 /// In resay_event.code: the peer's queue is full.
 pub const RESAY_DROPPED_PEER_FULL: i32 = 7;
 /// In resay_event.code: its answer was longer than max_amplification allows.
 pub const RESAY_DROPPED_AMPLIFIED: i32 = 8;
-/// In resay_event.code: too many delayed answers wait already.
+/// In resay_event.code: too many delayed answers are waiting.
 pub const RESAY_DROPPED_QUEUE_FULL: i32 = 9;
 /// In resay_event.code: the answer could not be sent.
 pub const RESAY_DROPPED_SEND_FAILED: i32 = 10;
 /// In resay_event.code: the connection broke before the answer was sent, or its last frame was unfinished.
 pub const RESAY_DROPPED_UNDELIVERED: i32 = 11;
 
-/// Bytes of resay_event.text, the NUL included.
+/// Size of resay_event.text in bytes, including the NUL.
 pub const RESAY_EVENT_TEXT_BYTES: usize = 96;
 
 const _: () = assert!(EVENT_TEXT_BYTES_MAX < RESAY_EVENT_TEXT_BYTES);
 
-// The numbers are the places of the reasons, which so may never change.
+// The numbers are the positions of the reasons, so those may never change.
 const _: () = {
     assert!(RESAY_EVENT_LISTENING == 1 << EventKind::Listening as u32);
     assert!(RESAY_EVENT_LISTENER_CLOSED == 1 << EventKind::ListenerClosed as u32);
@@ -140,10 +141,10 @@ const _: () = {
     assert!(RESAY_DROPPED_UNDELIVERED as usize == DropReason::ALL.len());
 };
 
-/// Something that has happened. Later versions may know more kinds, and more codes.
+/// An event. Later versions may add kinds and codes.
 #[repr(C)]
 pub struct resay_event {
-    /// Set by the caller: sizeof(resay_event) as it knows it.
+    /// Set by the caller: sizeof(resay_event).
     pub struct_size: u32,
     /// One RESAY_EVENT_ bit.
     pub kind: u32,
@@ -151,11 +152,11 @@ pub struct resay_event {
     pub listener: resay_id,
     /// The connection's number in this engine, or 0.
     pub connection: u64,
-    /// What is behind it, or 0: see the kinds.
+    /// The cause, or 0: see the kinds.
     pub code: i32,
-    /// Nothing yet.
+    /// Reserved.
     pub zero: u32,
-    /// English, UTF-8, ended by NUL, cut where it is too long; it begins with the peer, where there is one.
+    /// English text in UTF-8, NUL-terminated, truncated if it is too long. It begins with the peer, if there is one.
     pub text: [c_char; RESAY_EVENT_TEXT_BYTES],
 }
 

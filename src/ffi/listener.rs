@@ -9,19 +9,18 @@ use super::error::{Failure, RESAY_E_ARG, resay_error};
 use super::{give_text, text_of};
 use crate::{Error, ListenerId};
 
-/// Names a listener of one engine. Never used again within that engine, so a stale one is an error and nothing else; 0
-/// is never valid.
+/// The id of a listener of one engine. An engine never reuses an id, so a stale id is always an error. 0 is never valid.
 pub type resay_id = u64;
 
-/// In resay_listen_fd: after a success the descriptor is the engine's; the number must not be used or closed any more.
+/// For resay_listen_fd: after success the engine owns the descriptor; the caller must not use or close it.
 pub const RESAY_FD_OWN: u32 = 1u32;
-/// In resay_listen_fd: the engine makes a copy, and the descriptor stays the caller's.
+/// For resay_listen_fd: the engine duplicates the descriptor; the caller keeps it.
 pub const RESAY_FD_DUP: u32 = 2u32;
 
-/// [*] Adds a listener and binds it; peers can connect from now on and are served while the engine runs. *out, if it
-/// is not NULL, is its name.
-/// 0; RESAY_E_SPEC: the URL or an option, RESAY_E_SYS: it cannot be bound, RESAY_E_PLUGIN: its chain, RESAY_E_STATE: the
-/// engine has ended, RESAY_E_ARG. Then nothing is bound.
+/// [*] Adds a listener and binds it. Peers can connect from now on; the engine serves them while it runs. If out is not
+/// NULL, *out becomes the listener's id.
+/// Returns 0; RESAY_E_SPEC: bad URL or option, RESAY_E_SYS: the socket cannot be bound, RESAY_E_PLUGIN: bad chain,
+/// RESAY_E_STATE: the engine has ended, RESAY_E_ARG. After a failure nothing is bound.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listen(
     engine: *mut resay_engine,
@@ -39,12 +38,12 @@ pub unsafe extern "C" fn resay_listen(
     })
 }
 
-/// [*] Adds a listener on a socket that the program opened: of TCP, UDP or AF_UNIX, bound, and listening or not.
-/// own_or_dup is RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs with '&' between, as in a URL's query;
-/// NULL: none. The socket is made non-blocking, for its copies too; the file of a unix socket stays when the listener is
-/// closed, for the program made it.
-/// 0; RESAY_E_SPEC: an option, RESAY_E_SYS: no such socket, or it is connected, RESAY_E_PLUGIN: its chain, RESAY_E_STATE,
-/// RESAY_E_ARG. Then the descriptor is still the caller's.
+/// [*] Adds a listener on a socket that the program opened: TCP, UDP or AF_UNIX, bound, listening or not. own_or_dup is
+/// RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL. The engine
+/// makes the socket non-blocking, which affects its duplicates too. The program created the file of a unix socket, so the
+/// engine does not remove that file.
+/// Returns 0; RESAY_E_SPEC: bad option, RESAY_E_SYS: not a socket, or a connected one, RESAY_E_PLUGIN: bad chain,
+/// RESAY_E_STATE, RESAY_E_ARG. After a failure the caller still owns the descriptor.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listen_fd(
     engine: *mut resay_engine,
@@ -89,9 +88,9 @@ unsafe fn give_id(out: *mut resay_id, id: ListenerId) {
     }
 }
 
-/// [*] Writes the URL of a listener, with its real port and NUL at its end. *need, if it is not NULL, is the size of
-/// all that.
-/// 0; RESAY_E_FULL: cap is less than that (buf may be NULL then); RESAY_E_HANDLE, RESAY_E_ARG.
+/// [*] Writes the URL of a listener to buf, with its real port, NUL-terminated. If need is not NULL, *need becomes the
+/// size needed, including the NUL.
+/// Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_HANDLE, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listener_url(
     engine: *mut resay_engine,
@@ -108,8 +107,7 @@ pub unsafe extern "C" fn resay_listener_url(
     })
 }
 
-/// [*] The port of a TCP or UDP listener; 0 for unix sockets.
-/// RESAY_E_HANDLE, RESAY_E_ARG.
+/// [*] Returns the port of a TCP or UDP listener, 0 for unix sockets; RESAY_E_HANDLE, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listener_port(engine: *mut resay_engine, listener: resay_id) -> c_int {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
@@ -118,8 +116,9 @@ pub unsafe extern "C" fn resay_listener_port(engine: *mut resay_engine, listener
     })
 }
 
-/// [*] Closes a listener, once what waits to be accepted has been; its connections go on. From now on its id is stale.
-/// 0; RESAY_E_HANDLE, RESAY_E_ARG.
+/// [*] Closes a listener after it has accepted the connections that wait. Its connections stay open. The id is stale from
+/// now on.
+/// Returns 0; RESAY_E_HANDLE, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listener_close(engine: *mut resay_engine, listener: resay_id) -> c_int {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| {

@@ -1,17 +1,17 @@
 //! Unsafe boundary: callers. The C API, in C's own names; `include/resay.h` is generated from the files of this module,
 //! in the order in which `build.rs` names them, and their comments are the header's: plain words, no Rust links.
 //!
-//! It uses the crate's public names only, and nothing in the crate uses it. Every function is the same: check the
-//! pointers, turn C's values into Rust's, call the crate, turn the result back; a panic stops here.
+//! This module uses only the crate's public names, and nothing in the crate uses it. Every function has the same structure:
+//! check the pointers, convert C's values to Rust's, call the crate, convert the result back. A panic stops here.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `error.rs` | codes, `resay_error`, and the frame around every call |
-//! | `engine.rs` | an engine behind a pointer: who may call it now; options |
+//! | `error.rs` | codes, `resay_error`, and the wrapper of every call |
+//! | `engine.rs` | an engine behind a pointer: which calls are allowed now; options |
 //! | `listener.rs` | listeners |
-//! | `callback.rs` | functions of the host's: what they may do, and what they write to |
+//! | `callback.rs` | functions of the host: what they may do, and their output |
 //! | `transform.rs` | plugins, tables, callbacks, chains |
-//! | `run.rs` | the three ways to run, and the end |
+//! | `run.rs` | the three ways to run; stop, drain, join |
 //! | `observe.rs` | statistics, the log |
 //! | `event.rs` | the queue of events |
 //! | `client.rs` | the blocking client |
@@ -39,11 +39,11 @@ use std::time::Duration;
 
 use error::{Failure, RESAY_E_ARG, RESAY_E_FULL};
 
-/// The version of this interface. It changes only when programs that were built before would break; the
-/// SONAME, libresay.so.1, follows it.
+/// The version of this interface. It changes only when existing programs would break. The SONAME,
+/// libresay.so.1, contains it.
 pub const RESAY_ABI: u32 = 1u32;
 
-/// A string of the caller's.
+/// Reads a string of the caller.
 ///
 /// # Safety
 /// `text` is NULL or ended by NUL, and lives during the call.
@@ -56,7 +56,7 @@ unsafe fn text_of<'a>(text: *const c_char, what: &str) -> Result<&'a str, Failur
     text.to_str().map_err(|_| Failure::new(RESAY_E_ARG, format!("{what} is not UTF-8")))
 }
 
-/// Copies `text` with a NUL at its end into the caller's buffer, and says how much room that takes.
+/// Copies `text` and a NUL into the caller's buffer, and writes the size needed to `need`.
 ///
 /// # Safety
 /// `buf` is NULL or has `cap` bytes; `need` is NULL or the caller's own.
@@ -93,11 +93,11 @@ fn fill(place: &mut [c_char], text: &str) {
     }
 }
 
-/// Structs that begin with their own size; anything beyond this is no size but an accident.
+/// Largest plausible `struct_size`; a larger value is an uninitialised field.
 const STRUCT_BYTES_MAX: usize = 64 * 1024;
 
-/// Fills a struct of the caller's, of which it knows `struct_size` bytes: what it does not know is left out, what only it
-/// knows becomes zero. Its first field, the size, stays.
+/// Fills a struct of the caller, who knows `struct_size` bytes of it. Fields that the caller does not know are omitted; fields
+/// that only the caller knows become zero. The first field, the size, stays.
 ///
 /// # Safety
 /// `T` is `repr(C)` without padding, its first field is a u32, and `to` is NULL or points to a u32 that is the size of

@@ -10,41 +10,42 @@ use super::give_struct;
 use super::listener::resay_id;
 use crate::{ListenerId, LogLevel};
 
-/// What a listener, or a whole engine, has done so far. The figures of a running engine are read one by one, so they may
-/// be a few messages apart from each other.
+/// The counters of a listener or of a whole engine. The counters of a running engine are read one by one, so they may
+/// differ by a few messages.
 #[repr(C)]
 pub struct resay_stats {
-    /// Set by the caller: sizeof(resay_stats) as it knows it. A library that knows less fills the rest with zeros, one
-    /// that knows more leaves it out.
+    /// Set by the caller: sizeof(resay_stats). A library with a smaller struct fills the rest with zeros; a library with a
+    /// larger struct omits the rest.
     pub struct_size: u32,
     /// Connections open now.
     pub open: u32,
-    /// Connections that were accepted and served.
+    /// Connections accepted and served.
     pub accepted: u64,
-    /// Connections that are over, whatever the reason.
+    /// Connections closed, for any reason.
     pub closed: u64,
-    /// Messages received. On a raw stream, each read is one.
+    /// Messages received. On a raw stream each read counts as one.
     pub messages_in: u64,
-    /// Messages whose answers the kernel took, or that need none. Of a send that was cut off, none of its messages counts.
+    /// Messages whose answers the kernel accepted, or that need no answer. If a send was cut off, none of its messages
+    /// counts.
     pub messages_out: u64,
     /// Bytes received.
     pub bytes_in: u64,
-    /// Bytes that the kernel took.
+    /// Bytes that the kernel accepted.
     pub bytes_out: u64,
-    /// Messages without an answer, whatever the reason.
+    /// Messages without an answer, for any reason.
     pub dropped: u64,
-    /// Connections turned away.
+    /// Connections refused.
     pub rejected: u64,
-    /// Messages or conversations at which a transform failed.
+    /// Messages or sessions in which a transform failed.
     pub transform_errors: u64,
     /// Failures of accept(2).
     pub accept_errors: u64,
-    /// Events that found the queue full; of the engine, whatever the listener.
+    /// Events lost because the queue was full; always of the whole engine.
     pub events_lost: u64,
-    /// Bytes of answers that were still waiting when their connection ended.
+    /// Bytes of answers that were still waiting when their connection closed.
     pub undelivered_bytes: u64,
-    /// Bytes received on connections that were given no answer: of dropped messages, and what was not answered when a
-    /// connection ended.
+    /// Bytes received on connections and not answered: of dropped messages, and of input that was unanswered when its
+    /// connection closed.
     pub dropped_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The three ways to run, and the end.
+//! The three ways to run; stop, drain, join.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -8,10 +8,9 @@ use super::engine::{Waits, is_called, resay_engine, with_engine};
 use super::error::{RESAY_E_ARG, RESAY_E_FORKED, RESAY_E_STATE, resay_error};
 use super::{FOR_EVER, timeout_of};
 
-/// [*] Serves on this many threads of the engine's own, with all signals blocked in them, and returns when every
-/// listener answers.
-/// 0; RESAY_E_STATE: it has run before, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS, RESAY_E_PLUGIN: a transform
-/// cannot be created once more for another thread, RESAY_E_ARG.
+/// [*] Starts this number of threads of the engine, which block all signals, and returns when every listener is served.
+/// Returns 0; RESAY_E_STATE: the engine has run before, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS,
+/// RESAY_E_PLUGIN: a transform cannot be created again for another thread, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_start(
     engine: *mut resay_engine,
@@ -36,17 +35,17 @@ pub unsafe extern "C" fn resay_run(engine: *mut resay_engine, timeout_ms: i32) -
     })
 }
 
-/// [*] A descriptor for the program's own event loop: when it is readable, or resay_poll_timeout is over, call
-/// resay_run(engine, 0). It belongs to the engine: do not read, write or close it, and take it out of the loop before
-/// resay_engine_free.
-/// RESAY_E_STATE: it runs on threads of its own, or is to have several, RESAY_E_SYS, RESAY_E_ARG.
+/// [*] Returns a descriptor for the program's own event loop: when it is readable, or the time of resay_poll_timeout has
+/// passed, call resay_run(engine, 0). The engine owns the descriptor: do not read, write or close it, and remove it from the
+/// loop before resay_engine_free.
+/// Errors: RESAY_E_STATE: the engine runs on its own threads, or was set to several threads, RESAY_E_SYS, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_poll_fd(engine: *mut resay_engine) -> c_int {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| Ok(engine.engine.poll_fd()?))
 }
 
-/// [*] How many milliseconds the program's event loop may wait for resay_poll_fd, rounded up; -1: as long as it
-/// likes. Ask before each wait. RESAY_E_ARG.
+/// [*] Returns the longest time in milliseconds, rounded up, that the program's event loop may wait for resay_poll_fd; -1: no
+/// limit. Call it before each wait. Errors: RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_poll_timeout(engine: *mut resay_engine) -> i32 {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
@@ -55,10 +54,11 @@ pub unsafe extern "C" fn resay_poll_timeout(engine: *mut resay_engine) -> i32 {
     })
 }
 
-/// [*] Ends everything at once and returns without waiting; resay_join waits. The one call that a signal handler may
-/// make: it is async-signal-safe.
-/// 0; RESAY_E_STATE inside a callback: there it does nothing, except on a thread that the program lent or called with,
-/// where a signal handler cannot be told from a callback, and so is obeyed; RESAY_E_FORKED, RESAY_E_ARG.
+/// [*] Stops the engine at once and returns without waiting; resay_join waits. This is the only function that a signal
+/// handler may call: it is async-signal-safe.
+/// Returns 0; RESAY_E_STATE inside a callback, where it has no effect. The exception is a thread that the program lent, or
+/// that is inside a call of the program: there the call may come from a signal handler, so the engine stops although the
+/// result is RESAY_E_STATE. RESAY_E_FORKED, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_stop(engine: *mut resay_engine) -> c_int {
     // Nothing here allocates or locks: no message is made, and nothing can panic.

@@ -11,11 +11,10 @@ use super::listener::resay_id;
 use super::text_of;
 use crate::{ListenerId, Transform};
 
-/// [*] Loads a plugin file; chains that are set from now on find its transforms by their names. Calling it again after
-/// the file has changed loads what is in it now; chains that were set before keep what they have. A library is never
-/// unloaded.
-/// The number of transforms in it; RESAY_E_PLUGIN: the file cannot be used, or the program has registered a transform of
-/// that name, RESAY_E_ARG.
+/// [*] Loads a plugin file. Chains that are set from now on find its transforms by name. If the file has changed since, a
+/// second call loads the new contents; existing chains keep the old ones. A library is never unloaded.
+/// Returns the number of transforms in the file; RESAY_E_PLUGIN: the file cannot be used, or the program has registered a
+/// transform with the same name, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_load(
     engine: *mut resay_engine,
@@ -29,9 +28,10 @@ pub unsafe extern "C" fn resay_load(
     })
 }
 
-/// [*] Adds a transform of the program's own, behind a table as plugins have it. The table, and all that it points to,
-/// stays as it is until the engine is freed. Chains that are set from now on find it by its id, before bundled ones.
-/// 0; RESAY_E_PLUGIN: the table breaks a rule, or there is one of that id already, RESAY_E_ARG.
+/// [*] Registers a transform of the program, with a table as in a plugin. The table, and everything that it points to, must
+/// stay unchanged until the engine is freed. Chains that are set from now on find the transform by its id, before bundled
+/// transforms.
+/// Returns 0; RESAY_E_PLUGIN: the table is invalid, or the id is already registered, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_register(
     engine: *mut resay_engine,
@@ -49,12 +49,13 @@ pub unsafe extern "C" fn resay_register(
     })
 }
 
-/// [*] Adds a transform that is a function of the program's: see resay_callback. It has no options and sees one message
-/// after another, nothing of connections. Chains that are set from now on find it by its id, before bundled ones.
+/// [*] Registers a function of the program as a transform: see resay_callback. It has no options; it receives messages one
+/// by one, and no information about connections. Chains that are set from now on find it by its id, before bundled
+/// transforms.
 ///
-/// release, if it is not NULL, is called with user exactly once: when nothing uses it any more, at the latest in
-/// resay_engine_free; and when this call fails, whatever the reason, before it returns.
-/// 0; RESAY_E_PLUGIN: the id is not a name ([a-z0-9][a-z0-9._-]*), or there is one of that id already, RESAY_E_ARG.
+/// If release is not NULL, it is called with user exactly once: when nothing uses user any more, at the latest in
+/// resay_engine_free. If this call fails for any reason, release is called before the call returns.
+/// Returns 0; RESAY_E_PLUGIN: the id is not a name ([a-z0-9][a-z0-9._-]*), or is already registered, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_register_callback(
     engine: *mut resay_engine,
@@ -77,11 +78,11 @@ pub unsafe extern "C" fn resay_register_callback(
     })
 }
 
-/// [*] Changes a chain, at any time, also while messages flow: that of one listener, or with 0 the engine's, which
-/// all listeners have that were given none of their own. "" is the plain echo. Each worker takes it at its next turn; no
-/// message goes through both. After a failure nothing has changed.
-/// 0; RESAY_E_SPEC: it cannot be read, RESAY_E_PLUGIN: a transform is unknown or refuses its options, RESAY_E_HANDLE,
-/// RESAY_E_ARG.
+/// [*] Replaces a chain, at any time, also while messages flow. listener_or_0 is a listener, or 0 for the engine's chain,
+/// which every listener without a chain of its own uses. "" is the plain echo. Each worker takes the new chain at its next
+/// turn; no message passes through both. After a failure nothing has changed.
+/// Returns 0; RESAY_E_SPEC: the chain cannot be parsed, RESAY_E_PLUGIN: a transform is unknown or refuses its options,
+/// RESAY_E_HANDLE, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_chain(
     engine: *mut resay_engine,
