@@ -1,6 +1,6 @@
 /* Resay: the plugin ABI, major 1. Generated from plugins/abi/src/abi.rs: edit that.
  *
- * A transform changes the messages of an echo engine. The whole of a plugin in C:
+ * A transform changes the messages of an echo engine. A complete plugin in C:
  *
  *   #include <resay_plugin.h>
  *
@@ -18,16 +18,17 @@
  *   cc -shared -fPIC -o libflip.so flip.c && resay plugin check ./libflip.so
  *
  * Rules of the boundary
- *  - Fields never move or change type. A struct that may grow begins with struct_size, the bytes of it that
- *    its writer knows. A reader takes the smaller of that and its own size, and treats what is missing as
- *    zero: see RESAY_HAS. Everything in minor 0 is always there.
+ *  - Fields never move or change type. A struct that may grow begins with struct_size, the size of the struct
+ *    in its writer. A reader uses the smaller of that and its own size, and treats missing fields as zero: see
+ *    RESAY_HAS. The fields of minor version 0 are always present.
  *  - Every pointer is borrowed for the call, unless its comment says otherwise. Neither side frees the
  *    other's memory.
- *  - Nothing unwinds across: no exception, no panic, no longjmp.
- *  - A plugin leaves the process alone: signals, directory, locale, environment, standard streams.
- *  - Where a function may be called: [C] on a control thread, not on a worker's path of data, and never two
- *    such calls at once for one instance; [W] on a worker (or where RESAY_NEED_OFFLOAD takes it); [*] on any
- *    thread, at any time.
+ *  - No exception, panic or longjmp crosses the boundary.
+ *  - A plugin must not change the state of the process: signals, directory, locale, environment, standard
+ *    streams.
+ *  - Calling threads: [C] a control thread, not on a worker's path of data, and never two such calls at once
+ *    for one instance; [W] a worker, or with RESAY_NEED_OFFLOAD a thread of the pool; [*] any thread, at any
+ *    time.
  *  - The order of calls: create, then for each session session_open, map or process, session_close; destroy.
  */
 #ifndef RESAY_PLUGIN_H
@@ -59,82 +60,80 @@ extern "C" {
 #endif
 
 /**
- * The revision of this header within major 1. It grows when a struct gains a field or a constant is
- * added; a plugin and a host of different revisions work together.
+ * The minor version of this header within major 1. It grows when a field or a constant is added. Plugins and
+ * hosts of different minor versions work together.
  */
 #define RESAY_PLUGIN_ABI_MINOR 0u
 
 /**
- * Done: all of the input is consumed (in_used == in_len), and the output is complete.
+ * Success: all input is consumed (in_used == in_len), and the output is complete.
  */
 #define RESAY_OK 0
 
 /**
- * process() only: the host takes what is in out, then calls again with the input from in_used on (which
- * may be empty) and a fresh out of at least out_need bytes. There must be progress: something consumed,
- * something produced, or out_need > out_cap.
+ * process() only: the host takes the output, then calls again with the input from in_used on (which may be
+ * empty) and a new output buffer of at least out_need bytes. Each call must make progress: it consumes input,
+ * produces output, or sets out_need > out_cap.
  */
 #define RESAY_MORE_OUT 1
 
 /**
- * process() only, and only in a call with neither RESAY_IO_END nor RESAY_IO_EOF, that is on a raw stream:
- * the host keeps in[in_used..in_len] and passes it again, at the front of what comes next.
+ * process() only, and only in a call with neither RESAY_IO_END nor RESAY_IO_EOF, that is, on a raw stream:
+ * the host keeps in[in_used..in_len] and passes it again, in front of the next input.
  */
 #define RESAY_MORE_IN 2
 
 /**
- * Answer nothing for this message: its output, and the rest of its input, are discarded. (What earlier
- * calls for the same stream message handed over with RESAY_MORE_OUT may be on its way already.)
+ * Send no answer to this message: its output, and the rest of its input, are discarded. (Output of earlier
+ * calls for the same stream message, passed with RESAY_MORE_OUT, may already have been sent.)
  */
 #define RESAY_DROP 3
 
 /**
- * Answer with what was produced, then close the connection in good order. A datagram is answered, and
- * there is nothing to close.
+ * Send the output, then close the connection in good order. A datagram is answered; it has no connection.
  */
 #define RESAY_CLOSE 4
 
 /**
- * Stream: discard what was produced and close at once, by RST where the transport has one. A datagram is
- * dropped.
+ * Stream: discard the output and close at once, with RST if the transport has one. A datagram is dropped.
  */
 #define RESAY_RESET 5
 
 /**
- * This message cannot be transformed: a datagram is dropped, a stream is closed; both are counted.
+ * The message cannot be transformed: a datagram is dropped, a stream is closed; both are counted.
  */
 #define RESAY_E_DATA -1
 
 /**
- * create(): an option's value cannot be used; the text says which one and why.
+ * create(): the value of an option is invalid; the text names the option and the reason.
  */
 #define RESAY_E_CONFIG -2
 
 /**
- * Memory could not be had. The message or the connection fails, the process does not.
+ * Out of memory. The message or the connection fails; the process keeps running.
  */
 #define RESAY_E_NOMEM -3
 
 /**
- * What was asked for does not exist here: a kind of peer, a schema, a feature of the system.
+ * Not supported here: a kind of peer, a schema, a feature of the system.
  */
 #define RESAY_E_UNSUPPORTED -4
 
 /**
- * The plugin caught a panic or an exception of its own: the host quarantines the instance.
+ * The plugin caught a panic or an exception of its own: the host disables the instance.
  */
 #define RESAY_E_PANIC -5
 
 /**
- * In resay_transform.caps, a promise: out[i] depends on in[i] alone, and the length stays. The host splits
- * and merges calls at will, so one call may cover several messages or a part of one. The answer is RESAY_OK
- * or an error, for whatever else it asked would concern all that the call happened to cover.
+ * In resay_transform.caps, a promise: out[i] depends only on in[i], and the length stays the same. The host
+ * splits and merges calls as it likes, so one call may cover several messages or a part of one. The result is
+ * RESAY_OK or an error; any other result would apply to everything that the call happens to cover.
  * (Unknown bits of caps are ignored; `resay plugin check` tests each promise.)
  */
 #define RESAY_CAP_BYTEWISE 1u
 
 /**
- * A promise: the bytes are looked at and never changed; map() does not write.
+ * A promise: the transform only reads the bytes; map() does not write.
  */
 #define RESAY_CAP_OBSERVER 2u
 
@@ -144,54 +143,54 @@ extern "C" {
 #define RESAY_CAP_ALIAS 4u
 
 /**
- * process() wants one call, with empty input and flags 0, when a connection opens: what it produces is
- * sent before anything was received. Streams and seqpackets only: no datagram is sent unasked.
+ * process() is called once, with empty input and flags 0, when a connection opens: its output is sent before
+ * anything is received. Streams and seqpackets only: a host sends no unsolicited datagrams.
  */
 #define RESAY_CAP_GREETS 8u
 
 /**
- * In resay_transform.needs, a requirement: whole messages only, so never on a raw stream.
+ * In resay_transform.needs, a requirement: whole messages only, never a raw stream.
  * (A host that does not know a bit of needs refuses the transform.)
  */
 #define RESAY_NEED_MESSAGES 1u
 
 /**
- * A requirement: a call may block, so run it off the worker; its connection is not read meanwhile.
+ * A requirement: a call may block, so the host runs it on a thread pool; it does not read the connection meanwhile.
  */
 #define RESAY_NEED_OFFLOAD 2u
 
 /**
- * In resay_transform.threading: one instance, called from several threads at once.
+ * In resay_transform.threading: one instance, which several threads call at once.
  */
 #define RESAY_SHARED 0u
 
 /**
- * One instance for each worker: no two calls of one instance at once. Calls may still come from more than
- * one thread in turn.
+ * One instance for each worker: no two calls of one instance at once, but possibly from several threads one
+ * after the other.
  */
 #define RESAY_PER_WORKER 1u
 
 /**
- * One instance behind a lock of the host's: no two calls at once.
+ * One instance behind a lock of the host: no two calls at once.
  */
 #define RESAY_SERIAL 2u
 
 /**
- * In resay_io.flags: this call begins a message: nothing of it has been consumed or answered yet. A call that asked
- * for more room and did neither is repeated with it.
- * A framed stream message, a seqpacket record and a datagram come whole, with BEGIN and END. A raw stream
- * has no messages: each read comes with flags 0, and the peer's half-close with RESAY_IO_EOF.
+ * In resay_io.flags: this call begins a message: nothing of it is consumed or answered yet. If a call only
+ * requested more room, the next call has this flag again.
+ * A framed stream message, a seqpacket record and a datagram arrive whole, with BEGIN and END. A raw stream
+ * has no messages: each read has flags 0, and the peer's half-close RESAY_IO_EOF.
  */
 #define RESAY_IO_BEGIN 1u
 
 /**
- * The input ends a message. Whatever is left in hand must come out now.
+ * The input ends a message. The transform must write everything that it still holds.
  */
 #define RESAY_IO_END 2u
 
 /**
- * The stream has ended: the peer will send no more. On a raw stream this is a call of its own, made once,
- * with the unread tail that RESAY_MORE_IN left, or with empty input.
+ * The stream has ended: the peer will send no more. On a raw stream this is a separate call, made once, with
+ * the input that RESAY_MORE_IN left, or with empty input.
  */
 #define RESAY_IO_EOF 4u
 
@@ -216,22 +215,22 @@ extern "C" {
 #define RESAY_SEQPACKET 3u
 
 /**
- * For resay_host.log: something failed that should not.
+ * For resay_host.log: an unexpected failure.
  */
 #define RESAY_LOG_ERROR 1
 
 /**
- * Something that someone should look at.
+ * A condition that needs attention.
  */
 #define RESAY_LOG_WARN 2
 
 /**
- * What an operator wants to know.
+ * Information for operators.
  */
 #define RESAY_LOG_INFO 3
 
 /**
- * What a developer wants to know.
+ * Information for developers.
  */
 #define RESAY_LOG_DEBUG 4
 
@@ -247,7 +246,7 @@ extern "C" {
 #define RESAY_LIB_UNLOADABLE 1u
 
 /**
- * Who a session talks to. Valid during session_open(); copy what must stay.
+ * The peer of a session. Valid during session_open(): copy what you need later.
  */
 typedef struct resay_peer {
   /**
@@ -259,42 +258,41 @@ typedef struct resay_peer {
    */
   uint32_t kind;
   /**
-   * The connection's number: never used twice by one engine. 0 for a datagram.
+   * The number of the connection; an engine never reuses it. 0 for a datagram.
    */
   uint64_t id;
   /**
-   * Our address as a URL, such as "tcp://127.0.0.1:8888"; NULL where it is not known.
+   * The local address as a URL, such as "tcp://127.0.0.1:8888"; NULL if it is unknown.
    */
   const char *local;
   /**
-   * The peer's address as a URL; NULL where it has none (an unbound unix socket).
+   * The peer's address as a URL; NULL if it has none (an unbound unix socket).
    */
   const char *peer;
   /**
-   * The listener, as the URL that it was opened with; NULL where it is not known.
+   * The URL that the listener was opened with; NULL if it is unknown.
    */
   const char *listener;
 } resay_peer;
 
 /**
- * One option that a transform understands.
+ * One option that a transform accepts.
  */
 typedef struct resay_option {
   /**
-   * The name, NUL-ended, UTF-8: letters, digits, '_' and '-'.
+   * The name, NUL-terminated UTF-8: letters, digits, '_' and '-'.
    */
   const char *key;
   /**
-   * What the value looks like, for help texts: "string", "bool", "integer", "rate", "duration", "size".
+   * The type of the value, for help texts: "string", "bool", "integer", "rate", "duration", "size".
    */
   const char *type;
   /**
-   * What holds when the option is not given; NULL: it must be given. The host does not pass it to
-   * create(): it tells people.
+   * The default, for help texts; the host does not pass it to create(). NULL: the option is required.
    */
   const char *fallback;
   /**
-   * One line for people, or NULL.
+   * One line of help, or NULL.
    */
   const char *help;
 } resay_option;
@@ -305,8 +303,8 @@ typedef struct resay_option {
 typedef int32_t resay_status;
 
 /**
- * What the host offers to one instance. Valid from create() until destroy() returns (or create() fails),
- * and only for that instance. Every function may be NULL; all take ctx first.
+ * The functions that the host offers to one instance. Valid from create() until destroy() returns (or create()
+ * fails), and only for that instance. Every function may be NULL. Pass ctx as the first argument.
  */
 typedef struct resay_host {
   /**
@@ -318,29 +316,29 @@ typedef struct resay_host {
    */
   uint32_t abi_minor;
   /**
-   * The host's own; pass it back.
+   * Private to the host; pass it back.
    */
   void *ctx;
   /**
-   * The highest level that is wanted now: test it before formatting. NULL: log() decides.
+   * The highest log level that is enabled now: test it before formatting a line. NULL: log() decides.
    */
   const volatile uint8_t *log_level;
   /**
-   * [*] Writes one line: UTF-8, len bytes, without a line end. Never blocks; the host may drop lines.
+   * [*] Logs one line: len bytes of UTF-8, without a line end. It never blocks; the host may drop lines.
    */
   void (*log)(void *ctx, int level, const char *utf8, size_t len);
   /**
-   * [C] Only during create(): the id of the counter of that name, made when it is new. 0: there is no
-   * room; counter_add() ignores 0 and every id that it does not know.
+   * [C] Only during create(): returns the id of the counter with this name, and creates it if necessary. 0: no
+   * more counters; counter_add() ignores 0 and unknown ids.
    */
   uint32_t (*counter)(void *ctx, const char *name);
   /**
-   * [*] Adds to a counter; wait-free.
+   * [*] Adds n to a counter; wait-free.
    */
   void (*counter_add)(void *ctx, uint32_t id, uint64_t n);
   /**
-   * [C] What later revisions add: an id is "name/revision"; NULL: the host does not have it. The result
-   * lives as long as this struct.
+   * [C] Returns an extension of the host by its id, "name/revision"; NULL: the host does not have it. The result
+   * is valid as long as this struct.
    */
   const void *(*extension)(void *ctx, const char *id);
 } resay_host;
@@ -354,37 +352,37 @@ typedef struct resay_bytes {
    */
   const uint8_t *ptr;
   /**
-   * How many.
+   * The number of bytes.
    */
   size_t len;
 } resay_bytes;
 
 /**
- * One option as it was given. The host has refused unknown keys and repeated ones before.
+ * One option with its value. The host has already refused unknown and repeated keys.
  */
 typedef struct resay_kv {
   /**
-   * NUL-ended, UTF-8.
+   * NUL-terminated UTF-8.
    */
   const char *key;
   /**
-   * The text of the value, without its quotes. Not NUL-ended.
+   * The text of the value, without its quotes. Not NUL-terminated.
    */
   struct resay_bytes value;
 } resay_kv;
 
 /**
- * Room for an error's text: the caller's memory. The callee writes UTF-8 that it cuts to fit and ends with
- * NUL, as snprintf(err->buf, err->cap, ...) does. cap is at least 1 where the pointer to this is not NULL;
- * buf holds "" before the call.
+ * A buffer for the text of an error, in the caller's memory. The callee writes UTF-8, truncated to fit and
+ * NUL-terminated, as snprintf(err->buf, err->cap, ...) does. If the pointer to this struct is not NULL, cap is at
+ * least 1. buf holds "" before the call.
  */
 typedef struct resay_text {
   /**
-   * Where to write.
+   * The buffer.
    */
   char *buf;
   /**
-   * How many bytes fit, the NUL included.
+   * Its size in bytes, including the NUL.
    */
   size_t cap;
 } resay_text;
@@ -402,7 +400,7 @@ typedef struct resay_io {
    */
   uint32_t flags;
   /**
-   * The input; may be NULL when in_len is 0. Does not overlap out, unless RESAY_CAP_ALIAS is promised.
+   * The input; may be NULL if in_len is 0. It does not overlap out, except with RESAY_CAP_ALIAS.
    */
   const uint8_t *in;
   /**
@@ -414,12 +412,12 @@ typedef struct resay_io {
    */
   size_t in_used;
   /**
-   * Room for the output: initialised memory of unspecified content. May be NULL when out_cap is 0.
+   * The output buffer: initialised memory with unspecified content. May be NULL if out_cap is 0.
    */
   uint8_t *out;
   /**
-   * Bytes of room: at least the bound of in_len, where a bound is declared (out_div != 0) and is not over the host's limit
-   * for an answer; what does not fit there fails anyway.
+   * Size of the output buffer. If a bound is declared (out_div != 0), at least the bound of in_len, up to the host's
+   * limit for an answer; a longer answer fails in any case.
    */
   size_t out_cap;
   /**
@@ -428,26 +426,26 @@ typedef struct resay_io {
    */
   size_t out_len;
   /**
-   * Set by the callee, with RESAY_MORE_OUT: how much room the next call wants; 0: any. 0 before the call.
-   * Beyond the host's limits the message fails.
+   * Set by the callee, with RESAY_MORE_OUT: the size of the output buffer that the next call needs; 0: any size. 0
+   * before the call. Above the host's limit the message fails.
    */
   size_t out_need;
   /**
-   * Set by the callee: hold this call's output back for so many microseconds. In a stream, later output
-   * waits behind it. 0 before the call.
+   * Set by the callee: the delay of this call's output in microseconds. On a stream, later output waits behind
+   * it. 0 before the call.
    */
   uint64_t delay_us;
 } resay_io;
 
 /**
- * A transform: what it is, what it promises, what it does. Constant, and valid as long as its library is
- * loaded. The host passes this very pointer to create() and extension(), never one to a copy.
+ * A transform: description, promises, functions. Constant, and valid as long as its library is loaded. The host
+ * passes this pointer itself to create() and extension(), never a pointer to a copy.
  *
- * Only struct_size, id and one of map and process are required; all else may be zero.
+ * Required are struct_size, id, and map or process; every other field may be zero.
  */
 typedef struct resay_transform {
   /**
-   * sizeof(resay_transform) as the plugin knows it.
+   * sizeof(resay_transform) in the plugin.
    */
   uint32_t struct_size;
   /**
@@ -467,43 +465,43 @@ typedef struct resay_transform {
    */
   const char *id;
   /**
-   * Of the transform, for people; NULL: not said.
+   * The version of the transform, for display; NULL: none.
    */
   const char *version;
   /**
-   * One line for people; NULL: none.
+   * One line of description; NULL: none.
    */
   const char *summary;
   /**
-   * The table's maker's own: the host never looks at it. It is how a program that registers a table of
-   * its own finds its data again, in create().
+   * Private to the author of the table: the host never reads it. A program that registers its own table can
+   * find its data here in create().
    */
   void *user;
   /**
-   * n_options of them, or NULL. The host refuses every other key before create().
+   * n_options options, or NULL. The host refuses every other key before create().
    */
   const struct resay_option *options;
   /**
-   * How many options there are.
+   * The number of options.
    */
   uint32_t n_options;
   /**
-   * Bytes of memory that the host allocates for each session, zeroed before session_open() (or before
-   * the first call, where session_open is NULL) and in one place until the session is closed. 0: none;
-   * then session is NULL or anything. At most 1 MiB.
+   * Bytes of memory that the host allocates for each session, zeroed before session_open() (or, if session_open is
+   * NULL, before the first call). The memory does not move until the session is closed. 0: none; then the value of
+   * session is unspecified. At most 1 MiB.
    */
   uint32_t session_size;
   /**
-   * The alignment of that memory, a power of two up to 4096; 0: as malloc() aligns.
+   * The alignment of that memory, a power of two up to 4096; 0: the alignment of malloc().
    */
   uint32_t session_align;
   /**
-   * The bound of the output: n bytes of input make at most n * out_mul / out_div + out_add bytes,
-   * rounded up.
+   * The bound of the output: n bytes of input produce at most n * out_mul / out_div + out_add bytes, rounded
+   * up.
    */
   uint32_t out_mul;
   /**
-   * See out_mul. 0: no bound is declared, and process() must be ready for any out_cap.
+   * See out_mul. 0: no bound is declared, and process() must work with any out_cap.
    */
   uint32_t out_div;
   /**
@@ -511,9 +509,9 @@ typedef struct resay_transform {
    */
   uint32_t out_add;
   /**
-   * [C] Makes an instance, which never changes: to reconfigure is to create another one and to swap.
-   * RESAY_OK, or an error and its text; then the host calls nothing more. *instance is NULL before the
-   * call. NULL here: every instance is NULL, and no option is accepted.
+   * [C] Creates an instance. Its options never change: a new configuration is a new instance, which replaces this
+   * one. Returns RESAY_OK, or an error and its text; after an error the host makes no further call. *instance is
+   * NULL before the call. If create is NULL, every instance is NULL, and no option is accepted.
    */
   resay_status (*create)(const struct resay_transform *transform,
                          const struct resay_host *host,
@@ -522,51 +520,51 @@ typedef struct resay_transform {
                          void **instance,
                          struct resay_text *err);
   /**
-   * [C] Ends an instance: every session of it is closed, and no call is running. May be NULL.
+   * [C] Destroys an instance. All its sessions are closed, and no call is running. May be NULL.
    */
   void (*destroy)(void *instance);
   /**
-   * [W] Before the first call of a session. RESAY_OK, or an error and its text: the connection is closed
-   * (a datagram is dropped) and session_close() is not called. May be NULL.
+   * [W] Called before the first call of a session. Returns RESAY_OK, or an error and its text: then the connection
+   * is closed (a datagram is dropped), and session_close() is not called. May be NULL.
    */
   resay_status (*session_open)(void *instance,
                                void *session,
                                const struct resay_peer *peer,
                                struct resay_text *err);
   /**
-   * [W] After the last call of a session, whatever it answered; once. May be NULL.
+   * [W] Called once after the last call of a session, whatever its result. May be NULL.
    */
   void (*session_close)(void *instance, void *session);
   /**
-   * [W] Transforms in place, the length stays. data may be NULL when len is 0. Answers RESAY_OK,
-   * RESAY_DROP, RESAY_CLOSE, RESAY_RESET or an error. On a raw stream it sees each read as it comes,
-   * and nothing of the end. NULL: process() is used. Where both are given, messages go
-   * through map(), and process() is called for nothing but the greeting of RESAY_CAP_GREETS.
+   * [W] Transforms in place; the length stays the same. data may be NULL if len is 0. Returns RESAY_OK,
+   * RESAY_DROP, RESAY_CLOSE, RESAY_RESET or an error. On a raw stream it is called for each read, but not for the
+   * end. NULL: the host uses process(). If both are set, the host uses map() for messages, and process() only for
+   * the greeting of RESAY_CAP_GREETS.
    */
   resay_status (*map)(void *instance, void *session, uint8_t *data, size_t len);
   /**
-   * [W] Transforms from io->in to io->out: grows, shrinks, splits, delays. It sets io->in_used and
-   * io->out_len in every call. Never two calls at once for one session.
+   * [W] Transforms from io->in to io->out: it may grow, shrink, split and delay. It sets io->in_used and
+   * io->out_len in every call. The host never makes two calls at once for one session.
    * A table with neither map nor process is invalid.
    */
   resay_status (*process)(void *instance, void *session, struct resay_io *io);
   /**
-   * [C] Pure: what this transform offers beyond the table, by "name/revision"; NULL: not offered. The
-   * result lives as long as the library. May be NULL.
+   * [C] Pure: returns an extension of this transform by its id, "name/revision"; NULL: not offered. The result is
+   * valid as long as the library is loaded. May be NULL.
    */
   const void *(*extension)(const struct resay_transform *transform, const char *id);
 } resay_transform;
 
 /**
- * What a plugin library holds. Constant, and valid as long as the library is loaded.
+ * The contents of a plugin library. Constant, and valid as long as the library is loaded.
  */
 typedef struct resay_library {
   /**
-   * sizeof(resay_library) as the plugin knows it.
+   * sizeof(resay_library) in the plugin.
    */
   uint32_t struct_size;
   /**
-   * RESAY_PLUGIN_ABI_MINOR of the header that it was compiled with.
+   * RESAY_PLUGIN_ABI_MINOR of the header that the library was compiled with.
    */
   uint32_t abi_minor;
   /**
@@ -574,40 +572,40 @@ typedef struct resay_library {
    */
   uint32_t flags;
   /**
-   * How many transforms there are.
+   * The number of transforms.
    */
   uint32_t n;
   /**
-   * n pointers to tables. The first one is what the library's path alone names.
+   * n pointers to tables. The path of the library alone names the first one.
    */
   const struct resay_transform *const *transforms;
   /**
-   * [C] Called once before dlclose(), when no instance lives. May be NULL.
+   * [C] Called once before dlclose(), when no instance exists. May be NULL.
    */
   void (*shutdown)(void);
 } resay_library;
 
 /**
- * [*] The type of resay_plugin_v1, the only export of a plugin: pure, callable at any time and more than
- * once. NULL refuses a host whose revision is too old for the plugin.
+ * [*] The type of resay_plugin_v1, the only export of a plugin: pure, callable at any time and more than once. It
+ * returns NULL if the host's minor version is too old for the plugin.
  */
 typedef const struct resay_library *(*resay_plugin_entry)(uint32_t host_abi_minor);
 
 /**
  * Extension "resay.select/1" of a transform: another table for certain options.
  *
- * A transform's promises are constant, but an option may change them: uppercasing ASCII is bytewise,
- * uppercasing Unicode grows. Such a transform offers one table for each, under one id.
+ * The promises of a table are constant, but an option may change them: uppercasing ASCII is bytewise, uppercasing
+ * Unicode grows. Such a transform has one table for each case, under one id.
  */
 typedef struct resay_select {
   /**
-   * sizeof(resay_select) as the plugin knows it.
+   * sizeof(resay_select) in the plugin.
    */
   uint32_t struct_size;
   /**
-   * [C] Pure; called once before create(), with the options that create() will get. The table to use
-   * instead: it has the same id and options, is not asked again, and is the one that create() gets.
-   * NULL: keep this one, also where a value is wrong, for create() will say so.
+   * [C] Pure; called once before create(), with the same options. Returns the table to use instead: it has the same
+   * id and options, its own select is not called, and create() receives it. NULL: keep this table. If a value is
+   * invalid, return NULL too; create() then reports the error.
    */
   const struct resay_transform *(*select)(const struct resay_transform *transform,
                                           const struct resay_kv *options,
@@ -615,12 +613,12 @@ typedef struct resay_select {
 } resay_select;
 
 /**
- * Extension "resay.session-state/1" of a transform: carry a session over to another instance, when a chain
- * is swapped under a living connection.
+ * Extension "resay.session-state/1" of a transform: carries a session over to another instance when the chain of an
+ * open connection is replaced.
  */
 typedef struct resay_session_state {
   /**
-   * sizeof(resay_session_state) as the plugin knows it.
+   * sizeof(resay_session_state) in the plugin.
    */
   uint32_t struct_size;
   /**
@@ -628,13 +626,13 @@ typedef struct resay_session_state {
    */
   const char *schema;
   /**
-   * [W] Writes the state to io->out; io->in is empty. RESAY_OK, RESAY_MORE_OUT (the host begins anew
-   * with at least out_need bytes of room), or an error: the session stays where it is.
+   * [W] Writes the state to io->out; io->in is empty. Returns RESAY_OK, RESAY_MORE_OUT (the host calls again from the
+   * beginning with at least out_need bytes), or an error: then the old session stays.
    */
   resay_status (*save)(void *instance, const void *session, struct resay_io *io);
   /**
-   * [W] Sets an open session, of which no call was made yet, to a state that save() wrote, maybe another
-   * version's. An error, such as RESAY_E_UNSUPPORTED for an unknown schema: the old session stays.
+   * [W] Restores a state from save(), possibly of another version, into an open session before its first call.
+   * Returns RESAY_OK, or an error such as RESAY_E_UNSUPPORTED for an unknown schema: then the old session stays.
    */
   resay_status (*load)(void *instance,
                        void *session,

@@ -1,96 +1,94 @@
-//! The boundary itself, in C's own names. `include/resay_plugin.h` is generated from this file, so the
-//! comments here are the comments of the header: plain words, no Rust links.
+//! The plugin ABI in C's own names. `include/resay_plugin.h` is generated from this file, so the comments here
+//! are the comments of the header and use no Rust links.
 //!
-//! Fields never move and never change type. New ones are appended, and `RESAY_PLUGIN_ABI_MINOR` counts
-//! them; anything else is a new major, which means a new entry, `resay_plugin_v2`.
+//! Fields never move and never change type. New fields are appended, and `RESAY_PLUGIN_ABI_MINOR` counts
+//! them. Any other change is a new major version with a new entry, `resay_plugin_v2`.
 //!
-//! Where a function may be called: `[C]` on a control thread, and never two such calls at once for one
-//! instance; `[W]` on a worker, or where `RESAY_NEED_OFFLOAD` takes it; `[*]` on any thread, at any time.
+//! Calling threads: `[C]` a control thread, never two such calls at once for one instance; `[W]` a worker, or
+//! with `RESAY_NEED_OFFLOAD` a thread of the pool; `[*]` any thread, at any time.
 #![allow(non_camel_case_types)]
 // [C], [W] and [*] are no links.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
-/// The revision of this header within major 1. It grows when a struct gains a field or a constant is
-/// added; a plugin and a host of different revisions work together.
+/// The minor version of this header within major 1. It grows when a field or a constant is added. Plugins and
+/// hosts of different minor versions work together.
 pub const RESAY_PLUGIN_ABI_MINOR: u32 = 0u32;
 
-// ---- What map() and process() answer. Positive: what the host shall do next. Negative: an error.
+// ---- Results of map() and process(). Positive: what the host does next. Negative: an error.
 
-/// Done: all of the input is consumed (in_used == in_len), and the output is complete.
+/// Success: all input is consumed (in_used == in_len), and the output is complete.
 pub const RESAY_OK: i32 = 0;
-/// process() only: the host takes what is in out, then calls again with the input from in_used on (which
-/// may be empty) and a fresh out of at least out_need bytes. There must be progress: something consumed,
-/// something produced, or out_need > out_cap.
+/// process() only: the host takes the output, then calls again with the input from in_used on (which may be
+/// empty) and a new output buffer of at least out_need bytes. Each call must make progress: it consumes input,
+/// produces output, or sets out_need > out_cap.
 pub const RESAY_MORE_OUT: i32 = 1;
-/// process() only, and only in a call with neither RESAY_IO_END nor RESAY_IO_EOF, that is on a raw stream:
-/// the host keeps in[in_used..in_len] and passes it again, at the front of what comes next.
+/// process() only, and only in a call with neither RESAY_IO_END nor RESAY_IO_EOF, that is, on a raw stream:
+/// the host keeps in[in_used..in_len] and passes it again, in front of the next input.
 pub const RESAY_MORE_IN: i32 = 2;
-/// Answer nothing for this message: its output, and the rest of its input, are discarded. (What earlier
-/// calls for the same stream message handed over with RESAY_MORE_OUT may be on its way already.)
+/// Send no answer to this message: its output, and the rest of its input, are discarded. (Output of earlier
+/// calls for the same stream message, passed with RESAY_MORE_OUT, may already have been sent.)
 pub const RESAY_DROP: i32 = 3;
-/// Answer with what was produced, then close the connection in good order. A datagram is answered, and
-/// there is nothing to close.
+/// Send the output, then close the connection in good order. A datagram is answered; it has no connection.
 pub const RESAY_CLOSE: i32 = 4;
-/// Stream: discard what was produced and close at once, by RST where the transport has one. A datagram is
-/// dropped.
+/// Stream: discard the output and close at once, with RST if the transport has one. A datagram is dropped.
 pub const RESAY_RESET: i32 = 5;
-/// This message cannot be transformed: a datagram is dropped, a stream is closed; both are counted.
+/// The message cannot be transformed: a datagram is dropped, a stream is closed; both are counted.
 pub const RESAY_E_DATA: i32 = -1;
-/// create(): an option's value cannot be used; the text says which one and why.
+/// create(): the value of an option is invalid; the text names the option and the reason.
 pub const RESAY_E_CONFIG: i32 = -2;
-/// Memory could not be had. The message or the connection fails, the process does not.
+/// Out of memory. The message or the connection fails; the process keeps running.
 pub const RESAY_E_NOMEM: i32 = -3;
-/// What was asked for does not exist here: a kind of peer, a schema, a feature of the system.
+/// Not supported here: a kind of peer, a schema, a feature of the system.
 pub const RESAY_E_UNSUPPORTED: i32 = -4;
-/// The plugin caught a panic or an exception of its own: the host quarantines the instance.
+/// The plugin caught a panic or an exception of its own: the host disables the instance.
 pub const RESAY_E_PANIC: i32 = -5;
 
 // ---- Capabilities: promises. Unknown bits are ignored.
 
-/// In resay_transform.caps, a promise: out[i] depends on in[i] alone, and the length stays. The host splits
-/// and merges calls at will, so one call may cover several messages or a part of one. The answer is RESAY_OK
-/// or an error, for whatever else it asked would concern all that the call happened to cover.
+/// In resay_transform.caps, a promise: out[i] depends only on in[i], and the length stays the same. The host
+/// splits and merges calls as it likes, so one call may cover several messages or a part of one. The result is
+/// RESAY_OK or an error; any other result would apply to everything that the call happens to cover.
 /// (Unknown bits of caps are ignored; `resay plugin check` tests each promise.)
 pub const RESAY_CAP_BYTEWISE: u32 = 1u32;
-/// A promise: the bytes are looked at and never changed; map() does not write.
+/// A promise: the transform only reads the bytes; map() does not write.
 pub const RESAY_CAP_OBSERVER: u32 = 2u32;
 /// A promise: process() works with out == in.
 pub const RESAY_CAP_ALIAS: u32 = 4u32;
-/// process() wants one call, with empty input and flags 0, when a connection opens: what it produces is
-/// sent before anything was received. Streams and seqpackets only: no datagram is sent unasked.
+/// process() is called once, with empty input and flags 0, when a connection opens: its output is sent before
+/// anything is received. Streams and seqpackets only: a host sends no unsolicited datagrams.
 pub const RESAY_CAP_GREETS: u32 = 8u32;
 
-// ---- Needs: requirements. An unknown bit means: refuse to load.
+// ---- Needs: requirements. A host refuses a transform with an unknown bit.
 
-/// In resay_transform.needs, a requirement: whole messages only, so never on a raw stream.
+/// In resay_transform.needs, a requirement: whole messages only, never a raw stream.
 /// (A host that does not know a bit of needs refuses the transform.)
 pub const RESAY_NEED_MESSAGES: u32 = 1u32;
-/// A requirement: a call may block, so run it off the worker; its connection is not read meanwhile.
+/// A requirement: a call may block, so the host runs it on a thread pool; it does not read the connection meanwhile.
 pub const RESAY_NEED_OFFLOAD: u32 = 2u32;
 
 // ---- Threading.
 
-/// In resay_transform.threading: one instance, called from several threads at once.
+/// In resay_transform.threading: one instance, which several threads call at once.
 pub const RESAY_SHARED: u32 = 0u32;
-/// One instance for each worker: no two calls of one instance at once. Calls may still come from more than
-/// one thread in turn.
+/// One instance for each worker: no two calls of one instance at once, but possibly from several threads one
+/// after the other.
 pub const RESAY_PER_WORKER: u32 = 1u32;
-/// One instance behind a lock of the host's: no two calls at once.
+/// One instance behind a lock of the host: no two calls at once.
 pub const RESAY_SERIAL: u32 = 2u32;
 
 // ---- Flags of one process() call.
 
-/// In resay_io.flags: this call begins a message: nothing of it has been consumed or answered yet. A call that asked
-/// for more room and did neither is repeated with it.
-/// A framed stream message, a seqpacket record and a datagram come whole, with BEGIN and END. A raw stream
-/// has no messages: each read comes with flags 0, and the peer's half-close with RESAY_IO_EOF.
+/// In resay_io.flags: this call begins a message: nothing of it is consumed or answered yet. If a call only
+/// requested more room, the next call has this flag again.
+/// A framed stream message, a seqpacket record and a datagram arrive whole, with BEGIN and END. A raw stream
+/// has no messages: each read has flags 0, and the peer's half-close RESAY_IO_EOF.
 pub const RESAY_IO_BEGIN: u32 = 1u32;
-/// The input ends a message. Whatever is left in hand must come out now.
+/// The input ends a message. The transform must write everything that it still holds.
 pub const RESAY_IO_END: u32 = 2u32;
-/// The stream has ended: the peer will send no more. On a raw stream this is a call of its own, made once,
-/// with the unread tail that RESAY_MORE_IN left, or with empty input.
+/// The stream has ended: the peer will send no more. On a raw stream this is a separate call, made once, with
+/// the input that RESAY_MORE_IN left, or with empty input.
 pub const RESAY_IO_EOF: u32 = 4u32;
 /// The message is a datagram.
 pub const RESAY_IO_DATAGRAM: u32 = 8u32;
@@ -106,13 +104,13 @@ pub const RESAY_SEQPACKET: u32 = 3u32;
 
 // ---- Log levels.
 
-/// For resay_host.log: something failed that should not.
+/// For resay_host.log: an unexpected failure.
 pub const RESAY_LOG_ERROR: i32 = 1;
-/// Something that someone should look at.
+/// A condition that needs attention.
 pub const RESAY_LOG_WARN: i32 = 2;
-/// What an operator wants to know.
+/// Information for operators.
 pub const RESAY_LOG_INFO: i32 = 3;
-/// What a developer wants to know.
+/// Information for developers.
 pub const RESAY_LOG_DEBUG: i32 = 4;
 /// Every step.
 pub const RESAY_LOG_TRACE: i32 = 5;
@@ -134,7 +132,7 @@ pub const RESAY_EXT_SESSION_STATE: &CStr = c"resay.session-state/1";
 /// One of the RESAY_ status codes. A code that the host does not know closes the connection.
 pub type resay_status = i32;
 
-/// A byte that someone else may change at any moment: read it anew each time.
+/// A byte that the host may change at any time: read it again for each use.
 pub type resay_volatile_u8 = u8;
 
 /// Borrowed bytes. ptr may be NULL when len is 0.
@@ -143,44 +141,43 @@ pub type resay_volatile_u8 = u8;
 pub struct resay_bytes {
     /// The first byte.
     pub ptr: *const u8,
-    /// How many.
+    /// The number of bytes.
     pub len: usize,
 }
 
-/// One option as it was given. The host has refused unknown keys and repeated ones before.
+/// One option with its value. The host has already refused unknown and repeated keys.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct resay_kv {
-    /// NUL-ended, UTF-8.
+    /// NUL-terminated UTF-8.
     pub key: *const c_char,
-    /// The text of the value, without its quotes. Not NUL-ended.
+    /// The text of the value, without its quotes. Not NUL-terminated.
     pub value: resay_bytes,
 }
 
-/// One option that a transform understands.
+/// One option that a transform accepts.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct resay_option {
-    /// The name, NUL-ended, UTF-8: letters, digits, '_' and '-'.
+    /// The name, NUL-terminated UTF-8: letters, digits, '_' and '-'.
     pub key: *const c_char,
-    /// What the value looks like, for help texts: "string", "bool", "integer", "rate", "duration", "size".
+    /// The type of the value, for help texts: "string", "bool", "integer", "rate", "duration", "size".
     pub r#type: *const c_char,
-    /// What holds when the option is not given; NULL: it must be given. The host does not pass it to
-    /// create(): it tells people.
+    /// The default, for help texts; the host does not pass it to create(). NULL: the option is required.
     pub fallback: *const c_char,
-    /// One line for people, or NULL.
+    /// One line of help, or NULL.
     pub help: *const c_char,
 }
 
-/// Room for an error's text: the caller's memory. The callee writes UTF-8 that it cuts to fit and ends with
-/// NUL, as snprintf(err->buf, err->cap, ...) does. cap is at least 1 where the pointer to this is not NULL;
-/// buf holds "" before the call.
+/// A buffer for the text of an error, in the caller's memory. The callee writes UTF-8, truncated to fit and
+/// NUL-terminated, as snprintf(err->buf, err->cap, ...) does. If the pointer to this struct is not NULL, cap is at
+/// least 1. buf holds "" before the call.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct resay_text {
-    /// Where to write.
+    /// The buffer.
     pub buf: *mut c_char,
-    /// How many bytes fit, the NUL included.
+    /// Its size in bytes, including the NUL.
     pub cap: usize,
 }
 
@@ -192,29 +189,29 @@ pub struct resay_io {
     pub struct_size: u32,
     /// RESAY_IO_ bits.
     pub flags: u32,
-    /// The input; may be NULL when in_len is 0. Does not overlap out, unless RESAY_CAP_ALIAS is promised.
+    /// The input; may be NULL if in_len is 0. It does not overlap out, except with RESAY_CAP_ALIAS.
     pub r#in: *const u8,
     /// Bytes of input.
     pub in_len: usize,
     /// Set by the callee: bytes of input consumed. 0 before the call.
     pub in_used: usize,
-    /// Room for the output: initialised memory of unspecified content. May be NULL when out_cap is 0.
+    /// The output buffer: initialised memory with unspecified content. May be NULL if out_cap is 0.
     pub out: *mut u8,
-    /// Bytes of room: at least the bound of in_len, where a bound is declared (out_div != 0) and is not over the host's limit
-    /// for an answer; what does not fit there fails anyway.
+    /// Size of the output buffer. If a bound is declared (out_div != 0), at least the bound of in_len, up to the host's
+    /// limit for an answer; a longer answer fails in any case.
     pub out_cap: usize,
     /// Set by the callee: bytes of output produced. 0 before the call; more than out_cap closes the
     /// connection with an error.
     pub out_len: usize,
-    /// Set by the callee, with RESAY_MORE_OUT: how much room the next call wants; 0: any. 0 before the call.
-    /// Beyond the host's limits the message fails.
+    /// Set by the callee, with RESAY_MORE_OUT: the size of the output buffer that the next call needs; 0: any size. 0
+    /// before the call. Above the host's limit the message fails.
     pub out_need: usize,
-    /// Set by the callee: hold this call's output back for so many microseconds. In a stream, later output
-    /// waits behind it. 0 before the call.
+    /// Set by the callee: the delay of this call's output in microseconds. On a stream, later output waits behind
+    /// it. 0 before the call.
     pub delay_us: u64,
 }
 
-/// Who a session talks to. Valid during session_open(); copy what must stay.
+/// The peer of a session. Valid during session_open(): copy what you need later.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct resay_peer {
@@ -222,18 +219,18 @@ pub struct resay_peer {
     pub struct_size: u32,
     /// RESAY_STREAM, RESAY_DATAGRAM or RESAY_SEQPACKET.
     pub kind: u32,
-    /// The connection's number: never used twice by one engine. 0 for a datagram.
+    /// The number of the connection; an engine never reuses it. 0 for a datagram.
     pub id: u64,
-    /// Our address as a URL, such as "tcp://127.0.0.1:8888"; NULL where it is not known.
+    /// The local address as a URL, such as "tcp://127.0.0.1:8888"; NULL if it is unknown.
     pub local: *const c_char,
-    /// The peer's address as a URL; NULL where it has none (an unbound unix socket).
+    /// The peer's address as a URL; NULL if it has none (an unbound unix socket).
     pub peer: *const c_char,
-    /// The listener, as the URL that it was opened with; NULL where it is not known.
+    /// The URL that the listener was opened with; NULL if it is unknown.
     pub listener: *const c_char,
 }
 
-/// What the host offers to one instance. Valid from create() until destroy() returns (or create() fails),
-/// and only for that instance. Every function may be NULL; all take ctx first.
+/// The functions that the host offers to one instance. Valid from create() until destroy() returns (or create()
+/// fails), and only for that instance. Every function may be NULL. Pass ctx as the first argument.
 #[repr(C)]
 #[derive(Debug)]
 pub struct resay_host {
@@ -241,30 +238,30 @@ pub struct resay_host {
     pub struct_size: u32,
     /// The host's RESAY_PLUGIN_ABI_MINOR.
     pub abi_minor: u32,
-    /// The host's own; pass it back.
+    /// Private to the host; pass it back.
     pub ctx: *mut c_void,
-    /// The highest level that is wanted now: test it before formatting. NULL: log() decides.
+    /// The highest log level that is enabled now: test it before formatting a line. NULL: log() decides.
     pub log_level: *const resay_volatile_u8,
-    /// [*] Writes one line: UTF-8, len bytes, without a line end. Never blocks; the host may drop lines.
+    /// [*] Logs one line: len bytes of UTF-8, without a line end. It never blocks; the host may drop lines.
     pub log: Option<unsafe extern "C" fn(ctx: *mut c_void, level: c_int, utf8: *const c_char, len: usize)>,
-    /// [C] Only during create(): the id of the counter of that name, made when it is new. 0: there is no
-    /// room; counter_add() ignores 0 and every id that it does not know.
+    /// [C] Only during create(): returns the id of the counter with this name, and creates it if necessary. 0: no
+    /// more counters; counter_add() ignores 0 and unknown ids.
     pub counter: Option<unsafe extern "C" fn(ctx: *mut c_void, name: *const c_char) -> u32>,
-    /// [*] Adds to a counter; wait-free.
+    /// [*] Adds n to a counter; wait-free.
     pub counter_add: Option<unsafe extern "C" fn(ctx: *mut c_void, id: u32, n: u64)>,
-    /// [C] What later revisions add: an id is "name/revision"; NULL: the host does not have it. The result
-    /// lives as long as this struct.
+    /// [C] Returns an extension of the host by its id, "name/revision"; NULL: the host does not have it. The result
+    /// is valid as long as this struct.
     pub extension: Option<unsafe extern "C" fn(ctx: *mut c_void, id: *const c_char) -> *const c_void>,
 }
 
-/// A transform: what it is, what it promises, what it does. Constant, and valid as long as its library is
-/// loaded. The host passes this very pointer to create() and extension(), never one to a copy.
+/// A transform: description, promises, functions. Constant, and valid as long as its library is loaded. The host
+/// passes this pointer itself to create() and extension(), never a pointer to a copy.
 ///
-/// Only struct_size, id and one of map and process are required; all else may be zero.
+/// Required are struct_size, id, and map or process; every other field may be zero.
 #[repr(C)]
 #[derive(Debug)]
 pub struct resay_transform {
-    /// sizeof(resay_transform) as the plugin knows it.
+    /// sizeof(resay_transform) in the plugin.
     pub struct_size: u32,
     /// RESAY_CAP_ bits: promises.
     pub caps: u32,
@@ -274,33 +271,33 @@ pub struct resay_transform {
     pub threading: u32,
     /// The name in a chain: [a-z0-9][a-z0-9._-]*; unique in its library.
     pub id: *const c_char,
-    /// Of the transform, for people; NULL: not said.
+    /// The version of the transform, for display; NULL: none.
     pub version: *const c_char,
-    /// One line for people; NULL: none.
+    /// One line of description; NULL: none.
     pub summary: *const c_char,
-    /// The table's maker's own: the host never looks at it. It is how a program that registers a table of
-    /// its own finds its data again, in create().
+    /// Private to the author of the table: the host never reads it. A program that registers its own table can
+    /// find its data here in create().
     pub user: *mut c_void,
-    /// n_options of them, or NULL. The host refuses every other key before create().
+    /// n_options options, or NULL. The host refuses every other key before create().
     pub options: *const resay_option,
-    /// How many options there are.
+    /// The number of options.
     pub n_options: u32,
-    /// Bytes of memory that the host allocates for each session, zeroed before session_open() (or before
-    /// the first call, where session_open is NULL) and in one place until the session is closed. 0: none;
-    /// then session is NULL or anything. At most 1 MiB.
+    /// Bytes of memory that the host allocates for each session, zeroed before session_open() (or, if session_open is
+    /// NULL, before the first call). The memory does not move until the session is closed. 0: none; then the value of
+    /// session is unspecified. At most 1 MiB.
     pub session_size: u32,
-    /// The alignment of that memory, a power of two up to 4096; 0: as malloc() aligns.
+    /// The alignment of that memory, a power of two up to 4096; 0: the alignment of malloc().
     pub session_align: u32,
-    /// The bound of the output: n bytes of input make at most n * out_mul / out_div + out_add bytes,
-    /// rounded up.
+    /// The bound of the output: n bytes of input produce at most n * out_mul / out_div + out_add bytes, rounded
+    /// up.
     pub out_mul: u32,
-    /// See out_mul. 0: no bound is declared, and process() must be ready for any out_cap.
+    /// See out_mul. 0: no bound is declared, and process() must work with any out_cap.
     pub out_div: u32,
     /// See out_mul.
     pub out_add: u32,
-    /// [C] Makes an instance, which never changes: to reconfigure is to create another one and to swap.
-    /// RESAY_OK, or an error and its text; then the host calls nothing more. *instance is NULL before the
-    /// call. NULL here: every instance is NULL, and no option is accepted.
+    /// [C] Creates an instance. Its options never change: a new configuration is a new instance, which replaces this
+    /// one. Returns RESAY_OK, or an error and its text; after an error the host makes no further call. *instance is
+    /// NULL before the call. If create is NULL, every instance is NULL, and no option is accepted.
     pub create: Option<
         unsafe extern "C" fn(
             transform: *const resay_transform,
@@ -311,10 +308,10 @@ pub struct resay_transform {
             err: *mut resay_text,
         ) -> resay_status,
     >,
-    /// [C] Ends an instance: every session of it is closed, and no call is running. May be NULL.
+    /// [C] Destroys an instance. All its sessions are closed, and no call is running. May be NULL.
     pub destroy: Option<unsafe extern "C" fn(instance: *mut c_void)>,
-    /// [W] Before the first call of a session. RESAY_OK, or an error and its text: the connection is closed
-    /// (a datagram is dropped) and session_close() is not called. May be NULL.
+    /// [W] Called before the first call of a session. Returns RESAY_OK, or an error and its text: then the connection
+    /// is closed (a datagram is dropped), and session_close() is not called. May be NULL.
     pub session_open: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
@@ -323,12 +320,12 @@ pub struct resay_transform {
             err: *mut resay_text,
         ) -> resay_status,
     >,
-    /// [W] After the last call of a session, whatever it answered; once. May be NULL.
+    /// [W] Called once after the last call of a session, whatever its result. May be NULL.
     pub session_close: Option<unsafe extern "C" fn(instance: *mut c_void, session: *mut c_void)>,
-    /// [W] Transforms in place, the length stays. data may be NULL when len is 0. Answers RESAY_OK,
-    /// RESAY_DROP, RESAY_CLOSE, RESAY_RESET or an error. On a raw stream it sees each read as it comes,
-    /// and nothing of the end. NULL: process() is used. Where both are given, messages go
-    /// through map(), and process() is called for nothing but the greeting of RESAY_CAP_GREETS.
+    /// [W] Transforms in place; the length stays the same. data may be NULL if len is 0. Returns RESAY_OK,
+    /// RESAY_DROP, RESAY_CLOSE, RESAY_RESET or an error. On a raw stream it is called for each read, but not for the
+    /// end. NULL: the host uses process(). If both are set, the host uses map() for messages, and process() only for
+    /// the greeting of RESAY_CAP_GREETS.
     pub map: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
@@ -337,30 +334,30 @@ pub struct resay_transform {
             len: usize,
         ) -> resay_status,
     >,
-    /// [W] Transforms from io->in to io->out: grows, shrinks, splits, delays. It sets io->in_used and
-    /// io->out_len in every call. Never two calls at once for one session.
+    /// [W] Transforms from io->in to io->out: it may grow, shrink, split and delay. It sets io->in_used and
+    /// io->out_len in every call. The host never makes two calls at once for one session.
     /// A table with neither map nor process is invalid.
     pub process: Option<
         unsafe extern "C" fn(instance: *mut c_void, session: *mut c_void, io: *mut resay_io) -> resay_status,
     >,
-    /// [C] Pure: what this transform offers beyond the table, by "name/revision"; NULL: not offered. The
-    /// result lives as long as the library. May be NULL.
+    /// [C] Pure: returns an extension of this transform by its id, "name/revision"; NULL: not offered. The result is
+    /// valid as long as the library is loaded. May be NULL.
     pub extension:
         Option<unsafe extern "C" fn(transform: *const resay_transform, id: *const c_char) -> *const c_void>,
 }
 
 /// Extension "resay.select/1" of a transform: another table for certain options.
 ///
-/// A transform's promises are constant, but an option may change them: uppercasing ASCII is bytewise,
-/// uppercasing Unicode grows. Such a transform offers one table for each, under one id.
+/// The promises of a table are constant, but an option may change them: uppercasing ASCII is bytewise, uppercasing
+/// Unicode grows. Such a transform has one table for each case, under one id.
 #[repr(C)]
 #[derive(Debug)]
 pub struct resay_select {
-    /// sizeof(resay_select) as the plugin knows it.
+    /// sizeof(resay_select) in the plugin.
     pub struct_size: u32,
-    /// [C] Pure; called once before create(), with the options that create() will get. The table to use
-    /// instead: it has the same id and options, is not asked again, and is the one that create() gets.
-    /// NULL: keep this one, also where a value is wrong, for create() will say so.
+    /// [C] Pure; called once before create(), with the same options. Returns the table to use instead: it has the same
+    /// id and options, its own select is not called, and create() receives it. NULL: keep this table. If a value is
+    /// invalid, return NULL too; create() then reports the error.
     pub select: Option<
         unsafe extern "C" fn(
             transform: *const resay_transform,
@@ -370,17 +367,17 @@ pub struct resay_select {
     >,
 }
 
-/// Extension "resay.session-state/1" of a transform: carry a session over to another instance, when a chain
-/// is swapped under a living connection.
+/// Extension "resay.session-state/1" of a transform: carries a session over to another instance when the chain of an
+/// open connection is replaced.
 #[repr(C)]
 #[derive(Debug)]
 pub struct resay_session_state {
-    /// sizeof(resay_session_state) as the plugin knows it.
+    /// sizeof(resay_session_state) in the plugin.
     pub struct_size: u32,
     /// Names the format of the state, such as "acme.counter/2".
     pub schema: *const c_char,
-    /// [W] Writes the state to io->out; io->in is empty. RESAY_OK, RESAY_MORE_OUT (the host begins anew
-    /// with at least out_need bytes of room), or an error: the session stays where it is.
+    /// [W] Writes the state to io->out; io->in is empty. Returns RESAY_OK, RESAY_MORE_OUT (the host calls again from the
+    /// beginning with at least out_need bytes), or an error: then the old session stays.
     pub save: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
@@ -388,8 +385,8 @@ pub struct resay_session_state {
             io: *mut resay_io,
         ) -> resay_status,
     >,
-    /// [W] Sets an open session, of which no call was made yet, to a state that save() wrote, maybe another
-    /// version's. An error, such as RESAY_E_UNSUPPORTED for an unknown schema: the old session stays.
+    /// [W] Restores a state from save(), possibly of another version, into an open session before its first call.
+    /// Returns RESAY_OK, or an error such as RESAY_E_UNSUPPORTED for an unknown schema: then the old session stays.
     pub load: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
@@ -401,26 +398,26 @@ pub struct resay_session_state {
     >,
 }
 
-/// What a plugin library holds. Constant, and valid as long as the library is loaded.
+/// The contents of a plugin library. Constant, and valid as long as the library is loaded.
 #[repr(C)]
 #[derive(Debug)]
 pub struct resay_library {
-    /// sizeof(resay_library) as the plugin knows it.
+    /// sizeof(resay_library) in the plugin.
     pub struct_size: u32,
-    /// RESAY_PLUGIN_ABI_MINOR of the header that it was compiled with.
+    /// RESAY_PLUGIN_ABI_MINOR of the header that the library was compiled with.
     pub abi_minor: u32,
     /// RESAY_LIB_ bits.
     pub flags: u32,
-    /// How many transforms there are.
+    /// The number of transforms.
     pub n: u32,
-    /// n pointers to tables. The first one is what the library's path alone names.
+    /// n pointers to tables. The path of the library alone names the first one.
     pub transforms: *const *const resay_transform,
-    /// [C] Called once before dlclose(), when no instance lives. May be NULL.
+    /// [C] Called once before dlclose(), when no instance exists. May be NULL.
     pub shutdown: Option<unsafe extern "C" fn()>,
 }
 
-/// [*] The type of resay_plugin_v1, the only export of a plugin: pure, callable at any time and more than
-/// once. NULL refuses a host whose revision is too old for the plugin.
+/// [*] The type of resay_plugin_v1, the only export of a plugin: pure, callable at any time and more than once. It
+/// returns NULL if the host's minor version is too old for the plugin.
 pub type resay_plugin_entry = unsafe extern "C" fn(host_abi_minor: u32) -> *const resay_library;
 
 // The tables hold raw pointers, which nothing safe follows: the constants they point to may be shared.

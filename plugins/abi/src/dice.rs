@@ -1,8 +1,8 @@
-//! Chance that comes again with the same seed: for faults that a run can be repeated with.
+//! Random numbers that are the same for each run with one seed: for repeatable faults.
 //!
-//! Each number is a function of the seed and of its place in the sequence, and of nothing else (SplitMix64). So
-//! threads share one counter and no lock, and what was decided for the n-th message does not depend on who asked,
-//! or how often. The same seed gives the same numbers in every release.
+//! Each number depends only on the seed and on its place in the sequence (SplitMix64). So threads share one counter and
+//! no lock, and the decision for the n-th message does not depend on the thread or on other calls. The same seed gives
+//! the same numbers in every release.
 //!
 //! ```
 //! use resay_plugin::dice::{Dice, Share, below};
@@ -26,9 +26,9 @@ const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Of a number, as many bits as a rate is compared with.
 const RATE_BITS: u32 = 53;
 
-/// A sequence of numbers, and how many of its places are taken.
+/// A sequence of numbers, and the number of places taken.
 ///
-/// It belongs to the instance: places are taken in the order of its messages, whichever session they come from.
+/// It belongs to the instance: messages take places in their order, whichever session they come from.
 #[derive(Debug)]
 pub struct Dice {
     start: u64,
@@ -36,18 +36,18 @@ pub struct Dice {
 }
 
 impl Dice {
-    /// The sequence of a seed. `salt`, such as the transform's name, keeps transforms with the same seed from
-    /// doing the same.
+    /// The sequence of a seed. Transforms with the same seed and different `salt`, such as their names, get different
+    /// sequences.
     pub fn new(seed: u64, salt: &[u8; 8]) -> Self {
         Self { start: mixed(seed ^ mixed(u64::from_le_bytes(*salt))), taken: AtomicU64::new(0) }
     }
 
-    /// The sequence of the seed that the option [`SEED`] gives.
+    /// The sequence of the seed in the option [`SEED`].
     pub fn of(options: &Options<'_>, salt: &[u8; 8]) -> Result<Self, Error> {
         Ok(Self::new(options.integer("seed")?, salt))
     }
 
-    /// Takes the next `n` places of the sequence: the first of them. Wait-free.
+    /// Takes the next `n` places of the sequence, and returns the first of them. Wait-free.
     #[inline]
     pub fn take(&self, n: u64) -> u64 {
         self.taken.fetch_add(n, Ordering::Relaxed)
@@ -59,7 +59,7 @@ impl Dice {
         mixed(self.start.wrapping_add(place.wrapping_mul(STEP)))
     }
 
-    /// Takes the next place: its number.
+    /// Takes the next place, and returns its number.
     #[inline]
     pub fn roll(&self) -> u64 {
         self.at(self.take(1))
@@ -67,7 +67,7 @@ impl Dice {
 }
 
 /// SplitMix64 (Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators, 2014): the same seed, the same
-/// numbers, one after the other. For whoever has it alone; [`Dice`] is for several.
+/// numbers, one after the other. For a single owner; [`Dice`] is for several threads.
 #[derive(Debug, Clone)]
 pub struct SplitMix64(u64);
 

@@ -1,11 +1,11 @@
-//! What create() and session_open() say when they fail, and text that fits the caller's memory.
+//! The errors of create() and session_open(), and text that fits the caller's memory.
 
 use crate::abi;
 use core::ffi::c_char;
 use core::fmt::{self, Write};
 use std::borrow::Cow;
 
-/// Why a transform cannot be made, or will not speak with a peer: a status and one line for people.
+/// Why a transform cannot be created, or refuses a peer: a status and one line of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     status: abi::resay_status,
@@ -13,17 +13,17 @@ pub struct Error {
 }
 
 impl Error {
-    /// An option cannot be used. The text says which one and why.
+    /// An option is invalid. The text names the option and the reason.
     pub fn config(text: impl Into<Cow<'static, str>>) -> Self {
         Self { status: abi::RESAY_E_CONFIG, text: text.into() }
     }
 
-    /// What was asked for does not exist here.
+    /// Not supported here.
     pub fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
         Self { status: abi::RESAY_E_UNSUPPORTED, text: text.into() }
     }
 
-    /// Memory could not be had.
+    /// Out of memory.
     pub fn no_memory() -> Self {
         Self { status: abi::RESAY_E_NOMEM, text: Cow::Borrowed("out of memory") }
     }
@@ -37,7 +37,7 @@ impl Error {
         self.status
     }
 
-    /// The line for people.
+    /// The text.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -1,4 +1,4 @@
-//! Structs of the ABI that another revision of the header may have made shorter or longer.
+//! Structs of the ABI whose size may differ in another minor version.
 
 use crate::abi;
 use core::mem::{MaybeUninit, size_of};
@@ -24,8 +24,8 @@ unsafe impl Growing for abi::resay_session_state {}
 // SAFETY: as above.
 unsafe impl Growing for abi::resay_library {}
 
-/// A copy of the other side's struct in our size: what it does not know is zero, what we do not know is
-/// left out. Its `struct_size` stays what the other side wrote.
+/// Copies a struct of the other side to this side's size: fields that the other side does not know are zero, fields that
+/// this side does not know are omitted. `struct_size` keeps the value of the other side.
 ///
 /// # Safety
 /// `theirs` points to a `T` of at least `struct_size` bytes, and of at least four.

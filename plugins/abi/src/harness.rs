@@ -1,5 +1,4 @@
-//! A small host for tests: it drives a table through its C functions, as the engine does, and checks what
-//! comes back.
+//! A small host for tests: it calls the C functions of a table, as the engine does, and checks the results.
 //!
 //! ```
 //! # use resay_plugin::{Call, Error, Io, Process, Setup, Status, Table, Transform};
@@ -52,11 +51,11 @@ const CALLS_MAX: usize = 10_000_000;
 const MALLOC_ALIGN: usize = 16;
 const ERROR_BYTES: usize = 256;
 
-/// One instance of a transform, and the host that it lives in.
+/// One instance of a transform, and its host.
 ///
 /// # Panics
-/// Every method panics where the transform breaks the rules of the boundary: more consumed or produced than
-/// there was, no progress, an answer that is not allowed.
+/// Every method panics if the transform violates the ABI: it consumes or produces more than possible, makes no
+/// progress, or returns a status that is not allowed.
 pub struct Harness {
     table: abi::resay_transform,
     instance: *mut c_void,
@@ -68,7 +67,7 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// Makes an instance with these options.
+    /// Creates an instance with these options.
     pub fn new(table: &'static Table, options: &[(&str, &str)]) -> Result<Self, Error> {
         // SAFETY: a table of the SDK keeps the promises of the ABI.
         let mut harness = unsafe { Self::from_raw(table.raw(), options) }?;
@@ -76,10 +75,10 @@ impl Harness {
         Ok(harness)
     }
 
-    /// Makes an instance of a table from anywhere.
+    /// Creates an instance of any table.
     ///
     /// # Safety
-    /// The table and its functions keep the promises of the ABI, and stay while the harness lives.
+    /// The table and its functions conform to the ABI, and are valid as long as the harness.
     pub unsafe fn from_raw(
         listed: *const abi::resay_transform,
         options: &[(&str, &str)],
@@ -118,24 +117,24 @@ impl Harness {
         }
     }
 
-    /// Offers each call of process() this much room for its output, or what the call before it
-    /// [needed](crate::Io::need) if that is more. Without this it is the declared bound, or little where there
-    /// is none.
+    /// Sets the size of the output buffer of each call of process(), or uses the size that the previous call
+    /// [needed](crate::Io::need) if that is larger. The default is the declared bound, or a small buffer if there is no
+    /// bound.
     ///
-    /// Less than the bound is what no engine offers: it shows that a transform asks for room before it counts or
-    /// writes anything. A table from elsewhere may rely on its bound, so [`from_raw`](Self::from_raw) keeps to it.
+    /// No engine offers less than the bound: a smaller buffer shows that a transform requests room before it counts or
+    /// writes anything. A table from elsewhere may rely on its bound, so [`from_raw`](Self::from_raw) respects it.
     pub fn with_room(mut self, bytes: usize) -> Self {
         self.room = Some(bytes);
         self
     }
 
-    /// The answer to one whole message, in a session of its own. Anything but [`Status::Ok`](crate::Status)
-    /// is an error.
+    /// The answer to one whole message, in a session of its own. Any status except [`Status::Ok`](crate::Status) is an
+    /// error.
     pub fn message(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         self.session()?.message(message).ok()
     }
 
-    /// What a raw stream answers to these reads, followed by its end, in a session of its own. Anything but
+    /// The answer of a raw stream to these reads, followed by its end, in a session of its own. Any status except
     /// [`Status::Ok`](crate::Status) is an error.
     pub fn stream(&self, reads: &[&[u8]]) -> Result<Vec<u8>, Error> {
         let mut session = self.session()?;
@@ -147,8 +146,8 @@ impl Harness {
         Ok(output)
     }
 
-    /// Checks that a raw stream of this input is answered with `expected`, however its reads fall: as a whole, cut
-    /// at every two places, and byte by byte. Each time it is a session of its own.
+    /// Checks that the answer of a raw stream to this input is `expected` for any division into reads: as a whole, cut
+    /// at every two places, and byte by byte. Each run has a session of its own.
     #[track_caller]
     pub fn assert_splits(&self, input: &[u8], expected: &[u8]) {
         for first in 0..=input.len() {
@@ -167,8 +166,8 @@ impl Harness {
         self.session_with(PeerKind::Stream)
     }
 
-    /// Opens a session with this kind of peer. The addresses are such as an engine gives; a datagram has no
-    /// number, a seqpacket's peer no address.
+    /// Opens a session with this kind of peer, with addresses as from an engine. A datagram has no number, and a
+    /// seqpacket's peer no address.
     pub fn session_with(&self, kind: PeerKind) -> Result<Session<'_>, Error> {
         let align = match self.table.session_align {
             0 => MALLOC_ALIGN,
@@ -190,12 +189,12 @@ impl Harness {
         Ok(Session { harness: self, memory, kind, unread: Vec::new() })
     }
 
-    /// The lines that were logged.
+    /// The log lines so far.
     pub fn log(&self) -> Vec<String> {
         locked(&self.host.log).clone()
     }
 
-    /// What a counter stands at; `None`: there is no such counter.
+    /// The value of a counter; `None`: there is no such counter.
     pub fn counter(&self, name: &str) -> Option<u64> {
         let counters = locked(&self.host.counters);
         counters.iter().find(|(known, _)| known.as_bytes() == name.as_bytes()).map(|(_, n)| *n)
@@ -249,8 +248,8 @@ impl fmt::Debug for Harness {
     }
 }
 
-/// Checks that each of these values is refused when an instance is made with it alone: an option's key, a value,
-/// and what the error says that the value must be.
+/// Checks that create() refuses each of these values as its only option. An entry has the key of an option, a value, and
+/// the requirement that the error names.
 #[track_caller]
 pub fn assert_refused(table: &'static Table, values: &[(&str, &str, &str)]) {
     for (key, value, expected) in values {
@@ -260,28 +259,28 @@ pub fn assert_refused(table: &'static Table, values: &[(&str, &str, &str)]) {
     }
 }
 
-/// What a transform did with a message or a read.
+/// The result of a transform for a message or a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
     /// The RESAY_ code that ended it.
     pub status: abi::resay_status,
-    /// What was produced, whatever the status.
+    /// The output, whatever the status.
     pub output: Vec<u8>,
-    /// How long the output is held back, summed up over the calls.
+    /// The delay of the output, summed over the calls.
     pub delay: Duration,
-    /// What each call did, in order: more than one where the answer was
+    /// The result of each call, in order: more than one if the status was
     /// [`Status::MoreOut`](crate::Status::MoreOut).
     pub pieces: Vec<Piece>,
 }
 
-/// What one call of map() or process() did.
+/// The result of one call of map() or process().
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Piece {
-    /// What it produced; empty where it only asked for more room.
+    /// The output; empty if the call only requested more room.
     pub output: Vec<u8>,
-    /// How long that is held back.
+    /// The delay of that output.
     pub delay: Duration,
 }
 
@@ -298,7 +297,7 @@ impl Answer {
         self.pieces.push(Piece { output, delay });
     }
 
-    /// The output, if all is well.
+    /// The output, or the error.
     pub fn ok(self) -> Result<Vec<u8>, Error> {
         match self.status {
             abi::RESAY_OK | abi::RESAY_MORE_IN => Ok(self.output),
@@ -307,7 +306,7 @@ impl Answer {
     }
 }
 
-/// A session of a [`Harness`]: what one connection would be.
+/// A session of a [`Harness`]: it stands for one connection.
 pub struct Session<'a> {
     harness: &'a Harness,
     memory: Memory,
@@ -316,7 +315,7 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// One whole message of this kind of peer: of a framed stream, a record or a datagram.
+    /// Passes one whole message of this kind of peer: of a framed stream, a record or a datagram.
     pub fn message(&mut self, message: &[u8]) -> Answer {
         match self.kind {
             PeerKind::Datagram => self.datagram(message),
@@ -324,19 +323,19 @@ impl Session<'_> {
         }
     }
 
-    /// One datagram, whatever the kind of peer. (The engine opens a session for each.)
+    /// Passes one datagram, whatever the kind of peer. (The engine opens a session for each.)
     pub fn datagram(&mut self, datagram: &[u8]) -> Answer {
         self.run(datagram, abi::RESAY_IO_BEGIN | abi::RESAY_IO_END | abi::RESAY_IO_DATAGRAM)
     }
 
-    /// What one read of a raw stream brought. What the transform leaves unread is kept.
+    /// Passes the bytes of one read of a raw stream. Input that the transform leaves is kept.
     pub fn read(&mut self, bytes: &[u8]) -> Answer {
         let mut input = core::mem::take(&mut self.unread);
         input.extend_from_slice(bytes);
         self.run(&input, 0)
     }
 
-    /// The end of a raw stream.
+    /// Passes the end of a raw stream.
     pub fn end(&mut self) -> Answer {
         let input = core::mem::take(&mut self.unread);
         self.run(&input, abi::RESAY_IO_EOF)

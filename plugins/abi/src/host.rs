@@ -1,4 +1,4 @@
-//! What the host offers a transform: a log and counters; and whom a session talks to.
+//! The host as a transform sees it: log and counters; and the peer of a session.
 
 use crate::abi;
 use crate::error::Clipped;
@@ -9,30 +9,30 @@ use core::fmt::{self, Write};
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-/// The longest line that [`Host::log`] writes; the rest is cut.
+/// The longest line that [`Host::log`] writes; longer lines are truncated.
 const LOG_BYTES_MAX: usize = 1024;
 
-/// How much someone wants to know of a line.
+/// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
 pub enum Level {
-    /// Something failed that should not.
+    /// An unexpected failure.
     Error = abi::RESAY_LOG_ERROR,
-    /// Something that someone should look at.
+    /// A condition that needs attention.
     Warn = abi::RESAY_LOG_WARN,
-    /// What an operator wants to know.
+    /// Information for operators.
     Info = abi::RESAY_LOG_INFO,
-    /// What a developer wants to know.
+    /// Information for developers.
     Debug = abi::RESAY_LOG_DEBUG,
     /// Every step.
     Trace = abi::RESAY_LOG_TRACE,
 }
 
-/// A counter of the host's: a number that any instance may keep. See [`Setup::counter`].
+/// A counter of the host, which any instance may have. See [`Setup::counter`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counter(u32);
 
-/// The host, borrowed for a call. Everything works with every host: what it lacks does nothing.
+/// The host, borrowed for a call. All methods work with every host: a function that the host lacks does nothing.
 #[derive(Clone, Copy)]
 pub struct Host<'a> {
     table: &'a HostTable,
@@ -43,14 +43,14 @@ impl<'a> Host<'a> {
         Self { table }
     }
 
-    /// Whether a line of this level is wanted now.
+    /// Whether this level is enabled now.
     #[inline]
     pub fn wants(&self, level: Level) -> bool {
         self.table.log.is_some() && self.table.level().is_none_or(|highest| level as i32 <= highest.into())
     }
 
-    /// Logs one line, `host.log(Level::Warn, format_args!("odd: {value}"))`, without allocating. A line that
-    /// is not wanted is not formatted.
+    /// Logs one line, `host.log(Level::Warn, format_args!("odd: {value}"))`, without allocation. If the level is not
+    /// enabled, the line is not formatted.
     pub fn log(&self, level: Level, line: fmt::Arguments<'_>) {
         if !self.wants(level) {
             return;
@@ -80,10 +80,10 @@ impl fmt::Debug for Host<'_> {
     }
 }
 
-/// What an instance is made from: the options, and a [`Host`] that can also make counters.
+/// The arguments of `create`: the options, and a [`Host`] that can also create counters.
 #[derive(Debug)]
 pub struct Setup<'a> {
-    /// The options that were given.
+    /// The options of the instance.
     pub options: Options<'a>,
     host: Host<'a>,
 }
@@ -93,15 +93,15 @@ impl<'a> Setup<'a> {
         Self { options, host }
     }
 
-    /// The counter of that name. Keep it in the instance, and add to it with [`Host::add`]; with a host
-    /// that has no counters, adding does nothing.
+    /// The counter with this name. Keep it in the instance, and add to it with [`Host::add`]. With a host that has no
+    /// counters, adding does nothing.
     pub fn counter(&self, name: &CStr) -> Counter {
         let table = self.host.table;
         // SAFETY: this is create(), when the host makes counters; the name is borrowed for the call.
         Counter(table.counter.map_or(0, |counter| unsafe { counter(table.ctx, name.as_ptr()) }))
     }
 
-    /// The host, to log what the setup should not fail for.
+    /// The host, for warnings that are no reason to fail.
     pub fn host(&self) -> Host<'a> {
         self.host
     }
@@ -143,7 +143,7 @@ unsafe impl Send for HostTable {}
 // SAFETY: as above.
 unsafe impl Sync for HostTable {}
 
-/// What sort of conversation a session is.
+/// The kind of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerKind {
@@ -153,11 +153,11 @@ pub enum PeerKind {
     Datagram,
     /// A unix seqpacket connection.
     Seqpacket,
-    /// Something that this crate does not know yet.
+    /// A kind that this crate does not know yet.
     Other,
 }
 
-/// Who a session talks to.
+/// The peer of a session.
 pub struct Peer<'a> {
     raw: abi::resay_peer,
     borrowed: PhantomData<&'a abi::resay_peer>,
@@ -172,7 +172,7 @@ impl<'a> Peer<'a> {
         Self { raw, borrowed: PhantomData }
     }
 
-    /// The sort of conversation.
+    /// The kind of the session.
     pub fn kind(&self) -> PeerKind {
         match self.raw.kind {
             abi::RESAY_STREAM => PeerKind::Stream,
@@ -182,24 +182,24 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// The connection's number, which one engine never uses twice; 0 for a datagram.
+    /// The number of the connection, which an engine never reuses; 0 for a datagram.
     pub fn id(&self) -> u64 {
         self.raw.id
     }
 
-    /// Our address as a URL; empty where it is not known.
+    /// The local address as a URL; empty if it is unknown.
     pub fn local(&self) -> &'a str {
         // SAFETY: a field of a peer that is borrowed for 'a.
         unsafe { text(self.raw.local) }
     }
 
-    /// The peer's address as a URL; empty where it has none.
+    /// The peer's address as a URL; empty if it has none.
     pub fn address(&self) -> &'a str {
         // SAFETY: as above.
         unsafe { text(self.raw.peer) }
     }
 
-    /// The listener, as the URL that it was opened with; empty where it is not known.
+    /// The URL that the listener was opened with; empty if it is unknown.
     pub fn listener(&self) -> &'a str {
         // SAFETY: as above.
         unsafe { text(self.raw.listener) }

@@ -1,4 +1,4 @@
-//! One call of [`Process`](crate::Process): the input, the room for the output, what the call means.
+//! One call of [`Process`](crate::Process): the input, the output buffer, the flags.
 
 use crate::abi;
 use core::fmt;
@@ -6,8 +6,7 @@ use core::time::Duration;
 
 /// One call of [`Process::process`](crate::Process::process).
 ///
-/// What is consumed and produced is counted here; nothing of it is copied, for both ends are the host's own
-/// memory.
+/// It counts the bytes consumed and produced. It copies none of them: input and output are the host's memory.
 pub struct Io<'a> {
     raw: &'a mut abi::resay_io,
     input: &'a [u8],
@@ -39,7 +38,7 @@ impl<'a> Io<'a> {
         &self.input[self.raw.in_used..]
     }
 
-    /// Counts `n` bytes of [`input`](Self::input) as done with.
+    /// Counts `n` bytes of [`input`](Self::input) as consumed.
     ///
     /// # Panics
     /// If there is less input.
@@ -49,7 +48,7 @@ impl<'a> Io<'a> {
         self.raw.in_used += n;
     }
 
-    /// Takes all of the input.
+    /// Consumes all input and returns it.
     #[inline]
     pub fn take(&mut self) -> &'a [u8] {
         let all = self.input();
@@ -57,14 +56,14 @@ impl<'a> Io<'a> {
         all
     }
 
-    /// How many bytes of output fit yet. Where a bound is declared, it is what the whole input may need.
+    /// The free bytes of the output buffer. If a bound is declared, they suffice for the whole input.
     #[inline]
     pub fn room(&self) -> usize {
         self.out.len() - self.raw.out_len
     }
 
-    /// Whether `len` bytes do not fit. Then it asks the host for as much room as they [need](Self::need), and
-    /// [`Status::MoreOut`](crate::Status::MoreOut) is the answer.
+    /// Whether `len` bytes do not fit. Then it also requests a sufficient buffer from the host ([`need`](Self::need));
+    /// return [`Status::MoreOut`](crate::Status::MoreOut).
     #[inline]
     pub fn lacks_room(&mut self, len: usize) -> bool {
         let lacks = self.room() < len;
@@ -74,7 +73,7 @@ impl<'a> Io<'a> {
         lacks
     }
 
-    /// Writes as much of `bytes` as fits, and says how much that was.
+    /// Writes as much of `bytes` as fits, and returns the number of bytes written.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.room());
@@ -83,7 +82,7 @@ impl<'a> Io<'a> {
         n
     }
 
-    /// Writes all of `bytes`, or nothing if they do not fit; whether they did.
+    /// Writes all of `bytes` and returns true, or writes nothing if they do not fit.
     #[inline]
     pub fn write_all(&mut self, bytes: &[u8]) -> bool {
         let fits = bytes.len() <= self.room();
@@ -93,7 +92,7 @@ impl<'a> Io<'a> {
         fits
     }
 
-    /// The room for output, to be written in place and then counted with [`produce`](Self::produce). Its
+    /// The free part of the output buffer, to be written in place and then counted with [`produce`](Self::produce). Its
     /// content is unspecified.
     #[inline]
     pub fn spare(&mut self) -> &mut [u8] {
@@ -110,19 +109,19 @@ impl<'a> Io<'a> {
         self.raw.out_len += n;
     }
 
-    /// With [`Status::MoreOut`](crate::Status::MoreOut): how much room the next call shall bring at least.
+    /// With [`Status::MoreOut`](crate::Status::MoreOut): the least output buffer that the next call needs.
     #[inline]
     pub fn need(&mut self, room: usize) {
         self.raw.out_need = room;
     }
 
-    /// Holds this call's output back. In a stream, later output waits behind it.
+    /// Delays the output of this call. On a stream, later output waits behind it.
     #[inline]
     pub fn delay(&mut self, time: Duration) {
         self.raw.delay_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     }
 
-    /// Whether this call begins a message. Never so on a raw stream, which has no messages.
+    /// Whether this call begins a message. Always false on a raw stream, which has no messages.
     #[inline]
     pub fn begins_message(&self) -> bool {
         self.raw.flags & abi::RESAY_IO_BEGIN != 0
@@ -140,15 +139,15 @@ impl<'a> Io<'a> {
         self.raw.flags & abi::RESAY_IO_EOF != 0
     }
 
-    /// Whether there is only the end of a stream, without any input before it: for those who take each read for
-    /// a message, this call brings none.
+    /// Whether the call has only the end of a stream and no input. A transform that treats each read as a message has no
+    /// message in this call.
     #[inline]
     pub fn is_only_end(&self) -> bool {
         self.ends_stream() && self.input().is_empty()
     }
 
-    /// Whether nothing will follow that could complete the input: what is left in hand must come out now,
-    /// and [`Status::MoreIn`](crate::Status::MoreIn) is no answer.
+    /// Whether no further input can complete this one: the transform must write everything that it still holds, and
+    /// [`Status::MoreIn`](crate::Status::MoreIn) is not allowed.
     #[inline]
     pub fn is_last(&self) -> bool {
         self.raw.flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0

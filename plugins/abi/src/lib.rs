@@ -1,6 +1,6 @@
 //! Write a transform for Resay, the echo engine that you link, in safe Rust.
 //!
-//! A transform changes messages on their way back to whoever sent them. This is a whole one:
+//! A transform changes messages on their way back to the sender. A complete one:
 //!
 //! ```
 //! use resay_plugin::{Call, Error, Map, Setup, Status, Table, Transform};
@@ -31,15 +31,15 @@
 //!
 //! - [`Map`] works in place; [`Process`] grows, shrinks, splits and delays.
 //! - [`Table`] describes a transform: its promises, its needs, its [options](OptionSpec).
-//! - [`Transform::Session`] is what one conversation remembers; it lives in the host's memory.
-//! - [`dice`] are for faults by chance that the same seed repeats; [`Limits`] end a conversation.
-//! - [`harness`] drives a table as a host does and checks what it does: for the tests of a plugin.
+//! - [`Transform::Session`] is the state of one connection; it lives in the host's memory.
+//! - [`dice`] decides random faults, the same for each run with one seed; [`Limits`] ends a connection.
+//! - [`harness`] calls a table as a host does and checks its behaviour: for the tests of a plugin.
 //!
-//! No unsafe code is needed, and none is reached by safe code that is wrong: a panic fails the message and
-//! costs the instance, not the process.
+//! A plugin needs no unsafe code, and wrong safe code cannot break the host: if a plugin panics, that message fails
+//! and the instance is disabled; the process keeps running.
 //!
-//! The map of the crate: [`abi`] is the boundary itself, from which the C header is generated, and [`growing`]
-//! reads structs of other revisions. `shim` makes the C functions of a transform; all else is safe to use.
+//! The modules: [`abi`] is the ABI, from which the C header is generated. [`growing`] reads structs of other minor
+//! versions. `shim` makes the C functions of a transform. The rest is safe Rust.
 
 pub mod abi;
 pub mod dice;

@@ -1,9 +1,9 @@
-//! How far a conversation may go: for transforms that end it.
+//! Limits of a connection: for transforms that end it.
 
 use crate::error::Error;
 use crate::options::Options;
 
-/// So many bytes or so many messages, whichever comes first.
+/// A limit of bytes and a limit of messages; the one reached first applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     bytes_max: u64,
@@ -11,8 +11,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Reads them from two options, a [size](crate::OptionSpec::size) and an
-    /// [integer](crate::OptionSpec::integer), where 0 is no limit. Without any, the first message is the limit.
+    /// Reads the limits from two options, a [size](crate::OptionSpec::size) and an
+    /// [integer](crate::OptionSpec::integer); 0 is no limit. If both are 0, the first message is the limit.
     pub fn read(options: &Options<'_>, bytes: &str, messages: &str) -> Result<Self, Error> {
         let limit = |n: u64| if n == 0 { u64::MAX } else { n };
         let bytes = options.size(bytes)? as u64;
@@ -21,18 +21,18 @@ impl Limits {
         Ok(Self { bytes_max: limit(bytes), messages_max: limit(messages) })
     }
 
-    /// How many bytes a conversation may have yet.
+    /// The bytes that a connection has left.
     pub fn bytes_left(&self, tally: &Tally) -> usize {
         usize::try_from(self.bytes_max.saturating_sub(tally.bytes)).unwrap_or(usize::MAX)
     }
 
-    /// Whether a conversation has come to one of the limits.
+    /// Whether a connection has reached one of the limits.
     pub fn reached(&self, tally: &Tally) -> bool {
         tally.bytes >= self.bytes_max || tally.messages >= self.messages_max
     }
 }
 
-/// What a conversation has had so far; it belongs to the [session](crate::Transform::Session).
+/// The messages and bytes of a connection so far; it belongs to the [session](crate::Transform::Session).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     bytes: u64,
@@ -40,7 +40,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a message of so many bytes.
+    /// Counts a message with this number of bytes.
     pub fn count(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
         self.messages = self.messages.saturating_add(1);

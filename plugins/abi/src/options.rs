@@ -1,4 +1,4 @@
-//! The options of a transform: how they are declared, and how create() reads them.
+//! The options of a transform: their declaration, and the getters for create().
 
 use crate::abi;
 use crate::error::Error;
@@ -9,7 +9,7 @@ use core::time::Duration;
 /// How much of a bad value an error quotes.
 const QUOTED_CHARS_MAX: usize = 40;
 
-/// One option that a transform understands.
+/// One option that a transform accepts.
 ///
 /// ```
 /// use resay_plugin::OptionSpec;
@@ -53,12 +53,12 @@ impl OptionSpec {
         Self::of_type(key, c"size", help)
     }
 
-    /// One of a few words, `encode|decode`, as which they are also shown to people. [`Options::choice`]
+    /// One of several words, `encode|decode`; help shows them in this form. [`Options::choice`]
     pub const fn choice(key: &'static CStr, words: &'static CStr, help: &'static CStr) -> Self {
         Self::of_type(key, words, help)
     }
 
-    /// What holds when the option is not given. Without this, it must be given.
+    /// The default. An option without a default is required.
     pub const fn or(mut self, fallback: &'static CStr) -> Self {
         self.0.fallback = fallback.as_ptr();
         self
@@ -74,8 +74,8 @@ impl OptionSpec {
     }
 }
 
-/// The options of one instance. Each getter gives the value that was given or else the declared fallback;
-/// its error names the key and the value.
+/// The options of one instance. Each getter returns the value, or the declared default if there is none; its error
+/// names the key and the value.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     given: &'a [abi::resay_kv],
@@ -103,7 +103,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// The value as it was given, or `None` if it was not.
+    /// The value as it was written, or `None` if the option is not set.
     pub fn given(&self, key: &str) -> Option<&'a [u8]> {
         // SAFETY: keys are NUL-ended; values are len bytes; both borrowed for 'a.
         let value = unsafe { self.given.iter().find(|kv| is(kv.key, key))?.value };
@@ -127,7 +127,7 @@ impl<'a> Options<'a> {
         Ok(unsafe { CStr::from_ptr(option.fallback) }.to_bytes())
     }
 
-    /// The value as bytes, of which there may be so many.
+    /// The value as bytes, of at most this number.
     pub fn bytes_within(&self, key: &str, bytes_max: usize) -> Result<&'a [u8], Error> {
         let value = self.bytes(key)?;
         if value.len() > bytes_max {
@@ -174,7 +174,7 @@ impl<'a> Options<'a> {
             .ok_or_else(|| refused(key, value, "a rate such as 5% or 0.05"))
     }
 
-    /// One of a few words, and what it stands for: `options.choice("order", &[("be", true), ("le", false)])?`.
+    /// One of several words, and its value: `options.choice("order", &[("be", true), ("le", false)])?`.
     pub fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<T, Error> {
         let value = self.bytes(key)?;
         words.iter().find(|(word, _)| word.as_bytes() == value).map(|(_, meaning)| *meaning).ok_or_else(
@@ -190,7 +190,7 @@ impl<'a> Options<'a> {
         )
     }
 
-    /// A time with its unit: `us`, `ms`, `s` or `m`. A bare `0` needs none.
+    /// A time with its unit: `us`, `ms`, `s` or `m`. `0` needs no unit.
     pub fn duration(&self, key: &str) -> Result<Duration, Error> {
         const MICROSECONDS: &[(&str, u64)] = &[("us", 1), ("ms", 1000), ("s", 1_000_000), ("m", 60_000_000)];
         let value = self.bytes(key)?;
@@ -203,7 +203,7 @@ impl<'a> Options<'a> {
         .ok_or_else(|| refused(key, value, "a duration such as 20ms (us, ms, s, m)"))
     }
 
-    /// A number of bytes, bare or with `k`, `m` or `g` (1024 each).
+    /// A number of bytes, without a unit or with `k`, `m` or `g` (powers of 1024).
     pub fn size(&self, key: &str) -> Result<usize, Error> {
         const BYTES: &[(&str, u64)] = &[("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30)];
         let value = self.bytes(key)?;
@@ -213,8 +213,8 @@ impl<'a> Options<'a> {
             .ok_or_else(|| refused(key, value, "a size such as 64k (k, m, g)"))
     }
 
-    /// The error for a value that its type allows and the transform does not: it names the key and the value,
-    /// and says what the value must be, as in `options.refused("gap", "longer than 0")`.
+    /// The error for a value that its type allows and the transform does not. It names the key, the value and the
+    /// requirement, as in `options.refused("gap", "longer than 0")`.
     pub fn refused(&self, key: &str, expected: &str) -> Error {
         match self.bytes(key) {
             Ok(value) => refused(key, value, expected),

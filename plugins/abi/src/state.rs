@@ -1,4 +1,4 @@
-//! Carrying a session over a swap of the chain: the extension "resay.session-state/1".
+//! Carrying a session over when a chain is replaced: the extension "resay.session-state/1".
 
 use crate::abi;
 use crate::error::Error;
@@ -8,8 +8,8 @@ use crate::transform::{Status, Transform};
 use core::ffi::CStr;
 use core::mem::size_of;
 
-/// A transform whose sessions survive a swap of the chain under a living connection. Without it, a
-/// connection with a session keeps its old chain until it closes.
+/// A transform whose sessions survive when the chain of an open connection is replaced. Without this trait, a connection
+/// with a session keeps its old chain until it closes.
 pub trait Carry: Transform {
     /// Names the format that [`save`](Self::save) writes, such as `acme.counter/2`. Change it with the format.
     const SCHEMA: &'static CStr;
@@ -17,8 +17,8 @@ pub trait Carry: Transform {
     /// Writes the session's state to `io`, whose input is empty.
     fn save(&self, session: &Self::Session, io: &mut Io<'_>) -> Status;
 
-    /// Sets a session that was just opened to a state that an instance, maybe of another version, saved. An
-    /// error keeps the connection on its old chain.
+    /// Restores a state, saved by an instance of possibly another version, into a session that was just opened. After an
+    /// error the connection keeps its old chain.
     fn load(&self, session: &mut Self::Session, schema: &CStr, state: &[u8]) -> Result<(), Error>;
 }
 

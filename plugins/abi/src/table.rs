@@ -1,4 +1,4 @@
-//! Tables: what a transform is to the host, built at compile time.
+//! Tables: the description of a transform for the host, built at compile time.
 
 use crate::abi;
 use crate::growing::Growing;
@@ -12,7 +12,7 @@ use core::marker::PhantomData;
 use core::mem::{align_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A transform as the host sees it: a constant. A `static`, for the host keeps its address.
+/// A transform as the host sees it. It must be a `static`, because the host keeps its address.
 ///
 /// ```
 /// # use resay_plugin::{Call, Error, Map, Setup, Status, Table, Transform};
@@ -37,7 +37,7 @@ pub struct Table {
     session_state: Option<&'static abi::resay_session_state>,
 }
 
-/// How one table chooses another. See [`Draft::select`].
+/// The function that selects another table. See [`Draft::select`].
 type Select = fn(&Options<'_>) -> Option<&'static Table>;
 
 impl Table {
@@ -48,14 +48,14 @@ impl Table {
         draft
     }
 
-    /// Begins the table of a transform that works from an input to an output.
+    /// Begins the table of a transform with an input and an output.
     pub const fn process<T: Process>(id: &'static CStr) -> Draft<T> {
         let mut draft = Draft::<T>::new(id);
         draft.table.raw.process = Some(shim::process::<T>);
         draft
     }
 
-    /// The table for C, and for whoever registers it without a library.
+    /// The table for C, and for a program that registers it without a library.
     pub const fn raw(&'static self) -> *const abi::resay_transform {
         (&raw const *self).cast()
     }
@@ -73,7 +73,7 @@ impl fmt::Debug for Table {
     }
 }
 
-/// A [`Table`] that is being described. Each method is one line of the description.
+/// A builder of a [`Table`]. Each method sets one field.
 #[must_use = "a draft becomes a table by build()"]
 pub struct Draft<T> {
     table: Table,
@@ -99,32 +99,32 @@ impl<T: Transform> Draft<T> {
         Self { table: Table { raw, select: None, session_state: None }, of: PhantomData }
     }
 
-    /// The transform's version, for people; [`package_version!`](crate::package_version) is the package's.
+    /// The version of the transform, for display; [`package_version!`](crate::package_version) is that of the package.
     pub const fn version(mut self, version: &'static CStr) -> Self {
         self.table.raw.version = version.as_ptr();
         self
     }
 
-    /// What it does, in one line for people.
+    /// One line of description.
     pub const fn summary(mut self, summary: &'static CStr) -> Self {
         self.table.raw.summary = summary.as_ptr();
         self
     }
 
-    /// The options that it understands. The host refuses every other.
+    /// The options that the transform accepts. The host refuses all others.
     pub const fn options(mut self, options: &'static [OptionSpec]) -> Self {
         self.table.raw.options = options.as_ptr().cast(); // OptionSpec is transparent
         self.table.raw.n_options = options.len() as u32;
         self
     }
 
-    /// Promises that each byte of output depends on the same byte of input alone: the host may then split
-    /// and merge messages.
+    /// Promises that each byte of output depends only on the same byte of input: then the host may split and merge
+    /// messages.
     pub const fn bytewise(self) -> Self {
         self.promises(abi::RESAY_CAP_BYTEWISE)
     }
 
-    /// Promises that the bytes are only looked at.
+    /// Promises that the transform only reads the bytes.
     pub const fn observer(self) -> Self {
         self.promises(abi::RESAY_CAP_OBSERVER)
     }
@@ -134,30 +134,30 @@ impl<T: Transform> Draft<T> {
         self.requires(abi::RESAY_NEED_MESSAGES)
     }
 
-    /// Requires to be called off the worker, because it may block.
+    /// Requires calls on a thread pool and not on a worker, because they may block.
     pub const fn may_block(self) -> Self {
         self.requires(abi::RESAY_NEED_OFFLOAD)
     }
 
-    /// Wants an instance for each worker, so that what they count is not shared.
+    /// Requests an instance for each worker, so that they share no counters.
     pub const fn per_worker(self) -> Self {
         self.threading(abi::RESAY_PER_WORKER)
     }
 
-    /// Wants one call of the instance at a time: the host takes a lock.
+    /// Requests one call of the instance at a time: the host takes a lock.
     pub const fn serial(self) -> Self {
         self.threading(abi::RESAY_SERIAL)
     }
 
-    /// Lets the options choose another table, for a transform whose promises depend on them. That table has
-    /// the same id and options and is not asked in turn; `None` keeps this one, and is also the answer to a
-    /// value that is wrong, for `create` will say so.
+    /// Sets a function that selects another table by the options, for a transform whose promises depend on them. That
+    /// table has the same id and options, and its own `select` is not called. `None` keeps this table. If a value is
+    /// invalid, return `None` too; `create` then reports the error.
     pub const fn select(mut self, select: fn(&Options<'_>) -> Option<&'static Table>) -> Self {
         self.table.select = Some(select);
         self
     }
 
-    /// Carries sessions over a swap of the chain. See [`Carry`].
+    /// Carries sessions over when the chain is replaced. See [`Carry`].
     pub const fn carries_sessions(mut self) -> Self
     where
         T: Carry,
@@ -188,15 +188,15 @@ impl<T: Transform> Draft<T> {
 }
 
 impl<T: Process> Draft<T> {
-    /// Promises that `n` bytes of input make at most `n * mul / div + add` bytes of output, so that the host
-    /// brings enough room at once. `div` is not 0.
+    /// Promises that `n` bytes of input produce at most `n * mul / div + add` bytes of output, so that the host
+    /// provides a sufficient buffer at once. `div` must not be 0.
     pub const fn bound(mut self, mul: u32, div: u32, add: u32) -> Self {
         assert!(div != 0, "a bound divides by something");
         (self.table.raw.out_mul, self.table.raw.out_div, self.table.raw.out_add) = (mul, div, add);
         self
     }
 
-    /// Wants one call with empty input when a connection opens, before anything was received.
+    /// Requests one call with empty input when a connection opens, before anything is received.
     pub const fn greets(self) -> Self {
         self.promises(abi::RESAY_CAP_GREETS)
     }
@@ -209,7 +209,7 @@ impl<T> fmt::Debug for Draft<T> {
 }
 
 impl abi::resay_transform {
-    /// All zero but `struct_size`: what a table written by hand begins with.
+    /// All fields zero except `struct_size`: the start of a hand-written table.
     pub const EMPTY: Self = Self {
         struct_size: size_of::<Self>() as u32,
         caps: 0,
@@ -274,13 +274,13 @@ unsafe extern "C" fn select(
     }
 }
 
-/// What a plugin library holds. [`export!`](crate::export) makes one.
+/// The contents of a plugin library. [`export!`](crate::export) makes one.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct Library(abi::resay_library);
 
 impl Library {
-    /// A library of these tables; the first is the one that the library's path alone names.
+    /// A library of these tables; the path of the library alone names the first one.
     pub const fn new(tables: &'static [&'static Table]) -> Self {
         Self(abi::resay_library {
             struct_size: size_of::<abi::resay_library>() as u32,
@@ -298,11 +298,11 @@ impl Library {
     }
 }
 
-/// Defines `resay_plugin_v1`, the one entry of a plugin library: `resay_plugin::export!(TABLE);`.
+/// Defines `resay_plugin_v1`, the only entry of a plugin library: `resay_plugin::export!(TABLE);`.
 ///
-/// Its arguments are `static` [`Table`]s. Use it once, in a crate of type `cdylib` that nothing else links:
-/// two such entries cannot be linked into one program. An exported name is unsafe to Rust, so that crate cannot
-/// forbid unsafe code; the crate of the transform can.
+/// Its arguments are `static` [`Table`]s. Use it once, in a crate of type `cdylib` that nothing else links: one program
+/// cannot contain two such entries. Rust treats an exported name as unsafe, so that crate cannot forbid unsafe code; the
+/// crate of the transform can.
 #[macro_export]
 macro_rules! export {
     ($($table:path),+ $(,)?) => {
@@ -318,7 +318,7 @@ macro_rules! export {
     };
 }
 
-/// The version of the package that is being compiled, for [`Draft::version`](crate::Draft::version).
+/// The version of the package being compiled, for [`Draft::version`](crate::Draft::version).
 #[macro_export]
 macro_rules! package_version {
     () => {

@@ -1,10 +1,10 @@
 //! The widest vector instructions of the processor that runs the program, for loops in safe Rust.
 
-/// Runs `work`, compiled for the widest vectors that this processor has, as far as this crate knows them.
+/// Runs `work`, compiled for the widest vectors of this processor that this crate knows.
 ///
-/// A plain loop over bytes is then vectorised to what the processor can do rather than to what every
-/// processor of its family can. Asking costs about a nanosecond: not for a handful of bytes. What `work`
-/// calls must be inlined to gain, so mark it `#[inline(always)]`.
+/// A plain loop over bytes is then vectorised for this processor, and not only for every processor of its family. The
+/// check costs about 1 ns, too much for a few bytes. Only inlined functions gain, so mark the functions that `work` calls
+/// `#[inline(always)]`.
 ///
 /// ```
 /// #[inline(always)]
