@@ -36,8 +36,8 @@ pub(super) fn page(results: &Results, pictures: &[&str], by_hand: &str) -> Strin
     text.push_str(&picture("cost-udp.svg", "Processor time a datagram over UDP"));
     text.push_str("## How long answers take\n\n");
     text.push_str(
-        "Closed loop: the next message of a connection leaves when the last is answered. Server and client have a core each, \
-         so wake-ups cross cores and most of a single round trip is theirs.\n\n",
+        "Closed loop: a connection sends its next message when the last one is answered. Server and client have a core each, \
+         so wake-ups cross cores and take most of a single round trip.\n\n",
     );
     text.push_str(&picture("times.svg", "Median and 99th percentile of the time to an answer"));
     text.push_str("## Memory\n\n");
@@ -56,8 +56,8 @@ pub(super) fn page(results: &Results, pictures: &[&str], by_hand: &str) -> Strin
     let _ = writeln!(text, "{BY_HAND_BEGIN}\n\n{by_hand}\n\n{BY_HAND_END}\n");
     text.push_str("## Every figure\n\n");
     text.push_str(
-        "*CPU*: the server's processor time a message with the load on its own core, and its noise; *alone*: messages a second \
-         so, on that one core for both. *Messages/s*, *p50* and *p99* with a core each.\n\n",
+        "*CPU*: the server's processor time a message, with the load on the server's core, and its noise. *Alone*: messages a \
+         second with both on that one core. *Messages/s*, *p50* and *p99*: with a core each.\n\n",
     );
     for workload in results.workloads() {
         text.push_str(&details(results, workload));
@@ -74,14 +74,14 @@ fn head(results: &Results) -> String {
         command = format!("{command} {}", results.arguments);
     }
     format!(
-        "Resay beside other people's echo servers, each the way its own community writes an echo: the same load in the same \
-         run, every answer read and compared, wins and losses alike. `{command}` wrote this page on {date}; it builds the \
-         servers, starts each anew for every figure, and keeps the section that is written by hand.\n\n\
+        "Resay in comparison with other echo servers, each written as its own community writes an echo server. All get the \
+         same load in the same run; every answer is read and compared; the page shows wins and losses alike. `{command}` wrote \
+         this page on {date}. It builds the servers, restarts each for every figure, and keeps the hand-written section.\n\n\
          | | |\n|---|---|\n\
          | machine | {machine} |\n\
-         | rounds | {rounds} of {ms:.0} ms a server and workload, in an order that rotates; figures are medians |\n\
+         | rounds | {rounds} of {ms:.0} ms for each server and workload, in rotating order; figures are medians |\n\
          | noise | half the distance between the quartiles; {noise} of the median for half of all figures. \
-         Load average at the end: {load} on this machine, where the comparison itself makes 1 to 2 |\n\
+         Load average at the end: {load}; the comparison itself causes 1 to 2 |\n\
          | placement | every server on one thread or process, pinned to core {server_core}; load on that core too for \
          processor time, on core {load_core} for times |\n\
          | processor time | of all threads and processes of the server, from the kernel's clocks |\n\n",
@@ -96,8 +96,8 @@ fn head(results: &Results) -> String {
 /// Resay beside the best of each family.
 pub(super) fn glance(results: &Results) -> String {
     let mut text = String::from(
-        "Server processor time a message, µs. *Ratio*: Resay as it comes, which takes io_uring but for a few streams, \
-         to the best of the others; below 1 Resay is cheaper, and what lies within ± is noise.\n\n\
+        "Server processor time a message, µs. *Ratio*: Resay with default settings, which use io_uring except for a few \
+         streams, to the best of the others. Below 1 Resay is cheaper; a difference within ± is noise.\n\n\
          | workload | by hand, best | others, best | resay | with epoll alone | with io_uring alone | ratio to others | ratio to by hand |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|\n",
     );
@@ -146,9 +146,9 @@ pub(super) fn glance(results: &Results) -> String {
 
 fn memory(results: &Results) -> String {
     let mut text = String::from(
-        "What an idle TCP connection that has echoed 64 bytes once adds to the server: the proportional set size of all its \
-         processes with so many connections, less that without, for each. The kernel's own buffers come on top, for all \
-         alike.\n\n\
+        "The memory that one idle TCP connection adds to the server after it has echoed 64 bytes once: the proportional set \
+         size of all processes with the connections, minus that without them, divided by their number. Kernel buffers come \
+         on top, for all servers alike.\n\n\
          | server | a connection | processes a connection | connections |\n|---|---:|---:|---:|\n",
     );
     let mut rows: Vec<_> = results.memory.iter().collect();
