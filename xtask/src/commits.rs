@@ -3,6 +3,7 @@
 //! The rule holds for what comes after [`BASE`]. A shallow clone may not have that commit; then all that it has is
 //! newer, because every branch begins at the base or later, and all of it is checked. Merges have git's own subjects.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::Place;
@@ -13,11 +14,15 @@ const BASE: &str = "b8210ed686798183f7a6416a04edb5fe00659ca6";
 const COLUMNS_MAX: usize = 72;
 
 pub(crate) fn check(place: &Place) -> Outcome {
-    let range = match range(place) {
+    check_since(&place.root, BASE)
+}
+
+fn check_since(root: &Path, base: &str) -> Outcome {
+    let range = match range(root, base) {
         Ok(range) => range,
         Err(reason) => return Outcome::Skipped(reason),
     };
-    let log = match git(place, &["log", "--no-merges", "--format=%h %s", &range]) {
+    let log = match git(root, &["log", "--no-merges", "--format=%h %s", &range]) {
         Ok(log) => log,
         Err(reason) => return Outcome::Failed(reason),
     };
@@ -32,19 +37,19 @@ pub(crate) fn check(place: &Place) -> Outcome {
 }
 
 /// The commits that are to be checked.
-fn range(place: &Place) -> Result<String, String> {
-    if git(place, &["merge-base", "--is-ancestor", BASE, "HEAD"]).is_ok() {
-        return Ok(format!("{BASE}..HEAD"));
+fn range(root: &Path, base: &str) -> Result<String, String> {
+    if git(root, &["merge-base", "--is-ancestor", base, "HEAD"]).is_ok() {
+        return Ok(format!("{base}..HEAD"));
     }
-    match git(place, &["rev-parse", "--is-shallow-repository"]) {
+    match git(root, &["rev-parse", "--is-shallow-repository"]) {
         Ok(answer) if answer.trim() == "true" => Ok("HEAD".to_owned()),
-        Ok(_) => Err(format!("{BASE}, where the rule begins, is not in this history")),
+        Ok(_) => Err(format!("{base}, where the rule begins, is not in this history")),
         Err(reason) => Err(format!("no git history: {reason}")),
     }
 }
 
-fn git(place: &Place, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new("git").arg("-C").arg(&place.root).args(arguments).output();
+fn git(root: &Path, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("git").arg("-C").arg(root).args(arguments).output();
     let output = output.map_err(|error| format!("git: {error}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -81,6 +86,37 @@ fn check_subject(subject: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    fn commit(root: &Path, subject: &str) -> String {
+        let name = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+        let what = ["commit", "--quiet", "--allow-empty", "--no-verify", "-m", subject];
+        git(root, &[&name[..], &what[..]].concat()).unwrap();
+        git(root, &["rev-parse", "HEAD"]).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn commits_from_before_the_rule_are_left_alone_in_shallow_clones_too() {
+        let scratch = std::env::temp_dir().join(format!("xtask-commits-{}", std::process::id()));
+        let (full, shallow) = (scratch.join("full"), scratch.join("shallow"));
+        fs::create_dir_all(&full).unwrap();
+        git(&full, &["init", "--quiet"]).unwrap();
+        commit(&full, "From before the rule");
+        let base = commit(&full, "Also from before");
+        assert_eq!(check_since(&full, &base), Outcome::Ok);
+        commit(&full, "docs: describe the clock");
+        assert_eq!(check_since(&full, &base), Outcome::Ok);
+        let url = format!("file://{}", full.display());
+        git(&scratch, &["clone", "--quiet", "--depth=1", &url, "shallow"]).unwrap();
+        assert_eq!(check_since(&shallow, &base), Outcome::Ok);
+
+        commit(&shallow, "Describe the clock");
+        assert!(matches!(check_since(&shallow, &base), Outcome::Failed(_)));
+        // Another history, and none at all.
+        assert!(matches!(check_since(&full, &"0".repeat(40)), Outcome::Skipped(_)));
+        assert!(matches!(check_since(&scratch, &base), Outcome::Skipped(_)));
+        fs::remove_dir_all(&scratch).unwrap();
+    }
 
     #[test]
     fn subjects_name_an_area_a_verb_and_an_object() {
