@@ -16,6 +16,7 @@ mod compare;
 mod cores;
 mod due;
 mod frame;
+mod interrupt;
 mod load;
 mod machine;
 mod measure;
@@ -23,6 +24,7 @@ mod output;
 mod plan;
 mod progress;
 mod records;
+mod replacement;
 mod report;
 mod script;
 mod server;
@@ -45,6 +47,7 @@ use measure::{Measured, measure};
 use output::Outputs;
 use plan::{Pace, Plan};
 use progress::Progress;
+use report::comparison::Comparison;
 use report::{About, Outcome, Run};
 use script::Script;
 
@@ -59,6 +62,9 @@ use script::Script;
 ///
 /// With --rate the loop is open: messages are due at fixed times, whatever the server does, and latency counts from
 /// when a message was due. A pause shows in every message that was due meanwhile, as users would see it.
+///
+/// Ctrl-C, or SIGTERM, ends it early: what was measured until then is told, and of a comparison the whole rounds. A
+/// second one ends it at once. A file of results is replaced only by a whole one.
 ///
 /// The right answers are computed beforehand from the chain that --expect names. A wrong one ends the command with
 /// status 1, and the first one is shown.
@@ -134,7 +140,8 @@ Exit status:
   2  usage; answers that cannot be known beforehand; a message that is too long
   3  refused or unreachable, for one connection or all
   4  no answer for as long as --timeout, or none in the measured time
-  5  the server ended or reset a connection";
+  5  the server ended or reset a connection
+Interrupted, it ends by that signal: 130 or 143 in a shell.";
     [EXAMPLES, help::URLS, statuses].join("\n\n")
 }
 
@@ -150,6 +157,7 @@ const CONNECTIONS_MAX: usize = 100_000;
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let plan = plan_of(arguments)?;
     let outputs = arguments.outputs.open()?;
+    interrupt::watch()?;
     if !arguments.comparing.compare.is_empty() {
         return compare(arguments, &plan, outputs);
     }
@@ -180,7 +188,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 fn compare(arguments: &Arguments, plan: &Plan, outputs: output::Open) -> Result<Exit, Failure> {
     let about = About::new("compare", plan, now());
-    let (comparison, exit) = compare::run(plan, &arguments.comparing, &arguments.plugin_directories, about)?;
+    let compared = compare::run(plan, &arguments.comparing, &arguments.plugin_directories, about.clone());
+    let (comparison, exit) = match compared {
+        Ok(compared) => compared,
+        Err(failure) if failure.exit == Exit::Usage => return Err(failure),
+        Err(failure) => {
+            let nothing = Comparison::nothing(about, &failure);
+            outputs.write(&nothing, String::new, || nothing.csv(), || nothing.html())?;
+            return Err(failure);
+        }
+    };
     outputs.write(&comparison, || comparison.text(), || comparison.csv(), || comparison.html())?;
     for warning in &comparison.warnings {
         complain(format!("warning: {warning}"));

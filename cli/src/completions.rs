@@ -1,10 +1,9 @@
 //! `resay completions`: what a shell needs to complete the command's arguments.
 
-use std::io::{self, Write};
-
 use clap::{Args, ValueEnum};
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 /// Print completions for a shell
 ///
@@ -38,7 +37,5 @@ pub(crate) fn run(arguments: &Arguments, mut command: clap::Command) -> Result<E
     let mut script = Vec::new();
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    // Whoever reads may stop reading (`| head`): that is no failure.
-    let _ = io::stdout().write_all(&script);
-    Ok(Exit::Done)
+    output::print(script).map(|()| Exit::Done)
 }

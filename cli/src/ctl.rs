@@ -2,7 +2,6 @@
 //! [`crate::control`] for what is spoken there).
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,8 +16,8 @@ use serde::de::DeserializeOwned;
 use crate::control::report::{Connection, Counts, Ended, Listener, State, Stats};
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
-use crate::help;
 use crate::log::escape_into;
+use crate::{help, output};
 
 /// Look into a running server, change its chains, end it
 ///
@@ -115,9 +114,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Drain { within } => shown(&server.drain(*within)?, *json, ended_text),
         Command::Stop => shown(&server.ask::<Ended>("stop")?, *json, ended_text),
     }?;
-    // Whoever reads may stop reading (`| head`): that is no failure.
-    let _ = io::stdout().write_all(text.as_bytes());
-    Ok(Exit::Done)
+    output::print(text).map(|()| Exit::Done)
 }
 
 fn shown<T: Serialize>(report: &T, json: bool, text: impl FnOnce(&T) -> String) -> Result<String, Failure> {

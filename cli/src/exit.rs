@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use resay::{Error, SpecError};
+use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
+use signal_hook::low_level::emulate_default_handler;
 
 /// How the command ends. The numbers are an interface: [`crate::help::STATUSES`] tells them to users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,19 +19,33 @@ pub(crate) enum Exit {
     /// The system, or the other side, refused; or nobody is there.
     Unreachable = 3,
     Timeout = 4,
-    /// A reset, or an end before it was due.
+    /// A reset, or an end before it was due; standard output cannot be written.
     Broken = 5,
     /// A plugin file or a transform cannot be used.
     Plugin = 6,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
-    }
+    /// By SIGINT or SIGTERM, as shells show it.
+    Interrupted = 130,
+    Terminated = 143,
+    /// Whoever read standard output has stopped. The command ends by SIGPIPE, which shells show as this.
+    Unread = 141,
 }
 
 impl Exit {
+    /// Ends the process where this is a signal's end; otherwise the status for `main` to return.
+    pub(crate) fn end(self) -> ExitCode {
+        let signal = match self {
+            Exit::Interrupted => Some(SIGINT),
+            Exit::Terminated => Some(SIGTERM),
+            Exit::Unread => Some(SIGPIPE),
+            _ => None,
+        };
+        if let Some(signal) = signal {
+            // It returns if the system does not let it happen.
+            let _ = emulate_default_handler(signal);
+        }
+        ExitCode::from(self as u8)
+    }
+
     /// The status with that number.
     pub(crate) fn from_number(number: &str) -> Option<Exit> {
         use Exit::{Broken, Done, Plugin, Timeout, Unexpected, Unreachable, Usage};
@@ -54,9 +70,11 @@ impl Failure {
         &self.text
     }
 
-    /// Tells it on standard error.
+    /// Tells it on standard error, unless it is the reader's own wish.
     pub(crate) fn report(&self) {
-        complain(&self.text);
+        if self.exit != Exit::Unread {
+            complain(&self.text);
+        }
     }
 }
 

@@ -25,7 +25,7 @@ Exit status:
   2  usage or configuration: a bad argument, URL, option or chain
   3  refused or unreachable
   4  timeout
-  5  reset, or an early end
+  5  reset, or an early end; standard output cannot be written
   6  a plugin or transform cannot be used";
 
 pub(crate) const STATUSES: &str = "\

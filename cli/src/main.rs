@@ -1,6 +1,7 @@
 //! The command `resay`: serve, ctl, send, repl, bench and plugin, each in a module of its own, over the public API of the
 //! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
-//! it takes orders, `help` what help texts share. `completions` and `man` print what goes with an installed command.
+//! it takes orders, `help` what help texts share, `output` standard output, `signals` the handlers, `start` what comes
+//! before `main`. `completions` and `man` print what goes with an installed command.
 
 mod bench;
 mod completions;
@@ -12,14 +13,20 @@ mod exit;
 mod help;
 mod log;
 mod man;
+mod output;
 mod plugin;
 mod repl;
 mod send;
 mod serve;
+mod signals;
+mod start;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use exit::{Exit, Failure};
 
 /// An echo engine: sockets that answer, through a chain of transforms.
 #[derive(Parser)]
@@ -42,11 +49,30 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if env::args_os().nth(1).is_none_or(|command| command != "serve") {
+        // Signals are left to the system.
+        start::restore_mask();
+    }
     // The validator tries plugins in processes of their own: this may be one of them.
     if let Some(code) = resay_check::child_main() {
         return code;
     }
-    let result = match CommandLine::parse().command {
+    match run() {
+        Ok(exit) => exit.end(),
+        Err(failure) => {
+            failure.report();
+            failure.exit.end()
+        }
+    }
+}
+
+fn run() -> Result<Exit, Failure> {
+    let command = match CommandLine::try_parse() {
+        Ok(line) => line.command,
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(help) => return output::print_help(&help).map(|()| Exit::Done),
+    };
+    match command {
         Command::Serve(arguments) => {
             crash::install();
             serve::run(&arguments)
@@ -58,13 +84,6 @@ fn main() -> ExitCode {
         Command::Plugin(arguments) => plugin::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, CommandLine::command()),
         Command::Man(arguments) => man::run(&arguments, CommandLine::command()),
-    };
-    match result {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            failure.report();
-            failure.exit.into()
-        }
     }
 }
 

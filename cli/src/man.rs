@@ -20,7 +20,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::exit::{Exit, Failure};
-use crate::help;
+use crate::{help, output};
 
 /// Print a manual page
 ///
@@ -62,9 +62,7 @@ pub(crate) fn run(arguments: &Arguments, mut command: Command) -> Result<Exit, F
             Failure::new(Exit::Usage, format!("man: no command {name:?}: {} {there}", long_name(found, " ")))
         })?;
     }
-    // Whoever reads may stop reading (`| head`): that is no failure.
-    let _ = io::stdout().write_all(page(found, &above).as_bytes());
-    Ok(Exit::Done)
+    output::print(page(found, &above)).map(|()| Exit::Done)
 }
 
 /// Writes the pages of `command` and of all below it; the error has the path that it is about.

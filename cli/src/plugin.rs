@@ -1,6 +1,6 @@
 //! `resay plugin`: what transforms there are, whether they keep their promises, and how to begin one.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -8,6 +8,7 @@ use resay::{Error, TransformInfo, TransformOrigin};
 use resay_check::{CheckOptions, Lang};
 
 use crate::exit::{Exit, Failure, complain};
+use crate::output;
 
 /// Look at plugins
 #[derive(Debug, Args)]
@@ -119,7 +120,7 @@ fn info(arguments: &InfoArguments) -> Result<Exit, Failure> {
     options.options = pairs(&arguments.options)?;
     let info = resay_check::info(&arguments.file, &options)
         .map_err(|error| Failure::new(Exit::Plugin, error.to_string()))?;
-    say(&info.to_string());
+    output::print(line(info.to_string()))?;
     Ok(Exit::Done)
 }
 
@@ -129,7 +130,7 @@ fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {
     options.cost = !arguments.no_cost;
     options.seed = arguments.seed;
     let report = resay_check::check(&arguments.file, &options);
-    say(&if arguments.json { report.to_json() } else { report.to_string() });
+    output::print(line(if arguments.json { report.to_json() } else { report.to_string() }))?;
     Ok(if report.passed() { Exit::Done } else { Exit::Plugin })
 }
 
@@ -137,7 +138,7 @@ fn new(arguments: &NewArguments) -> Result<Exit, Failure> {
     let made = resay_check::new(&arguments.name, arguments.lang, &arguments.dir, &arguments.dependency)
         .map_err(|error| Failure::new(Exit::Usage, format!("new {}: {error}", arguments.name)))?;
     for file in made {
-        say(&file.display().to_string());
+        output::print(line(file.display().to_string()))?;
     }
     Ok(Exit::Done)
 }
@@ -151,17 +152,15 @@ fn pairs(options: &[String]) -> Result<Vec<(String, String)>, Failure> {
     options.iter().map(pair).collect()
 }
 
-/// Writes a text and a line end to standard output. Whoever reads may have stopped: that is no failure.
-fn say(text: &str) {
-    let line_end = if text.ends_with('\n') { "" } else { "\n" };
-    let _ = io::stdout().write_all(format!("{text}{line_end}").as_bytes());
+/// With a line end, if there is none.
+fn line(text: String) -> String {
+    if text.ends_with('\n') { text } else { text + "\n" }
 }
 
 fn list(arguments: &ListArguments) -> Result<Exit, Failure> {
     check_directories(&arguments.plugin_directories)?;
     let (transforms, errors) = resay::transforms(&arguments.plugin_directories);
-    // Whoever reads may stop reading (`| head`): that is no failure.
-    let _ = io::stdout().write_all(table(&transforms, arguments.verbose).as_bytes());
+    output::print(table(&transforms, arguments.verbose))?;
     let mut exit = Exit::Done;
     for error in &errors {
         complain(error);

@@ -1,11 +1,14 @@
 //! `resay repl`: line by line, question and answer, at a terminal or through pipes.
 //!
 //! `Talk` holds the connection and knows when an answer is over; the two loops, with an editor and without,
-//! only bring lines and show answers.
+//! only bring lines and show answers. `typed` is what a line at a terminal means, `shown` how answers look.
+
+mod shown;
+mod typed;
 
 use std::env;
 use std::fs::DirBuilder;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::thread;
@@ -21,16 +24,23 @@ use rustyline::{
 };
 
 use crate::exit::{Exit, Failure, complain, exit_of};
-use crate::help;
+use crate::{help, output};
+use shown::{hexadecimal, visible};
+use typed::Typed;
 
 /// Talk to a server line by line
 ///
 /// Each line is sent as it was typed, without its newline, and what comes back is printed. An empty line is
-/// not sent. There are no commands: everything that is typed is data.
+/// not sent.
 ///
 /// The answer is what comes within --timeout and, on a stream, whatever follows until nothing has come for
 /// 50 ms; a datagram or a record is an answer. Servers that wait for the end of a line (frame=lines) need
 /// --newline; then the answer ends with its newline.
+///
+/// At a terminal a backslash begins an escape: `\xNN` is the byte with this hexadecimal number, `\n`, `\r`, `\t` and
+/// `\0` are newline, carriage return, tab and the byte 0, `\\` is a backslash. A colon at the beginning of a line begins
+/// an order to `resay repl` itself, and `\:` a line with a colon: `:hex on` shows answers in hexadecimal, `:hex off` as
+/// text again, `:help` lists all this. Through pipes everything is data.
 ///
 /// At a terminal lines can be edited, and the history is kept in $XDG_STATE_HOME/resay/history. Ctrl-C clears
 /// the line; Ctrl-D, or Ctrl-C on an empty line, leaves. Control characters in answers are shown escaped. If
@@ -46,6 +56,9 @@ pub(crate) struct Arguments {
     /// Send a newline after each line
     #[arg(short, long)]
     newline: bool,
+    /// Show answers in hexadecimal, with the letters beside
+    #[arg(long)]
+    hex: bool,
     /// How long to wait for an answer, and for a server to come back; 0: as long as it takes
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     timeout: Duration,
@@ -55,6 +68,7 @@ const EXAMPLES: &str = "\
 Examples:
   resay repl tcp://127.0.0.1:8888
   resay repl unix:/tmp/e.sock --newline          # a server with frame=lines
+  resay repl tcp://127.0.0.1:8888 --hex          # and type \\x00\\xff
   printf 'one\\ntwo\\n' | resay repl udp://127.0.0.1:8888";
 
 fn long_help() -> String {
@@ -76,9 +90,9 @@ const HISTORY_LINES: usize = 1000;
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let talk = Talk::open(arguments)?;
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        edited(talk, &arguments.url)
+        edited(talk, arguments)
     } else {
-        piped(talk)
+        piped(talk, arguments.hex)
     }
 }
 
@@ -249,8 +263,8 @@ impl Talk {
 }
 
 /// Without a terminal: lines in, answers out.
-fn piped(mut talk: Talk) -> Result<Exit, Failure> {
-    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+fn piped(mut talk: Talk, hex: bool) -> Result<Exit, Failure> {
+    let mut input = io::stdin().lock();
     let mut exit = Exit::Done;
     let mut line = Vec::new();
     loop {
@@ -268,16 +282,13 @@ fn piped(mut talk: Talk) -> Result<Exit, Failure> {
         let mut written = Ok(());
         let result = talk.exchange(text, &mut |answer| {
             let end: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
-            if written.is_ok() {
-                written = output.write_all(&[answer, end].concat()).and_then(|()| output.flush());
+            if written.is_ok() && hex {
+                written = output::print(hexadecimal(answer) + "\n");
+            } else if written.is_ok() {
+                written = output::print([answer, end].concat());
             }
         });
-        match written {
-            Ok(()) => {}
-            // Whoever reads has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exit),
-            Err(error) => return Err(Failure::new(Exit::Broken, format!("standard output: {error}"))),
-        }
+        written?;
         if let Err(trouble) = result {
             talk.tell(&trouble);
             if exit == Exit::Done {
@@ -291,7 +302,7 @@ fn piped(mut talk: Talk) -> Result<Exit, Failure> {
 }
 
 /// At a terminal.
-fn edited(mut talk: Talk, url: &str) -> Result<Exit, Failure> {
+fn edited(mut talk: Talk, arguments: &Arguments) -> Result<Exit, Failure> {
     let failed = |error: ReadlineError| Failure::new(Exit::Broken, format!("the terminal: {error}"));
     let config = Config::builder().max_history_size(HISTORY_LINES).map_err(failed)?.build();
     let mut editor = DefaultEditor::with_config(config).map_err(failed)?;
@@ -301,7 +312,8 @@ fn edited(mut talk: Talk, url: &str) -> Result<Exit, Failure> {
         // There is none before the first time.
         let _ = editor.load_history(file);
     }
-    let prompt = format!("{url}> ");
+    let prompt = format!("{}> ", arguments.url);
+    let mut hex = arguments.hex;
     loop {
         let line = match editor.readline(&prompt) {
             Ok(line) => line,
@@ -318,9 +330,28 @@ fn edited(mut talk: Talk, url: &str) -> Result<Exit, Failure> {
             // A history that cannot be kept is no reason not to talk.
             let _ = editor.append_history(file);
         }
-        let result = talk.exchange(line.as_bytes(), &mut |answer| {
-            let _ = writeln!(io::stdout(), "{}", visible(answer));
+        let data = match Typed::read(&line) {
+            Ok(Typed::Data(data)) => data,
+            Ok(Typed::Hex(on)) => {
+                hex = on;
+                continue;
+            }
+            Ok(Typed::Help) => {
+                output::print(format!("{}\n", typed::HELP))?;
+                continue;
+            }
+            Err(why) => {
+                complain(format_args!("{why}; the line was not sent"));
+                continue;
+            }
+        };
+        let mut written = Ok(());
+        let result = talk.exchange(&data, &mut |answer| {
+            if written.is_ok() {
+                written = output::print(if hex { hexadecimal(answer) } else { visible(answer) } + "\n");
+            }
         });
+        written?;
         if let Err(trouble) = result {
             talk.tell(&trouble);
         }
@@ -343,34 +374,4 @@ fn history_file() -> Option<PathBuf> {
     let directory = state.join("resay");
     DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;
     Some(directory.join("history"))
-}
-
-/// An answer as a terminal may see it: of control characters only newlines and tabs, and no newline at the
-/// end, which the terminal gets anyway.
-fn visible(answer: &[u8]) -> String {
-    let answer = answer.strip_suffix(b"\n").unwrap_or(answer);
-    let mut text = String::with_capacity(answer.len());
-    for chunk in answer.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            match letter {
-                '\n' | '\t' => text.push(letter),
-                _ if letter.is_control() => text.extend(letter.escape_unicode()),
-                _ => text.push(letter),
-            }
-        }
-        text += &chunk.invalid().escape_ascii().to_string();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_cannot_command_the_terminal() {
-        assert_eq!(visible(b"a\tb\nc\n"), "a\tb\nc");
-        assert_eq!(visible(b"\x1b[2J\r\xff\xc3\xa9"), "\\u{1b}[2J\\u{d}\\xffé");
-        assert_eq!(visible(b""), "");
-    }
 }

@@ -1,7 +1,8 @@
 //! `resay send`: one question, its answer, and a status that tells scripts what became of it.
 
 use std::ffi::OsString;
-use std::io::{self, Cursor, IsTerminal, Read, Write};
+use std::io::{self, Cursor, IsTerminal, Read};
+use std::mem;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -14,7 +15,7 @@ use resay::{Client, Error, SocketKind};
 
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure, complain};
-use crate::help;
+use crate::{help, output};
 
 /// Send a text, or standard input, and print the answer
 ///
@@ -198,7 +199,7 @@ struct Answer {
     got: Vec<u8>,
     bytes: u64,
     last: Option<u8>,
-    output: Result<(), io::Error>,
+    output: Result<(), Failure>,
 }
 
 impl Answer {
@@ -215,17 +216,15 @@ impl Answer {
         }
         self.print(data);
         match &self.output {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::new(Exit::Broken, format!("standard output: {error}")))
-            }
+            // Without a reader there may still be something to compare.
+            Err(failure) if failure.exit != Exit::Unread => mem::replace(&mut self.output, Ok(())),
             _ => Ok(()),
         }
     }
 
     fn print(&mut self, data: &[u8]) {
         if self.output.is_ok() {
-            let mut output = io::stdout().lock();
-            self.output = output.write_all(data).and_then(|()| output.flush());
+            self.output = output::print(data);
         }
     }
 
@@ -252,7 +251,7 @@ impl Answer {
                 complain(difference(expected, &self.got, self.bytes));
                 Ok(Exit::Unexpected)
             }
-            _ => Ok(Exit::Done),
+            _ => self.output.map(|()| Exit::Done),
         }
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ use crate::control::{Control, Order, Waiter};
 use crate::exit::{Exit, Failure};
 use crate::help;
 use crate::log::{Format, Log};
-use crate::plugin;
+use crate::{output, plugin, signals};
 
 /// Listen and answer
 ///
@@ -105,8 +105,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let system = |what: &'static str| {
         move |error: io::Error| Failure::new(Exit::Unreachable, format!("{what}: {error}"))
     };
-    // Before anything listens, so that no signal finds the way of the system's default.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
+    // Before anything listens: one that has come by now ends it properly.
+    let signals = signals::handle(&[SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
     let log = Log::start(arguments.log, arguments.quiet).map_err(system("start the log's thread"))?;
     let mut waiters = Vec::new();
     let result = serve(arguments, signals, &log, &mut waiters);
@@ -184,9 +184,8 @@ fn level(arguments: &Arguments) -> LogLevel {
 /// The lines on standard output that others wait for.
 fn announce(engine: &Engine, log: &Log) {
     let lines: String = engine.urls().iter().map(|url| format!("listening {url}\n")).collect();
-    let mut output = io::stdout().lock();
-    if let Err(error) = output.write_all(lines.as_bytes()).and_then(|()| output.flush()) {
-        log.emit(LogLevel::Warn, "", format_args!("standard output: {error}; serving all the same"));
+    if let Err(failure) = output::print(lines) {
+        log.emit(LogLevel::Warn, "", format_args!("{}; serving all the same", failure.text()));
     }
 }
 

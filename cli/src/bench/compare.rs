@@ -10,7 +10,8 @@ use resay::options::Frame;
 use resay::transform::spec::ChainSpec;
 
 use super::cores;
-use super::measure::measure;
+use super::interrupt;
+use super::measure::{Measured, measure};
 use super::plan::Plan;
 use super::progress::Progress;
 use super::report::comparison::{Chain, Comparison, Cores, Round};
@@ -67,7 +68,6 @@ pub(crate) fn run(
         plugin_directories: plugin_directories.to_vec(),
         core: cores.server,
     };
-    server::end_with_this_process()?;
     let mut contenders = Vec::with_capacity(names.len());
     for (number, name) in names.into_iter().enumerate() {
         let mut plan = Plan { expect: name.clone(), core: cores.load, ..base.clone() };
@@ -82,12 +82,23 @@ pub(crate) fn run(
         contenders.push(Contender { name, plan, script, server, rounds: Vec::new(), notes: Vec::new() });
     }
     let mut exit = Exit::Done;
-    for round in 0..comparing.rounds {
+    'rounds: for round in 0..comparing.rounds {
         for place in 0..contenders.len() {
             let index = (place + round) % contenders.len();
             let Some(contender) = contenders.get_mut(index) else { continue };
             let bar = Progress::new(&format!("round {}/{} {}", round + 1, comparing.rounds, contender.name));
             let (result, ended) = contender.measure(&bar, round)?;
+            if let Some(interrupt) = interrupt::seen() {
+                // What was cut short is not compared with what was not.
+                contenders.iter_mut().for_each(|contender| contender.forget_from(round));
+                let (name, of) = (interrupt.name(), comparing.rounds);
+                exit = interrupt.exit();
+                if round == 0 {
+                    return Err(Failure::new(exit, format!("{name} came before the first round was over")));
+                }
+                warnings.push(format!("interrupted by {name} after {round} of {of} rounds"));
+                break 'rounds;
+            }
             if let Some(wrong) = &result.first_wrong {
                 let text = format!("chain {:?}: {}", contender.name, text::wrong(wrong));
                 return Err(Failure::new(Exit::Unexpected, text));
@@ -130,6 +141,11 @@ fn kind_of(warning: &str) -> &str {
 }
 
 impl Contender {
+    fn forget_from(&mut self, round: usize) {
+        self.rounds.truncate(round);
+        self.notes.retain(|note| note.round < round);
+    }
+
     fn note(&mut self, warnings: Vec<String>, round: usize) {
         for text in warnings {
             match self.notes.iter_mut().find(|note| kind_of(&note.text) == kind_of(&text)) {
@@ -153,7 +169,10 @@ impl Contender {
         let longest = self.plan.duration.saturating_mul(LONGER_MAX);
         loop {
             let cpu_ns = || self.server.cpu_ns();
-            let measured = measure(&plan, &self.script, bar, Some(&cpu_ns))?;
+            let measured = match measure(&plan, &self.script, bar, Some(&cpu_ns)) {
+                Err(failure) if failure.exit != Exit::Usage => Measured::nothing(&plan, &failure)?,
+                result => result?,
+            };
             let result = Outcome::of(&plan, &measured, self.script.caution.as_deref())?;
             let exit = result.exit(&measured);
             let figures = Round::of(&result, &measured);

@@ -35,6 +35,8 @@ const TAKEN_MAX: usize = 4096;
 const RECEIVE_BYTES: usize = 128 << 10;
 /// How often is looked whether something is lost, or everything is silent.
 const LOOK_NS: u64 = 20_000_000;
+/// How long an interrupted measurement waits for answers.
+const CUT_PATIENCE: Duration = Duration::from_secs(1);
 const ALARM: Token = Token(usize::MAX);
 
 /// What a thread lets others see while it runs.
@@ -51,16 +53,23 @@ pub(crate) struct Probe<'a> {
     pub(crate) server_cpu_ns: Option<&'a (dyn Fn() -> Option<u64> + Sync)>,
     begin: OnceLock<(u64, u64)>,
     end: OnceLock<(u64, u64)>,
+    /// When the measured time ends, if that is before its time.
+    cut: OnceLock<u64>,
 }
 
 impl<'a> Probe<'a> {
     pub(crate) fn new(threads: usize, server_cpu_ns: Option<&'a (dyn Fn() -> Option<u64> + Sync)>) -> Self {
         let seen = (0..threads).map(|_| Seen::default()).collect();
-        Probe { seen, server_cpu_ns, begin: OnceLock::new(), end: OnceLock::new() }
+        Probe { seen, server_cpu_ns, begin: OnceLock::new(), end: OnceLock::new(), cut: OnceLock::new() }
     }
 
     pub(crate) fn answers(&self) -> u64 {
         self.seen.iter().map(|seen| seen.answers.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Ends the measured time soon after `now`: late enough that every thread knows before.
+    pub(crate) fn cut(&self, now: u64) {
+        self.cut.get_or_init(|| now + 2 * LOOK_NS);
     }
 
     fn look(&self, now: u64, span: Span) {
@@ -232,7 +241,7 @@ impl<'a, T: Talk + Send + 'a> Load<'a, T> {
                 peer.is_dirty = true;
             }
         }
-        let drain_until = self.span.end.saturating_add(ns(self.plan.timeout));
+        let mut drain_until = self.span.end.saturating_add(ns(self.plan.timeout));
         let (mut cpu, mut look_at, mut progress, mut silent) = (Cpu::default(), 0, (0, 0), false);
         let mut seen_at_end = None;
         self.flush(true);
@@ -241,6 +250,14 @@ impl<'a, T: Talk + Send + 'a> Load<'a, T> {
             cpu.look(self.now, self.span);
             seen.answers.store(self.tally.seen, Ordering::Relaxed);
             probe.look(self.now, self.span);
+            if let Some(&cut) = probe.cut.get()
+                && self.span.end > cut
+            {
+                // A thread that did not run meanwhile ends it now: what it has asked belongs to the measurement.
+                self.span.end = cut.max(self.now).min(self.span.end);
+                self.tally.span.end = self.span.end;
+                drain_until = self.span.end.saturating_add(ns(self.plan.timeout.min(CUT_PATIENCE)));
+            }
             self.take_up();
             if self.now >= look_at {
                 look_at = self.now + LOOK_NS.min(ns(self.plan.lost_after) / 4).max(1_000_000);

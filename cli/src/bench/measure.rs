@@ -1,16 +1,20 @@
 //! One measurement: connect, load, add up.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use resay::Client;
+use resay::net::address::{Address, Endpoint, Host};
 use rustix::io::Errno;
+use rustix::net::getpeername;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use super::interrupt::{self, Interrupt};
 use super::load::{self, Probe, Report, Sockets};
 use super::plan::Plan;
 use super::script::Script;
@@ -35,6 +39,10 @@ pub(crate) struct Measured {
     pub(crate) failure: Option<(Exit, String)>,
     /// Processor time of the server, and the answers meanwhile.
     pub(crate) server: Option<Cost>,
+    /// It ended before its time.
+    pub(crate) interrupt: Option<Interrupt>,
+    /// It got beyond the warm-up.
+    pub(crate) has_begun: bool,
     /// What could not be done as asked, and does no harm but to the figures.
     pub(crate) notes: Vec<String>,
 }
@@ -86,7 +94,7 @@ pub(crate) fn measure(
     server_cpu_ns: Option<&(dyn Fn() -> Option<u64> + Sync)>,
 ) -> Result<Measured, Failure> {
     raise_descriptor_limit(plan.connections);
-    let Connected { sockets, failed, why } = connect(plan)?;
+    let Connected { sockets, failed, why } = connect(plan, script)?;
     let threads = plan.threads.min(sockets.len()).max(1);
     let mut shares: Vec<Sockets> = (0..threads).map(|_| Sockets::new()).collect();
     for (place, (number, socket)) in sockets.into_iter().enumerate() {
@@ -94,13 +102,13 @@ pub(crate) fn measure(
             share.push((number, socket));
         }
     }
-    let span = Span::of(plan);
+    let mut span = Span::of(plan);
     let jobs = shares.into_iter().map(|share| load::prepare(plan, script, share));
     let jobs = jobs.collect::<Result<Vec<_>, Failure>>()?;
     let clock = Clock(Instant::now());
     let probe = &Probe::new(threads, server_cpu_ns);
     let mut notes = Vec::new();
-    let reports = thread::scope(|scope| {
+    let (reports, interrupt) = thread::scope(|scope| {
         let mut handles = Vec::new();
         for (job, seen) in jobs.into_iter().zip(&probe.seen) {
             let work = move || {
@@ -112,6 +120,7 @@ pub(crate) fn measure(
             handles.push(spawned.map_err(failed)?);
         }
         watch(clock, span, probe, progress);
+        let interrupt = interrupt::seen();
         let mut reports = Vec::new();
         for handle in handles {
             let lost = || Failure::new(Exit::Broken, "a thread of the generator ended before its time");
@@ -121,10 +130,17 @@ pub(crate) fn measure(
             }
             reports.push(report?);
         }
-        Ok::<_, Failure>(reports)
+        Ok::<_, Failure>((reports, interrupt))
     })?;
     notes.dedup();
+    span.end = reports.iter().map(|report| report.tally.span.end).max().unwrap_or(span.end);
+    let has_begun = span.end > span.begin;
+    if !has_begun {
+        // Nothing was due in the measured time.
+        span = Span::of(plan);
+    }
     let mut sum = sum(plan, span, reports)?;
+    (sum.interrupt, sum.has_begun) = (interrupt, has_begun);
     sum.connections.failed = failed;
     sum.connections.failed_because = why.map(|failure| failure.text().to_owned());
     sum.server = probe.cost().map(|(cpu_ns, answers)| Cost { cpu_ns, answers });
@@ -142,6 +158,8 @@ fn sum(plan: &Plan, span: Span, reports: Vec<Report>) -> Result<Measured, Failur
         is_silent: false,
         failure: None,
         server: None,
+        interrupt: None,
+        has_begun: true,
         notes: Vec::new(),
     };
     for report in reports {
@@ -171,6 +189,9 @@ fn watch(clock: Clock, span: Span, probe: &Probe<'_>, progress: &Progress) {
     progress.begin(span);
     while !probe.seen.iter().all(|seen| seen.has_ended.load(Ordering::Relaxed)) {
         progress.show(clock.now(), probe.answers());
+        if interrupt::seen().is_some() {
+            probe.cut(clock.now());
+        }
         thread::sleep(LOOK);
     }
     progress.end();
@@ -184,17 +205,22 @@ struct Connected {
 }
 
 /// All connections that can be made; none at all is a failure.
-fn connect(plan: &Plan) -> Result<Connected, Failure> {
+fn connect(plan: &Plan, script: &Script) -> Result<Connected, Failure> {
     // Where descriptors run out, some are left to wait for events with.
     let spare: Vec<_> = (0..OTHER_DESCRIPTORS).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
     let deadline = Deadline::after(plan.timeout);
+    let url = answering(plan, script).unwrap_or_else(|| plan.url.clone());
     let mut sockets = Sockets::with_capacity(plan.connections);
     let mut first_failure = None;
     let mut failed = 0;
     for number in 0..plan.connections {
+        if let Some(interrupt) = interrupt::seen() {
+            let text = format!("{} came before all connections were made", interrupt.name());
+            return Err(Failure::new(interrupt.exit(), text));
+        }
         let connected = deadline
             .left()
-            .and_then(|left| Client::open(&plan.url, left).map_err(|error| deadline.failure(error)));
+            .and_then(|left| Client::open(&url, left).map_err(|error| deadline.failure(error)));
         match connected {
             Ok(client) => {
                 let socket = OwnedFd::from(client);
@@ -220,6 +246,18 @@ fn connect(plan: &Plan) -> Result<Connected, Failure> {
         Some(failure) if sockets.is_empty() => Err(failure),
         why => Ok(Connected { sockets, failed, why }),
     }
+}
+
+/// Which of the addresses of a name answers datagrams: connecting would not tell. One message is asked for that.
+fn answering(plan: &Plan, script: &Script) -> Option<String> {
+    let Ok(Address::Udp(Endpoint { host: Host::Any | Host::Name(_), .. })) = plan.url.parse() else {
+        return None;
+    };
+    let client = Client::open(&plan.url, Some(plan.timeout)).ok()?;
+    client.send(script.message(0), Some(plan.timeout)).ok()?;
+    client.recv(&mut [0], Some(plan.lost_after)).ok()?;
+    let peer = SocketAddr::try_from(getpeername(OwnedFd::from(client)).ok()??).ok()?;
+    Some(format!("udp://{}", SocketAddr::new(peer.ip().to_canonical(), peer.port())))
 }
 
 /// As many descriptors as there are connections; where that is refused, connecting says so.

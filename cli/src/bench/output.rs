@@ -1,13 +1,13 @@
 //! Where the results go: text on standard output, and files that were asked for.
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
+use super::replacement::Replacement;
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 /// What is written beside, or instead of, the text.
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ pub(crate) struct Open {
 #[derive(Debug)]
 enum Target {
     Standard,
-    File(PathBuf, File),
+    File(PathBuf),
 }
 
 impl Outputs {
@@ -57,26 +57,19 @@ impl Target {
         if path == Path::new("-") {
             return Ok(Target::Standard);
         }
-        File::create(path)
-            .map(|file| Target::File(path.to_owned(), file))
+        // Only looked whether it can be: an interrupted measurement leaves nothing behind.
+        Replacement::open(path)
+            .map(|_| Target::File(path.to_owned()))
             .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))
     }
 
     fn write(self, text: &str) -> Result<(), Failure> {
-        let (name, result) = match self {
-            Target::Standard => ("standard output".to_owned(), print(text)),
-            Target::File(path, mut file) => (path.display().to_string(), file.write_all(text.as_bytes())),
-        };
-        result.map_err(|error| Failure::new(Exit::Broken, format!("{name}: {error}")))
-    }
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        // Who has seen enough has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        match self {
+            Target::Standard => output::print(text),
+            Target::File(path) => Replacement::open(&path)
+                .and_then(|file| file.write(text))
+                .map_err(|error| Failure::new(Exit::Broken, format!("{}: {error}", path.display()))),
+        }
     }
 }
 

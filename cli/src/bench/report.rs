@@ -327,6 +327,8 @@ impl Outcome {
             Exit::Broken
         } else if let Some((exit, _)) = measured.failure {
             exit
+        } else if let Some(interrupt) = measured.interrupt {
+            interrupt.exit()
         } else if connections.refused > 0 || connections.not_made > 0 {
             Exit::Unreachable
         } else if measured.is_silent || self.has_no_answer() {
@@ -403,7 +405,16 @@ impl Outcome {
             };
             warnings.push(format!("{} {what}", numbers::count(messages.unasked)));
         }
-        if self.has_no_answer() && connections.not_made < connections.asked {
+        if let Some(interrupt) = measured.interrupt {
+            let when = if measured.has_begun {
+                let seconds = |seconds: f64| numbers::time(seconds * 1e6);
+                let (after, of) = (seconds(self.throughput.seconds), seconds(plan.duration.as_secs_f64()));
+                format!("after {after} of {of}")
+            } else {
+                "before the measured time began".to_owned()
+            };
+            warnings.push(format!("interrupted by {} {when}", interrupt.name()));
+        } else if self.has_no_answer() && connections.not_made < connections.asked {
             warnings.push(format!(
                 "nothing was measured: no message was answered within {}",
                 numbers::time(self.throughput.seconds * 1e6)

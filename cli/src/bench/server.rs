@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -10,8 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::cores;
 use crate::exit::{Exit, Failure};
@@ -57,6 +55,8 @@ impl Server {
         for directory in &settings.plugin_directories {
             command.arg("--plugin-dir").arg(directory);
         }
+        // Ctrl-C is for this process alone, which ends its servers when they have been measured.
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (child, pinned) = cores::on(settings.core, || command.spawn());
         let mut child = child.map_err(|error| system("start a server", error))?;
@@ -152,21 +152,13 @@ fn running<R>(work: impl FnOnce(&mut Vec<u32>) -> R) -> R {
     work(&mut RUNNING.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// From now on, a signal that ends this process ends its servers first.
-pub(crate) fn end_with_this_process() -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("handle signals: {error}"));
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
-    let wait = move || {
-        for signal in signals.forever() {
-            running(|pids| {
-                for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid.cast_signed())) {
-                    let _ = kill_process(pid, Signal::TERM);
-                }
-            });
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
+/// Ends the servers that run, for this process ends now.
+pub(crate) fn end_all() {
+    running(|pids| {
+        for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process(pid, Signal::TERM);
         }
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop).map_err(failed)
+    });
 }
 
 #[cfg(test)]

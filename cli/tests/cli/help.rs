@@ -41,7 +41,10 @@ fn help_mentions_every_argument() {
         ),
         (&["ctl", "x", "chain", "--help"], &["<LISTENER>", "[SPEC]", "swap_timeout", "--timeout"]),
         (&["help", "send"], &["[TEXT]...", "--expect", "--timeout", "Examples:", "Exit status"]),
-        (&["repl", "--help"], &["--newline", "--timeout", "Ctrl-D", "history", "Examples:"]),
+        (
+            &["repl", "--help"],
+            &["--newline", "--hex", "--timeout", ":hex on", "xNN", "Ctrl-D", "history", "Examples:"],
+        ),
         (
             &["bench", "--help"],
             &[

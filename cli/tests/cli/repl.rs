@@ -231,8 +231,35 @@ fn at_a_terminal_lines_are_edited_and_remembered() {
     press("\x1b[A\x1b[A!\r");
     assert_eq!(received.recv_timeout(PATIENCE).unwrap(), b"hello!");
     ready(5);
+    // Any byte, and a view that shows them.
+    press(":hex on\r");
+    ready(6);
+    press("\\x00\\xffz\r");
+    assert_eq!(received.recv_timeout(PATIENCE).unwrap(), b"\0\xffz");
+    ready(7);
+    assert!(screen.text().contains("00000000  00 ff 5a  "), "{}", screen.text());
+    press("\\q\r");
+    ready(8);
+    assert!(screen.text().contains("unknown escape \\q"), "{}", screen.text());
+    press(":hex off\r");
+    ready(9);
+    press("\\:a\r");
+    assert_eq!(received.recv_timeout(PATIENCE).unwrap(), b":a");
+    ready(10);
+    assert!(screen.text().contains("\n:A\r\n"), "{}", screen.text());
     press("\x04");
     assert_eq!(process.wait().code(), Some(0), "{}", screen.text());
     let history = std::fs::read_to_string(state.path().join("resay/history")).unwrap();
-    assert!(history.ends_with("hello\nagain\nhello!\n"), "{history}");
+    assert!(history.contains("hello\nagain\nhello!\n"), "{history}");
+}
+
+#[test]
+fn through_pipes_everything_is_data_and_the_view_is_an_option() {
+    let (url, received) = recorder();
+    let output = run(["repl", &url, "--hex"], b"\\x00\n:hex off\n");
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert_eq!(received.try_iter().collect::<Vec<_>>(), [&b"\\x00"[..], b":hex off"]);
+    let lines: Vec<_> = output.text().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("00000000  5c 58 30 30 ") && lines[0].ends_with("|\\X00|"), "{lines:?}");
 }

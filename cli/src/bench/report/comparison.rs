@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::chart::{self, Axis, Row, escaped};
 use super::{About, Outcome, csv, html, numbers};
 use crate::bench::measure::Measured;
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 
 /// Chains beside each other.
 #[derive(Debug, Clone, Serialize)]
@@ -212,6 +212,13 @@ impl Comparison {
             warnings,
             exit_status: exit as u8,
         }
+    }
+
+    /// What there is to tell where nothing could be compared.
+    pub(crate) fn nothing(about: About, failure: &Failure) -> Comparison {
+        let cores = Cores { mode: "free", server: None, load: None };
+        let warnings = vec![failure.text().to_owned()];
+        Comparison::new(about, cores, String::new(), 0, Vec::new(), warnings, failure.exit)
     }
 
     fn cores_line(&self) -> String {
