@@ -1,10 +1,12 @@
 //! A small blocking client for every kind of socket that the engine serves.
 
+use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv6Addr, Shutdown};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -22,11 +24,22 @@ pub struct Client {
     kind: SocketKind,
     url: String,
     is_interruptible: bool,
+    /// Of UDP to a name with several addresses, until one of them has answered.
+    untried: Option<Mutex<Untried>>,
+}
+
+/// Where else an answer may come from. Connecting a UDP socket asks nobody, so that nobody is there is known only
+/// after something was sent.
+#[derive(Debug)]
+struct Untried {
+    addresses: VecDeque<SocketAddr>,
+    /// The last message, which is sent again to the next address.
+    message: Option<Vec<u8>>,
 }
 
 impl Client {
-    /// Connects, at most for `timeout`. A host name's addresses are tried one after another; a URL without a
-    /// host means this machine.
+    /// Connects, at most for `timeout`. A host name's addresses are tried one after another, those of UDP while nobody
+    /// has answered and the system says that nobody is there; a URL without a host means this machine.
     pub fn open(url: &str, timeout: Option<Duration>) -> Result<Client> {
         let address: Address = url.parse()?;
         let failed = |what: &'static str| Error::system(format!("{what} {url}"));
@@ -45,10 +58,20 @@ impl Client {
                 if endpoint.host == crate::net::address::Host::Any {
                     addresses.push((IpAddr::from([127, 0, 0, 1]), endpoint.port).into());
                 }
+                let is_mixed = kind == SocketKind::Udp && !same_family(&addresses);
                 let mut last = io::Error::from(io::ErrorKind::NotFound);
-                for to in addresses {
+                let mut addresses = VecDeque::from(addresses);
+                while let Some(to) = addresses.pop_front() {
+                    // A socket that is to be connected anew speaks IPv4 and IPv6.
+                    let to = if is_mixed { mapped(to) } else { to };
                     match connect(Domain::for_address(to), socket_type, &SockAddr::from(to), timeout) {
-                        Ok(socket) => return Client::new(socket, kind, url),
+                        Ok(socket) => {
+                            let mut client = Client::new(socket, kind, url)?;
+                            if kind == SocketKind::Udp && !addresses.is_empty() {
+                                client.untried = Some(Mutex::new(Untried { addresses, message: None }));
+                            }
+                            return Ok(client);
+                        }
                         Err(error) => last = error,
                     }
                 }
@@ -81,7 +104,7 @@ impl Client {
             let failed = Error::system(format!("set SO_PASSCRED of {url}"));
             sys::tell_empty_records(socket.as_fd()).map_err(failed)?;
         }
-        Ok(Client { socket, kind, url: url.to_owned(), is_interruptible: false })
+        Ok(Client { socket, kind, url: url.to_owned(), is_interruptible: false, untried: None })
     }
 
     /// The kind of the socket.
@@ -105,10 +128,14 @@ impl Client {
             self.socket.set_write_timeout(left).map_err(failed)?;
             let dont_wait = if left.is_none() && timeout.is_some() { libc::MSG_DONTWAIT } else { 0 };
             match self.socket.send_with_flags(rest, libc::MSG_NOSIGNAL | dont_wait) {
-                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Ok(sent) => {
+                    self.remember(data);
+                    rest = rest.get(sent..).unwrap_or_default();
+                }
                 // With a part of it on its way there is no telling the caller where to go on.
                 Err(error)
                     if self.is_retried(&error) || is_interrupted(&error) && rest.len() < data.len() => {}
+                Err(error) if self.moves_on(&error) => {}
                 Err(error) => return Err(failed(error)),
             }
             if rest.is_empty() {
@@ -150,8 +177,13 @@ impl Client {
             };
             match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if self.is_retried(&error) => continue,
-                result => return result.map_err(failed),
+                Err(error) if self.is_retried(&error) || self.moves_on(&error) => continue,
+                result => {
+                    if result.is_ok() {
+                        self.settle();
+                    }
+                    return result.map_err(failed);
+                }
             }
             let left = wait.left().map_err(failed)?;
             if left.is_none() && timeout.is_some() {
@@ -193,6 +225,47 @@ impl Client {
         self.socket.shutdown(Shutdown::Write).map_err(Error::system(format!("shut down {}", self.url)))
     }
 
+    /// Keeps what was sent, for the next address.
+    fn remember(&self, data: &[u8]) {
+        if let Some(untried) = &self.untried {
+            let mut untried = lock(untried);
+            untried.message = (!untried.addresses.is_empty()).then(|| data.to_vec());
+        }
+    }
+
+    /// Somebody has answered.
+    fn settle(&self) {
+        if let Some(untried) = &self.untried {
+            *lock(untried) = Untried { addresses: VecDeque::new(), message: None };
+        }
+    }
+
+    /// Whether the socket has another address now, because nobody is at the last one.
+    fn moves_on(&self, error: &io::Error) -> bool {
+        let Some(untried) =
+            self.untried.as_ref().filter(|_| error.kind() == io::ErrorKind::ConnectionRefused)
+        else {
+            return false;
+        };
+        let mut untried = lock(untried);
+        let is_ipv6 = self.socket.local_addr().is_ok_and(|local| local.is_ipv6());
+        while let Some(to) = untried.addresses.pop_front() {
+            let to = if is_ipv6 { mapped(to) } else { to };
+            // Its own address belongs to the way to the last one.
+            let connected = sys::disconnect(self.socket.as_fd())
+                .and_then(|()| self.socket.connect(&to.into()))
+                .and_then(|()| refuse_itself(&self.socket));
+            let sent = |()| match &untried.message {
+                Some(message) => self.socket.send_with_flags(message, libc::MSG_NOSIGNAL).map(drop),
+                None => Ok(()),
+            };
+            if connected.and_then(sent).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
     fn failed(&self, what: &'static str, error: io::Error, limit: Option<Duration>) -> Error {
         match (error.kind(), limit) {
             (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(limit)) => {
@@ -223,6 +296,33 @@ pub enum Received {
 
 fn whole_or_cut((len, is_cut): (usize, bool)) -> Received {
     if is_cut { Received::Cut } else { Received::Bytes(len) }
+}
+
+fn lock(untried: &Mutex<Untried>) -> MutexGuard<'_, Untried> {
+    untried.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn same_family(addresses: &[SocketAddr]) -> bool {
+    addresses.iter().all(SocketAddr::is_ipv4) || addresses.iter().all(SocketAddr::is_ipv6)
+}
+
+/// The address as a socket of IPv6 has it (RFC 4291, 2.5.5.2).
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        v6 => v6,
+    }
+}
+
+/// Where nobody listens on a port that the system gives to clients, it may give that very port to this one, which is
+/// then connected with itself (RFC 9293, 3.5) and would take its own bytes for answers: nobody is there.
+fn refuse_itself(socket: &Socket) -> io::Result<()> {
+    if socket.local_addr()? != socket.peer_addr()? {
+        return Ok(());
+    }
+    // Reset, not ended: a server that starts now is to find the port free.
+    let _ = socket.set_linger(Some(Duration::ZERO));
+    Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
 }
 
 fn is_interrupted(error: &io::Error) -> bool {
@@ -258,6 +358,9 @@ fn connect(
     timeout: Option<Duration>,
 ) -> io::Result<Socket> {
     let socket = Socket::new(domain, socket_type.cloexec(), None)?;
+    if domain == Domain::IPV6 && socket_type == Type::DGRAM {
+        socket.set_only_v6(false)?;
+    }
     if domain == Domain::UNIX {
         sys::refuse_descriptors(&socket)?;
     }
@@ -277,5 +380,69 @@ fn connect(
         Some(timeout) => socket.connect_timeout(to, timeout)?,
         None => socket.connect(to)?,
     }
+    refuse_itself(&socket)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    /// A port that the system gives to those who connect, and that nobody has: connecting takes those of the parity
+    /// with which the range begins, binding the others first.
+    fn free_port() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port() & !1
+    }
+
+    #[test]
+    fn a_client_is_never_its_own_server() {
+        // More often than there are ports to be given.
+        for scheme in ["tcp", "udp"] {
+            let url = format!("{scheme}://127.0.0.1:{}", free_port());
+            for _ in 0..40_000 {
+                match Client::open(&url, None) {
+                    Ok(client) => {
+                        let (local, peer) = (client.socket.local_addr(), client.socket.peer_addr());
+                        assert_ne!(local.unwrap(), peer.unwrap(), "{url}");
+                    }
+                    Err(error) => assert_eq!(error.os_error(), Some(libc::ECONNREFUSED), "{error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_datagram_finds_the_address_that_answers() {
+        const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // [::1] first, where nobody is, or where this machine has no such address.
+        let url = format!("udp://:{}", server.local_addr().unwrap().port());
+        let mut buffer = [0; 16];
+        for (first, second) in [(true, false), (false, true), (true, true)] {
+            let client = Client::open(&url, PATIENCE).unwrap();
+            client.send(b"one", PATIENCE).unwrap();
+            if first {
+                // The client looks for an answer before there is one.
+                let timeout = client.recv(&mut buffer, Some(Duration::ZERO)).unwrap_err();
+                assert!(matches!(timeout, Error::Timeout { .. }), "{timeout}");
+            }
+            if second {
+                client.send(b"two", PATIENCE).unwrap();
+            }
+            for message in [Some(&b"one"[..]), second.then_some(&b"two"[..])].into_iter().flatten() {
+                let (len, from) = server.recv_from(&mut buffer).unwrap();
+                assert_eq!(&buffer[..len], message);
+                server.send_to(message, from).unwrap();
+                assert_eq!(client.recv(&mut buffer, PATIENCE).unwrap(), message.len());
+            }
+        }
+        drop(server);
+        let client = Client::open(&url, PATIENCE).unwrap();
+        client.send(b"x", PATIENCE).unwrap();
+        let refused = client.recv(&mut buffer, PATIENCE).unwrap_err();
+        assert_eq!(refused.os_error(), Some(libc::ECONNREFUSED), "{refused}");
+    }
 }

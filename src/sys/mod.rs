@@ -291,6 +291,14 @@ fn read_unix_name(peer: &mut Peer, bytes: &[u8]) {
     *peer = Peer::Path(kept);
 }
 
+/// connect(2) to AF_UNSPEC: a datagram socket is connected to nobody any more, and has no address of its own.
+pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let nobody = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let len = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: one sockaddr of that length, which lives during the call.
+    syscall!(unsafe { libc::connect(fd.as_raw_fd(), &nobody, len) }).map(drop)
+}
+
 /// setsockopt(2) with an `int`.
 pub(crate) fn set_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer and the size are those of one int.

@@ -214,3 +214,18 @@ fn input_is_sent_while_it_comes() {
     drop(stdin);
     assert_eq!(wait_until("it ends", || process.0.try_wait().unwrap()).code(), Some(0));
 }
+
+#[test]
+fn the_address_that_answers_datagrams_is_found() {
+    let server = Server::start(&["udp://127.0.0.1:0"], &["-q", "-t", "uppercase"]);
+    // This machine: [::1] first, where nobody is.
+    let url = format!("udp://:{}", server.address().rsplit_once(':').unwrap().1);
+    let output = run(["send", &url, "hello"], b"");
+    assert_eq!((output.code, output.text().as_str()), (Some(0), "HELLO"), "{}", output.stderr);
+    let output = run(["repl", &url], b"one\ntwo\n");
+    assert_eq!((output.code, output.text().as_str()), (Some(0), "ONE\nTWO\n"), "{}", output.stderr);
+    let bench = ["bench", &url, "--expect", "uppercase", "-c", "3", "-d", "50ms", "--warmup", "0s"];
+    let output = run(bench, b"");
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    server.end();
+}
