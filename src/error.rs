@@ -31,6 +31,14 @@ pub enum Error {
         /// Which promise it breaks.
         reason: String,
     },
+    /// No transform has this name.
+    #[error("unknown transform {id:?}{hint}")]
+    UnknownTransform {
+        /// The name.
+        id: String,
+        /// What was probably meant, or what there is.
+        hint: String,
+    },
     /// A transform that refused to be created.
     #[error("transform {id}: {reason}")]
     Transform {

@@ -201,7 +201,7 @@ fn where_names_are_looked_up() {
     isolated(|| {
         if role().is_some() {
             let error = load_error("hidden").to_string();
-            assert!(error.contains("not found"), "{error}");
+            assert!(error.contains("unknown transform \"hidden\""), "{error}");
             // The linker would find this one by its file name; here it is a path, and there is none.
             let there = std::env::var("HERE").unwrap();
             let (engine, url) = serve("tcp://127.0.0.1:0", &format!("{there}/libtwin.so"));
@@ -759,10 +759,12 @@ fn a_wrong_chain_changes_nothing() {
         let (engine, url) = serve("tcp://127.0.0.1:0", "uppercase");
         let peer = Peer::connect(&url);
         for (chain, why) in [
-            ("nothing-like-that", "not found"),
+            ("nothing-like-that", "unknown transform \"nothing-like-that\"; there are "),
+            ("upercase", "unknown transform \"upercase\", did you mean \"uppercase\"?"),
+            ("prefix:txt=a", "unknown option \"txt\", did you mean \"text\"?"),
             ("uppercase:loud=1", "unknown option"),
             ("uppercase:unicode=maybe", "unicode"),
-            ("uppercase | nothing-like-that", "not found"),
+            ("uppercase | nothing-like-that", "unknown transform"),
             ("uppercase |", ""),
         ] {
             let error = engine.set_chain(chain).unwrap_err().to_string();

@@ -99,7 +99,7 @@ impl From<SpecError> for Failure {
 /// The exit status for an error of the library.
 pub(crate) fn exit_of(error: &Error) -> Exit {
     match error {
-        Error::Plugin { .. } | Error::Transform { .. } => Exit::Plugin,
+        Error::Plugin { .. } | Error::UnknownTransform { .. } | Error::Transform { .. } => Exit::Plugin,
         Error::Timeout { .. } => Exit::Timeout,
         Error::System { source, .. } => exit_of_system(source),
         _ => Exit::Usage,

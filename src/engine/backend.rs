@@ -7,6 +7,7 @@ use std::str::FromStr;
 use crate::driver::hybrid::{Hybrid, Opened, Share};
 use crate::error::{Error, Result, SpecError};
 use crate::limits::EPOLL_STREAMS_MAX;
+use crate::options::nearest;
 
 /// Which kernel interface moves the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +32,15 @@ impl FromStr for Backend {
             "auto" => Ok(Backend::Auto),
             "epoll" => Ok(Backend::Epoll),
             "uring" => Ok(Backend::Uring),
-            _ => Err(SpecError::new("backend", text, 0, "unknown; there are auto, epoll and uring")),
+            _ => Err(SpecError::new(
+                "backend",
+                text,
+                0,
+                match nearest(text, ["auto", "epoll", "uring"].into_iter()) {
+                    Some(meant) => format!("unknown backend, did you mean {meant:?}?"),
+                    None => "unknown backend; there are auto, epoll and uring".to_owned(),
+                },
+            )),
         }
     }
 }

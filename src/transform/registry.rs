@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::library::{self, Table};
 use super::spec::Target;
 use crate::error::{Error, Result};
+use crate::values::nearest;
 
 /// Where a transform comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,19 +105,34 @@ impl Registry {
                 }
             }
         }
-        Err(Error::Transform { id: name.to_owned(), reason: self.not_found() })
+        Err(Error::UnknownTransform { id: name.to_owned(), hint: self.hint_for(name) })
     }
 
-    fn not_found(&self) -> String {
+    fn hint_for(&self, name: &str) -> String {
         let mut names: Vec<_> = self.registered.iter().map(Table::id).collect();
         names.extend(self.loaded.iter().map(|(table, _)| table.id()));
         names.extend(library::bundled().iter().map(Table::id));
-        let mut text = format!("not found; there are {}", names.join(", "));
+        let files = self.plugin_names();
+        if let Some(meant) = nearest(name, names.iter().copied().chain(files.iter().map(String::as_str))) {
+            return format!(", did you mean {meant:?}?");
+        }
+        let mut text = format!("; there are {}", names.join(", "));
         if !self.directories.is_empty() {
             let directories: Vec<_> = self.directories.iter().map(|d| d.display().to_string()).collect();
             text += &format!(", and no such plugin in {}", directories.join(", "));
         }
         text + " (a file is named with a slash: ./libmine.so)"
+    }
+
+    /// The names that plugin files in the directories can be found by, without loading them.
+    fn plugin_names(&self) -> Vec<String> {
+        let entries = self.directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();
+        let name = |entry: fs::DirEntry| {
+            let file = entry.file_name().into_string().ok()?;
+            let name = file.strip_suffix(".so")?;
+            Some(name.strip_prefix("lib").unwrap_or(name).to_owned())
+        };
+        entries.filter_map(|entry| name(entry.ok()?)).collect()
     }
 
     fn find_file(&mut self, path: &Path, id: Option<&str>) -> Result<Table> {
@@ -130,7 +146,10 @@ impl Registry {
         };
         tables.iter().find(|table| table.id() == id).cloned().ok_or_else(|| Error::Plugin {
             path: path.to_owned(),
-            reason: format!("offers no transform {id:?}; it has {}", ids(&tables)),
+            reason: match nearest(id, tables.iter().map(Table::id)) {
+                Some(meant) => format!("offers no transform {id:?}, did you mean {meant:?}?"),
+                None => format!("offers no transform {id:?}; it has {}", ids(&tables)),
+            },
         })
     }
 

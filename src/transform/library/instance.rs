@@ -13,6 +13,7 @@ use super::host::{Host, Services};
 use super::lock;
 use super::table::{OptionHelp, Table};
 use crate::error::{Error, Result};
+use crate::values::nearest;
 
 const ERROR_TEXT_BYTES: usize = 512;
 
@@ -193,7 +194,10 @@ fn unknown_option(key: &str, declared: &[OptionHelp<'_>]) -> String {
     if declared.is_empty() {
         return format!("unknown option {key:?}: it has none");
     }
-    let mut text = format!("unknown option {key:?}; it has");
+    let mut text = match nearest(key, declared.iter().map(|option| option.key)) {
+        Some(meant) => format!("unknown option {key:?}, did you mean {meant:?}? It has"),
+        None => format!("unknown option {key:?}; it has"),
+    };
     for option in declared {
         text += &format!(" {}=<{}> ({}", option.key, option.kind, option.help);
         if !option.fallback.is_empty() {
