@@ -28,7 +28,7 @@ pub(crate) struct Comparing {
     #[arg(long, value_name = "CHAIN,…", conflicts_with = "expect")]
     pub(crate) compare: Vec<String>,
     /// How many times each chain is measured
-    #[arg(long, value_name = "N", default_value_t = 5, requires = "compare", value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "compare", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
     /// Which cores the servers and the load run on
     #[arg(long, value_name = "WHICH", value_enum, default_value = "same", requires = "compare")]

@@ -86,6 +86,11 @@ struct Figure {
     /// The median of the rounds' ratios to the first chain; 1 for that itself.
     ratio_to_first: f64,
     verdict: Verdict,
+    /// How many rounds have a ratio, and how often equal chains have such ratios.
+    #[serde(skip)]
+    ratios: usize,
+    #[serde(skip)]
+    chance: f64,
 }
 
 /// Whether a chain differs from the first.
@@ -93,36 +98,49 @@ struct Figure {
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     First,
-    /// So many rounds agree about the direction that chance does so at most once in sixteen times.
+    /// So many rounds agree about the direction that chance hardly does, see [`FALSE_TABLES_MAX`].
     Differs,
     WithinTheNoise,
     /// With fewer rounds chance agrees too often.
     TooFewRounds,
 }
 
-/// What a figure may owe to chance. Five rounds that agree have 2 / 2^5.
-const CHANCE_MAX: f64 = 0.0625;
+/// Of the comparisons of equal chains, so many may show a difference anywhere in their table.
+const FALSE_TABLES_MAX: f64 = 0.05;
 
 /// The sign test: how often rounds that differ by chance alone agree as well as these do, in either direction.
-fn verdict(ratios: &[f64]) -> Verdict {
+fn chance(ratios: &[f64]) -> f64 {
     let (above, below) = (
         ratios.iter().filter(|&&ratio| ratio > 1.0).count(),
         ratios.iter().filter(|&&ratio| ratio < 1.0).count(),
     );
     let rounds = above + below;
-    let chance = |against: usize| {
-        let mut ways = 1.0;
-        let mut sum = 0.0;
-        for k in 0..=against {
-            sum += ways;
-            ways *= (rounds - k) as f64 / (k + 1) as f64;
-        }
-        2.0 * sum / 2f64.powi(rounds as i32)
-    };
-    match above.min(below) {
-        _ if 2.0 / 2f64.powi(ratios.len() as i32) > CHANCE_MAX => Verdict::TooFewRounds,
-        against if chance(against) <= CHANCE_MAX => Verdict::Differs,
-        _ => Verdict::WithinTheNoise,
+    let mut ways = 1.0;
+    let mut sum = 0.0;
+    for k in 0..=above.min(below) {
+        sum += ways;
+        ways *= (rounds - k) as f64 / (k + 1) as f64;
+    }
+    (2.0 * sum / 2f64.powi(rounds as i32)).min(1.0)
+}
+
+/// Decides about all ratios of a table at once, for each of them is a chance of its own to be wrong: by Holm's method,
+/// which holds however the figures depend on each other.
+fn decide(mut figures: Vec<&mut Figure>) {
+    figures.sort_by(|a, b| a.chance.total_cmp(&b.chance));
+    let count = figures.len();
+    let mut agrees = true;
+    for (rank, figure) in figures.into_iter().enumerate() {
+        agrees &= figure.chance <= FALSE_TABLES_MAX / (count - rank) as f64;
+        // If all of its rounds agreed, and it came first.
+        let least = 2.0 / 2f64.powi(figure.ratios as i32);
+        figure.verdict = if agrees {
+            Verdict::Differs
+        } else if least > FALSE_TABLES_MAX / count as f64 {
+            Verdict::TooFewRounds
+        } else {
+            Verdict::WithinTheNoise
+        };
     }
 }
 
@@ -138,8 +156,9 @@ fn median(values: &[f64]) -> f64 {
 }
 
 impl Figure {
-    /// Of the rounds that have a figure, which `first` must have as well for a ratio; `None`: no round has one.
-    fn of(values: &[Option<f64>], first: &[Option<f64>], is_first: bool) -> Option<Figure> {
+    /// Of the rounds that have a figure, which `first` must have as well for a ratio; `None`: no round has one. What the
+    /// ratios mean, [`decide`] says.
+    fn of(values: &[Option<f64>], first: &[Option<f64>]) -> Option<Figure> {
         let ratios: Vec<f64> = values
             .iter()
             .zip(first)
@@ -151,13 +170,22 @@ impl Figure {
             min: known.iter().copied().fold(f64::INFINITY, f64::min),
             max: known.iter().copied().fold(0.0, f64::max),
             ratio_to_first: median(&ratios),
-            verdict: if is_first { Verdict::First } else { verdict(&ratios) },
+            verdict: Verdict::First,
+            ratios: ratios.len(),
+            chance: chance(&ratios),
         })
     }
 
     /// Of no rounds.
-    const NONE: Figure =
-        Figure { median: 0.0, min: 0.0, max: 0.0, ratio_to_first: 0.0, verdict: Verdict::TooFewRounds };
+    const NONE: Figure = Figure {
+        median: 0.0,
+        min: 0.0,
+        max: 0.0,
+        ratio_to_first: 0.0,
+        verdict: Verdict::First,
+        ratios: 0,
+        chance: 1.0,
+    };
 
     fn told(&self) -> String {
         match self.verdict {
@@ -173,12 +201,11 @@ impl Chain {
     /// The chains with their rounds, compared with the first.
     pub(crate) fn all(chains: Vec<(String, Vec<Round>)>) -> Vec<Chain> {
         let first = chains.first().map(|(_, rounds)| rounds.clone()).unwrap_or_default();
-        let each = chains.into_iter().enumerate();
-        each.map(|(number, (chain, rounds))| {
+        let each = chains.into_iter().map(|(chain, rounds)| {
             let figure = |of: fn(&Round) -> Option<f64>| {
                 let [mine, theirs] =
                     [&rounds, &first].map(|rounds| rounds.iter().map(of).collect::<Vec<_>>());
-                Figure::of(&mine, &theirs, number == 0)
+                Figure::of(&mine, &theirs)
             };
             Chain {
                 chain,
@@ -188,8 +215,15 @@ impl Chain {
                 p99_us: figure(|round| round.p99_us),
                 rounds,
             }
-        })
-        .collect()
+        });
+        let mut all: Vec<Chain> = each.collect();
+        decide(all.iter_mut().skip(1).flat_map(Chain::figures).collect());
+        all
+    }
+
+    fn figures(&mut self) -> impl Iterator<Item = &mut Figure> {
+        let known = [&mut self.cpu_us_per_message, &mut self.p50_us, &mut self.p99_us];
+        known.into_iter().flatten().chain([&mut self.messages_per_s])
     }
 }
 
@@ -440,19 +474,92 @@ mod tests {
         assert_eq!([median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0]), median(&[])], [2.0, 2.5, 0.0]);
     }
 
+    fn verdicts(ratios: &[&[f64]]) -> Vec<Verdict> {
+        let figure = |ratios: &&[f64]| {
+            let values: Vec<_> = ratios.iter().copied().map(Some).collect();
+            Figure::of(&values, &vec![Some(1.0); ratios.len()]).unwrap()
+        };
+        let mut figures: Vec<_> = ratios.iter().map(figure).collect();
+        decide(figures.iter_mut().collect());
+        figures.into_iter().map(|figure| figure.verdict).collect()
+    }
+
     #[test]
     fn a_difference_is_one_where_the_rounds_agree() {
-        assert_eq!(verdict(&[1.1, 1.2, 1.05, 1.3, 1.01]), Verdict::Differs);
-        assert_eq!(verdict(&[0.9, 0.8, 0.95, 0.7, 0.99]), Verdict::Differs);
-        assert_eq!(verdict(&[1.1, 1.2, 0.99, 1.3, 1.01]), Verdict::WithinTheNoise);
-        assert_eq!(verdict(&[1.1, 1.2, 1.3, 1.1]), Verdict::TooFewRounds);
-        assert_eq!(verdict(&[1.0; 6]), Verdict::WithinTheNoise);
-        // One of nine: 2 × (1 + 9) / 512 is little enough; two of nine is not.
+        use Verdict::{Differs, TooFewRounds, WithinTheNoise};
+        let (up, down, six, even) = ([1.1; 6], [0.9; 6], [1.1, 1.1, 0.9, 1.1, 1.1, 1.1], [1.0; 6]);
+        assert_eq!(verdicts(&[&up]), [Differs]);
+        assert_eq!(verdicts(&[&down]), [Differs]);
+        assert_eq!(verdicts(&[&six]), [WithinTheNoise]);
+        assert_eq!(verdicts(&[&even]), [WithinTheNoise]);
+        assert_eq!(verdicts(&[&up[..5]]), [TooFewRounds]);
+        // One of nine: 2 × (1 + 9) / 512 is little enough for one ratio, but not for two.
         let mut nine = [1.1; 9];
         nine[4] = 0.9;
-        assert_eq!(verdict(&nine), Verdict::Differs);
-        nine[5] = 0.9;
-        assert_eq!(verdict(&nine), Verdict::WithinTheNoise);
+        assert_eq!(verdicts(&[&nine]), [Differs]);
+        assert_eq!(verdicts(&[&nine, &[1.0; 9]]), [WithinTheNoise; 2]);
+        // What is certain makes the rest easier: the second is one of one that is left.
+        assert_eq!(verdicts(&[&nine, &[1.1; 9]]), [Differs; 2]);
+        // Four ratios take eight rounds.
+        let eight = [1.1; 8];
+        assert_eq!(verdicts(&[&eight[..7]; 4]), [TooFewRounds; 4]);
+        assert_eq!(verdicts(&[&eight[..]; 4]), [Differs; 4]);
+    }
+
+    /// Numbers between 0 and 1 that look like chance (xorshift64, Marsaglia 2003).
+    fn noise(state: &mut u64) -> f64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        (*state >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Of so many comparisons, the share in whose table something differs: the chains but the first take `factor` times
+    /// as long. `own`: how much of the noise is a figure's own, and not that of its round.
+    fn share_of_differences(chains: usize, rounds: usize, factor: f64, own: f64, state: &mut u64) -> f64 {
+        const TABLES: usize = 1000;
+        let mut differing = 0;
+        for _ in 0..TABLES {
+            let chain = |number: usize, state: &mut u64| {
+                let factor = if number == 0 { 1.0 } else { factor };
+                let round = |_| {
+                    let shared = noise(state);
+                    let mut figure = || factor * (1.0 + 0.2 * (shared * (1.0 - own) + noise(state) * own));
+                    Round {
+                        cpu_us_per_message: Some(figure()),
+                        messages_per_s: 1.0 / figure(),
+                        p50_us: Some(figure()),
+                        p99_us: Some(figure()),
+                    }
+                };
+                (number.to_string(), (0..rounds).map(round).collect())
+            };
+            let mut all = Chain::all((0..chains).map(|number| chain(number, state)).collect());
+            let differs =
+                |chain: &mut Chain| chain.figures().any(|figure| figure.verdict == Verdict::Differs);
+            differing += usize::from(all.iter_mut().any(differs));
+        }
+        differing as f64 / TABLES as f64
+    }
+
+    #[test]
+    fn equal_chains_seldom_differ_in_any_figure_of_their_table() {
+        let mut state = 20_240_229;
+        for rounds in [5, 9, 10, 15, 30] {
+            for (chains, own) in [(2, 1.0), (2, 0.1), (4, 0.5)] {
+                let share = share_of_differences(chains, rounds, 1.0, own, &mut state);
+                assert!(share <= FALSE_TABLES_MAX, "{chains} chains, {rounds} rounds, {own}: {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn chains_that_differ_are_found_to_differ() {
+        let mut state = 20_240_301;
+        for (chains, rounds) in [(2, 10), (4, 11)] {
+            let share = share_of_differences(chains, rounds, 1.2, 1.0, &mut state);
+            assert!(share > 0.95, "{chains} chains, {rounds} rounds: {share}");
+        }
     }
 
     #[test]
