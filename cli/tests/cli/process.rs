@@ -1,7 +1,10 @@
 //! Processes that do not outlive their test, and waits that end.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -9,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// Far more than anything takes, on a machine that is busy too; a test that gets here has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -200,6 +204,16 @@ fn read_all(mut source: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
         let _ = sender.send(bytes);
     });
     receiver
+}
+
+/// The two ends of a terminal.
+pub(crate) fn terminal() -> (File, OwnedFd) {
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&controller).unwrap();
+    unlockpt(&controller).unwrap();
+    let name = ptsname(&controller, Vec::new()).unwrap();
+    let user = File::options().read(true).write(true).open(Path::new(name.to_str().unwrap())).unwrap();
+    (File::from(controller), user.into())
 }
 
 /// Takes its time, where being slow is what a test is about; never to wait for something to happen.

@@ -1,17 +1,13 @@
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::{ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use resay::Client;
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::process::{PATIENCE, Process, Server, Written, resay, run, wait_until};
+use crate::process::{PATIENCE, Process, Server, Written, resay, run, terminal, wait_until};
 
 /// A TCP echo of capital letters that tells what each read brought.
 fn recorder() -> (String, Receiver<Vec<u8>>) {
@@ -185,16 +181,6 @@ fn a_server_that_ends_instead_of_answering_is_told() {
     talk.say("two");
     talk.stdout.wait_for("TWO\n");
     assert_eq!(talk.end(), Some(5));
-}
-
-/// The two ends of a terminal.
-fn terminal() -> (File, OwnedFd) {
-    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&controller).unwrap();
-    unlockpt(&controller).unwrap();
-    let name = ptsname(&controller, Vec::new()).unwrap();
-    let user = File::options().read(true).write(true).open(Path::new(name.to_str().unwrap())).unwrap();
-    (File::from(controller), user.into())
 }
 
 #[test]

@@ -1,0 +1,7 @@
+
+# Chains, URLs and options of listeners, which the command itself knows.
+function __resay_values
+    set -l words (commandline -opc)
+    $words[1] completions fish --line "$(commandline -cp)" 2>/dev/null
+end
+complete -c resay -n "not __fish_resay_needs_command" -a "(__resay_values)"
