@@ -6,12 +6,13 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::net::address::{Address, UnixKind, UnixName};
 use crate::net::socket::resolve;
 use crate::peer::SocketKind;
@@ -296,10 +297,6 @@ pub enum Received {
 
 fn whole_or_cut((len, is_cut): (usize, bool)) -> Received {
     if is_cut { Received::Cut } else { Received::Bytes(len) }
-}
-
-fn lock(untried: &Mutex<Untried>) -> MutexGuard<'_, Untried> {
-    untried.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn same_family(addresses: &[SocketAddr]) -> bool {

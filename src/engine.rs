@@ -30,6 +30,7 @@ use crate::error::{Error, Result, SpecError};
 use crate::event::{EventKind, Events, LogLevel, Subject};
 use crate::limits::{SPIN_MAX, THREADS_MAX};
 use crate::listener::Listener;
+use crate::lock::lock;
 use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound};
 use crate::offload::Offload;
@@ -189,10 +190,6 @@ struct Control {
 struct Waiting {
     listener: Arc<Listener>,
     socket: OwnedFd,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine {

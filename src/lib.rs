@@ -43,6 +43,7 @@ mod ffi;
 mod frame;
 mod limits;
 mod listener;
+mod lock;
 pub mod net;
 mod offload;
 pub mod options;

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::limits::{OFFLOAD_END, OFFLOAD_THREADS};
+use crate::lock::lock;
 use crate::sys;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -93,10 +94,6 @@ struct Count {
     jobs: usize,
     /// What is still waiting is not to be done any more.
     ends: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Offload {

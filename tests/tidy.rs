@@ -42,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "peer",
             "stats",
             "limits",
+            "lock",
             "error",
         ],
     ),
@@ -148,10 +149,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "error",
         ],
     ),
-    ("offload", &["sys", "limits"]),
-    ("client", &["net::socket", "net::address", "sys", "peer", "error"]),
+    ("offload", &["sys", "limits", "lock"]),
+    ("client", &["net::socket", "net::address", "sys", "peer", "lock", "error"]),
     ("transform::registry", &["transform::library", "transform::spec", "transform", "values", "error"]),
-    ("transform::library", &["transform::spec", "event", "peer", "transform", "values", "limits", "error"]),
+    (
+        "transform::library",
+        &["transform::spec", "event", "peer", "transform", "values", "limits", "lock", "error"],
+    ),
     ("driver::hybrid", &["driver::uring", "driver::epoll", "driver", "sys", "peer", "timer", "buffer"]),
     ("driver::uring", &["driver::epoll", "driver", "sys", "peer", "slab", "timer", "buffer", "limits"]),
     ("driver::epoll", &["driver", "sys", "peer", "slab", "timer", "buffer", "limits"]),
@@ -175,6 +179,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("stats", &[]),
     ("bug", &[]),
     ("limits", &[]),
+    ("lock", &[]),
     ("error", &[]),
 ];
 

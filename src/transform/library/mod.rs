@@ -28,8 +28,4 @@ pub(crate) use session::{MapStopped, Session, SessionPeer, Stages};
 pub(crate) use table::Table;
 pub use table::{OptionHelp, Transform};
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::lock::lock;
