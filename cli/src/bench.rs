@@ -141,7 +141,7 @@ Exit status:
   3  refused or unreachable, for one connection or all
   4  no answer for as long as --timeout, or none in the measured time
   5  the server ended or reset a connection
-Interrupted, it ends by that signal: 130 or 143 in a shell.";
+  130  interrupted by SIGINT (143: SIGTERM), after telling what was measured";
     [EXAMPLES, help::URLS, statuses].join("\n\n")
 }
 

@@ -37,6 +37,7 @@ use crate::{output, plugin, signals};
 ///
 /// SIGTERM or SIGINT stops listening, answers what has arrived, ends every connection and exits 0; a second
 /// one ends at once, and exits 0 too. SIGHUP changes nothing: there is no configuration file to read again.
+/// A signal that was ignored before the start, as nohup does with SIGHUP, stays ignored.
 ///
 /// With --control, `resay ctl` asks the running server about itself, swaps chains, drains and stops it.
 #[derive(Debug, Args)]

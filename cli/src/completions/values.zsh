@@ -3,6 +3,8 @@ _resay_values() {
     local -a texts helps open_texts open_helps
     local text help
     while IFS=$'\t' read -r text help; do
+        # Of --option=value, zsh completes the value only.
+        text=${text#"$IPREFIX"}
         if [[ $text == *[:=/] ]]; then
             open_texts+=("$text")
             open_helps+=("$text${help:+  -- $help}")

@@ -113,10 +113,12 @@ fn prepared(shell: &Path, name: &str) -> (tempfile::TempDir, Command) {
 }
 
 /// What is typed before a tab, and what is then there.
-const TYPED: [(&str, &str); 8] = [
+const TYPED: [(&str, &str); 10] = [
     ("resay ser", "resay serve "),
     ("resay serve --transf", "resay serve --transform"),
     ("resay serve -t uppe", "resay serve -t uppercase "),
+    ("resay serve --transform=uppe", "resay serve --transform=uppercase "),
+    ("resay bench -c 4 --frame=varin", "resay bench -c 4 --frame=varint "),
     ("resay serve -t hex:mo", "resay serve -t hex:mode="),
     ("resay serve -t hex:mode=dec", "resay serve -t hex:mode=decode "),
     ("resay serve -t 'uppercase | rever", "resay serve -t 'uppercase | reverse'"),
