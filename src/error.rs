@@ -109,9 +109,10 @@ impl SpecError {
     }
 }
 
+/// What is wrong comes first: the text may be long.
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}, character {}: {}", self.subject, self.text, self.column(), self.message)
+        write!(f, "{} ({} {:?}, character {})", self.message, self.subject, self.text, self.column())
     }
 }
 

@@ -440,8 +440,8 @@ fn put<T>(field: &mut T, value: Result<T, ValueFault>) -> Result<(), ValueFault>
 fn unknown_key(key: &str) -> OptionFault {
     let names = KEYS.iter().map(|key| key.name);
     let message = match nearest(key, names.clone()) {
-        Some(name) => format!("unknown option; did you mean {name}?"),
-        None => format!("unknown option; there are {}", names.collect::<Vec<_>>().join(", ")),
+        Some(name) => format!("unknown option {key:?}, did you mean {name:?}?"),
+        None => format!("unknown option {key:?}; there are {}", names.collect::<Vec<_>>().join(", ")),
     };
     OptionFault { in_key: true, at: 0, message }
 }

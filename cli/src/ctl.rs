@@ -395,10 +395,10 @@ mod tests {
         for answer in broken {
             assert_eq!(failure(answer).0, Exit::Broken, "{}", answer.escape_ascii());
         }
-        let caret = b"error 2 chain \"a ||\", character 4: why\n  a ||\n     ^\n";
+        let caret = b"error 2 why (chain \"a ||\", character 4)\n  a ||\n     ^\n";
         assert_eq!(
             failure(caret),
-            (Exit::Usage, "chain \"a ||\", character 4: why\n  a ||\n     ^".to_owned())
+            (Exit::Usage, "why (chain \"a ||\", character 4)\n  a ||\n     ^".to_owned())
         );
         assert_eq!(failure(b"error 6 \x1b[2J\n"), (Exit::Plugin, "\\u001b[2J".to_owned()));
         assert_eq!(failure(b"error 99 from the future\n").0, Exit::Broken);

@@ -37,8 +37,8 @@ impl FromStr for Backend {
                 text,
                 0,
                 match nearest(text, ["auto", "epoll", "uring"].into_iter()) {
-                    Some(meant) => format!("unknown backend, did you mean {meant:?}?"),
-                    None => "unknown backend; there are auto, epoll and uring".to_owned(),
+                    Some(meant) => format!("unknown backend {text:?}, did you mean {meant:?}?"),
+                    None => format!("unknown backend {text:?}; there are auto, epoll and uring"),
                 },
             )),
         }

@@ -95,8 +95,8 @@ impl fmt::Display for Frame {
 
 fn unknown_frame(name: &str) -> String {
     match nearest(name, FRAMES.iter().copied()) {
-        Some(name) => format!("unknown frame; did you mean {name}?"),
-        None => format!("unknown frame; there are {}", FRAMES.join(", ")),
+        Some(meant) => format!("unknown frame {name:?}, did you mean {meant:?}?"),
+        None => format!("unknown frame {name:?}; there are {}", FRAMES.join(", ")),
     }
 }
 

@@ -573,8 +573,8 @@ fn unknown_scheme(text: &str, scheme: &str) -> String {
     }
     let schemes = SCHEMES.iter().filter_map(|form| form.split(':').next());
     match nearest(&scheme.to_ascii_lowercase(), schemes) {
-        Some(scheme) => format!("unknown scheme; did you mean {scheme}?"),
-        None => format!("unknown scheme; there are {}", SCHEMES.join(", ")),
+        Some(meant) => format!("unknown scheme {scheme:?}, did you mean {meant:?}?"),
+        None => format!("unknown scheme {scheme:?}; there are {}", SCHEMES.join(", ")),
     }
 }
 

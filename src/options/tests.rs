@@ -107,7 +107,7 @@ fn bad_values() {
         ("mode", "0680", 2, "0 to 7"),
         ("mode", "1000", 0, "0777"),
         ("mode", "77777777777777777777777777777777777777777777", 0, "0777"),
-        ("frame", "line", 0, "did you mean lines?"),
+        ("frame", "line", 0, "did you mean \"lines\"?"),
         ("frame", "json", 0, "there are raw, lines"),
         ("frame", "len16", 5, "len16be or len16le"),
         ("frame", "raw:1", 3, "nothing after"),
@@ -154,12 +154,12 @@ fn pairs_point_at_the_character() {
         ("what", 4, "key=value"),
         ("", 0, "key=value"),
         ("=1", 0, "unknown option"),
-        ("bcklog=1", 0, "did you mean backlog?"),
-        ("idle-timeout=1s", 0, "did you mean idle_timeout?"),
-        ("high=1", 0, "did you mean high_water?"),
-        ("allow=10.0.0.0/8", 0, "unknown option; did you mean allow_uid?"),
-        ("deny=1", 0, "unknown option; there are backlog"),
-        ("proxy=1", 0, "unknown option; there are backlog"),
+        ("bcklog=1", 0, "did you mean \"backlog\"?"),
+        ("idle-timeout=1s", 0, "did you mean \"idle_timeout\"?"),
+        ("high=1", 0, "did you mean \"high_water\"?"),
+        ("allow=10.0.0.0/8", 0, "unknown option \"allow\", did you mean \"allow_uid\"?"),
+        ("deny=1", 0, "unknown option \"deny\"; there are backlog"),
+        ("proxy=1", 0, "unknown option \"proxy\"; there are backlog"),
     ];
     for (pair, at, message) in table {
         let error = Options::default().set_pair(pair).expect_err(pair);

@@ -148,7 +148,7 @@ fn a_chain_that_cannot_be_leaves_the_old_one() {
     let output = controlled.ctl(&["chain", "all", "uppercase | Upper"]);
     let lines: Vec<_> = output.stderr.lines().collect();
     let [message, text, caret] = lines[..] else { panic!("{}", output.stderr) };
-    assert!(message.starts_with("resay: chain \"uppercase | Upper\", character 13: "), "{message}");
+    assert!(message.ends_with("(chain \"uppercase | Upper\", character 13)"), "{message}");
     assert_eq!((text, caret), ("  uppercase | Upper", "              ^"));
     for listener in ["7", "tcp://127.0.0.1:1", "nonsense"] {
         for spec in [&[][..], &["identity"]] {
@@ -259,7 +259,7 @@ fn what_is_said_wrong_is_answered_and_forgotten() {
         (b"\n", "error 2 control request \"\": there are "),
         (b"chain 1\n", "error 2 control request \"chain 1\": chain NUMBER SPEC is expected\n"),
         (b"chain 9 identity\n", "error 2 unknown or closed listener\n"),
-        (b"chain 1 a ||\n", "error 2 chain \"a ||\", character 4: "),
+        (b"chain 1 a ||\n", "error 2 a stage is missing before this bar (chain \"a ||\", character 4)\n"),
         (b"\xff\xfe\n", "error 2 control request: it is not UTF-8\n"),
         (&long, "error 2 control request: it is over 65536 bytes\n"),
         (b"stats\nchain 1 identity\n", "ok\n{"),

@@ -133,7 +133,7 @@ fn a_bad_chain_is_pointed_at() {
         let output = run(["serve", "tcp://127.0.0.1:0", "-t", chain], b"");
         let lines: Vec<_> = output.stderr.lines().collect();
         let [message, text, caret] = lines[..] else { panic!("{}", output.stderr) };
-        assert!(message.starts_with("resay: chain "), "{message}");
+        assert!(message.contains(" (chain \""), "{message}");
         assert_eq!(text, format!("  {chain}"));
         assert_eq!(caret, format!("  {}^", " ".repeat(before.len())), "{chain}");
         assert_eq!(output.code, Some(2));
