@@ -15,6 +15,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
@@ -55,14 +56,25 @@ pub(crate) fn run(arguments: &Arguments, mut command: Command) -> Result<Exit, F
         above.push(found);
         found = subcommands(found).find(|command| command.get_name() == name).ok_or_else(|| {
             let names: Vec<_> = subcommands(found).map(Command::get_name).collect();
-            let there = match names.as_slice() {
-                [] => "has no commands".to_owned(),
-                names => format!("has {}", names.join(", ")),
+            let hint = match (meant(found, name), names.as_slice()) {
+                (Some(meant), _) => format!(", did you mean {meant:?}?"),
+                (None, []) => format!("; {} has no commands", long_name(found, " ")),
+                (None, names) => format!("; {} has {}", long_name(found, " "), names.join(", ")),
             };
-            Failure::new(Exit::Usage, format!("man: no command {name:?}: {} {there}", long_name(found, " ")))
+            Failure::new(Exit::Usage, format!("man: unknown command {name:?}{hint}"))
         })?;
     }
     output::print(page(found, &above)).map(|()| Exit::Done)
+}
+
+/// The command below that was probably meant, as clap would say for the command line itself.
+fn meant(command: &Command, name: &str) -> Option<String> {
+    let error = command.clone().try_get_matches_from([command.get_name(), name]).err()?;
+    match error.get(ContextKind::SuggestedSubcommand)? {
+        ContextValue::Strings(names) => names.first().cloned(),
+        ContextValue::String(name) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// Writes the pages of `command` and of all below it; the error has the path that it is about.

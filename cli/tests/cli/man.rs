@@ -96,7 +96,9 @@ fn all_pages_are_written() {
 #[test]
 fn a_page_that_is_not_there_exits_2_and_says_which_there_are() {
     for (words, part) in [
-        (&["nonsense"][..], "\"nonsense\": resay has serve, "),
+        (&["nonsense"][..], "unknown command \"nonsense\"; resay has serve, "),
+        (&["serv"], "unknown command \"serv\", did you mean \"serve\"?"),
+        (&["plugin", "chek"], "unknown command \"chek\", did you mean \"check\"?"),
         (&["plugin", "nonsense"], "resay plugin has list, "),
         (&["serve", "x"], "resay serve has no commands"),
     ] {
