@@ -610,7 +610,7 @@ fn an_interrupted_warm_up_measures_nothing() {
 }
 
 #[test]
-fn an_interrupted_comparison_has_its_whole_rounds() {
+fn a_comparison_interrupted_in_its_first_round_compares_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("run.json");
     fs::write(&file, "older").unwrap();
