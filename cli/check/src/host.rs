@@ -1,15 +1,16 @@
 //! The host that instances under test live in. It comes in several shapes; its memory ends where its struct does.
 
-use crate::arena::{Arena, Region};
+use crate::guarded::{GuardedMemory, Region};
 use resay_plugin::abi;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// What is behind a struct that is longer than minor 0.
 pub(crate) const POISON: u8 = 0xa5;
 pub(crate) const POISON_BYTES: usize = 64;
 
-/// What kind of host it is.
+/// Which revision of a host it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// Of this revision.
@@ -20,10 +21,20 @@ pub(crate) enum Shape {
     Newer,
 }
 
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Shape::Now => "a host of this ABI minor",
+            Shape::Bare => "a host without optional functions",
+            Shape::Newer => "a host of a later ABI minor",
+        })
+    }
+}
+
 /// A host: the struct, and what its functions need.
 #[derive(Debug)]
 pub(crate) struct Host {
-    arena: Arena,
+    memory: GuardedMemory,
     raw: *const abi::resay_host,
     context: Box<Context>,
     shape: Shape,
@@ -40,7 +51,7 @@ struct Context {
 impl Host {
     pub(crate) fn new(shape: Shape) -> Host {
         let context = Box::new(Context { level: AtomicU8::new(5), ..Context::default() });
-        let arena = Arena::new(Region::Struct, 1);
+        let memory = GuardedMemory::new(Region::Struct, 1);
         let bare = shape == Shape::Bare;
         let table = abi::resay_host {
             struct_size: (size_of::<abi::resay_host>() + extra(shape)) as u32,
@@ -52,8 +63,8 @@ impl Host {
             counter_add: (!bare).then_some(counter_add),
             extension: (!bare).then_some(extension),
         };
-        let raw = place_struct(&arena, table, extra(shape));
-        Host { arena, raw, context, shape }
+        let raw = place_struct(&memory, table, extra(shape));
+        Host { memory, raw, context, shape }
     }
 
     pub(crate) fn raw(&self) -> *const abi::resay_host {
@@ -62,7 +73,7 @@ impl Host {
 
     /// Whether the unknown fields are as they were.
     pub(crate) fn is_unharmed(&self) -> bool {
-        is_poisoned(&self.arena, extra(self.shape))
+        is_poisoned(&self.memory, extra(self.shape))
             && self.context.counters.load(Ordering::Relaxed) < u32::MAX
     }
 }
@@ -72,9 +83,9 @@ pub(crate) fn extra(shape: Shape) -> usize {
     if shape == Shape::Newer { POISON_BYTES } else { 0 }
 }
 
-/// Puts a struct at the end of an arena, before `extra` bytes of poison.
-pub(crate) fn place_struct<T>(arena: &Arena, value: T, extra: usize) -> *mut T {
-    let place = arena.end(size_of::<T>() + extra).cast::<T>();
+/// Puts a struct at the end of a guarded memory, before `extra` bytes of poison.
+pub(crate) fn place_struct<T>(memory: &GuardedMemory, value: T, extra: usize) -> *mut T {
+    let place = memory.end(size_of::<T>() + extra).cast::<T>();
     assert!(place.is_aligned());
     // SAFETY: as much memory as is written, aligned; what is behind it is bytes.
     unsafe {
@@ -85,9 +96,9 @@ pub(crate) fn place_struct<T>(arena: &Arena, value: T, extra: usize) -> *mut T {
 }
 
 /// Whether the poison is as it was.
-pub(crate) fn is_poisoned(arena: &Arena, extra: usize) -> bool {
-    // SAFETY: initialised memory of the arena.
-    unsafe { std::slice::from_raw_parts(arena.end(extra), extra) }.iter().all(|byte| *byte == POISON)
+pub(crate) fn is_poisoned(memory: &GuardedMemory, extra: usize) -> bool {
+    // SAFETY: initialised bytes of the mapping.
+    unsafe { std::slice::from_raw_parts(memory.end(extra), extra) }.iter().all(|byte| *byte == POISON)
 }
 
 unsafe extern "C" fn log(ctx: *mut c_void, _: c_int, utf8: *const c_char, len: usize) {

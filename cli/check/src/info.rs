@@ -1,16 +1,13 @@
-//! What a library says of itself.
+//! What the tables of a library declare.
 
-use crate::drive::Kept;
-use crate::probes;
-use crate::report::{Finding, Outcome};
 use crate::table::{Loaded, Table};
+use crate::verdict::Check;
 use crate::words::{CAPS, LIBRARY_FLAGS, NEEDS, bits_text, bytes_text, threading_text};
-use crate::{CheckOptions, split_id};
 use resay_plugin::abi;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A library, in its own words.
+/// A library, as it declares itself.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Info {
@@ -66,49 +63,8 @@ pub struct OptionInfo {
     pub help: Option<String>,
 }
 
-/// Why a library cannot be described: what was found on the way.
-#[derive(Debug, Clone)]
-pub struct InfoError(pub Finding);
-
-impl fmt::Display for InfoError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.outcome {
-            Outcome::Fail(reason) | Outcome::Skip(reason) => f.write_str(reason),
-            Outcome::Pass => f.write_str("nothing was said"),
-        }
-    }
-}
-
-impl std::error::Error for InfoError {}
-
-/// Describes a plugin file, `libflip.so` or `libflip.so#id`; a child process reads it.
-pub fn info(file: &Path, options: &CheckOptions) -> Result<Info, InfoError> {
-    let (path, id) = split_id(file);
-    let id = options.transform.clone().or(id);
-    if let Some(finding) =
-        probes::before_loading(&path).into_iter().find(|finding| matches!(finding.outcome, Outcome::Fail(_)))
-        && finding.probe == "file"
-    {
-        return Err(InfoError(finding));
-    }
-    let mut asked = probes::describe(&path, options);
-    match Info::from_data(&path, &asked.data) {
-        Some(mut info) => {
-            if let Some(id) = id {
-                info.transforms.retain(|transform| transform.id == id);
-                if info.transforms.is_empty() {
-                    asked.finding.outcome = Outcome::Fail(format!("there is no transform '{id}'"));
-                    return Err(InfoError(asked.finding));
-                }
-            }
-            Ok(info)
-        }
-        None => Err(InfoError(asked.finding)),
-    }
-}
-
 /// In the child: the description, as texts one after another.
-pub(crate) fn data(loaded: &Loaded) -> Kept<Vec<String>> {
+pub(crate) fn data(loaded: &Loaded) -> Check<Vec<String>> {
     let (library, tables) = loaded.describe()?;
     let mut data = vec![library.abi_minor.to_string(), library.flags.to_string(), tables.len().to_string()];
     for table in &tables {

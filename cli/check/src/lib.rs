@@ -25,98 +25,61 @@
 //! }
 //! ```
 //!
-//! The map:
-//! - `promise` lists what is promised, `report` says what was found.
-//! - `child` runs probes in children; `shared` is the file between the two.
-//! - `probes` are the questions, by theme: `library`, `create`, `structs`, `life`, `memory`, `promises`, `stream`,
-//!   `sessions`, `state`, `fuzz`; `cost` measures.
-//! - `table` reads tables, `drive` calls them by the rules of the header and checks what comes back; `arena` is
-//!   memory with unmapped pages on both sides, `plan` what is sent, `words` how things are called.
-//! - `elf` reads symbols from a file that nobody should load yet.
-//! - `info` describes, `new` begins a project.
+//! The files, from the bottom up; each imports only what is above it in this list:
+//! - `promise` lists what is promised, `words` names numbers, `elf` reads the symbols of a file that is not loaded.
+//! - `verdict` and `report` say what was found, `cost` what a call costs, `options` what the caller chose.
+//! - `shared` is the file between parent and child, `request` what goes through it.
+//! - `guarded` is memory between unmapped pages, `host` the host that instances live in, `table` reads tables.
+//! - `child` notes progress and faults; `parent` starts a child and makes a finding of how it ended.
+//! - `rng` makes input, `mode` says how it arrives, `drive` calls a transform and checks each reply, `plan` sends
+//!   whole sessions and compares them, `fixture` has all of that ready for a probe.
+//! - `probes` are the checks by theme; `file` checks what can be seen without loading; `info` holds what tables declare.
+//! - `runner` runs probes and answers them, `describe` describes a file, `new` makes a project.
 //!
-//! Unsafe code stands in `arena`, `child`, `drive`, `host`, `shared`, `table`, `words`, `probes::library`,
-//! `probes::life` and `cost`: they call a plugin, or the system.
+//! Unsafe code is in `guarded`, `child`, `drive`, `host`, `shared`, `table`, `words`, `probes::library`,
+//! `probes::life` and `probes::cost`: they call a plugin, or the system.
 
-mod arena;
 mod child;
 mod cost;
+mod describe;
 mod drive;
 mod elf;
+mod file;
+mod fixture;
+mod guarded;
 mod host;
 mod info;
+mod mode;
 mod new;
+mod options;
+mod parent;
 mod plan;
 mod probes;
 mod promise;
 mod report;
+mod request;
+mod rng;
+mod runner;
 mod shared;
 mod table;
+mod verdict;
 mod words;
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-pub use child::child_main;
 pub use cost::Cost;
-pub use info::{Info, InfoError, OptionInfo, TransformDescription, info};
+pub use describe::{InfoError, info};
+pub use info::{Info, OptionInfo, TransformDescription};
 pub use new::{DEPENDENCY, Lang, new};
+pub use options::CheckOptions;
 pub use promise::Promise;
 pub use report::{Finding, Outcome, Report};
+pub use runner::child_main;
 
-/// How [`check`] goes about it.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct CheckOptions {
-    /// The options that create() gets, `--option key=value`. They go to the transform that is chosen; where
-    /// none is, to the first.
-    pub options: Vec<(String, String)>,
-    /// Which transform of the library, `FILE#id`; `None`: every one, or the first where options are given.
-    pub transform: Option<String>,
-    /// Repeats a run; `None`: another one each time. The report says which it was.
-    pub seed: Option<u64>,
-    /// When a probe that has not ended is a hang.
-    pub limit: Duration,
-    /// How long a probe looks for new cases; slow transforms get fewer.
-    pub budget: Duration,
-    /// Whether to measure what a call costs.
-    pub cost: bool,
-    /// The arguments with which this program runs again for a probe. None are needed where `main()` calls
-    /// [`child_main`] first; a test program has no `main()` of its own and names a test that does.
-    pub child_arguments: Vec<OsString>,
-}
-
-impl Default for CheckOptions {
-    fn default() -> Self {
-        Self {
-            options: Vec::new(),
-            transform: None,
-            seed: None,
-            limit: Duration::from_secs(20),
-            budget: Duration::from_millis(500),
-            cost: true,
-            child_arguments: Vec::new(),
-        }
-    }
-}
-
-/// Puts every question to a plugin file, `libflip.so` or `libflip.so#id`, and reports the answers.
+/// Runs every probe on a plugin file, `libflip.so` or `libflip.so#id`.
 pub fn check(file: &Path, options: &CheckOptions) -> Report {
-    let (file, id) = split_id(file);
+    let (file, id) = options::split_id(file);
     let mut options = options.clone();
     options.transform = options.transform.or(id);
-    probes::run(&file, &options)
-}
-
-/// `file#id`, unless there is a file of that very name.
-pub(crate) fn split_id(file: &Path) -> (PathBuf, Option<String>) {
-    let whole = (file.to_owned(), None);
-    if file.exists() {
-        return whole;
-    }
-    match file.to_str().and_then(|text| text.rsplit_once('#')) {
-        Some((path, id)) => (PathBuf::from(path), Some(id.to_owned())),
-        None => whole,
-    }
+    runner::run(&file, &options)
 }

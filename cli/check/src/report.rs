@@ -2,8 +2,8 @@
 
 use crate::cost::Cost;
 use crate::promise::Promise;
-use crate::words::bytes_text;
-use std::fmt::{self, Write as _};
+use crate::words::{bytes_text, json_text};
+use std::fmt;
 use std::path::PathBuf;
 
 /// What the probes of one file found.
@@ -39,9 +39,9 @@ pub struct Finding {
 /// How a probe went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The promise held.
+    /// The promise is kept.
     Pass,
-    /// It was broken; how.
+    /// It is violated; how.
     Fail(String),
     /// Nothing was tested; why.
     Skip(String),
@@ -72,7 +72,7 @@ impl Report {
         format!(
             "{{\"file\":{},\"seed\":\"{}\",\"passed\":{passed},\"failed\":{failed},\"skipped\":{skipped},\
              \"findings\":[{findings}],\"costs\":[{costs}]}}",
-            quoted(&self.file.display().to_string()),
+            json_text(&self.file.display().to_string()),
             self.seed,
         )
     }
@@ -97,16 +97,19 @@ impl Finding {
             Outcome::Fail(reason) => ("fail", reason.as_str()),
             Outcome::Skip(reason) => ("skip", reason.as_str()),
         };
-        let details: Vec<_> =
-            self.details.iter().map(|(name, value)| format!("{}:{}", quoted(name), quoted(value))).collect();
+        let details: Vec<_> = self
+            .details
+            .iter()
+            .map(|(name, value)| format!("{}:{}", json_text(name), json_text(value)))
+            .collect();
         format!(
             "{{\"transform\":{},\"probe\":{},\"promise\":{},\"text\":{},\"outcome\":\"{outcome}\",\
              \"reason\":{},\"details\":{{{}}}}}",
-            quoted(&self.transform),
-            quoted(self.probe),
-            quoted(self.promise.code()),
-            quoted(self.promise.text()),
-            quoted(reason),
+            json_text(&self.transform),
+            json_text(self.probe),
+            json_text(self.promise.code()),
+            json_text(self.promise.text()),
+            json_text(reason),
             details.join(",")
         )
     }
@@ -165,23 +168,6 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A string of JSON.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut json = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' => json += "\\\"",
-            '\\' => json += "\\\\",
-            c if c < ' ' => {
-                let _ = write!(json, "\\u{:04x}", u32::from(c));
-            }
-            c => json.push(c),
-        }
-    }
-    json.push('"');
-    json
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,8 +198,8 @@ mod tests {
             report().to_string(),
             "libflip.so\n\
              flip\n  \
-             pass  call           RESAY_CAP_BYTEWISE: a byte depends on the same byte of input alone, and the length stays\n  \
-             FAIL  bytewise       bytewise: RESAY_CAP_BYTEWISE: a byte depends on the same byte of input alone, and the length stays\n                       \
+             pass  call           RESAY_CAP_BYTEWISE: each output byte depends on the same input byte alone, and the length stays\n  \
+             FAIL  bytewise       bytewise: RESAY_CAP_BYTEWISE: each output byte depends on the same input byte alone, and the length stays\n                       \
              0x41\n                       \
              at: byte \"3\"\n\n  \
              skip  state          not offered\n  \

@@ -1,7 +1,6 @@
 //! The file that a probe's parent and child both have in memory: the request, the step that is being taken, what a
 //! fault hit, the answer. It outlives the child however that ends.
 
-use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -42,7 +41,7 @@ pub(crate) struct FaultCell {
 /// Where a bad access went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// The number of an [`arena::Region`](crate::arena::Region); 0: none of ours.
+    /// The number of an [`guarded::Region`](crate::guarded::Region); 0: not in guarded memory.
     pub(crate) region: u64,
     /// 1 before, 2 inside, 3 behind it.
     pub(crate) side: u64,
@@ -77,7 +76,7 @@ impl Shared {
         Ok(shared)
     }
 
-    pub(crate) fn open(path: &OsStr) -> io::Result<Shared> {
+    pub(crate) fn open(path: &Path) -> io::Result<Shared> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         if file.metadata()?.len() != BYTES as u64 {
             return Err(io::ErrorKind::InvalidData.into());
@@ -113,7 +112,7 @@ impl Shared {
         self.read(REQUEST_AT, bytes.min(ANSWER_AT - REQUEST_AT))
     }
 
-    /// Says what is being done now, for whoever finds the child dead.
+    /// Notes what is being done now.
     pub(crate) fn step(&self, text: &str) {
         let bytes = text.as_bytes();
         let bytes = &bytes[..bytes.len().min(STEP_BYTES_MAX)];

@@ -1,8 +1,8 @@
-//! Libraries and tables: opened, read as far as they go, held against the header.
+//! Libraries and tables: opened, read, and checked against the header.
 
-use crate::arena::{Arena, Region};
-use crate::drive::Breach;
+use crate::guarded::{GuardedMemory, Region};
 use crate::promise::Promise;
+use crate::verdict::Violation;
 use crate::words::c_text;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use resay_plugin::{abi, growing};
@@ -14,7 +14,7 @@ use std::path::Path;
 /// The engine's limits; the header names none.
 const SESSION_BYTES_MAX: u32 = 1024 * 1024;
 const SESSION_ALIGN_MAX: u32 = 4096;
-/// More than this is no size but garbage.
+/// A larger size is garbage.
 const STRUCT_BYTES_MAX: u32 = 64 * 1024;
 const COUNT_MAX: u32 = 4096;
 
@@ -27,29 +27,32 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Opens a file as the engine does.
-    pub(crate) fn open(file: &Path) -> Result<Loaded, Breach> {
+    pub(crate) fn open(file: &Path) -> Result<Loaded, Violation> {
         // A name without a slash would be searched for.
-        let file = file.canonicalize().map_err(|error| Breach::of(Promise::File, error.to_string()))?;
+        let file = file.canonicalize().map_err(|error| Violation::of(Promise::File, error.to_string()))?;
         // SAFETY: running the library's initialisers is what this process is for.
         let library = unsafe { Library::open(Some(&file), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| Breach::of(Promise::Loads, innermost(&error)))?;
+            .map_err(|error| Violation::of(Promise::Loads, innermost(&error)))?;
         // SAFETY: the one symbol of the ABI has this type.
         let entry = unsafe { library.get::<abi::resay_plugin_entry>(c"resay_plugin_v1") }
             .map(|symbol| *symbol)
             .map_err(|_| {
                 let what = "there is no resay_plugin_v1: no plugin of Resay, or of another ABI major";
-                Breach::of(Promise::Exports, what.to_owned())
+                Violation::of(Promise::Exports, what.to_owned())
             })?;
         Ok(Loaded { library: ManuallyDrop::new(library), entry })
     }
 
-    /// What the entry gives, with its tables, all held against the header.
-    pub(crate) fn describe(&self) -> Result<(abi::resay_library, Vec<Table>), Breach> {
-        let broken = |what: String| Err(Breach::of(Promise::Table, what));
+    /// What the entry returns, with its tables, all checked against the header.
+    pub(crate) fn describe(&self) -> Result<(abi::resay_library, Vec<Table>), Violation> {
+        let broken = |what: String| Err(Violation::of(Promise::Table, what));
         // SAFETY: the entry takes any revision.
         let raw = unsafe { (self.entry)(abi::RESAY_PLUGIN_ABI_MINOR) };
         if raw.is_null() {
-            return broken("resay_plugin_v1 refused this host's revision with NULL".to_owned());
+            return broken(format!(
+                "resay_plugin_v1({}) returned NULL: it refuses this host",
+                abi::RESAY_PLUGIN_ABI_MINOR
+            ));
         }
         // SAFETY: by the ABI at least its struct_size.
         let size = unsafe { raw.cast::<u32>().read() };
@@ -57,7 +60,7 @@ impl Loaded {
         // SAFETY: as above.
         let library = unsafe { growing::read(raw) };
         if library.n == 0 || library.n > COUNT_MAX || library.transforms.is_null() {
-            return broken(format!("the library has n = {} transforms", library.n));
+            return broken(format!("resay_library has n = {}", library.n));
         }
         // SAFETY: the library says that there are so many.
         let raws = unsafe { std::slice::from_raw_parts(library.transforms, library.n as usize) };
@@ -65,19 +68,19 @@ impl Loaded {
         let mut ids = BTreeSet::new();
         for table in &tables {
             if !ids.insert(&table.id) {
-                return broken(format!("the id '{}' is there twice", table.id));
+                return broken(format!("two tables have the id '{}'", table.id));
             }
         }
         Ok((library, tables))
     }
 
     /// The table of that id.
-    pub(crate) fn table(&self, id: &str) -> Result<Table, Breach> {
+    pub(crate) fn table(&self, id: &str) -> Result<Table, Violation> {
         let (_, tables) = self.describe()?;
         tables
             .into_iter()
             .find(|table| table.id == id)
-            .ok_or_else(|| Breach::of(Promise::Table, format!("there is no transform '{id}'")))
+            .ok_or_else(|| Violation::of(Promise::Table, format!("there is no transform '{id}'")))
     }
 }
 
@@ -100,8 +103,8 @@ pub(crate) struct OptionText {
 }
 
 impl Table {
-    pub(crate) fn new(raw: *const abi::resay_transform) -> Result<Table, Breach> {
-        let broken = |what: String| Err(Breach::of(Promise::Table, what));
+    pub(crate) fn new(raw: *const abi::resay_transform) -> Result<Table, Violation> {
+        let broken = |what: String| Err(Violation::of(Promise::Table, what));
         if raw.is_null() {
             return broken("a table is NULL".to_owned());
         }
@@ -115,7 +118,7 @@ impl Table {
         let fields = unsafe { growing::read(raw) };
         let id = field("the id", fields.id)?.unwrap_or_default();
         if !is_name(&id) {
-            return broken(format!("the id '{id}' is no name ([a-z0-9][a-z0-9._-]*)"));
+            return broken(format!("the id '{id}' is not of the form [a-z0-9][a-z0-9._-]*"));
         }
         for (name, text) in [("version", fields.version), ("summary", fields.summary)] {
             let text = field(name, text)?.unwrap_or_default();
@@ -124,7 +127,7 @@ impl Table {
             }
         }
         if fields.map.is_none() && fields.process.is_none() {
-            return broken(format!("{id}: neither map nor process"));
+            return broken(format!("{id}: map and process are both NULL"));
         }
         let unknown = fields.needs & !(abi::RESAY_NEED_MESSAGES | abi::RESAY_NEED_OFFLOAD);
         if unknown != 0 {
@@ -136,7 +139,7 @@ impl Table {
         let align = fields.session_align;
         if align != 0 && !(align.is_power_of_two() && align <= SESSION_ALIGN_MAX) {
             return broken(format!(
-                "{id}: session_align {align} is no power of two up to {SESSION_ALIGN_MAX}"
+                "{id}: session_align {align} is not a power of two up to {SESSION_ALIGN_MAX}"
             ));
         }
         if fields.session_size > SESSION_BYTES_MAX {
@@ -145,13 +148,13 @@ impl Table {
         }
         let options = options(&id, &fields)?;
         if !options.is_empty() && fields.create.is_none() {
-            return broken(format!("{id}: options, but no create() that could take them"));
+            return broken(format!("{id}: it has options, but create is NULL"));
         }
         Ok(Table { raw, fields, id, options })
     }
 
-    /// The table for these options: itself, or what "resay.select/1" gives.
-    pub(crate) fn select(self, options: &[abi::resay_kv]) -> Result<Table, Breach> {
+    /// The table for these options: itself, or the one that "resay.select/1" selects.
+    pub(crate) fn select(self, options: &[abi::resay_kv]) -> Result<Table, Violation> {
         let select = self.extension(abi::RESAY_EXT_SELECT).cast::<abi::resay_select>();
         if select.is_null() {
             return Ok(self);
@@ -164,9 +167,9 @@ impl Table {
         // SAFETY: the listed table and pairs that live during the call.
         let [chosen, again] = [(); 2].map(|()| unsafe { select(self.raw, options.as_ptr(), options.len()) });
         let broken =
-            |what: &str| Err(Breach::of(Promise::Table, format!("{}: resay.select/1 {what}", self.id)));
+            |what: &str| Err(Violation::of(Promise::Table, format!("{}: resay.select/1 {what}", self.id)));
         if chosen != again {
-            return broken("answers differently when asked twice");
+            return broken("returns a different table the second time");
         }
         if chosen.is_null() || chosen == self.raw {
             return Ok(self);
@@ -174,10 +177,10 @@ impl Table {
         let chosen = Table::new(chosen)?;
         let keys = |table: &Table| table.options.iter().map(|option| option.key.clone()).collect::<Vec<_>>();
         if chosen.id != self.id {
-            return broken("gives a table with another id");
+            return broken("returns a table with another id");
         }
         if keys(&chosen) != keys(&self) {
-            return broken("gives a table with other options");
+            return broken("returns a table with other options");
         }
         Ok(chosen)
     }
@@ -211,7 +214,7 @@ impl Table {
 #[derive(Debug)]
 pub(crate) struct Pairs {
     keys: Vec<CString>,
-    values: Vec<(Arena, usize)>,
+    values: Vec<(GuardedMemory, usize)>,
 }
 
 impl Pairs {
@@ -219,10 +222,10 @@ impl Pairs {
         let (keys, values) = options
             .into_iter()
             .map(|(key, value)| {
-                let arena = Arena::new(Region::Input, value.len());
-                // SAFETY: that many bytes of a new arena.
-                unsafe { arena.end(value.len()).copy_from_nonoverlapping(value.as_ptr(), value.len()) };
-                (CString::new(key).unwrap_or_default(), (arena, value.len()))
+                let memory = GuardedMemory::new(Region::Input, value.len());
+                // SAFETY: that many bytes of a new memory.
+                unsafe { memory.end(value.len()).copy_from_nonoverlapping(value.as_ptr(), value.len()) };
+                (CString::new(key).unwrap_or_default(), (memory, value.len()))
             })
             .unzip();
         Pairs { keys, values }
@@ -231,28 +234,31 @@ impl Pairs {
     /// Borrowed: use them while this lives.
     pub(crate) fn raw(&self) -> Vec<abi::resay_kv> {
         let values =
-            self.values.iter().map(|(arena, len)| abi::resay_bytes { ptr: arena.end(*len), len: *len });
+            self.values.iter().map(|(memory, len)| abi::resay_bytes { ptr: memory.end(*len), len: *len });
         let keys = self.keys.iter().map(|key| key.as_ptr());
         keys.zip(values).map(|(key, value)| abi::resay_kv { key, value }).collect()
     }
 }
 
-pub(crate) fn check_size(name: &str, theirs: u32, minor_0: usize) -> Result<(), Breach> {
+pub(crate) fn check_size(name: &str, theirs: u32, minor_0: usize) -> Result<(), Violation> {
     // Everything in minor 0 is always there.
     if (theirs as usize) < minor_0 || theirs > STRUCT_BYTES_MAX {
-        let what = format!("struct_size {theirs} of a {name}, which has {minor_0} bytes");
-        return Err(Breach::of(Promise::Table, what));
+        let what = format!("struct_size of a {name} is {theirs}, but ABI 1.0 has {minor_0} bytes");
+        return Err(Violation::of(Promise::Table, what));
     }
     Ok(())
 }
 
-fn options(id: &str, fields: &abi::resay_transform) -> Result<Vec<OptionText>, Breach> {
-    let broken = |what: String| Breach::of(Promise::Table, format!("{id}: {what}"));
+fn options(id: &str, fields: &abi::resay_transform) -> Result<Vec<OptionText>, Violation> {
+    let broken = |what: String| Violation::of(Promise::Table, format!("{id}: {what}"));
     if fields.n_options == 0 {
         return Ok(Vec::new());
     }
-    if fields.options.is_null() || fields.n_options > COUNT_MAX {
-        return Err(broken(format!("n_options = {}, options = {:p}", fields.n_options, fields.options)));
+    if fields.options.is_null() {
+        return Err(broken(format!("n_options is {}, but options is NULL", fields.n_options)));
+    }
+    if fields.n_options > COUNT_MAX {
+        return Err(broken(format!("n_options is {}: at most {COUNT_MAX} are possible", fields.n_options)));
     }
     // SAFETY: the table says that there are so many.
     let raw = unsafe { std::slice::from_raw_parts(fields.options, fields.n_options as usize) };
@@ -262,10 +268,10 @@ fn options(id: &str, fields: &abi::resay_transform) -> Result<Vec<OptionText>, B
             let key = field("an option's key", option.key)?.unwrap_or_default();
             let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             if key.is_empty() || !key.chars().all(is_letter) {
-                return Err(broken(format!("the option '{key}' is no name")));
+                return Err(broken(format!("the option key '{key}' is not of the form [A-Za-z0-9_-]+")));
             }
             if !keys.insert(key.clone()) {
-                return Err(broken(format!("the option '{key}' is there twice")));
+                return Err(broken(format!("two options have the key '{key}'")));
             }
             let kind = field("an option's type", option.r#type)?
                 .ok_or_else(|| broken(format!("the option '{key}' has no type")))?;
@@ -276,9 +282,9 @@ fn options(id: &str, fields: &abi::resay_transform) -> Result<Vec<OptionText>, B
         .collect()
 }
 
-fn field(name: &str, text: *const std::ffi::c_char) -> Result<Option<String>, Breach> {
+fn field(name: &str, text: *const std::ffi::c_char) -> Result<Option<String>, Violation> {
     // SAFETY: by the ABI NULL or NUL-ended.
-    unsafe { c_text(text) }.map_err(|what| Breach::of(Promise::Table, format!("{name} {what}")))
+    unsafe { c_text(text) }.map_err(|what| Violation::of(Promise::Table, format!("{name} {what}")))
 }
 
 /// What the chain grammar can name.

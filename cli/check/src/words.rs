@@ -1,7 +1,8 @@
-//! How numbers of the ABI and the system are called.
+//! Numbers of the ABI and the system as text.
 
 use resay_plugin::abi;
 use std::ffi::{CStr, c_char};
+use std::time::Duration;
 
 /// A status of the ABI.
 pub(crate) fn status_text(status: abi::resay_status) -> String {
@@ -42,14 +43,21 @@ pub(crate) const CAPS: &[(u32, &str)] = &[
 
 pub(crate) const NEEDS: &[(u32, &str)] = &[
     (abi::RESAY_NEED_MESSAGES, "whole messages"),
-    (abi::RESAY_NEED_OFFLOAD, "to run off the worker, for it may block"),
+    (abi::RESAY_NEED_OFFLOAD, "a helper thread, as it may block"),
+];
+
+pub(crate) const IO_FLAGS: &[(u32, &str)] = &[
+    (abi::RESAY_IO_BEGIN, "RESAY_IO_BEGIN"),
+    (abi::RESAY_IO_END, "RESAY_IO_END"),
+    (abi::RESAY_IO_EOF, "RESAY_IO_EOF"),
+    (abi::RESAY_IO_DATAGRAM, "RESAY_IO_DATAGRAM"),
 ];
 
 pub(crate) const LIBRARY_FLAGS: &[(u32, &str)] = &[(abi::RESAY_LIB_UNLOADABLE, "unloadable")];
 
 pub(crate) fn threading_text(threading: u32) -> String {
     match threading {
-        abi::RESAY_SHARED => "one instance, called by all threads at once".to_owned(),
+        abi::RESAY_SHARED => "one instance, called by several threads at once".to_owned(),
         abi::RESAY_PER_WORKER => "one instance for each worker".to_owned(),
         abi::RESAY_SERIAL => "one instance behind a lock".to_owned(),
         other => format!("unknown ({other})"),
@@ -87,6 +95,15 @@ pub(crate) fn bytes_text(bytes: usize) -> String {
     }
 }
 
+/// `20 s`, `1.5 s`, `200 ms`.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{} s", duration.as_secs_f64())
+    }
+}
+
 /// One line that can be printed, of a bounded length.
 pub(crate) fn one_line(text: &str) -> String {
     const CHARS_MAX: usize = 300;
@@ -100,7 +117,24 @@ pub(crate) fn one_line(text: &str) -> String {
         .join(" ")
 }
 
-/// A C string of the other side; `Err` says what is wrong with it. NULL is `Ok(None)`.
+/// A string of JSON.
+pub(crate) fn json_text(text: &str) -> String {
+    let mut json = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' => json += "\\\"",
+            '\\' => json += "\\\\",
+            c if c < ' ' => {
+                json += &format!("\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
+/// A C string of the plugin; `Err` says what is wrong with it. NULL is `Ok(None)`.
 ///
 /// # Safety
 /// `pointer` is NULL or NUL-ended.

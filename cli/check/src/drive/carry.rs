@@ -1,11 +1,12 @@
 //! The calls of "resay.session-state/1".
 
-use super::lent::{ErrorText, Lent, ROOM_BYTES_MAX, Writable};
-use super::session::HUGE_BYTES;
-use super::{Breach, Desk, ERROR_BYTES, Kept, Place, Session, expect_error};
+use super::buffers::{Arena, CallBuffer, ERROR_BYTES, ErrorText, ROOM_BYTES_MAX, Writable};
+use super::call::{Place, expect_error};
+use super::session::{HUGE_BYTES, Session};
 use crate::child::step;
 use crate::host::place_struct;
 use crate::promise::Promise;
+use crate::verdict::{Check, Violation};
 use resay_plugin::abi;
 use std::ffi::{CStr, c_char, c_void};
 
@@ -19,18 +20,18 @@ pub(crate) type Load = unsafe extern "C" fn(
     *mut abi::resay_text,
 ) -> abi::resay_status;
 
-/// Calls save(), with more room each time it is wanted; what was saved.
+/// Calls save(), with a larger buffer each time it asks for one; the saved state.
 pub(crate) fn save(
     session: &Session<'_, '_>,
-    desk: &mut Desk,
+    arena: &mut Arena,
     save: Save,
     tight: bool,
-) -> Kept<(abi::resay_status, Vec<u8>)> {
+) -> Check<(abi::resay_status, Vec<u8>)> {
     let mut room = if tight { 1 } else { HUGE_BYTES };
     for _ in 0..64 {
-        step(format!("save() with out_cap {room}"));
-        let out = Lent::new(&desk.output, Place::End, room);
-        out.clear(desk.pattern);
+        step(format!("save(), out_cap {room}"));
+        let out = CallBuffer::new(&arena.output, Place::End, room);
+        out.clear(arena.pattern);
         let io = abi::resay_io {
             struct_size: size_of::<abi::resay_io>() as u32,
             flags: 0,
@@ -43,44 +44,45 @@ pub(crate) fn save(
             out_need: 0,
             delay_us: 0,
         };
-        let io = place_struct(&desk.structs, io, 0);
+        let io = place_struct(&arena.structs, io, 0);
         // SAFETY: a living instance, a session that no call uses, a call's memory of ours.
         let status = unsafe { save(session.instance.own(), session.place.cast_const().cast(), io) };
         // SAFETY: still there.
         let (out_len, out_need) = unsafe { ((*io).out_len, (*io).out_need) };
         if out_len > room {
             let what = format!("save(): out_len {out_len} where out_cap was {room}");
-            return Err(Breach::of(Promise::OutputBounds, what));
+            return Err(Violation::of(Promise::OutputBounds, what));
         }
         match status {
             abi::RESAY_MORE_OUT if out_need > ROOM_BYTES_MAX / 2 => break,
             abi::RESAY_MORE_OUT if out_need > room || out_len > 0 => room = out_need.max(room * 2),
             abi::RESAY_MORE_OUT => {
-                let what = format!("save() wants more room than {room}, and out_need is {out_need}");
-                return Err(Breach::of(Promise::Progress, what));
+                let what =
+                    format!("save() returned RESAY_MORE_OUT with out_cap {room} and out_need {out_need}");
+                return Err(Violation::of(Promise::Progress, what));
             }
             abi::RESAY_OK => return Ok((status, out.bytes()[..out_len].to_vec())),
             status => return expect_error(status, "save()").map(|()| (status, Vec::new())),
         }
     }
-    Err(Breach::of(Promise::Progress, format!("save() asks for {room} bytes of room and more")))
+    Err(Violation::of(Promise::Progress, format!("save() asks for more than {room} bytes of output")))
 }
 
 /// Calls load() for an open session.
 pub(crate) fn load(
     session: &Session<'_, '_>,
-    desk: &Desk,
+    arena: &Arena,
     load: Load,
     schema: &CStr,
     state: &[u8],
-) -> Kept<(abi::resay_status, String)> {
-    step(format!("load() of {} bytes as {schema:?}", state.len()));
-    let lent = Lent::new(&desk.input, Place::End, state.len());
-    lent.fill(state);
-    desk.input.protect(true);
-    let _writable = Writable(&desk.input);
+) -> Check<(abi::resay_status, String)> {
+    step(format!("load() of {} bytes with schema {}", state.len(), schema.to_string_lossy()));
+    let buffer = CallBuffer::new(&arena.input, Place::End, state.len());
+    buffer.fill(state);
+    arena.input.protect(true);
+    let _writable = Writable(&arena.input);
     let text = ErrorText::new(ERROR_BYTES);
-    let bytes = abi::resay_bytes { ptr: lent.start, len: state.len() };
+    let bytes = abi::resay_bytes { ptr: buffer.start, len: state.len() };
     // SAFETY: a living instance, an open session, the rest for the call.
     let status =
         unsafe { load(session.instance.own(), session.place.cast(), schema.as_ptr(), bytes, text.raw) };

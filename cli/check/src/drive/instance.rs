@@ -1,17 +1,17 @@
-//! Instances, and how their sessions begin.
+//! Instances: created, locked as declared, destroyed.
 
-use super::lent::ErrorText;
-use super::{Breach, Desk, ERROR_BYTES, Kept, Session, expect_error};
+use super::buffers::ErrorText;
+use super::call::expect_error;
 use crate::child::step;
-use crate::host::{Host, POISON, Shape, extra, place_struct};
+use crate::host::{Host, Shape};
 use crate::promise::Promise;
 use crate::table::{Pairs, Table};
-use crate::words::status_text;
+use crate::verdict::{Check, Violation};
 use resay_plugin::abi;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Why there is no instance.
+/// Why create() or session_open() failed.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: abi::resay_status,
@@ -35,14 +35,15 @@ unsafe impl Sync for Instance<'_> {}
 unsafe impl Send for Instance<'_> {}
 
 impl<'a> Instance<'a> {
-    /// Calls create() with room for so many bytes of an error's text; `None`: with err NULL.
+    /// Calls create() with this many bytes for an error's text; `None`: with err NULL.
     pub(crate) fn create(
         table: &'a Table,
         pairs: &Pairs,
         shape: Shape,
         room: Option<usize>,
-    ) -> Kept<Result<Instance<'a>, Refusal>> {
-        step(format!("create() of {} in a host of shape {shape:?}, room for errors {room:?}", table.id));
+    ) -> Check<Result<Instance<'a>, Refusal>> {
+        let err = room.map_or("err NULL".to_owned(), |room| format!("err->cap {room}"));
+        step(format!("create() of {} in {shape}, {err}", table.id));
         let host = Host::new(shape);
         let mut own = std::ptr::null_mut();
         if let Some(create) = table.fields.create {
@@ -64,71 +65,19 @@ impl<'a> Instance<'a> {
         self.own
     }
 
-    /// Opens a session of that kind.
-    pub(crate) fn session(&self, desk: &mut Desk, kind: u32) -> Kept<Session<'_, 'a>> {
-        self.session_with(desk, kind, true)?.map_err(|Refusal { status, text }| {
-            let what = format!("session_open() answered {}: {text}", status_text(status));
-            Breach::of(Promise::Creates, what)
-        })
-    }
-
-    /// Opens a session whose peer has addresses, or none.
-    pub(crate) fn session_with(
-        &self,
-        desk: &mut Desk,
-        kind: u32,
-        has_addresses: bool,
-    ) -> Kept<Result<Session<'_, 'a>, Refusal>> {
-        let mut session = Session::unopened(self, kind);
-        if let Some(open) = self.table.fields.session_open {
-            step(format!("session_open() of {}", self.table.id));
-            let address = |text: &'static CStr| if has_addresses { text.as_ptr() } else { std::ptr::null() };
-            let peer = abi::resay_peer {
-                struct_size: (size_of::<abi::resay_peer>() + extra(self.shape)) as u32,
-                kind,
-                id: desk.next_id(kind),
-                local: address(c"tcp://127.0.0.1:8888"),
-                peer: address(c"tcp://127.0.0.1:50000"),
-                listener: address(c"tcp://127.0.0.1:8888"),
-            };
-            let peer = place_struct(&desk.structs, peer, extra(self.shape));
-            let text = ErrorText::new(ERROR_BYTES);
-            let _guard = self.guard();
-            // SAFETY: a living instance, zeroed memory as the table asks for, the rest for the call.
-            let status = unsafe { open(self.own, session.place.cast(), peer, text.raw) };
-            let text = text.check("session_open()");
-            if status != abi::RESAY_OK {
-                session.forget();
-                expect_error(status, "session_open()")?;
-                return Ok(Err(Refusal { status, text: text? }));
-            }
-            text?;
-            // Valid during the call only: whoever looks later sees this.
-            // SAFETY: as many bytes of the arena as were written.
-            unsafe { peer.cast::<u8>().write_bytes(POISON, size_of::<abi::resay_peer>()) };
-        }
-        if self.table.promises(abi::RESAY_CAP_GREETS)
-            && self.table.fields.map.is_none()
-            && kind != abi::RESAY_DATAGRAM
-        {
-            session.greet(desk)?;
-        }
-        Ok(Ok(session))
-    }
-
     pub(super) fn guard(&self) -> Option<MutexGuard<'_, ()>> {
         (self.table.fields.threading == abi::RESAY_SERIAL)
             .then(|| self.serial.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the host's struct is as it was.
-    pub(crate) fn check_host(&self) -> Kept<()> {
+    pub(crate) fn check_host(&self) -> Check<()> {
         if self.host.is_unharmed() {
             return Ok(());
         }
-        Err(Breach::of(
+        Err(Violation::of(
             Promise::StructSize,
-            "it wrote behind the fields of resay_host that it knows".to_owned(),
+            "it wrote beyond the fields of resay_host that its ABI minor has".to_owned(),
         ))
     }
 }

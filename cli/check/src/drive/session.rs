@@ -1,15 +1,18 @@
 //! Sessions: the calls of map() and process(), and the rules for what comes back.
 
-use super::lent::{CANARY, CANARY_BYTES, Lent, Writable};
-use super::{Answer, Breach, Desk, How, Instance, Kept, Place, Room, expect_error};
-use crate::arena::{Arena, Region};
+use super::buffers::{Arena, CANARY, CANARY_BYTES, CallBuffer, ERROR_BYTES, ErrorText, Writable};
+use super::call::{How, Place, Reply, Room, expect_error};
+use super::instance::{Instance, Refusal};
 use crate::child::step;
-use crate::host::{extra, is_poisoned, place_struct};
-use crate::plan::Rng;
+use crate::guarded::{GuardedMemory, Region};
+use crate::host::{POISON, extra, is_poisoned, place_struct};
 use crate::promise::Promise;
+use crate::rng::Rng;
 use crate::table::Table;
-use crate::words::status_text;
+use crate::verdict::{Check, Violation};
+use crate::words::{IO_FLAGS, bits_text, status_text};
 use resay_plugin::abi;
+use std::ffi::CStr;
 
 /// The alignment of a session that names none.
 const MALLOC_ALIGN: usize = 16;
@@ -21,19 +24,73 @@ const IDLE_CALLS_MAX: u32 = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Session<'i, 'a> {
     pub(super) instance: &'i Instance<'a>,
-    memory: Option<Arena>,
+    memory: Option<GuardedMemory>,
     pub(crate) place: *mut u8,
-    /// What RESAY_MORE_IN left.
+    /// Input that RESAY_MORE_IN left unconsumed.
     pub(crate) tail: Vec<u8>,
     kind: u32,
-    /// It was closed by its answer: nothing more may be called.
+    /// Its status closed it: nothing more may be called.
     pub(crate) over: bool,
-    pub(crate) greeting: Option<Answer>,
+    pub(crate) greeting: Option<Reply>,
     is_open: bool,
 }
 
 // SAFETY: the memory is this value's own; calls of one session may come from threads in turn.
 unsafe impl Send for Session<'_, '_> {}
+
+impl<'a> Instance<'a> {
+    /// Opens a session of that kind.
+    pub(crate) fn session(&self, arena: &mut Arena, kind: u32) -> Check<Session<'_, 'a>> {
+        self.session_with(arena, kind, true)?.map_err(|Refusal { status, text }| {
+            let what = format!("session_open() returned {}: {text}", status_text(status));
+            Violation::of(Promise::Creates, what)
+        })
+    }
+
+    /// Opens a session whose peer has addresses, or none.
+    pub(crate) fn session_with(
+        &self,
+        arena: &mut Arena,
+        kind: u32,
+        has_addresses: bool,
+    ) -> Check<Result<Session<'_, 'a>, Refusal>> {
+        let mut session = Session::unopened(self, kind);
+        if let Some(open) = self.table.fields.session_open {
+            step(format!("session_open() of {}", self.table.id));
+            let address = |text: &'static CStr| if has_addresses { text.as_ptr() } else { std::ptr::null() };
+            let peer = abi::resay_peer {
+                struct_size: (size_of::<abi::resay_peer>() + extra(self.shape)) as u32,
+                kind,
+                id: arena.next_id(kind),
+                local: address(c"tcp://127.0.0.1:8888"),
+                peer: address(c"tcp://127.0.0.1:50000"),
+                listener: address(c"tcp://127.0.0.1:8888"),
+            };
+            let peer = place_struct(&arena.structs, peer, extra(self.shape));
+            let text = ErrorText::new(ERROR_BYTES);
+            let _guard = self.guard();
+            // SAFETY: a living instance, zeroed memory as the table asks for, the rest for the call.
+            let status = unsafe { open(self.own, session.place.cast(), peer, text.raw) };
+            let text = text.check("session_open()");
+            if status != abi::RESAY_OK {
+                session.forget();
+                expect_error(status, "session_open()")?;
+                return Ok(Err(Refusal { status, text: text? }));
+            }
+            text?;
+            // Valid during the call only: whoever looks later sees this.
+            // SAFETY: as many bytes of the memory as were written.
+            unsafe { peer.cast::<u8>().write_bytes(POISON, size_of::<abi::resay_peer>()) };
+        }
+        if self.table.promises(abi::RESAY_CAP_GREETS)
+            && self.table.fields.map.is_none()
+            && kind != abi::RESAY_DATAGRAM
+        {
+            session.greet(arena)?;
+        }
+        Ok(Ok(session))
+    }
+}
 
 impl<'i, 'a> Session<'i, 'a> {
     /// Memory as the table asks for, before session_open().
@@ -41,7 +98,7 @@ impl<'i, 'a> Session<'i, 'a> {
         let fields = &instance.table.fields;
         let bytes = fields.session_size as usize;
         let align = if fields.session_align == 0 { MALLOC_ALIGN } else { fields.session_align as usize };
-        let memory = (bytes > 0).then(|| Arena::new(Region::Session, bytes + align));
+        let memory = (bytes > 0).then(|| GuardedMemory::new(Region::Session, bytes + align));
         let place = memory.as_ref().map_or(std::ptr::null_mut(), |memory| {
             // As near to the end as the alignment lets it be; the rest is watched by a canary.
             let end = memory.end(bytes);
@@ -67,57 +124,60 @@ impl<'i, 'a> Session<'i, 'a> {
         self.is_open = false;
     }
 
-    /// What a transform that greets says first.
-    pub(super) fn greet(&mut self, desk: &mut Desk) -> Kept<()> {
-        self.greeting = Some(self.ask(desk, &How::default(), b"", 0, true)?);
+    /// Asks a transform with RESAY_CAP_GREETS for its greeting.
+    pub(super) fn greet(&mut self, arena: &mut Arena) -> Check<()> {
+        self.greeting = Some(self.ask(arena, &How::default(), b"", 0, true)?);
         Ok(())
     }
 
     /// One whole message, which is a datagram where the peer is.
-    pub(crate) fn message(&mut self, desk: &mut Desk, how: &How, message: &[u8]) -> Kept<Answer> {
+    pub(crate) fn message(&mut self, arena: &mut Arena, how: &How, message: &[u8]) -> Check<Reply> {
         let datagram = if self.kind == abi::RESAY_DATAGRAM { abi::RESAY_IO_DATAGRAM } else { 0 };
-        self.feed(desk, how, message, abi::RESAY_IO_BEGIN | abi::RESAY_IO_END | datagram)
+        self.feed(arena, how, message, abi::RESAY_IO_BEGIN | abi::RESAY_IO_END | datagram)
     }
 
-    /// What a read of a raw stream brought.
-    pub(crate) fn read(&mut self, desk: &mut Desk, how: &How, bytes: &[u8]) -> Kept<Answer> {
+    /// The bytes of one read of a raw stream.
+    pub(crate) fn read(&mut self, arena: &mut Arena, how: &How, bytes: &[u8]) -> Check<Reply> {
         let mut input = std::mem::take(&mut self.tail);
         input.extend_from_slice(bytes);
-        self.feed(desk, how, &input, 0)
+        self.feed(arena, how, &input, 0)
     }
 
     /// The end of a raw stream.
-    pub(crate) fn end(&mut self, desk: &mut Desk, how: &How) -> Kept<Answer> {
+    pub(crate) fn end(&mut self, arena: &mut Arena, how: &How) -> Check<Reply> {
         let input = std::mem::take(&mut self.tail);
-        self.feed(desk, how, &input, abi::RESAY_IO_EOF)
+        self.feed(arena, how, &input, abi::RESAY_IO_EOF)
     }
 
-    fn feed(&mut self, desk: &mut Desk, how: &How, input: &[u8], flags: u32) -> Kept<Answer> {
-        self.ask(desk, how, input, flags, false)
+    fn feed(&mut self, arena: &mut Arena, how: &How, input: &[u8], flags: u32) -> Check<Reply> {
+        self.ask(arena, how, input, flags, false)
     }
 
     /// One message, or the greeting, which is for process() even where map() takes the messages.
     fn ask(
         &mut self,
-        desk: &mut Desk,
+        arena: &mut Arena,
         how: &How,
         input: &[u8],
         flags: u32,
         is_greeting: bool,
-    ) -> Kept<Answer> {
+    ) -> Check<Reply> {
         if self.over {
-            return Ok(Answer::default());
+            return Ok(Reply::default());
         }
         let fields = &self.instance.table.fields;
         let answer = if fields.map.is_some() && !is_greeting {
             if flags & abi::RESAY_IO_EOF != 0 {
-                return Ok(Answer { output: Vec::new(), status: Some(abi::RESAY_OK) });
+                return Ok(Reply { output: Vec::new(), status: Some(abi::RESAY_OK) });
             }
-            self.map(desk, how, input)
+            self.map(arena, how, input)
         } else {
-            self.process(desk, how, input, flags)
+            self.process(arena, how, input, flags)
         }
-        .map_err(|breach| breach.with("call", format!("{} bytes, flags {flags:#x}, {how:?}", input.len())));
+        .map_err(|violation| {
+            violation
+                .with("call", format!("{} bytes, flags {}, {how}", input.len(), bits_text(flags, IO_FLAGS)))
+        });
         let answer = answer?;
         let goes_on = [abi::RESAY_OK, abi::RESAY_MORE_IN, abi::RESAY_DROP];
         self.over = !answer.status.is_some_and(|status| goes_on.contains(&status));
@@ -125,15 +185,15 @@ impl<'i, 'a> Session<'i, 'a> {
         Ok(answer)
     }
 
-    fn map(&mut self, desk: &mut Desk, how: &How, input: &[u8]) -> Kept<Answer> {
-        let Some(map) = self.instance.table.fields.map else { return Ok(Answer::default()) };
+    fn map(&mut self, arena: &mut Arena, how: &How, input: &[u8]) -> Check<Reply> {
+        let Some(map) = self.instance.table.fields.map else { return Ok(Reply::default()) };
         let len = input.len();
-        step(format!("map() of {len} bytes, {how:?}"));
-        let data = Lent::new(&desk.input, how.place, len);
+        step(format!("map() of {len} bytes, {how}"));
+        let data = CallBuffer::new(&arena.input, how.place, len);
         data.fill(input);
-        desk.input.call(if how.read_only { Region::Observed } else { Region::Output });
+        arena.input.call(if how.read_only { Region::Observed } else { Region::Output });
         if how.read_only {
-            desk.input.protect(true);
+            arena.input.protect(true);
         }
         // NULL is allowed where there is nothing.
         let pointer = if len == 0 && how.place == Place::End { std::ptr::null_mut() } else { data.start };
@@ -143,14 +203,14 @@ impl<'i, 'a> Session<'i, 'a> {
             unsafe { map(self.instance.own, self.place.cast(), pointer, len) }
         };
         if how.read_only {
-            desk.input.protect(false);
+            arena.input.protect(false);
         }
-        desk.input.call(Region::Input);
+        arena.input.call(Region::Input);
         data.check("the data of map()")?;
         match status {
             abi::RESAY_MORE_OUT | abi::RESAY_MORE_IN => {
-                let what = format!("map() answered {}, which is process()'s", status_text(status));
-                Err(Breach::of(Promise::Statuses, what))
+                let what = format!("map() returned {}, which is for process() only", status_text(status));
+                Err(Violation::of(Promise::Statuses, what))
             }
             status => {
                 let output = data.bytes().to_vec();
@@ -159,29 +219,29 @@ impl<'i, 'a> Session<'i, 'a> {
         }
     }
 
-    fn process(&mut self, desk: &mut Desk, how: &How, input: &[u8], flags: u32) -> Kept<Answer> {
+    fn process(&mut self, arena: &mut Arena, how: &How, input: &[u8], flags: u32) -> Check<Reply> {
         let table = self.instance.table;
-        let Some(process) = table.fields.process else { return Ok(Answer::default()) };
+        let Some(process) = table.fields.process else { return Ok(Reply::default()) };
         let len = input.len();
-        step(format!("process() of {len} bytes, flags {flags:#x}, {how:?}"));
-        desk.pattern ^= 0xff;
-        let lent = Lent::new(&desk.input, how.place, len);
-        lent.fill(input);
+        step(format!("process() of {len} bytes, flags {}, {how}", bits_text(flags, IO_FLAGS)));
+        arena.pattern ^= 0xff;
+        let buffer = CallBuffer::new(&arena.input, how.place, len);
+        buffer.fill(input);
         if !how.alias {
-            desk.input.protect(true);
+            arena.input.protect(true);
         }
-        let _writable = Writable(&desk.input);
+        let _writable = Writable(&arena.input);
         let (mut used, mut need, mut idle, mut output) = (0, 0, 0, Vec::new());
         loop {
             let rest = len - used;
-            let room = room(table, how.room, rest, output.len(), &mut desk.rng).max(need);
-            if room > desk.output.len() - 2 * CANARY_BYTES {
-                return Ok(Answer { output: Vec::new(), status: None });
+            let room = room(table, how.room, rest, output.len(), &mut arena.rng).max(need);
+            if room > arena.output.len() - 2 * CANARY_BYTES {
+                return Ok(Reply { output: Vec::new(), status: None });
             }
-            let out = Lent::new(&desk.output, how.place, room);
+            let out = CallBuffer::new(&arena.output, how.place, room);
             // The content is unspecified, so it differs.
-            out.clear(desk.pattern);
-            let mut r#in = lent.start.wrapping_add(used).cast_const();
+            out.clear(arena.pattern);
+            let mut r#in = buffer.start.wrapping_add(used).cast_const();
             if how.alias {
                 out.overwrite(&input[used..]);
                 r#in = out.start;
@@ -201,7 +261,7 @@ impl<'i, 'a> Session<'i, 'a> {
                 out_need: 0,
                 delay_us: 0,
             };
-            let io = place_struct(&desk.structs, io, extra(self.instance.shape));
+            let io = place_struct(&arena.structs, io, extra(self.instance.shape));
             let status = {
                 let _guard = self.instance.guard();
                 // SAFETY: a living instance and session, memory of ours.
@@ -209,44 +269,49 @@ impl<'i, 'a> Session<'i, 'a> {
             };
             // SAFETY: still there, whatever was written to it: numbers and pointers take all values.
             let (in_used, out_len, out_need) = unsafe { ((*io).in_used, (*io).out_len, (*io).out_need) };
-            if !is_poisoned(&desk.structs, extra(self.instance.shape)) {
-                let what = "it wrote behind the fields of resay_io that it knows";
-                return Err(Breach::of(Promise::StructSize, what.to_owned()));
+            if !is_poisoned(&arena.structs, extra(self.instance.shape)) {
+                let what = "it wrote beyond the fields of resay_io that its ABI minor has";
+                return Err(Violation::of(Promise::StructSize, what.to_owned()));
             }
             if out_len > room {
                 let what = format!("out_len {out_len} where out_cap was {room}");
-                return Err(Breach::of(Promise::OutputBounds, what));
+                return Err(Violation::of(Promise::OutputBounds, what));
             }
             if in_used > rest {
-                return Err(Breach::of(
+                return Err(Violation::of(
                     Promise::Consumed,
                     format!("in_used {in_used} where in_len was {rest}"),
                 ));
             }
-            out.check("the room for output")?;
-            lent.check("the input")?;
+            out.check("the output buffer")?;
+            buffer.check("the input")?;
             output.extend_from_slice(&out.bytes()[..out_len]);
             used += in_used;
             match status {
                 abi::RESAY_OK if used != len => {
-                    let what = format!("RESAY_OK with in_used {in_used} of {rest}");
-                    return Err(Breach::of(Promise::Consumed, what));
+                    let what =
+                        format!("process() returned RESAY_OK with in_used {in_used} where in_len was {rest}");
+                    return Err(Violation::of(Promise::Consumed, what));
                 }
                 abi::RESAY_MORE_IN if flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0 => {
-                    let what = format!("RESAY_MORE_IN with flags {flags:#x}, {rest} bytes of input");
-                    return Err(Breach::of(Promise::Ends, what));
+                    let what = format!(
+                        "process() returned RESAY_MORE_IN with flags {}, {rest} bytes of input",
+                        bits_text(flags, IO_FLAGS)
+                    );
+                    return Err(Violation::of(Promise::Ends, what));
                 }
                 abi::RESAY_MORE_IN => self.tail = input[used..].to_vec(),
                 abi::RESAY_MORE_OUT => {
                     idle = if in_used == 0 { idle + 1 } else { 0 };
                     if in_used == 0 && out_len == 0 && out_need <= room {
-                        let what =
-                            format!("nothing consumed or produced, out_need {out_need}, out_cap {room}");
-                        return Err(Breach::of(Promise::Progress, what));
+                        let what = format!(
+                            "RESAY_MORE_OUT with in_used 0, out_len 0, out_need {out_need}, out_cap {room}"
+                        );
+                        return Err(Violation::of(Promise::Progress, what));
                     }
                     if idle > IDLE_CALLS_MAX {
-                        let what = format!("{idle} calls that consumed nothing");
-                        return Err(Breach::of(Promise::Progress, what));
+                        let what = format!("{idle} calls in a row consumed nothing");
+                        return Err(Violation::of(Promise::Progress, what));
                     }
                     need = out_need;
                     continue;
@@ -258,19 +323,20 @@ impl<'i, 'a> Session<'i, 'a> {
                 && let Some(bound) = table.bound(len)
                 && output.len() > bound
             {
-                let what = format!("{} bytes for {len}, where the bound is {bound}", output.len());
-                return Err(Breach::of(Promise::Bound, what));
+                let what =
+                    format!("{} bytes of output for {len} of input: the bound is {bound}", output.len());
+                return Err(Violation::of(Promise::Bound, what));
             }
             return answer(status, output, "process()");
         }
     }
 
-    /// The bytes between the session and the forbidden pages.
+    /// The bytes between the session and the unmapped page.
     fn watch_slack(&mut self, write: bool) -> bool {
         let Some(memory) = &self.memory else { return true };
         let behind = self.place.wrapping_add(self.instance.table.fields.session_size as usize);
         let slack = memory.end(0) as usize - behind as usize;
-        // SAFETY: between the session and the end of its arena.
+        // SAFETY: between the session and the end of its memory.
         unsafe {
             if write {
                 behind.write_bytes(CANARY, slack);
@@ -281,11 +347,11 @@ impl<'i, 'a> Session<'i, 'a> {
         .all(|byte| *byte == CANARY)
     }
 
-    fn check_slack(&mut self) -> Kept<()> {
+    fn check_slack(&mut self) -> Check<()> {
         if self.watch_slack(false) {
             return Ok(());
         }
-        Err(Breach::of(Promise::SessionBounds, "it wrote behind its session_size bytes".to_owned()))
+        Err(Violation::of(Promise::SessionBounds, "it wrote beyond its session_size bytes".to_owned()))
     }
 }
 
@@ -312,17 +378,17 @@ fn room(table: &Table, room: Room, rest: usize, produced: usize, rng: &mut Rng) 
     }
 }
 
-fn answer(status: abi::resay_status, mut output: Vec<u8>, call: &str) -> Kept<Answer> {
+fn answer(status: abi::resay_status, mut output: Vec<u8>, call: &str) -> Check<Reply> {
     match status {
         abi::RESAY_OK | abi::RESAY_MORE_IN | abi::RESAY_CLOSE => {}
         abi::RESAY_DROP | abi::RESAY_RESET => output.clear(),
         abi::RESAY_E_PANIC => {
-            return Err(Breach::of(Promise::NoPanic, format!("{call} answered RESAY_E_PANIC")));
+            return Err(Violation::of(Promise::NoPanic, format!("{call} returned RESAY_E_PANIC")));
         }
         status => {
             expect_error(status, call)?;
             output.clear();
         }
     }
-    Ok(Answer { output, status: Some(status) })
+    Ok(Reply { output, status: Some(status) })
 }

@@ -1,35 +1,36 @@
 //! Instances: made, refused, called for the first time.
 
-use super::{Scene, Verdict};
-use crate::child::Request;
-use crate::drive::{Breach, How, Instance, Kept, Refusal};
+use crate::drive::{How, Instance, Refusal};
+use crate::fixture::Fixture;
 use crate::host::Shape;
 use crate::plan::Plan;
 use crate::promise::Promise;
+use crate::request::Request;
 use crate::table::{Loaded, OptionText, Pairs};
+use crate::verdict::{Check, Verdict, Violation};
 use resay_plugin::abi;
 
-pub(crate) fn create(request: &Request) -> Kept<Verdict> {
-    let scene = Scene::new(request)?;
-    drop(scene.subject.create()?);
-    Ok(Verdict::Held)
+pub(crate) fn create(request: &Request) -> Check<Verdict> {
+    let fixture = Fixture::new(request)?;
+    drop(fixture.subject.create()?);
+    Ok(Verdict::Passed)
 }
 
 /// The first calls, as plain as can be.
-pub(crate) fn call(request: &Request) -> Kept<Verdict> {
-    let mut scene = Scene::new(request)?;
-    let instance = scene.subject.create()?;
-    for mode in &scene.subject.modes {
+pub(crate) fn call(request: &Request) -> Check<Verdict> {
+    let mut fixture = Fixture::new(request)?;
+    let instance = fixture.subject.create()?;
+    for mode in &fixture.subject.modes {
         for parts in [&[&b"hello, world"[..]][..], &[b""], &[b"one", b"", b"two\n", b"three"]] {
             let plan = Plan { mode: *mode, parts: parts.iter().map(|part| part.to_vec()).collect() };
-            plan.run(&instance, &mut scene.desk, &How::default())?;
+            plan.run(&instance, &mut fixture.arena, &How::default())?;
         }
     }
-    Ok(Verdict::Held)
+    Ok(Verdict::Passed)
 }
 
 /// Each declared option with its fallback and with values that make no sense; and what is not given.
-pub(crate) fn options(request: &Request) -> Kept<Verdict> {
+pub(crate) fn options(request: &Request) -> Check<Verdict> {
     let loaded = Loaded::open(&request.file)?;
     let table = loaded.table(&request.transform)?;
     if table.options.is_empty() {
@@ -48,21 +49,22 @@ pub(crate) fn options(request: &Request) -> Kept<Verdict> {
             let mut given = base(&option.key);
             given.push((option.key.clone(), fallback.clone().into_bytes()));
             if let Err(Refusal { status, text }) = attempt(&loaded, request, &given, Some(512))? {
-                let what = format!("its own fallback is refused ({status}): {text}");
-                return Err(Breach::of(Promise::Options, what).with("option", option.key.clone()));
+                let what = format!("create() refuses the option's own fallback ({status}): {text}");
+                return Err(Violation::of(Promise::Options, what).with("option", option.key.clone()));
             }
         }
         for value in garbage() {
             let mut given = base(&option.key);
             given.push((option.key.clone(), value.clone()));
             let quote = String::from_utf8_lossy(&value).chars().take(40).collect::<String>();
-            let named =
-                |breach: Breach| breach.with("option", format!("{}={}", option.key, quote.escape_debug()));
+            let named = |violation: Violation| {
+                violation.with("option", format!("{}={}", option.key, quote.escape_debug()))
+            };
             let refused = attempt(&loaded, request, &given, Some(512)).map_err(named)?;
             let Err(Refusal { status, text }) = refused else { continue };
             if status == abi::RESAY_E_CONFIG && text.is_empty() {
-                let what = "create() answered RESAY_E_CONFIG without a text".to_owned();
-                return Err(named(Breach::of(Promise::ErrorText, what)));
+                let what = "create() returned RESAY_E_CONFIG without an error text".to_owned();
+                return Err(named(Violation::of(Promise::ErrorText, what)));
             }
             for room in [None, Some(1), Some(2), Some(7), Some(40)] {
                 attempt(&loaded, request, &given, room).map_err(named)?.err();
@@ -72,11 +74,12 @@ pub(crate) fn options(request: &Request) -> Kept<Verdict> {
     let must: Vec<&OptionText> = table.options.iter().filter(|option| option.fallback.is_none()).collect();
     for option in must {
         if attempt(&loaded, request, &base(&option.key), Some(512))?.is_ok() {
-            let what = "it has no fallback, so it must be given, but create() does without".to_owned();
-            return Err(Breach::of(Promise::Options, what).with("option", option.key.clone()));
+            let what =
+                "the option has no fallback, so it is required, but create() succeeds without it".to_owned();
+            return Err(Violation::of(Promise::Options, what).with("option", option.key.clone()));
         }
     }
-    Ok(Verdict::Held)
+    Ok(Verdict::Passed)
 }
 
 /// Options by key.
@@ -88,7 +91,7 @@ pub(crate) fn attempt(
     request: &Request,
     options: &[(String, Vec<u8>)],
     room: Option<usize>,
-) -> Kept<Result<(), Refusal>> {
+) -> Check<Result<(), Refusal>> {
     let pairs = Pairs::new(options.iter().map(|(key, value)| (key.as_str(), value.as_slice())));
     let table = loaded.table(&request.transform)?.select(&pairs.raw())?;
     Ok(Instance::create(&table, &pairs, Shape::Now, room)?.map(drop))

@@ -1,12 +1,16 @@
 //! From create() to destroy(), many times: what stays behind, in the memory and in the process.
 
 use super::create::{Given, attempt, garbage};
-use super::{Scene, Verdict};
-use crate::child::{Request, step};
-use crate::drive::{Breach, Desk, How, Kept, Subject};
-use crate::plan::{Budget, Mode, Plan, Rng};
+use crate::child::step;
+use crate::drive::{Arena, How, Subject};
+use crate::fixture::Fixture;
+use crate::mode::Mode;
+use crate::plan::Plan;
 use crate::promise::Promise;
+use crate::request::Request;
+use crate::rng::{Budget, Rng};
 use crate::table::Loaded;
+use crate::verdict::{Check, Verdict, Violation};
 use std::ffi::{CStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,20 +24,20 @@ const CYCLES_FIRST: usize = 30;
 const LEAK_BYTES_A_CYCLE: usize = 16;
 const THREADS_END_WITHIN: Duration = Duration::from_millis(500);
 
-pub(crate) fn leaks(request: &Request) -> Kept<Verdict> {
+pub(crate) fn leaks(request: &Request) -> Check<Verdict> {
     let loaded = Loaded::open(&request.file)?;
-    let mut scene = Scene::new(request)?;
+    let mut fixture = Fixture::new(request)?;
     let refused = refused_options(&loaded, request)?;
-    let plans: Vec<Plan> = scene
+    let plans: Vec<Plan> = fixture
         .subject
         .modes
         .iter()
         .map(|mode| Plan { mode: *mode, parts: vec![b"hello, world".to_vec(), vec![b'x'; 200]] })
         .collect();
-    let cycle = |desk: &mut Desk| -> Kept<()> {
-        let instance = scene.subject.create()?;
+    let cycle = |arena: &mut Arena| -> Check<()> {
+        let instance = fixture.subject.create()?;
         for plan in &plans {
-            plan.run(&instance, desk, &How::default())?;
+            plan.run(&instance, arena, &How::default())?;
         }
         drop(instance);
         if let Some(options) = &refused {
@@ -42,10 +46,10 @@ pub(crate) fn leaks(request: &Request) -> Kept<Verdict> {
         Ok(())
     };
     for _ in 0..CYCLES_FIRST {
-        cycle(&mut scene.desk)?;
+        cycle(&mut fixture.arena)?;
     }
     // What a segment took once, the next does not take again; a leak is in all of them.
-    let budget = Budget::new(scene.budget * 4);
+    let budget = Budget::new(fixture.budget * 4);
     exact_heap();
     let before = Usage::now();
     let mut segments = Vec::with_capacity(SEGMENTS);
@@ -54,7 +58,7 @@ pub(crate) fn leaks(request: &Request) -> Kept<Verdict> {
         let begin = Usage::now();
         let mut done = 0;
         while done < SEGMENT_CYCLES_MIN || (done < SEGMENT_CYCLES && budget.is_left()) {
-            cycle(&mut scene.desk)?;
+            cycle(&mut fixture.arena)?;
             done += 1;
         }
         cycles += done;
@@ -68,9 +72,9 @@ pub(crate) fn leaks(request: &Request) -> Kept<Verdict> {
         after = Usage::now();
     }
     let leaked = |what: String| {
-        let with = if refused.is_some() { ", and as many refused" } else { "" };
-        Err(Breach::of(Promise::Leaks, what)
-            .with("after", format!("{cycles} cycles of create() to destroy(){with}")))
+        let with = if refused.is_some() { ", and as many refused create()" } else { "" };
+        Err(Violation::of(Promise::Leaks, what)
+            .with("after", format!("{cycles} cycles of create() and destroy(){with}")))
     };
     let grows = |of: fn(&Usage) -> usize| {
         segments.iter().all(|(begin, end, done)| of(end) > of(begin) + done * LEAK_BYTES_A_CYCLE)
@@ -86,17 +90,17 @@ pub(crate) fn leaks(request: &Request) -> Kept<Verdict> {
     let all = |of: fn(&Usage) -> usize| of(&after).saturating_sub(of(&before));
     if grows(|usage| usage.heap) {
         let bytes = all(|usage| usage.heap);
-        return leaked(format!("{bytes} more bytes are in use, {} a cycle", bytes / cycles));
+        return leaked(format!("{bytes} bytes of memory are not freed, {} for each cycle", bytes / cycles));
     }
     if grows(|usage| usage.mapped) {
         let bytes = all(|usage| usage.mapped);
-        return leaked(format!("{bytes} more bytes are mapped, {} a cycle", bytes / cycles));
+        return leaked(format!("{bytes} bytes stay mapped, {} for each cycle", bytes / cycles));
     }
-    Ok(Verdict::Held)
+    Ok(Verdict::Passed)
 }
 
 /// Options that create() refuses, if there are any.
-fn refused_options(loaded: &Loaded, request: &Request) -> Kept<Option<Given>> {
+fn refused_options(loaded: &Loaded, request: &Request) -> Check<Option<Given>> {
     for option in loaded.table(&request.transform)?.options {
         for value in garbage() {
             let mut given: Given = request
@@ -138,7 +142,7 @@ impl Usage {
 }
 
 /// Freed memory that malloc() keeps at hand looks as if it were in use: it shall keep none. (What threads keep is
-/// switched off by [`TUNABLES`].)
+/// switched off by the child's environment.)
 fn exact_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes numbers only.
@@ -146,9 +150,6 @@ fn exact_heap() {
         libc::mallopt(libc::M_MXFAST, 0);
     }
 }
-
-/// For the environment of the process in which `leaks` runs.
-pub(crate) const TUNABLES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
 
 #[cfg(target_env = "gnu")]
 fn heap() -> usize {
@@ -163,24 +164,24 @@ fn heap() -> usize {
 }
 
 /// A plugin changes nothing in the process that is not its own.
-pub(crate) fn alone(request: &Request) -> Kept<Verdict> {
+pub(crate) fn alone(request: &Request) -> Check<Verdict> {
     let before = Surroundings::now();
     let loaded = Loaded::open(&request.file)?;
     before.compare("dlopen()")?;
     let subject = Subject::new(&loaded, request)?;
-    let mut desk = Desk::new(request.seed);
+    let mut arena = Arena::new(request.seed);
     let mut rng = Rng::new(request.seed);
     let instance = subject.create()?;
     before.compare("create()")?;
     for mode in &subject.modes {
         for _ in 0..20 {
-            Plan::random(&mut rng, *mode, 4, 500).run(&instance, &mut desk, &How::default())?;
+            Plan::random(&mut rng, *mode, 4, 500).run(&instance, &mut arena, &How::default())?;
         }
         before.compare("its calls")?;
     }
     drop(instance);
     before.compare("destroy()")?;
-    Ok(Verdict::Held)
+    Ok(Verdict::Passed)
 }
 
 /// What is the process's own.
@@ -234,7 +235,7 @@ impl Surroundings {
         }
     }
 
-    fn compare(&self, call: &str) -> Kept<()> {
+    fn compare(&self, call: &str) -> Check<()> {
         let now = Surroundings::now();
         let what = if now.directory != self.directory {
             "the working directory"
@@ -251,12 +252,12 @@ impl Surroundings {
         } else {
             return written(call);
         };
-        Err(Breach::of(Promise::Alone, format!("{call} changed {what}")))
+        Err(Violation::of(Promise::Alone, format!("{call} changed {what}")))
     }
 }
 
 /// Standard output and error are a file here: it stays empty.
-fn written(call: &str) -> Kept<()> {
+fn written(call: &str) -> Check<()> {
     // SAFETY: NULL flushes every stream of C's.
     unsafe { libc::fflush(std::ptr::null_mut()) };
     // SAFETY: zero is a valid stat; the descriptor is open.
@@ -268,11 +269,11 @@ fn written(call: &str) -> Kept<()> {
     if bytes == 0 {
         return Ok(());
     }
-    Err(Breach::of(Promise::Alone, format!("{call} wrote {bytes} bytes to standard output or error")))
+    Err(Violation::of(Promise::Alone, format!("{call} wrote {bytes} bytes to standard output or error")))
 }
 
 /// A library that says so can be closed.
-pub(crate) fn unload(request: &Request) -> Kept<Verdict> {
+pub(crate) fn unload(request: &Request) -> Check<Verdict> {
     for _ in 0..3 {
         let before = Usage::now();
         let loaded = Loaded::open(&request.file)?;
@@ -281,9 +282,9 @@ pub(crate) fn unload(request: &Request) -> Kept<Verdict> {
             return Ok(Verdict::Skipped("it does not promise that it can be unloaded".to_owned()));
         }
         let subject = Subject::new(&loaded, request)?;
-        let mut desk = Desk::new(request.seed);
+        let mut arena = Arena::new(request.seed);
         let plan = Plan { mode: Mode::Messages, parts: vec![b"hello".to_vec()] };
-        plan.run_fresh(&subject, &mut desk, &How::default())?;
+        plan.run_fresh(&subject, &mut arena, &How::default())?;
         if let Some(shutdown) = library.shutdown {
             step("shutdown()");
             // SAFETY: no instance lives.
@@ -293,14 +294,14 @@ pub(crate) fn unload(request: &Request) -> Kept<Verdict> {
         drop(subject);
         let closed = std::mem::ManuallyDrop::into_inner(loaded.library).close();
         if let Err(error) = closed {
-            return Err(Breach::of(Promise::Unload, error.to_string()));
+            return Err(Violation::of(Promise::Unload, error.to_string()));
         }
         // Whatever of it still runs, or is called when a thread ends, falls now.
         step("a thread ends after dlclose()");
         let _ = std::thread::spawn(|| std::thread::sleep(Duration::from_millis(50))).join();
         if Usage::now().threads > before.threads {
-            return Err(Breach::of(Promise::Unload, "a thread of it is still running".to_owned()));
+            return Err(Violation::of(Promise::Unload, "one of its threads is still running".to_owned()));
         }
     }
-    Ok(Verdict::Held)
+    Ok(Verdict::Passed)
 }

@@ -1,10 +1,14 @@
 //! Several sessions of one instance: in turn, and from several threads at once.
 
-use super::{Scene, Verdict};
-use crate::child::{Request, step};
-use crate::drive::{Breach, Desk, How, Instance, Kept, Session, Subject};
-use crate::plan::{Budget, Mode, Plan, Rng, Trace, compare};
+use crate::child::step;
+use crate::drive::{Arena, How, Instance, Session, Subject};
+use crate::fixture::Fixture;
+use crate::mode::Mode;
+use crate::plan::{Plan, Trace, compare};
 use crate::promise::Promise;
+use crate::request::Request;
+use crate::rng::{Budget, Rng};
+use crate::verdict::{Check, Verdict, Violation};
 use resay_plugin::abi;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,47 +16,47 @@ use std::time::Duration;
 const THREADS: usize = 4;
 const PLANS: usize = 6;
 const BYTES_MAX: usize = 20_000;
-/// How often a difference is looked at before it is believed.
+/// How often a difference is confirmed.
 const CONFIRMATIONS: usize = 3;
 
-/// Two sessions in turn give what each gives alone.
-pub(crate) fn interleaved(request: &Request) -> Kept<Verdict> {
-    let mut scene = Scene::new(request)?;
-    if !scene.subject.serves(Mode::Messages) {
-        return Ok(Verdict::Skipped("it refuses streams".to_owned()));
+/// Two sessions in turn reply as each does alone.
+pub(crate) fn interleaved(request: &Request) -> Check<Verdict> {
+    let mut fixture = Fixture::new(request)?;
+    if !fixture.subject.serves(Mode::Messages) {
+        return Ok(Verdict::Skipped("session_open() refuses streams".to_owned()));
     }
-    if let Some(why) = scene.unsteady()? {
+    if let Some(why) = fixture.nondeterminism()? {
         return Ok(Verdict::Skipped(why));
     }
-    let mut rng = scene.rng();
-    let budget = scene.budget();
+    let mut rng = fixture.rng();
+    let budget = fixture.budget();
     let mut cases = 0;
     while cases < 30 || (cases < 1000 && budget.is_left()) {
-        let streams = scene.subject.serves(Mode::Stream);
+        let streams = fixture.subject.serves(Mode::Stream);
         let mode = if streams && cases % 2 == 0 { Mode::Stream } else { Mode::Messages };
         let plans = [(); 2].map(|()| Plan::random(&mut rng, mode, 6, 300));
         let order: Vec<usize> = (0..64).map(|_| rng.below(2) as usize).collect();
-        let desk = std::cell::RefCell::new(&mut scene.desk);
-        let subject = &scene.subject;
+        let arena = std::cell::RefCell::new(&mut fixture.arena);
+        let subject = &fixture.subject;
         for index in 0..2 {
-            let alone = || plans[index].run_fresh(subject, &mut desk.borrow_mut(), &How::default());
+            let alone = || plans[index].run_fresh(subject, &mut arena.borrow_mut(), &How::default());
             let shared = || {
-                let [one, two] = in_turn(subject, &mut desk.borrow_mut(), &plans, &order)?;
+                let [one, two] = in_turn(subject, &mut arena.borrow_mut(), &plans, &order)?;
                 Ok(if index == 0 { one } else { two })
             };
-            let what = "a session answers otherwise while another one is open";
+            let what = "a session replies differently while another one is open";
             compare(Promise::Sessions, what, alone, shared)?;
         }
         cases += 1;
     }
-    Ok(Verdict::Held)
+    Ok(Verdict::Passed)
 }
 
-fn in_turn(subject: &Subject, desk: &mut Desk, plans: &[Plan; 2], order: &[usize]) -> Kept<[Trace; 2]> {
+fn in_turn(subject: &Subject, arena: &mut Arena, plans: &[Plan; 2], order: &[usize]) -> Check<[Trace; 2]> {
     let instance = subject.create()?;
     let mut sessions: Vec<Session<'_, '_>> = Vec::new();
     for plan in plans {
-        sessions.push(instance.session(desk, plan.mode.kind())?);
+        sessions.push(instance.session(arena, plan.mode.kind())?);
     }
     let mut traces = [Trace::new(plans[0].mode), Trace::new(plans[1].mode)];
     for (session, trace) in sessions.iter_mut().zip(&mut traces) {
@@ -64,38 +68,38 @@ fn in_turn(subject: &Subject, desk: &mut Desk, plans: &[Plan; 2], order: &[usize
         next[chosen] += 1;
         let session = &mut sessions[chosen];
         traces[chosen].add(match plans[chosen].mode {
-            Mode::Stream => session.read(desk, &How::default(), part)?,
-            _ => session.message(desk, &How::default(), part)?,
+            Mode::Stream => session.read(arena, &How::default(), part)?,
+            _ => session.message(arena, &How::default(), part)?,
         });
     }
     for (session, trace) in sessions.iter_mut().zip(&mut traces) {
         if plans[0].mode == Mode::Stream {
-            trace.add(session.end(desk, &How::default())?);
+            trace.add(session.end(arena, &How::default())?);
         }
     }
     Ok(traces)
 }
 
-/// The threads that the table allows give what one thread gives.
-pub(crate) fn threads(request: &Request) -> Kept<Verdict> {
-    let mut scene = Scene::new(request)?;
-    let why = scene.unsteady()?;
-    let mut rng = scene.rng();
-    let modes = &scene.subject.modes;
+/// Several threads, as the table allows, get the replies that one thread gets.
+pub(crate) fn threads(request: &Request) -> Check<Verdict> {
+    let mut fixture = Fixture::new(request)?;
+    let why = fixture.nondeterminism()?;
+    let mut rng = fixture.rng();
+    let modes = &fixture.subject.modes;
     let plans: Vec<Plan> =
         (0..PLANS).map(|index| Plan::random(&mut rng, modes[index % modes.len()], 3, BYTES_MAX)).collect();
-    let per_worker = scene.subject.table.fields.threading == abi::RESAY_PER_WORKER;
+    let per_worker = fixture.subject.table.fields.threading == abi::RESAY_PER_WORKER;
     let count = if per_worker { THREADS } else { 1 };
-    let instances: Vec<Instance<'_>> = (0..count).map(|_| scene.subject.create()).collect::<Kept<_>>()?;
+    let instances: Vec<Instance<'_>> = (0..count).map(|_| fixture.subject.create()).collect::<Check<_>>()?;
     let mut expected = Vec::new();
     for plan in &plans {
-        expected.push(plan.run(&instances[0], &mut scene.desk, &How::default())?);
+        expected.push(plan.run(&instances[0], &mut fixture.arena, &How::default())?);
     }
-    // What one thread does not repeat, several need not.
-    let mut repeats = |budget: Budget| -> Kept<bool> {
+    // What one thread does not repeat, several threads cannot be expected to repeat.
+    let mut repeats = |budget: Budget| -> Check<bool> {
         loop {
             for (plan, expected) in plans.iter().zip(&expected) {
-                let trace = plan.run(&instances[0], &mut scene.desk, &How::default())?;
+                let trace = plan.run(&instances[0], &mut fixture.arena, &How::default())?;
                 if expected.difference(&trace).is_some() {
                     return Ok(false);
                 }
@@ -105,38 +109,40 @@ pub(crate) fn threads(request: &Request) -> Kept<Verdict> {
             }
         }
     };
-    let is_steady = why.is_none() && repeats(Budget::new(scene.budget / 4))?;
-    let shared = Shared { plans: &plans, expected: &expected, is_steady, instances: &instances };
-    let mut result = shared.hammer_all(scene.seed, scene.budget);
+    let is_deterministic = why.is_none() && repeats(Budget::new(fixture.budget / 4))?;
+    let calls = Calls { plans: &plans, expected: &expected, is_deterministic, instances: &instances };
+    let mut result = calls.hammer_all(fixture.seed, fixture.budget);
     // A difference counts if it comes each time, and never to one thread alone.
     for _ in 0..CONFIRMATIONS {
-        if !matches!(&result, Err(breach) if breach.promise == Promise::Threading) {
+        if !matches!(&result, Err(violation) if violation.promise == Promise::Threading) {
             break;
         }
-        if !repeats(Budget::new(scene.budget))? {
-            return Ok(Verdict::Skipped("one thread alone does not repeat its answers".to_owned()));
+        if !repeats(Budget::new(fixture.budget))? {
+            return Ok(Verdict::Skipped("its replies differ from run to run on one thread".to_owned()));
         }
-        result = shared.hammer_all(scene.seed, scene.budget);
+        result = calls.hammer_all(fixture.seed, fixture.budget);
     }
-    result.map_err(|breach| breach.with("threads", THREADS.to_string()))?;
+    result.map_err(|violation| violation.with("threads", THREADS.to_string()))?;
     match why {
         Some(why) => Ok(Verdict::Skipped(why)),
-        None if !is_steady => Ok(Verdict::Skipped("one thread alone does not repeat its answers".to_owned())),
-        None => Ok(Verdict::Held),
+        None if !is_deterministic => {
+            Ok(Verdict::Skipped("its replies differ from run to run on one thread".to_owned()))
+        }
+        None => Ok(Verdict::Passed),
     }
 }
 
-/// What all the threads see.
-struct Shared<'a> {
+/// What all threads use.
+struct Calls<'a> {
     plans: &'a [Plan],
     expected: &'a [Trace],
-    is_steady: bool,
+    is_deterministic: bool,
     instances: &'a [Instance<'a>],
 }
 
-impl Shared<'_> {
-    /// All threads at once; the first breach of any.
-    fn hammer_all(&self, seed: u64, budget: Duration) -> Kept<()> {
+impl Calls<'_> {
+    /// All threads at once; the first violation of any.
+    fn hammer_all(&self, seed: u64, budget: Duration) -> Check<()> {
         step(format!("calls from {THREADS} threads at once"));
         let stop = AtomicBool::new(false);
         let budget = Budget::new(budget);
@@ -145,7 +151,8 @@ impl Shared<'_> {
                 let (stop, budget) = (&stop, &budget);
                 scope.spawn(move || {
                     let seed = seed ^ thread as u64;
-                    let result = self.hammer(thread, &mut Desk::new(seed), &mut Rng::new(seed), stop, budget);
+                    let result =
+                        self.hammer(thread, &mut Arena::new(seed), &mut Rng::new(seed), stop, budget);
                     if result.is_err() {
                         stop.store(true, Ordering::Relaxed);
                     }
@@ -153,11 +160,11 @@ impl Shared<'_> {
                 })
             };
             let threads: Vec<_> = (0..THREADS).map(begin).collect();
-            let died = || Err(Breach::of(Promise::Threading, "a thread was ended".to_owned()));
-            let join = |thread: std::thread::ScopedJoinHandle<'_, Kept<()>>| {
+            let died = || Err(Violation::of(Promise::Threading, "a thread ended".to_owned()));
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Check<()>>| {
                 thread.join().unwrap_or_else(|_| died())
             };
-            let results: Vec<Kept<()>> = threads.into_iter().map(join).collect();
+            let results: Vec<Check<()>> = threads.into_iter().map(join).collect();
             results.into_iter().collect()
         })
     }
@@ -165,18 +172,18 @@ impl Shared<'_> {
     fn hammer(
         &self,
         thread: usize,
-        desk: &mut Desk,
+        arena: &mut Arena,
         rng: &mut Rng,
         stop: &AtomicBool,
         budget: &Budget,
-    ) -> Kept<()> {
+    ) -> Check<()> {
         let mut round = 0;
         while !stop.load(Ordering::Relaxed) && (round < 3 || budget.is_left()) {
             let instance = &self.instances[thread % self.instances.len()];
             let chosen = rng.below(self.plans.len() as u64) as usize;
-            let trace = self.plans[chosen].run(instance, desk, &How::default())?;
-            if let Some(what) = self.expected[chosen].difference(&trace).filter(|_| self.is_steady) {
-                return Err(Breach::of(Promise::Threading, what));
+            let trace = self.plans[chosen].run(instance, arena, &How::default())?;
+            if let Some(what) = self.expected[chosen].difference(&trace).filter(|_| self.is_deterministic) {
+                return Err(Violation::of(Promise::Threading, what));
             }
             round += 1;
         }

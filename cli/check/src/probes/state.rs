@@ -1,24 +1,27 @@
 //! Sessions that are carried over: saved at every message, loaded into another instance.
 
-use super::{Scene, Verdict};
-use crate::child::Request;
-use crate::drive::{self, Breach, Desk, How, Kept, Load, Save, Session, Subject};
-use crate::plan::{Mode, Plan, Trace};
+use crate::drive::{self, Arena, How, Load, Save, Session, Subject};
+use crate::fixture::Fixture;
+use crate::mode::Mode;
+use crate::plan::{Plan, Trace};
 use crate::promise::Promise;
+use crate::request::Request;
 use crate::table::check_size;
+use crate::verdict::{Check, Verdict, Violation};
 use crate::words::status_text;
 use resay_plugin::{abi, growing};
 use std::ffi::CStr;
 
-/// How often a difference is looked at before it is believed.
+/// How often a difference is confirmed.
 const CONFIRMATIONS: usize = 4;
 
-pub(crate) fn state(request: &Request) -> Kept<Verdict> {
-    let mut scene = Scene::new(request)?;
-    if !scene.subject.serves(Mode::Messages) {
-        return Ok(Verdict::Skipped("it refuses streams".to_owned()));
+pub(crate) fn state(request: &Request) -> Check<Verdict> {
+    let mut fixture = Fixture::new(request)?;
+    if !fixture.subject.serves(Mode::Messages) {
+        return Ok(Verdict::Skipped("session_open() refuses streams".to_owned()));
     }
-    let raw = scene.subject.table.extension(abi::RESAY_EXT_SESSION_STATE).cast::<abi::resay_session_state>();
+    let raw =
+        fixture.subject.table.extension(abi::RESAY_EXT_SESSION_STATE).cast::<abi::resay_session_state>();
     if raw.is_null() {
         return Ok(Verdict::Skipped("it does not offer resay.session-state/1".to_owned()));
     }
@@ -28,42 +31,42 @@ pub(crate) fn state(request: &Request) -> Kept<Verdict> {
     // SAFETY: as above.
     let functions = unsafe { growing::read(raw) };
     let (Some(save), Some(load)) = (functions.save, functions.load) else {
-        return Err(Breach::of(Promise::SessionState, "save or load is NULL".to_owned()));
+        return Err(Violation::of(Promise::SessionState, "save or load is NULL".to_owned()));
     };
     if functions.schema.is_null() {
-        return Err(Breach::of(Promise::SessionState, "the schema is NULL".to_owned()));
+        return Err(Violation::of(Promise::SessionState, "the schema is NULL".to_owned()));
     }
     // SAFETY: by the ABI NUL-ended, and as constant as the table.
     let schema = unsafe { CStr::from_ptr(functions.schema) };
-    if let Some(why) = scene.unsteady()? {
+    if let Some(why) = fixture.nondeterminism()? {
         return Ok(Verdict::Skipped(why));
     }
     let carry = Carry { save, load, schema };
-    let mut rng = scene.rng();
-    let budget = scene.budget();
+    let mut rng = fixture.rng();
+    let budget = fixture.budget();
     let mut cases = 0;
     while cases < 10 || (cases < 300 && budget.is_left()) {
-        let streams = scene.subject.serves(Mode::Stream);
+        let streams = fixture.subject.serves(Mode::Stream);
         let mode = if streams && cases % 2 == 0 { Mode::Stream } else { Mode::Messages };
         let plan = Plan::random(&mut rng, mode, 6, 200);
-        let whole = plan.run_fresh(&scene.subject, &mut scene.desk, &How::default())?;
+        let whole = plan.run_fresh(&fixture.subject, &mut fixture.arena, &How::default())?;
         for split in 0..=plan.parts.len() {
-            let mut over = || carry.over(&scene.subject, &mut scene.desk, &plan, split, &whole);
+            let mut over = || carry.over(&fixture.subject, &mut fixture.arena, &plan, split, &whole);
             match over() {
                 Ok(None) => {}
                 Ok(Some(why)) => return Ok(Verdict::Skipped(why)),
                 // What is broken stays broken; what changes by itself does not.
-                Err(breach) => {
+                Err(violation) => {
                     if (0..CONFIRMATIONS).all(|_| over().is_err()) {
-                        return Err(breach);
+                        return Err(violation);
                     }
                 }
             }
         }
         cases += 1;
     }
-    carry.refuses(&scene.subject, &mut scene.desk)?;
-    Ok(Verdict::Held)
+    carry.refuses(&fixture.subject, &mut fixture.arena)?;
+    Ok(Verdict::Passed)
 }
 
 struct Carry {
@@ -77,65 +80,65 @@ impl Carry {
     fn over(
         &self,
         subject: &Subject,
-        desk: &mut Desk,
+        arena: &mut Arena,
         plan: &Plan,
         split: usize,
         whole: &Trace,
-    ) -> Kept<Option<String>> {
+    ) -> Check<Option<String>> {
         let (old, new) = (subject.create()?, subject.create()?);
-        let mut session = old.session(desk, abi::RESAY_STREAM)?;
+        let mut session = old.session(arena, abi::RESAY_STREAM)?;
         let mut trace = Trace::new(plan.mode);
         session.greeting.take().into_iter().for_each(|greeting| trace.add(greeting));
-        feed(&mut session, desk, plan, 0..split, &mut trace)?;
+        feed(&mut session, arena, plan, 0..split, &mut trace)?;
         if session.over {
             return Ok(None);
         }
-        let (status, state) = drive::save(&session, desk, self.save, false)?;
+        let (status, state) = drive::save(&session, arena, self.save, false)?;
         if status != abi::RESAY_OK {
-            return Ok(Some(format!("save() answered {}", status_text(status))));
+            return Ok(Some(format!("save() returned {}", status_text(status))));
         }
-        let (again, same) = drive::save(&session, desk, self.save, true)?;
+        let (again, same) = drive::save(&session, arena, self.save, true)?;
         if again != abi::RESAY_OK || same != state {
-            let what = "save() gives another state when there is less room at first".to_owned();
-            return Err(Breach::of(Promise::SessionState, what));
+            let what = "save() saves a different state when out_cap is small at first".to_owned();
+            return Err(Violation::of(Promise::SessionState, what));
         }
-        let mut loaded = new.session(desk, abi::RESAY_STREAM)?;
+        let mut loaded = new.session(arena, abi::RESAY_STREAM)?;
         loaded.greeting = None;
         loaded.tail.clone_from(&session.tail);
-        let (status, text) = drive::load(&loaded, desk, self.load, self.schema, &state)?;
+        let (status, text) = drive::load(&loaded, arena, self.load, self.schema, &state)?;
         if status != abi::RESAY_OK {
-            let what = format!("load() of its own state answered {}: {text}", status_text(status));
-            return Err(Breach::of(Promise::SessionState, what));
+            let what = format!("load() of its own state returned {}: {text}", status_text(status));
+            return Err(Violation::of(Promise::SessionState, what));
         }
         for (session, name) in [(&mut loaded, "loaded"), (&mut session, "saved")] {
             let mut trace = trace.clone();
-            feed(session, desk, plan, split..plan.parts.len(), &mut trace)?;
+            feed(session, arena, plan, split..plan.parts.len(), &mut trace)?;
             if plan.mode == Mode::Stream {
-                trace.add(session.end(desk, &How::default())?);
+                trace.add(session.end(arena, &How::default())?);
             }
             if let Some(what) = whole.difference(&trace) {
-                let what = format!("the {name} session goes on otherwise after {split} parts: {what}");
-                return Err(Breach::of(Promise::SessionState, what));
+                let what = format!("after {split} parts, the {name} session continues differently: {what}");
+                return Err(Violation::of(Promise::SessionState, what));
             }
         }
         Ok(None)
     }
 
     /// What is no state of its own is refused, or survived.
-    fn refuses(&self, subject: &Subject, desk: &mut Desk) -> Kept<()> {
+    fn refuses(&self, subject: &Subject, arena: &mut Arena) -> Check<()> {
         let instance = subject.create()?;
-        let session = instance.session(desk, abi::RESAY_STREAM)?;
-        let (status, _) = drive::load(&session, desk, self.load, c"resay-check.unknown/1", b"?")?;
+        let session = instance.session(arena, abi::RESAY_STREAM)?;
+        let (status, _) = drive::load(&session, arena, self.load, c"resay-check.unknown/1", b"?")?;
         if status == abi::RESAY_OK {
-            let what = "load() takes a state of an unknown schema".to_owned();
-            return Err(Breach::of(Promise::SessionState, what));
+            let what = "load() accepts a state with an unknown schema".to_owned();
+            return Err(Violation::of(Promise::SessionState, what));
         }
-        let (_, state) = drive::save(&session, desk, self.save, false)?;
+        let (_, state) = drive::save(&session, arena, self.save, false)?;
         let mut longer = state.clone();
         longer.extend([0xff; 100]);
         for state in [&[][..], &state[..state.len() / 2], &longer, &vec![0xff; state.len()], &[0xff; 3]] {
-            let session = instance.session(desk, abi::RESAY_STREAM)?;
-            drive::load(&session, desk, self.load, self.schema, state)?;
+            let session = instance.session(arena, abi::RESAY_STREAM)?;
+            drive::load(&session, arena, self.load, self.schema, state)?;
         }
         Ok(())
     }
@@ -143,15 +146,15 @@ impl Carry {
 
 fn feed(
     session: &mut Session<'_, '_>,
-    desk: &mut Desk,
+    arena: &mut Arena,
     plan: &Plan,
     parts: std::ops::Range<usize>,
     trace: &mut Trace,
-) -> Kept<()> {
+) -> Check<()> {
     for part in &plan.parts[parts] {
         trace.add(match plan.mode {
-            Mode::Stream => session.read(desk, &How::default(), part)?,
-            _ => session.message(desk, &How::default(), part)?,
+            Mode::Stream => session.read(arena, &How::default(), part)?,
+            _ => session.message(arena, &How::default(), part)?,
         });
     }
     Ok(())

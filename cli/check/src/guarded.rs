@@ -21,7 +21,7 @@ pub(crate) enum Region {
     Struct,
     /// Room for an error's text.
     Text,
-    /// What map() is lent while it must not write.
+    /// The data of map() while it must not write.
     Observed,
 }
 
@@ -30,10 +30,10 @@ impl Region {
         [Region::Input, Region::Output, Region::Session, Region::Struct, Region::Text, Region::Observed];
 }
 
-/// How many arenas can be told apart at once.
+/// How many guarded memories can be told apart at once.
 const SLOTS: usize = 256;
 
-/// Where arenas are, for the signal handler.
+/// Where guarded memories are, for the signal handler.
 struct Slot {
     region: AtomicU64,
     data: AtomicUsize,
@@ -52,7 +52,7 @@ static TABLE: [Slot; SLOTS] = [const {
 
 /// Pages of ours, with [`GUARD_BYTES`] of forbidden ones on either side.
 #[derive(Debug)]
-pub(crate) struct Arena {
+pub(crate) struct GuardedMemory {
     mapping: *mut u8,
     mapped: usize,
     data: *mut u8,
@@ -64,9 +64,9 @@ pub(crate) struct Arena {
 const GUARD_BYTES: usize = 64 * 1024;
 const PAGE_BYTES: usize = 64 * 1024; // a multiple of every page size in use
 
-impl Arena {
+impl GuardedMemory {
     /// At least `bytes` of memory, zeroed; pages cost nothing until they are touched.
-    pub(crate) fn new(region: Region, bytes: usize) -> Arena {
+    pub(crate) fn new(region: Region, bytes: usize) -> GuardedMemory {
         let bytes = bytes.max(1).next_multiple_of(PAGE_BYTES);
         let mapped = bytes + 2 * GUARD_BYTES;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
@@ -88,23 +88,27 @@ impl Arena {
             TABLE[slot].bytes.store(bytes, Ordering::Relaxed);
             TABLE[slot].guard.store(GUARD_BYTES, Ordering::Relaxed);
         }
-        Arena { mapping, mapped, data, bytes, slot }
+        GuardedMemory { mapping, mapped, data, bytes, slot }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.bytes
     }
 
-    /// Where `len` bytes begin that end right before forbidden pages.
+    /// Where `len` bytes begin that end right before pages without access.
     pub(crate) fn end(&self, len: usize) -> *mut u8 {
-        assert!(len <= self.bytes, "an arena of {} bytes has no {len}", self.bytes);
+        assert!(len <= self.bytes, "a guarded memory of {} bytes has no {len}", self.bytes);
         // SAFETY: within the data.
         unsafe { self.data.add(self.bytes - len) }
     }
 
     /// Where `len` bytes begin that are `offset` bytes into the memory.
     pub(crate) fn at(&self, offset: usize, len: usize) -> *mut u8 {
-        assert!(offset + len <= self.bytes, "an arena of {} bytes has no {offset} + {len}", self.bytes);
+        assert!(
+            offset + len <= self.bytes,
+            "a guarded memory of {} bytes has no {offset} + {len}",
+            self.bytes
+        );
         // SAFETY: within the data.
         unsafe { self.data.add(offset) }
     }
@@ -125,7 +129,7 @@ impl Arena {
     }
 }
 
-impl Drop for Arena {
+impl Drop for GuardedMemory {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
             TABLE[slot].data.store(0, Ordering::Relaxed);
@@ -136,7 +140,7 @@ impl Drop for Arena {
     }
 }
 
-/// Which arena an address belongs to. Safe in a signal handler.
+/// Which memory an address belongs to. Safe in a signal handler.
 pub(crate) fn locate(address: usize) -> Option<Fault> {
     TABLE.iter().find_map(|slot| {
         let region = slot.region.load(Ordering::Relaxed);
@@ -163,15 +167,15 @@ mod tests {
 
     #[test]
     fn addresses_are_named() {
-        let arena = Arena::new(Region::Session, 100);
-        let end = arena.end(0) as usize;
+        let memory = GuardedMemory::new(Region::Session, 100);
+        let end = memory.end(0) as usize;
         let side = |address| locate(address).map(|fault| (fault.region, fault.side, fault.distance));
         assert_eq!(side(end), Some((3, 3, 0)));
-        assert_eq!(side(arena.at(0, 1) as usize - 1), Some((3, 1, 1)));
-        assert_eq!(side(arena.at(5, 1) as usize), Some((3, 2, 5)));
-        arena.call(Region::Input);
+        assert_eq!(side(memory.at(0, 1) as usize - 1), Some((3, 1, 1)));
+        assert_eq!(side(memory.at(5, 1) as usize), Some((3, 2, 5)));
+        memory.call(Region::Input);
         assert_eq!(side(end + 7), Some((1, 3, 7)));
-        drop(arena);
+        drop(memory);
         assert_eq!(locate(end), None);
     }
 }
