@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be read fails it")]
 
 mod tidy {
+    pub(crate) mod circles;
     pub(crate) mod code;
     pub(crate) mod names;
     pub(crate) mod tree;
@@ -11,6 +12,7 @@ mod tidy {
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use tidy::circles::circles;
 use tidy::code::{Unsafe, imports, reexports, unsafe_uses, without_tests};
 use tidy::tree::{File, Module, crate_roots, files, modules};
 
@@ -211,6 +213,19 @@ const UNSAFE_BOUNDARIES: &[&str] = &[
 
 const LINES_MAX: usize = 900;
 
+/// Crates in which files still import each other in circles; `cargo test --test tidy -- --nocapture` lists those. In
+/// every other crate a circle is an error.
+const WITH_CIRCLES: &[&str] = &[
+    "benches/instructions/main.rs",
+    "benches/peers/src/main.rs",
+    "cli/src/main.rs",
+    "plugins/abi/src/lib.rs",
+    "plugins/base64/src/lib.rs",
+    "plugins/uppercase/src/lib.rs",
+    "src/lib.rs",
+    "xtask/src/main.rs",
+];
+
 #[test]
 fn imports_go_down() {
     let mut findings = Vec::new();
@@ -274,6 +289,31 @@ fn imports_go_down() {
     }
     for (from, to) in AGAINST.iter().filter(|pair| !against.contains(pair)) {
         findings.push(format!("tests/tidy.rs: AGAINST: {from} no longer imports {to}; take the line out"));
+    }
+    report(findings);
+}
+
+#[test]
+fn files_import_each_other_in_no_circle() {
+    let files = files();
+    let mut findings = Vec::new();
+    let crates = crate_roots(&files).into_iter().flat_map(|root| root.files);
+    // A benchmark of several files has its root in a directory of its own.
+    let is_benchmark = |path: &str| path.starts_with("benches/") && path.matches('/').count() == 2;
+    let benchmarks = files.iter().map(|file| file.path.clone());
+    let benchmarks = benchmarks.filter(|path| is_benchmark(path) && path.ends_with("/main.rs"));
+    for root in crates.chain(benchmarks) {
+        for circle in circles(&root) {
+            let names = circle.files.join(", ");
+            let imports = circle.imports.join("\n  ");
+            if WITH_CIRCLES.contains(&root.as_str()) {
+                println!("{root}: a circle of {} files: {names}\n  {imports}", circle.files.len());
+            } else {
+                findings.push(format!(
+                    "{root}: {names} import each other in a circle: move what both sides need below them\n  {imports}"
+                ));
+            }
+        }
     }
     report(findings);
 }
