@@ -85,24 +85,25 @@ struct CheckArguments {
     json: bool,
 }
 
-/// Begin a plugin: a directory with a transform that builds and passes the check
+/// Start a plugin: a directory with a transform that builds and passes the check
+///
+/// The project is complete: it contains the header resay_plugin.h, or for Rust the SDK's sources, and builds without a
+/// network.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   resay plugin new shout --lang c && make -C shout
+  resay plugin new shout --lang c++ && make -C shout
   resay plugin new shout --lang rust && cargo build --release --manifest-path shout/Cargo.toml")]
 struct NewArguments {
-    /// The transform's name: lower case letters, digits, and - . _ inside
+    /// The transform's name: lower case letters, digits, - and _; a letter first
     name: String,
-    /// The language: c or rust
+    /// The language: c, c++ or rust
     #[arg(long)]
     lang: Lang,
-    /// Where the directory is made
+    /// Where to make the directory
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// How Cargo.toml names the SDK
-    #[arg(long, value_name = "LINE", default_value = resay_check::DEPENDENCY)]
-    dependency: String,
 }
 
 /// Runs the command.
@@ -135,7 +136,7 @@ fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {
 }
 
 fn new(arguments: &NewArguments) -> Result<Exit, Failure> {
-    let made = resay_check::new(&arguments.name, arguments.lang, &arguments.dir, &arguments.dependency)
+    let made = resay_check::new(&arguments.name, arguments.lang, &arguments.dir)
         .map_err(|error| Failure::new(Exit::Usage, format!("new {}: {error}", arguments.name)))?;
     for file in made {
         output::print(line(file.display().to_string()))?;

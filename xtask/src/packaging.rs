@@ -43,6 +43,13 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
     });
     report.step("CMake, moved", || needs(&[&cc(), "cmake", "make"], || moved.cmake()));
     report.step("command and plugins, moved", || needs(&[&cc()], || moved.command()));
+    for (lang, programs) in
+        [("c", vec![cc(), "make".to_owned()]), ("c++", vec![cxx(), "make".to_owned()]), ("rust", vec![])]
+    {
+        let programs: Vec<&str> = programs.iter().map(String::as_str).collect();
+        report
+            .step(&format!("a new plugin in {lang}, moved"), || needs(&programs, || moved.new_plugin(lang)));
+    }
     report.step("a program that finds plugins near the library", || {
         needs(&[&cc(), "pkg-config", "readelf"], || moved.plugins_of_a_program())
     });
@@ -70,6 +77,10 @@ fn needs(programs: &[&str], step: impl FnOnce() -> Result<(), String>) -> Outcom
 
 fn cc() -> String {
     std::env::var("CC").unwrap_or_else(|_| "cc".to_owned())
+}
+
+fn cxx() -> String {
+    std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
 }
 
 fn expect(is: bool, what: impl FnOnce() -> String) -> Result<(), String> {
@@ -245,6 +256,32 @@ impl<'a> Tree<'a> {
             expect(info.contains(&name), || format!("{}: {info}", file.display()))?;
         }
         self.serve("shout | uppercase", "hello.", "HELLO!")
+    }
+
+    /// `resay plugin new` makes a project that builds with nothing but what is in it, passes the check, and serves.
+    fn new_plugin(&self, lang: &str) -> Result<(), String> {
+        let projects = self.top.join(format!("new-{lang}"));
+        remove(&projects)?;
+        fs::create_dir_all(&projects).map_err(about(&projects))?;
+        let made =
+            self.resay(&["plugin", "new", "flip", "--lang", lang, "--dir", &projects.to_string_lossy()]);
+        capture(made)?;
+        let project = projects.join("flip");
+        let library = if lang == "rust" {
+            let mut cargo = self.place.cargo("build --release --offline --quiet");
+            cargo.current_dir(&project).env("CARGO_TARGET_DIR", project.join("target"));
+            capture(cargo)?;
+            project.join("target/release/libflip.so")
+        } else {
+            let mut make = Command::new("make");
+            make.arg("-C").arg(&project);
+            capture(make)?;
+            project.join("libflip.so")
+        };
+        let file = library.to_string_lossy();
+        let report = capture(self.resay(&["plugin", "check", &file]))?;
+        expect(!report.contains("  hint  "), || report.clone())?;
+        self.serve(&file, "Hello", "hELLO")
     }
 
     /// Serves a chain, asks it once, and ends it by its control socket.

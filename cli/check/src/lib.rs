@@ -70,10 +70,10 @@ use std::path::Path;
 pub use cost::Cost;
 pub use describe::{InfoError, info};
 pub use info::{Info, OptionInfo, TransformDescription};
-pub use new::{DEPENDENCY, Lang, new};
+pub use new::{Lang, new};
 pub use options::CheckOptions;
 pub use promise::Promise;
-pub use report::{Finding, Outcome, Report};
+pub use report::{Finding, Hint, Outcome, Report};
 pub use runner::child_main;
 
 /// Runs every probe on a plugin file, `libflip.so` or `libflip.so#id`.

@@ -18,6 +18,18 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What a call costs.
     pub costs: Vec<Cost>,
+    /// What would be better, though nothing failed.
+    pub hints: Vec<Hint>,
+}
+
+/// A remark about a transform that passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Hint {
+    /// The transform's id.
+    pub transform: String,
+    /// What could be better, and how.
+    pub text: String,
 }
 
 /// What one probe found.
@@ -67,11 +79,12 @@ impl Report {
     pub fn to_json(&self) -> String {
         let findings = self.findings.iter().map(Finding::to_json).collect::<Vec<_>>().join(",");
         let costs = self.costs.iter().map(Cost::to_json).collect::<Vec<_>>().join(",");
+        let hints = self.hints.iter().map(Hint::to_json).collect::<Vec<_>>().join(",");
         let [passed, failed, skipped] = self.sums();
         // The seed is a string: numbers of JSON readers are seldom 64 bits wide.
         format!(
             "{{\"file\":{},\"seed\":\"{}\",\"passed\":{passed},\"failed\":{failed},\"skipped\":{skipped},\
-             \"findings\":[{findings}],\"costs\":[{costs}]}}",
+             \"findings\":[{findings}],\"costs\":[{costs}],\"hints\":[{hints}]}}",
             json_text(&self.file.display().to_string()),
             self.seed,
         )
@@ -87,6 +100,12 @@ impl Report {
             }] += 1;
         }
         sums
+    }
+}
+
+impl Hint {
+    fn to_json(&self) -> String {
+        format!("{{\"transform\":{},\"text\":{}}}", json_text(&self.transform), json_text(&self.text))
     }
 }
 
@@ -121,20 +140,20 @@ impl fmt::Display for Report {
         let mut transform = "";
         for finding in &self.findings {
             if finding.transform != transform {
-                self.costs_of(transform, f)?;
+                self.costs_and_hints_of(transform, f)?;
                 transform = &finding.transform;
                 writeln!(f, "{transform}")?;
             }
             finding.fmt(f)?;
         }
-        self.costs_of(transform, f)?;
+        self.costs_and_hints_of(transform, f)?;
         let [passed, failed, skipped] = self.sums();
         writeln!(f, "{passed} passed, {failed} failed, {skipped} skipped; --seed {} repeats this", self.seed)
     }
 }
 
 impl Report {
-    fn costs_of(&self, transform: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn costs_and_hints_of(&self, transform: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for cost in self.costs.iter().filter(|cost| cost.transform == transform) {
             let size = bytes_text(cost.bytes);
             writeln!(
@@ -143,6 +162,9 @@ impl Report {
                 cost.nanoseconds,
                 cost.gigabytes_per_second()
             )?;
+        }
+        for hint in self.hints.iter().filter(|hint| hint.transform == transform) {
+            writeln!(f, "  hint  {}", hint.text)?;
         }
         Ok(())
     }
@@ -189,6 +211,7 @@ mod tests {
                 finding("state", Outcome::Skip("not offered".into())),
             ],
             costs: vec![Cost { transform: "flip".to_owned(), bytes: 65_536, nanoseconds: 1000.0 }],
+            hints: vec![Hint { transform: "flip".to_owned(), text: "be faster".to_owned() }],
         }
     }
 
@@ -203,7 +226,8 @@ mod tests {
              0x41\n                       \
              at: byte \"3\"\n\n  \
              skip  state          not offered\n  \
-             cost  64 KiB               1000.0 ns a call    65.536 GB/s\n\
+             cost  64 KiB               1000.0 ns a call    65.536 GB/s\n  \
+             hint  be faster\n\
              1 passed, 1 failed, 1 skipped; --seed 18446744073709551615 repeats this\n"
         );
         assert_eq!(report().exit_status(), 6);
@@ -216,6 +240,7 @@ mod tests {
             json.contains(r#""seed":"18446744073709551615","passed":1,"failed":1,"skipped":1"#),
             "{json}"
         );
+        assert!(json.ends_with(r#""hints":[{"transform":"flip","text":"be faster"}]}"#), "{json}");
         assert!(json.contains(r#""details":{"at":"byte \"3\"\u000a"}"#), "{json}");
     }
 }

@@ -1,14 +1,14 @@
 //! Runs the probes of a plugin file: the parent asks for each, the child answers one.
 
 use crate::child::Child;
-use crate::cost::Cost;
+use crate::cost::{self, Cost};
 use crate::file;
 use crate::info::Info;
 use crate::options::CheckOptions;
 use crate::parent::{Asked, ask};
 use crate::probes::{self, COST, LIBRARY, Probe, TRANSFORM};
 use crate::promise::Promise;
-use crate::report::{Finding, Outcome, Report};
+use crate::report::{Finding, Hint, Outcome, Report};
 use crate::request::Request;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -26,7 +26,8 @@ pub fn child_main() -> Option<ExitCode> {
 /// Runs all probes.
 pub(crate) fn run(file: &Path, options: &CheckOptions) -> Report {
     let seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()) >> 16);
-    let mut report = Report { file: file.to_owned(), seed, findings: Vec::new(), costs: Vec::new() };
+    let mut report =
+        Report { file: file.to_owned(), seed, findings: Vec::new(), costs: Vec::new(), hints: Vec::new() };
     let before = file::check(file);
     let is_file = before
         .iter()
@@ -49,7 +50,9 @@ pub(crate) fn run(file: &Path, options: &CheckOptions) -> Report {
     let Some(info) = Info::from_data(file, &data) else { return report };
     for transform in run.chosen(&info) {
         let mut given = options.options.clone();
-        for option in info.transforms.iter().filter(|t| t.id == transform).flat_map(|t| &t.options) {
+        let described = info.transforms.iter().find(|described| described.id == transform);
+        let has_map = described.is_some_and(|described| described.has_map);
+        for option in described.iter().flat_map(|described| &described.options) {
             if option.fallback.is_none() && !given.iter().any(|(key, _)| *key == option.key) {
                 given.push((option.key.clone(), sample(&option.kind).to_owned()));
             }
@@ -57,7 +60,7 @@ pub(crate) fn run(file: &Path, options: &CheckOptions) -> Report {
         let request = Request { transform, options: given, ..request.clone() };
         let is_whole = run.run_all(TRANSFORM, &request).is_some();
         if is_whole && options.cost {
-            run.measure(&request);
+            run.measure(&request, has_map);
         }
     }
     report
@@ -114,9 +117,13 @@ impl Run<'_> {
         ask(&request, &self.options.child_arguments, probe.name, probe.promise)
     }
 
-    fn measure(&mut self, request: &Request) {
+    fn measure(&mut self, request: &Request, has_map: bool) {
         let asked = self.run(&COST, request);
-        self.report.costs.extend(Cost::from_data(&request.transform, &asked.data));
+        let costs = Cost::from_data(&request.transform, &asked.data);
+        if let Some(text) = cost::hint(&costs).filter(|_| has_map) {
+            self.report.hints.push(Hint { transform: request.transform.clone(), text });
+        }
+        self.report.costs.extend(costs);
         if asked.finding.outcome != Outcome::Pass {
             self.report.findings.push(asked.finding);
         }

@@ -4,8 +4,8 @@
 #[allow(dead_code)] // each program of tests uses some of it
 mod common;
 
-use common::{assert_passes, cargo, options, root, sdk};
-use resay_check::{DEPENDENCY, Lang, check};
+use common::{assert_passes, cargo, options, root};
+use resay_check::{Lang, check};
 use std::fs;
 use std::process::Command;
 
@@ -14,9 +14,13 @@ fn child() {
     common::child();
 }
 
-/// The blocks of that language.
+/// The blocks of that language in docs/plugins.md.
 fn blocks(language: &str) -> Vec<String> {
-    let page = fs::read_to_string(root().join("docs/plugins.md")).unwrap();
+    blocks_of("docs/plugins.md", language)
+}
+
+fn blocks_of(page: &str, language: &str) -> Vec<String> {
+    let page = fs::read_to_string(root().join(page)).unwrap();
     page.split("\n```")
         .skip(1)
         .step_by(2)
@@ -60,16 +64,15 @@ fn the_blocks_in_c() {
 fn the_blocks_in_rust() {
     let manifests = blocks("toml");
     assert_eq!(manifests.len(), 1);
-    assert!(manifests[0].contains(DEPENDENCY), "{}", manifests[0]);
     let sources = blocks("rust");
     assert_eq!(sources.len(), 2);
     for (index, source) in sources.iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
         // The target directory is shared with other tests: a name of its own.
         let name = format!("docs-{index}");
-        resay_check::new(&name, Lang::Rust, dir.path(), &sdk()).unwrap();
+        resay_check::new(&name, Lang::Rust, dir.path()).unwrap();
         let project = dir.path().join(&name);
-        let manifest = manifests[0].replace("\"shout\"", &format!("\"{name}\"")).replace(DEPENDENCY, &sdk());
+        let manifest = manifests[0].replace("\"shout\"", &format!("\"{name}\""));
         fs::write(project.join("Cargo.toml"), manifest + "\n[workspace]\n").unwrap();
         fs::write(project.join("src/lib.rs"), source).unwrap();
         cargo(&["test"], &project);
@@ -77,4 +80,29 @@ fn the_blocks_in_rust() {
         let report = check(&built.join(format!("libdocs_{index}.so")), &options());
         assert_passes(&report, &["exports", "sessions", "threads"]);
     }
+}
+
+#[test]
+fn the_plugins_of_the_readme() {
+    let mut options = options();
+    options.cost = true;
+    let dir = tempfile::tempdir().unwrap();
+    let in_c = blocks_of("README.md", "c").into_iter().find(|block| block.contains("RESAY_PLUGIN(")).unwrap();
+    fs::write(dir.path().join("flip.c"), in_c).unwrap();
+    let shell = blocks_of("README.md", "sh").join("\n");
+    let command = shell.lines().find(|line| line.starts_with("cc ") && line.contains("flip.c")).unwrap();
+    let include = format!("-I{}", root().join("include").display());
+    let command = command.replace("-Iinclude", &format!("-Wall -Wextra -Werror {include}"));
+    let output = Command::new("sh").args(["-c", &command]).current_dir(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = check(&dir.path().join("libflip.so"), &options);
+    assert_passes(&report, &["exports", "bytewise"]);
+    assert!(report.hints.is_empty(), "{report}");
+
+    let in_rust = blocks_of("README.md", "rust").into_iter().find(|block| block.contains("export!")).unwrap();
+    resay_check::new("readme", Lang::Rust, dir.path()).unwrap();
+    let project = dir.path().join("readme");
+    fs::write(project.join("src/lib.rs"), in_rust).unwrap();
+    let built = cargo(&["build"], &project);
+    assert_passes(&check(&built.join("libreadme.so"), &common::options()), &["exports", "bytewise"]);
 }

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{assert_passes, broken, cargo, compile, options, root};
-use resay_check::{CheckOptions, DEPENDENCY, Lang, Outcome, Report, check};
+use resay_check::{CheckOptions, Lang, Outcome, Report, check};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -185,34 +185,14 @@ fn a_seed_repeats_a_run() {
 }
 
 #[test]
-fn a_new_plugin_in_c_builds_and_passes() {
+fn plugins_in_rust() {
     let dir = tempfile::tempdir().unwrap();
-    let files = resay_check::new("my-flip", Lang::C, dir.path(), DEPENDENCY).unwrap();
-    assert_eq!(files[0], dir.path().join("my-flip/my-flip.c"));
-    let root = dir.path().join("my-flip");
-    let output = std::process::Command::new("make")
-        .current_dir(&root)
-        .args(["CFLAGS=-O2 -Wall -Wextra -Wpedantic -Werror"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report = check(&root.join("libmy-flip.so"), &options());
-    assert_passes(&report, &["exports", "bytewise", "threads"]);
-}
-
-#[test]
-fn new_and_bundled_plugins_in_rust_build_and_pass() {
-    let dir = tempfile::tempdir().unwrap();
-    let dependency = common::sdk();
-    resay_check::new("my-flip", Lang::Rust, dir.path(), &dependency).unwrap();
-    let project = dir.path().join("my-flip");
-    let built = cargo(&["build"], &project);
-    assert_passes(&check(&built.join("libmy_flip.so"), &options()), &["exports", "bytewise", "threads"]);
-
-    // Beside it, one that panics: it is named, and nothing else is.
+    resay_check::new("panics", Lang::Rust, dir.path()).unwrap();
+    let project = dir.path().join("panics");
+    // It panics: that is found, and nothing else.
     fs::write(project.join("src/lib.rs"), include_str!("good/panics.rs.in")).unwrap();
     let built = cargo(&["build"], &project);
-    let report = check(&built.join("libmy_flip.so"), &options());
+    let report = check(&built.join("libpanics.so"), &options());
     println!("{report}");
     assert_eq!(broken(&report), ["no-panic"]);
 
@@ -223,6 +203,18 @@ fn new_and_bundled_plugins_in_rust_build_and_pass() {
     println!("{unicode}");
     assert_passes(&unicode, &["bound", "room", "ends", "memory", "sessions", "threads"]);
     assert_passes(&check(&built.join("libidentity.so"), &options()), &["call", "fuzz"]);
+}
+
+#[test]
+fn a_slow_map_passes_with_a_hint() {
+    let (_dir, plugin) = good("slow.c");
+    let mut options = options();
+    options.cost = true;
+    let report = check(&plugin, &options);
+    assert_passes(&report, &["call", "bytewise"]);
+    assert_eq!(report.hints.len(), 1, "{report}");
+    assert!(report.to_string().contains("  hint  map() runs at 0."), "{report}");
+    assert!(report.hints[0].text.contains("without a branch"), "{report}");
 }
 
 #[test]

@@ -23,6 +23,11 @@ pub(crate) fn child() {
     }
 }
 
+/// Reports a part of a test that this machine cannot run.
+pub(crate) fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -59,14 +64,6 @@ pub(crate) fn assert_passes(report: &Report, probes: &[&str]) {
         let finding = report.findings.iter().find(|finding| finding.probe == *probe).unwrap();
         assert_eq!(finding.outcome, Outcome::Pass, "{probe}:\n{report}");
     }
-}
-
-/// The dependency on the SDK of this very workspace.
-pub(crate) fn sdk() -> String {
-    format!(
-        "resay-plugin = {{ path = \"{}\" }}",
-        root().canonicalize().unwrap().join("plugins/abi").display()
-    )
 }
 
 /// Builds with cargo, without a network, beside this test's own output: the directory of what was built.
