@@ -1,4 +1,4 @@
-//! `resay plugin`: what transforms there are, whether they keep their promises, and how to begin one.
+//! `resay plugin`: lists transforms, describes and checks them, and starts new ones.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,45 +44,56 @@ struct ListArguments {
     verbose: bool,
 }
 
-/// Show what a plugin file holds: its transforms, their promises and options
+/// Describe a transform, or all transforms of a plugin file: their promises and options
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  resay plugin info uppercase                 # as a chain finds it
+  resay plugin info mine --plugin-dir ./plugins
   resay plugin info ./libmine.so
-  resay plugin info './libmine.so#second' --option size=16")]
+  resay plugin info './libmine.so#second'")]
 struct InfoArguments {
-    /// The file; one of several transforms after a #
-    file: PathBuf,
-    /// An option, as a chain would give it; may be given several times
-    #[arg(long = "option", value_name = "KEY=VALUE")]
-    options: Vec<String>,
+    #[command(flatten)]
+    target: TargetArguments,
 }
 
-/// Try a plugin: whether it keeps the promises of the ABI, and what a call costs
+/// Check a plugin: whether it keeps the promises of the ABI, and what a call costs
 ///
-/// Each probe runs in a process of its own with a time limit, so a plugin that crashes or hangs is a finding and not
-/// the end. The exit status is 0 when every promise is kept, else 6.
+/// Each probe runs in a process of its own with a time limit, so a plugin that crashes or hangs is a finding and does
+/// not end the check. The exit status is 0 if no probe fails, else 6. Hints do not change it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   resay plugin check ./libmine.so
+  resay plugin check mine --plugin-dir ./plugins
   resay plugin check './libmine.so#second' --option mode=decode --json
-  resay plugin check ./libmine.so --seed 42     # the same fuzz again")]
+  resay plugin check ./libmine.so --seed 42     # the same run again")]
 struct CheckArguments {
-    /// The file; one of several transforms after a #
-    file: PathBuf,
-    /// An option, as a chain would give it; may be given several times
+    #[command(flatten)]
+    target: TargetArguments,
+    /// An option for the transform, as in a chain; may be given several times
     #[arg(long = "option", value_name = "KEY=VALUE")]
     options: Vec<String>,
-    /// Where the fuzz begins; the report says which it was
+    /// The seed of random input; the report names the one it used
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Leave out the measurements
+    /// Skip the measurements
     #[arg(long)]
     no_cost: bool,
-    /// The report as JSON
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Which transforms a command is about.
+#[derive(Debug, Args)]
+struct TargetArguments {
+    /// A plugin file, ./libmine.so, or one transform of it, './libmine.so#id'; or a transform's name, as in a chain
+    #[arg(value_name = "FILE|NAME")]
+    target: PathBuf,
+    /// Look for the name here, before RESAY_PLUGIN_PATH; may be given several times
+    #[arg(long = "plugin-dir", value_name = "DIR")]
+    plugin_directories: Vec<PathBuf>,
 }
 
 /// Start a plugin: a directory with a transform that builds and passes the check
@@ -116,13 +127,57 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
 }
 
+/// What a command is about, found.
+enum Target {
+    /// A file, and a transform of it; without one, all of them, or as the file's name says.
+    File { path: PathBuf, id: Option<String> },
+    /// Linked into this program.
+    Bundled(TransformInfo),
+}
+
+/// A path with a slash is a file. Otherwise it is a name, as in a chain; a file is the last resort.
+fn find(arguments: &TargetArguments) -> Result<Target, Failure> {
+    check_directories(&arguments.plugin_directories)?;
+    let path = &arguments.target;
+    let file = Target::File { path: path.clone(), id: None };
+    let Some(name) = path.to_str().filter(|name| !name.contains('/')) else { return Ok(file) };
+    let (transforms, errors) = resay::transforms(&arguments.plugin_directories);
+    if let Some(found) = transforms.into_iter().find(|transform| transform.id == name) {
+        return Ok(match found.origin {
+            TransformOrigin::File(path) => Target::File { path, id: Some(found.id) },
+            TransformOrigin::Bundled | TransformOrigin::Registered => Target::Bundled(found),
+        });
+    }
+    if Path::new(name.split('#').next().unwrap_or(name)).is_file() {
+        return Ok(file);
+    }
+    errors.iter().for_each(complain);
+    let text = format!(
+        "there is no transform {name:?} and no such file; 'resay plugin list' lists all transforms, and a file is \
+         named with a slash: ./libmine.so"
+    );
+    Err(Failure::new(Exit::Plugin, text))
+}
+
 fn info(arguments: &InfoArguments) -> Result<Exit, Failure> {
-    let mut options = CheckOptions::default();
-    options.options = pairs(&arguments.options)?;
-    let info = resay_check::info(&arguments.file, &options)
-        .map_err(|error| Failure::new(Exit::Plugin, error.to_string()))?;
-    output::print(line(info.to_string()))?;
+    match find(&arguments.target)? {
+        Target::Bundled(transform) => output::print(line(bundled_text(&transform)))?,
+        Target::File { path, id } => {
+            let mut options = CheckOptions::default();
+            options.transform = id;
+            let info = resay_check::info(&path, &options)
+                .map_err(|error| Failure::new(Exit::Plugin, format!("{}: {error}", path.display())))?;
+            output::print(line(info.to_string()))?;
+        }
+    }
     Ok(Exit::Done)
+}
+
+fn bundled_text(transform: &TransformInfo) -> String {
+    let TransformInfo { id, version, summary, origin, .. } = transform;
+    let origin = origin_text(origin);
+    let options = options_text(transform);
+    format!("{id} {version}\n  {:<11} {summary}\n  {:<11} {origin}\n{options}", "summary", "origin")
 }
 
 fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {
@@ -130,7 +185,20 @@ fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {
     options.options = pairs(&arguments.options)?;
     options.cost = !arguments.no_cost;
     options.seed = arguments.seed;
-    let report = resay_check::check(&arguments.file, &options);
+    let path = match find(&arguments.target)? {
+        Target::File { path, id } => {
+            options.transform = id;
+            path
+        }
+        Target::Bundled(TransformInfo { id, .. }) => {
+            let text = format!(
+                "{id} is linked into this program; only a plugin file can be checked, in processes of its own: name \
+                 it with a slash, as in PREFIX/lib/resay/plugins/lib{id}.so"
+            );
+            return Err(Failure::new(Exit::Usage, text));
+        }
+    };
+    let report = resay_check::check(&path, &options);
     output::print(line(if arguments.json { report.to_json() } else { report.to_string() }))?;
     Ok(if report.passed() { Exit::Done } else { Exit::Plugin })
 }
@@ -174,7 +242,7 @@ fn list(arguments: &ListArguments) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// A directory that was named and cannot be read is a mistake in the naming.
+/// A named directory that cannot be read is a usage error.
 pub(crate) fn check_directories(directories: &[PathBuf]) -> Result<(), Failure> {
     for directory in directories {
         check_directory(directory).map_err(|error| {

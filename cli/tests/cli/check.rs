@@ -22,6 +22,16 @@ fn a_new_c_plugin_builds_and_passes_the_check() {
     let checked = run(["plugin", "check", library, "--no-cost", "--seed", "7"], b"");
     assert_eq!(checked.code, Some(0), "{}", checked.text());
     assert!(checked.text().contains("0 failed"), "{}", checked.text());
+    // By its name, from its directory; with a report about that transform alone.
+    let directory = project.to_str().unwrap();
+    let info = run(["plugin", "info", "shout", "--plugin-dir", directory], b"");
+    assert_eq!(info.code, Some(0), "{}", info.stderr);
+    for part in ["libshout.so", "shout 0.1.0", "promises    bytewise"] {
+        assert!(info.text().contains(part), "{part}: {}", info.text());
+    }
+    let named = run(["plugin", "check", "shout", "--plugin-dir", directory, "--no-cost", "--seed", "7"], b"");
+    assert_eq!(named.code, Some(0), "{}", named.stderr);
+    assert_eq!(named.text(), checked.text());
     let json = run(["plugin", "check", library, "--no-cost", "--json"], b"");
     assert!(json.text().trim_start().starts_with('{'), "{}", json.text());
 }
@@ -36,4 +46,30 @@ fn what_is_no_plugin_fails_the_check() {
     assert_eq!(info.code, Some(6), "{}", info.stderr);
     let wrong = run(["plugin", "check", file, "--option", "novalue"], b"");
     assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_bundled_transform_is_described_by_its_name() {
+    let info = run(["plugin", "info", "uppercase"], b"");
+    assert_eq!((info.code, info.stderr.as_str()), (Some(0), ""));
+    for part in
+        ["uppercase ", "  summary     ", "  origin      bundled\n", "    unicode=<bool>  ", "[default: "]
+    {
+        assert!(info.text().contains(part), "{part}: {}", info.text());
+    }
+    let checked = run(["plugin", "check", "uppercase"], b"");
+    assert_eq!(checked.code, Some(2), "{}", checked.text());
+    assert!(checked.stderr.contains("linked into this program"), "{}", checked.stderr);
+    assert!(checked.stderr.contains("libuppercase.so"), "{}", checked.stderr);
+}
+
+#[test]
+fn an_unknown_name_is_no_file_either() {
+    for command in ["info", "check"] {
+        let output = run(["plugin", command, "nonesuch"], b"");
+        assert_eq!(output.code, Some(6), "{}", output.text());
+        for part in ["no transform \"nonesuch\"", "plugin list", "./libmine.so"] {
+            assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
+        }
+    }
 }
