@@ -1,9 +1,10 @@
-//! The exported symbols of a library, read from the file: nothing of it runs.
+//! The symbols of a library, read from the file: nothing of it runs.
 
 const MAGIC: &[u8] = b"\x7fELF";
 const CLASS_64: u8 = 2;
 const DATA_LITTLE: u8 = 1;
 const TYPE_SHARED: u16 = 3;
+const SECTION_SYMTAB: u32 = 2;
 const SECTION_DYNSYM: u32 = 11;
 const SYMBOL_BYTES: usize = 24;
 const BIND_GLOBAL: u8 = 1;
@@ -22,40 +23,68 @@ pub(crate) fn exports(file: &[u8]) -> Result<Option<Vec<String>>, String> {
     if kind != TYPE_SHARED {
         return Err(format!("not a shared library: an ELF file of type {kind} (compile with -shared)"));
     }
-    // The section headers are usually last: if they are there, so is the rest.
-    let sections = u64_at(file, 0x28).ok_or_else(truncated)?;
-    let size = usize::from(u16_at(file, 0x3a).ok_or_else(truncated)?);
-    let count = usize::from(u16_at(file, 0x3c).ok_or_else(truncated)?);
-    let section = |index: usize| {
-        let at = usize::try_from(sections).ok()?.checked_add(index.checked_mul(size)?)?;
-        file.get(at..at.checked_add(size)?)
+    let Some(table) = Symbols::read(file, SECTION_DYNSYM)? else { return Ok(None) };
+    let exported = |symbol: &&[u8]| {
+        let is_defined = u16_at(symbol, 6).is_some_and(|section| section != 0);
+        is_defined && symbol.get(4).is_some_and(|info| info >> 4 == BIND_GLOBAL)
     };
-    if sections == 0 || count == 0 {
-        return Ok(None);
-    }
-    for index in 0..count {
-        let header = section(index).ok_or_else(truncated)?;
-        if u32_at(header, 4) == Some(SECTION_DYNSYM) {
-            let symbols = content(file, header).ok_or_else(truncated)?;
-            let strings = u32_at(header, 40).and_then(|link| section(link as usize)).ok_or_else(truncated)?;
-            let strings = content(file, strings).ok_or_else(truncated)?;
-            return Ok(Some(
-                symbols.chunks_exact(SYMBOL_BYTES).filter_map(|one| name(one, strings)).collect(),
-            ));
-        }
-    }
-    Ok(Some(Vec::new()))
+    Ok(Some(table.symbols().filter(exported).filter_map(|one| table.name(one)).collect()))
 }
 
-fn name(symbol: &[u8], strings: &[u8]) -> Option<String> {
-    let is_defined = u16_at(symbol, 6)? != 0;
-    let is_strong = symbol.get(4)? >> 4 == BIND_GLOBAL;
-    if !is_defined || !is_strong {
-        return None;
+/// The function or variable that has this address, which counts from where the library is loaded. `None`: the library
+/// has no symbols but its exports.
+pub(crate) fn symbol_at(file: &[u8], address: u64) -> Option<String> {
+    let table = Symbols::read(file, SECTION_SYMTAB).ok()??;
+    let found = table.symbols().find(|symbol| {
+        let bounds = u64_at(symbol, 8).zip(u64_at(symbol, 16));
+        bounds.is_some_and(|(start, bytes)| address >= start && address - start < bytes)
+    });
+    table.name(found?)
+}
+
+/// A table of symbols, and the strings of their names.
+struct Symbols<'a> {
+    entries: &'a [u8],
+    strings: &'a [u8],
+}
+
+impl<'a> Symbols<'a> {
+    /// Reads the table of this type. `Ok(None)`: there are no section headers.
+    fn read(file: &'a [u8], table: u32) -> Result<Option<Symbols<'a>>, String> {
+        let truncated = || "truncated: a table of the ELF file is missing".to_owned();
+        // The section headers are usually last: if they are there, so is the rest.
+        let sections = u64_at(file, 0x28).ok_or_else(truncated)?;
+        let size = usize::from(u16_at(file, 0x3a).ok_or_else(truncated)?);
+        let count = usize::from(u16_at(file, 0x3c).ok_or_else(truncated)?);
+        let section = |index: usize| {
+            let at = usize::try_from(sections).ok()?.checked_add(index.checked_mul(size)?)?;
+            file.get(at..at.checked_add(size)?)
+        };
+        if sections == 0 || count == 0 {
+            return Ok(None);
+        }
+        for index in 0..count {
+            let header = section(index).ok_or_else(truncated)?;
+            if u32_at(header, 4) == Some(table) {
+                let strings =
+                    u32_at(header, 40).and_then(|link| section(link as usize)).ok_or_else(truncated)?;
+                let entries = content(file, header).ok_or_else(truncated)?;
+                let strings = content(file, strings).ok_or_else(truncated)?;
+                return Ok(Some(Symbols { entries, strings }));
+            }
+        }
+        Ok(Some(Symbols { entries: &[], strings: &[] }))
     }
-    let text = strings.get(u32_at(symbol, 0)? as usize..)?;
-    let end = text.iter().position(|byte| *byte == 0)?;
-    Some(String::from_utf8_lossy(&text[..end]).into_owned())
+
+    fn symbols(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.entries.chunks_exact(SYMBOL_BYTES)
+    }
+
+    fn name(&self, symbol: &[u8]) -> Option<String> {
+        let text = self.strings.get(u32_at(symbol, 0)? as usize..)?;
+        let end = text.iter().position(|byte| *byte == 0)?;
+        Some(String::from_utf8_lossy(&text[..end]).into_owned())
+    }
 }
 
 fn content<'a>(file: &'a [u8], header: &[u8]) -> Option<&'a [u8]> {
@@ -85,6 +114,7 @@ mod tests {
         let file = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         for len in (0..200).chain([1000, 4000, 10_000]) {
             let _ = exports(&file[..len]);
+            assert_eq!(symbol_at(&file[..len], 0x1000), None);
         }
         assert!(exports(b"#!/bin/sh\n").unwrap_err().contains("not a library"));
         assert!(exports(&file[..1000]).unwrap_err().contains("truncated"));

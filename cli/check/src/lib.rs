@@ -30,14 +30,15 @@
 //! - `verdict` and `report` say what was found, `cost` what a call costs, `options` what the caller chose.
 //! - `shared` is the file between parent and child, `request` what goes through it.
 //! - `guarded` is memory between unmapped pages, `host` the host that instances live in, `table` reads tables.
+//! - `instruction` tells atomic writes from others, `watch` finds the writes to a library's global variables.
 //! - `child` notes progress and faults; `parent` starts a child and makes a finding of how it ended.
 //! - `rng` makes input, `mode` says how it arrives, `drive` calls a transform and checks each reply, `plan` sends
 //!   whole sessions and compares them, `fixture` has all of that ready for a probe.
 //! - `probes` are the checks by theme; `file` checks what can be seen without loading; `info` holds what tables declare.
 //! - `runner` runs probes and answers them, `describe` describes a file, `new` makes a project.
 //!
-//! Unsafe code is in `guarded`, `child`, `drive`, `host`, `shared`, `table`, `words`, `probes::library`,
-//! `probes::life` and `probes::cost`: they call a plugin, or the system.
+//! Unsafe code is in `guarded`, `child`, `drive`, `host`, `shared`, `table`, `watch`, `words`, `probes::library`,
+//! `probes::life`, `probes::races` and `probes::cost`: they call a plugin, or the system.
 
 mod child;
 mod cost;
@@ -49,6 +50,8 @@ mod fixture;
 mod guarded;
 mod host;
 mod info;
+#[cfg(target_arch = "x86_64")]
+mod instruction;
 mod mode;
 mod new;
 mod options;
@@ -63,6 +66,8 @@ mod runner;
 mod shared;
 mod table;
 mod verdict;
+#[cfg(target_arch = "x86_64")]
+mod watch;
 mod words;
 
 use std::path::Path;

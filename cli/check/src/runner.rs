@@ -114,7 +114,16 @@ impl Run<'_> {
 
     fn run(&self, probe: &Probe, request: &Request) -> Asked {
         let request = Request { probe: probe.name.to_owned(), ..request.clone() };
-        ask(&request, &self.options.child_arguments, probe.name, probe.promise)
+        let mut asked = ask(&request, &self.options.child_arguments, probe.name, probe.promise);
+        if let Outcome::Fail(reason) = &asked.finding.outcome
+            && probe.is_intrusive
+            && asked.finding.promise != probe.promise
+        {
+            let reason = format!("the transform does not run under this probe: {reason}");
+            asked.finding.promise = probe.promise;
+            asked.finding.outcome = Outcome::Skip(reason);
+        }
+        asked
     }
 
     fn measure(&mut self, request: &Request, has_map: bool) {

@@ -206,6 +206,19 @@ fn plugins_in_rust() {
 }
 
 #[test]
+fn globals_that_threads_may_change_are_not_accused() {
+    let (_dir, plugin) = good("globals.c");
+    let report = check(&plugin, &options());
+    println!("{report}");
+    assert!(report.passed(), "{report}");
+    let races: Vec<_> = report.findings.iter().filter(|finding| finding.probe == "races").collect();
+    assert_eq!(races.len(), 9);
+    if cfg!(target_arch = "x86_64") {
+        assert!(races.iter().all(|finding| finding.outcome == Outcome::Pass), "{report}");
+    }
+}
+
+#[test]
 fn a_slow_map_passes_with_a_hint() {
     let (_dir, plugin) = good("slow.c");
     let mut options = options();

@@ -94,8 +94,8 @@ fn has_vector_instructions(plugin: &Path, function: &str) {
         text.lines().skip_while(|line| !is_head(line)).take_while(|line| !line.is_empty()).collect();
     assert!(!body.is_empty(), "no function {function} in {}", plugin.display());
     // Comparing or subtracting sixteen bytes at once.
-    let is_packed = |line: &&str| {
+    let is_packed = |line: &str| {
         ["psubb", "paddb", "pminub", "psubusb", "pcmpeqb", "pcmpgtb"].iter().any(|name| line.contains(name))
     };
-    assert!(body.iter().any(|line| is_packed(line)), "{}", body.join("\n"));
+    assert!(body.iter().copied().any(is_packed), "{}", body.join("\n"));
 }

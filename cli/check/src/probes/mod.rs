@@ -7,10 +7,15 @@ mod library;
 mod life;
 mod memory;
 mod promises;
+#[cfg(target_arch = "x86_64")]
+mod races;
 mod sessions;
 mod state;
 mod stream;
 mod structs;
+
+#[cfg(target_arch = "x86_64")]
+use races::races;
 
 use crate::promise::Promise;
 use crate::report::Outcome;
@@ -23,15 +28,21 @@ pub(crate) struct Probe {
     pub(crate) promise: Promise,
     /// If it fails, the later ones would fail likewise.
     pub(crate) is_essential: bool,
+    /// It changes how the plugin runs: if anything but its own promise fails, nothing was tested.
+    pub(crate) is_intrusive: bool,
     run: fn(&Request) -> Check<Verdict>,
 }
 
 const fn probe(name: &'static str, promise: Promise, run: fn(&Request) -> Check<Verdict>) -> Probe {
-    Probe { name, promise, is_essential: false, run }
+    Probe { name, promise, is_essential: false, is_intrusive: false, run }
 }
 
 const fn essential(name: &'static str, promise: Promise, run: fn(&Request) -> Check<Verdict>) -> Probe {
-    Probe { name, promise, is_essential: true, run }
+    Probe { name, promise, is_essential: true, is_intrusive: false, run }
+}
+
+const fn intrusive(name: &'static str, promise: Promise, run: fn(&Request) -> Check<Verdict>) -> Probe {
+    Probe { name, promise, is_essential: false, is_intrusive: true, run }
 }
 
 /// Those of the library.
@@ -58,6 +69,7 @@ pub(crate) const TRANSFORM: &[Probe] = &[
     probe("alias", Promise::Alias, promises::alias),
     probe("sessions", Promise::Sessions, sessions::interleaved),
     probe("threads", Promise::Threading, sessions::threads),
+    intrusive("races", Promise::Threading, races),
     probe("state", Promise::SessionState, state::state),
     probe("unload", Promise::Unload, life::unload),
     probe("fuzz", Promise::NoCrash, fuzz::fuzz),
@@ -65,6 +77,11 @@ pub(crate) const TRANSFORM: &[Probe] = &[
 
 /// What a call costs.
 pub(crate) const COST: Probe = probe("cost", Promise::Returns, cost::measure);
+
+#[cfg(not(target_arch = "x86_64"))]
+fn races(_: &Request) -> Check<Verdict> {
+    Ok(Verdict::Skipped("data races on global variables are looked for on x86-64 only".to_owned()))
+}
 
 /// Runs a probe, in the child.
 pub(crate) fn answer(request: &Request) -> ProbeResult {
