@@ -62,15 +62,16 @@ pub(crate) fn leaks(request: &Request) -> Check<Verdict> {
             done += 1;
         }
         cycles += done;
-        segments.push((begin, Usage::now(), done));
+        // The stacks of threads that are about to end are no leak.
+        let end = Usage::with_threads(before.threads);
+        let are_threads_left = end.threads > before.threads;
+        segments.push((begin, end, done));
+        if are_threads_left {
+            break;
+        }
     }
     step("looking at what is left");
-    let mut after = Usage::now();
-    let patience = Budget::new(THREADS_END_WITHIN);
-    while after.threads > before.threads && patience.is_left() {
-        std::thread::sleep(Duration::from_millis(5));
-        after = Usage::now();
-    }
+    let after = Usage::with_threads(before.threads);
     let leaked = |what: String| {
         let with = if refused.is_some() { ", and as many refused create()" } else { "" };
         Err(Violation::of(Promise::Leaks, what)
@@ -128,6 +129,18 @@ struct Usage {
 }
 
 impl Usage {
+    /// Once no more threads run than these, or after a while.
+    fn with_threads(threads: usize) -> Usage {
+        let patience = Budget::new(THREADS_END_WITHIN);
+        loop {
+            let usage = Usage::now();
+            if usage.threads <= threads || !patience.is_left() {
+                return usage;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn now() -> Usage {
         let entries = |path: &str| std::fs::read_dir(path).map_or(0, Iterator::count);
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
