@@ -5,18 +5,11 @@ use crate::promise::Promise;
 use crate::verdict::Violation;
 use crate::words::c_text;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use resay_plugin::{abi, growing};
+use resay_plugin::{abi, inspect};
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::path::Path;
-
-/// The engine's limits; the header names none.
-const SESSION_BYTES_MAX: u32 = 1024 * 1024;
-const SESSION_ALIGN_MAX: u32 = 4096;
-/// A larger size is garbage.
-const STRUCT_BYTES_MAX: u32 = 64 * 1024;
-const COUNT_MAX: u32 = 4096;
 
 /// An opened library. It is not closed when this is dropped: a table, once seen, stays.
 #[derive(Debug)]
@@ -49,21 +42,17 @@ impl Loaded {
         // SAFETY: the entry takes any revision.
         let raw = unsafe { (self.entry)(abi::RESAY_PLUGIN_ABI_MINOR) };
         if raw.is_null() {
-            return broken(format!(
-                "resay_plugin_v1({}) returned NULL: it refuses this host",
-                abi::RESAY_PLUGIN_ABI_MINOR
-            ));
+            let what = format!("resay_plugin_v1({}) returned NULL", abi::RESAY_PLUGIN_ABI_MINOR);
+            return broken(format!("{what}: it refuses this host"));
         }
-        // SAFETY: by the ABI at least its struct_size.
-        let size = unsafe { raw.cast::<u32>().read() };
-        check_size("resay_library", size, size_of::<abi::resay_library>())?;
-        // SAFETY: as above.
-        let library = unsafe { growing::read(raw) };
-        if library.n == 0 || library.n > COUNT_MAX || library.transforms.is_null() {
-            return broken(format!("resay_library has n = {}", library.n));
-        }
-        // SAFETY: the library says that there are so many.
-        let raws = unsafe { std::slice::from_raw_parts(library.transforms, library.n as usize) };
+        let violation = |what| Violation::of(Promise::Table, what);
+        // SAFETY: by the ABI at least its struct_size, with a list as long as it says; the library stays loaded.
+        let (library, raws) = unsafe {
+            let size = size_of::<abi::resay_library>();
+            let library = inspect::read("resay_library", raw, size).map_err(violation)?;
+            let raws = inspect::tables(&library).map_err(violation)?;
+            (library, raws)
+        };
         let tables = raws.iter().map(|raw| Table::new(*raw)).collect::<Result<Vec<_>, _>>()?;
         let mut ids = BTreeSet::new();
         for table in &tables {
@@ -105,46 +94,16 @@ pub(crate) struct OptionText {
 impl Table {
     pub(crate) fn new(raw: *const abi::resay_transform) -> Result<Table, Violation> {
         let broken = |what: String| Err(Violation::of(Promise::Table, what));
-        if raw.is_null() {
-            return broken("a table is NULL".to_owned());
-        }
-        if !raw.is_aligned() {
-            return broken("a table is not aligned".to_owned());
-        }
-        // SAFETY: by the ABI at least its struct_size.
-        let size = unsafe { raw.cast::<u32>().read() };
-        check_size("resay_transform", size, size_of::<abi::resay_transform>())?;
-        // SAFETY: as above.
-        let fields = unsafe { growing::read(raw) };
-        let id = field("the id", fields.id)?.unwrap_or_default();
-        if !is_name(&id) {
-            return broken(format!("the id '{id}' is not of the form [a-z0-9][a-z0-9._-]*"));
-        }
+        // Everything in minor 0 is always there.
+        // SAFETY: by the ABI at least its struct_size, with strings that end with NUL.
+        let (fields, id) = unsafe { inspect::transform(raw, size_of::<abi::resay_transform>()) }
+            .map_err(|what| Violation::of(Promise::Table, what))?;
+        let id = id.to_owned();
         for (name, text) in [("version", fields.version), ("summary", fields.summary)] {
             let text = field(name, text)?.unwrap_or_default();
             if text.contains('\n') {
                 return broken(format!("{id}: {name} has more than one line"));
             }
-        }
-        if fields.map.is_none() && fields.process.is_none() {
-            return broken(format!("{id}: map and process are both NULL"));
-        }
-        let unknown = fields.needs & !(abi::RESAY_NEED_MESSAGES | abi::RESAY_NEED_OFFLOAD);
-        if unknown != 0 {
-            return broken(format!("{id}: unknown bits {unknown:#x} in needs: every host refuses this"));
-        }
-        if fields.threading > abi::RESAY_SERIAL {
-            return broken(format!("{id}: unknown threading {}", fields.threading));
-        }
-        let align = fields.session_align;
-        if align != 0 && !(align.is_power_of_two() && align <= SESSION_ALIGN_MAX) {
-            return broken(format!(
-                "{id}: session_align {align} is not a power of two up to {SESSION_ALIGN_MAX}"
-            ));
-        }
-        if fields.session_size > SESSION_BYTES_MAX {
-            let size = fields.session_size;
-            return broken(format!("{id}: session_size {size} is over the engine's {SESSION_BYTES_MAX}"));
         }
         let options = options(&id, &fields)?;
         if !options.is_empty() && fields.create.is_none() {
@@ -160,10 +119,9 @@ impl Table {
             return Ok(self);
         }
         // SAFETY: an extension of that name is a resay_select of struct_size bytes.
-        let size = unsafe { select.cast::<u32>().read() };
-        check_size("resay_select", size, size_of::<abi::resay_select>())?;
-        // SAFETY: as above.
-        let Some(select) = (unsafe { growing::read(select) }).select else { return Ok(self) };
+        let fields = unsafe { inspect::read("resay_select", select, size_of::<abi::resay_select>()) }
+            .map_err(|what| Violation::of(Promise::Table, what))?;
+        let Some(select) = fields.select else { return Ok(self) };
         // SAFETY: the listed table and pairs that live during the call.
         let [chosen, again] = [(); 2].map(|()| unsafe { select(self.raw, options.as_ptr(), options.len()) });
         let broken =
@@ -240,28 +198,10 @@ impl Pairs {
     }
 }
 
-pub(crate) fn check_size(name: &str, theirs: u32, minor_0: usize) -> Result<(), Violation> {
-    // Everything in minor 0 is always there.
-    if (theirs as usize) < minor_0 || theirs > STRUCT_BYTES_MAX {
-        let what = format!("struct_size of a {name} is {theirs}, but ABI 1.0 has {minor_0} bytes");
-        return Err(Violation::of(Promise::Table, what));
-    }
-    Ok(())
-}
-
 fn options(id: &str, fields: &abi::resay_transform) -> Result<Vec<OptionText>, Violation> {
     let broken = |what: String| Violation::of(Promise::Table, format!("{id}: {what}"));
-    if fields.n_options == 0 {
-        return Ok(Vec::new());
-    }
-    if fields.options.is_null() {
-        return Err(broken(format!("n_options is {}, but options is NULL", fields.n_options)));
-    }
-    if fields.n_options > COUNT_MAX {
-        return Err(broken(format!("n_options is {}: at most {COUNT_MAX} are possible", fields.n_options)));
-    }
-    // SAFETY: the table says that there are so many.
-    let raw = unsafe { std::slice::from_raw_parts(fields.options, fields.n_options as usize) };
+    // SAFETY: of a table that was inspected, and of a library that stays loaded.
+    let raw = unsafe { inspect::options(fields) }.map_err(broken)?;
     let mut keys = BTreeSet::new();
     raw.iter()
         .map(|option| {
@@ -285,12 +225,6 @@ fn options(id: &str, fields: &abi::resay_transform) -> Result<Vec<OptionText>, V
 fn field(name: &str, text: *const std::ffi::c_char) -> Result<Option<String>, Violation> {
     // SAFETY: by the ABI NULL or NUL-ended.
     unsafe { c_text(text) }.map_err(|what| Violation::of(Promise::Table, format!("{name} {what}")))
-}
-
-/// What the chain grammar can name.
-fn is_name(id: &str) -> bool {
-    let is_first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    id.starts_with(is_first) && id.chars().all(|c| is_first(c) || "._-".contains(c))
 }
 
 /// The dynamic linker's own words.

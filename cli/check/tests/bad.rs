@@ -34,7 +34,7 @@ macro_rules! bad {
 }
 
 bad! {
-    beyond_the_host clears_io crash_in_create crash_in_map depends_on_place depends_on_room
+    beyond_the_host clears_io countless crash_in_create crash_in_map depends_on_place depends_on_room
     error_without_end exits exports_more forgets_a_session hang_in_process leaks_descriptors
     leaks_memory leaks_threads leaks_when_refused lying_alias lying_bytewise lying_observer
     lying_unloadable more_from_map needs_a_log no_progress not_consumed null_when_empty other_each_time

@@ -39,12 +39,13 @@
 //! and the instance is disabled; the process keeps running.
 //!
 //! The modules: [`abi`] is the ABI, from which the C header is generated. [`growing`] reads structs of other minor
-//! versions. `shim` makes the C functions of a transform. The rest is safe Rust.
+//! versions, and [`inspect`] looks at tables for hosts. `shim` makes the C functions of a transform. The rest is safe Rust.
 
 pub mod abi;
 pub mod dice;
 pub mod growing;
 pub mod harness;
+pub mod inspect;
 
 mod error;
 mod host;

@@ -6,13 +6,13 @@ use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 #[cfg(not(feature = "bundled"))]
 use resay_plugin::abi::resay_transform;
 use resay_plugin::abi::{self, resay_library};
+use resay_plugin::inspect;
 
 use super::table::Table;
 use crate::error::{Error, Result};
@@ -84,19 +84,13 @@ pub(crate) fn load(path: &Path, private: bool) -> Result<Vec<Table>> {
     if described.is_null() {
         return Err(fault("does not support this engine (resay_plugin_v1 answered NULL)".into()));
     }
-    // SAFETY: a resay_library is at least its struct_size.
-    let size = unsafe { ptr::addr_of!((*described).struct_size).read() } as usize;
-    if size < offset_of!(resay_library, transforms) + size_of::<usize>() {
-        return Err(fault(format!("struct_size {size} is too small for a resay_library")));
-    }
-    // SAFETY: the size covers both fields.
-    let (count, transforms) = unsafe { ((*described).n as usize, (*described).transforms) };
-    if count == 0 || transforms.is_null() {
-        return Err(fault("offers no transform".into()));
-    }
-    // SAFETY: the library says that there are `count` pointers.
-    let transforms = unsafe { std::slice::from_raw_parts(transforms, count) };
-    let mut tables: Vec<Table> = Vec::with_capacity(count);
+    let bytes_min = offset_of!(resay_library, transforms) + size_of::<usize>();
+    // SAFETY: a resay_library is at least its struct_size, which covers the list; the library stays loaded.
+    let transforms = unsafe {
+        let described = inspect::read("resay_library", described, bytes_min).map_err(fault)?;
+        inspect::tables(&described).map_err(fault)?
+    };
+    let mut tables: Vec<Table> = Vec::with_capacity(transforms.len());
     for &raw in transforms {
         // SAFETY: a table of a library that is never closed.
         let table = unsafe { Table::new(raw) }.map_err(fault)?;

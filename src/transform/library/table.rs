@@ -9,13 +9,9 @@ use std::sync::Arc;
 use resay_plugin::abi::{
     self, resay_bytes, resay_io, resay_kv, resay_session_state, resay_text, resay_transform,
 };
+use resay_plugin::inspect;
 
 use super::function::{Function, Output, Verdict, lasting};
-
-/// Sessions are small; more is a mistake in the table.
-const SESSION_BYTES_MAX: usize = 1024 * 1024;
-const SESSION_ALIGN_MAX: usize = 4096;
-const NEEDS_KNOWN: u32 = abi::RESAY_NEED_MESSAGES | abi::RESAY_NEED_OFFLOAD;
 
 /// One transform, as its owner offers it. Clones are cheap.
 #[derive(Clone)]
@@ -156,51 +152,8 @@ impl Table {
     /// `raw` is NULL or points to a `resay_transform` of at least `struct_size` bytes (so at least four) that
     /// never changes, and everything it points to likewise, until the last engine that uses it is gone.
     pub(crate) unsafe fn new(raw: *const resay_transform) -> std::result::Result<Table, String> {
-        if raw.is_null() {
-            return Err("the table is NULL".into());
-        }
-        // SAFETY: not NULL, so at least `struct_size` is there.
-        let theirs = unsafe { ptr::addr_of!((*raw).struct_size).read() } as usize;
-        if theirs < offset_of!(resay_transform, version) {
-            return Err(format!("struct_size {theirs} is too small for a resay_transform"));
-        }
-        let mut fields = MaybeUninit::<resay_transform>::zeroed();
-        // SAFETY: the smaller of both sizes is copied; all zero is valid for the rest (NULL, None, 0).
-        let fields = unsafe {
-            ptr::copy_nonoverlapping(
-                raw.cast::<u8>(),
-                fields.as_mut_ptr().cast::<u8>(),
-                theirs.min(size_of::<resay_transform>()),
-            );
-            fields.assume_init()
-        };
-        // SAFETY: the contract above covers the strings.
-        let id = unsafe { text(fields.id) }.ok_or("the id is missing or not UTF-8")?;
-        if !crate::transform::is_name(id) {
-            return Err(not_a_name(id));
-        }
-        let unknown = fields.needs & !NEEDS_KNOWN;
-        if unknown != 0 {
-            return Err(format!("{id}: needs what this engine does not know (bits {unknown:#x})"));
-        }
-        if fields.map.is_none() && fields.process.is_none() {
-            return Err(format!("{id}: has neither map nor process"));
-        }
-        if fields.threading > abi::RESAY_SERIAL {
-            return Err(format!("{id}: unknown threading {}", fields.threading));
-        }
-        let align = session_align(&fields);
-        if !align.is_power_of_two() || align > SESSION_ALIGN_MAX {
-            return Err(format!(
-                "{id}: session_align {align} is not a power of two up to {SESSION_ALIGN_MAX}"
-            ));
-        }
-        if fields.session_size as usize > SESSION_BYTES_MAX {
-            return Err(format!("{id}: session_size {} is over {SESSION_BYTES_MAX}", fields.session_size));
-        }
-        if fields.n_options > 0 && fields.options.is_null() {
-            return Err(format!("{id}: options is NULL, n_options is {}", fields.n_options));
-        }
+        // SAFETY: the contract above. What an older header lacks behind the id is zero.
+        let (fields, id) = unsafe { inspect::transform(raw, offset_of!(resay_transform, version)) }?;
         Ok(Table { raw, fields: Arc::new(fields), id, function: None })
     }
 
@@ -220,12 +173,8 @@ impl Table {
     }
 
     pub(crate) fn options(&self) -> Vec<OptionHelp<'static>> {
-        if self.fields.n_options == 0 {
-            return Vec::new();
-        }
-        // SAFETY: `Table::new` saw that the pointer is not NULL; the owner says how many there are.
-        let options =
-            unsafe { std::slice::from_raw_parts(self.fields.options, self.fields.n_options as usize) };
+        // SAFETY: `Table::new` did the same; the table stays as it is.
+        let options = unsafe { inspect::options(&self.fields) }.unwrap_or_default();
         // SAFETY: each string is NULL or NUL-terminated and lives as long as the table.
         let text_of = |pointer| unsafe { text(pointer) }.unwrap_or("");
         options

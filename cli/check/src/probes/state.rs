@@ -6,10 +6,9 @@ use crate::mode::Mode;
 use crate::plan::{Plan, Trace};
 use crate::promise::Promise;
 use crate::request::Request;
-use crate::table::check_size;
 use crate::verdict::{Check, Verdict, Violation};
 use crate::words::status_text;
-use resay_plugin::{abi, growing};
+use resay_plugin::{abi, inspect};
 use std::ffi::CStr;
 
 /// How often a difference is confirmed.
@@ -25,11 +24,10 @@ pub(crate) fn state(request: &Request) -> Check<Verdict> {
     if raw.is_null() {
         return Ok(Verdict::Skipped("it does not offer resay.session-state/1".to_owned()));
     }
+    let bytes_min = size_of::<abi::resay_session_state>();
     // SAFETY: an extension of that name is a resay_session_state of struct_size bytes.
-    let size = unsafe { raw.cast::<u32>().read() };
-    check_size("resay_session_state", size, size_of::<abi::resay_session_state>())?;
-    // SAFETY: as above.
-    let functions = unsafe { growing::read(raw) };
+    let functions = unsafe { inspect::read("resay_session_state", raw, bytes_min) }
+        .map_err(|what| Violation::of(Promise::Table, what))?;
     let (Some(save), Some(load)) = (functions.save, functions.load) else {
         return Err(Violation::of(Promise::SessionState, "save or load is NULL".to_owned()));
     };
