@@ -22,7 +22,7 @@ pub struct CheckOptions {
     /// Whether to measure what a call costs.
     pub cost: bool,
     /// The arguments with which this program runs again for a probe. None are needed where `main()` calls
-    /// [`child_main`] first; a test program has no `main()` of its own and names a test that does.
+    /// [`child_main`](crate::child_main) first; a test program has no `main()` of its own and names a test that does.
     pub child_arguments: Vec<OsString>,
 }
 
