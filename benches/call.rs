@@ -3,7 +3,7 @@
 //! - `memcpy`: the bytes copied once, which is what an answer that is not in place costs before anything else;
 //! - `inlined`: `make_ascii_uppercase` of the standard library, compiled into the loop that calls it;
 //! - `bundled`: `uppercase` as the engine calls it, through the C function in its table;
-//! - `dlopened`: the same from `libuppercase.so`, if `cargo build --release --workspace` has made it;
+//! - `dlopened`: the same from `libuppercase.so`, if `cargo build --release --package resay-transforms --examples` made it;
 //! - `c`: `rot13` from a library that the C compiler has made of `examples/c/plugin_rot13.c`, if there is a compiler;
 //! - `closure`: a `Box<dyn Fn>` of the same work, the least that any choice at run time costs.
 //!
@@ -29,7 +29,7 @@ const SIZES_BYTES: [usize; 5] = [16, 64, 1 << 10, 64 << 10, 1 << 20];
 fn call(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("call");
     let uppercase: Closure = Box::new(<[u8]>::make_ascii_uppercase);
-    let mut tables = vec![("bundled", resay_uppercase::TABLE.raw())];
+    let mut tables = vec![("bundled", resay_transforms::uppercase::TABLE.raw())];
     // SAFETY: our own plugin, built from this tree.
     match unsafe { dlopened(&shared_library(), "uppercase") } {
         Some(table) => tables.push(("dlopened", table)),
@@ -67,10 +67,10 @@ fn call(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Beside the directory that this program is in.
+/// Where Cargo puts it: this program is in a directory beside it.
 fn shared_library() -> std::path::PathBuf {
     let program = std::env::current_exe().expect("where this program is");
-    program.ancestors().nth(2).unwrap_or(Path::new(".")).join("libuppercase.so")
+    program.ancestors().nth(2).unwrap_or(Path::new(".")).join("examples/libuppercase.so")
 }
 
 fn c_library(scratch: &Path) -> Option<std::path::PathBuf> {

@@ -14,6 +14,10 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use resay_plugin::Table;
+use resay_transforms::{
+    bandwidth, base64, close, corrupt, crc32, delay, drop, hex, identity, lowercase, prefix, reset, reverse,
+    rot13, slice, sockperf, suffix, template, truncate, uppercase, whoami,
+};
 use support::table::Instance;
 
 const SIZES_BYTES: [usize; 3] = [64, 1 << 10, 64 << 10];
@@ -21,27 +25,27 @@ const SIZES_BYTES: [usize; 3] = [64, 1 << 10, 64 << 10];
 type Subject = (&'static str, &'static Table, &'static [(&'static str, &'static str)]);
 
 const SUBJECTS: &[Subject] = &[
-    ("identity", &resay_identity::TABLE, &[]),
-    ("uppercase", &resay_uppercase::TABLE, &[]),
-    ("lowercase", &resay_lowercase::TABLE, &[]),
-    ("reverse", &resay_reverse::TABLE, &[]),
-    ("rot13", &resay_rot13::TABLE, &[]),
-    ("hex", &resay_hex::TABLE, &[]),
-    ("base64", &resay_base64::TABLE, &[]),
-    ("crc32", &resay_crc32::TABLE, &[]),
-    ("prefix", &resay_prefix::TABLE, &[("text", "> ")]),
-    ("suffix", &resay_suffix::TABLE, &[("text", "!")]),
-    ("template", &resay_template::TABLE, &[("text", "{count}: {message}")]),
-    ("whoami", &resay_whoami::TABLE, &[]),
-    ("sockperf", &resay_sockperf::TABLE, &[]),
-    ("delay", &resay_delay::TABLE, &[("time", "1ms"), ("jitter", "1ms")]),
-    ("drop", &resay_drop::TABLE, &[("rate", "50%")]),
-    ("corrupt", &resay_corrupt::TABLE, &[("rate", "1%")]),
-    ("truncate", &resay_truncate::TABLE, &[]),
-    ("slice", &resay_slice::TABLE, &[("size", "64"), ("gap", "1us")]),
-    ("bandwidth", &resay_bandwidth::TABLE, &[("rate", "1g")]),
-    ("reset", &resay_reset::TABLE, &[("messages", "4000000000")]),
-    ("close", &resay_close::TABLE, &[("messages", "4000000000")]),
+    ("identity", &identity::TABLE, &[]),
+    ("uppercase", &uppercase::TABLE, &[]),
+    ("lowercase", &lowercase::TABLE, &[]),
+    ("reverse", &reverse::TABLE, &[]),
+    ("rot13", &rot13::TABLE, &[]),
+    ("hex", &hex::TABLE, &[]),
+    ("base64", &base64::TABLE, &[]),
+    ("crc32", &crc32::TABLE, &[]),
+    ("prefix", &prefix::TABLE, &[("text", "> ")]),
+    ("suffix", &suffix::TABLE, &[("text", "!")]),
+    ("template", &template::TABLE, &[("text", "{count}: {message}")]),
+    ("whoami", &whoami::TABLE, &[]),
+    ("sockperf", &sockperf::TABLE, &[]),
+    ("delay", &delay::TABLE, &[("time", "1ms"), ("jitter", "1ms")]),
+    ("drop", &drop::TABLE, &[("rate", "50%")]),
+    ("corrupt", &corrupt::TABLE, &[("rate", "1%")]),
+    ("truncate", &truncate::TABLE, &[]),
+    ("slice", &slice::TABLE, &[("size", "64"), ("gap", "1us")]),
+    ("bandwidth", &bandwidth::TABLE, &[("rate", "1g")]),
+    ("reset", &reset::TABLE, &[("messages", "4000000000")]),
+    ("close", &close::TABLE, &[("messages", "4000000000")]),
 ];
 
 fn transforms(criterion: &mut Criterion) {

@@ -48,7 +48,7 @@ pub(crate) fn serve(kind: &str, place: &str) -> Result<()> {
         "udp" => format!("udp://127.0.0.1:{place}?{DATAGRAM_OPTIONS}"),
         kind => format!("{kind}://127.0.0.1:{place}"),
     };
-    let chain = format!("\"{}\"", target()?.join("release/libuppercase.so").display());
+    let chain = format!("\"{}\"", target()?.join("release/examples/libuppercase.so").display());
     let builder = Engine::builder().threads(1)?.backend(Backend::Epoll);
     let _engine = builder.listen(&url)?.chain(&chain)?.start()?;
     loop {
@@ -129,7 +129,9 @@ impl Builds {
             "--release",
             "--quiet",
             "--package",
-            "resay-uppercase-shared",
+            "resay-transforms",
+            "--example",
+            "uppercase",
             "--target-dir",
         ]);
         done(command.arg(&self.target))

@@ -47,6 +47,14 @@ impl Module {
 pub(crate) struct CrateRoot {
     pub(crate) directory: String,
     pub(crate) files: Vec<String>,
+    /// Packages within the directory.
+    pub(crate) nested: Vec<String>,
+}
+
+impl CrateRoot {
+    pub(crate) fn has(&self, path: &str) -> bool {
+        path.starts_with(&self.directory) && !self.nested.iter().any(|package| path.starts_with(package))
+    }
 }
 
 fn root() -> &'static Path {
@@ -86,18 +94,28 @@ fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()
 }
 
-/// Every package with a `src` directory.
+/// Every package with a `src` directory, or with `lib.rs` beside its manifest, which then names its other roots.
 pub(crate) fn crate_roots(files: &[File]) -> Vec<CrateRoot> {
-    let manifests = files.iter().filter_map(|file| file.path.strip_suffix("Cargo.toml"));
+    let manifests: Vec<_> = files
+        .iter()
+        .filter_map(|file| Some((file.path.strip_suffix("Cargo.toml")?, file.text.as_str())))
+        .collect();
     manifests
-        .map(|package| {
-            let directory = format!("{package}src/");
+        .iter()
+        .map(|&(package, manifest)| {
+            let is_flat = files.iter().any(|file| file.path.strip_prefix(package) == Some("lib.rs"));
+            let directory = if is_flat { package.to_owned() } else { format!("{package}src/") };
             let is_root = |path: &str| {
-                path.strip_prefix(&directory)
-                    .is_some_and(|rest| rest == "lib.rs" || rest == "main.rs" || rest.starts_with("bin/"))
+                path.strip_prefix(&directory).is_some_and(|rest| {
+                    ["lib.rs", "main.rs"].contains(&rest)
+                        || rest.starts_with("bin/")
+                        || (is_flat && manifest.contains(&format!("path = \"{rest}\"")))
+                })
             };
             let roots = files.iter().filter(|file| is_root(&file.path)).map(|file| file.path.clone());
-            CrateRoot { files: roots.collect(), directory }
+            let nested = manifests.iter().map(|(other, _)| *other);
+            let nested = nested.filter(|other| *other != package && other.starts_with(&directory));
+            CrateRoot { files: roots.collect(), nested: nested.map(str::to_owned).collect(), directory }
         })
         .filter(|root| !root.files.is_empty())
         .collect()

@@ -133,7 +133,12 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
     }
     for name in plugins(place)? {
         let file = format!("lib{name}.so");
-        tree.copy(&release.join(&file), root.join(PLUGIN_DIRECTORY).join(&file), MODE_PROGRAM, &shared)?;
+        tree.copy(
+            &release.join("examples").join(&file),
+            root.join(PLUGIN_DIRECTORY).join(&file),
+            MODE_PROGRAM,
+            &shared,
+        )?;
     }
 
     let command = release.join("resay");
@@ -161,22 +166,21 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
 
 /// Builds all that is installed, and nothing else; where it is.
 fn build(place: &Place) -> Result<PathBuf, String> {
-    let mut cargo = place.cargo("build --release --package resay --package resay-cli");
-    for name in plugins(place)? {
-        cargo.args(["--package", &format!("resay-{name}-shared")]);
-    }
-    let status = cargo.stdin(Stdio::null()).status().map_err(|error| format!("cargo: {error}"))?;
-    if !status.success() {
-        return Err(format!("cargo build --release: {status}"));
+    for what in ["--package resay --package resay-cli", "--package resay-transforms --examples"] {
+        let mut cargo = place.cargo(&format!("build --release {what}"));
+        let status = cargo.stdin(Stdio::null()).status().map_err(|error| format!("cargo: {error}"))?;
+        if !status.success() {
+            return Err(format!("cargo build --release {what}: {status}"));
+        }
     }
     place.release()
 }
 
-/// The names of the bundled transforms that are libraries too.
+/// The names of the bundled transforms, which are plugin files too.
 pub(crate) fn plugins(place: &Place) -> Result<Vec<String>, String> {
     let all = files_in(&place.root.join("plugins"))?;
-    let shared = all.iter().filter(|path| path.join("shared/Cargo.toml").is_file());
-    Ok(shared.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+    let exported = all.iter().filter(|path| path.join("export.rs").is_file());
+    Ok(exported.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
 }
 
 /// What is in a directory, by name.

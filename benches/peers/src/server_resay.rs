@@ -46,13 +46,16 @@ pub(crate) fn missing(variant: Variant) -> Option<String> {
     library.map(|error| error.to_string()).or_else(kernel)
 }
 
-/// `libuppercase.so` of the same build, beside this program.
+/// `libuppercase.so` of the same build, among the examples.
 fn uppercase_library() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?;
-    let library = program.with_file_name("libuppercase.so");
+    let library = program.with_file_name("examples").join("libuppercase.so");
     if library.is_file() {
         return Ok(library);
     }
-    let text = format!("{} is not there: cargo build --release --workspace makes it", library.display());
+    let text = format!(
+        "{} is not there: cargo build --release --package resay-transforms --examples makes it",
+        library.display()
+    );
     Err(io::Error::new(io::ErrorKind::NotFound, text))
 }

@@ -196,7 +196,11 @@ fn plugins_in_rust() {
     println!("{report}");
     assert_eq!(broken(&report), ["no-panic"]);
 
-    let built = cargo(&["build", "-p", "resay-uppercase-shared", "-p", "resay-identity-shared"], &root());
+    let built = cargo(
+        &["build", "-p", "resay-transforms", "--example", "uppercase", "--example", "identity"],
+        &root(),
+    )
+    .join("examples");
     let uppercase = built.join("libuppercase.so");
     assert_passes(&check(&uppercase, &options()), &["exports", "bytewise", "options", "threads"]);
     let unicode = check(&uppercase, &with(options(), &[("unicode", "1")]));

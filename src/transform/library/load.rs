@@ -20,34 +20,13 @@ use crate::error::{Error, Result};
 /// The transforms that are linked into the engine.
 pub(crate) fn bundled() -> Vec<Table> {
     #[cfg(feature = "bundled")]
-    let tables = [
-        resay_bandwidth::TABLE.raw(),
-        resay_base64::TABLE.raw(),
-        resay_close::TABLE.raw(),
-        resay_corrupt::TABLE.raw(),
-        resay_crc32::TABLE.raw(),
-        resay_delay::TABLE.raw(),
-        resay_drop::TABLE.raw(),
-        resay_hex::TABLE.raw(),
-        resay_identity::TABLE.raw(),
-        resay_lowercase::TABLE.raw(),
-        resay_prefix::TABLE.raw(),
-        resay_reset::TABLE.raw(),
-        resay_reverse::TABLE.raw(),
-        resay_rot13::TABLE.raw(),
-        resay_slice::TABLE.raw(),
-        resay_sockperf::TABLE.raw(),
-        resay_suffix::TABLE.raw(),
-        resay_template::TABLE.raw(),
-        resay_truncate::TABLE.raw(),
-        resay_uppercase::TABLE.raw(),
-        resay_whoami::TABLE.raw(),
-    ];
+    let tables = resay_transforms::ALL.map(|table| table.raw());
     #[cfg(not(feature = "bundled"))]
     let tables: [*const resay_transform; 0] = [];
     // SAFETY: statics of this program.
     tables.into_iter().filter_map(|raw| unsafe { Table::new(raw) }.ok()).collect()
 }
+
 /// Opens a plugin file and gives its transforms.
 ///
 /// The path is used as it is: neither the dynamic linker's search path nor the working directory's libraries play

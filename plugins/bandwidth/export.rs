@@ -1,0 +1,3 @@
+//! `libbandwidth.so`: the table of `bandwidth`, exported.
+
+resay_plugin::export!(resay_transforms::bandwidth::TABLE);

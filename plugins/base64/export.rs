@@ -1,0 +1,3 @@
+//! `libbase64.so`: the table of `base64`, exported.
+
+resay_plugin::export!(resay_transforms::base64::TABLE);

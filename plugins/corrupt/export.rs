@@ -1,0 +1,3 @@
+//! `libcorrupt.so`: the table of `corrupt`, exported.
+
+resay_plugin::export!(resay_transforms::corrupt::TABLE);

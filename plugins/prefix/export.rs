@@ -1,0 +1,3 @@
+//! `libprefix.so`: the table of `prefix`, exported.
+
+resay_plugin::export!(resay_transforms::prefix::TABLE);

@@ -1,0 +1,3 @@
+//! `libreverse.so`: the table of `reverse`, exported.
+
+resay_plugin::export!(resay_transforms::reverse::TABLE);

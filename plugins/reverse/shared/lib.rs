@@ -1,3 +1,0 @@
-//! `reverse` as a shared library: the export, apart from the table, so that nothing else links it.
-
-resay_plugin::export!(resay_reverse::TABLE);

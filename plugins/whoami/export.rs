@@ -1,0 +1,3 @@
+//! `libwhoami.so`: the table of `whoami`, exported.
+
+resay_plugin::export!(resay_transforms::whoami::TABLE);
