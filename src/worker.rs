@@ -197,7 +197,9 @@ impl<D: Driver> Worker<D> {
             (timeout, deadline) => timeout.or(deadline),
         };
         self.wait(timeout)?;
-        self.end_submitted();
+        if !self.submitted.is_empty() {
+            self.end_submitted();
+        }
         // After the wait, so that whoever has swapped a chain finds the new one in the next answer.
         self.look_for_chains();
         while let Some(completion) = self.driver.next() {

@@ -109,6 +109,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// The sends that were submitted in the last turn have left, all but a few, which are waited for from now on.
+    #[inline(never)]
     pub(super) fn end_submitted(&mut self) {
         while let Some(token) = self.driver.next_unsent() {
             self.await_unsent(token);
