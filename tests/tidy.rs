@@ -219,9 +219,6 @@ const WITH_CIRCLES: &[&str] = &[
     "benches/instructions/main.rs",
     "benches/peers/src/main.rs",
     "cli/src/main.rs",
-    "plugins/abi/src/lib.rs",
-    "plugins/base64/src/lib.rs",
-    "plugins/uppercase/src/lib.rs",
     "src/lib.rs",
     "xtask/src/main.rs",
 ];

@@ -1,6 +1,6 @@
 //! Text to bytes. Four characters make three bytes; what is left of a read waits for more.
 
-use super::{Alphabet, Format, PAD, STANDARD, URL};
+use super::format::{Alphabet, Format, PAD, STANDARD, URL};
 use resay_plugin::{Call, Error, Io, Level, Process, Setup, Status, Transform};
 
 /// Four characters make three bytes; up to three that an earlier read left are part of the input.

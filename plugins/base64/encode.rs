@@ -1,6 +1,6 @@
 //! Bytes to text. Three bytes make four characters; what is left of a read waits for more.
 
-use super::{Alphabet, Format, PAD, STANDARD, URL};
+use super::format::{Alphabet, Format, PAD, STANDARD, URL};
 use resay_plugin::{Call, Error, Io, Process, Setup, Status, Transform};
 
 /// Three bytes make four characters, and one or two at the end as many.

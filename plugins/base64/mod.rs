@@ -7,8 +7,10 @@
 
 mod decode;
 mod encode;
+mod format;
 
-use resay_plugin::{Draft, Error, OptionSpec, Options, Setup, Table, Transform};
+use format::{Mode, mode};
+use resay_plugin::{Draft, OptionSpec, Table, Transform};
 
 /// The table: bundled into the engine, and exported by `libbase64`.
 pub static TABLE: Table = {
@@ -33,37 +35,6 @@ const OPTIONS: &[OptionSpec] = &[
         .or(c"standard"),
     OptionSpec::bool(c"padding", c"whether = fills the last group of four").or(c"1"),
 ];
-
-/// Characters and their values: 64 of them.
-type Alphabet = &'static [u8; 64];
-const STANDARD: Alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL: Alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-const PAD: u8 = b'=';
-
-#[derive(Debug, Clone, Copy)]
-enum Mode {
-    Encode,
-    Decode,
-}
-
-fn mode(options: &Options<'_>) -> Result<Mode, Error> {
-    options.choice("mode", &[("encode", Mode::Encode), ("decode", Mode::Decode)])
-}
-
-/// What both directions are set up with.
-#[derive(Debug, Clone, Copy)]
-struct Format {
-    is_url: bool,
-    is_padded: bool,
-}
-
-impl Format {
-    fn read(setup: &Setup<'_>) -> Result<Self, Error> {
-        mode(&setup.options)?; // a value that is no mode chose the table that encodes
-        let is_url = setup.options.choice("alphabet", &[("standard", false), ("url", true)])?;
-        Ok(Self { is_url, is_padded: setup.options.bool("padding")? })
-    }
-}
 
 /// What the two tables have in common.
 const fn described<T: Transform>(draft: Draft<T>) -> Draft<T> {

@@ -1,6 +1,6 @@
 //! ASCII letters, in place: at the speed of memory.
 
-use super::UNICODE;
+use super::unicode;
 use crate::bytes::{change_each, is_between};
 use resay_plugin::{Call, Error, Map, Setup, Status, Transform};
 
@@ -11,7 +11,7 @@ impl Transform for Ascii {
     type Session = ();
 
     fn create(setup: &Setup<'_>) -> Result<Self, Error> {
-        setup.options.bool(UNICODE)?; // a value that is neither on nor off chose this table
+        setup.options.bool(unicode::OPTION)?; // a value that is neither on nor off chose this table
         Ok(Ascii)
     }
 }

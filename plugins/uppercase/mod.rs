@@ -11,7 +11,7 @@ use resay_plugin::{Draft, OptionSpec, Table, Transform};
 /// The table: bundled into the engine, and exported by `libuppercase`.
 pub static TABLE: Table = described(Table::map::<ascii::Ascii>(c"uppercase"))
     .bytewise()
-    .select(|options| options.bool(UNICODE).unwrap_or(false).then_some(&UNICODE_TABLE))
+    .select(|options| options.bool(unicode::OPTION).unwrap_or(false).then_some(&UNICODE_TABLE))
     .build();
 
 static UNICODE_TABLE: Table = {
@@ -19,7 +19,6 @@ static UNICODE_TABLE: Table = {
     described(Table::process::<unicode::Unicode>(c"uppercase")).bound(mul, div, add).build()
 };
 
-const UNICODE: &str = "unicode";
 const OPTIONS: &[OptionSpec] = &[OptionSpec::bool(
     c"unicode",
     c"all letters of UTF-8 text rather than ASCII's; the length may change (ß becomes SS)",

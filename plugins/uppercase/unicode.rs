@@ -3,6 +3,8 @@
 use core::str;
 use resay_plugin::{Call, Error, Io, Process, Setup, Status, Transform};
 
+/// The option that chooses this mode.
+pub(crate) const OPTION: &str = "unicode";
 /// Output per input, at worst: two bytes (U+0390) become six. A test looks at every character.
 pub(crate) const BOUND: (u32, u32, u32) = (3, 1, 0);
 

@@ -171,6 +171,16 @@ pub(crate) unsafe extern "C" fn load<T: Carry>(
     unsafe { report(loaded, err) }
 }
 
+/// The two functions above, as the host finds them.
+pub(crate) const fn session_state<T: Carry>() -> abi::resay_session_state {
+    abi::resay_session_state {
+        struct_size: size_of::<abi::resay_session_state>() as u32,
+        schema: T::SCHEMA.as_ptr(),
+        save: Some(save::<T>),
+        load: Some(load::<T>),
+    }
+}
+
 /// Where a session is. One that holds nothing is nowhere: the host may pass anything.
 #[inline(always)]
 fn place<T: Transform>(session: *mut c_void) -> NonNull<T::Session> {

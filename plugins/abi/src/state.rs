@@ -1,12 +1,9 @@
 //! Carrying a session over when a chain is replaced: the extension "resay.session-state/1".
 
-use crate::abi;
 use crate::error::Error;
 use crate::io::Io;
-use crate::shim;
 use crate::transform::{Status, Transform};
 use core::ffi::CStr;
-use core::mem::size_of;
 
 /// A transform whose sessions survive when the chain of an open connection is replaced. Without this trait, a connection
 /// with a session keeps its old chain until it closes.
@@ -20,13 +17,4 @@ pub trait Carry: Transform {
     /// Restores a state, saved by an instance of possibly another version, into a session that was just opened. After an
     /// error the connection keeps its old chain.
     fn load(&self, session: &mut Self::Session, schema: &CStr, state: &[u8]) -> Result<(), Error>;
-}
-
-pub(crate) const fn table<T: Carry>() -> abi::resay_session_state {
-    abi::resay_session_state {
-        struct_size: size_of::<abi::resay_session_state>() as u32,
-        schema: T::SCHEMA.as_ptr(),
-        save: Some(shim::save::<T>),
-        load: Some(shim::load::<T>),
-    }
 }

@@ -4,7 +4,7 @@ use crate::abi;
 use crate::growing::Growing;
 use crate::options::{OptionSpec, Options};
 use crate::shim;
-use crate::state::{self, Carry};
+use crate::state::Carry;
 use crate::transform::{Map, Process, Transform};
 use core::ffi::{CStr, c_char, c_void};
 use core::fmt;
@@ -162,7 +162,7 @@ impl<T: Transform> Draft<T> {
     where
         T: Carry,
     {
-        self.table.session_state = Some(const { &state::table::<T>() });
+        self.table.session_state = Some(const { &shim::session_state::<T>() });
         self
     }
 
