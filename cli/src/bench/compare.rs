@@ -12,6 +12,7 @@ use resay::transform::spec::ChainSpec;
 use super::cores;
 use super::interrupt;
 use super::measure::{Measured, measure};
+use super::numbers::at_least_one;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::report::comparison::{Chain, Comparison, Cores, Round};
@@ -28,7 +29,7 @@ pub(crate) struct Comparing {
     #[arg(long, value_name = "CHAIN,…", conflicts_with = "expect")]
     pub(crate) compare: Vec<String>,
     /// How many times each chain is measured
-    #[arg(long, value_name = "N", default_value_t = 10, requires = "compare", value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "compare", value_parser = at_least_one)]
     pub(crate) rounds: usize,
     /// Which cores the servers and the load run on
     #[arg(long, value_name = "WHICH", value_enum, default_value = "same", requires = "compare")]
@@ -37,7 +38,7 @@ pub(crate) struct Comparing {
     #[arg(long, value_name = "BACKEND", default_value = "auto", requires = "compare")]
     pub(crate) backend: String,
     /// Threads of each server
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "compare", value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "compare", value_parser = at_least_one)]
     pub(crate) server_threads: usize,
 }
 
