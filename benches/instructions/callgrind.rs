@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::Result;
 use crate::load::{LONGER, Place, Workload};
+use crate::result::Result;
 use crate::sys;
 
 /// valgrind's version, where it is installed.

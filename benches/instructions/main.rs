@@ -19,17 +19,16 @@ mod baseline;
 mod callgrind;
 mod load;
 mod profile;
+mod result;
 mod servers;
 mod sys;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use baseline::{Baseline, Toolchain};
 use load::Workload;
+use result::Result;
 use servers::{Builds, Server};
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "usage: cargo bench --bench instructions [-- OPTION]...
   --only TEXT          only the workload TEXT, or those with TEXT in their name

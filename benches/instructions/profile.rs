@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::Result;
 use crate::callgrind::{Counts, Tree};
 use crate::load::Workload;
+use crate::result::Result;
 
 /// What is less than this is noise of starting.
 const SHOWN_MIN: f64 = 0.05;

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use resay::{Backend, Engine};
 use tempfile::TempDir;
 
-use crate::Result;
 use crate::callgrind::Counts;
 use crate::load::{Kind, Place, Workload};
+use crate::result::Result;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Server {

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::Place;
+use crate::place::Place;
 use crate::report::Outcome;
 
 /// The last commit from before the rule. Where a subject that breaks it is published already, it moves behind that.

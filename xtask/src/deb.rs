@@ -10,9 +10,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::Place;
 use crate::examples::exists;
-use crate::install::{self, Request, about, remove};
+use crate::files::{about, files_in, remove};
+use crate::install::{self, Request};
+use crate::place::Place;
 
 /// The cargo-deb that is built where there is none.
 const CARGO_DEB_VERSION: &str = "3.8.0";
@@ -102,7 +103,7 @@ pub(crate) fn packages(place: &Place, directory: &Path, size: Size) -> Result<Ve
         if !status.success() {
             return Err(Refusal::Failed(format!("cargo deb --package {package}: {status}")));
         }
-        for file in install::files_in(&scratch)? {
+        for file in files_in(&scratch)? {
             let to = output.join(file.file_name().unwrap_or_default());
             // The two directories may be on different file systems.
             fs::copy(&file, &to).map_err(about(&to))?;
@@ -127,7 +128,7 @@ fn stage(place: &Place) -> Result<PathBuf, String> {
     let link = stage.join("libdir");
     symlink(Path::new("usr").join(libdir), &link).map_err(about(&link))?;
     // Debian Policy 12.1: manual pages are compressed, and without the time at which that was done.
-    let pages = install::files_in(&stage.join("usr/share/man/man1"))?;
+    let pages = files_in(&stage.join("usr/share/man/man1"))?;
     let status = Command::new("gzip").arg("-9n").args(pages).status();
     match status.map_err(|error| format!("gzip: {error}"))? {
         status if status.success() => Ok(stage),

@@ -17,14 +17,15 @@
 mod describe;
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::Place;
+use crate::files::{about, files_in, remove};
+use crate::place::Place;
 
-pub(crate) use describe::Library;
+pub(crate) use describe::{Library, PLUGIN_DIRECTORY};
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
@@ -32,9 +33,6 @@ usage: cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-s
   --libdir DIR   where libraries go, below the prefix: lib unless said, lib/x86_64-linux-gnu for example
   --destdir DIR  put all of it below DIR instead of /, as packagers do; else DESTDIR of the environment
   --no-strip     leave symbols and line tables in";
-
-/// Below the prefix, whatever the libdir is: the engine looks there from the command's own directory.
-pub(crate) const PLUGIN_DIRECTORY: &str = "lib/resay/plugins";
 
 const MODE_FILE: u32 = 0o644;
 const MODE_PROGRAM: u32 = 0o755;
@@ -183,25 +181,6 @@ pub(crate) fn plugins(place: &Place) -> Result<Vec<String>, String> {
     Ok(exported.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
 }
 
-/// What is in a directory, by name.
-pub(crate) fn files_in(directory: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = fs::read_dir(directory).map_err(about(directory))?;
-    let mut paths = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(about(directory))?;
-    paths.sort();
-    Ok(paths)
-}
-
-/// Removes a directory with all that is in it, if it is there.
-pub(crate) fn remove(directory: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(about(directory)(error)),
-        _ => Ok(()),
-    }
-}
-
 /// What a command prints on standard output.
 fn printed(command: &mut Command) -> Result<Vec<u8>, String> {
     let output = command.stdin(Stdio::null()).output();
@@ -211,10 +190,6 @@ fn printed(command: &mut Command) -> Result<Vec<u8>, String> {
     }
     let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(format!("{}: {}: {complaint}", command.get_program().display(), output.status))
-}
-
-pub(crate) fn about(path: &Path) -> impl Fn(io::Error) -> String {
-    move |error| format!("{}: {error}", path.display())
 }
 
 /// What is being installed. A file comes into its place whole: what runs or has mapped the old one keeps that.

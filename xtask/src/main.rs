@@ -9,17 +9,20 @@
 mod commits;
 mod deb;
 mod examples;
+mod files;
 mod install;
 mod packaging;
 mod patience;
 mod peers;
+mod place;
 mod report;
 mod sanitize;
 mod transcript;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
+use place::Place;
 use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 
 const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|sanitize...
@@ -111,47 +114,6 @@ fn make(task: &str, arguments: &[String]) -> Result<(), String> {
 
 fn deb(place: &Place, directory: &Path) -> Result<Vec<PathBuf>, String> {
     deb::packages(place, directory, deb::Size::Small).map_err(|refusal| refusal.to_string())
-}
-
-/// Where things are.
-#[derive(Debug)]
-struct Place {
-    /// The workspace.
-    root: PathBuf,
-    /// Where `cargo build` puts libraries and programs: this program's own directory.
-    built: PathBuf,
-}
-
-impl Place {
-    fn find() -> Result<Place, String> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no workspace above xtask")?;
-        let program = std::env::current_exe().map_err(|error| format!("where am I: {error}"))?;
-        let built = program.parent().ok_or("this program is in no directory")?;
-        Ok(Place { root: root.to_owned(), built: built.to_owned() })
-    }
-
-    /// Cargo's target directory.
-    fn target(&self) -> Result<&Path, String> {
-        self.built.parent().ok_or_else(|| format!("{} is in no directory", self.built.display()))
-    }
-
-    /// Where `cargo build --release` puts libraries and programs.
-    fn release(&self) -> Result<PathBuf, String> {
-        Ok(self.target()?.join("release"))
-    }
-
-    /// `cargo` with arguments, as of the toolchain that built this.
-    fn cargo(&self, arguments: &str) -> Command {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args(arguments.split_whitespace()).current_dir(&self.root);
-        command
-    }
-
-    /// Whether `cargo NAME` exists.
-    fn has_cargo(&self, name: &str) -> bool {
-        let version = self.cargo(&format!("{name} --version")).output();
-        version.is_ok_and(|output| output.status.success())
-    }
 }
 
 fn check(place: &Place, report: &mut Report) {

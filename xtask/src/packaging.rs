@@ -6,10 +6,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::Place;
 use crate::deb::{self, Refusal, Size};
 use crate::examples::{exists, missing};
-use crate::install::{self, Library, PLUGIN_DIRECTORY, Request, about, files_in, remove};
+use crate::files::{about, files_in, remove};
+use crate::install::{self, Library, PLUGIN_DIRECTORY, Request};
+use crate::place::Place;
 use crate::report::{Outcome, Report, capture};
 
 /// The stripped shared library is to stay below this.

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::Place;
+use crate::place::Place;
 
 const SOURCES: &str = "benches/peers/servers";
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Place;
+use crate::place::Place;
 use crate::report::{Outcome, Report, run, run_example};
 
 /// A sanitizer, and what it is run on.

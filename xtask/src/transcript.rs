@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::Place;
 use crate::patience;
+use crate::place::Place;
 use crate::report::{Outcome, capture};
 
 /// Where the picture is, below the workspace.

@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{PLUGIN_DIRECTORY, about};
-use crate::Place;
+use crate::files::about;
+use crate::place::Place;
+
+/// Below the prefix, whatever the libdir is: the engine looks there from the command's own directory.
+pub(crate) const PLUGIN_DIRECTORY: &str = "lib/resay/plugins";
 
 /// The names of the shared library, and the versions behind them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,45 @@
+//! Where things are: the workspace, and what cargo has built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The workspace, and the directory of what is built.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The workspace.
+    pub(crate) root: PathBuf,
+    /// Where `cargo build` puts libraries and programs: this program's own directory.
+    pub(crate) built: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn find() -> Result<Place, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no workspace above xtask")?;
+        let program = std::env::current_exe().map_err(|error| format!("where am I: {error}"))?;
+        let built = program.parent().ok_or("this program is in no directory")?;
+        Ok(Place { root: root.to_owned(), built: built.to_owned() })
+    }
+
+    /// Cargo's target directory.
+    pub(crate) fn target(&self) -> Result<&Path, String> {
+        self.built.parent().ok_or_else(|| format!("{} is in no directory", self.built.display()))
+    }
+
+    /// Where `cargo build --release` puts libraries and programs.
+    pub(crate) fn release(&self) -> Result<PathBuf, String> {
+        Ok(self.target()?.join("release"))
+    }
+
+    /// `cargo` with arguments, as of the toolchain that built this.
+    pub(crate) fn cargo(&self, arguments: &str) -> Command {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(arguments.split_whitespace()).current_dir(&self.root);
+        command
+    }
+
+    /// Whether `cargo NAME` exists.
+    pub(crate) fn has_cargo(&self, name: &str) -> bool {
+        let version = self.cargo(&format!("{name} --version")).output();
+        version.is_ok_and(|output| output.status.success())
+    }
+}
