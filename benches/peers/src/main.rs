@@ -16,8 +16,8 @@
 //! | `peer.rs` | the list of servers, and how each is started; their sources are in `servers/` |
 //! | `workload.rs` | the list of workloads |
 //! | `load/` | the load generator: streams, datagrams, short connections, idle ones |
-//! | `running.rs`, `procfs.rs` | a server as a process: when it listens, what it uses |
-//! | `plan.rs` | the command line, the rounds |
+//! | `running.rs`, `place.rs`, `procfs.rs` | a server as a process: when it listens, where, and what it uses |
+//! | `plan.rs`, `results.rs` | the command line and the rounds; what they measured |
 //! | `report/` | medians, ratios, the page and its pictures |
 //! | `flame.rs` | where Resay's time goes, by perf(1) |
 //! | `server_resay.rs` | Resay as one of the servers |
@@ -29,9 +29,11 @@
 mod flame;
 mod load;
 mod peer;
+mod place;
 mod plan;
 mod procfs;
 mod report;
+mod results;
 mod running;
 mod server_resay;
 #[allow(unsafe_code)] // Unsafe boundary: the kernel.
@@ -41,8 +43,8 @@ mod workload;
 use std::error::Error;
 use std::process::ExitCode;
 
-use peer::Variant;
 use plan::Plan;
+use server_resay::Variant;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::running::Place;
-use crate::server_resay;
+use crate::place::Place;
+use crate::server_resay::{self, Variant};
 use crate::workload::{Kind, Shape, Workload};
 
 /// A process a connection: more than so many take longer to start than all else takes.
@@ -55,17 +55,6 @@ enum Program {
     Haproxy,
     Socat,
     Ncat,
-}
-
-/// How Resay is set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Variant {
-    /// Nothing said about the driver.
-    Auto,
-    Epoll,
-    Uring,
-    /// As `Auto`, and every message in capitals.
-    Uppercase,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -353,19 +342,6 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name)
-    }
-}
-
-impl Variant {
-    pub(crate) const ALL: [Variant; 4] = [Variant::Auto, Variant::Epoll, Variant::Uring, Variant::Uppercase];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Variant::Auto => "auto",
-            Variant::Epoll => "epoll",
-            Variant::Uring => "uring",
-            Variant::Uppercase => "uppercase",
-        }
     }
 }
 

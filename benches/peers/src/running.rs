@@ -1,17 +1,15 @@
 //! A server in a process of its own.
 
 use std::error::Error;
-use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::peer::{Peer, Setting};
+use crate::place::Place;
 use crate::procfs;
 use crate::sys;
 use crate::workload::Kind;
@@ -19,50 +17,6 @@ use crate::workload::Kind;
 /// How long a server may take until it listens.
 const START_MAX: Duration = Duration::from_secs(15);
 const START_LOOK: Duration = Duration::from_millis(1);
-
-/// Where a server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    Internet(SocketAddr),
-    Path(PathBuf),
-}
-
-impl Place {
-    /// One that is free.
-    fn choose(kind: Kind, scratch: &Path) -> io::Result<Place> {
-        let any = (Ipv4Addr::LOCALHOST, 0);
-        match kind {
-            Kind::Tcp => Ok(Place::Internet(TcpListener::bind(any)?.local_addr()?)),
-            Kind::Udp => Ok(Place::Internet(UdpSocket::bind(any)?.local_addr()?)),
-            Kind::Unix => Ok(Place::Path(scratch.join("socket"))),
-        }
-    }
-
-    /// The port, or the path.
-    pub(crate) fn argument(&self) -> String {
-        match self {
-            Place::Internet(address) => address.port().to_string(),
-            Place::Path(path) => path.display().to_string(),
-        }
-    }
-
-    fn is_served(&self, kind: Kind) -> bool {
-        match (self, kind) {
-            (Place::Internet(address), Kind::Udp) => procfs::is_bound_to_udp(address.port()).unwrap_or(false),
-            (Place::Internet(address), _) => TcpStream::connect(address).is_ok(),
-            (Place::Path(path), _) => UnixStream::connect(path).is_ok(),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Internet(address) => address.fmt(f),
-            Place::Path(path) => path.display().fmt(f),
-        }
-    }
-}
 
 /// A server in a process of its own, with a directory of its own; both end with this value.
 #[derive(Debug)]

@@ -6,7 +6,29 @@ use std::path::PathBuf;
 
 use resay::{Backend, Engine};
 
-use crate::peer::Variant;
+/// How Resay is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// Nothing said about the driver.
+    Auto,
+    Epoll,
+    Uring,
+    /// As `Auto`, and every message in capitals.
+    Uppercase,
+}
+
+impl Variant {
+    pub(crate) const ALL: [Variant; 4] = [Variant::Auto, Variant::Epoll, Variant::Uring, Variant::Uppercase];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Variant::Auto => "auto",
+            Variant::Epoll => "epoll",
+            Variant::Uring => "uring",
+            Variant::Uppercase => "uppercase",
+        }
+    }
+}
 
 /// As the other servers have it: bursts of datagrams wait here.
 const DATAGRAM_OPTIONS: &str = "rcvbuf=4m";

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use socket2::{Domain, Socket, Type};
 
 use super::pattern::{PATTERN_BYTES, Pattern};
-use super::{Clock, SILENCE_MS, Turns};
-use crate::running::Place;
+use super::turns::{Clock, SILENCE_MS, Turns};
+use crate::place::Place;
 use crate::sys::{self, Epoll, Watch};
 
 /// A closed connection blocks its port for a minute: with so many addresses there are ports enough.

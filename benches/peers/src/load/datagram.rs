@@ -5,8 +5,8 @@ use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 
-use super::{Clock, Turns};
-use crate::running::Place;
+use super::turns::{Clock, Turns};
+use crate::place::Place;
 use crate::sys::{self, BATCH, Epoll, Watch};
 
 /// The head of a datagram: 64 bits, four a letter.

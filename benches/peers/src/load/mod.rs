@@ -6,24 +6,19 @@ mod datagram;
 mod idle;
 mod pattern;
 mod stream;
+mod turns;
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
 use crate::running::Running;
 use crate::workload::{Shape, Workload};
+use turns::{Clock, Turns};
 
 pub(crate) use idle::{IDLE_BYTES, Memory, idle};
 
 /// How often the clock is read for the end, in turns of the loop.
 const TURNS_PER_LOOK: u32 = 8;
-/// Nothing for so long means that answers were lost.
-const SILENCE_MS: i32 = 10_000;
-/// Times are kept with so many digits, up to a minute.
-const TIME_DIGITS: u8 = 3;
-const TIME_NS_MAX: u64 = 60_000_000_000;
 
 /// What one server did in one round.
 #[derive(Debug, Clone, Copy)]
@@ -65,16 +60,6 @@ pub(crate) fn run(
     }
 }
 
-/// One of the loops.
-trait Turns {
-    /// Waits for answers, takes what there is, sends as many messages.
-    fn turn(&mut self, clock: &mut Clock) -> Result<(), Box<dyn Error>>;
-    /// Messages that were lost so far.
-    fn lost(&self) -> u64 {
-        0
-    }
-}
-
 fn measure(
     load: &mut impl Turns,
     clock: &mut Clock,
@@ -113,31 +98,10 @@ fn turn_for(load: &mut impl Turns, clock: &mut Clock, time: Duration) -> Result<
     }
 }
 
-/// The time, and how long answers took.
-struct Clock {
-    begin: Instant,
-    times: Histogram<u64>,
-}
-
-impl Clock {
-    fn new() -> Result<Clock, Box<dyn Error>> {
-        Ok(Clock { begin: Instant::now(), times: Histogram::new_with_bounds(1, TIME_NS_MAX, TIME_DIGITS)? })
-    }
-
-    /// Nanoseconds since the load began.
-    fn now_ns(&self) -> u64 {
-        self.begin.elapsed().as_nanos() as u64
-    }
-
-    fn record(&mut self, ns: u64, messages: u64) {
-        self.times.saturating_record_n(ns.max(1), messages);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::running::Place;
+    use crate::place::Place;
     use resay::Engine;
 
     const MESSAGES: u64 = 50;

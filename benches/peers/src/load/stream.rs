@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::pattern::{PATTERN_BYTES, Pattern};
-use super::{Clock, SILENCE_MS, Turns};
-use crate::running::Place;
+use super::turns::{Clock, SILENCE_MS, Turns};
+use crate::place::Place;
 use crate::sys::{Epoll, Watch};
 
 const RECEIVE_BYTES: usize = 128 * 1024;

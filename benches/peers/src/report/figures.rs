@@ -2,7 +2,7 @@
 
 use crate::load::Sample;
 use crate::peer::{Family, Peer};
-use crate::plan::{Cell, Pass, Results};
+use crate::results::{Cell, Pass, Results};
 use crate::workload::Workload;
 
 /// What the rounds come to.

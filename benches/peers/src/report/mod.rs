@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::plan::Results;
+use crate::results::Results;
 
 /// The comparison at a glance, as text: Markdown, which is also readable as it is.
 pub(crate) fn summary(results: &Results) -> String {

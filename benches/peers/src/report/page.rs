@@ -6,7 +6,7 @@ use super::figures::{Figure, Ratio};
 use super::machine;
 use super::plots::{digits, size};
 use crate::peer::{Family, Peer};
-use crate::plan::{Cell, Pass, Results};
+use crate::results::{Cell, Pass, Results};
 use crate::workload::{Kind, Shape, Workload};
 
 /// What stands between these is kept.

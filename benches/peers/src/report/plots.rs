@@ -1,7 +1,7 @@
 //! The pictures of the page.
 
-use crate::plan::{Pass, Results};
 use crate::report::svg::{Bar, Panel, Scale, panels};
+use crate::results::{Pass, Results};
 use crate::workload::{Kind, Workload};
 
 const COLUMNS: usize = 3;

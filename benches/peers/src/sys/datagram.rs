@@ -5,7 +5,7 @@ use std::mem::{MaybeUninit, zeroed};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::syscall;
+use super::syscall::syscall;
 
 /// How many datagrams one call moves at most.
 pub(crate) const BATCH: usize = 64;

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::syscall;
+use super::syscall::syscall;
 
 /// An epoll instance whose events carry an index.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 
 mod datagram;
 mod epoll;
+mod syscall;
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -11,16 +12,7 @@ use std::process::Command;
 
 pub(crate) use datagram::{BATCH, gather_runs, receive_batch, receive_run, send_batch, send_run};
 pub(crate) use epoll::{Epoll, Watch};
-
-/// Turns -1 into an error, once.
-macro_rules! syscall {
-    ($call:ident($($argument:expr),* $(,)?)) => {{
-        // SAFETY: the caller of this macro passes what the manual page of the call asks for, and owns it.
-        let result = unsafe { libc::$call($($argument),*) };
-        if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
-    }};
-}
-use syscall;
+use syscall::syscall;
 
 /// Keeps the calling thread, and what it starts from now on, on one core.
 pub(crate) fn pin(core: usize) -> io::Result<()> {
