@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 
 use resay::Engine;
 
-use super::{eventually, skipped};
+use super::isolation::skipped;
+use super::waiting::eventually;
 
 /// Whether there is a C compiler; said once where there is none.
 pub(crate) fn has_compiler() -> bool {
