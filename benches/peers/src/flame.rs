@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use resay_measure::escaped;
+
 use crate::load;
 use crate::peer::{Peer, Setting};
 use crate::report::svg;
@@ -124,7 +126,7 @@ fn render(root: &Frame, what: &str) -> String {
     let mut svg = svg::begin(&title, note, WIDTH, height);
     svg.push_str("  <style>.box { fill: #54aeff; stroke: #ffffff; } .kernel { fill: #6fdd8b; } .name { font-size: 11px; fill: #1f2328; }\n    ");
     svg.push_str("@media (prefers-color-scheme: dark) { .box { stroke: #0d1117; } .name { fill: #0d1117; } }</style>\n");
-    let _ = writeln!(svg, "  <text class=\"title\" x=\"{MARGIN}\" y=\"30\">{}</text>", svg::escaped(&title));
+    let _ = writeln!(svg, "  <text class=\"title\" x=\"{MARGIN}\" y=\"30\">{}</text>", escaped(&title));
     let _ = writeln!(
         svg,
         "  <text class=\"small\" x=\"{MARGIN}\" y=\"50\">{} samples; {note}</text>",
@@ -154,7 +156,7 @@ fn boxes(svg: &mut String, name: &str, frame: &Frame, x: f64, y: f64, unit: f64,
     }
     let width = frame.samples as f64 * unit;
     let class = if frame.is_kernel { "box kernel" } else { "box" };
-    let name_shown = svg::escaped(name);
+    let name_shown = escaped(name);
     let _ = writeln!(
         svg,
         "  <g><title>{name_shown}: {:.1} %</title><rect class=\"{class}\" x=\"{x:.1}\" y=\"{y}\" width=\"{width:.1}\" \
@@ -170,7 +172,7 @@ fn boxes(svg: &mut String, name: &str, frame: &Frame, x: f64, y: f64, unit: f64,
             "  <text class=\"name\" x=\"{:.1}\" y=\"{}\">{}</text>",
             x + 3.0,
             y + 12.5,
-            svg::escaped(&short)
+            escaped(&short)
         );
     }
     svg.push_str("  </g>\n");

@@ -3,12 +3,7 @@
 use std::fs;
 use std::io;
 
-use crate::sys;
-
-/// The fields of `/proc/PID/stat` that are of use, counted from the one after the name.
-const STAT_PARENT: usize = 1;
-const STAT_CHILDREN_USER: usize = 13;
-const STAT_CHILDREN_SYSTEM: usize = 14;
+use resay_measure::process::{self, Stat};
 
 /// The process and all its descendants that live, itself first.
 pub(crate) fn family(root: u32) -> io::Result<Vec<u32>> {
@@ -22,7 +17,7 @@ pub(crate) fn family(root: u32) -> io::Result<Vec<u32>> {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // It may be gone by now.
-        let Some(stat) = stat(pid) else { continue };
+        let Some(stat) = Stat::of(pid) else { continue };
         parents.push((pid, stat.parent));
     }
     let mut next = 0;
@@ -44,12 +39,11 @@ fn children_of_threads(pid: u32) -> Option<String> {
 
 /// The processor time of a process, its descendants, and those of them that have ended, in nanoseconds.
 pub(crate) fn cpu_time_ns(root: u32) -> io::Result<u64> {
-    let tick_ns = 1_000_000_000 / sys::ticks_per_s()?;
     let mut sum = 0;
     for pid in family(root)? {
         // It may have ended since; then its parent has its time, or will have.
-        if let (Ok(time_ns), Some(stat)) = (sys::cpu_time_ns(pid), stat(pid)) {
-            sum += time_ns + stat.children_ticks * tick_ns;
+        if let (Ok(time_ns), Some(stat)) = (process::cpu_time_ns(pid), Stat::of(pid)) {
+            sum += time_ns + stat.children_cpu_time_ns()?;
         }
     }
     Ok(sum)
@@ -78,36 +72,9 @@ pub(crate) fn is_bound_to_udp(port: u16) -> io::Result<bool> {
     Ok(table.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&suffix))))
 }
 
-struct Stat {
-    parent: u32,
-    /// The time of children that have ended and were waited for.
-    children_ticks: u64,
-}
-
-fn stat(pid: u32) -> Option<Stat> {
-    read_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-fn read_stat(text: &str) -> Option<Stat> {
-    // The name is in parentheses and may hold anything.
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    Some(Stat {
-        parent: fields.get(STAT_PARENT)?.parse().ok()?,
-        children_ticks: ticks(STAT_CHILDREN_USER)? + ticks(STAT_CHILDREN_SYSTEM)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_may_hold_anything() {
-        let stat = read_stat("7 (a) b (c) S 3 7 7 0 -1 4194560 1 2 3 4 50 60 70 80 20 0 1 0 9").unwrap();
-        assert_eq!((stat.parent, stat.children_ticks), (3, 150));
-        assert!(read_stat("7 (cut").is_none());
-    }
 
     #[test]
     fn this_process_is_its_own_family() {

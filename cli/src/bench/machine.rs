@@ -1,8 +1,8 @@
 //! Where a measurement was made.
 
-use std::fs;
 use std::thread;
 
+use resay_measure::machine;
 use serde::Serialize;
 
 /// The machine, as far as it tells.
@@ -24,15 +24,13 @@ const BUSY: f64 = 0.75;
 
 impl Machine {
     pub(crate) fn here() -> Machine {
-        let name = rustix::system::uname();
+        let (system, release) = machine::system();
         Machine {
             cores: thread::available_parallelism().map_or(1, usize::from),
-            cpu: fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| model_of(&text)),
-            kernel: format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
+            cpu: machine::processor(),
+            kernel: format!("{system} {release}"),
             architecture: std::env::consts::ARCH,
-            load_average: fs::read_to_string("/proc/loadavg")
-                .ok()
-                .and_then(|text| text.split(' ').next()?.parse().ok()),
+            load_average: machine::load_average().and_then(|text| text.parse().ok()),
         }
     }
 
@@ -50,26 +48,5 @@ impl Machine {
 
     fn cores_text(&self) -> String {
         if self.cores == 1 { "1 core".to_owned() } else { format!("{} cores", self.cores) }
-    }
-}
-
-fn model_of(cpuinfo: &str) -> Option<String> {
-    let value = |key: &str| {
-        let mut pairs = cpuinfo.lines().filter_map(|line| line.split_once(':'));
-        pairs.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
-    };
-    // x86 has the first, many ARM boards the second.
-    value("model name").or_else(|| value("Model"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_processor_has_a_name() {
-        assert_eq!(model_of("processor\t: 0\nmodel name\t: A B  C\n").as_deref(), Some("A B  C"));
-        assert_eq!(model_of("Model : D\n").as_deref(), Some("D"));
-        assert_eq!(model_of("processor: 1\n"), None);
     }
 }

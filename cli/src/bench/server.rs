@@ -1,6 +1,5 @@
 //! A server of one's own: the same command, as a process whose processor time can be read.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -9,6 +8,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use resay_measure::process;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cores;
@@ -109,23 +109,8 @@ impl Server {
 
     /// Processor time that all its threads have used so far; `None`: the system does not tell.
     pub(crate) fn cpu_ns(&self) -> Option<u64> {
-        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let threads = fs::read_dir(process.join("task")).ok()?;
-        // The first number is time on a processor, in ns (kernel documentation, scheduler/sched-stats).
-        let of_thread = |path: PathBuf| -> Option<u64> {
-            fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
-        };
-        let all: Option<u64> = threads.map(|thread| of_thread(thread.ok()?.path())).sum();
-        all.filter(|&ns| ns > 0).or_else(|| ticks_of(&fs::read_to_string(process.join("stat")).ok()?))
+        process::cpu_time_ns(self.child.id()).ok()
     }
-}
-
-/// utime and stime of proc_pid_stat(5), in ns: coarser, but everywhere.
-fn ticks_of(stat: &str) -> Option<u64> {
-    // The name of the command may have anything in it, and is in parentheses.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let time = |place: usize| fields.get(place)?.parse::<u64>().ok();
-    Some((time(11)? + time(12)?) * (1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)))
 }
 
 impl Drop for Server {
@@ -159,17 +144,4 @@ pub(crate) fn end_all() {
             let _ = kill_process(pid, Signal::TERM);
         }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_command_is_no_field() {
-        let stat = "1 (a ) b) S 1 2 3 4 5 6 7 8 9 10 30 12 13 14";
-        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-        assert_eq!(ticks_of(stat), Some(42 * tick));
-        assert_eq!(ticks_of("nonsense"), None);
-    }
 }

@@ -1,5 +1,7 @@
 //! Medians, spreads, and who was best.
 
+use resay_measure::median;
+
 use crate::load::Sample;
 use crate::peer::{Family, Peer};
 use crate::results::{Cell, Pass, Results};
@@ -17,12 +19,8 @@ pub(super) struct Figure {
 impl Figure {
     pub(super) fn of(mut values: Vec<f64>) -> Option<Figure> {
         values.sort_by(f64::total_cmp);
-        let (last, middle) = (values.len().checked_sub(1)?, values.len() / 2);
-        let median = if values.len().is_multiple_of(2) {
-            (values[middle - 1] + values[middle]) / 2.0
-        } else {
-            values[middle]
-        };
+        let last = values.len().checked_sub(1)?;
+        let median = median(&values)?;
         let quarter = values.len() / 4;
         let noise =
             if last == 0 { f64::NAN } else { (values[last - quarter] - values[quarter]) / 2.0 / median };

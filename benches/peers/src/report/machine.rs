@@ -3,19 +3,18 @@
 use std::fs;
 use std::process::Command;
 
+use resay_measure::machine;
+
 /// Processor, cores, kernel.
 pub(super) fn machine() -> String {
+    let processor = machine::processor().unwrap_or_else(|| "unknown processor".to_owned());
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let processor = text
-        .lines()
-        .find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim()))
-        .unwrap_or("unknown processor");
     // Of the machine: this process is pinned to one.
     let cores = text.lines().filter(|line| line.starts_with("processor")).count();
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let (system, release) = machine::system();
     // What follows the dash names whoever built it.
-    let kernel = release.trim().split('-').next().unwrap_or_default().to_owned();
-    format!("{processor}, {cores} cores, Linux {kernel}")
+    let kernel = release.split('-').next().unwrap_or_default();
+    format!("{processor}, {cores} cores, {system} {kernel}")
 }
 
 /// Today, in UTC.
@@ -26,6 +25,5 @@ pub(super) fn date() -> String {
 
 /// How many processes wanted a core a minute ago until now: more than ours makes figures noisy.
 pub(super) fn load_average() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or("unknown").to_owned()
+    machine::load_average().unwrap_or_else(|| "unknown".to_owned())
 }

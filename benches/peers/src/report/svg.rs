@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use resay_measure::escaped;
+
 use crate::peer::Family;
 
 const COLUMN_WIDTH: f64 = 336.0;
@@ -179,10 +181,6 @@ pub(crate) fn begin(title: &str, description: &str, width: f64, height: f64) -> 
         width - 1.0,
         height - 1.0,
     )
-}
-
-pub(crate) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -53,20 +53,6 @@ pub(crate) fn kill_group(leader: u32) {
     let _ = syscall!(kill(-(leader as libc::pid_t), libc::SIGKILL));
 }
 
-/// The processor time that a process has used, all its threads together, user and system, in nanoseconds.
-pub(crate) fn cpu_time_ns(pid: u32) -> io::Result<u64> {
-    let mut clock = 0;
-    // Unlike the others this call gives the error itself.
-    // SAFETY: clock is ours to write to.
-    let error = unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) };
-    if error != 0 {
-        return Err(io::Error::from_raw_os_error(error));
-    }
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    syscall!(clock_gettime(clock, &mut time))?;
-    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
-}
-
 /// Lets connect(2) choose the port of a socket that is bound to an address, so that each address has all ports: ip(7).
 pub(crate) fn choose_port_late(socket: &impl AsRawFd) -> io::Result<()> {
     let one: libc::c_int = 1;
@@ -78,11 +64,6 @@ pub(crate) fn choose_port_late(socket: &impl AsRawFd) -> io::Result<()> {
         size_of::<libc::c_int>() as libc::socklen_t,
     ))?;
     Ok(())
-}
-
-/// How many clock ticks of `/proc/PID/stat` a second has.
-pub(crate) fn ticks_per_s() -> io::Result<u64> {
-    Ok(syscall!(sysconf(libc::_SC_CLK_TCK))? as u64)
 }
 
 /// As many descriptors as the system lets us have: thousands of connections need more than the usual soft limit.

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use resay_measure::escaped;
+
 use super::numbers;
 
 /// How numbers become places on an axis.
@@ -316,11 +318,6 @@ fn legend(series: &[Series]) -> String {
         .map(|(number, series)| format!("<span class=\"k{}\">{}</span>", number + 1, escaped(series.name)))
         .collect();
     format!("<p class=\"legend\">{items}</p>")
-}
-
-/// As text in HTML, in an attribute too.
-pub(crate) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! A measurement as one page: styles and charts are in it, and nothing is fetched from anywhere.
 
-use super::chart::{self, Axis, Bar, Scale, Series, escaped};
+use resay_measure::escaped;
+
+use super::chart::{self, Axis, Bar, Scale, Series};
 use super::{About, Outcome, Percentile, Run, numbers, text};
 
 const STYLE: &str = include_str!("page.css");
