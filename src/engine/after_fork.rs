@@ -6,34 +6,10 @@
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
 
-use super::{Core, Engine};
-use crate::driver::hybrid::Hybrid;
-use crate::sys::{self, Descriptors};
-
-/// The descriptors of one driver, which a child of fork(2) inherits.
-pub(super) struct InheritedFds {
-    sockets: Arc<Descriptors>,
-    poll: RawFd,
-    waker: RawFd,
-}
-
-impl InheritedFds {
-    pub(super) fn of(driver: &Hybrid) -> InheritedFds {
-        InheritedFds {
-            sockets: Arc::clone(driver.descriptors()),
-            poll: driver.poll_fd(),
-            waker: driver.waker_fd(),
-        }
-    }
-
-    fn list(&self) -> Vec<RawFd> {
-        let mut found = self.sockets.list();
-        found.extend([self.poll, self.waker]);
-        found
-    }
-}
+use super::inherited_fds::InheritedFds;
+use super::state::{Core, Engine};
+use crate::sys;
 
 impl Core {
     fn inherited_fds(&self) -> Vec<RawFd> {

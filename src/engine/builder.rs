@@ -6,7 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::{Backend, Control, Ended, Engine, check_spin, check_threads};
+use super::backend::Backend;
+use super::settings::{check_spin, check_threads};
+use super::state::{Control, Engine};
+use super::threads::Ended;
 use crate::chain::Chain;
 use crate::connection::{Around, MakeAround};
 use crate::error::Result;
@@ -17,6 +20,13 @@ use crate::stats::ClosedListeners;
 use crate::transform::library::{Counters, Services, Transform};
 use crate::transform::registry::Registry;
 use crate::transform::spec::ChainSpec;
+
+impl Engine {
+    /// Begins the description of an engine.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
 
 /// Collects what an engine is to be. Nothing is bound before [`build`](Builder::build).
 pub struct Builder {
@@ -33,7 +43,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new() -> Builder {
+    fn new() -> Builder {
         Builder {
             defaults: Options::default(),
             urls: Vec::new(),

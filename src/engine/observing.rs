@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::Engine;
+use super::state::Engine;
 use crate::error::{Result, SpecError};
 use crate::event::{Event, EventKind, EventRecord, LogLevel};
 use crate::limits::EVENTS_MAX;

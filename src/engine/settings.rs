@@ -2,10 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Backend, Engine, check_spin, check_threads, lock};
-use crate::error::{Error, Result};
+use super::backend::Backend;
+use super::state::Engine;
+use crate::error::{Error, Result, SpecError};
+use crate::limits::{SPIN_MAX, THREADS_MAX};
+use crate::lock::lock;
 
 impl Engine {
+    /// Sets an option for the listeners that are added from now on.
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        lock(&self.control).defaults.set_pair(&format!("{key}={value}"))?;
+        Ok(())
+    }
+
     /// An option as the listeners that are added from now on will have it, as text that [`set`](Engine::set) accepts
     /// again. `chain` is the engine's chain, where no other was set. `None`: there is no such option.
     pub fn get(&self, key: &str) -> Option<String> {
@@ -30,6 +39,11 @@ impl Engine {
         }
         control.workers = threads;
         Ok(())
+    }
+
+    /// Which kernel interface is in use, once the engine serves; before that, what was asked for.
+    pub fn backend(&self) -> Backend {
+        self.core.get().map_or_else(|| lock(&self.control).backend, |core| core.backend)
     }
 
     /// The same as [`Builder::backend`](super::Builder::backend), for an engine that has not run yet.
@@ -57,4 +71,19 @@ impl Engine {
         control.spin = window;
         Ok(())
     }
+}
+
+pub(super) fn check_spin(window: Duration) -> Result<()> {
+    if window > SPIN_MAX {
+        return Err(Error::State("spin is at most 1 s"));
+    }
+    Ok(())
+}
+
+pub(super) fn check_threads(threads: usize) -> Result<()> {
+    if (1..=THREADS_MAX).contains(&threads) {
+        return Ok(());
+    }
+    let range = format!("must be 1 to {THREADS_MAX}");
+    Err(SpecError::new("threads", &threads.to_string(), 0, range).into())
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-use super::lock;
 use crate::driver::hybrid::Hybrid;
 use crate::event::{EventKind, Events, LogLevel};
+use crate::lock::lock;
 use crate::sys;
 use crate::worker::Worker;
 

@@ -1,10 +1,12 @@
-//! Transforms that are added to an engine that is there already.
+//! The transforms that there are, and those that are added to an engine that is there already.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Engine, lock};
-use crate::error::Result;
-use crate::transform::library::Transform;
+use super::state::Engine;
+use crate::error::{Error, Result};
+use crate::lock::lock;
+use crate::transform::library::{OptionHelp, Table, Transform};
+use crate::transform::registry::{Registry, TransformOrigin};
 
 impl Engine {
     /// The same as [`Builder::register`](super::Builder::register), at any time: chains that are set from now on find
@@ -20,5 +22,38 @@ impl Engine {
     /// Fails where the host has registered one of that name, and then adds none.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<usize> {
         lock(&self.registry).load_all(path.as_ref())
+    }
+}
+
+/// A transform that a chain can name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransformInfo {
+    /// The name.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// One line about it.
+    pub summary: String,
+    /// Where it comes from.
+    pub origin: TransformOrigin,
+    /// Its options.
+    pub options: Vec<OptionHelp<'static>>,
+}
+
+/// Every transform that a bare name reaches, given these plugin directories before the usual ones; beside
+/// them, why a file in one of the directories is none.
+pub fn transforms(directories: &[PathBuf]) -> (Vec<TransformInfo>, Vec<Error>) {
+    let (found, errors) = Registry::new(directories.to_vec()).list();
+    (found.iter().map(|(table, origin)| describe(table, origin.clone())).collect(), errors)
+}
+
+fn describe(table: &Table, origin: TransformOrigin) -> TransformInfo {
+    TransformInfo {
+        id: table.id().to_owned(),
+        version: table.version().to_owned(),
+        summary: table.summary().to_owned(),
+        origin,
+        options: table.options(),
     }
 }

@@ -1,0 +1,196 @@
+//! The listeners of an engine: adding, finding and closing them.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::state::{Control, Engine, Waiting};
+use crate::chain::Chain;
+use crate::error::{Error, Result};
+use crate::listener::Listener;
+use crate::lock::lock;
+use crate::net::address::{Address, Listen};
+use crate::net::socket::{self, Bound};
+use crate::peer::SocketKind;
+use crate::worker::Command;
+
+/// Names a listener of one engine. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListenerId(u64);
+
+impl ListenerId {
+    /// The name as a number, for languages that have no types for names. Never 0.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The name with that number; it need not name anything.
+    pub fn from_number(number: u64) -> ListenerId {
+        ListenerId(number)
+    }
+}
+
+/// A listener as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerInfo {
+    /// Its name.
+    pub id: ListenerId,
+    /// Where it listens, with the real port.
+    pub url: String,
+    /// The kind of its socket.
+    pub kind: SocketKind,
+    /// Its chain, canonical; empty for the plain echo.
+    pub chain: String,
+    /// Options as the operating system reports them (`getsockopt`): what it made of what was asked for. Linux
+    /// doubles buffer sizes, for example (socket(7)).
+    pub effective: Vec<(String, String)>,
+}
+
+impl ListenerInfo {
+    /// The port, where the socket has one.
+    pub fn port(&self) -> Option<u16> {
+        match Address::parse(&self.url) {
+            Ok((Address::Tcp(endpoint) | Address::Udp(endpoint), _)) => Some(endpoint.port),
+            _ => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Adds a listener, also while running, and answers its name.
+    pub fn listen(&self, url: &str) -> Result<ListenerId> {
+        let listen = Listen::parse(url, &lock(&self.control).defaults)?;
+        let opened = self.open(&[listen])?;
+        opened.first().copied().ok_or(Error::State("the URL names no socket"))
+    }
+
+    /// Adds a listener on a socket that the caller opened: listening, or bound for datagrams. `options` are
+    /// `key=value` pairs as in a URL's query.
+    pub fn listen_socket(&self, socket: OwnedFd, options: &str) -> Result<ListenerId> {
+        let mut parsed = lock(&self.control).defaults.clone();
+        for pair in options.split('&').filter(|pair| !pair.is_empty()) {
+            parsed.set_pair(pair)?;
+        }
+        let own = self.own_chain(&parsed)?;
+        let bound = socket::adopt(socket, &parsed)?;
+        let mut control = lock(&self.control);
+        self.serve(&mut control, vec![(bound, own)])?
+            .first()
+            .copied()
+            .ok_or(Error::State("the descriptor is no socket"))
+    }
+
+    pub(super) fn open(&self, listens: &[Listen]) -> Result<Vec<ListenerId>> {
+        // Everything that can be wrong without a socket is found before one is bound.
+        let mut chains = Vec::with_capacity(listens.len());
+        for listen in listens {
+            chains.push(self.own_chain(&listen.options)?);
+        }
+        let mut opened = Vec::with_capacity(listens.len());
+        for (listen, own) in listens.iter().zip(chains) {
+            for bound in socket::bind(listen)? {
+                opened.push((bound, own.clone()));
+            }
+        }
+        let mut control = lock(&self.control);
+        self.serve(&mut control, opened)
+    }
+
+    /// Hands bound sockets to workers, or keeps them until there are some: all of them, or none.
+    fn serve(
+        &self,
+        control: &mut Control,
+        opened: Vec<(Bound, Option<Arc<Chain>>)>,
+    ) -> Result<Vec<ListenerId>> {
+        let mut ready = Vec::with_capacity(opened.len());
+        for (mut bound, own) in opened {
+            let chain = own.as_ref().unwrap_or(&control.chain);
+            let effective = socket::effective(bound.socket.as_fd(), bound.kind, &bound.options);
+            control.last_listener += 1;
+            let around = control.around.clone();
+            let listener =
+                Listener::new(control.last_listener, &mut bound, effective, Arc::clone(chain), around)?;
+            check_needs(&listener, chain)?;
+            ready.push(Waiting { listener: Arc::new(listener), socket: bound.socket });
+        }
+        let ids = ready.iter().map(|waiting| ListenerId(waiting.listener.id)).collect();
+        let Some(core) = self.core.get() else {
+            control.listeners.extend(ready.iter().map(|waiting| Arc::clone(&waiting.listener)));
+            control.waiting.extend(ready);
+            return Ok(ids);
+        };
+        for Waiting { listener, .. } in &ready {
+            Self::prepare(control, listener)?;
+        }
+        for Waiting { listener, socket } in ready {
+            core.serve(&listener, socket)?;
+            control.listeners.push(listener);
+        }
+        Ok(ids)
+    }
+
+    /// The listeners, in the order in which they were added.
+    pub fn listeners(&self) -> Vec<ListenerInfo> {
+        lock(&self.control).listeners.iter().map(|listener| info_of(listener)).collect()
+    }
+
+    /// One listener.
+    pub fn listener(&self, id: ListenerId) -> Result<ListenerInfo> {
+        self.find(id).map(|listener| info_of(&listener))
+    }
+
+    /// The URLs of the listeners, with real ports.
+    pub fn urls(&self) -> Vec<String> {
+        lock(&self.control).listeners.iter().map(|listener| listener.url.clone()).collect()
+    }
+
+    pub(super) fn find(&self, id: ListenerId) -> Result<Arc<Listener>> {
+        find_listener(&lock(&self.control), id)
+    }
+
+    /// Closes a listener, once what already waits to be accepted has been. Its connections go on.
+    pub fn close_listener(&self, id: ListenerId) -> Result<()> {
+        let mut control = lock(&self.control);
+        let place = control
+            .listeners
+            .iter()
+            .position(|listener| listener.id == id.0)
+            .ok_or(Error::Handle("listener"))?;
+        let listener = control.listeners.remove(place);
+        control.closed.add(listener.blocks());
+        control.waiting.retain(|waiting| waiting.listener.id != id.0);
+        for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
+            // A worker that has ended has no listener any more.
+            let _ = mailbox.push(Command::CloseListener { id: id.0 });
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn find_listener(control: &Control, id: ListenerId) -> Result<Arc<Listener>> {
+    let mut listeners = control.listeners.iter();
+    listeners.find(|listener| listener.id == id.0).cloned().ok_or(Error::Handle("listener"))
+}
+
+fn info_of(listener: &Listener) -> ListenerInfo {
+    ListenerInfo {
+        id: ListenerId(listener.id),
+        url: listener.url.clone(),
+        kind: listener.kind,
+        chain: listener.chain().spec().to_owned(),
+        effective: listener.effective.clone(),
+    }
+}
+
+/// Refuses transforms that need whole messages on a raw stream.
+pub(super) fn check_needs(listener: &Listener, chain: &Chain) -> Result<()> {
+    let raw =
+        listener.kind.is_connected() && !listener.limits.records && !listener.limits.framer.has_messages();
+    match chain.needs_messages() {
+        Some(id) if raw => Err(Error::Transform {
+            id: id.to_owned(),
+            reason: "needs whole messages; a raw stream has none (set frame, for example frame=lines)".into(),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,57 @@
+//! What an engine has done and has open.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::listeners::ListenerId;
+use super::state::Engine;
+use crate::error::Result;
+use crate::lock::lock;
+use crate::stats::Stats;
+use crate::worker::{Command, ConnectionInfo};
+
+impl Engine {
+    /// What all listeners have done, closed ones too: the figures never run backwards, `open` aside.
+    pub fn stats(&self) -> Stats {
+        let mut control = lock(&self.control);
+        let mut sum = control.closed.stats();
+        for listener in &control.listeners {
+            sum.add(&listener.stats());
+        }
+        sum
+    }
+
+    /// What one listener has done.
+    pub fn listener_stats(&self, id: ListenerId) -> Result<Stats> {
+        self.find(id).map(|listener| listener.stats())
+    }
+
+    /// The connections that are open now, in the order in which they came. Workers that have no answer within
+    /// `patience` are left out: one on a lent thread answers when it next has a turn.
+    pub fn connections(&self, patience: Duration) -> Vec<ConnectionInfo> {
+        let (to, found) = mpsc::channel();
+        for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
+            // A worker that has ended has no connections.
+            let _ = mailbox.push(Command::List { to: to.clone() });
+        }
+        drop(to);
+        let until = Instant::now() + patience;
+        let mut connections = Vec::new();
+        while let Ok(info) = found.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            connections.push(info);
+        }
+        connections.sort_by_key(|info| info.id);
+        connections
+    }
+
+    /// The counters that transforms keep, as `transform.counter`.
+    pub fn transform_counters(&self) -> Vec<(String, u64)> {
+        self.services.counters.read()
+    }
+
+    /// Whether a fault of Resay itself has ended one of the workers. What was with it is lost; the engine should go.
+    pub fn is_poisoned(&self) -> bool {
+        self.ended.is_poisoned.load(Ordering::Relaxed)
+    }
+}
