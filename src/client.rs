@@ -181,7 +181,7 @@ impl Client {
                 Err(error) if self.is_retried(&error) || self.moves_on(&error) => continue,
                 result => {
                     if result.is_ok() {
-                        self.stay();
+                        self.forget_untried();
                     }
                     return result.map_err(failed);
                 }
@@ -234,8 +234,8 @@ impl Client {
         }
     }
 
-    /// Somebody has answered at this address.
-    fn stay(&self) {
+    /// Somebody has answered: no other address is tried any more.
+    fn forget_untried(&self) {
         if let Some(untried) = &self.untried {
             *lock(untried) = Untried { addresses: VecDeque::new(), message: None };
         }
