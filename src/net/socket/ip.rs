@@ -1,0 +1,124 @@
+//! Sockets on IP addresses.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use super::bound::{Bound, is_loopback};
+use super::options::{backlog, configure, report_destinations};
+use crate::error::{Error, Result};
+use crate::net::address::{Address, Endpoint, Host, Listen};
+use crate::options::Options;
+use crate::peer::SocketKind;
+
+pub(super) fn bind(listen: &Listen, endpoint: &Endpoint, kind: SocketKind) -> Result<Bound> {
+    let failed = |what: &'static str| Error::system(format!("{what} {}", listen.address));
+    let is_any = endpoint.host == Host::Any;
+    let addresses = resolve(endpoint, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).map_err(failed("resolve"))?;
+    let mut address = *addresses.first().ok_or(Error::State("no address"))?;
+    let socket_type = if kind == SocketKind::Tcp { Type::STREAM } else { Type::DGRAM };
+    let open = |address: &SocketAddr| {
+        Socket::new(Domain::for_address(*address), socket_type.nonblocking().cloexec(), None)
+    };
+    let socket = match open(&address) {
+        // A machine without IPv6: all addresses are then those of IPv4.
+        Err(error) if is_any && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), endpoint.port);
+            open(&address)
+        }
+        result => result,
+    }
+    .map_err(failed("open a socket for"))?;
+    if address.is_ipv6() {
+        // `[::]` is IPv6 alone, so that it can stand beside `0.0.0.0`; no host at all is both.
+        let v6only = listen.options.v6only.unwrap_or(!is_any);
+        socket.set_only_v6(v6only).map_err(failed("set v6only of"))?;
+    }
+    if kind == SocketKind::Tcp {
+        // Connections that still wait for their last segments must not keep a restarted server out. On UDP the
+        // same option would let somebody else take our datagrams.
+        socket.set_reuse_address(true).map_err(failed("set SO_REUSEADDR of"))?;
+    }
+    configure(socket.as_fd(), kind, &listen.options).map_err(failed("set options of"))?;
+    let mut destinations = false;
+    if kind == SocketKind::Udp && address.ip().is_unspecified() {
+        report_destinations(socket.as_fd(), address.is_ipv6()).map_err(failed("set IP_PKTINFO of"))?;
+        destinations = true;
+    }
+    socket.bind(&SockAddr::from(address)).map_err(failed("bind"))?;
+    if kind == SocketKind::Tcp {
+        socket.listen(backlog(&listen.options)).map_err(failed("listen on"))?;
+    }
+    let local = socket.local_addr().map_err(failed("read the address of"))?;
+    let mut endpoint = Endpoint::from(local.as_socket().unwrap_or(address));
+    if is_any && address.is_ipv6() {
+        endpoint.host = Host::Any;
+    }
+    let url = match kind {
+        SocketKind::Tcp => Address::Tcp(endpoint),
+        _ => Address::Udp(endpoint),
+    }
+    .to_string();
+    Ok(Bound {
+        socket: socket.into(),
+        kind,
+        url,
+        is_loopback: is_loopback(&local),
+        destinations,
+        can_multiply: kind == SocketKind::Udp,
+        options: listen.options.clone(),
+        file: None,
+    })
+}
+
+/// The addresses that a host means; for `Any`, what to listen on.
+pub(crate) fn resolve(endpoint: &Endpoint, any: IpAddr) -> io::Result<Vec<SocketAddr>> {
+    match &endpoint.host {
+        Host::Any => Ok(vec![SocketAddr::new(any, endpoint.port)]),
+        Host::V4(ip) => Ok(vec![SocketAddr::new(IpAddr::V4(*ip), endpoint.port)]),
+        Host::V6(ip, scope) => Ok(vec![SocketAddr::V6(SocketAddrV6::new(*ip, endpoint.port, 0, *scope))]),
+        Host::Name(name) => {
+            let found: Vec<_> = (name.as_str(), endpoint.port).to_socket_addrs()?.collect();
+            if found.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            }
+            Ok(found)
+        }
+    }
+}
+
+/// More sockets on the address of a UDP socket that [`bind`] has bound, so that every worker can have one: the kernel
+/// then deals senders out among them, each always to the same one (`SO_REUSEPORT`, socket(7)). Processes of the same
+/// user, and nobody else, could join in from then on.
+pub(crate) fn siblings(
+    first: BorrowedFd<'_>,
+    options: &Options,
+    destinations: bool,
+    count: usize,
+) -> io::Result<Vec<OwnedFd>> {
+    let reference = SockRef::from(&first);
+    let address = reference.local_addr()?;
+    let is_v6 = address.is_ipv6();
+    reference.set_reuse_port(true)?;
+    let open = || {
+        let socket = Socket::new(reference.domain()?, Type::DGRAM.nonblocking().cloexec(), None)?;
+        if is_v6 {
+            socket.set_only_v6(reference.only_v6()?)?;
+        }
+        configure(socket.as_fd(), SocketKind::Udp, options)?;
+        if destinations {
+            report_destinations(socket.as_fd(), is_v6)?;
+        }
+        socket.set_reuse_port(true)?;
+        socket.bind(&address)?;
+        Ok(socket.into())
+    };
+    let opened: io::Result<_> = (0..count).map(|_| open()).collect();
+    if opened.is_err() {
+        // Alone then, and nobody else beside it.
+        reference.set_reuse_port(false)?;
+    }
+    opened
+}

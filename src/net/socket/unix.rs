@@ -1,0 +1,58 @@
+//! Sockets on files and abstract names.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::bound::Bound;
+use super::options::{backlog, configure};
+use crate::error::{Error, Result};
+use crate::net::address::{Listen, UnixKind, UnixName};
+use crate::net::unix_file::SocketFile;
+use crate::peer::SocketKind;
+use crate::sys;
+
+pub(super) fn bind(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<Bound> {
+    let failed = |what: &'static str| Error::system(format!("{what} {}", listen.address));
+    let (kind, socket_type) = match kind {
+        UnixKind::Stream => (SocketKind::UnixStream, Type::STREAM),
+        UnixKind::Datagram => (SocketKind::UnixDatagram, Type::DGRAM),
+        UnixKind::Seqpacket => (SocketKind::UnixSeqpacket, Type::SEQPACKET),
+    };
+    let options = &listen.options;
+    let socket = Socket::new(Domain::UNIX, socket_type.nonblocking().cloexec(), None)
+        .map_err(failed("open a socket for"))?;
+    sys::refuse_descriptors(&socket).map_err(failed("set SO_PASSRIGHTS of"))?;
+    configure(socket.as_fd(), kind, options).map_err(failed("set options of"))?;
+    let listening = |socket: &Socket| match kind {
+        SocketKind::UnixDatagram => Ok(()),
+        _ => socket.listen(backlog(options)),
+    };
+    let mut file = None;
+    match name {
+        UnixName::Abstract(name) => {
+            let mut path = vec![0];
+            path.extend_from_slice(name);
+            let address = SockAddr::unix(OsStr::from_bytes(&path)).map_err(failed("bind"))?;
+            socket.bind(&address).map_err(failed("bind"))?;
+            listening(&socket).map_err(failed("listen on"))?;
+        }
+        UnixName::Path(path) => {
+            file = Some(SocketFile::bind(&socket, path, options.mode).map_err(failed("bind"))?);
+            listening(&socket).map_err(failed("listen on"))?;
+        }
+    }
+    let url = listen.address.to_string();
+    Ok(Bound {
+        socket: socket.into(),
+        kind,
+        url,
+        is_loopback: false,
+        destinations: false,
+        can_multiply: false,
+        options: options.clone(),
+        file,
+    })
+}
