@@ -10,8 +10,8 @@ use std::sync::Mutex;
 
 use resay_plugin::abi;
 
-use super::instance::{Fault, Status};
-use super::lock;
+use super::status::{Fault, Status};
+use crate::lock::lock;
 
 /// What a function did with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

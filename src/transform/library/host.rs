@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use resay_plugin::abi::{self, resay_host};
 
-use super::lock;
-use super::table::text;
+use super::text::text;
 use crate::event::{Event, EventKind, Events, LogLevel};
+use crate::lock::lock;
 
 const COUNTERS_MAX: usize = 256;
 
@@ -51,6 +51,7 @@ impl Counters {
         names.iter().cloned().zip(self.values.iter().map(|value| value.load(Ordering::Relaxed))).collect()
     }
 }
+
 /// What an engine offers its transforms.
 #[derive(Debug, Clone)]
 pub(crate) struct Services {
@@ -104,6 +105,7 @@ unsafe extern "C" fn host_counter_add(ctx: *mut c_void, id: u32, n: u64) {
 unsafe extern "C" fn host_extension(_: *mut c_void, _: *const c_char) -> *const c_void {
     ptr::null()
 }
+
 /// The table of functions for one instance, and what they work on. Both stay where they are.
 pub(super) struct Host {
     table: Box<resay_host>,

@@ -1,21 +1,21 @@
-//! A created transform, and what calls into it answer.
+//! A created transform.
 
 use std::cell::Cell;
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CString, c_void};
 use std::fmt;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use resay_plugin::abi::{self, resay_kv, resay_text};
+use resay_plugin::abi::{self, resay_kv};
 
 use super::host::{Host, Services};
-use super::lock;
+use super::status::{Fault, Status};
 use super::table::{OptionHelp, Table};
+use super::text::ErrorText;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::values::nearest;
-
-const ERROR_TEXT_BYTES: usize = 512;
 
 /// A transform that has been created. Destroyed when the last user is gone.
 pub(crate) struct Instance {
@@ -190,6 +190,7 @@ impl fmt::Debug for Instance {
         write!(f, "Instance({})", self.table.id())
     }
 }
+
 fn unknown_option(key: &str, declared: &[OptionHelp<'_>]) -> String {
     if declared.is_empty() {
         return format!("unknown option {key:?}: it has none");
@@ -207,85 +208,4 @@ fn unknown_option(key: &str, declared: &[OptionHelp<'_>]) -> String {
     }
     text.pop();
     text
-}
-/// A buffer for the other side's words.
-pub(super) struct ErrorText {
-    bytes: [u8; ERROR_TEXT_BYTES],
-}
-
-impl ErrorText {
-    pub(super) fn new() -> ErrorText {
-        ErrorText { bytes: [0; ERROR_TEXT_BYTES] }
-    }
-
-    /// One byte less than there is: an end is always there.
-    pub(super) fn as_abi(&mut self) -> resay_text {
-        resay_text { buf: self.bytes.as_mut_ptr().cast(), cap: ERROR_TEXT_BYTES - 1 }
-    }
-
-    pub(super) fn or(&self, otherwise: &str) -> String {
-        match CStr::from_bytes_until_nul(&self.bytes) {
-            Ok(text) if !text.is_empty() => text.to_string_lossy().into_owned(),
-            _ => otherwise.to_owned(),
-        }
-    }
-}
-/// Why a call into a plugin failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// It said so.
-    Status(i32),
-    /// It did what the ABI forbids.
-    Broken(&'static str),
-    /// It panicked before.
-    Quarantined,
-    /// Its answer is over the limit.
-    TooLong,
-    /// `session_open` refused.
-    Refused(String),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Status(abi::RESAY_E_DATA) => f.write_str("the message cannot be transformed"),
-            Fault::Status(abi::RESAY_E_CONFIG) => f.write_str("wrong configuration"),
-            Fault::Status(abi::RESAY_E_NOMEM) => f.write_str("out of memory"),
-            Fault::Status(abi::RESAY_E_UNSUPPORTED) => f.write_str("not supported"),
-            Fault::Status(abi::RESAY_E_PANIC) => f.write_str("the transform panicked"),
-            Fault::Status(code) => write!(f, "unknown status {code}"),
-            Fault::Broken(what) => write!(f, "the transform broke the ABI: {what}"),
-            Fault::Quarantined => f.write_str("the transform panicked before and is not used any more"),
-            Fault::TooLong => f.write_str("the answer is over the limit"),
-            Fault::Refused(reason) => write!(f, "refused the connection: {reason}"),
-        }
-    }
-}
-
-/// What a call into a plugin answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Status {
-    Ok,
-    MoreOut,
-    MoreIn,
-    Drop,
-    Close,
-    /// Of several stages: one said Close, and a later one Drop.
-    DropAndClose,
-    Reset,
-    Failed(Fault),
-}
-
-impl Status {
-    pub(super) fn from_code(code: i32) -> Status {
-        match code {
-            abi::RESAY_OK => Status::Ok,
-            abi::RESAY_MORE_OUT => Status::MoreOut,
-            abi::RESAY_MORE_IN => Status::MoreIn,
-            abi::RESAY_DROP => Status::Drop,
-            abi::RESAY_CLOSE => Status::Close,
-            abi::RESAY_RESET => Status::Reset,
-            code => Status::Failed(Fault::Status(code)),
-        }
-    }
 }

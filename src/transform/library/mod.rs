@@ -16,16 +16,17 @@ mod instance;
 mod load;
 mod own;
 mod session;
+mod status;
 mod table;
+mod text;
 
 pub use function::{Output, Verdict};
 pub(crate) use host::{Counters, Services};
+pub(crate) use instance::Instance;
 pub use instance::running_transform;
-pub(crate) use instance::{Fault, Instance, Status};
 pub(crate) use load::{NO_ENTRY, bundled, load};
 pub(crate) use own::own_library;
 pub(crate) use session::{MapStopped, Session, SessionPeer, Stages};
+pub(crate) use status::{Fault, Status};
 pub(crate) use table::Table;
 pub use table::{OptionHelp, Transform};
-
-use crate::lock::lock;

@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use resay_plugin::abi::{self, resay_bytes, resay_io, resay_peer};
 
-use super::instance::{ErrorText, Fault, Instance, Status};
-use super::lock;
+use super::instance::Instance;
+use super::status::{Fault, Status};
 use super::table::session_align;
+use super::text::ErrorText;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::peer::{Peer, SocketKind};
 
 /// What one transform may remember of one conversation, saved.
@@ -105,6 +107,7 @@ impl Stages {
         &self.list[stage].instance
     }
 }
+
 /// Who a session is with, in the ABI's terms.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SessionPeer<'a> {

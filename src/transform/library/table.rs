@@ -1,6 +1,6 @@
 //! One transform as a library, or the host, offers it, checked once.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::fmt;
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ptr;
@@ -12,6 +12,7 @@ use resay_plugin::abi::{
 use resay_plugin::inspect;
 
 use super::function::{Function, Output, Verdict, lasting};
+use super::text::text;
 
 /// One transform, as its owner offers it. Clones are cheap.
 #[derive(Clone)]
@@ -271,21 +272,11 @@ impl fmt::Debug for Table {
         write!(f, "Table({} {})", self.id, self.version())
     }
 }
+
 /// An alignment of 0 is that of malloc(3).
 pub(super) fn session_align(fields: &resay_transform) -> usize {
     match fields.session_align {
         0 => align_of::<libc::max_align_t>(),
         align => align as usize,
     }
-}
-/// A C string of the other side. NULL and what is not UTF-8 are `None`.
-///
-/// # Safety
-/// `pointer` is NULL or NUL-terminated and lives for `'a`.
-pub(super) unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
-    if pointer.is_null() {
-        return None;
-    }
-    // SAFETY: the caller's.
-    unsafe { CStr::from_ptr(pointer) }.to_str().ok()
 }
