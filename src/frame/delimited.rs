@@ -2,7 +2,7 @@
 
 use memchr::memmem::Finder;
 
-use super::{Found, TooLong};
+use super::found::{Found, TooLong};
 use crate::bug;
 
 /// A message ends with LF; a CR before it belongs to the line end.

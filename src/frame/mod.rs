@@ -10,40 +10,18 @@
 //! ```
 
 mod delimited;
+mod found;
 mod prefixed;
 mod spec;
-
-use std::fmt;
-use std::ops::Range;
 
 use memchr::memmem::Finder;
 
 use crate::bug;
+pub(crate) use found::{Found, TooLong};
 use prefixed::Length;
 #[cfg(test)]
 pub(crate) use spec::DELIMITER_BYTES_MAX;
 pub use spec::Frame;
-
-/// One complete frame at the start of a window.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// The message, without its frame.
-    pub(crate) body: Range<usize>,
-    /// All of the frame.
-    pub(crate) len: usize,
-}
-
-/// A message that is over the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooLong {
-    pub(crate) max: usize,
-}
-
-impl fmt::Display for TooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a message is longer than {} bytes", self.max)
-    }
-}
 
 /// Finds and makes frames. It has no state: what of a frame has come so far is in the window.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Messages behind their length.
 
-use super::{Found, TooLong};
+use super::found::{Found, TooLong};
 use crate::bug;
 
 /// How a length is written.
