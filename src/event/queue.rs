@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Event, EventCause, EventKind, LogLevel};
+use super::description::{Event, EventCause, EventKind, LogLevel};
 use crate::error::{Error, Result};
 use crate::sys;
 
