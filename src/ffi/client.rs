@@ -6,7 +6,8 @@ use std::slice;
 
 use super::engine::{Waits, refuse_waiting};
 use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL, call, resay_error};
-use super::{text_of, timeout_of};
+use super::memory::text_of;
+use super::values::timeout_of;
 use crate::{Client, Received};
 
 /// One connected socket. It needs no engine in this process. One thread may send while another receives.

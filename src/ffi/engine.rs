@@ -6,11 +6,12 @@ use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::RESAY_ABI;
 use super::callback::{is_inside, is_inside_any};
 use super::error::{
     Failure, RESAY_E_ABI, RESAY_E_BUG, RESAY_E_FORKED, RESAY_E_SPEC, RESAY_E_STATE, call, resay_error,
 };
-use super::{RESAY_ABI, give_text, text_of};
+use super::memory::{give_text, text_of};
 use crate::Engine;
 use crate::options::{ValueFault, parse_duration};
 

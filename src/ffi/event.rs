@@ -7,7 +7,8 @@ use std::ptr;
 use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{RESAY_E_CALLBACK, RESAY_E_PLUGIN, resay_error};
 use super::listener::resay_id;
-use super::{fill, give_struct, timeout_of};
+use super::memory::give_struct;
+use super::values::{fill, timeout_of};
 use crate::{CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, EventCause, EventKind, EventRecord};
 
 /// In resay_event.kind, and for resay_events, ORed together: a listener accepts connections or datagrams.

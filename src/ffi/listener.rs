@@ -6,7 +6,7 @@ use std::ptr;
 
 use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{Failure, RESAY_E_ARG, resay_error};
-use super::{give_text, text_of};
+use super::memory::{give_text, text_of};
 use crate::{Error, ListenerId};
 
 /// The id of a listener of one engine. An engine never reuses an id, so a stale id is always an error. 0 is never valid.

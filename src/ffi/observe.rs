@@ -6,8 +6,8 @@ use std::ptr;
 use super::callback::{Owned, resay_log_callback};
 use super::engine::{Waits, resay_engine, with_engine};
 use super::error::resay_error;
-use super::give_struct;
 use super::listener::resay_id;
+use super::memory::give_struct;
 use crate::{ListenerId, LogLevel};
 
 /// The counters of a listener or of a whole engine. The counters of a running engine are read one by one, so they may

@@ -8,7 +8,7 @@ use super::callback::{Owned, resay_callback, resay_release};
 use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{Failure, RESAY_E_PLUGIN, resay_error};
 use super::listener::resay_id;
-use super::text_of;
+use super::memory::text_of;
 use crate::{ListenerId, Transform};
 
 /// [*] Loads a plugin file. Chains that are set from now on find its transforms by name. If the file has changed since, a

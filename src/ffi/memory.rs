@@ -1,0 +1,117 @@
+//! Memory of the caller: texts and structs, read and filled.
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+
+use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL};
+
+/// Reads a string of the caller.
+///
+/// # Safety
+/// `text` is NULL or ended by NUL, and lives during the call.
+pub(super) unsafe fn text_of<'a>(text: *const c_char, what: &str) -> Result<&'a str, Failure> {
+    if text.is_null() {
+        return Err(Failure::null(what));
+    }
+    // SAFETY: the caller's.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map_err(|_| Failure::new(RESAY_E_ARG, format!("{what} is not UTF-8")))
+}
+
+/// Copies `text` and a NUL into the caller's buffer, and writes the size needed to `need`.
+///
+/// # Safety
+/// `buf` is NULL or has `cap` bytes; `need` is NULL or the caller's own.
+pub(super) unsafe fn give_text(
+    text: &str,
+    buf: *mut c_char,
+    cap: usize,
+    need: *mut usize,
+) -> Result<(), Failure> {
+    // SAFETY: NULL or the caller's own.
+    if let Some(need) = unsafe { need.as_mut() } {
+        *need = text.len() + 1;
+    }
+    if cap <= text.len() {
+        return Err(Failure::new(
+            RESAY_E_FULL,
+            format!("the buffer is too small: {} bytes are needed", text.len() + 1),
+        ));
+    }
+    if buf.is_null() {
+        return Err(Failure::null("buf"));
+    }
+    // SAFETY: the buffer has `cap` bytes, which is more than the text.
+    unsafe {
+        ptr::copy_nonoverlapping(text.as_ptr().cast(), buf, text.len());
+        buf.add(text.len()).write(0);
+    }
+    Ok(())
+}
+
+/// Largest plausible `struct_size`; a larger value is an uninitialised field.
+const STRUCT_BYTES_MAX: usize = 64 * 1024;
+
+/// Fills a struct of the caller, who knows `struct_size` bytes of it. Fields that the caller does not know are omitted; fields
+/// that only the caller knows become zero. The first field, the size, stays.
+///
+/// # Safety
+/// `T` is `repr(C)` without padding, its first field is a u32, and `to` is NULL or points to a u32 that is the size of
+/// what is there, all of it writable.
+pub(super) unsafe fn give_struct<T>(to: *mut T, from: &T, what: &str) -> Result<(), Failure> {
+    const SIZE_BYTES: usize = size_of::<u32>();
+    if to.is_null() {
+        return Err(Failure::null(what));
+    }
+    // SAFETY: the caller's.
+    let theirs = unsafe { to.cast::<u32>().read() } as usize;
+    if !(2 * SIZE_BYTES..=STRUCT_BYTES_MAX).contains(&theirs) {
+        let message = format!("{what}->struct_size is {theirs}: set it to sizeof *{what}");
+        return Err(Failure::new(RESAY_E_ARG, message));
+    }
+    let known = theirs.min(size_of::<T>());
+    let (to, from) = (to.cast::<u8>(), ptr::from_ref(from).cast::<u8>());
+    // SAFETY: both have the bytes that are copied, and the caller's has those that are zeroed.
+    unsafe {
+        ptr::copy_nonoverlapping(from.add(SIZE_BYTES), to.add(SIZE_BYTES), known - SIZE_BYTES);
+        ptr::write_bytes(to.add(known), 0, theirs - known);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(C)]
+    #[derive(Debug, PartialEq, Eq, Clone, Copy)]
+    struct Sample {
+        struct_size: u32,
+        first: u32,
+        second: u64,
+        third: u64,
+    }
+
+    #[test]
+    fn structs_of_other_sizes_are_filled_as_far_as_both_know_them() {
+        let ours = Sample { struct_size: 0, first: 1, second: 2, third: 3 };
+        let give = |size: u32| {
+            let mut theirs = [Sample { struct_size: size, first: 9, second: 9, third: 9 }; 2];
+            // SAFETY: there is room for two.
+            let given = unsafe { give_struct(theirs.as_mut_ptr(), &ours, "it") };
+            given.map(|()| theirs).map_err(|failure| failure.code)
+        };
+        let untouched = |size| Sample { struct_size: size, first: 9, second: 9, third: 9 };
+        let [first, second] = give(24).unwrap();
+        assert_eq!((first, second), (Sample { struct_size: 24, ..ours }, untouched(24)));
+        let [first, second] = give(16).unwrap();
+        assert_eq!(first, Sample { struct_size: 16, third: 9, ..ours });
+        assert_eq!(second, untouched(16));
+        let [first, second] = give(40).unwrap();
+        assert_eq!(first, Sample { struct_size: 40, ..ours });
+        assert_eq!(second, Sample { struct_size: 0, first: 0, second: 0, third: 9 });
+        assert_eq!(give(0), Err(RESAY_E_ARG));
+        assert_eq!(give(7), Err(RESAY_E_ARG));
+        assert_eq!(give(u32::MAX), Err(RESAY_E_ARG));
+    }
+}
