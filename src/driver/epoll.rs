@@ -32,7 +32,7 @@ use socket2::SockRef;
 
 use self::slot::{
     AWAITS_WRITE, BROKEN, COALESCED, DESTINATIONS, DRAINING, ENDED, PAUSED, QUEUED, READ_TO_END, READABLE,
-    Role, Slot, WRITABLE,
+    Role, Slot, WRITABLE, retry,
 };
 use super::chunks::Chunks;
 use super::{Close, Completion, Datagram, Driver, Progress, RecvBuf, Token};
@@ -680,15 +680,4 @@ fn token_of(name: u64) -> Token {
 
 fn gone() -> io::Error {
     io::ErrorKind::NotConnected.into()
-}
-
-/// Repeats a call that a signal interrupted.
-#[inline]
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{Completion, Token, retry};
 use crate::buffer::Outgoing;
 use crate::driver::flags::Flags;
+use crate::driver::{Completion, Token};
 use crate::sys;
 use crate::sys::epoll::{ERR, HUP, IN, OUT, PRI, RDHUP};
 
@@ -135,6 +135,17 @@ impl Slot {
             if outgoing.is_done() {
                 return Ok(true);
             }
+        }
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+#[inline]
+pub(super) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }
