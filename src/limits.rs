@@ -79,6 +79,9 @@ pub(crate) const TURN_CONTINUED: usize = 2;
 /// What one call of a streaming transform is given room for, unless it asks for more.
 pub(crate) const STREAM_CHUNK_BYTES: usize = 64 * 1024;
 
+/// Memory between two transforms that a worker keeps for its next turn.
+pub(crate) const SCRATCH_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
+
 /// Threads for transforms that may block, and how long they are waited for at the end.
 pub(crate) const OFFLOAD_THREADS: usize = 4;
 pub(crate) const OFFLOAD_END: Duration = Duration::from_secs(1);
@@ -100,6 +103,7 @@ const _: () = assert!(READ_BYTES_MAX <= UNIX_RECORD_BYTES_MAX);
 const _: () = assert!(STREAM_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_CEILING);
 const _: () = assert!(DATAGRAM_BATCH <= 256);
 const _: () = assert!(READ_BYTES_MAX <= POOL_BUFFER_BYTES_MAX);
+const _: () = assert!(SCRATCH_BYTES_MAX.is_power_of_two());
 const _: () = assert!(POOL_BUFFER_BYTES_MAX <= POOL_BYTES_MAX && POOL_BUFFER_BYTES_MAX.is_power_of_two());
 // The kernel's ring of buffers has a power of two of them, at most 2^15.
 const _: () = assert!(RING_BUFFERS_MAX.is_power_of_two() && RING_BUFFERS_MAX <= 1 << 15);

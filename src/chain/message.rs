@@ -2,7 +2,9 @@
 
 use resay_plugin::abi;
 
-use super::{ChainOutcome, DelayedRange, Generation, Scratch, room_of};
+use super::generation::Generation;
+use super::outcome::{ChainOutcome, DelayedRange};
+use super::scratch::{Scratch, room_of};
 use crate::bug;
 use crate::transform::library::{Fault, Session, Status};
 

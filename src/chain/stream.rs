@@ -14,36 +14,13 @@ use std::ops::Range;
 
 use resay_plugin::abi;
 
-use super::{ChainOutcome, DelayedRange, Generation, SCRATCH_BYTES_MAX, Scratch, room_of};
+use super::generation::Generation;
+use super::outcome::{ChainOutcome, DelayedRange};
+use super::scratch::{Scratch, room_of};
+use super::stream_input::{StageInput, StreamInput};
 use crate::bug;
 use crate::limits::STREAM_CHUNK_BYTES;
 use crate::transform::library::{Fault, Session, Status};
-
-/// What the stages of one raw stream have not read yet.
-#[derive(Debug, Default)]
-pub(crate) struct StreamInput {
-    /// One for each stage that makes output of its own, in order; none while nothing was ever unread.
-    stages: Vec<StageInput>,
-    /// A stage has asked for the end: what is behind it is still sent on.
-    is_closing: bool,
-}
-
-#[derive(Debug, Default)]
-struct StageInput {
-    bytes: Vec<u8>,
-    /// Bytes of it that are read.
-    start: usize,
-    /// How long stages before this one want it to be held back.
-    delay_us: u64,
-    /// It waits for more input (MORE_IN).
-    wants_more: bool,
-    /// It has more output than there was room for (MORE_OUT), and how much room it asked for.
-    has_more: bool,
-    room_wanted: usize,
-    /// It was told that the stream has ended, and has said all that it has to say then.
-    is_ending: bool,
-    has_ended: bool,
-}
 
 /// What a stream takes along on its way through a chain.
 #[derive(Debug)]
@@ -68,91 +45,6 @@ pub(crate) struct StreamOutcome {
     pub(crate) outcome: ChainOutcome,
     /// The stages have read all that they can read for now.
     pub(crate) is_done: bool,
-}
-
-impl StreamInput {
-    /// Bytes that are not read.
-    pub(crate) fn unread_bytes(&self) -> usize {
-        self.stages.iter().map(|stage| stage.bytes.len() - stage.start).sum()
-    }
-
-    /// What they take of memory.
-    #[cfg(debug_assertions)]
-    pub(crate) fn cost(&self) -> usize {
-        self.stages.iter().map(|stage| stage.bytes.capacity()).sum()
-    }
-
-    /// Whether no stage has anything in hand, so that another chain may take over.
-    pub(crate) fn is_idle(&self) -> bool {
-        !self.is_closing && self.stages.iter().all(StageInput::is_idle)
-    }
-
-    fn of(&mut self, place: usize, places: usize) -> Option<&mut StageInput> {
-        if self.stages.is_empty() {
-            self.stages.resize_with(places, StageInput::default);
-        }
-        self.stages.get_mut(place)
-    }
-
-    /// Makes it as new, with its memory.
-    fn clear(&mut self, places: usize) {
-        self.is_closing = false;
-        self.stages.truncate(places);
-        for stage in &mut self.stages {
-            let mut bytes = std::mem::take(&mut stage.bytes);
-            bytes.clear();
-            if bytes.capacity() > SCRATCH_BYTES_MAX {
-                bytes = Vec::new();
-            }
-            *stage = StageInput { bytes, ..StageInput::default() };
-        }
-        self.stages.resize_with(places, StageInput::default);
-    }
-}
-
-impl StageInput {
-    fn is_idle(&self) -> bool {
-        self.unread().is_empty() && !self.has_more && !self.is_ending
-    }
-
-    fn unread(&self) -> &[u8] {
-        bug::part(&self.bytes, self.start..)
-    }
-
-    fn push(&mut self, bytes: &[u8], delay_us: u64) {
-        if bytes.is_empty() {
-            return;
-        }
-        if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
-        }
-        if self.bytes.is_empty() {
-            self.delay_us = 0;
-        }
-        self.delay_us = self.delay_us.max(delay_us);
-        self.wants_more = false;
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn discard(&mut self) {
-        *self = StageInput { has_ended: true, ..StageInput::default() };
-    }
-
-    /// Whether it is to be called now, and how: `Some(true)`: it hears that the stream has ended.
-    fn next_call(&self, is_last: bool) -> Option<bool> {
-        if self.has_ended {
-            None
-        } else if self.is_ending {
-            Some(true)
-        } else if self.has_more || (!self.wants_more && !self.unread().is_empty()) {
-            Some(false)
-        } else if is_last {
-            Some(true)
-        } else {
-            None
-        }
-    }
 }
 
 impl Generation {

@@ -1,0 +1,80 @@
+//! A chain as one worker uses it.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::transform::library::{Instance, Stages};
+
+/// One chain as it stands, immutable. Changing a chain makes another generation.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(super) stages: Arc<Stages>,
+    /// The stages that need memory of their own for their output, in order. None: the whole chain works in place, but
+    /// for what functions replace.
+    pub(super) processes: Vec<usize>,
+    /// All stages are maps: answers always stand where the messages stood.
+    pub(super) is_map_only: bool,
+    is_offloaded: bool,
+    /// The one and not the other.
+    is_fast: bool,
+}
+
+impl Generation {
+    pub(crate) fn new(instances: Vec<Arc<Instance>>) -> Result<Generation> {
+        let stages = Stages::new(instances)?;
+        let all = || (0..stages.len()).map(|stage| stages.instance(stage));
+        let makes_output = |instance: &Instance| !instance.is_map() && !instance.is_function();
+        let processes = all()
+            .enumerate()
+            .filter(|(_, instance)| makes_output(instance))
+            .map(|(stage, _)| stage)
+            .collect();
+        let is_map_only = all().all(Instance::is_map);
+        let is_offloaded = all().any(Instance::is_offloaded);
+        let is_fast = is_map_only && !is_offloaded;
+        Ok(Generation { stages: Arc::new(stages), processes, is_map_only, is_offloaded, is_fast })
+    }
+
+    pub(crate) fn stages(&self) -> &Arc<Stages> {
+        &self.stages
+    }
+
+    /// Whether answers stand where the messages stood, unless a function has [replaced](super::Scratch::replaced) one.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.processes.is_empty()
+    }
+
+    /// Whether no function can replace an answer either.
+    pub(crate) fn is_map_only(&self) -> bool {
+        self.is_map_only
+    }
+
+    /// Whether answers always stand where the messages stood, and are made on the worker.
+    #[inline]
+    pub(crate) fn is_fast(&self) -> bool {
+        self.is_fast
+    }
+
+    /// Whether some transform may block, so that messages go through off the worker.
+    pub(crate) fn is_offloaded(&self) -> bool {
+        self.is_offloaded
+    }
+
+    pub(crate) fn last_stage(&self) -> usize {
+        self.stages.len().saturating_sub(1)
+    }
+
+    pub(crate) fn stage_id(&self, stage: usize) -> &'static str {
+        if stage < self.stages.len() { self.stages.instance(stage).id() } else { "?" }
+    }
+
+    /// Whether a stage is a function of the host's.
+    pub(crate) fn is_function(&self, stage: usize) -> bool {
+        stage < self.stages.len() && self.stages.instance(stage).is_function()
+    }
+
+    /// The stages that greet: that send something when a connection opens, before they are asked.
+    pub(crate) fn greeters(&self) -> impl Iterator<Item = usize> {
+        (0..self.stages.len()).filter(|&stage| self.stages.instance(stage).greets())
+    }
+}
