@@ -3,25 +3,13 @@
 
 use std::sync::Arc;
 
-use super::{Connection, Send, Step};
+use super::Connection;
+use super::begun::Begun;
+use super::step::{Send, Step};
 use crate::bug;
-use crate::chain::ChainOutcome;
 use crate::context::Context;
 use crate::driver::RecvBuf;
 use crate::limits::{TURN_ANSWER_BYTES, TURN_MESSAGES};
-use crate::transform::library::MapStopped;
-
-/// How far a read was answered on this path. The general one goes on from there.
-#[derive(Debug, Default)]
-pub(super) struct Begun {
-    /// The read is counted.
-    pub(super) is_counted: bool,
-    /// Bytes that are answered in place, and in how many messages.
-    pub(super) used: usize,
-    pub(super) messages: usize,
-    /// The length of the frame behind them, of which a transform has said something else than that it goes on.
-    pub(super) stopped: Option<Box<(usize, ChainOutcome)>>,
-}
 
 impl Connection {
     /// Bytes arrived: `buffer[start..]`.
@@ -97,14 +85,5 @@ impl Connection {
             begun.messages += 1;
         }
         (begun.used == window.len()).then_some(begun.messages as u32)
-    }
-}
-
-impl Begun {
-    #[cold]
-    fn stop(&mut self, frame_bytes: usize, MapStopped(stopped): MapStopped) -> Option<u32> {
-        let (stage, status) = *stopped;
-        self.stopped = Some(Box::new((frame_bytes, ChainOutcome::of_end(stage, status))));
-        None
     }
 }

@@ -8,127 +8,18 @@
 
 use std::sync::Arc;
 
-use super::{Begun, Connection, End};
-use crate::buffer::Pool;
+use super::Connection;
+use super::batch::{Batch, End};
+use super::begun::Begun;
 use crate::bug;
 use crate::chain::{
     ChainContext, ChainOutcome, DelayedRange, Generation, StreamContext, StreamInput, StreamOutcome, WHOLE,
 };
-use crate::context::{Context, Reply};
+use crate::context::Context;
 use crate::frame::{Found, Framer};
 use crate::limits::{TURN_ANSWER_BYTES, TURN_MESSAGES};
 use crate::stats::{CloseReason, DropReason};
 use crate::transform::library::Fault;
-
-/// Input that is not answered yet.
-#[derive(Debug, Default)]
-pub(super) struct Unread {
-    /// An unfinished frame, or all from where the budget ended.
-    pub(super) bytes: Vec<u8>,
-    /// Bytes of it that are answered: from there on it is unread. 0 but for input that goes on in a later turn.
-    pub(super) start: usize,
-    /// Bytes of it that are known to hold no end of a frame.
-    pub(super) scanned: usize,
-    /// The budget ended: there may be whole messages.
-    pub(super) has_more: bool,
-    /// What the stages of a raw stream have in hand, and reads of it that count as messages once all is answered.
-    pub(super) stream: Option<Box<StreamInput>>,
-    pub(super) stream_messages: u32,
-}
-
-impl Unread {
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && !self.has_more && self.stream.is_none()
-    }
-
-    /// Bytes of input.
-    pub(super) fn count(&self) -> usize {
-        self.bytes.len() - self.start + self.stream.as_ref().map_or(0, |stream| stream.unread_bytes())
-    }
-
-    /// What it takes of memory.
-    #[cfg(debug_assertions)]
-    pub(super) fn cost(&self) -> usize {
-        self.bytes.capacity() + self.stream.as_ref().map_or(0, |stream| stream.cost())
-    }
-}
-
-/// What became of a window of input.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// Bytes from the start that are done with.
-    pub(super) used: usize,
-    /// Without `out`: bytes from the start that are the answer.
-    pub(super) in_place: usize,
-    pub(super) out: Option<Vec<u8>>,
-    pub(super) delays: Vec<DelayedRange>,
-    /// How many messages were answered.
-    pub(super) answers: u32,
-    pub(super) end: Option<End>,
-    /// The budget ended before the window.
-    pub(super) has_more: bool,
-    /// There is an answer that answers no message.
-    is_greeting: bool,
-}
-
-impl Batch {
-    fn new() -> Batch {
-        Batch {
-            used: 0,
-            in_place: 0,
-            out: None,
-            delays: Vec::new(),
-            answers: 0,
-            end: None,
-            has_more: false,
-            is_greeting: false,
-        }
-    }
-
-    /// The answers, without those that are a part of the window, and whether those are the answer.
-    fn take_out(&mut self, records: bool, pool: &mut Pool) -> (Reply, bool) {
-        let has_record = records && (self.answers > 0 || self.is_greeting);
-        match self.out.take() {
-            // Of a stream, an answer without bytes is nothing to send; of records, it is an empty record.
-            Some(out) if out.is_empty() && !has_record => {
-                pool.put(out);
-                (Reply::Nothing, false)
-            }
-            Some(out) => (Reply::Owned(out), false),
-            None => (Reply::Nothing, self.in_place > 0 || has_record),
-        }
-    }
-
-    /// The answer to a window that is the driver's buffer from `from` on.
-    pub(super) fn reply_in_recv_buf(&mut self, from: usize, records: bool, pool: &mut Pool) -> Reply {
-        match self.take_out(records, pool) {
-            (_, true) => Reply::InRecvBuf(from..from + self.in_place),
-            (reply, false) => reply,
-        }
-    }
-
-    /// The answer to a window whose memory is still needed.
-    pub(super) fn reply_copied(&mut self, window: &[u8], records: bool, pool: &mut Pool) -> Reply {
-        match self.take_out(records, pool) {
-            (_, true) => Reply::Owned(pool.copy_of(bug::part(window, ..self.in_place))),
-            (reply, false) => reply,
-        }
-    }
-
-    /// The answer to a window that has memory of its own; what is not the answer goes back to the pool.
-    pub(super) fn reply_in(&mut self, mut window: Vec<u8>, records: bool, pool: &mut Pool) -> Reply {
-        match self.take_out(records, pool) {
-            (_, true) => {
-                window.truncate(self.in_place);
-                Reply::Owned(window)
-            }
-            (reply, false) => {
-                pool.put(window);
-                reply
-            }
-        }
-    }
-}
 
 impl Connection {
     /// Answers the messages of a window, as far as the budget goes; at the end of the stream also what is unfinished.

@@ -8,6 +8,7 @@
 //! opened, identified ──────────┘                                  └─> close, with a reason
 //! ```
 //!
+//! - [`step`]: what is asked of the worker.
 //! - [`fast`]: the path of most messages, on one screen.
 //! - [`input`]: frames, the budget of a turn, unread input.
 //! - [`output`]: the send queue, delayed answers.
@@ -15,19 +16,22 @@
 //! - [`around`]: what stands before and around a stream.
 
 mod around;
+mod batch;
+mod begun;
 mod fast;
 mod input;
 mod lifecycle;
 mod output;
+mod step;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 pub(crate) use around::MakeAround;
 pub use around::{Around, Layer, Preface, PrefaceProgress};
 pub(crate) use output::Owed;
+pub(crate) use step::{Closing, Rare, Reading, RetiredSession, Send, Step, TransformFault, Work};
 
-use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::bug;
@@ -38,11 +42,12 @@ use crate::net::guard::{MinRateMonitor, PeerPermit};
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::{Moment, TurnNumber};
-use crate::transform::library::{Fault, Session};
+use crate::transform::library::Session;
 
-use fast::Begun;
-use input::{Batch, Unread};
+use batch::{Batch, End};
+use begun::Begun;
 use output::{Chunk, Output};
+use unread::Unread;
 
 /// One connected peer.
 #[derive(Debug)]
@@ -93,138 +98,6 @@ struct Flags {
     is_drained: bool,
     /// A change of the chain may not be followed: the transforms cannot hand over what they remember.
     stays: bool,
-}
-
-/// What is to be done now: what is rare first, and then the send.
-#[derive(Debug, Default)]
-pub(crate) struct Step {
-    pub(crate) send: Send,
-    /// Nothing but this send is on its way: when it has left at once, `sent_at_once` is all there is to say.
-    pub(crate) is_alone: bool,
-    /// All that most steps do not want, out of their way.
-    pub(crate) rare: Option<Box<Rare>>,
-}
-
-/// What a step may want beside a send, in this order.
-#[derive(Debug, Default)]
-pub(crate) struct Rare {
-    /// Something for the log.
-    pub(crate) fault: Option<TransformFault>,
-    /// What the connection has left behind: to be dropped off the worker.
-    pub(crate) retired: Option<Box<RetiredSession>>,
-    pub(crate) reading: Reading,
-    /// Delays begin now, not when the turn began: `schedule` wants to be called.
-    pub(crate) has_delays: bool,
-    /// End our side.
-    pub(crate) shuts_down: bool,
-    pub(crate) close: Option<Closing>,
-    /// The peer is known now: the worker admits it or does not, and calls `identified`.
-    pub(crate) is_identified: bool,
-    /// To be done where it may block, by `perform`.
-    pub(crate) offload: Option<Work>,
-}
-
-impl Step {
-    /// What is wanted beside a send.
-    pub(super) fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-
-    fn offload(work: Work) -> Step {
-        let mut step = Step::default();
-        step.rare().offload = Some(work);
-        step
-    }
-
-    fn close(closing: Closing) -> Step {
-        let mut step = Step::default();
-        step.rare().close = Some(closing);
-        step
-    }
-
-    fn is_closing(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.close.is_some())
-    }
-}
-
-/// Whether to go on reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Reading {
-    #[default]
-    AsBefore,
-    Pause,
-    Resume,
-}
-
-/// Bytes for the driver.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) enum Send {
-    #[default]
-    Nothing,
-    /// A part of its receive buffer.
-    RecvBuf(Range<usize>),
-    Owned(Vec<u8>),
-}
-
-/// The connection is over.
-#[derive(Debug)]
-pub(crate) struct Closing {
-    pub(crate) reason: CloseReason,
-    pub(crate) how: Close,
-    /// What the system said, where that is why.
-    pub(crate) error: Option<io::Error>,
-}
-
-/// A transform failed.
-#[derive(Debug)]
-pub(crate) struct TransformFault {
-    pub(crate) generation: Arc<Generation>,
-    pub(crate) stage: usize,
-    pub(crate) fault: Fault,
-}
-
-/// A session and the chain that it was opened in: its last user may be whoever drops this.
-#[derive(Debug)]
-pub(crate) struct RetiredSession {
-    _session: Session,
-    _generation: Arc<Generation>,
-}
-
-/// What a connection does off the worker, since a transform may block.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Work {
-    Open,
-    Receive(Vec<u8>),
-    /// Answer what is unread.
-    GoOn,
-    /// Follow a change of the chain.
-    Swap,
-    /// The same, or end: its time with the old chain is over.
-    SwapOrEnd,
-}
-
-/// The connection is to end, once what is to be sent before has been sent.
-#[derive(Debug)]
-struct End {
-    reason: CloseReason,
-    /// The stage and what it did, where a transform is the reason.
-    fault: Option<(usize, Fault)>,
-    /// With a reset, and at once.
-    is_reset: bool,
-}
-
-impl End {
-    fn because(reason: CloseReason) -> End {
-        End { reason, fault: None, is_reset: false }
-    }
-
-    fn reset(reason: CloseReason) -> End {
-        End { reason, fault: None, is_reset: true }
-    }
-
-    fn failed(stage: usize, fault: Fault) -> End {
-        End { reason: CloseReason::TransformFailed, fault: Some((stage, fault)), is_reset: false }
-    }
 }
 
 impl Connection {
