@@ -10,17 +10,23 @@
 
 mod bugs;
 mod commands;
+mod datagram_socket;
 mod datagrams;
 mod drain;
 mod listeners;
 mod mailbox;
 mod offload;
+mod offloaded;
 mod spin;
 mod streams;
 mod swap;
 
 pub use mailbox::ConnectionInfo;
 pub(crate) use mailbox::{Command, Mailbox};
+
+use datagram_socket::DatagramSocket;
+use offloaded::Offloaded;
+use spin::Spin;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -90,7 +96,7 @@ pub(crate) struct Worker<D: Driver> {
     scratch: Scratch,
     chain_epoch: usize,
     state: State,
-    spin: spin::Spin,
+    spin: Spin,
     /// Why a listener could not be opened, until somebody asks.
     listen_error: Option<io::Error>,
     /// Faults of its own that it has found.
@@ -105,10 +111,10 @@ enum Socket {
         retry_at: Moment,
     },
     // Boxed, so that a connection's place is a small one.
-    Datagrams(Box<datagrams::DatagramSocket>),
+    Datagrams(Box<DatagramSocket>),
     Connection(Served),
     /// A connection whose message is with a transform that may block.
-    Offloaded(Box<offload::Offloaded>),
+    Offloaded(Box<Offloaded>),
 }
 
 #[derive(Debug)]
@@ -151,7 +157,7 @@ enum State {
 impl<D: Driver> Worker<D> {
     pub(crate) fn new(index: usize, driver: D, shared: Arc<Shared<D::Socket>>) -> Worker<D> {
         Worker {
-            spin: spin::Spin::new(shared.spin),
+            spin: Spin::new(shared.spin),
             index,
             driver,
             shared,
@@ -196,7 +202,7 @@ impl<D: Driver> Worker<D> {
             (Some(timeout), Some(deadline)) => Some(timeout.min(deadline)),
             (timeout, deadline) => timeout.or(deadline),
         };
-        self.wait(timeout)?;
+        self.spin.wait(&mut self.driver, timeout)?;
         if !self.submitted.is_empty() {
             self.end_submitted();
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::datagrams::DatagramSocket;
+use super::datagram_socket::DatagramSocket;
 use super::mailbox::{Arrival, Command};
 use super::{Served, Socket, State, Worker, state_of, state_of_mut};
 use crate::bug;

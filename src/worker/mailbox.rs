@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::offload::{DatagramResult, OffloadResult};
+use super::offloaded::{DatagramResult, OffloadResult};
 use crate::listener::Listener;
 use crate::net::guard::PeerPermit;
 use crate::peer::Peer;

@@ -1,65 +1,25 @@
 //! Messages for transforms that may block. The whole connection goes along: it does no I/O, so it can work anywhere.
 //! Meanwhile its socket is paused, and what happens to its send is noted.
 
-use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use super::mailbox::Command;
+use super::offloaded::{DatagramResult, OffloadResult, Offloaded};
 use super::{ListenerState, Served, Shared, Socket, Worker, log_transform_error, state_of, state_of_mut};
 use crate::buffer::Pool;
 use crate::bug::{self, Bugs};
 use crate::chain::{Generation, Scratch};
-use crate::connection::{Connection, Owed, Step, TransformFault, Work};
+use crate::connection::{TransformFault, Work};
 use crate::context::{Context, Reply};
-use crate::datagram::{DatagramSession, Outcome};
+use crate::datagram::DatagramSession;
 use crate::driver::{Close, Driver, RecvBuf, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::limits::{OFFLOADED_DATAGRAMS_MAX, TURN_SENDS};
 use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
-use crate::sys::ReplyTo;
 use crate::timer::Moment;
-
-/// What stands in a connection's place meanwhile.
-#[derive(Debug)]
-pub(crate) struct Offloaded {
-    id: u64,
-    peer: Peer,
-    pub(super) listener: u32,
-    owed: Owed,
-    /// Input that it has in hand: what it was counted with, and what came with the work.
-    unread_bytes: usize,
-    fresh_bytes: usize,
-    /// The send that was in flight is finished.
-    pub(super) is_sent: bool,
-    /// The socket is broken.
-    pub(super) failed: Option<io::Error>,
-}
-
-/// What a job of an offloaded connection hands back.
-#[derive(Debug)]
-pub(crate) struct OffloadResult {
-    token: Token,
-    connection: Connection,
-    step: Step,
-    /// The generation that was its listener's when it went.
-    current: Arc<Generation>,
-    stats: Block,
-    bugs: Option<Bugs>,
-}
-
-/// The same of a datagram.
-#[derive(Debug)]
-pub(crate) struct DatagramResult {
-    token: Token,
-    to: ReplyTo,
-    from: Peer,
-    outcome: Outcome,
-    stats: Block,
-    bugs: Option<Bugs>,
-}
 
 /// A context off the workers.
 fn with_context<R>(

@@ -4,7 +4,6 @@
 use std::io;
 use std::time::Duration;
 
-use super::Worker;
 use crate::driver::Driver;
 use crate::timer::Moment;
 
@@ -41,21 +40,19 @@ impl Spin {
     fn ended(&mut self, found: bool) {
         self.fruitless = if found { 0 } else { self.fruitless.saturating_add(1) };
     }
-}
 
-impl<D: Driver> Worker<D> {
     /// Waits for the driver, at most for `timeout`: awake at first, where that was asked for and has paid lately.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        if timeout == Some(Duration::ZERO) || !self.spin.is_due() {
-            return self.driver.wait(timeout);
+    pub(super) fn wait(&mut self, driver: &mut impl Driver, timeout: Option<Duration>) -> io::Result<()> {
+        if timeout == Some(Duration::ZERO) || !self.is_due() {
+            return driver.wait(timeout);
         }
-        let window = timeout.map_or(self.spin.window, |timeout| timeout.min(self.spin.window));
+        let window = timeout.map_or(self.window, |timeout| timeout.min(self.window));
         let mut until = Moment::NEVER;
         loop {
-            self.driver.wait(Some(Duration::ZERO))?;
-            let now = self.driver.now();
-            if self.driver.has_found() {
-                self.spin.ended(true);
+            driver.wait(Some(Duration::ZERO))?;
+            let now = driver.now();
+            if driver.has_found() {
+                self.ended(true);
                 return Ok(());
             }
             if until == Moment::NEVER {
@@ -67,11 +64,11 @@ impl<D: Driver> Worker<D> {
             }
             std::hint::spin_loop();
         }
-        self.spin.ended(false);
+        self.ended(false);
         match timeout {
             Some(timeout) if timeout <= window => Ok(()),
-            Some(timeout) => self.driver.wait(Some(timeout - window)),
-            None => self.driver.wait(None),
+            Some(timeout) => driver.wait(Some(timeout - window)),
+            None => driver.wait(None),
         }
     }
 }

@@ -1,0 +1,52 @@
+//! What goes to the threads that may be blocked: what stands in its place meanwhile, and what comes back.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::bug::Bugs;
+use crate::chain::Generation;
+use crate::connection::{Connection, Owed, Step};
+use crate::datagram::Outcome;
+use crate::driver::Token;
+use crate::peer::Peer;
+use crate::stats::Block;
+use crate::sys::ReplyTo;
+
+/// What stands in a connection's place meanwhile.
+#[derive(Debug)]
+pub(crate) struct Offloaded {
+    pub(super) id: u64,
+    pub(super) peer: Peer,
+    pub(super) listener: u32,
+    pub(super) owed: Owed,
+    /// Input that it has in hand: what it was counted with, and what came with the work.
+    pub(super) unread_bytes: usize,
+    pub(super) fresh_bytes: usize,
+    /// The send that was in flight is finished.
+    pub(super) is_sent: bool,
+    /// The socket is broken.
+    pub(super) failed: Option<io::Error>,
+}
+
+/// What a job of an offloaded connection hands back.
+#[derive(Debug)]
+pub(crate) struct OffloadResult {
+    pub(super) token: Token,
+    pub(super) connection: Connection,
+    pub(super) step: Step,
+    /// The generation that was its listener's when it went.
+    pub(super) current: Arc<Generation>,
+    pub(super) stats: Block,
+    pub(super) bugs: Option<Bugs>,
+}
+
+/// The same of a datagram.
+#[derive(Debug)]
+pub(crate) struct DatagramResult {
+    pub(super) token: Token,
+    pub(super) to: ReplyTo,
+    pub(super) from: Peer,
+    pub(super) outcome: Outcome,
+    pub(super) stats: Block,
+    pub(super) bugs: Option<Bugs>,
+}
