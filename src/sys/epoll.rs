@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
-use super::{event_fd, signal, syscall};
+use super::call::{syscall, wide};
+use super::waiting::{event_fd, signal};
 
 pub(crate) const IN: u32 = libc::EPOLLIN as u32;
 pub(crate) const OUT: u32 = libc::EPOLLOUT as u32;
@@ -89,10 +90,10 @@ impl EpollFd {
         let count = syscall!(unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait,
-                super::wide(fd),
+                wide(fd),
                 self.ready.as_mut_ptr(),
-                super::wide(room),
-                super::wide(timeout),
+                wide(room),
+                wide(timeout),
                 no_mask,
                 KERNEL_SIGSET_BYTES,
             )

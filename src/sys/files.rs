@@ -10,7 +10,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::syscall;
+use super::call::syscall;
+use super::process::block_signals;
 
 /// A directory, to look up names in.
 pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
@@ -62,7 +63,7 @@ pub(crate) fn unlink(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
 pub(crate) fn without_umask<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     // Not a scoped thread: those make a name for the calling one, which is the host's and would keep it to its end.
     let thread = std::thread::Builder::new().spawn(|| {
-        super::block_signals();
+        block_signals();
         // SAFETY: takes no pointer; what is unshared is this thread's copy of umask, root and working directory.
         syscall!(unsafe { libc::unshare(libc::CLONE_FS) }).ok()?;
         // SAFETY: cannot fail. It is this thread's own since the call before, and the thread ends here.

@@ -13,7 +13,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::{get_int, set_int, syscall};
+use super::call::syscall;
+use super::options::{get_int, set_int};
+use super::process::block_signals;
 
 /// asm-generic/socket.h; Linux 6.16. Architectures with numbers of their own are not served by that.
 const SO_PASSRIGHTS: i32 = 83;
@@ -63,7 +65,7 @@ pub(crate) fn keep_queued(socket: BorrowedFd<'_>) -> io::Result<()> {
     let copies = peek_all(socket, count)?;
     let (fd, inode) = (socket.as_raw_fd(), inode_of(socket.as_raw_fd()));
     let keep = move || {
-        super::block_signals();
+        block_signals();
         while queued(fd) > 0 && inode_of(fd) == inode {
             thread::sleep(LOOK_AGAIN);
         }
@@ -83,7 +85,7 @@ fn discard(descriptors: Vec<OwnedFd>) {
         none => *none = Some(descriptors.into()),
     }
     let close_all = move || {
-        super::block_signals();
+        block_signals();
         loop {
             let next = {
                 let mut waiting = waiting();

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-use super::syscall;
+use super::call::syscall;
 
 /// ppoll(2) for reading, at most `timeout` (`None`: for ever): whether there is something. `Interrupted`: a signal came.
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {

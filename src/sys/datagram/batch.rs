@@ -9,10 +9,12 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::control::{self, CONTROL_BYTES, Control, Sending};
-use super::{LocalAddr, Reply, ReplyTo, is_plain_source};
+use super::control::{self, CONTROL_BYTES, Control, LocalAddr, Sending};
+use super::name::is_plain_source;
+use super::reply::{Reply, ReplyTo};
 use crate::peer::Peer;
-use crate::sys::{read_peer, transfer, wide};
+use crate::sys::call::{transfer, wide};
+use crate::sys::names::read_peer;
 
 /// Datagrams that one send may carry: what Linux has allowed since it can (`UDP_MAX_SEGMENTS`).
 const SEGMENTS_MAX: usize = 64;

@@ -4,13 +4,22 @@ use std::mem::size_of;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ptr;
 
-use super::LocalAddr;
-
 /// Room for what comes with a datagram. Beside what this module asks for, a socket that was handed over may report
 /// timestamps, hop limits and the like, and what has no room is lost (`MSG_CTRUNC`, recvmsg(2)).
-pub(super) const CONTROL_BYTES: usize = 512;
+pub(crate) const CONTROL_BYTES: usize = 512;
 /// Room for one in_pktinfo, one in6_pktinfo and one segment size, with their headers.
 const SENDING_BYTES: usize = 96;
+
+/// Where a datagram was sent to, as far as the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LocalAddr {
+    /// The socket is bound to one address, or is a unix socket.
+    Bound,
+    /// An address of ours.
+    Unicast,
+    /// A broadcast or multicast address.
+    Group,
+}
 
 /// Control buffers are read and written as `cmsghdr`, whose alignment is that of a size_t.
 #[repr(C, align(8))]

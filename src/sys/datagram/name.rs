@@ -1,0 +1,45 @@
+//! Names and headers as the kernel writes them in front of a datagram.
+
+use std::mem::MaybeUninit;
+
+/// Bytes that the kernel may put in front of a datagram where it comes with its name and control messages.
+pub(crate) const NAME_BYTES: usize = size_of::<libc::sockaddr_storage>();
+
+/// A name as the kernel wrote it. For a path that fills all of `sun_path` it counts the NUL that has no room there, and
+/// takes no name of that length back (unix(7), BUGS).
+pub(super) fn name_of(bytes: &[u8]) -> (libc::sockaddr_storage, usize) {
+    // SAFETY: sockaddr_storage is plain data for which all zero is valid.
+    let mut name: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
+    let len = bytes.len().min(NAME_BYTES);
+    // SAFETY: both have `len` bytes, and they do not overlap: one is ours.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut name).cast::<u8>(), len) };
+    let is_unix = i32::from(name.ss_family) == libc::AF_UNIX;
+    (name, if is_unix { len.min(size_of::<libc::sockaddr_un>()) } else { len })
+}
+
+/// A header as recvmsg(2) would have filled it with these control messages.
+pub(super) fn header_over(control: &[u8]) -> libc::msghdr {
+    // SAFETY: msghdr is plain data for which all zero is valid.
+    let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    header.msg_control = control.as_ptr().cast_mut().cast();
+    header.msg_controllen = control.len() as _;
+    header
+}
+
+/// Whether a datagram comes from an IP address and a port that can be answered, as far as the first bytes of its name tell.
+/// Of others a closer look does.
+#[inline]
+pub(crate) fn is_plain_source(name: &[u8]) -> bool {
+    // As sockaddr_in and sockaddr_in6 begin: family, port; address, or flow and address (ip(7), ipv6(7)).
+    let Some([family_0, family_1, port_0, port_1, v4, _, _, _, v6]) = name.first_chunk() else {
+        return false;
+    };
+    let is_usual = match i32::from(libc::sa_family_t::from_ne_bytes([*family_0, *family_1])) {
+        // Neither "this network", nor multicast and what is above.
+        libc::AF_INET => (1..224).contains(v4),
+        // Neither unspecified nor IPv4-mapped, nor multicast.
+        libc::AF_INET6 => (1..255).contains(v6),
+        _ => false,
+    };
+    is_usual && (*port_0 | *port_1) != 0
+}
