@@ -19,7 +19,7 @@
 //!   streams it may bring as many full ones: a bounded multishot receive forgets bytes of theirs that are there already
 //!   (Linux 6.18 does not continue it, and no more arrive to wake it). Whoever floods is read once a request from then on.
 //! - **Datagrams and records** come by multishot recvmsg, each in a buffer of its own behind a head with its name and
-//!   control messages (`messages.rs`, `replies.rs`).
+//!   control messages (`datagrams.rs`, `replies.rs`).
 //! - **Pausing** cancels the request. What comes before it has ended is copied out of the ring and kept, so that a peer
 //!   that does not read costs bounded memory and nobody's buffers.
 //! - **Sending** goes with the next enter, without a completion where nobody waits for its end (`submitted.rs`); where a turn
@@ -32,13 +32,18 @@
 
 mod accepting;
 mod buffers;
+mod datagrams;
+mod in_flight;
 mod messages;
 mod operations;
 mod receiving;
+mod recvmsg;
 mod replies;
+mod reply_in_flight;
 mod ring;
 mod sending;
 mod slots;
+mod sockets;
 mod submitted;
 #[cfg(test)]
 mod tests;
@@ -53,9 +58,10 @@ use std::time::Duration;
 use io_uring::{cqueue, opcode, types};
 
 use self::buffers::{Buffers, Group};
-use self::messages::{Messages, RecvMessage};
+use self::in_flight::Sending;
+use self::messages::Messages;
+use self::recvmsg::RecvMessage;
 use self::ring::{Operation, Request, Ring, builder, on_helper_thread};
-use self::sending::Sending;
 use self::slots::{DRAINING, Role, Slot};
 use super::chunks::Chunks;
 use super::{Close, Completion, Datagram, Progress, Token};
@@ -77,8 +83,6 @@ const FLOOD_BYTES: usize = 4096;
 const FLOOD_FULL_READ: u8 = 8;
 const FLOOD_MIN: u8 = 16;
 const FLOOD_MIN_TO_STAY: u8 = 32;
-/// Records of one seqpacket connection that are reported in a turn before the others have theirs.
-const RECORD_BURST: u8 = 16;
 /// Completions that are taken out of the ring at once.
 const REAPED_AT_ONCE: usize = 32;
 /// Entries that a queue may keep room for after a burst.

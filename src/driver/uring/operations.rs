@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use io_uring::{opcode, types};
 use socket2::SockRef;
 
-use super::messages::RecvMessage;
+use super::in_flight::Sending;
+use super::recvmsg::RecvMessage;
 use super::ring::{Operation, Request, skip_success};
-use super::sending::Sending;
 use super::slots::{DRAINING, Event, LEAVING, PAUSED, Role};
 use super::{CLOSED_WITHIN, LOOK_AGAIN, MESSAGE_HEAD_BYTES, RecvSource, Token, Uring};
 use crate::buffer::{Outgoing, Pool};

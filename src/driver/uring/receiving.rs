@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use io_uring::{cqueue, opcode, types};
 
+use super::in_flight::Sending;
 use super::ring::{
     Operation, Request, accept_entry, receive_entry, receive_many_entry, receive_message_entry,
     receive_once_entry, skip_success,
 };
-use super::sending::Sending;
 use super::slots::{
     CANCELLING, DRAINING, ENDED, Event, FLOODING, LEAVING, PAUSED, QUEUED, RECEIVING, Role, Slot,
 };

@@ -7,31 +7,11 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use io_uring::{opcode, types};
 
-use super::messages::RecvMessage;
+use super::recvmsg::RecvMessage;
+use super::reply_in_flight::{ReplyInFlight, SendMsg};
 use super::ring::{Operation, Request};
 use super::{Arrived, RecvSource, Token, Uring};
 use crate::sys::{self, Reply, ReplyTo};
-
-/// An answer on its way: one datagram, or several as one.
-#[derive(Debug)]
-pub(super) struct ReplyInFlight {
-    token: Token,
-    received: RecvMessage,
-    /// In the buffer, where it stands there.
-    part: Range<usize>,
-    memory: Vec<u8>,
-    is_in_place: bool,
-    count: usize,
-    segment_bytes: usize,
-    header: Option<SendMsg>,
-    is_second_try: bool,
-}
-
-/// What sendmsg(2) gets, in memory that does not move.
-pub(super) struct SendMsg(Box<(libc::msghdr, libc::iovec, Option<ReplyTo>)>);
-
-// SAFETY: the pointers in it are set before each use, to what lives until the send is over.
-unsafe impl Send for SendMsg {}
 
 impl Uring {
     pub(super) fn set_reply(&mut self, reply: Reply) {
@@ -266,25 +246,4 @@ fn reply_to_of(buffer: &[u8], received: &RecvMessage, count: usize, segment_byte
         reply_to.cut_into(segment_bytes as u16);
     }
     reply_to
-}
-
-impl SendMsg {
-    fn new() -> SendMsg {
-        // SAFETY: msghdr and iovec are plain data for which all zero is valid.
-        SendMsg(Box::new(unsafe { (std::mem::zeroed(), std::mem::zeroed(), None) }))
-    }
-
-    /// Says what is to be sent to whom. The bytes must stay where they are until that is over.
-    fn address(&mut self, reply_to: ReplyTo, bytes: &[u8]) -> *const libc::msghdr {
-        let (header, part, kept) = &mut *self.0;
-        *part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        *header = kept.insert(reply_to).header(part);
-        header
-    }
-}
-
-impl std::fmt::Debug for SendMsg {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SendMsg({:?})", self.0.2)
-    }
 }

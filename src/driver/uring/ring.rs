@@ -8,7 +8,6 @@ use std::time::Duration;
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::buffers::{Buffers, Group};
-use super::submitted::submitted_entry;
 use crate::limits::{RING_BUFFER_BYTES, RING_COMPLETIONS};
 use crate::slab::Token;
 use crate::sys;
@@ -260,6 +259,14 @@ pub(super) fn receive_message_entry(
 ) -> squeue::Entry {
     let receive = opcode::RecvMsgMulti::new(types::Fd(socket), template, Group::MESSAGES.id);
     receive.build().user_data(request.name())
+}
+
+/// A send that has no completion if the kernel takes all of it.
+pub(super) fn submitted_entry(socket: RawFd, bytes: &[u8], request: Request) -> squeue::Entry {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let send = opcode::Send::new(types::Fd(socket), bytes.as_ptr(), len).flags(flags);
+    send.build().flags(squeue::Flags::SKIP_SUCCESS).user_data(request.name())
 }
 
 /// A request whose success is of no interest.

@@ -12,12 +12,10 @@
 //! completion. `ring.rs` finds out whether the kernel keeps to that.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 
-use io_uring::{opcode, squeue, types};
-
-use super::ring::{Operation, Request};
-use super::sending::Sending;
+use super::in_flight::Sending;
+use super::ring::{Operation, Request, submitted_entry};
 use super::slots::{FLOODING, IS_REPORTED, IS_SHORT, SUBMITTED};
 use super::{Arrived, Progress, Token, Uring};
 
@@ -136,12 +134,4 @@ impl Uring {
             self.take_closed(Arrived { request, result: 0, flags: 0 });
         }
     }
-}
-
-/// A send that has no completion if the kernel takes all of it.
-pub(super) fn submitted_entry(socket: RawFd, bytes: &[u8], request: Request) -> squeue::Entry {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    let send = opcode::Send::new(types::Fd(socket), bytes.as_ptr(), len).flags(flags);
-    send.build().flags(squeue::Flags::SKIP_SUCCESS).user_data(request.name())
 }

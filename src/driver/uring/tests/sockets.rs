@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::os::fd::{FromRawFd, IntoRawFd};
 
 use super::*;
+use crate::driver::uring::slots::RECORD_BURST;
 use crate::limits::{RING_MESSAGE_BUFFERS_MAX, UDP_DATAGRAM_BYTES_MAX};
 
 /// All completions within a time, or until there are so many; answers to datagrams are told as bytes.
