@@ -213,10 +213,6 @@ const UNSAFE_BOUNDARIES: &[&str] = &[
 
 const LINES_MAX: usize = 900;
 
-/// Crates in which files still import each other in circles; `cargo test --test tidy -- --nocapture` lists those. In
-/// every other crate a circle is an error.
-const WITH_CIRCLES: &[&str] = &["src/lib.rs"];
-
 #[test]
 fn imports_go_down() {
     let mut findings = Vec::new();
@@ -297,13 +293,9 @@ fn files_import_each_other_in_no_circle() {
         for circle in circles(&root) {
             let names = circle.files.join(", ");
             let imports = circle.imports.join("\n  ");
-            if WITH_CIRCLES.contains(&root.as_str()) {
-                println!("{root}: a circle of {} files: {names}\n  {imports}", circle.files.len());
-            } else {
-                findings.push(format!(
-                    "{root}: {names} import each other in a circle: move what both sides need below them\n  {imports}"
-                ));
-            }
+            findings.push(format!(
+                "{root}: {names} import each other in a circle: move what both sides need below them\n  {imports}"
+            ));
         }
     }
     report(findings);
