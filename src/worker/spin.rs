@@ -42,10 +42,15 @@ impl Spin {
     }
 
     /// Waits for the driver, at most for `timeout`: awake at first, where that was asked for and has paid lately.
+    #[inline(always)]
     pub(super) fn wait(&mut self, driver: &mut impl Driver, timeout: Option<Duration>) -> io::Result<()> {
         if timeout == Some(Duration::ZERO) || !self.is_due() {
             return driver.wait(timeout);
         }
+        self.look_and_wait(driver, timeout)
+    }
+
+    fn look_and_wait(&mut self, driver: &mut impl Driver, timeout: Option<Duration>) -> io::Result<()> {
         let window = timeout.map_or(self.window, |timeout| timeout.min(self.window));
         let mut until = Moment::NEVER;
         loop {
