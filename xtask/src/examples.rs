@@ -1,4 +1,5 @@
-//! The examples in C and Python: compiled, run, and held to ending well by themselves.
+//! The examples in Rust, C and Python: compiled, run, and held to ending well by themselves. Those in Rust are also held
+//! to printing what their documentation shows.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,11 +7,59 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::place::Place;
-use crate::report::{Outcome, Report, Runner, run_example, run_tests};
+use crate::report::{Outcome, Report, Runner, capture, run, run_example, run_tests};
 
 const C_FLAGS: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 /// Examples that begin so are plugins; all others are hosts.
 const PLUGIN_PREFIX: &str = "plugin_";
+
+/// What an example's documentation shows instead of a port, which is another one each time.
+const ADDRESS: &str = "127.0.0.1:";
+const PORT: &str = "PORT";
+
+pub(crate) fn rust(place: &Place, report: &mut Report) {
+    if !report.step("build of the examples in Rust", || run(place.cargo("build --package resay --examples")))
+    {
+        return;
+    }
+    for source in files(&place.root.join("examples"), "rs") {
+        report.step(&format!("example {}", shown(place, &source)), || {
+            match prints_what_it_shows(place, &source) {
+                Ok(()) => Outcome::Ok,
+                Err(reason) => Outcome::Failed(reason),
+            }
+        });
+    }
+}
+
+fn prints_what_it_shows(place: &Place, source: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(source).map_err(|error| format!("{}: {error}", source.display()))?;
+    let expected = shown_output(&text).ok_or("its documentation has no ```text block with its output")?;
+    let mut command = Command::new(place.built.join("examples").join(name_of(source)));
+    command.env_remove("RESAY_PLUGIN_PATH").current_dir(&place.root);
+    let printed = without_ports(&capture(command)?);
+    if printed == expected { Ok(()) } else { Err(format!("it prints\n{printed}\nand not\n{expected}")) }
+}
+
+/// The `text` block of a program's documentation, which are its lines that begin with `//!`.
+fn shown_output(source: &str) -> Option<String> {
+    let documentation = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let mut block = documentation.skip_while(|line| line.trim() != "```text").skip(1).peekable();
+    block.peek()?;
+    let lines = block.take_while(|line| line.trim() != "```");
+    Some(lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect())
+}
+
+fn without_ports(printed: &str) -> String {
+    let mut parts = printed.split(ADDRESS);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(ADDRESS);
+        text.push_str(PORT);
+        text.push_str(part.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+    }
+    text
+}
 
 /// Plugins first: hosts find them by the name of the transform, over `RESAY_PLUGIN_PATH`.
 pub(crate) fn c(place: &Place, report: &mut Report) {
@@ -245,4 +294,24 @@ fn name_of(source: &Path) -> String {
 
 fn shown(place: &Place, path: &Path) -> String {
     path.strip_prefix(&place.root).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_read_from_the_documentation() {
+        let source = "//! Shows.\n//!\n//! ```text\n//! one\n//!\n//!   two\n//! ```\n\nfn main() {}\n";
+        assert_eq!(shown_output(source).as_deref(), Some("one\n\n  two\n"));
+        assert_eq!(shown_output("//! Shows nothing.\nfn main() {}\n"), None);
+    }
+
+    #[test]
+    fn ports_and_nothing_else_are_hidden() {
+        let printed = "tcp://127.0.0.1:4711?frame=lines 42\nudp://127.0.0.1:1\n";
+        let hidden = "tcp://127.0.0.1:PORT?frame=lines 42\nudp://127.0.0.1:PORT\n";
+        assert_eq!(without_ports(printed), hidden);
+        assert_eq!(without_ports("nothing 127"), "nothing 127");
+    }
 }

@@ -28,7 +28,7 @@ use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|sanitize...
   check      formatting, lints, documentation, the committed headers, the map (tests/tidy.rs), subjects of commits
   test       builds everything; every test of the workspace; instruction counts (benches/instructions.toml); the examples
-             in C and Python; what install and deb make
+             in Rust, C and Python; what install and deb make
   examples   that part of test alone, after a build
   packaging  the last part of test alone
   sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
@@ -181,13 +181,15 @@ fn test(place: &Place, report: &mut Report) {
     }
     report.step("terminal in README.md", || transcript::compare(place));
     report.step("instruction counts", || instructions(place));
+    examples::rust(place, report);
     examples::c(place, report);
     examples::python(place, report);
     packaging::all(place, report);
 }
 
 fn all_examples(place: &Place, report: &mut Report) {
-    if report.step("build", || run(place.cargo("build --workspace"))) {
+    if report.step("build", || run(place.cargo("build --workspace --features resay/headers"))) {
+        examples::rust(place, report);
         examples::c(place, report);
         examples::python(place, report);
     }
