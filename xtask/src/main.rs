@@ -11,6 +11,7 @@ mod deb;
 mod examples;
 mod files;
 mod install;
+mod packages;
 mod packaging;
 mod patience;
 mod peers;
@@ -26,9 +27,10 @@ use place::Place;
 use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 
 const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|sanitize...
-  check      formatting, lints, documentation, the committed headers, the map (tests/tidy.rs), subjects of commits
+  check      formatting, what is in packages, lints, documentation, the committed headers, the map (tests/tidy.rs),
+             subjects of commits
   test       builds everything; every test of the workspace; instruction counts (benches/instructions.toml); the examples
-             in Rust, C and Python; what install and deb make
+             in Rust, C and Python; packages to publish; what install and deb make
   examples   that part of test alone, after a build
   packaging  the last part of test alone
   sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
@@ -125,6 +127,7 @@ fn check(place: &Place, report: &mut Report) {
         }
     };
     report.step("format", || needs("fmt", "fmt --all --check"));
+    report.step("packages to publish", || packages::check(place));
     report.step("lints", || needs("clippy", "clippy --workspace --all-targets -- -D warnings"));
     report.step("without bundled transforms", || {
         run(place.cargo("check --package resay --lib --no-default-features"))

@@ -1,5 +1,5 @@
 //! What `install` and `deb` make, tried as others would use it: programs linked by pkg-config and CMake, from a tree
-//! that was moved since it was installed, and the command with its plugins.
+//! that was moved since it was installed, and the command with its plugins. So are the packages to publish.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,6 +10,7 @@ use crate::deb::{self, Refusal, Size};
 use crate::examples::{exists, missing};
 use crate::files::{about, files_in, remove};
 use crate::install::{self, Library, PLUGIN_DIRECTORY, Request};
+use crate::packages;
 use crate::place::Place;
 use crate::report::{Outcome, Report, capture};
 
@@ -20,6 +21,7 @@ const C_FLAGS: [&str; 4] = ["-std=c99", "-D_DEFAULT_SOURCE", "-Wall", "-Werror"]
 
 /// Installs, and runs every step on that.
 pub(crate) fn all(place: &Place, report: &mut Report) {
+    report.step("packages to publish, compiled", || packages::compile(place));
     let top = place.built.join("packaging");
     let first = Tree::new(place, &top, "first", "lib");
     let installed = report.step("install", || outcome(remove(&top).and_then(|()| first.install())));

@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-const HEADER: &str = include_str!("../../../include/resay_plugin.h");
+const HEADER: &str = include_str!("new/resay_plugin.h");
 
 /// The language of a new plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

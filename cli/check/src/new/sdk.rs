@@ -1,11 +1,12 @@
-//! The SDK for plugins in Rust, as files for a new project.
+//! The SDK for plugins in Rust, as files for a new project. `resay-plugin` in this directory, the header and the licences
+//! are symbolic links: cargo packs the files that they lead to, so a published package has all that it includes.
 
 /// The name of the package, and of its directory in a project.
 pub(super) const NAME: &str = "resay-plugin";
 
 macro_rules! sources {
     ($($file:literal)*) => {
-        &[$((concat!("resay-plugin/src/", $file), include_str!(concat!("../../../../plugins/abi/src/", $file)))),*]
+        &[$((concat!("resay-plugin/src/", $file), include_str!(concat!("resay-plugin/", $file)))),*]
     };
 }
 
@@ -16,8 +17,8 @@ pub(super) const SOURCES: &[(&str, &str)] = sources! {
 };
 
 pub(super) const LICENSES: &[(&str, &str)] = &[
-    ("resay-plugin/LICENSE-APACHE", include_str!("../../../../LICENSE-APACHE")),
-    ("resay-plugin/LICENSE-MIT", include_str!("../../../../LICENSE-MIT")),
+    ("resay-plugin/LICENSE-APACHE", include_str!("../../LICENSE-APACHE")),
+    ("resay-plugin/LICENSE-MIT", include_str!("../../LICENSE-MIT")),
 ];
 
 /// The manifest: that of this workspace, without what only holds in the workspace.
@@ -44,7 +45,7 @@ mod tests {
 
     #[test]
     fn every_source_file_of_the_sdk_comes_along() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/abi/src");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/new/resay-plugin");
         let there: BTreeSet<String> = directory
             .read_dir()
             .unwrap()
