@@ -9,12 +9,13 @@
 //!       /share/man/man1/resay.1, resay-serve.1, …
 //!             /bash-completion/completions/resay, zsh/site-functions/_resay,
 //!             /fish/vendor_completions.d/resay.fish
-//!             /doc/resay/…
+//!             /doc/resay/CHANGELOG.md, LICENSE-APACHE, LICENSE-MIT, THIRD-PARTY-NOTICES
 //! ```
 //!
 //! Nothing in there has the prefix in it, so the tree can be moved.
 
 mod describe;
+mod notices;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -26,6 +27,7 @@ use crate::files::{about, files_in, remove};
 use crate::place::Place;
 
 pub(crate) use describe::{Library, PLUGIN_DIRECTORY};
+pub(crate) use notices::{FILE as NOTICES, linked};
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
@@ -159,6 +161,7 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
     for text in ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
         tree.copy(&place.root.join(text), share.join("doc/resay").join(text), MODE_FILE, &[])?;
     }
+    tree.write(share.join("doc/resay").join(NOTICES), notices::text(place)?.as_bytes())?;
     Ok(tree.written)
 }
 

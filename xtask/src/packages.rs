@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::place::Place;
 use crate::files::{about, remove};
+use crate::place::Place;
 use crate::report::{Outcome, capture, run};
 
 /// What crates.io and its readers look for, in every manifest.

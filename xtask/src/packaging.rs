@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::deb::{self, Refusal, Size};
 use crate::examples::{exists, missing};
 use crate::files::{about, files_in, remove};
-use crate::install::{self, Library, PLUGIN_DIRECTORY, Request};
+use crate::install::{self, Library, NOTICES, PLUGIN_DIRECTORY, Request};
 use crate::packages;
 use crate::place::Place;
 use crate::report::{Outcome, Report, capture};
@@ -30,6 +30,7 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
         return;
     }
     report.step("installed library", || needs(&["readelf", "nm"], || first.check_library()));
+    report.step("notices of third parties", || outcome(first.check_notices()));
     report.step("pkg-config", || needs(&[&cc(), "pkg-config", "readelf"], || first.link_shared("first")));
     // Nothing may know where it was installed.
     let moved = Tree::new(place, &top, "moved", "lib");
@@ -134,6 +135,29 @@ impl<'a> Tree<'a> {
         let bytes = fs::metadata(&library).map_err(about(&library))?.len();
         println!("{}: {bytes} bytes, stripped", names.file);
         expect(bytes < LIBRARY_BYTES_MAX, || format!("{bytes} bytes, at most {LIBRARY_BYTES_MAX}"))
+    }
+
+    /// Everything that is linked is named, with its licences, and nothing that only builds or tests Resay.
+    fn check_notices(&self) -> Result<(), String> {
+        let file = self.prefix.join("share/doc/resay").join(NOTICES);
+        let text = fs::read_to_string(&file).map_err(about(&file))?;
+        let linked = install::linked(self.place)?;
+        let listed: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(": ")).collect();
+        for package in &linked {
+            let name = format!("{} {}", package.name, package.version);
+            expect(listed.iter().any(|(listed, _)| *listed == name), || format!("{name} is not listed"))?;
+            let heads = text.lines().filter(|line| line.split(", ").any(|part| part == name));
+            expect(heads.count() > 0, || format!("no licence of {name}"))?;
+        }
+        for (name, is_there) in
+            [("clap", true), ("libc", true), ("resay", false), ("criterion", false), ("cbindgen", false)]
+        {
+            expect(linked.iter().any(|package| package.name == name) == is_there, || {
+                format!("{name} is {} linked", if is_there { "not" } else { "said to be" })
+            })?;
+        }
+        Ok(())
     }
 
     /// What pkg-config says of resay, as separate arguments.
@@ -466,6 +490,10 @@ fn use_debian(place: &Place, top: &Path, packages: &[PathBuf]) -> Result<(), Str
             capture(unpack)?;
         }
         println!("unpacked by dpkg-deb -x: only root can have dpkg install into another root");
+    }
+    for name in names {
+        let notices = root.join("usr/share/doc").join(name).join(NOTICES);
+        expect(notices.is_file(), || format!("{} is not there", notices.display()))?;
     }
     let libdir = format!("lib/{}", deb::triplet());
     let tree = Tree::new(place, &root, "usr", &libdir);
