@@ -1,19 +1,20 @@
 //! `cargo xtask deb`: the Debian packages libresay1, libresay-dev and resay, by cargo-deb.
 //!
 //! What is in which package is said in Cargo.toml and cli/Cargo.toml, `[package.metadata.deb]`; here it is installed
-//! where these take it from. Packages are made for this machine.
+//! where these take it from, and completed where cargo-deb cannot. Packages are made for this machine.
 
 use std::env;
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::examples::exists;
 use crate::files::{about, files_in, remove};
-use crate::install::{self, Request};
+use crate::install::{self, Library, Request};
 use crate::place::Place;
+use crate::report::capture;
 
 /// The cargo-deb that is built where there is none.
 const CARGO_DEB_VERSION: &str = "3.8.0";
@@ -22,6 +23,9 @@ const CARGO_DEB_VERSION: &str = "3.8.0";
 /// side by side.
 const PACKAGES: [(&str, Option<&str>, bool); 3] =
     [("resay", Some("lib"), true), ("resay", Some("dev"), true), ("resay-cli", None, false)];
+
+/// Nobody in particular: an address is that of whoever packages.
+const MAINTAINER: &str = "The Resay authors";
 
 /// Why there are no packages.
 #[derive(Debug)]
@@ -92,10 +96,7 @@ pub(crate) fn packages(place: &Place, directory: &Path, size: Size) -> Result<Ve
         if size == Size::Large {
             command.arg("--fast");
         }
-        // As other tools of Debian are told who is packaging.
-        if let (Ok(name), Ok(address)) = (env::var("DEBFULLNAME"), env::var("DEBEMAIL")) {
-            command.args(["--maintainer", &format!("{name} <{address}>")]);
-        }
+        command.args(["--maintainer", &maintainer()]);
         command.current_dir(&place.root).stdin(Stdio::null()).stdout(Stdio::null());
         // Where the metadata's target/release is.
         command.env("CARGO_TARGET_DIR", place.target()?);
@@ -104,6 +105,9 @@ pub(crate) fn packages(place: &Place, directory: &Path, size: Size) -> Result<Ve
             return Err(Refusal::Failed(format!("cargo deb --package {package}: {status}")));
         }
         for file in files_in(&scratch)? {
+            if variant == Some("lib") {
+                complete_library(place, &file, &stage)?;
+            }
             let to = output.join(file.file_name().unwrap_or_default());
             // The two directories may be on different file systems.
             fs::copy(&file, &to).map_err(about(&to))?;
@@ -111,6 +115,27 @@ pub(crate) fn packages(place: &Place, directory: &Path, size: Size) -> Result<Ve
         }
     }
     Ok(made)
+}
+
+/// Who is packaging, as other tools of Debian are told.
+fn maintainer() -> String {
+    match (env::var("DEBFULLNAME"), env::var("DEBEMAIL")) {
+        (Ok(name), Ok(address)) => format!("{name} <{address}>"),
+        _ => MAINTAINER.to_owned(),
+    }
+}
+
+/// Debian Policy 4.4: the changes of the packaging, with the time of the latest of Resay.
+fn changelog(place: &Place) -> Result<String, String> {
+    let mut date = Command::new("date");
+    date.args(["-R", "-u", "-r", "CHANGELOG.md"]).current_dir(&place.root);
+    let date = capture(date)?;
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(format!(
+        "resay ({version}-1) unstable; urgency=medium\n\n  * Resay {version}: see changelog.gz.\n\n -- {}  {}\n",
+        maintainer(),
+        date.trim()
+    ))
 }
 
 /// Installs into `target/release/package`, beside which `libdir` stands for the directory of libraries.
@@ -127,13 +152,40 @@ fn stage(place: &Place) -> Result<PathBuf, String> {
     install::install(place, &request)?;
     let link = stage.join("libdir");
     symlink(Path::new("usr").join(libdir), &link).map_err(about(&link))?;
-    // Debian Policy 12.1: manual pages are compressed, and without the time at which that was done.
-    let pages = files_in(&stage.join("usr/share/man/man1"))?;
+    let documents = stage.join("usr/share/doc/resay");
+    let changes = documents.join("changelog.Debian");
+    fs::write(&changes, changelog(place)?).map_err(about(&changes))?;
+    let upstream = documents.join("changelog");
+    fs::rename(documents.join("CHANGELOG.md"), &upstream).map_err(about(&upstream))?;
+    // Debian Policy 12: manual pages and changes are compressed, and without the time at which that was done.
+    let mut pages = files_in(&stage.join("usr/share/man/man1"))?;
+    pages.extend([changes, upstream]);
     let status = Command::new("gzip").arg("-9n").args(pages).status();
     match status.map_err(|error| format!("gzip: {error}"))? {
         status if status.success() => Ok(stage),
         status => Err(format!("gzip: {status}")),
     }
+}
+
+/// Packs the library again with what Debian Policy 8 asks for and cargo-deb cannot do: what programs that link it shall
+/// depend on, and no right to execute it.
+fn complete_library(place: &Place, package: &Path, stage: &Path) -> Result<(), String> {
+    let directory = stage.join("unpacked");
+    remove(&directory)?;
+    let mut unpack = Command::new("dpkg-deb");
+    unpack.arg("-R").arg(package).arg(&directory);
+    capture(unpack)?;
+    let names = Library::describe(place)?;
+    let library = directory.join("usr/lib").join(triplet()).join(&names.file);
+    fs::set_permissions(&library, fs::Permissions::from_mode(0o644)).map_err(about(&library))?;
+    let (name, abi) =
+        names.soname.split_once(".so.").ok_or_else(|| format!("{}: no number", names.soname))?;
+    let shlibs = directory.join("DEBIAN/shlibs");
+    let line = format!("{name} {abi} {name}{abi} (>= {})\n", env!("CARGO_PKG_VERSION"));
+    fs::write(&shlibs, line).map_err(about(&shlibs))?;
+    let mut pack = Command::new("dpkg-deb");
+    pack.args(["--root-owner-group", "-b"]).arg(&directory).arg(package);
+    capture(pack).map(drop)
 }
 
 /// cargo-deb: the user's, or one that is built once and kept in the target directory.

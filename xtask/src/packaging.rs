@@ -63,6 +63,11 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
     }
     report.step("DESTDIR and libdir", || needs(&[&cc(), "pkg-config", "readelf"], || destdir(place, &top)));
     report.step("Debian packages", || debian(place, &top));
+    let packages = top.join("debian");
+    report.step("lintian", || match files_in(&packages) {
+        Ok(packages) => needs(&["lintian"], || lint(&packages)),
+        Err(_) => Outcome::Skipped("there are no packages".to_owned()),
+    });
 }
 
 fn outcome(result: Result<(), String>) -> Outcome {
@@ -439,6 +444,15 @@ fn debian(place: &Place, top: &Path) -> Outcome {
         Err(Refusal::Failed(reason)) => return Outcome::Failed(reason),
     };
     needs(&[&cc(), "pkg-config", "readelf"], || use_debian(place, top, &packages))
+}
+
+/// Errors of lintian(1), without those about a maintainer with no address: that is for whoever packages to say.
+fn lint(packages: &[PathBuf]) -> Result<(), String> {
+    let mut lintian = Command::new("lintian");
+    lintian
+        .args(["--allow-root", "--fail-on", "error", "--suppress-tags", "malformed-contact"])
+        .args(packages);
+    capture(lintian).map(|warnings| print!("{warnings}"))
 }
 
 fn use_debian(place: &Place, top: &Path, packages: &[PathBuf]) -> Result<(), String> {
