@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{about, files_in};
+use crate::files::{about, files_in};
 use crate::packages::{manifests, value_of};
 use crate::place::Place;
 use crate::report::capture;
