@@ -5,6 +5,45 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What reasons have in common: numbers and names, out of the table of their rows.
+macro_rules! reasons {
+    ($reason:ident, $rows:ident, $count:literal) => {
+        impl $reason {
+            /// All of them, in the order of their numbers.
+            pub const ALL: [$reason; $count] = {
+                let mut all = [$rows[0].0; $count];
+                let mut place = 0;
+                while place < all.len() {
+                    all[place] = $rows[place].0;
+                    assert!(all[place] as usize == place, "the rows are in order");
+                    place += 1;
+                }
+                all
+            };
+
+            /// The name in snake_case, for programs: it is the same in all versions, in JSON too.
+            pub fn name(self) -> &'static str {
+                self.c_name().to_str().unwrap_or_default()
+            }
+
+            /// [`name`](Self::name), ended by NUL.
+            pub fn c_name(self) -> &'static CStr {
+                $rows[self as usize].1
+            }
+
+            /// The number in C, where 0 means that there is no reason.
+            pub fn number(self) -> i32 {
+                self as i32 + 1
+            }
+
+            /// The reason with that number.
+            pub fn from_number(number: i32) -> Option<$reason> {
+                Self::ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
+            }
+        }
+    };
+}
+
 /// Why a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -60,39 +99,7 @@ const CLOSE_REASONS: [(CloseReason, &CStr, &str); 15] = [
     (CloseReason::LayerFailed, c"layer_failed", "layer failed"),
 ];
 
-impl CloseReason {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [CloseReason; 15] = {
-        let mut all = [CLOSE_REASONS[0].0; 15];
-        let mut place = 0;
-        while place < all.len() {
-            all[place] = CLOSE_REASONS[place].0;
-            assert!(all[place] as usize == place, "the rows are in order");
-            place += 1;
-        }
-        all
-    };
-
-    /// The name in snake_case, for programs: it is the same in all versions, in JSON too.
-    pub fn name(self) -> &'static str {
-        self.c_name().to_str().unwrap_or_default()
-    }
-
-    /// [`name`](Self::name), ended by NUL.
-    pub fn c_name(self) -> &'static CStr {
-        CLOSE_REASONS[self as usize].1
-    }
-
-    /// The number in C, where 0 means that there is no reason.
-    pub fn number(self) -> i32 {
-        self as i32 + 1
-    }
-
-    /// The reason with that number.
-    pub fn from_number(number: i32) -> Option<CloseReason> {
-        Self::ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
-    }
-}
+reasons!(CloseReason, CLOSE_REASONS, 15);
 
 /// In words, for people: they may change.
 impl fmt::Display for CloseReason {
@@ -144,39 +151,7 @@ const DROP_REASONS: [(DropReason, &CStr, &str); 11] = [
     (DropReason::Undelivered, c"undelivered", "the connection broke before the answer was sent"),
 ];
 
-impl DropReason {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [DropReason; 11] = {
-        let mut all = [DROP_REASONS[0].0; 11];
-        let mut place = 0;
-        while place < all.len() {
-            all[place] = DROP_REASONS[place].0;
-            assert!(all[place] as usize == place, "the rows are in order");
-            place += 1;
-        }
-        all
-    };
-
-    /// The name in snake_case, for programs: it is the same in all versions, in JSON too.
-    pub fn name(self) -> &'static str {
-        self.c_name().to_str().unwrap_or_default()
-    }
-
-    /// [`name`](Self::name), ended by NUL.
-    pub fn c_name(self) -> &'static CStr {
-        DROP_REASONS[self as usize].1
-    }
-
-    /// The number in C, where 0 means that there is no reason.
-    pub fn number(self) -> i32 {
-        self as i32 + 1
-    }
-
-    /// The reason with that number.
-    pub fn from_number(number: i32) -> Option<DropReason> {
-        Self::ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
-    }
-}
+reasons!(DropReason, DROP_REASONS, 11);
 
 /// In words, for people: they may change.
 impl fmt::Display for DropReason {
