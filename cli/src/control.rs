@@ -37,11 +37,11 @@ use resay::net::unix_file::SocketFile;
 use resay::options::parse_duration;
 use resay::{Engine, ListenerId, LogLevel};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
-use serde::Serialize;
 
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
 use crate::log::{Log, escape_into};
+use crate::output;
 use report::{Connection, Ended, Listener, Stats};
 
 /// Reading and writing for the owner, nothing for anybody else; connecting takes the right to write (unix(7)).
@@ -118,7 +118,7 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// Answers, and leaves the connection open: its end is the process's.
     pub(crate) fn answer(&self, ended: Result<&str, Failure>) {
-        let answer = ended.and_then(|ended| json(&Ended { ended: ended.to_owned() }));
+        let answer = ended.and_then(|ended| output::json(&Ended { ended: ended.to_owned() }));
         // The client may be gone; a few bytes do not wait for it.
         let _ = write_answer(&self.client, answer);
     }
@@ -199,7 +199,7 @@ impl Desk {
         let answer = match request {
             Ok(Request::Drain { within }) => return order(Order::Drain { within }, Waiter { client }),
             Ok(Request::Stop) => return order(Order::Stop, Waiter { client }),
-            Ok(Request::Stats) => json(&Stats::of(&self.engine, self.started.elapsed())),
+            Ok(Request::Stats) => output::json(&Stats::of(&self.engine, self.started.elapsed())),
             Ok(Request::Connections) => self.connections(),
             Ok(Request::Listeners) => self.listeners(),
             Ok(Request::Chain { listener, spec }) => self.set_chain(listener, &spec),
@@ -211,11 +211,11 @@ impl Desk {
 
     fn connections(&self) -> Result<String, Failure> {
         let connections = self.engine.connections(LIST_PATIENCE);
-        json(&connections.into_iter().map(Connection::from).collect::<Vec<_>>())
+        output::json(&connections.into_iter().map(Connection::from).collect::<Vec<_>>())
     }
 
     fn listeners(&self) -> Result<String, Failure> {
-        json(&self.engine.listeners().into_iter().map(Listener::from).collect::<Vec<_>>())
+        output::json(&self.engine.listeners().into_iter().map(Listener::from).collect::<Vec<_>>())
     }
 
     fn set_chain(&self, listener: u64, spec: &str) -> Result<String, Failure> {
@@ -299,10 +299,6 @@ fn error_text(failure: &Failure) -> String {
         text.push('\n');
     }
     text
-}
-
-fn json(report: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(report).map_err(|error| Failure::new(Exit::Unreachable, format!("report: {error}")))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod send;
 mod serve;
 mod signals;
 mod start;
+mod unquoted;
 
 use std::env;
 use std::process::ExitCode;

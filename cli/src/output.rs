@@ -6,6 +6,8 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 use crate::exit::{Exit, Failure};
 use crate::start;
 
@@ -18,6 +20,11 @@ pub(crate) fn print(data: impl AsRef<[u8]>) -> Result<(), Failure> {
 pub(crate) fn print_help(help: &clap::Error) -> Result<(), Failure> {
     // It locks standard output itself.
     write(|_| help.print())
+}
+
+/// A report as one line of JSON.
+pub(crate) fn json(report: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(report).map_err(|error| Failure::new(Exit::Unreachable, format!("report: {error}")))
 }
 
 fn write(work: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) -> Result<(), Failure> {

@@ -199,7 +199,8 @@ fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {
         }
     };
     let report = resay_check::check(&path, &options);
-    output::print(line(if arguments.json { report.to_json() } else { report.to_string() }))?;
+    let text = if arguments.json { output::json(&report)? } else { report.to_string() };
+    output::print(line(text))?;
     Ok(if report.passed() { Exit::Done } else { Exit::Plugin })
 }
 

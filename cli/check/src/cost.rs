@@ -1,6 +1,6 @@
 //! What a call costs.
 
-use crate::words::json_text;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// The median cost of a call with so many bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,16 +20,6 @@ impl Cost {
         self.bytes as f64 / self.nanoseconds.max(f64::MIN_POSITIVE)
     }
 
-    pub(crate) fn to_json(&self) -> String {
-        format!(
-            "{{\"transform\":{},\"bytes\":{},\"nanoseconds\":{:.2},\"gigabytes_per_second\":{:.4}}}",
-            json_text(&self.transform),
-            self.bytes,
-            self.nanoseconds,
-            self.gigabytes_per_second()
-        )
-    }
-
     pub(crate) fn from_data(transform: &str, data: &[String]) -> Vec<Cost> {
         data.iter()
             .filter_map(|line| {
@@ -39,6 +29,22 @@ impl Cost {
             })
             .collect()
     }
+}
+
+impl Serialize for Cost {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Cost", 4)?;
+        object.serialize_field("transform", &self.transform)?;
+        object.serialize_field("bytes", &self.bytes)?;
+        object.serialize_field("nanoseconds", &rounded(self.nanoseconds, 2))?;
+        object.serialize_field("gigabytes_per_second", &rounded(self.gigabytes_per_second(), 4))?;
+        object.end()
+    }
+}
+
+fn rounded(number: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (number * scale).round() / scale
 }
 
 /// Below this, a map() is much slower than a loop over bytes has to be. A loop with a branch that cannot be predicted

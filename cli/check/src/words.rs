@@ -117,23 +117,6 @@ pub(crate) fn one_line(text: &str) -> String {
         .join(" ")
 }
 
-/// A string of JSON.
-pub(crate) fn json_text(text: &str) -> String {
-    let mut json = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' => json += "\\\"",
-            '\\' => json += "\\\\",
-            c if c < ' ' => {
-                json += &format!("\\u{:04x}", u32::from(c));
-            }
-            c => json.push(c),
-        }
-    }
-    json.push('"');
-    json
-}
-
 /// A C string of the plugin; `Err` says what is wrong with it. NULL is `Ok(None)`.
 ///
 /// # Safety

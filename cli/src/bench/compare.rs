@@ -20,6 +20,7 @@ use super::report::{About, Outcome, text};
 use super::script::Script;
 use super::server::{self, Server};
 use crate::exit::{Exit, Failure};
+use crate::unquoted::Unquoted;
 
 /// What only a comparison has.
 #[derive(Debug, Args)]
@@ -258,19 +259,11 @@ fn chains_of(lists: &[String]) -> Result<Vec<String>, Failure> {
 }
 
 fn split(list: &str) -> Vec<&str> {
-    let (mut chains, mut from, mut quote, mut is_escaped) = (Vec::new(), 0, None, false);
-    for (at, letter) in list.char_indices() {
-        match (quote, letter) {
-            _ if is_escaped => is_escaped = false,
-            (Some('"'), '\\') => is_escaped = true,
-            (Some(open), _) if open == letter => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(letter),
-            (None, ',') if !is_option(list.get(at + 1..).unwrap_or_default()) => {
-                chains.push(list.get(from..at).unwrap_or_default());
-                from = at + 1;
-            }
-            (None, _) => {}
+    let (mut chains, mut from) = (Vec::new(), 0);
+    for (at, letter) in Unquoted::new(list) {
+        if letter == ',' && !is_option(list.get(at + 1..).unwrap_or_default()) {
+            chains.push(list.get(from..at).unwrap_or_default());
+            from = at + 1;
         }
     }
     chains.push(list.get(from..).unwrap_or_default());

@@ -8,6 +8,8 @@ use resay::TransformInfo;
 use resay::net::address::Address;
 use resay::options::KEYS;
 
+use crate::unquoted::Unquoted;
+
 /// A word, and what it means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
@@ -273,29 +275,25 @@ fn chain(word: &str, separators: &[char], transforms: &[TransformInfo]) -> Vec<C
 
 /// Where the last stage begins; `None`: within a quoted value. A comma before `key=` does not separate chains.
 fn stage_start(word: &str, separators: &[char]) -> Option<usize> {
-    let (mut start, mut quote, mut is_escaped) = (0, None, false);
-    for (at, letter) in word.char_indices() {
-        match (quote, letter) {
-            _ if is_escaped => is_escaped = false,
-            (Some('"'), '\\') => is_escaped = true,
-            (Some(open), _) if open == letter => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(letter),
-            (None, ',') if separators.contains(&',') => {
-                let rest = word.get(at + 1..).unwrap_or_default();
-                let has_options = word.get(start..at).is_some_and(|stage| stage.contains(':'));
-                let end = rest.find([',', '|', ':', '=']).unwrap_or(rest.len());
-                if !has_options
-                    || rest.get(end..).is_some_and(|rest| !rest.starts_with('=')) && end < rest.len()
-                {
-                    start = at + 1;
-                }
-            }
-            (None, letter) if separators.contains(&letter) => start = at + letter.len_utf8(),
-            (None, _) => {}
+    let mut start = 0;
+    let mut unquoted = Unquoted::new(word);
+    for (at, letter) in unquoted.by_ref() {
+        if !separators.contains(&letter) {
+            continue;
+        }
+        let behind = at + letter.len_utf8();
+        let has_options = || word.get(start..at).is_some_and(|stage| stage.contains(':'));
+        if letter != ',' || !has_options() || !is_option(word.get(behind..).unwrap_or_default()) {
+            start = behind;
         }
     }
-    quote.is_none().then_some(start)
+    (!unquoted.is_within_quotes()).then_some(start)
+}
+
+/// Whether the text is, or may become, `key=`.
+fn is_option(text: &str) -> bool {
+    let end = text.find([',', '|', ':', '=']).unwrap_or(text.len());
+    text.get(end..).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
 fn transform_option(transform: &TransformInfo, options: &str) -> Vec<Candidate> {
