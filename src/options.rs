@@ -26,7 +26,7 @@ pub use crate::values::{ValueFault, parse_bool, parse_duration, parse_size};
 pub struct Options {
     /// `backlog`: connections that may wait to be accepted; Linux clamps it to `net.core.somaxconn`.
     pub backlog: u32,
-    /// `nodelay`: send small answers at once (TCP_NODELAY).
+    /// `nodelay`: send small answers without delay (TCP_NODELAY).
     pub nodelay: bool,
     /// `keepalive`: probe silent peers.
     pub keepalive: Keepalive,
@@ -45,13 +45,13 @@ pub struct Options {
     /// `max_connections`: how many connections of this listener may be open at once; at least 1.
     pub max_connections: u32,
     /// `max_per_peer`: how many of them one peer may have: one IPv4 address, IPv6 /64 network or, on unix
-    /// sockets, user; `None`: as many as `max_connections`.
+    /// sockets, user; `None`: no limit but `max_connections`.
     pub max_per_peer: Option<u32>,
     /// `allow_uid`: the users that may connect over a unix socket; `None`: all whom the file's mode lets in.
     pub allow_uid: Option<Vec<u32>>,
-    /// `idle_timeout`: close a connection that has been silent for so long; `None`: never.
+    /// `idle_timeout`: close a connection when its peer is silent for this time; `None`: never.
     pub idle_timeout: Option<Duration>,
-    /// `write_timeout`: close a connection whose peer has taken nothing for so long.
+    /// `write_timeout`: close a connection when its peer reads nothing for this time while answers wait.
     pub write_timeout: Duration,
     /// `min_rate`: close a connection over which less than this passes while something is unfinished.
     pub min_rate: Option<MinRate>,
@@ -59,7 +59,7 @@ pub struct Options {
     pub max_amplification: MaxAmplification,
     /// `swap_timeout`: how long a connection that cannot go over to a new chain may keep the old one.
     pub swap_timeout: Duration,
-    /// `high_water`: memory of unsent answers at which a connection is not read.
+    /// `high_water`: size of unsent answers at which a connection is no longer read.
     pub high_water_bytes: usize,
     /// `chain`: the listener's own chain, as it was written; `None` is the engine's chain.
     pub chain: Option<String>,
@@ -239,7 +239,7 @@ pub const KEYS: &[Key] = &[
         name: "backlog",
         value: "COUNT",
         fallback: "1024",
-        help: "connections that may wait to be accepted (Linux clamps it to net.core.somaxconn)",
+        help: "length of the accept queue (Linux clamps it to net.core.somaxconn)",
         applies: CONNECTED,
         set: |options, text| put(&mut options.backlog, count_within(text, 0, BACKLOG_MAX)),
         get: |options| Some(options.backlog.to_string()),
@@ -248,7 +248,7 @@ pub const KEYS: &[Key] = &[
         name: "nodelay",
         value: "0|1",
         fallback: "1",
-        help: "send small answers at once (TCP_NODELAY)",
+        help: "send small answers without delay (TCP_NODELAY)",
         applies: TCP,
         set: |options, text| put(&mut options.nodelay, parse_bool(text)),
         get: |options| Some(bool_text(options.nodelay)),
@@ -257,7 +257,7 @@ pub const KEYS: &[Key] = &[
         name: "keepalive",
         value: "0|1|DURATION",
         fallback: "0",
-        help: "probe silent peers, the first time after DURATION",
+        help: "probe silent peers (SO_KEEPALIVE), first after DURATION",
         applies: TCP,
         set: |options, text| put(&mut options.keepalive, parse_keepalive(text)),
         get: |options| Some(keepalive_text(options.keepalive)),
@@ -266,7 +266,7 @@ pub const KEYS: &[Key] = &[
         name: "rcvbuf",
         value: "SIZE|auto",
         fallback: "auto",
-        help: "the kernel's receive buffer (SO_RCVBUF)",
+        help: "size of the kernel's receive buffer (SO_RCVBUF)",
         applies: ALL,
         set: |options, text| put(&mut options.rcvbuf_bytes, or_auto(text, parse_socket_buffer)),
         get: |options| Some(auto_text(options.rcvbuf_bytes, |bytes| size_text(bytes.into()))),
@@ -275,7 +275,7 @@ pub const KEYS: &[Key] = &[
         name: "sndbuf",
         value: "SIZE|auto",
         fallback: "auto",
-        help: "the kernel's send buffer (SO_SNDBUF)",
+        help: "size of the kernel's send buffer (SO_SNDBUF)",
         applies: ALL,
         set: |options, text| put(&mut options.sndbuf_bytes, or_auto(text, parse_socket_buffer)),
         get: |options| Some(auto_text(options.sndbuf_bytes, |bytes| size_text(bytes.into()))),
@@ -284,7 +284,7 @@ pub const KEYS: &[Key] = &[
         name: "v6only",
         value: "0|1|auto",
         fallback: "auto",
-        help: "whether an IPv6 socket refuses IPv4 (IPV6_V6ONLY)",
+        help: "an IPv6 socket refuses IPv4 (IPV6_V6ONLY)",
         applies: INTERNET,
         set: |options, text| put(&mut options.v6only, or_auto(text, parse_bool)),
         get: |options| Some(auto_text(options.v6only, bool_text)),
@@ -293,7 +293,7 @@ pub const KEYS: &[Key] = &[
         name: "mode",
         value: "OCTAL|auto",
         fallback: "auto",
-        help: "permissions of the socket's file; auto follows the umask",
+        help: "permissions of the socket file; auto follows the umask",
         applies: UNIX,
         set: |options, text| put(&mut options.mode, or_auto(text, parse_mode)),
         get: |options| Some(auto_text(options.mode, |mode| format!("{mode:04o}"))),
@@ -312,7 +312,7 @@ pub const KEYS: &[Key] = &[
         name: "max_message",
         value: "SIZE|auto",
         fallback: "auto",
-        help: "the longest message; auto is the default of the socket's kind",
+        help: "size of the longest message; auto is the default for the kind of socket",
         applies: ALL,
         set: |options, text| put(&mut options.max_message_bytes, or_auto(text, |text| bytes_within(text, 1))),
         get: |options| Some(auto_text(options.max_message_bytes, |bytes| size_text(bytes as u64))),
@@ -321,7 +321,7 @@ pub const KEYS: &[Key] = &[
         name: "max_connections",
         value: "COUNT",
         fallback: "65536",
-        help: "connections open at once",
+        help: "most open connections",
         applies: CONNECTED,
         set: |options, text| put(&mut options.max_connections, count_within(text, 1, u32::MAX)),
         get: |options| Some(options.max_connections.to_string()),
@@ -330,7 +330,7 @@ pub const KEYS: &[Key] = &[
         name: "max_per_peer",
         value: "COUNT|off",
         fallback: "off",
-        help: "connections open at once from one IPv4 address, IPv6 /64 network or, on unix sockets, user",
+        help: "most open connections from one IPv4 address, IPv6 /64 network or, on unix sockets, user",
         applies: CONNECTED,
         set: |options, text| put(&mut options.max_per_peer, parse_max_per_peer(text)),
         get: |options| Some(options.max_per_peer.map_or_else(off_text, |count| count.to_string())),
@@ -339,7 +339,7 @@ pub const KEYS: &[Key] = &[
         name: "allow_uid",
         value: "UID,...|any",
         fallback: "any",
-        help: "users that may connect over a unix socket, by number; others are turned away before anything is read",
+        help: "user ids that may connect over a unix socket; others are rejected before anything is read",
         applies: UNIX_CONNECTED,
         set: |options, text| put(&mut options.allow_uid, parse_allow_uid(text)),
         get: |options| Some(allow_uid_text(options.allow_uid.as_deref())),
@@ -348,7 +348,7 @@ pub const KEYS: &[Key] = &[
         name: "idle_timeout",
         value: "DURATION|off",
         fallback: "off",
-        help: "close a connection that has been silent for so long",
+        help: "close a connection when its peer is silent for DURATION",
         applies: CONNECTED,
         set: |options, text| put(&mut options.idle_timeout, parse_idle_timeout(text)),
         get: |options| Some(options.idle_timeout.map_or_else(off_text, duration_text)),
@@ -357,7 +357,7 @@ pub const KEYS: &[Key] = &[
         name: "write_timeout",
         value: "DURATION",
         fallback: "30s",
-        help: "close a connection whose peer has taken nothing for so long",
+        help: "close a connection when its peer reads nothing for DURATION while answers wait",
         applies: CONNECTED,
         set: |options, text| {
             put(&mut options.write_timeout, duration_within(text, TIMEOUT_MIN, DURATION_MAX, ""))
@@ -388,7 +388,7 @@ pub const KEYS: &[Key] = &[
         name: "swap_timeout",
         value: "DURATION",
         fallback: "1m",
-        help: "after a change of the chain, close a connection that still needs the old one after so long",
+        help: "close a connection that still needs the old chain DURATION after the chain was replaced",
         applies: CONNECTED,
         set: |options, text| {
             put(&mut options.swap_timeout, duration_within(text, TIMEOUT_MIN, DURATION_MAX, ""))
@@ -399,7 +399,7 @@ pub const KEYS: &[Key] = &[
         name: "high_water",
         value: "SIZE",
         fallback: "256k",
-        help: "memory of unsent answers at which a connection is not read",
+        help: "size of unsent answers at which Resay stops reading from a connection",
         applies: CONNECTED,
         set: |options, text| put(&mut options.high_water_bytes, bytes_within(text, HIGH_WATER_BYTES_MIN)),
         get: |options| Some(size_text(options.high_water_bytes as u64)),
@@ -408,7 +408,7 @@ pub const KEYS: &[Key] = &[
         name: "chain",
         value: "CHAIN",
         fallback: "",
-        help: "the listener's own transforms, for example uppercase | hex",
+        help: "chain of this listener, for example uppercase | hex",
         applies: ALL,
         set: |options, text| {
             // Read only for its grammar: what the names mean is for whoever has loaded the transforms.

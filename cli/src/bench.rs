@@ -55,67 +55,68 @@ use script::Script;
 
 /// Measure throughput and latency, and check every answer
 ///
-/// Connects, sends messages for a while, compares every answer with the right one, and tells how many there were
-/// and how long they took. Over every kind of socket: tcp, udp, unix, unix-dgram, unix-seqpacket.
+/// Sends messages for some time, compares every answer with the expected one, and prints throughput and latency. All
+/// kinds of sockets work: tcp, udp, unix, unix-dgram, unix-seqpacket.
 ///
-/// Without --rate the loop is closed: each connection has --pipeline messages in flight, and each answer brings the
-/// next message. That finds what the server can do; but while the server stands still nothing is asked, so a pause
-/// shows as one slow answer.
+/// Without --rate the loop is closed: each connection has --pipeline messages in flight, and sends the next one when an
+/// answer arrives. This measures the capacity of the server. While the server pauses, nothing is sent, so a pause
+/// counts as one slow answer.
 ///
-/// With --rate the loop is open: messages are due at fixed times, whatever the server does, and latency counts from
-/// when a message was due. A pause shows in every message that was due meanwhile, as users would see it.
+/// With --rate the loop is open: messages are due at fixed times, independently of the server, and latency counts from
+/// the time when a message was due. A pause then counts in every message that was due during it, as users see it.
 ///
-/// Ctrl-C, or SIGTERM, ends it early: what was measured until then is told, and of a comparison the whole rounds. A
-/// second one ends it at once. A file of results is replaced only by a whole one.
+/// Ctrl-C or SIGTERM ends the measurement early and prints the results up to then; of a comparison, those of the
+/// complete rounds. A second signal ends the command at once. A file of results is replaced only when the new one is
+/// complete.
 ///
-/// The right answers are computed beforehand from the chain that --expect names. A wrong one ends the command with
-/// status 1, and the first one is shown.
+/// The expected answers are computed in advance from the chain in --expect. A wrong answer ends the command with
+/// status 1, and is printed.
 ///
-/// With --compare it starts servers of its own, one for each chain, and measures them in turn: what a chain costs
-/// the server beside the first one, and whether that is more than noise.
+/// With --compare the command starts its own servers, one for each chain, and measures them in alternation: the
+/// processor time of each chain relative to the first, and whether the difference exceeds the noise.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Arguments {
-    /// The server, for example tcp://127.0.0.1:8888; with --compare where its own servers listen
+    /// The server, for example tcp://127.0.0.1:8888; with --compare the address of its own servers
     #[arg(value_name = "URL", required_unless_present = "compare")]
     url: Option<String>,
-    /// Connections, or sockets of datagrams [default: 1; with --compare 50]
+    /// Number of connections or datagram sockets [default: 1; with --compare 50]
     #[arg(short = 'c', long, value_name = "N", value_parser = at_least_one)]
     connections: Option<usize>,
-    /// Bytes of a message, without its frame; 64k and 1m are sizes too
+    /// Size of a message without its frame, for example 64k or 1m
     #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = parse_size)]
     size: u64,
-    /// Messages in flight a connection [default: 1; with --rate as many as are due]
+    /// Messages in flight on each connection [default: 1; with --rate all that are due]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pipeline: Option<usize>,
-    /// How long to measure, after the warm-up [default: 10s; with --compare 1s a round]
+    /// Duration of the measurement, after the warm-up [default: 10s; with --compare 1s a round]
     #[arg(short, long, value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// How long to load the server before that [default: 1s; with --compare 200ms]
+    /// Duration of the warm-up [default: 1s; with --compare 200ms]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     warmup: Option<Duration>,
-    /// Messages that are due a second, over all connections; 50k is 50,000
+    /// Messages due per second over all connections; 50k is 50,000
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     rate: Option<f64>,
-    /// The chain that the server has, from which the right answers come
+    /// The chain of the server, which determines the expected answers
     #[arg(long, value_name = "CHAIN", default_value = "identity")]
     expect: String,
-    /// How a stream is cut into messages, as the server's option frame
+    /// The frame of the server's stream, as its option frame
     #[arg(long, value_name = "FRAME", default_value = "raw")]
     frame: Frame,
-    /// Threads that share the connections
+    /// Number of threads that share the connections
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     threads: usize,
-    /// How long connecting may take, and how long the server may be silent
+    /// Time limit for connecting, and for silence of the server
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     timeout: Duration,
-    /// A datagram that is not answered within this is lost
+    /// A datagram without an answer for this time is lost
     #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
     lost_after: Duration,
-    /// From which the bytes of the messages are made
+    /// Seed of the bytes of the messages
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Look for plugins of --expect here; may be given several times
+    /// Look for plugins of --expect in this directory; repeatable
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_directories: Vec<PathBuf>,
     #[command(flatten)]

@@ -19,55 +19,54 @@ use crate::exit::{Exit, Failure};
 use crate::log::escape_into;
 use crate::{help, output};
 
-/// Look into a running server, change its chains, end it
+/// Show the state of a running server, change its chains, stop it
 ///
-/// The server is one that was started with `resay serve --control SOCKET`. Only its own user, and root, can use
-/// the socket.
+/// The server must run with `resay serve --control SOCKET`. Only the server's user and root can use the socket.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Arguments {
-    /// The path that `resay serve --control` was given
+    /// The path in `resay serve --control`
     socket: PathBuf,
     #[command(subcommand)]
     command: Command,
-    /// Print what the server answers, as a line of JSON
+    /// Print the server's answer as one line of JSON
     #[arg(long, global = true)]
     json: bool,
-    /// How long the answer may take, for drain beyond the time it has; 0: as long as it likes
+    /// Time limit for the answer, for drain in addition to its own; 0: none
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration, global = true)]
     timeout: Duration,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what was counted: in total, for each listener, by transforms
+    /// Show the counters: in total, of each listener, of transforms
     Stats,
-    /// List the connections that are open
+    /// List the open connections
     ///
-    /// IDLE is the time since something came, WAITING the bytes of answers that the peer has not taken. Not in the
-    /// list: connections that are with a transform which may block, or with a worker that has no time to answer.
+    /// IDLE is the time since the last input, WAITING the size of answers that the peer has not read. The list lacks
+    /// connections whose message is on the thread pool, and those of a worker that does not answer in time.
     Connections,
     /// List the listeners with their numbers and chains
     Listeners,
-    /// Show a chain, or swap it while everything goes on
+    /// Show a chain, or swap it without an interruption
     ///
-    /// Messages that have arrived go through the old chain, later ones through the new one; none through both, and
-    /// no connection is closed for it, unless a transform cannot hand over what it remembers within swap_timeout. If
+    /// Messages that have arrived pass through the old chain, later ones through the new chain; none passes through
+    /// both. A connection is closed only if a transform still needs its state in the old chain after swap_timeout. If
     /// a transform of the new chain cannot be created, nothing changes.
     Chain {
-        /// A listener by its URL as printed or its number; or `all`: every one without a chain of its own
+        /// A listener, by its printed URL or its number; or `all`: all listeners without a chain of their own
         listener: String,
-        /// The new chain; without it, the present one is shown
+        /// The new chain; without it, print the current one
         #[arg(value_name = "SPEC")]
         spec: Option<String>,
     },
-    /// Stop listening, answer what has arrived, end; wait for that
+    /// Drain: stop listening, answer all input that has arrived, end; wait for it
     Drain {
-        /// How long that may take; what is not done by then is cut off
+        /// Time limit; connections that are open then are cut off
         #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
         within: Duration,
     },
-    /// End at once; wait for that
+    /// Stop at once; wait for the end
     Stop,
 }
 

@@ -1,4 +1,4 @@
-//! What help texts say beyond the arguments.
+//! Help texts beyond those of the arguments.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -16,27 +16,27 @@ Try it:
   resay serve unix:/tmp/e.sock --control /tmp/e.ctl
   resay ctl /tmp/e.ctl stats
 
-`resay help COMMAND` tells more about each, with examples; `resay help serve`
-has the forms of URLs, the options of listeners and the grammar of chains.
+`resay help COMMAND` explains a command, with examples. `resay help serve`
+describes URLs, the options of listeners and the grammar of chains.
 
 Exit status:
   0  done
-  1  the answer was not the expected one
+  1  unexpected answer
   2  usage or configuration: a bad argument, URL, option or chain
   3  refused or unreachable
   4  timeout
-  5  reset, or an early end; standard output cannot be written
+  5  reset or early end, or standard output cannot be written
   6  a plugin or transform cannot be used";
 
 pub(crate) const STATUSES: &str = "\
-Exit status: 0 done, 1 not the expected answer, 2 usage or configuration,
+Exit status: 0 done, 1 unexpected answer, 2 usage or configuration,
 3 refused or unreachable, 4 timeout, 5 reset or early end, 6 plugin.";
 
 pub(crate) const URLS: &str = "\
 URLs:
   tcp://127.0.0.1:8888   tcp://[::1]:0   tcp://localhost:8888
-      TCP. Port 0 lets the system choose; nothing before the colon, as in
-      tcp://:8888, means all addresses, IPv4 and IPv6.
+      TCP. With port 0 the system chooses a port. Without a host, as in
+      tcp://:8888, Resay listens on all addresses, IPv4 and IPv6.
   udp://127.0.0.1:8888
       UDP.
   unix:/run/e.sock   unix-dgram:/run/e.sock   unix-seqpacket:/run/e.sock
@@ -44,7 +44,7 @@ URLs:
   unix:@name   unix-dgram:@name   unix-seqpacket:@name
       Linux abstract names: no file, and any local user may connect.
   fd:3   systemd:NAME   systemd:
-      For serve only: a socket handed over, as an open descriptor or by the
+      For serve only: an inherited socket, as an open descriptor or from the
       service manager.";
 
 pub(crate) const CHAINS: &str = "\
@@ -52,17 +52,17 @@ Chains:
   uppercase
       One transform.
   uppercase | identity
-      One after another; the bar is to be quoted from the shell.
+      One after another. Quote the bar: it has a meaning in the shell.
   uppercase:unicode=1
-      With options: name:key=value,key=value. A value with a comma, a bar or a
-      blank is quoted.
+      With options: name:key=value,key=value. Quote a value that contains a
+      comma, a bar or a blank.
   ./libmine.so   ./libmine.so#second
-      A plugin file, whose name has a slash, and one of several transforms in it.
+      A plugin file (its name has a slash), and one of several transforms in it.
   identity
-      The plain echo, as is an empty chain.
+      The plain echo, like an empty chain.
   A bare name is looked up among the bundled transforms, then in the plugin
   directories: --plugin-dir, RESAY_PLUGIN_PATH, and lib/resay/plugins beside
-  the command's own directory. `resay plugin list` shows what there is.";
+  the command's own directory. `resay plugin list` lists them.";
 
 /// For the manual page of the command itself.
 pub(crate) const ENVIRONMENT: &str = "\
@@ -77,8 +77,8 @@ Environment:
 /// The options of listeners, from the library's own table.
 pub(crate) fn options() -> String {
     let mut text = String::from(
-        "Options of listeners, in a URL's query (tcp://:8888?backlog=64&nodelay=0) or\n\
-         for all listeners by --set:",
+        "Options of a listener, in the query of its URL (tcp://:8888?backlog=64), or of\n\
+         all listeners with --set:",
     );
     for key in KEYS {
         let fallback = match key.fallback {
@@ -93,7 +93,7 @@ pub(crate) fn options() -> String {
     text + "\n  Sizes take k, m, g (powers of 1024); durations take us, ms, s, m, h."
 }
 
-/// What a time limit on the command line means: 0 is none.
+/// A time limit of the command line: 0 is none.
 pub(crate) fn limit(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }

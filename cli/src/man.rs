@@ -203,7 +203,7 @@ fn sections(roff: &mut Roff, text: &str) {
         let (heading, body) =
             lines.split_at(lines.iter().position(|line| line.starts_with(' ')).unwrap_or(lines.len()));
         let heading = heading.join(" ");
-        // "Chains:", "Exit status: 0 done, …", "Options of listeners, in a URL's query or …:"
+        // "Chains:", "Exit status: 0 done, …", "Options of a listener, in the query of its URL …:"
         let title = heading.split_once([':', ',']).filter(|(title, _)| !title.contains('`'));
         match title {
             Some((title, rest)) => {

@@ -30,24 +30,23 @@ use typed::Typed;
 
 /// Talk to a server line by line
 ///
-/// Each line is sent as it was typed, without its newline, and what comes back is printed. An empty line is
-/// not sent.
+/// Sends each line without its newline and prints the answer. An empty line is not sent.
 ///
-/// The answer is what comes within --timeout and, on a stream, whatever follows until nothing has come for
-/// 50 ms; a datagram or a record is an answer. Servers that wait for the end of a line (frame=lines) need
-/// --newline; then the answer ends with its newline.
+/// A datagram or a record is one answer. On a stream the answer begins within --timeout and ends when nothing
+/// arrives for 50 ms. A server with frame=lines needs --newline; then the answer ends with its newline.
 ///
 /// At a terminal a backslash begins an escape: `\xNN` is the byte with this hexadecimal number, `\n`, `\r`, `\t` and
-/// `\0` are newline, carriage return, tab and the byte 0, `\\` is a backslash. A colon at the beginning of a line begins
-/// an order to `resay repl` itself, and `\:` a line with a colon: `:hex on` shows answers in hexadecimal, `:hex off` as
-/// text again, `:help` lists all this. Through pipes everything is data.
+/// `\0` are newline, carriage return, tab and the byte 0, `\\` is a backslash. A line that
+/// begins with a colon is a command to `resay repl` itself: `:hex on` shows answers in hexadecimal, `:hex off` as text,
+/// `:help` lists the commands. `\:` sends a line that begins with a colon. Input from a pipe is data without escapes and
+/// commands.
 ///
-/// At a terminal lines can be edited, and the history is kept in $XDG_STATE_HOME/resay/history. Ctrl-C clears
-/// the line; Ctrl-D, or Ctrl-C on an empty line, leaves. Control characters in answers are shown escaped. If
-/// standard input or output is no terminal, lines are read and answers printed without any of that; then the
-/// exit status tells of the first line that got no answer.
+/// At a terminal lines can be edited, and the history is in $XDG_STATE_HOME/resay/history. Ctrl-C clears the line;
+/// Ctrl-D, or Ctrl-C on an empty line, ends the command. Control characters in answers are escaped. If standard
+/// input or output is not a terminal, none of this applies, and the exit status is that of the first line without an
+/// answer.
 ///
-/// When the server is gone, the next line connects again, and says so.
+/// If the server is gone, the next line connects again and reports it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Arguments {
@@ -56,10 +55,10 @@ pub(crate) struct Arguments {
     /// Send a newline after each line
     #[arg(short, long)]
     newline: bool,
-    /// Show answers in hexadecimal, with the letters beside
+    /// Show answers in hexadecimal, with text beside it
     #[arg(long)]
     hex: bool,
-    /// How long to wait for an answer, and for a server to come back; 0: as long as it takes
+    /// Time limit for an answer, and for a server to come back; 0: none
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     timeout: Duration,
 }
@@ -75,7 +74,7 @@ fn long_help() -> String {
     [EXAMPLES, help::URLS, help::STATUSES].join("\n\n")
 }
 
-/// On a stream, an answer is over when nothing has come for so long.
+/// On a stream, an answer ends when nothing arrives for this time.
 const QUIET: Duration = Duration::from_millis(50);
 /// How long to look for answers that came too late for their own line.
 const GLANCE: Duration = Duration::from_millis(1);

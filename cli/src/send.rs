@@ -19,25 +19,25 @@ use crate::{help, output};
 
 /// Send a text, or standard input, and print the answer
 ///
-/// TEXT is sent exactly as given: no newline is added, and several TEXTs are joined by one blank. Without
-/// TEXT, standard input is sent, whatever its bytes.
+/// TEXT is sent without a newline; several TEXTs are joined by one blank. Without TEXT, standard input is
+/// sent; it may contain any bytes.
 ///
-/// On a stream (tcp, unix) the input is sent while answers are received, the sending side is ended after the
-/// input, and everything that comes until the server ends its side is the answer. On a datagram or seqpacket
-/// socket the whole input is one message; a datagram waits for one datagram.
+/// On a stream (tcp, unix) the command sends and receives at the same time, half-closes the connection after
+/// the input, and prints everything up to the server's FIN. On a datagram or seqpacket socket the whole input
+/// is one message, and the answer is one message.
 ///
-/// The answer is printed exactly as it came; only on a terminal a missing newline is added.
+/// The answer is printed without changes; on a terminal, a newline is added if it has none.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Arguments {
     /// Where to connect, for example tcp://127.0.0.1:8888
     url: String,
-    /// What to send; without it, standard input
+    /// The text to send [default: standard input]
     text: Vec<OsString>,
-    /// Compare the answer with this; exit 1 and show the difference if it is another
+    /// The expected answer; if the answer differs, show the difference and exit with status 1
     #[arg(long, value_name = "TEXT")]
     expect: Option<OsString>,
-    /// How long all of it may take, from connecting to the end of the answer; 0: as long as it likes
+    /// Time limit from connecting to the end of the answer; 0: none
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     timeout: Duration,
 }

@@ -32,52 +32,52 @@ use crate::{output, plugin, signals};
 
 /// Listen and answer
 ///
-/// When every listener answers, one line for each is printed on standard output, with the real port:
-/// `listening tcp://127.0.0.1:43121`. Nothing else is printed there; the log goes to standard error.
+/// When all listeners are ready, one line for each appears on standard output, with the real port:
+/// `listening tcp://127.0.0.1:43121`. Standard output has nothing else; the log goes to standard error.
 ///
-/// SIGTERM or SIGINT stops listening, answers what has arrived, ends every connection and exits 0; a second
-/// one ends at once, and exits 0 too. SIGHUP changes nothing: there is no configuration file to read again.
+/// SIGTERM or SIGINT drains: the server stops listening, answers all input that has arrived, closes every
+/// connection and exits 0. A second signal stops it at once, also with exit status 0. SIGHUP has no effect.
 /// A signal that was ignored before the start, as nohup does with SIGHUP, stays ignored.
 ///
-/// With --control, `resay ctl` asks the running server about itself, swaps chains, drains and stops it.
+/// With --control, `resay ctl` shows the state of the running server, swaps chains, drains and stops it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Arguments {
     /// Where to listen, for example tcp://127.0.0.1:8888 or unix:/tmp/e.sock
     #[arg(required = true, value_name = "URL")]
     urls: Vec<String>,
-    /// The transforms that every message goes through, for example 'uppercase | identity'
+    /// The chain of transforms for every message, for example 'uppercase | identity'
     #[arg(short, long, value_name = "CHAIN", default_value = "", hide_default_value = true)]
     transform: String,
-    /// Set an option of all listeners that do not say otherwise; may be given several times
+    /// Set an option of all listeners whose URL does not set it; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// How many threads share the connections
+    /// Number of threads that share the connections
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
     /// The kernel interface: auto, uring or epoll
     #[arg(long, value_name = "BACKEND", default_value = "auto")]
     backend: String,
-    /// Go on looking for so long before a thread sleeps, for example 60us: less latency, for a core's time
+    /// Busy-poll this long before a thread sleeps, for example 60us: less latency, more CPU time
     #[arg(long, value_name = "DURATION", default_value = "0", hide_default_value = true,
           value_parser = parse_duration)]
     spin: Duration,
-    /// Look for plugins here, before RESAY_PLUGIN_PATH; may be given several times
+    /// Look for plugins in this directory, before RESAY_PLUGIN_PATH; repeatable
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_directories: Vec<PathBuf>,
-    /// Take orders from `resay ctl` on a unix socket at this path, which only this user can use
+    /// Accept commands of `resay ctl` on a unix socket at this path, usable by this user only
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
-    /// The form of the log on standard error
+    /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: Format,
-    /// Log each connection and what became of the options; twice: each step
+    /// Log each connection and the effective socket options; twice: each step
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// Log errors only
     #[arg(short, long)]
     quiet: bool,
-    /// How long draining may take; what is not answered by then is cut off
+    /// Time limit for draining; connections that are open then are cut off
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     drain_timeout: Duration,
 }
