@@ -40,6 +40,7 @@ use clap::Args;
 use resay::SocketKind;
 use resay::net::address::{Address, UnixKind};
 use resay::options::{Frame, parse_duration, parse_size};
+use resay_measure::process;
 
 use crate::exit::{Exit, Failure, complain};
 use crate::help;
@@ -116,6 +117,9 @@ pub(crate) struct Arguments {
     /// Seed of the bytes of the messages
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Also measure the processor time of this process, the server, with its threads and descendants
+    #[arg(long, value_name = "PID", conflicts_with = "compare", value_parser = clap::value_parser!(u32).range(1..))]
+    server_pid: Option<u32>,
     /// Look for plugins of --expect in this directory; repeatable
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_directories: Vec<PathBuf>,
@@ -132,6 +136,7 @@ Examples:
   resay bench udp://127.0.0.1:8888 -c 8 --pipeline 32 --size 1400
   resay bench tcp://127.0.0.1:8888 --expect reverse --frame lines --pipeline 16
   resay bench unix:/tmp/e.sock --json - | jq .latency_us.p99
+  resay bench tcp://127.0.0.1:8888 --server-pid $(pidof resay)
   resay bench --compare identity,uppercase,'uppercase | hex' --rounds 9
   resay bench unix:@bench --compare identity,reverse --frame lines --cores apart";
 
@@ -161,7 +166,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let script = Script::new(&plan, &arguments.plugin_directories)?;
     let about = About::new("run", &plan, now());
-    let (measured, failure) = match measure(&plan, &script, &Progress::new(""), None) {
+    let server_cpu_ns = arguments.server_pid.map(server_clock).transpose()?;
+    let server_cpu_ns = server_cpu_ns.as_ref().map(|clock| clock as _);
+    let (measured, failure) = match measure(&plan, &script, &Progress::new(""), server_cpu_ns) {
         Ok(measured) => (measured, None),
         Err(failure) if failure.exit == Exit::Usage => return Err(failure),
         Err(failure) => (Measured::nothing(&plan, &failure)?, Some(failure)),
@@ -182,6 +189,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         complain(report::text::wrong(wrong));
     }
     Ok(exit)
+}
+
+/// Reads the processor time that a server has used so far.
+fn server_clock(pid: u32) -> Result<impl Fn() -> Option<u64> + Sync, Failure> {
+    let unusable = |error| Failure::new(Exit::Usage, format!("--server-pid {pid}: {error}"));
+    process::family_cpu_time_ns(pid).map_err(unusable)?;
+    Ok(move || process::family_cpu_time_ns(pid).ok())
 }
 
 fn compare(arguments: &Arguments, plan: &Plan, outputs: output::Open) -> Result<Exit, Failure> {

@@ -35,6 +35,14 @@ impl Place {
         }
     }
 
+    /// A stream to it, as Resay's own clients name it.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Place::Internet(address) => format!("tcp://{address}"),
+            Place::Path(path) => format!("unix:{}", path.display()),
+        }
+    }
+
     /// Whether somebody listens there.
     pub(crate) fn is_served(&self, kind: Kind) -> bool {
         match (self, kind) {

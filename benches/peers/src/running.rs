@@ -8,6 +8,8 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use resay_measure::process;
+
 use crate::peer::{Peer, Setting};
 use crate::place::Place;
 use crate::procfs;
@@ -72,7 +74,7 @@ impl Running {
 
     /// The processor time that it and its children have used so far.
     pub(crate) fn cpu_time_ns(&self) -> io::Result<u64> {
-        procfs::cpu_time_ns(self.child.id())
+        process::family_cpu_time_ns(self.child.id())
     }
 
     /// The memory that it and its children use, in bytes, and how many processes they are.

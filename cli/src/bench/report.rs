@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::machine::Machine;
-use super::measure::Measured;
+use super::measure::{Cost, Measured};
 use super::plan::Plan;
 use super::tally::{LATE_NS, Wrong};
 use crate::exit::{Exit, Failure};
@@ -74,6 +74,8 @@ pub(crate) struct Outcome {
     pub(crate) latency_us: Latency,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) generator: Generator,
+    /// With `--server-pid`.
+    pub(crate) server: Option<Server>,
     pub(crate) first_wrong: Option<FirstWrong>,
     pub(crate) warnings: Vec<String>,
     pub(crate) exit_status: u8,
@@ -157,6 +159,15 @@ pub(crate) struct Interval {
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
     pub(crate) max_us: Option<f64>,
+}
+
+/// The processor time of the server in the measured time, and the answers that it gave meanwhile.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Server {
+    pub(crate) cpu_s: f64,
+    pub(crate) answers: u64,
+    /// None: there was no answer.
+    pub(crate) cpu_us_per_answer: Option<f64>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -271,6 +282,14 @@ pub(crate) fn us(ns: u64) -> f64 {
     ns as f64 / 1000.0
 }
 
+impl Server {
+    fn of(cost: Cost) -> Server {
+        let Cost { cpu_ns, answers } = cost;
+        let per_answer = (answers > 0).then(|| us(cpu_ns) / answers as f64);
+        Server { cpu_s: us(cpu_ns) / 1e6, answers, cpu_us_per_answer: per_answer }
+    }
+}
+
 impl Outcome {
     /// What was seen, and what is to be said about it. `caution`: what the script says against its own answers.
     pub(crate) fn of(plan: &Plan, measured: &Measured, caution: Option<&str>) -> Result<Outcome, Failure> {
@@ -309,6 +328,7 @@ impl Outcome {
             latency_us: Latency::of(&latency),
             intervals: intervals(measured),
             generator,
+            server: measured.server.map(Server::of),
             first_wrong: tally.first_wrong.as_ref().map(FirstWrong::of),
             warnings: measured.notes.clone(),
             exit_status: Exit::Done as u8,

@@ -121,6 +121,24 @@ fn large_messages_and_many_connections_work_too() {
 }
 
 #[test]
+fn the_processor_time_of_a_server_is_measured_where_its_process_is_named() {
+    let (_directory, server) = server("", &[]);
+    let pid = server.process.0.id().to_string();
+    let (output, json) = bench_until_answered(&server.urls[0], &["--server-pid", &pid]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let (cpu_s, answers) = (&json["server"]["cpu_s"], &json["server"]["answers"]);
+    let each = cpu_s.as_f64().unwrap() * 1e6 / answers.as_f64().unwrap();
+    let told = json["server"]["cpu_us_per_answer"].as_f64().unwrap();
+    assert!(told > 0.0 && (told / each - 1.0).abs() < 1e-6, "{}", json["server"]);
+    let (_, json) = bench_until_answered(&server.urls[0], &[]);
+    assert_eq!(json["server"], Value::Null);
+    // The kernel gives no number above PID_MAX_LIMIT: proc_sys_kernel(5).
+    let output = run(["bench", &server.urls[0], "--server-pid", "4194305"], b"");
+    assert_eq!((output.code, output.text().as_str()), (Some(2), ""));
+    assert!(output.stderr.contains("--server-pid 4194305"), "{}", output.stderr);
+}
+
+#[test]
 fn frames_are_written_and_read() {
     for frame in ["lines", "delim:0d0a", "len8", "len16le", "len32be", "varint", "fixed:64"] {
         let option = format!("frame={frame}");

@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use super::pattern::{PATTERN_BYTES, Pattern};
 use super::turns::{Clock, SILENCE_MS, Turns};
 use crate::place::Place;
-use crate::sys::{self, Epoll, Watch};
+use crate::sys::{self, Epoll};
 
 /// A closed connection blocks its port for a minute: with so many addresses there are ports enough.
 const SOURCES: u32 = 64;
@@ -68,7 +68,7 @@ impl Load {
         let mut stream = TcpStream::from(socket);
         let at = self.begun * 7919 % PATTERN_BYTES;
         stream.write_all(self.pattern.message(at, self.message_bytes))?;
-        self.epoll.add(&stream, index, Watch::Read)?;
+        self.epoll.add(&stream, index)?;
         Ok(Slot { stream, at, answered: 0, since })
     }
 

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use super::turns::{Clock, Turns};
 use crate::place::Place;
-use crate::sys::{self, BATCH, Epoll, Watch};
+use crate::sys::{self, BATCH, Epoll};
 
 /// The head of a datagram: 64 bits, four a letter.
 const HEAD_BYTES: usize = 16;
@@ -78,7 +78,7 @@ impl Load {
             if plan.runs {
                 sys::gather_runs(&socket)?;
             }
-            load.epoll.add(&socket, index, Watch::Read)?;
+            load.epoll.add(&socket, index)?;
             let index = index as u64;
             load.peers.push(Peer { socket, index, next: 0, expected: 0, sent_ns: [0; BATCH], heard_ns: 0 });
         }

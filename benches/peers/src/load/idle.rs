@@ -1,16 +1,18 @@
 //! Connections that do nothing: what each costs the server's memory.
 
 use std::error::Error;
-use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::stream::Stream;
+use resay::Client;
+
 use crate::running::Running;
 
 /// How long the message is that each has echoed.
 pub(crate) const IDLE_BYTES: usize = 64;
 const MESSAGE: [u8; IDLE_BYTES] = [b'A'; IDLE_BYTES];
+/// Nothing for so long means that the server does not answer.
+const SILENCE: Duration = Duration::from_secs(10);
 /// The server's memory is taken when it has stayed the same for so long, or after a while.
 const STILL: Duration = Duration::from_millis(200);
 const STILL_MAX: Duration = Duration::from_secs(3);
@@ -42,15 +44,20 @@ pub(crate) fn idle(server: &Running, connections: usize) -> Result<Memory, Box<d
     })
 }
 
-fn open(server: &Running) -> Result<Stream, Box<dyn Error>> {
-    let mut stream = Stream::connect(&server.place)?;
-    stream.write_all(&MESSAGE)?;
-    let mut answer = [0; MESSAGE.len()];
-    stream.read_exact(&mut answer)?;
+fn open(server: &Running) -> Result<Client, Box<dyn Error>> {
+    let client = Client::open(&server.place.url(), Some(SILENCE))?;
+    client.send(&MESSAGE, Some(SILENCE))?;
+    let (mut answer, mut len) = ([0; MESSAGE.len()], 0);
+    while let Some(room) = answer.get_mut(len..).filter(|room| !room.is_empty()) {
+        len += match client.recv(room, Some(SILENCE))? {
+            0 => return Err("closed by the server".into()),
+            count => count,
+        };
+    }
     if answer != MESSAGE {
         return Err("a wrong answer".into());
     }
-    Ok(stream)
+    Ok(client)
 }
 
 fn settled(server: &Running) -> Result<(u64, usize), Box<dyn Error>> {

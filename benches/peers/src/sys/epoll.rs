@@ -12,15 +12,6 @@ pub(crate) struct Epoll {
     events: Vec<libc::epoll_event>,
 }
 
-/// How a descriptor is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Watch {
-    /// Readable, reported again and again (level-triggered).
-    Read,
-    /// Readable or writable, each change once (edge-triggered).
-    Edges,
-}
-
 impl Epoll {
     /// `events_max`: how many one wait may bring.
     pub(crate) fn new(events_max: usize) -> io::Result<Epoll> {
@@ -30,13 +21,9 @@ impl Epoll {
         Ok(Epoll { fd, events: Vec::with_capacity(events_max) })
     }
 
-    /// Watches a descriptor until it is closed.
-    pub(crate) fn add(&self, fd: &impl AsRawFd, index: usize, watch: Watch) -> io::Result<()> {
-        let bits = match watch {
-            Watch::Read => libc::EPOLLIN,
-            Watch::Edges => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET,
-        };
-        let mut event = libc::epoll_event { events: bits as u32, u64: index as u64 };
+    /// Watches a descriptor until it is closed: an event each wait while it is readable (level-triggered).
+    pub(crate) fn add(&self, fd: &impl AsRawFd, index: usize) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: index as u64 };
         syscall!(epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event))?;
         Ok(())
     }

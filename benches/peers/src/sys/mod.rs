@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 pub(crate) use datagram::{BATCH, gather_runs, receive_batch, receive_run, send_batch, send_run};
-pub(crate) use epoll::{Epoll, Watch};
+pub(crate) use epoll::Epoll;
 use syscall::syscall;
 
 /// Keeps the calling thread, and what it starts from now on, on one core.

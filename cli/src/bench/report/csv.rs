@@ -7,6 +7,7 @@ pub(crate) fn run(run: &Run) -> String {
     let (settings, result) = (&run.about.settings, &run.result);
     let (messages, latency) = (&result.messages, &result.latency_us);
     let optional = |number: Option<String>| number.unwrap_or_default();
+    let server_cpu_us = result.server.and_then(|server| server.cpu_us_per_answer);
     table(&[vec![
         ("date", run.about.date.clone()),
         ("url", settings.url.clone()),
@@ -33,6 +34,7 @@ pub(crate) fn run(run: &Run) -> String {
         ("p99_9_us", micros(latency.p99_9)),
         ("p99_99_us", micros(latency.p99_99)),
         ("max_us", micros(latency.max)),
+        ("server_cpu_us_per_answer", optional(server_cpu_us.map(micros))),
         ("generator_is_limit", result.generator.is_limit.to_string()),
         ("exit_status", result.exit_status.to_string()),
     ]])

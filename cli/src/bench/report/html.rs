@@ -268,6 +268,9 @@ fn counts(run: &Run) -> String {
         rows.push(("generator late, p99", numbers::time(schedule.late_p99_us)));
         rows.push(("generator late, most", numbers::time(schedule.late_max_us)));
     }
+    if let Some(us) = run.result.server.and_then(|server| server.cpu_us_per_answer) {
+        rows.push(("server CPU an answer", numbers::time(us)));
+    }
     section("Messages", "", &table(&rows))
 }
 

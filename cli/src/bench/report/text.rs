@@ -80,6 +80,10 @@ pub(crate) fn run(run: &Run) -> String {
         );
     }
     line("generator", generator);
+    if let Some(server) = &result.server {
+        let each = server.cpu_us_per_answer.map(|us| format!(", {} an answer", numbers::time(us)));
+        line("server CPU", format!("{} s{}", numbers::short(server.cpu_s), each.unwrap_or_default()));
+    }
     text
 }
 
