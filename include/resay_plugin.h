@@ -66,20 +66,20 @@ extern "C" {
 #define RESAY_PLUGIN_ABI_MINOR 0u
 
 /**
- * Success: all input is consumed (in_used == in_len), and the output is complete.
+ * Success: all input is consumed (input_used == input_len), and the output is complete.
  */
 #define RESAY_OK 0
 
 /**
- * process() only: the host takes the output, then calls again with the input from in_used on (which may be
- * empty) and a new output buffer of at least out_need bytes. Each call must make progress: it consumes input,
- * produces output, or sets out_need > out_cap.
+ * process() only: the host takes the output, then calls again with the input from input_used on (which may be
+ * empty) and a new output buffer of at least output_need bytes. Each call must make progress: it consumes input,
+ * produces output, or sets output_need > output_cap.
  */
 #define RESAY_MORE_OUT 1
 
 /**
  * process() only, and only in a call with neither RESAY_IO_END nor RESAY_IO_EOF, that is, on a raw stream:
- * the host keeps in[in_used..in_len] and passes it again, in front of the next input.
+ * the host keeps input[input_used..input_len] and passes it again, in front of the next input.
  */
 #define RESAY_MORE_IN 2
 
@@ -125,7 +125,7 @@ extern "C" {
 #define RESAY_E_PANIC -5
 
 /**
- * In resay_transform.caps, a promise: out[i] depends only on in[i], and the length stays the same. The host
+ * In resay_transform.caps, a promise: output[i] depends only on input[i], and the length stays the same. The host
  * splits and merges calls as it likes, so one call may cover several messages or a part of one. The result is
  * RESAY_OK or an error; any other result would apply to everything that the call happens to cover.
  * (Unknown bits of caps are ignored; `resay plugin check` tests each promise.)
@@ -138,7 +138,7 @@ extern "C" {
 #define RESAY_CAP_OBSERVER 2u
 
 /**
- * A promise: process() works with out == in.
+ * A promise: process() works with output == input.
  */
 #define RESAY_CAP_ALIAS 4u
 
@@ -400,36 +400,36 @@ typedef struct resay_io {
    */
   uint32_t flags;
   /**
-   * The input; may be NULL if in_len is 0. It does not overlap out, except with RESAY_CAP_ALIAS.
+   * The input; may be NULL if input_len is 0. It does not overlap output, except with RESAY_CAP_ALIAS.
    */
-  const uint8_t *in;
+  const uint8_t *input;
   /**
    * Bytes of input.
    */
-  size_t in_len;
+  size_t input_len;
   /**
    * Set by the callee: bytes of input consumed. 0 before the call.
    */
-  size_t in_used;
+  size_t input_used;
   /**
-   * The output buffer: initialised memory with unspecified content. May be NULL if out_cap is 0.
+   * The output buffer: initialised memory with unspecified content. May be NULL if output_cap is 0.
    */
-  uint8_t *out;
+  uint8_t *output;
   /**
-   * Size of the output buffer. If a bound is declared (out_div != 0), at least the bound of in_len, up to the host's
+   * Size of the output buffer. If a bound is declared (out_div != 0), at least the bound of input_len, up to the host's
    * limit for an answer; a longer answer fails in any case.
    */
-  size_t out_cap;
+  size_t output_cap;
   /**
-   * Set by the callee: bytes of output produced. 0 before the call; more than out_cap closes the
+   * Set by the callee: bytes of output produced. 0 before the call; more than output_cap closes the
    * connection with an error.
    */
-  size_t out_len;
+  size_t output_len;
   /**
    * Set by the callee, with RESAY_MORE_OUT: the size of the output buffer that the next call needs; 0: any size. 0
    * before the call. Above the host's limit the message fails.
    */
-  size_t out_need;
+  size_t output_need;
   /**
    * Set by the callee: the delay of this call's output in microseconds. On a stream, later output waits behind
    * it. 0 before the call.
@@ -501,7 +501,7 @@ typedef struct resay_transform {
    */
   uint32_t out_mul;
   /**
-   * See out_mul. 0: no bound is declared, and process() must work with any out_cap.
+   * See out_mul. 0: no bound is declared, and process() must work with any output_cap.
    */
   uint32_t out_div;
   /**
@@ -543,8 +543,8 @@ typedef struct resay_transform {
    */
   resay_status (*map)(void *instance, void *session, uint8_t *data, size_t len);
   /**
-   * [W] Transforms from io->in to io->out: it may grow, shrink, split and delay. It sets io->in_used and
-   * io->out_len in every call. The host never makes two calls at once for one session.
+   * [W] Transforms from io->input to io->output: it may grow, shrink, split and delay. It sets io->input_used and
+   * io->output_len in every call. The host never makes two calls at once for one session.
    * A table with neither map nor process is invalid.
    */
   resay_status (*process)(void *instance, void *session, struct resay_io *io);
@@ -626,8 +626,8 @@ typedef struct resay_session_state {
    */
   const char *schema;
   /**
-   * [W] Writes the state to io->out; io->in is empty. Returns RESAY_OK, RESAY_MORE_OUT (the host calls again from the
-   * beginning with at least out_need bytes), or an error: then the old session stays.
+   * [W] Writes the state to io->output; io->input is empty. Returns RESAY_OK, RESAY_MORE_OUT (the host calls again from the
+   * beginning with at least output_need bytes), or an error: then the old session stays.
    */
   resay_status (*save)(void *instance, const void *session, struct resay_io *io);
   /**

@@ -150,10 +150,10 @@ static resay_status process(void *self, void *session, resay_io *io) {
   const struct newer_io *newer = (const struct newer_io *)io;
   const char *answer = NEWER_HAS(newer_io, newer, later) || !RESAY_HAS(io, delay_us) ? "wrong" : "right";
   (void)self, (void)session;
-  io->in_used = io->in_len;
-  if (io->in_len == 0) return RESAY_OK;
-  memcpy(io->out, answer, 5);
-  io->out_len = 5;
+  io->input_used = io->input_len;
+  if (io->input_len == 0) return RESAY_OK;
+  memcpy(io->output, answer, 5);
+  io->output_len = 5;
   return RESAY_OK;
 }
 static const resay_transform asking = {
@@ -241,9 +241,9 @@ fn a_map_that_greets() {
 #include <string.h>
 static resay_status process(void *instance, void *session, resay_io *io) {{
   (void)instance, (void)session;
-  if (io->in_len != 0 || io->flags != 0) abort();
-  if (io->out_cap < 6) {{ io->out_need = 6; return RESAY_MORE_OUT; }}
-  memcpy(io->out, "hello\n", io->out_len = 6);
+  if (io->input_len != 0 || io->flags != 0) abort();
+  if (io->output_cap < 6) {{ io->output_need = 6; return RESAY_MORE_OUT; }}
+  memcpy(io->output, "hello\n", io->output_len = 6);
   return RESAY_OK;
 }}
 static const resay_transform both = {{

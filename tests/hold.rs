@@ -35,39 +35,39 @@ static uint64_t delay_of(const uint8_t *in, size_t len) {
   return ms * 1000;
 }
 static resay_status take(resay_io *io, size_t n) {
-  if (n > io->out_cap) n = io->out_cap;
-  if (n > 0) memcpy(io->out, io->in, n);
-  io->in_used = io->out_len = n;
-  return n < io->in_len ? RESAY_MORE_OUT : RESAY_OK;
+  if (n > io->output_cap) n = io->output_cap;
+  if (n > 0) memcpy(io->output, io->input, n);
+  io->input_used = io->output_len = n;
+  return n < io->input_len ? RESAY_MORE_OUT : RESAY_OK;
 }
 #define PROCESS(name) static resay_status name##_process(void *instance, void *session, resay_io *io)
 #define TABLE(name, ...) \
   static const resay_transform name = { .struct_size = sizeof name, .id = #name, .process = name##_process, \
     __VA_ARGS__ };
 #define PLAIN (void)instance, (void)session
-#define IS_GREETING (io->flags == 0 && io->in_len == 0)
+#define IS_GREETING (io->flags == 0 && io->input_len == 0)
 
 /* The whole message waits. */
 PROCESS(hold) {
   PLAIN;
-  io->delay_us = delay_of(io->in, io->in_len);
-  return take(io, io->in_len);
+  io->delay_us = delay_of(io->input, io->input_len);
+  return take(io, io->input_len);
 }
 TABLE(hold, .out_mul = 1, .out_div = 1)
 
 /* Every four bytes are a piece with a delay of its own. */
 PROCESS(drip) {
   PLAIN;
-  io->delay_us = delay_of(io->in, io->in_len < 4 ? io->in_len : 4);
-  return take(io, io->in_len < 4 ? io->in_len : 4);
+  io->delay_us = delay_of(io->input, io->input_len < 4 ? io->input_len : 4);
+  return take(io, io->input_len < 4 ? io->input_len : 4);
 }
 TABLE(drip, .caps = 0)
 
 /* An answer without bytes, delayed. */
 PROCESS(hush) {
   PLAIN;
-  io->in_used = io->in_len;
-  io->delay_us = delay_of(io->in, io->in_len);
+  io->input_used = io->input_len;
+  io->delay_us = delay_of(io->input, io->input_len);
   return RESAY_OK;
 }
 TABLE(hush, .caps = 0)
@@ -79,8 +79,8 @@ PROCESS(work) {
   clock_gettime(CLOCK_MONOTONIC, &start);
   do clock_gettime(CLOCK_MONOTONIC, &now);
   while ((now.tv_sec - start.tv_sec) * 1000000000L + now.tv_nsec - start.tv_nsec < 80000000L);
-  io->delay_us = delay_of(io->in, io->in_len);
-  return take(io, io->in_len);
+  io->delay_us = delay_of(io->input, io->input_len);
+  return take(io, io->input_len);
 }
 TABLE(work, .caps = 0)
 
@@ -88,9 +88,9 @@ TABLE(work, .caps = 0)
 #define GREETER(name, text, delay, status) \
   PROCESS(name) { \
     PLAIN; \
-    if (!IS_GREETING) return take(io, io->in_len); \
-    memcpy(io->out, text, sizeof text - 1); \
-    io->out_len = sizeof text - 1; \
+    if (!IS_GREETING) return take(io, io->input_len); \
+    memcpy(io->output, text, sizeof text - 1); \
+    io->output_len = sizeof text - 1; \
     io->delay_us = delay; \
     return status; \
   } \
@@ -107,8 +107,8 @@ GREETER(failing, "nobody hears this", 0, RESAY_E_DATA)
 PROCESS(lengthy) {
   size_t *said = session;
   (void)instance;
-  if (io->in_len > 0 || (io->flags & RESAY_IO_EOF)) return take(io, io->in_len);
-  for (; *said < 3000 && io->out_len < io->out_cap; ++*said) io->out[io->out_len++] = 'a' + *said % 26;
+  if (io->input_len > 0 || (io->flags & RESAY_IO_EOF)) return take(io, io->input_len);
+  for (; *said < 3000 && io->output_len < io->output_cap; ++*said) io->output[io->output_len++] = 'a' + *said % 26;
   return *said < 3000 ? RESAY_MORE_OUT : RESAY_OK;
 }
 TABLE(lengthy, .caps = RESAY_CAP_GREETS, .session_size = sizeof(size_t))
@@ -116,11 +116,11 @@ TABLE(lengthy, .caps = RESAY_CAP_GREETS, .session_size = sizeof(size_t))
 /* Says the flags of each call in front of its message. */
 PROCESS(flags) {
   PLAIN;
-  if (io->in_len == 0) return RESAY_OK;
-  io->out[0] = (uint8_t)('0' + io->flags);
-  memcpy(io->out + 1, io->in, io->in_len);
-  io->in_used = io->in_len;
-  io->out_len = io->in_len + 1;
+  if (io->input_len == 0) return RESAY_OK;
+  io->output[0] = (uint8_t)('0' + io->flags);
+  memcpy(io->output + 1, io->input, io->input_len);
+  io->input_used = io->input_len;
+  io->output_len = io->input_len + 1;
   return RESAY_OK;
 }
 TABLE(flags, .out_mul = 1, .out_div = 1, .out_add = 1)

@@ -63,9 +63,9 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
 }
 static resay_status process(void *instance, void *session, resay_io *io) {
   (void)session;
-  if (io->in_len > 0) memcpy(io->out, io->in, io->in_len);
-  io->in_used = io->out_len = io->in_len;
-  return enter(instance, io->in, io->in_len);
+  if (io->input_len > 0) memcpy(io->output, io->input, io->input_len);
+  io->input_used = io->output_len = io->input_len;
+  return enter(instance, io->input, io->input_len);
 }
 /* Fails where another call is in it. */
 static resay_status lonely(void *instance, void *session, uint8_t *data, size_t len) {
@@ -93,17 +93,17 @@ static void session_close(void *instance, void *session) {
 }
 static resay_status hold(void *instance, void *session, resay_io *io) {
   (void)instance, (void)session;
-  if (io->in_len > 0) memcpy(io->out, io->in, io->in_len);
-  io->in_used = io->out_len = io->in_len;
-  if (io->in_len > 0 && io->in[0] == 's') io->delay_us = 100000;
-  if (io->in_len > 0 && io->in[0] == 'h') io->delay_us = 3600000000u;
+  if (io->input_len > 0) memcpy(io->output, io->input, io->input_len);
+  io->input_used = io->output_len = io->input_len;
+  if (io->input_len > 0 && io->input[0] == 's') io->delay_us = 100000;
+  if (io->input_len > 0 && io->input[0] == 'h') io->delay_us = 3600000000u;
   return RESAY_OK;
 }
 static resay_status greet(void *instance, void *session, resay_io *io) {
-  if (io->flags != 0 || io->in_len != 0) return process(instance, session, io);
+  if (io->flags != 0 || io->input_len != 0) return process(instance, session, io);
   pass_gate(instance);
-  memcpy(io->out, "hello", 5);
-  io->out_len = 5;
+  memcpy(io->output, "hello", 5);
+  io->output_len = 5;
   return RESAY_OK;
 }
 static const resay_option gate[] = {{"gate", "integer", "0", "a descriptor to read from"}};

@@ -76,19 +76,19 @@ static resay_status mark(void *instance, void *session, uint8_t *data, size_t le
 }
 static resay_status copy(void *instance, void *session, resay_io *io) {
   (void)session;
-  if (io->in_len > 0) memcpy(io->out, io->in, io->in_len);
-  io->in_used = io->out_len = io->in_len;
-  put_mark(instance, io->out, io->out_len);
+  if (io->input_len > 0) memcpy(io->output, io->input, io->input_len);
+  io->input_used = io->output_len = io->input_len;
+  put_mark(instance, io->output, io->output_len);
   return RESAY_OK;
 }
 /* Four bytes at a time; what is less waits for the rest. */
 static resay_status fours(void *instance, void *session, resay_io *io) {
   (void)session;
-  io->in_used = io->flags & RESAY_IO_EOF ? io->in_len : io->in_len / 4 * 4;
-  if (io->in_used > 0) memcpy(io->out, io->in, io->in_used);
-  io->out_len = io->in_used;
-  put_mark(instance, io->out, io->out_len);
-  return io->in_used < io->in_len ? RESAY_MORE_IN : RESAY_OK;
+  io->input_used = io->flags & RESAY_IO_EOF ? io->input_len : io->input_len / 4 * 4;
+  if (io->input_used > 0) memcpy(io->output, io->input, io->input_used);
+  io->output_len = io->input_used;
+  put_mark(instance, io->output, io->output_len);
+  return io->input_used < io->input_len ? RESAY_MORE_IN : RESAY_OK;
 }
 
 /* Counts a conversation's messages in their first byte. The number goes along with much else, which must be whole. */
@@ -107,12 +107,12 @@ static resay_status count(void *instance, void *session, uint8_t *data, size_t l
 }
 static resay_status save(void *instance, const void *session, resay_io *io) {
   (void)instance;
-  if (io->in_len != 0) return RESAY_E_DATA;
-  if (io->out_cap < sizeof(struct count)) {
-    io->out_need = sizeof(struct count);
+  if (io->input_len != 0) return RESAY_E_DATA;
+  if (io->output_cap < sizeof(struct count)) {
+    io->output_need = sizeof(struct count);
     return RESAY_MORE_OUT;
   }
-  memcpy(io->out, session, io->out_len = sizeof(struct count));
+  memcpy(io->output, session, io->output_len = sizeof(struct count));
   return RESAY_OK;
 }
 static resay_status load(void *instance, void *session, const char *schema, resay_bytes state, resay_text *err) {

@@ -100,13 +100,13 @@ impl Instance {
             let mut io = abi::resay_io {
                 struct_size: size_of::<abi::resay_io>() as u32,
                 flags,
-                r#in: rest.as_ptr(),
-                in_len: rest.len(),
-                in_used: 0,
-                out: out[made..].as_mut_ptr().cast(),
-                out_cap: out.len() - made,
-                out_len: 0,
-                out_need: 0,
+                input: rest.as_ptr(),
+                input_len: rest.len(),
+                input_used: 0,
+                output: out[made..].as_mut_ptr().cast(),
+                output_cap: out.len() - made,
+                output_len: 0,
+                output_need: 0,
                 delay_us: 0,
             };
             // SAFETY: as above; the room is apart from the input, and was initialised when it was made.
@@ -114,9 +114,9 @@ impl Instance {
             if status != abi::RESAY_MORE_OUT {
                 return status;
             }
-            used += io.in_used;
-            made += io.out_len;
-            need = io.out_need.max(self.bound(message.len() - used));
+            used += io.input_used;
+            made += io.output_len;
+            need = io.output_need.max(self.bound(message.len() - used));
             flags &= !abi::RESAY_IO_BEGIN;
         }
     }

@@ -48,14 +48,14 @@ static resay_status process(void *instance, void *session, resay_io *io)
   struct session *seen = session;
   char number[24];
   int len = snprintf(number, sizeof number, "%lu ", numbering->first + seen->lines);
-  if ((size_t)len + io->in_len > io->out_cap) {
-    io->out_need = (size_t)len + io->in_len;
+  if ((size_t)len + io->input_len > io->output_cap) {
+    io->output_need = (size_t)len + io->input_len;
     return RESAY_MORE_OUT;
   }
-  memcpy(io->out, number, (size_t)len);
-  memcpy(io->out + len, io->in, io->in_len);
-  io->in_used = io->in_len;
-  io->out_len = (size_t)len + io->in_len;
+  memcpy(io->output, number, (size_t)len);
+  memcpy(io->output + len, io->input, io->input_len);
+  io->input_used = io->input_len;
+  io->output_len = (size_t)len + io->input_len;
   seen->lines++;
   return RESAY_OK;
 }

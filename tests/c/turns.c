@@ -5,15 +5,15 @@
 static resay_status process(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
-  io->in_used = io->in_len;
-  if (io->in_len == 0) return RESAY_OK;
-  if (io->out_cap < strlen(WORD)) {
-    io->in_used = 0;
-    io->out_need = strlen(WORD);
+  io->input_used = io->input_len;
+  if (io->input_len == 0) return RESAY_OK;
+  if (io->output_cap < strlen(WORD)) {
+    io->input_used = 0;
+    io->output_need = strlen(WORD);
     return RESAY_MORE_OUT;
   }
-  memcpy(io->out, WORD, strlen(WORD));
-  io->out_len = strlen(WORD);
+  memcpy(io->output, WORD, strlen(WORD));
+  io->output_len = strlen(WORD);
   return RESAY_OK;
 }
 

@@ -14,15 +14,15 @@ const BAD: &str = r#"
 #include <string.h>
 
 static resay_status copy(struct resay_io *io) {
-  size_t n = io->in_len < io->out_cap ? io->in_len : io->out_cap;
-  if (n > 0) memcpy(io->out, io->in, n);
-  io->in_used = io->out_len = n;
-  return n < io->in_len ? RESAY_MORE_OUT : RESAY_OK;
+  size_t n = io->input_len < io->output_cap ? io->input_len : io->output_cap;
+  if (n > 0) memcpy(io->output, io->input, n);
+  io->input_used = io->output_len = n;
+  return n < io->input_len ? RESAY_MORE_OUT : RESAY_OK;
 }
 #define BAD_PROCESS(name, ...) \
   static resay_status name##_process(void *instance, void *session, resay_io *io) { \
     (void)instance, (void)session; \
-    if (io->in_len == 0 || io->in[0] != 'X') return copy(io); \
+    if (io->input_len == 0 || io->input[0] != 'X') return copy(io); \
     __VA_ARGS__ \
   } \
   static const resay_transform name = { .struct_size = sizeof name, .id = #name, .process = name##_process };
@@ -33,16 +33,16 @@ static resay_status copy(struct resay_io *io) {
   } \
   static const resay_transform name = { .struct_size = sizeof name, .id = #name, .map = name##_map };
 
-BAD_PROCESS(overflow, io->in_used = io->in_len; io->out_len = io->out_cap + 1; return RESAY_OK;)
-BAD_PROCESS(enormous, io->in_used = io->in_len; io->out_len = SIZE_MAX; return RESAY_OK;)
-BAD_PROCESS(unknown, io->in_used = io->in_len; return 77;)
+BAD_PROCESS(overflow, io->input_used = io->input_len; io->output_len = io->output_cap + 1; return RESAY_OK;)
+BAD_PROCESS(enormous, io->input_used = io->input_len; io->output_len = SIZE_MAX; return RESAY_OK;)
+BAD_PROCESS(unknown, io->input_used = io->input_len; return 77;)
 BAD_PROCESS(negative, return -4711;)
 BAD_PROCESS(stuck, return RESAY_MORE_OUT;)
-BAD_PROCESS(greedy, io->in_used = io->in_len + 1; return RESAY_OK;)
+BAD_PROCESS(greedy, io->input_used = io->input_len + 1; return RESAY_OK;)
 BAD_PROCESS(lazy, return RESAY_OK;)
 BAD_PROCESS(waiting, return RESAY_MORE_IN;)
-BAD_PROCESS(wishful, io->out_need = SIZE_MAX; return RESAY_MORE_OUT;)
-BAD_PROCESS(endless, memset(io->out, 'y', io->out_cap); io->out_len = io->out_cap; return RESAY_MORE_OUT;)
+BAD_PROCESS(wishful, io->output_need = SIZE_MAX; return RESAY_MORE_OUT;)
+BAD_PROCESS(endless, memset(io->output, 'y', io->output_cap); io->output_len = io->output_cap; return RESAY_MORE_OUT;)
 BAD_PROCESS(refusing, return RESAY_E_DATA;)
 BAD_PROCESS(poor, return RESAY_E_NOMEM;)
 BAD_MAP(map_unknown, 78)
@@ -51,7 +51,7 @@ BAD_MAP(map_more_in, RESAY_MORE_IN)
 BAD_MAP(map_data, RESAY_E_DATA)
 BAD_MAP(dropping, RESAY_DROP)
 BAD_MAP(closing, RESAY_CLOSE)
-BAD_PROCESS(p_dropping, io->in_used = io->in_len; return RESAY_DROP;)
+BAD_PROCESS(p_dropping, io->input_used = io->input_len; return RESAY_DROP;)
 BAD_PROCESS(p_closing, resay_status status = copy(io); return status == RESAY_OK ? RESAY_CLOSE : status;)
 BAD_MAP(resetting, RESAY_RESET)
 BAD_MAP(panicking, RESAY_E_PANIC)
@@ -72,12 +72,12 @@ fn transforms_that_break_the_rules() {
         let directory = directory();
         let library = compile(directory.path(), "bad", BAD);
         for (id, why) in [
-            ("overflow", "more than out_cap"),
-            ("enormous", "more than out_cap"),
+            ("overflow", "more than output_cap"),
+            ("enormous", "more than output_cap"),
             ("unknown", "unknown status 77"),
             ("negative", "unknown status -4711"),
             ("stuck", "without progress"),
-            ("greedy", "more than in_len"),
+            ("greedy", "more than input_len"),
             ("lazy", "input left"),
             ("waiting", "MORE_IN"),
             ("wishful", "over the limit"),

@@ -37,7 +37,7 @@ pub(crate) fn bits_text(bits: u32, names: &[(u32, &str)]) -> String {
 pub(crate) const CAPS: &[(u32, &str)] = &[
     (abi::RESAY_CAP_BYTEWISE, "bytewise"),
     (abi::RESAY_CAP_OBSERVER, "observer"),
-    (abi::RESAY_CAP_ALIAS, "works with out == in"),
+    (abi::RESAY_CAP_ALIAS, "works with output == input"),
     (abi::RESAY_CAP_GREETS, "greets"),
 ];
 

@@ -18,14 +18,14 @@ pub const RESAY_PLUGIN_ABI_MINOR: u32 = 0u32;
 
 // ---- Results of map() and process(). Positive: what the host does next. Negative: an error.
 
-/// Success: all input is consumed (in_used == in_len), and the output is complete.
+/// Success: all input is consumed (input_used == input_len), and the output is complete.
 pub const RESAY_OK: i32 = 0;
-/// process() only: the host takes the output, then calls again with the input from in_used on (which may be
-/// empty) and a new output buffer of at least out_need bytes. Each call must make progress: it consumes input,
-/// produces output, or sets out_need > out_cap.
+/// process() only: the host takes the output, then calls again with the input from input_used on (which may be
+/// empty) and a new output buffer of at least output_need bytes. Each call must make progress: it consumes input,
+/// produces output, or sets output_need > output_cap.
 pub const RESAY_MORE_OUT: i32 = 1;
 /// process() only, and only in a call with neither RESAY_IO_END nor RESAY_IO_EOF, that is, on a raw stream:
-/// the host keeps in[in_used..in_len] and passes it again, in front of the next input.
+/// the host keeps input[input_used..input_len] and passes it again, in front of the next input.
 pub const RESAY_MORE_IN: i32 = 2;
 /// Send no answer to this message: its output, and the rest of its input, are discarded. (Output of earlier
 /// calls for the same stream message, passed with RESAY_MORE_OUT, may already have been sent.)
@@ -47,14 +47,14 @@ pub const RESAY_E_PANIC: i32 = -5;
 
 // ---- Capabilities: promises. Unknown bits are ignored.
 
-/// In resay_transform.caps, a promise: out[i] depends only on in[i], and the length stays the same. The host
+/// In resay_transform.caps, a promise: output[i] depends only on input[i], and the length stays the same. The host
 /// splits and merges calls as it likes, so one call may cover several messages or a part of one. The result is
 /// RESAY_OK or an error; any other result would apply to everything that the call happens to cover.
 /// (Unknown bits of caps are ignored; `resay plugin check` tests each promise.)
 pub const RESAY_CAP_BYTEWISE: u32 = 1u32;
 /// A promise: the transform only reads the bytes; map() does not write.
 pub const RESAY_CAP_OBSERVER: u32 = 2u32;
-/// A promise: process() works with out == in.
+/// A promise: process() works with output == input.
 pub const RESAY_CAP_ALIAS: u32 = 4u32;
 /// process() is called once, with empty input and flags 0, when a connection opens: its output is sent before
 /// anything is received. Streams and seqpackets only: a host sends no unsolicited datagrams.
@@ -189,23 +189,23 @@ pub struct resay_io {
     pub struct_size: u32,
     /// RESAY_IO_ bits.
     pub flags: u32,
-    /// The input; may be NULL if in_len is 0. It does not overlap out, except with RESAY_CAP_ALIAS.
-    pub r#in: *const u8,
+    /// The input; may be NULL if input_len is 0. It does not overlap output, except with RESAY_CAP_ALIAS.
+    pub input: *const u8,
     /// Bytes of input.
-    pub in_len: usize,
+    pub input_len: usize,
     /// Set by the callee: bytes of input consumed. 0 before the call.
-    pub in_used: usize,
-    /// The output buffer: initialised memory with unspecified content. May be NULL if out_cap is 0.
-    pub out: *mut u8,
-    /// Size of the output buffer. If a bound is declared (out_div != 0), at least the bound of in_len, up to the host's
+    pub input_used: usize,
+    /// The output buffer: initialised memory with unspecified content. May be NULL if output_cap is 0.
+    pub output: *mut u8,
+    /// Size of the output buffer. If a bound is declared (out_div != 0), at least the bound of input_len, up to the host's
     /// limit for an answer; a longer answer fails in any case.
-    pub out_cap: usize,
-    /// Set by the callee: bytes of output produced. 0 before the call; more than out_cap closes the
+    pub output_cap: usize,
+    /// Set by the callee: bytes of output produced. 0 before the call; more than output_cap closes the
     /// connection with an error.
-    pub out_len: usize,
+    pub output_len: usize,
     /// Set by the callee, with RESAY_MORE_OUT: the size of the output buffer that the next call needs; 0: any size. 0
     /// before the call. Above the host's limit the message fails.
-    pub out_need: usize,
+    pub output_need: usize,
     /// Set by the callee: the delay of this call's output in microseconds. On a stream, later output waits behind
     /// it. 0 before the call.
     pub delay_us: u64,
@@ -291,7 +291,7 @@ pub struct resay_transform {
     /// The bound of the output: n bytes of input produce at most n * out_mul / out_div + out_add bytes, rounded
     /// up.
     pub out_mul: u32,
-    /// See out_mul. 0: no bound is declared, and process() must work with any out_cap.
+    /// See out_mul. 0: no bound is declared, and process() must work with any output_cap.
     pub out_div: u32,
     /// See out_mul.
     pub out_add: u32,
@@ -334,8 +334,8 @@ pub struct resay_transform {
             len: usize,
         ) -> resay_status,
     >,
-    /// [W] Transforms from io->in to io->out: it may grow, shrink, split and delay. It sets io->in_used and
-    /// io->out_len in every call. The host never makes two calls at once for one session.
+    /// [W] Transforms from io->input to io->output: it may grow, shrink, split and delay. It sets io->input_used and
+    /// io->output_len in every call. The host never makes two calls at once for one session.
     /// A table with neither map nor process is invalid.
     pub process: Option<
         unsafe extern "C" fn(instance: *mut c_void, session: *mut c_void, io: *mut resay_io) -> resay_status,
@@ -376,8 +376,8 @@ pub struct resay_session_state {
     pub struct_size: u32,
     /// Names the format of the state, such as "acme.counter/2".
     pub schema: *const c_char,
-    /// [W] Writes the state to io->out; io->in is empty. Returns RESAY_OK, RESAY_MORE_OUT (the host calls again from the
-    /// beginning with at least out_need bytes), or an error: then the old session stays.
+    /// [W] Writes the state to io->output; io->input is empty. Returns RESAY_OK, RESAY_MORE_OUT (the host calls again from the
+    /// beginning with at least output_need bytes), or an error: then the old session stays.
     pub save: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,

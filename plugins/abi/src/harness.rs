@@ -366,23 +366,23 @@ impl Session<'_> {
             let mut io = abi::resay_io {
                 struct_size: size_of::<abi::resay_io>() as u32,
                 flags,
-                r#in: rest.as_ptr(),
-                in_len: rest.len(),
-                in_used: 0,
-                out: out.as_mut_ptr(),
-                out_cap: room,
-                out_len: 0,
-                out_need: 0,
+                input: rest.as_ptr(),
+                input_len: rest.len(),
+                input_used: 0,
+                output: out.as_mut_ptr(),
+                output_cap: room,
+                output_len: 0,
+                output_need: 0,
                 delay_us: 0,
             };
             // SAFETY: as above; in and out are apart, and room() keeps to a bound that may be relied on.
             let status = unsafe { process(self.harness.instance, self.memory.start, &mut io) };
             check_guard(&mut out, room);
-            assert!(io.in_used <= rest.len(), "consumed {} of {}", io.in_used, rest.len());
-            assert!(io.out_len <= room, "produced {} where {room} fit", io.out_len);
-            out.truncate(io.out_len);
+            assert!(io.input_used <= rest.len(), "consumed {} of {}", io.input_used, rest.len());
+            assert!(io.output_len <= room, "produced {} where {room} fit", io.output_len);
+            out.truncate(io.output_len);
             answer.add(status, out, Duration::from_micros(io.delay_us));
-            used += io.in_used;
+            used += io.input_used;
             match status {
                 abi::RESAY_OK => assert!(used == input.len(), "RESAY_OK with {} unread", input.len() - used),
                 abi::RESAY_MORE_IN => {
@@ -391,9 +391,9 @@ impl Session<'_> {
                     self.unread = input[used..].to_vec();
                 }
                 abi::RESAY_MORE_OUT => {
-                    let progress = io.in_used != 0 || io.out_len != 0 || io.out_need > room;
+                    let progress = io.input_used != 0 || io.output_len != 0 || io.output_need > room;
                     assert!(progress, "RESAY_MORE_OUT without progress");
-                    need = io.out_need;
+                    need = io.output_need;
                     flags &= !abi::RESAY_IO_BEGIN; // what follows continues the message
                     continue;
                 }

@@ -18,16 +18,16 @@ impl<'a> Io<'a> {
     /// `raw` is what the ABI promises of process()'s argument, for 'a, and its out does not overlap its in.
     #[inline]
     pub(crate) unsafe fn new(raw: &'a mut abi::resay_io) -> Self {
-        raw.in_used = 0;
-        raw.out_len = 0;
+        raw.input_used = 0;
+        raw.output_len = 0;
         let input: &'a [u8] =
-            // SAFETY: in_len bytes, borrowed for the call.
-            if raw.in_len == 0 { &[] } else { unsafe { core::slice::from_raw_parts(raw.r#in, raw.in_len) } };
-        let out: &'a mut [u8] = if raw.out_cap == 0 {
+            // SAFETY: input_len bytes, borrowed for the call.
+            if raw.input_len == 0 { &[] } else { unsafe { core::slice::from_raw_parts(raw.input, raw.input_len) } };
+        let out: &'a mut [u8] = if raw.output_cap == 0 {
             &mut []
         } else {
-            // SAFETY: out_cap initialised bytes, ours for the call, apart from in.
-            unsafe { core::slice::from_raw_parts_mut(raw.out, raw.out_cap) }
+            // SAFETY: output_cap initialised bytes, ours for the call, apart from in.
+            unsafe { core::slice::from_raw_parts_mut(raw.output, raw.output_cap) }
         };
         Self { raw, input, out }
     }
@@ -35,7 +35,7 @@ impl<'a> Io<'a> {
     /// The input that is not consumed yet. It stays readable while output is written.
     #[inline]
     pub fn input(&self) -> &'a [u8] {
-        &self.input[self.raw.in_used..]
+        &self.input[self.raw.input_used..]
     }
 
     /// Counts `n` bytes of [`input`](Self::input) as consumed.
@@ -44,22 +44,22 @@ impl<'a> Io<'a> {
     /// If there is less input.
     #[inline]
     pub fn consume(&mut self, n: usize) {
-        assert!(n <= self.input.len() - self.raw.in_used, "consumed more than there is");
-        self.raw.in_used += n;
+        assert!(n <= self.input.len() - self.raw.input_used, "consumed more than there is");
+        self.raw.input_used += n;
     }
 
     /// Consumes all input and returns it.
     #[inline]
     pub fn take(&mut self) -> &'a [u8] {
         let all = self.input();
-        self.raw.in_used = self.input.len();
+        self.raw.input_used = self.input.len();
         all
     }
 
     /// The free bytes of the output buffer. If a bound is declared, they suffice for the whole input.
     #[inline]
     pub fn room(&self) -> usize {
-        self.out.len() - self.raw.out_len
+        self.out.len() - self.raw.output_len
     }
 
     /// Whether `len` bytes do not fit. Then it also requests a sufficient buffer from the host ([`need`](Self::need));
@@ -78,7 +78,7 @@ impl<'a> Io<'a> {
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.room());
         self.spare()[..n].copy_from_slice(&bytes[..n]);
-        self.raw.out_len += n;
+        self.raw.output_len += n;
         n
     }
 
@@ -96,7 +96,7 @@ impl<'a> Io<'a> {
     /// content is unspecified.
     #[inline]
     pub fn spare(&mut self) -> &mut [u8] {
-        &mut self.out[self.raw.out_len..]
+        &mut self.out[self.raw.output_len..]
     }
 
     /// Counts `n` bytes of [`spare`](Self::spare) as output.
@@ -106,13 +106,13 @@ impl<'a> Io<'a> {
     #[inline]
     pub fn produce(&mut self, n: usize) {
         assert!(n <= self.room(), "produced more than fits");
-        self.raw.out_len += n;
+        self.raw.output_len += n;
     }
 
     /// With [`Status::MoreOut`](crate::Status::MoreOut): the least output buffer that the next call needs.
     #[inline]
     pub fn need(&mut self, room: usize) {
-        self.raw.out_need = room;
+        self.raw.output_need = room;
     }
 
     /// Delays the output of this call. On a stream, later output waits behind it.

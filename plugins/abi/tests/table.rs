@@ -226,13 +226,13 @@ fn io(input: &[u8], out: &mut [u8], flags: u32) -> resay_io {
     resay_io {
         struct_size: size_of::<resay_io>() as u32,
         flags,
-        r#in: input.as_ptr(),
-        in_len: input.len(),
-        in_used: 99,
-        out: out.as_mut_ptr(),
-        out_cap: out.len(),
-        out_len: 99,
-        out_need: 0,
+        input: input.as_ptr(),
+        input_len: input.len(),
+        input_used: 99,
+        output: out.as_mut_ptr(),
+        output_cap: out.len(),
+        output_len: 99,
+        output_need: 0,
         delay_us: 0,
     }
 }
@@ -408,12 +408,12 @@ fn output_that_does_not_fit_continues() {
         let mut io = io(&input[used..], &mut out, RESAY_IO_BEGIN | RESAY_IO_END);
         // SAFETY: a living instance; () needs no session.
         let status = unsafe { process(instance, null_mut(), &mut io) };
-        hex.extend_from_slice(&out[..io.out_len]);
-        used += io.in_used;
+        hex.extend_from_slice(&out[..io.output_len]);
+        used += io.input_used;
         if room == 100 {
             assert_eq!((status, io.delay_us), (RESAY_OK, 3000));
         } else {
-            assert_eq!((status, io.out_need, io.out_len), (RESAY_MORE_OUT, 2, room / 2 * 2));
+            assert_eq!((status, io.output_need, io.output_len), (RESAY_MORE_OUT, 2, room / 2 * 2));
         }
     }
     assert_eq!((used, hex.as_slice()), (10, &b"30313233343536373839"[..]));
@@ -430,7 +430,7 @@ fn input_that_is_unfinished_is_kept() {
         let mut io = io(input, &mut out, flags);
         // SAFETY: as above.
         let status = unsafe { process(instance, null_mut(), &mut io) };
-        (status, io.in_used, out[..io.out_len].to_vec())
+        (status, io.input_used, out[..io.output_len].to_vec())
     };
     assert_eq!(call(b"", 0), (RESAY_OK, 0, vec![]), "the greeting");
     assert_eq!(call(b"ab", 0), (RESAY_MORE_IN, 0, vec![]));
@@ -565,11 +565,11 @@ fn a_session_is_carried_over() {
         let mut small = [0; 7];
         let mut short = io(b"", &mut small, 0);
         assert_eq!(state.save.unwrap()(old, from, &mut short), RESAY_MORE_OUT);
-        assert_eq!(short.out_need, 8);
+        assert_eq!(short.output_need, 8);
         let mut enough = [0; 8];
         let mut call = io(b"", &mut enough, 0);
         assert_eq!(state.save.unwrap()(old, from, &mut call), RESAY_OK);
-        let saved = resay_bytes { ptr: enough.as_ptr(), len: call.out_len };
+        let saved = resay_bytes { ptr: enough.as_ptr(), len: call.output_len };
         let mut text = Text::new();
         let load = state.load.unwrap();
         assert_eq!(load(new, to, c"other/9".as_ptr(), saved, &mut text.err()), RESAY_E_UNSUPPORTED);

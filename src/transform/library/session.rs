@@ -243,24 +243,24 @@ impl Session {
             let mut io = resay_io {
                 struct_size: size_of::<resay_io>() as u32,
                 flags: 0,
-                r#in: ptr::null(),
-                in_len: 0,
-                in_used: 0,
-                out: out.as_mut_ptr(),
-                out_cap: room,
-                out_len: 0,
-                out_need: 0,
+                input: ptr::null(),
+                input_len: 0,
+                input_used: 0,
+                output: out.as_mut_ptr(),
+                output_cap: room,
+                output_len: 0,
+                output_need: 0,
                 delay_us: 0,
             };
             // SAFETY: the stage's own open session, which save() only reads, and a writable buffer.
             let code = unsafe { (state.save)(stage.instance.own, self.part(stage).cast_const(), &mut io) };
             match stage.instance.check(code) {
-                Status::Ok if io.out_len <= room => {
-                    out.truncate(io.out_len);
+                Status::Ok if io.output_len <= room => {
+                    out.truncate(io.output_len);
                     return Some(out);
                 }
                 // It begins anew with more room.
-                Status::MoreOut => room = io.out_need.max(room * 2),
+                Status::MoreOut => room = io.output_need.max(room * 2),
                 _ => return None,
             }
         }
@@ -420,17 +420,17 @@ impl Session {
             Ok(guard) => guard,
             Err(fault) => return Processed::failed(fault),
         };
-        let out_cap = room.len();
+        let output_cap = room.len();
         let mut io = resay_io {
             struct_size: size_of::<resay_io>() as u32,
             flags,
-            r#in: input.as_ptr(),
-            in_len: input.len(),
-            in_used: 0,
-            out: room.as_mut_ptr(),
-            out_cap,
-            out_len: 0,
-            out_need: 0,
+            input: input.as_ptr(),
+            input_len: input.len(),
+            input_used: 0,
+            output: room.as_mut_ptr(),
+            output_cap,
+            output_len: 0,
+            output_need: 0,
             delay_us: 0,
         };
         // SAFETY: the input is readable and the output writable for the lengths given; the session's part is this
@@ -439,10 +439,10 @@ impl Session {
         let broken = |what| Processed::failed(Fault::Broken(what));
         let status = match instance.check(code) {
             failed @ Status::Failed(_) => failed,
-            _ if io.out_len > out_cap => return broken("process wrote more than out_cap"),
-            _ if io.in_used > input.len() => return broken("process used more than in_len"),
-            Status::Ok if io.in_used < input.len() => return broken("OK with input left"),
-            Status::MoreOut if io.in_used == 0 && io.out_len == 0 && io.out_need <= out_cap => {
+            _ if io.output_len > output_cap => return broken("process wrote more than output_cap"),
+            _ if io.input_used > input.len() => return broken("process used more than input_len"),
+            Status::Ok if io.input_used < input.len() => return broken("OK with input left"),
+            Status::MoreOut if io.input_used == 0 && io.output_len == 0 && io.output_need <= output_cap => {
                 return broken("MORE_OUT without progress");
             }
             Status::MoreIn if flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0 => {
@@ -453,9 +453,9 @@ impl Session {
         let is_believed = !matches!(status, Status::Failed(_));
         Processed {
             status,
-            used: if is_believed { io.in_used } else { 0 },
-            written: if is_believed { io.out_len } else { 0 },
-            room_wanted: io.out_need,
+            used: if is_believed { io.input_used } else { 0 },
+            written: if is_believed { io.output_len } else { 0 },
+            room_wanted: io.output_need,
             delay_us: io.delay_us,
         }
     }

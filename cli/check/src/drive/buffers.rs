@@ -9,7 +9,7 @@ use crate::verdict::{Check, Violation};
 use resay_plugin::abi;
 use std::ffi::CStr;
 
-/// The largest out_cap of one call.
+/// The largest output_cap of one call.
 pub(super) const ROOM_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The size of the buffer for an error's text.
 pub(super) const ERROR_BYTES: usize = 512;

@@ -26,14 +26,14 @@ impl Default for How {
 impl fmt::Display for How {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.room {
-            Room::Tight => f.write_str("the smallest out_cap allowed")?,
-            Room::Exact(bytes) => write!(f, "out_cap for {bytes} bytes")?,
-            Room::Huge => f.write_str("a large out_cap")?,
-            Room::Random => f.write_str("a random out_cap")?,
+            Room::Tight => f.write_str("the smallest output_cap allowed")?,
+            Room::Exact(bytes) => write!(f, "output_cap for {bytes} bytes")?,
+            Room::Huge => f.write_str("a large output_cap")?,
+            Room::Random => f.write_str("a random output_cap")?,
         }
         write!(f, ", {}", self.place)?;
         if self.alias {
-            f.write_str(", out == in")?;
+            f.write_str(", output == input")?;
         }
         if self.read_only {
             f.write_str(", read-only data")?;

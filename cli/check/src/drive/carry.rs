@@ -29,39 +29,40 @@ pub(crate) fn save(
 ) -> Check<(abi::resay_status, Vec<u8>)> {
     let mut room = if tight { 1 } else { HUGE_BYTES };
     for _ in 0..64 {
-        step(format!("save(), out_cap {room}"));
+        step(format!("save(), output_cap {room}"));
         let out = CallBuffer::new(&arena.output, Place::End, room);
         out.clear(arena.pattern);
         let io = abi::resay_io {
             struct_size: size_of::<abi::resay_io>() as u32,
             flags: 0,
-            r#in: std::ptr::null(),
-            in_len: 0,
-            in_used: 0,
-            out: out.start,
-            out_cap: room,
-            out_len: 0,
-            out_need: 0,
+            input: std::ptr::null(),
+            input_len: 0,
+            input_used: 0,
+            output: out.start,
+            output_cap: room,
+            output_len: 0,
+            output_need: 0,
             delay_us: 0,
         };
         let io = place_struct(&arena.structs, io, 0);
         // SAFETY: a living instance, a session that no call uses, a call's memory of ours.
         let status = unsafe { save(session.instance.own(), session.place.cast_const().cast(), io) };
         // SAFETY: still there.
-        let (out_len, out_need) = unsafe { ((*io).out_len, (*io).out_need) };
-        if out_len > room {
-            let what = format!("save(): out_len {out_len} where out_cap was {room}");
+        let (output_len, output_need) = unsafe { ((*io).output_len, (*io).output_need) };
+        if output_len > room {
+            let what = format!("save(): output_len {output_len} where output_cap was {room}");
             return Err(Violation::of(Promise::OutputBounds, what));
         }
         match status {
-            abi::RESAY_MORE_OUT if out_need > ROOM_BYTES_MAX / 2 => break,
-            abi::RESAY_MORE_OUT if out_need > room || out_len > 0 => room = out_need.max(room * 2),
+            abi::RESAY_MORE_OUT if output_need > ROOM_BYTES_MAX / 2 => break,
+            abi::RESAY_MORE_OUT if output_need > room || output_len > 0 => room = output_need.max(room * 2),
             abi::RESAY_MORE_OUT => {
-                let what =
-                    format!("save() returned RESAY_MORE_OUT with out_cap {room} and out_need {out_need}");
+                let what = format!(
+                    "save() returned RESAY_MORE_OUT with output_cap {room} and output_need {output_need}"
+                );
                 return Err(Violation::of(Promise::Progress, what));
             }
-            abi::RESAY_OK => return Ok((status, out.bytes()[..out_len].to_vec())),
+            abi::RESAY_OK => return Ok((status, out.bytes()[..output_len].to_vec())),
             status => return expect_error(status, "save()").map(|()| (status, Vec::new())),
         }
     }

@@ -241,24 +241,24 @@ impl<'i, 'a> Session<'i, 'a> {
             let out = CallBuffer::new(&arena.output, how.place, room);
             // The content is unspecified, so it differs.
             out.clear(arena.pattern);
-            let mut r#in = buffer.start.wrapping_add(used).cast_const();
+            let mut start = buffer.start.wrapping_add(used).cast_const();
             if how.alias {
                 out.overwrite(&input[used..]);
-                r#in = out.start;
+                start = out.start;
             } else if rest == 0 && how.place == Place::End {
-                r#in = std::ptr::null();
+                start = std::ptr::null();
             }
             let begin = if used == 0 && output.is_empty() { 0 } else { abi::RESAY_IO_BEGIN };
             let io = abi::resay_io {
                 struct_size: (size_of::<abi::resay_io>() + extra(self.instance.shape)) as u32,
                 flags: flags & !begin,
-                r#in,
-                in_len: rest,
-                in_used: 0,
-                out: out.start,
-                out_cap: room,
-                out_len: 0,
-                out_need: 0,
+                input: start,
+                input_len: rest,
+                input_used: 0,
+                output: out.start,
+                output_cap: room,
+                output_len: 0,
+                output_need: 0,
                 delay_us: 0,
             };
             let io = place_struct(&arena.structs, io, extra(self.instance.shape));
@@ -268,29 +268,31 @@ impl<'i, 'a> Session<'i, 'a> {
                 unsafe { process(self.instance.own, self.place.cast(), io) }
             };
             // SAFETY: still there, whatever was written to it: numbers and pointers take all values.
-            let (in_used, out_len, out_need) = unsafe { ((*io).in_used, (*io).out_len, (*io).out_need) };
+            let (input_used, output_len, output_need) =
+                unsafe { ((*io).input_used, (*io).output_len, (*io).output_need) };
             if !is_poisoned(&arena.structs, extra(self.instance.shape)) {
                 let what = "it wrote beyond the fields of resay_io that its ABI minor has";
                 return Err(Violation::of(Promise::StructSize, what.to_owned()));
             }
-            if out_len > room {
-                let what = format!("out_len {out_len} where out_cap was {room}");
+            if output_len > room {
+                let what = format!("output_len {output_len} where output_cap was {room}");
                 return Err(Violation::of(Promise::OutputBounds, what));
             }
-            if in_used > rest {
+            if input_used > rest {
                 return Err(Violation::of(
                     Promise::Consumed,
-                    format!("in_used {in_used} where in_len was {rest}"),
+                    format!("input_used {input_used} where input_len was {rest}"),
                 ));
             }
             out.check("the output buffer")?;
             buffer.check("the input")?;
-            output.extend_from_slice(&out.bytes()[..out_len]);
-            used += in_used;
+            output.extend_from_slice(&out.bytes()[..output_len]);
+            used += input_used;
             match status {
                 abi::RESAY_OK if used != len => {
-                    let what =
-                        format!("process() returned RESAY_OK with in_used {in_used} where in_len was {rest}");
+                    let what = format!(
+                        "process() returned RESAY_OK with input_used {input_used} where input_len was {rest}"
+                    );
                     return Err(Violation::of(Promise::Consumed, what));
                 }
                 abi::RESAY_MORE_IN if flags & (abi::RESAY_IO_END | abi::RESAY_IO_EOF) != 0 => {
@@ -302,10 +304,10 @@ impl<'i, 'a> Session<'i, 'a> {
                 }
                 abi::RESAY_MORE_IN => self.tail = input[used..].to_vec(),
                 abi::RESAY_MORE_OUT => {
-                    idle = if in_used == 0 { idle + 1 } else { 0 };
-                    if in_used == 0 && out_len == 0 && out_need <= room {
+                    idle = if input_used == 0 { idle + 1 } else { 0 };
+                    if input_used == 0 && output_len == 0 && output_need <= room {
                         let what = format!(
-                            "RESAY_MORE_OUT with in_used 0, out_len 0, out_need {out_need}, out_cap {room}"
+                            "RESAY_MORE_OUT with input_used 0, output_len 0, output_need {output_need}, output_cap {room}"
                         );
                         return Err(Violation::of(Promise::Progress, what));
                     }
@@ -313,7 +315,7 @@ impl<'i, 'a> Session<'i, 'a> {
                         let what = format!("{idle} calls in a row consumed nothing");
                         return Err(Violation::of(Promise::Progress, what));
                     }
-                    need = out_need;
+                    need = output_need;
                     continue;
                 }
                 _ => {}

@@ -42,23 +42,23 @@ pub(crate) fn measure(request: &Request) -> Check<Verdict> {
                 let mut io = abi::resay_io {
                     struct_size: size_of::<abi::resay_io>() as u32,
                     flags: abi::RESAY_IO_BEGIN | abi::RESAY_IO_END,
-                    r#in: input[used..].as_ptr(),
-                    in_len: input.len() - used,
-                    in_used: 0,
-                    out: output.as_mut_ptr(),
-                    out_cap: output.len(),
-                    out_len: 0,
-                    out_need: 0,
+                    input: input[used..].as_ptr(),
+                    input_len: input.len() - used,
+                    input_used: 0,
+                    output: output.as_mut_ptr(),
+                    output_cap: output.len(),
+                    output_len: 0,
+                    output_need: 0,
                     delay_us: 0,
                 };
                 // SAFETY: as above.
                 let status = unsafe { process(instance.own(), session.place.cast(), &mut io) };
-                used = (used + io.in_used).min(input.len());
+                used = (used + io.input_used).min(input.len());
                 if status != abi::RESAY_MORE_OUT {
                     return status >= 0;
                 }
-                if io.out_need > output.len() {
-                    output.resize(io.out_need.min(64 * 1024 * 1024), 0);
+                if io.output_need > output.len() {
+                    output.resize(io.output_need.min(64 * 1024 * 1024), 0);
                 }
             }
         };

@@ -141,7 +141,7 @@ pub(crate) fn observer(request: &Request) -> Check<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// process() with out == in writes what it writes with two buffers.
+/// process() with output == input writes what it writes with two buffers.
 pub(crate) fn alias(request: &Request) -> Check<Verdict> {
     let mut fixture = Fixture::new(request)?;
     if !fixture.subject.table.promises(abi::RESAY_CAP_ALIAS) {
@@ -154,7 +154,7 @@ pub(crate) fn alias(request: &Request) -> Check<Verdict> {
         return Ok(Verdict::Skipped(why));
     }
     let alias = How { alias: true, ..How::default() };
-    against(&mut fixture, Promise::Alias, "with out == in", alias)
+    against(&mut fixture, Promise::Alias, "with output == input", alias)
 }
 
 /// The bound is a promise about each whole message; the calls themselves test it.

@@ -97,7 +97,7 @@ impl Carry {
         }
         let (again, same) = drive::save(&session, arena, self.save, true)?;
         if again != abi::RESAY_OK || same != state {
-            let what = "save() saves a different state when out_cap is small at first".to_owned();
+            let what = "save() saves a different state when output_cap is small at first".to_owned();
             return Err(Violation::of(Promise::SessionState, what));
         }
         let mut loaded = new.session(arena, abi::RESAY_STREAM)?;

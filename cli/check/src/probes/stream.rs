@@ -55,13 +55,13 @@ pub(crate) fn room(request: &Request) -> Check<Verdict> {
     against(
         &mut fixture,
         Promise::Room,
-        "with the smallest out_cap allowed",
+        "with the smallest output_cap allowed",
         How { room: Room::Tight, ..How::default() },
     )?;
     against(
         &mut fixture,
         Promise::Room,
-        "with random out_cap",
+        "with random output_cap",
         How { room: Room::Random, ..How::default() },
     )?;
     exact(&mut fixture)?;
@@ -85,7 +85,7 @@ fn exact(fixture: &mut Fixture) -> Check<()> {
         if expected.parts.iter().all(|part| part.status == Some(abi::RESAY_OK)) {
             for total in [expected.bytes(), expected.bytes() + 1, expected.bytes().saturating_sub(1).max(1)] {
                 let how = How { room: Room::Exact(total), ..How::default() };
-                let what = format!("with out_cap {total}");
+                let what = format!("with output_cap {total}");
                 compare(Promise::Room, &what, || run(How::default()), || run(how))?;
             }
         }

@@ -5,15 +5,15 @@ static resay_status process(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
   size_t n = 0, made = 0;
-  while (n < io->in_len && made + 2 <= io->out_cap) io->out[made++] = io->in[n++];
-  if (n < io->in_len && made < 1) {
-    io->out_need = 3;
+  while (n < io->input_len && made + 2 <= io->output_cap) io->output[made++] = io->input[n++];
+  if (n < io->input_len && made < 1) {
+    io->output_need = 3;
     return RESAY_MORE_OUT;
   }
-  if (n < io->in_len) io->out[made++] = ',';
-  io->in_used = n;
-  io->out_len = made;
-  return n == io->in_len ? RESAY_OK : RESAY_MORE_OUT;
+  if (n < io->input_len) io->output[made++] = ',';
+  io->input_used = n;
+  io->output_len = made;
+  return n == io->input_len ? RESAY_OK : RESAY_MORE_OUT;
 }
 static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .process = process};
 RESAY_PLUGIN(&table)

@@ -12,9 +12,9 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
 static resay_status save(void *instance, const void *session, resay_io *io)
 {
   (void)instance;
-  if (io->out_cap < 1) return RESAY_MORE_OUT;
-  io->out[0] = *(const uint8_t *)session;
-  io->out_len = 1;
+  if (io->output_cap < 1) return RESAY_MORE_OUT;
+  io->output[0] = *(const uint8_t *)session;
+  io->output_len = 1;
   return RESAY_OK;
 }
 static resay_status load(void *instance, void *session, const char *schema, resay_bytes state, resay_text *err)

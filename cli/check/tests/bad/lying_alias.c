@@ -4,12 +4,12 @@
 static resay_status process(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
-  if (io->out_cap < io->in_len) {
-    io->out_need = io->in_len;
+  if (io->output_cap < io->input_len) {
+    io->output_need = io->input_len;
     return RESAY_MORE_OUT;
   }
-  for (size_t i = 0; i < io->in_len; i++) io->out[i] = io->in[io->in_len - 1 - i];
-  io->in_used = io->out_len = io->in_len;
+  for (size_t i = 0; i < io->input_len; i++) io->output[i] = io->input[io->input_len - 1 - i];
+  io->input_used = io->output_len = io->input_len;
   return RESAY_OK;
 }
 static const resay_transform table = {

@@ -5,9 +5,9 @@
 static resay_status process(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
-  size_t n = io->in_len < io->out_cap ? io->in_len : io->out_cap;
-  if (n) memcpy(io->out, io->in, n);
-  io->in_used = io->out_len = n;
+  size_t n = io->input_len < io->output_cap ? io->input_len : io->output_cap;
+  if (n) memcpy(io->output, io->input, n);
+  io->input_used = io->output_len = n;
   return RESAY_OK;
 }
 static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .process = process};

@@ -1,11 +1,11 @@
-/* breaks: output-bounds -- out_len says more than there was room for */
+/* breaks: output-bounds -- output_len says more than there was room for */
 #include <resay_plugin.h>
 
 static resay_status process(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
-  io->in_used = io->in_len;
-  io->out_len = io->out_cap + 1;
+  io->input_used = io->input_len;
+  io->output_len = io->output_cap + 1;
   return RESAY_OK;
 }
 static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .process = process};

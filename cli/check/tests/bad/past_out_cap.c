@@ -5,12 +5,12 @@ static resay_status process(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
   size_t n = 0;
-  while (n < io->in_len && n <= io->out_cap) {
-    io->out[n] = io->in[n];
+  while (n < io->input_len && n <= io->output_cap) {
+    io->output[n] = io->input[n];
     n++;
   }
-  io->in_used = io->out_len = n > io->out_cap ? io->out_cap : n;
-  return io->in_used == io->in_len ? RESAY_OK : RESAY_MORE_OUT;
+  io->input_used = io->output_len = n > io->output_cap ? io->output_cap : n;
+  return io->input_used == io->input_len ? RESAY_OK : RESAY_MORE_OUT;
 }
 static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .process = process};
 RESAY_PLUGIN(&table)

@@ -6,13 +6,13 @@ static uint64_t bytes;
 static resay_status process(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
-  size_t room = io->out_cap - io->out_len, n = io->in_len < room ? io->in_len : room;
+  size_t room = io->output_cap - io->output_len, n = io->input_len < room ? io->input_len : room;
   uint64_t sum = bytes;
   __asm__ volatile("" : "+r"(sum)); /* no compiler makes one instruction of it */
-  for (size_t i = 0; i < n; i++) io->out[io->out_len++] = io->in[io->in_used++];
+  for (size_t i = 0; i < n; i++) io->output[io->output_len++] = io->input[io->input_used++];
   bytes = sum + n + 1;
-  if (io->in_used == io->in_len) return RESAY_OK;
-  io->out_need = io->in_len - io->in_used;
+  if (io->input_used == io->input_len) return RESAY_OK;
+  io->output_need = io->input_len - io->input_used;
   return RESAY_MORE_OUT;
 }
 static const resay_transform table = {

@@ -5,14 +5,14 @@ static resay_status process(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
   volatile uint8_t next = 0;
-  size_t n = io->in_len < io->out_cap ? io->in_len : io->out_cap;
+  size_t n = io->input_len < io->output_cap ? io->input_len : io->output_cap;
   for (size_t i = 0; i < n; i++) {
-    io->out[i] = io->in[i];
-    next = io->in[i + 1];
+    io->output[i] = io->input[i];
+    next = io->input[i + 1];
   }
   (void)next;
-  io->in_used = io->out_len = n;
-  return n == io->in_len ? RESAY_OK : RESAY_MORE_OUT;
+  io->input_used = io->output_len = n;
+  return n == io->input_len ? RESAY_OK : RESAY_MORE_OUT;
 }
 static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .process = process};
 RESAY_PLUGIN(&table)

@@ -33,35 +33,35 @@ static resay_status process(void *instance, void *session, resay_io *io)
 {
   struct session *own = session;
   size_t used = 0, made = 0;
-  while (used < io->in_len) {
+  while (used < io->input_len) {
     char number[24];
     size_t n = own->in_line ? 0 : (size_t)snprintf(number, sizeof number, "%u%c", own->lines + 1, *(char *)instance);
-    if (made + n + 1 > io->out_cap) {
-      io->out_need = n + 1;
-      io->in_used = used;
-      io->out_len = made;
+    if (made + n + 1 > io->output_cap) {
+      io->output_need = n + 1;
+      io->input_used = used;
+      io->output_len = made;
       return RESAY_MORE_OUT;
     }
-    memcpy(io->out + made, number, n);
+    memcpy(io->output + made, number, n);
     made += n;
     if (!own->in_line) own->lines++;
-    own->in_line = io->in[used] != '\n';
-    io->out[made++] = io->in[used++];
+    own->in_line = io->input[used] != '\n';
+    io->output[made++] = io->input[used++];
   }
-  io->in_used = used;
-  io->out_len = made;
+  io->input_used = used;
+  io->output_len = made;
   return RESAY_OK;
 }
 
 static resay_status save(void *instance, const void *session, resay_io *io)
 {
   (void)instance;
-  if (io->out_cap < sizeof(struct session)) {
-    io->out_need = sizeof(struct session);
+  if (io->output_cap < sizeof(struct session)) {
+    io->output_need = sizeof(struct session);
     return RESAY_MORE_OUT;
   }
-  memcpy(io->out, session, sizeof(struct session));
-  io->out_len = sizeof(struct session);
+  memcpy(io->output, session, sizeof(struct session));
+  io->output_len = sizeof(struct session);
   return RESAY_OK;
 }
 

@@ -6,19 +6,19 @@ static resay_status process(void *instance, void *session, resay_io *io)
   uint8_t *greeted = session;
   size_t used = 0, made = 0;
   (void)instance;
-  if (!*greeted && io->flags == 0 && io->in_len == 0) {
+  if (!*greeted && io->flags == 0 && io->input_len == 0) {
     *greeted = 1;
-    if (io->out_cap > 0) io->out[made++] = '>';
+    if (io->output_cap > 0) io->output[made++] = '>';
   }
-  for (; used < io->in_len; used++) {
-    size_t n = io->in[used] == '\\' ? 2 : 1;
-    if (made + n > io->out_cap) break;
-    while (n--) io->out[made++] = io->in[used];
+  for (; used < io->input_len; used++) {
+    size_t n = io->input[used] == '\\' ? 2 : 1;
+    if (made + n > io->output_cap) break;
+    while (n--) io->output[made++] = io->input[used];
   }
-  io->in_used = used;
-  io->out_len = made;
-  io->out_need = 2;
-  return used == io->in_len ? RESAY_OK : RESAY_MORE_OUT;
+  io->input_used = used;
+  io->output_len = made;
+  io->output_need = 2;
+  return used == io->input_len ? RESAY_OK : RESAY_MORE_OUT;
 }
 
 static const resay_transform escapes = {

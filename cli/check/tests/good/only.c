@@ -20,11 +20,11 @@ static resay_status datagrams_only(void *instance, void *session, const resay_pe
 
 static resay_status process(void *instance, void *session, resay_io *io)
 {
-  size_t n = io->in_len < io->out_cap ? io->in_len : io->out_cap;
+  size_t n = io->input_len < io->output_cap ? io->input_len : io->output_cap;
   (void)instance, (void)session;
-  for (size_t i = 0; i < n; i++) io->out[i] = (uint8_t)~io->in[i];
-  io->in_used = io->out_len = n;
-  return n == io->in_len ? RESAY_OK : RESAY_MORE_OUT;
+  for (size_t i = 0; i < n; i++) io->output[i] = (uint8_t)~io->input[i];
+  io->input_used = io->output_len = n;
+  return n == io->input_len ? RESAY_OK : RESAY_MORE_OUT;
 }
 
 static const resay_transform streams = {

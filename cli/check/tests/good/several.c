@@ -11,11 +11,11 @@ static resay_status create(const resay_transform *transform, const resay_host *h
 
 static resay_status process(void *instance, void *session, resay_io *io)
 {
-  size_t n = io->in_len < io->out_cap ? io->in_len : io->out_cap;
+  size_t n = io->input_len < io->output_cap ? io->input_len : io->output_cap;
   (void)instance, (void)session;
-  if (n) memmove(io->out, io->in, n);
-  io->in_used = io->out_len = n;
-  return n == io->in_len ? RESAY_OK : RESAY_MORE_OUT;
+  if (n) memmove(io->output, io->input, n);
+  io->input_used = io->output_len = n;
+  return n == io->input_len ? RESAY_OK : RESAY_MORE_OUT;
 }
 
 static resay_status map(void *instance, void *session, uint8_t *data, size_t len)
