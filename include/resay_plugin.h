@@ -13,9 +13,11 @@
  *   static const resay_transform flip = {
  *     .struct_size = sizeof flip, .caps = RESAY_CAP_BYTEWISE, .id = "flip", .version = "1.0.0", .map = map,
  *   };
- *   RESAY_PLUGIN(&flip)
+ *   RESAY_PLUGIN(&flip);
  *
  *   cc -shared -fPIC -o libflip.so flip.c && resay plugin check ./libflip.so
+ *
+ * In C++ before C++20, which has no such initialisers, resay_plugin.hpp makes the table.
  *
  * Rules of the boundary
  *  - Fields never move or change type. A struct that may grow begins with struct_size, the size of the struct
@@ -29,7 +31,10 @@
  *  - Calling threads: [C] a control thread, not on a worker's path of data, and never two such calls at once
  *    for one instance; [W] a worker, or with RESAY_NEED_OFFLOAD a thread of the pool; [*] any thread, at any
  *    time.
- *  - The order of calls: create, then for each session session_open, map or process, session_close; destroy.
+ *  - The order of calls: init; create, then for each session session_open, map or process, session_close; destroy;
+ *    shutdown.
+ *  - A file that is loaded is mapped into its process, whose memory changes with the file: replace a plugin by rename(2)
+ *    (mv, install), never by writing into it (cp).
  */
 #ifndef RESAY_PLUGIN_H
 #define RESAY_PLUGIN_H
@@ -37,14 +42,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** The names of extensions: see resay_select and resay_session_state. */
+/** The names of extensions: see resay_select, resay_session_state and resay_thread_check. */
 #define RESAY_EXT_SELECT "resay.select/1"
 #define RESAY_EXT_SESSION_STATE "resay.session-state/1"
+#define RESAY_EXT_THREAD_CHECK "resay.thread-check/1"
 
 /** Does the writer of *s know this field? For a field that a later minor added:
  *    if (RESAY_HAS(host, extension) && host->extension) ... */
+#ifdef __cplusplus
+#define RESAY_HAS(s, field) \
+  (static_cast<size_t>(reinterpret_cast<const char *>(&(s)->field + 1) - reinterpret_cast<const char *>(s)) <= \
+   static_cast<size_t>((s)->struct_size))
+#define RESAY_NULL nullptr
+#else
 #define RESAY_HAS(s, field) \
   ((size_t)((const char *)(&(s)->field + 1) - (const char *)(s)) <= (size_t)(s)->struct_size)
+#define RESAY_NULL NULL
+#endif
 
 #if defined(__GNUC__) || defined(__clang__)
 #define RESAY_EXPORT __attribute__((visibility("default")))
@@ -240,6 +254,21 @@ extern "C" {
 #define RESAY_LOG_TRACE 5
 
 /**
+ * The host is not calling the plugin on this thread: it is a thread of the plugin's own, or of someone else.
+ */
+#define RESAY_THREAD_OTHER 0u
+
+/**
+ * Inside a call that is marked [C].
+ */
+#define RESAY_THREAD_CONTROL 1u
+
+/**
+ * Inside a call that is marked [W].
+ */
+#define RESAY_THREAD_WORKER 2u
+
+/**
  * In resay_library.flags: dlclose() is safe once every instance is destroyed and shutdown() has returned:
  * no thread, no thread-local destructor and no atexit handler of the library remains.
  */
@@ -276,15 +305,17 @@ typedef struct resay_peer {
 } resay_peer;
 
 /**
- * One option that a transform accepts.
+ * One option that a transform accepts. All texts are NUL-terminated UTF-8 of at most 1024 bytes. The struct may grow: a
+ * table says in option_size how large it is in its list.
  */
 typedef struct resay_option {
   /**
-   * The name, NUL-terminated UTF-8: letters, digits, '_' and '-'.
+   * The name: letters, digits, '_' and '-'.
    */
   const char *key;
   /**
-   * The type of the value, for help texts: "string", "bool", "integer", "rate", "duration", "size".
+   * The type of the value: "string", "bool", "integer", "rate" (5% or 0.05), "duration" (20ms; us, ms, s, m), "size"
+   * (64k; k, m, g), or words as "encode|decode".
    */
   const char *type;
   /**
@@ -295,6 +326,19 @@ typedef struct resay_option {
    * One line of help, or NULL.
    */
   const char *help;
+  /**
+   * What a number counts, for help texts, such as "messages" or "bytes/s". NULL: nothing, or the type says it.
+   */
+  const char *unit;
+  /**
+   * The least value that create() accepts, written as a value of the type. NULL: no limit but the type's. Only for
+   * the types integer, rate, duration and size.
+   */
+  const char *min;
+  /**
+   * The greatest value that create() accepts, in the same way.
+   */
+  const char *max;
 } resay_option;
 
 /**
@@ -553,6 +597,14 @@ typedef struct resay_transform {
    * valid as long as the library is loaded. May be NULL.
    */
   const void *(*extension)(const struct resay_transform *transform, const char *id);
+  /**
+   * sizeof(resay_option) in the plugin; 0: its size in minor version 0.
+   */
+  uint32_t option_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
 } resay_transform;
 
 /**
@@ -580,9 +632,19 @@ typedef struct resay_library {
    */
   const struct resay_transform *const *transforms;
   /**
-   * [C] Called once before dlclose(), when no instance exists. May be NULL.
+   * [C] Ends what init() began: threads, files, global memory. Called after destroy() of the last instance of the
+   * library; then only pure functions are called until the next init(). A host that unloads libraries calls dlclose()
+   * only after it, and only with RESAY_LIB_UNLOADABLE; Resay never unloads one. It is not called if the process ends
+   * before its engines are freed. May be NULL.
    */
   void (*shutdown)(void);
+  /**
+   * [C] Called before create() of the first instance of the library, so that it alternates with shutdown() and no two
+   * of these calls run at once. path is the library's own file, absolute and without symbolic links: what lies beside
+   * it is found from there. Returns RESAY_OK, or an error and its text: then no instance is created, and shutdown()
+   * is not called. May be NULL.
+   */
+  resay_status (*init)(const char *path, struct resay_text *err);
 } resay_library;
 
 /**
@@ -641,6 +703,23 @@ typedef struct resay_session_state {
                        struct resay_text *err);
 } resay_session_state;
 
+/**
+ * Extension "resay.thread-check/1" of a host: which calls the plugin may make, and may expect, on the calling thread.
+ *
+ *   const resay_thread_check *threads = host->extension(host->ctx, RESAY_EXT_THREAD_CHECK);
+ *   assert(!threads || threads->current(host->ctx) == RESAY_THREAD_WORKER);
+ */
+typedef struct resay_thread_check {
+  /**
+   * Bytes of this struct that the host knows.
+   */
+  uint32_t struct_size;
+  /**
+   * [*] Returns RESAY_THREAD_CONTROL, RESAY_THREAD_WORKER or RESAY_THREAD_OTHER. Lock-free; takes a few nanoseconds.
+   */
+  uint32_t (*current)(void *ctx);
+} resay_thread_check;
+
 /** [*] The only export of a plugin; RESAY_PLUGIN defines it. */
 RESAY_EXPORT const resay_library *resay_plugin_v1(uint32_t host_abi_minor);
 
@@ -648,16 +727,24 @@ RESAY_EXPORT const resay_library *resay_plugin_v1(uint32_t host_abi_minor);
 } /* extern "C" */
 #endif
 
-/** Defines the entry of a plugin that holds these tables: RESAY_PLUGIN(&first, &second). No semicolon. A
- *  plugin with flags or shutdown() writes resay_plugin_v1 by hand, just so. */
-#define RESAY_PLUGIN(...) \
+/** In the initialiser of a resay_transform: the fields for this array of resay_option. */
+#define RESAY_OPTIONS(array) \
+  .options = (array), .n_options = sizeof(array) / sizeof(array)[0], .option_size = sizeof(array)[0]
+
+/** Defines the entry of a plugin that holds these tables: RESAY_PLUGIN(&first, &second); */
+#define RESAY_PLUGIN(...) RESAY_PLUGIN_WITH(RESAY_NULL, RESAY_NULL, __VA_ARGS__)
+
+/** The same for a library that has init() and shutdown(): RESAY_PLUGIN_WITH(init, shutdown, &first, &second); A plugin
+ *  with flags writes resay_plugin_v1 by hand, just so. */
+#define RESAY_PLUGIN_WITH(init, shutdown, ...) \
   RESAY_EXTERN_C RESAY_EXPORT const resay_library *resay_plugin_v1(uint32_t host_abi_minor) \
   { \
     static const resay_transform *const transforms[] = {__VA_ARGS__}; \
     static const resay_library library = {sizeof(resay_library), RESAY_PLUGIN_ABI_MINOR, 0u, \
-                                          sizeof transforms / sizeof transforms[0], transforms, NULL}; \
+                                          sizeof transforms / sizeof transforms[0], transforms, (shutdown), (init)}; \
     (void)host_abi_minor; \
     return &library; \
-  }
+  } \
+  struct resay_plugin_end /* what the semicolon ends */
 
 #endif /* RESAY_PLUGIN_H */

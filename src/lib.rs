@@ -66,7 +66,7 @@ pub use options::Options;
 pub use peer::{Peer, SocketKind};
 pub use stats::{CloseReason, DropReason, Stats};
 pub use transform::library::{OptionHelp, Output, Transform, Verdict, running_transform};
-pub use transform::registry::TransformOrigin;
+pub use transform::registry::{TransformOrigin, overwritten_plugins};
 pub use worker::ConnectionInfo;
 
 /// What stands before and around streams: see [`Builder::around`]. Not a promise yet.

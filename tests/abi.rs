@@ -81,24 +81,22 @@ fn tables_of_an_older_header() {
         let code = format!(
             r#"{SHOUT}
 #include <stddef.h>
-static resay_status process(void *instance, void *session, resay_io *io) {{
-  (void)instance, (void)session, (void)io;
-  abort();
+static resay_status never(const char *path, resay_text *err) {{ (void)path, (void)err; abort(); }}
+/* The struct ends before option_size; what stands there is something else. */
+static const resay_option options[] = {{ {{ .key = "mark", .type = "string", .fallback = ">" }} }};
+static resay_status create(const resay_transform *t, const resay_host *host, const resay_kv *kv, size_t n, void **self,
+                           resay_text *err) {{
+  (void)t, (void)host, (void)kv, (void)n, (void)self, (void)err;
+  return RESAY_OK;
 }}
-static const void *extension(const resay_transform *transform, const char *id) {{
-  (void)transform, (void)id;
-  abort();
-}}
-static void never(void) {{ abort(); }}
-/* The struct ends before process and extension; what stands there is something else. */
 static const resay_transform older = {{
-  .struct_size = offsetof(resay_transform, process), .caps = RESAY_CAP_GREETS, .id = "older", .map = map,
-  .process = process, .extension = extension,
+  .struct_size = offsetof(resay_transform, option_size), .id = "older", .map = map, .create = create,
+  .options = options, .n_options = 1, .option_size = 3,
 }};
 RESAY_EXTERN_C RESAY_EXPORT const resay_library *resay_plugin_v1(uint32_t host_abi_minor) {{
   static const resay_transform *const list[] = {{ &older }};
   static const resay_library library = {{
-    .struct_size = offsetof(resay_library, shutdown), .n = 1, .transforms = list, .shutdown = never,
+    .struct_size = offsetof(resay_library, init), .n = 1, .transforms = list, .init = never,
   }};
   (void)host_abi_minor;
   return &library;
@@ -160,7 +158,7 @@ static const resay_transform asking = {
   .struct_size = sizeof asking, .id = "asking", .out_mul = 1, .out_div = 1, .out_add = 5, .create = create,
   .session_open = open, .process = process,
 };
-RESAY_PLUGIN(&asking)
+RESAY_PLUGIN(&asking);
 "#;
         assert_serves(directory.path(), "asking", code, "right");
     });
@@ -200,7 +198,7 @@ static resay_status map(void *self, void *session, uint8_t *data, size_t len) {
   static const resay_transform name = { .struct_size = sizeof name, .caps = RESAY_CAP_BYTEWISE, .id = #name, \
     .create = create, .destroy = free, .map = map };
 TABLE(one) TABLE(two) TABLE(three)
-RESAY_PLUGIN(&one, &two, &three)
+RESAY_PLUGIN(&one, &two, &three);
 "#;
         let library = compile_with(directory.path(), "counting", code, &[]);
         let chain = ["one", "two", "three"].map(|name| format!("{}#{name}", library.display())).join(" | ");
@@ -249,7 +247,7 @@ static resay_status process(void *instance, void *session, resay_io *io) {{
 static const resay_transform both = {{
   .struct_size = sizeof both, .caps = RESAY_CAP_GREETS, .id = "both", .map = map, .process = process,
 }};
-RESAY_PLUGIN(&both)
+RESAY_PLUGIN(&both);
 "#
         );
         let library = compile_with(directory.path(), "both", &code, &[]);

@@ -126,7 +126,7 @@ PROCESS(flags) {
 TABLE(flags, .out_mul = 1, .out_div = 1, .out_add = 1)
 
 RESAY_PLUGIN(&hold, &drip, &hush, &work, &hello, &welcome, &slow, &closing, &silent, &resetting, &failing, &lengthy,
-             &flags)
+             &flags);
 "#;
 
 const FRAMES: [&str; 5] = ["raw", "lines", "len16be", "varint", "delim:0d0a"];

@@ -275,7 +275,7 @@ fn stopping_with_a_transform_that_does_not_return() {
               return RESAY_OK;
             }
             static const resay_transform stuck = { .struct_size = sizeof stuck, .id = "stuck", .map = map };
-            RESAY_PLUGIN(&stuck)
+            RESAY_PLUGIN(&stuck);
         "#;
         let go = directory.path().join("go");
         fs::write(&source, code.replace("GO", text(&go))).unwrap();

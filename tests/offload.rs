@@ -106,7 +106,7 @@ static resay_status greet(void *instance, void *session, resay_io *io) {
   io->output_len = 5;
   return RESAY_OK;
 }
-static const resay_option gate[] = {{"gate", "integer", "0", "a descriptor to read from"}};
+static const resay_option gate[] = {{.key = "gate", .type = "integer", .fallback = "0", .help = "a descriptor to read from"}};
 
 #define TABLE(name, ...) NAMED(name, #name, __VA_ARGS__)
 #define NAMED(name, text, ...) \
@@ -125,7 +125,7 @@ NAMED(lonely_worker, "lonely-worker", OFFLOAD, .threading = RESAY_PER_WORKER, .m
 NAMED(lonely_here, "lonely-here", .threading = RESAY_PER_WORKER, .map = lonely)
 TABLE(hold, .process = hold, BOUND)
 RESAY_PLUGIN(&blocks_table, &maps_table, &greets_table, &serial_table, &opens_table, &lonely_serial_table,
-             &lonely_worker_table, &lonely_here_table, &hold_table)
+             &lonely_worker_table, &lonely_here_table, &hold_table);
 "#;
 
 /// The compiled plugin and the pipe that its transforms wait for.

@@ -37,7 +37,7 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
 static const resay_transform table = {{
   .struct_size = sizeof table, .caps = RESAY_CAP_BYTEWISE, .id = "{id}", .version = "1", .map = map,
 }};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);
 "#
     )
 }

@@ -131,7 +131,7 @@ static const void *extension(const resay_transform *transform, const char *id) {
   (void)transform;
   return strcmp(id, RESAY_EXT_SESSION_STATE) == 0 ? &state : NULL;
 }
-static const resay_option options[] = {{"mark", "string", "?", "one letter"}};
+static const resay_option options[] = {{.key = "mark", .type = "string", .fallback = "?", .help = "one letter"}};
 
 #define TABLE(name, ...) \
   static const resay_transform name##_table = { .struct_size = sizeof(resay_transform), .id = #name, \
@@ -144,7 +144,7 @@ TABLE(fours, .process = fours, .out_mul = 1, .out_div = 1)
 TABLE(count, .map = count, .session_size = sizeof(struct count), .session_align = _Alignof(struct count),
       .extension = extension, SESSION)
 TABLE(forget, .map = mark, SESSION)
-RESAY_PLUGIN(&mark_table, &each_table, &copy_table, &fours_table, &count_table, &forget_table)
+RESAY_PLUGIN(&mark_table, &each_table, &copy_table, &fours_table, &count_table, &forget_table);
 "#;
 
 struct Plugin(TempDir);

@@ -196,6 +196,7 @@ impl Desk {
             Ok(Some(line)) => line.parse(),
             Err(failure) => Err(failure),
         };
+        let is_chain = matches!(request, Ok(Request::Chain { .. }));
         let answer = match request {
             Ok(Request::Drain { within }) => return order(Order::Drain { within }, Waiter { client }),
             Ok(Request::Stop) => return order(Order::Stop, Waiter { client }),
@@ -205,8 +206,9 @@ impl Desk {
             Ok(Request::Chain { listener, spec }) => self.set_chain(listener, &spec),
             Err(failure) => Err(failure),
         };
+        let warnings = if is_chain && answer.is_ok() { overwritten_warnings() } else { String::new() };
         // The client may be gone, or take nothing in time; that is its own affair.
-        let _ = write_answer(&client, answer);
+        let _ = write_answer(&client, answer.map(|json| format!("{warnings}ok\n{json}\n")));
     }
 
     fn connections(&self) -> Result<String, Failure> {
@@ -273,7 +275,7 @@ fn read_line(mut client: &UnixStream) -> Result<Option<String>, Failure> {
 /// Writes the answer; the limit is for all of it, however slowly the client reads.
 fn write_answer(mut client: &UnixStream, answer: Result<String, Failure>) -> Result<(), Failure> {
     let text = match answer {
-        Ok(json) => format!("ok\n{json}\n"),
+        Ok(text) => text,
         Err(failure) => error_text(&failure),
     };
     let deadline = Deadline::after(ANSWER_LIMIT);
@@ -288,6 +290,20 @@ fn write_answer(mut client: &UnixStream, answer: Result<String, Failure>) -> Res
         }
     }
     Ok(())
+}
+
+/// A line for each plugin file that was written to while it was loaded.
+fn overwritten_warnings() -> String {
+    let mut text = String::new();
+    for path in resay::overwritten_plugins() {
+        text.push_str("warning ");
+        escape_into(&mut text, &path.display().to_string());
+        text.push_str(
+            " was written to in place after the server had loaded it (cp): what runs of it may crash; replace plugins by \
+             rename (mv, install)\n",
+        );
+    }
+    text
 }
 
 fn error_text(failure: &Failure) -> String {

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::control::report::{Connection, Counts, Ended, Listener, State, Stats};
 use crate::deadline::Deadline;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, complain};
 use crate::log::escape_into;
 use crate::{help, output};
 
@@ -192,7 +192,11 @@ fn read_answer<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failure> {
         return Err(broken("the server ended without an answer"));
     }
     let cut = || broken("the server ended within its answer");
-    let text = str::from_utf8(answer).ok().and_then(|text| text.strip_suffix('\n')).ok_or_else(cut)?;
+    let mut text = str::from_utf8(answer).ok().and_then(|text| text.strip_suffix('\n')).ok_or_else(cut)?;
+    while let Some((warning, rest)) = text.strip_prefix("warning ").and_then(|rest| rest.split_once('\n')) {
+        complain(format_args!("warning: {}", printable(warning)));
+        text = rest;
+    }
     let (first, body) = text.split_once('\n').unwrap_or((text, ""));
     if first == "ok" {
         return serde_json::from_str(body).map_err(|error| broken(&format!("the answer: {error}")));

@@ -60,12 +60,14 @@ static resay_status process(void *instance, void *session, resay_io *io)
   return RESAY_OK;
 }
 
-static const resay_option options[] = {{"from", "integer", "1", "the number of the first line"}};
+static const resay_option options[] = {
+  {.key = "from", .type = "integer", .fallback = "1", .help = "the number of the first line"},
+};
 
 /* It stays as it is until the engine is freed. */
 static const resay_transform numbers = {
   .struct_size = sizeof numbers, .needs = RESAY_NEED_MESSAGES, .id = "numbers", .version = "1.0.0",
-  .summary = "numbers the lines", .options = options, .n_options = 1, .session_size = sizeof(struct session),
+  .summary = "numbers the lines", RESAY_OPTIONS(options), .session_size = sizeof(struct session),
   .out_mul = 1, .out_div = 1, .out_add = 24, .create = create, .destroy = free, .process = process,
 };
 

@@ -21,4 +21,4 @@ static const resay_transform rot13 = {
   .id = "rot13", .version = "1.0.0", .summary = "turns each letter by half the alphabet", .map = map,
 };
 
-RESAY_PLUGIN(&rot13)
+RESAY_PLUGIN(&rot13);

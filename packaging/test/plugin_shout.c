@@ -13,4 +13,4 @@ static const resay_transform shout = {
   .struct_size = sizeof shout, .caps = RESAY_CAP_BYTEWISE,
   .id = "shout", .version = "1.0.0", .map = map,
 };
-RESAY_PLUGIN(&shout)
+RESAY_PLUGIN(&shout);

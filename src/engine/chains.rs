@@ -11,6 +11,7 @@ use crate::event::{EventKind, LogLevel, Subject};
 use crate::listener::Listener;
 use crate::lock::lock;
 use crate::options::Options;
+use crate::transform::registry::new_overwritten_plugins;
 use crate::transform::spec::ChainSpec;
 use crate::worker::Mailbox;
 
@@ -78,6 +79,14 @@ impl Engine {
             let mut registry = lock(&self.registry);
             spec.stages.iter().map(|stage| registry.find(&stage.target)).collect::<Result<Vec<_>>>()?
         };
+        for path in new_overwritten_plugins() {
+            let text = format_args!(
+                "the plugin {} was written to in place after it was loaded (cp): what runs of it may crash; replace \
+                 plugins by rename (mv, install)",
+                path.display()
+            );
+            self.services.events.emit_about(LogLevel::Warn, EventKind::ChainChanged, &(), text);
+        }
         Chain::create(spec, &tables, &self.services).map(Arc::new)
     }
 

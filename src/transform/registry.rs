@@ -1,13 +1,13 @@
 //! Names to tables: what was registered, what the host loaded, then what is bundled, then the plugin path. Never the working directory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::env;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::library::{self, Table};
+use super::library::{self, Change, Loaded, Table};
 use super::spec::Target;
 use crate::error::{Error, Result};
 use crate::values::nearest;
@@ -32,8 +32,9 @@ pub(crate) struct Registry {
     directories: Vec<PathBuf>,
 }
 
-/// Files that this process has loaded, by what they were then. Libraries are never unloaded, so neither is this.
-static LOADED: Mutex<BTreeMap<FileIdentity, Vec<Table>>> = Mutex::new(BTreeMap::new());
+/// Files that this process has loaded, by what they were then; some could not be used. Libraries are never unloaded, so
+/// neither is this, and their inodes are not used again.
+static LOADED: Mutex<BTreeMap<FileIdentity, Loaded>> = Mutex::new(BTreeMap::new());
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct FileIdentity {
@@ -42,6 +43,50 @@ struct FileIdentity {
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
+}
+
+impl FileIdentity {
+    /// Of a path without symbolic links.
+    fn of(path: PathBuf) -> std::io::Result<FileIdentity> {
+        let metadata = fs::metadata(&path)?;
+        Ok(FileIdentity {
+            path,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+
+    fn is_same_inode(&self, other: &FileIdentity) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    fn is_same_content(&self, other: &FileIdentity) -> bool {
+        self.is_same_inode(other) && (self.bytes, self.modified) == (other.bytes, other.modified)
+    }
+}
+
+/// Those of [`overwritten_plugins`] that this did not return before.
+pub(crate) fn new_overwritten_plugins() -> Vec<PathBuf> {
+    static REPORTED: Mutex<BTreeSet<FileIdentity>> = Mutex::new(BTreeSet::new());
+    let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_new = |path: &PathBuf| FileIdentity::of(path.clone()).is_ok_and(|now| reported.insert(now));
+    overwritten_plugins().into_iter().filter(is_new).collect()
+}
+
+/// Plugin files that were written to in place after this process had loaded them, as `cp` does. What is loaded of them
+/// is no longer what was loaded, and may crash; chains that name them from now on get a copy of what they are now.
+/// Replace a plugin by rename (`mv`, `install`) instead: what is loaded stays as it is.
+pub fn overwritten_plugins() -> Vec<PathBuf> {
+    let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_overwritten = |known: &&FileIdentity| {
+        FileIdentity::of(known.path.clone()).is_ok_and(|now| now != **known && now.is_same_inode(known))
+    };
+    let mut paths: Vec<_> = loaded.keys().filter(is_overwritten).map(|known| known.path.clone()).collect();
+    // A file may have been loaded several times.
+    paths.dedup();
+    paths
 }
 
 impl Registry {
@@ -155,25 +200,32 @@ impl Registry {
 
     /// The transforms of a file. The same file is not loaded twice.
     fn load(&self, path: &Path) -> Result<Vec<Table>> {
-        let unreadable =
-            |error: std::io::Error| Error::Plugin { path: path.to_owned(), reason: error.to_string() };
-        let file = fs::canonicalize(path).map_err(unreadable)?;
-        let metadata = fs::metadata(&file).map_err(unreadable)?;
-        let identity = FileIdentity {
-            path: file,
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        };
+        let fault = |reason: String| Error::Plugin { path: path.to_owned(), reason };
+        let file = resay_plugin::file::check(path).map_err(fault)?;
+        let identity = FileIdentity::of(file).map_err(|error| fault(error.to_string()))?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tables) = loaded.get(&identity) {
-            return Ok(tables.clone());
-        }
-        let changed = loaded.keys().any(|known| known.path == identity.path);
-        let tables = library::load(path, changed)?;
-        loaded.insert(identity, tables.clone());
-        Ok(tables)
+        // A file that has moved is the same file.
+        let known = loaded.iter().find(|(known, _)| known.is_same_content(&identity));
+        let tables = match known {
+            Some((_, tables)) => tables.clone(),
+            None => {
+                let change = if loaded.keys().any(|known| known.is_same_inode(&identity)) {
+                    Change::Overwritten
+                } else if loaded.keys().any(|known| known.path == identity.path) {
+                    Change::Replaced
+                } else {
+                    Change::New
+                };
+                let tables = library::load(&identity.path, change).map_err(|error| match error {
+                    // The name that the user knows it by.
+                    Error::Plugin { reason, .. } => fault(reason),
+                    error => error,
+                })?;
+                loaded.insert(identity, tables.clone());
+                tables
+            }
+        };
+        tables.map_err(fault)
     }
 
     /// Every transform that a bare name can reach, with its origin; files that cannot be loaded are left out

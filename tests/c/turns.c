@@ -19,4 +19,4 @@ static resay_status process(void *instance, void *session, resay_io *io)
 
 static const resay_transform turns = {.struct_size = sizeof turns, .id = "turns", .process = process};
 
-RESAY_PLUGIN(&turns)
+RESAY_PLUGIN(&turns);

@@ -51,7 +51,7 @@ static const resay_transform counting = {
   .session_size = sizeof(uint64_t), .session_align = _Alignof(uint64_t), .create = create, .destroy = destroy,
   .session_open = session_open, .session_close = session_close, .map = map,
 };
-RESAY_PLUGIN(&counting)
+RESAY_PLUGIN(&counting);
 "#;
 
 fn counter(engine: &Engine, name: &str) -> u64 {

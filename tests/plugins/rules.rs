@@ -58,7 +58,7 @@ BAD_MAP(panicking, RESAY_E_PANIC)
 
 RESAY_PLUGIN(&overflow, &enormous, &unknown, &negative, &stuck, &greedy, &lazy, &waiting, &wishful, &endless,
              &refusing, &poor, &map_unknown, &map_more_out, &map_more_in, &map_data, &dropping, &closing,
-             &p_dropping, &p_closing, &resetting, &panicking)
+             &p_dropping, &p_closing, &resetting, &panicking);
 "#;
 
 /// A transform that breaks the ABI, or cannot do its work: that connection ends and that datagram is dropped, with a

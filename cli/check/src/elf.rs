@@ -7,10 +7,15 @@ const TYPE_SHARED: u16 = 3;
 const SECTION_SYMTAB: u32 = 2;
 const SECTION_DYNSYM: u32 = 11;
 const SYMBOL_BYTES: usize = 24;
-const BIND_GLOBAL: u8 = 1;
+/// Bindings of symbols that others can bind to: global, weak, and unique in the process (GNU).
+const BINDINGS: [u8; 3] = [1, 2, 10];
+/// Types of symbols that nobody can bind to: sections and files.
+const TYPES_OF_THE_FILE: [u8; 2] = [3, 4];
+/// Visibilities: those that others see are default and protected.
+const VISIBILITIES: [u8; 2] = [0, 3];
 
-/// The names that the library exports strongly (weak ones are what C++ compilers emit everywhere). `None`: not a
-/// format that is read here. `Err`: no library, or not all of one.
+/// The names that the library exports: whatever the dynamic linker could bind a symbol of another library to. `None`: not
+/// a format that is read here. `Err`: no library, or not all of one.
 pub(crate) fn exports(file: &[u8]) -> Result<Option<Vec<String>>, String> {
     if !file.starts_with(MAGIC) {
         return Err("not a library: no ELF file".to_owned());
@@ -26,7 +31,11 @@ pub(crate) fn exports(file: &[u8]) -> Result<Option<Vec<String>>, String> {
     let Some(table) = Symbols::read(file, SECTION_DYNSYM)? else { return Ok(None) };
     let exported = |symbol: &&[u8]| {
         let is_defined = u16_at(symbol, 6).is_some_and(|section| section != 0);
-        is_defined && symbol.get(4).is_some_and(|info| info >> 4 == BIND_GLOBAL)
+        let (Some(info), Some(other)) = (symbol.get(4), symbol.get(5)) else { return false };
+        is_defined
+            && BINDINGS.contains(&(info >> 4))
+            && !TYPES_OF_THE_FILE.contains(&(info & 0xf))
+            && VISIBILITIES.contains(&(other & 3))
     };
     Ok(Some(table.symbols().filter(exported).filter_map(|one| table.name(one)).collect()))
 }

@@ -4,10 +4,7 @@ use crate::elf;
 use crate::promise::Promise;
 use crate::report::{Finding, Outcome};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// Checks the file and its exported symbols.
 pub(crate) fn check(file: &Path) -> Vec<Finding> {
@@ -31,13 +28,7 @@ pub(crate) fn check(file: &Path) -> Vec<Finding> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let metadata = fs::metadata(file).map_err(|error| error.to_string())?;
-    if !metadata.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    if metadata.permissions().mode() & WRITABLE_BY_ALL != 0 {
-        return Err("everyone may write to it, so anybody could replace it (chmod o-w)".to_owned());
-    }
+    let file = resay_plugin::file::check(file)?;
     fs::read(file).map_err(|error| error.to_string())
 }
 
@@ -53,7 +44,13 @@ fn exports(names: &[String]) -> Outcome {
     if others.is_empty() {
         return Outcome::Pass;
     }
-    Outcome::Fail(format!("it also exports {}: make them static, or hide them", others.join(", ")))
+    const SHOWN_MAX: usize = 8;
+    let more = others.len().saturating_sub(SHOWN_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let shown = others.iter().take(SHOWN_MAX).copied().collect::<Vec<_>>().join(", ");
+    Outcome::Fail(format!(
+        "it also exports {shown}{more}: make them static, hide them (-fvisibility=hidden), or link with a version script"
+    ))
 }
 
 /// What linkers and the languages' runtimes put into every library.

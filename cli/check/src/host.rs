@@ -2,6 +2,7 @@
 
 use crate::guarded::{GuardedMemory, Region};
 use resay_plugin::abi;
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -123,6 +124,32 @@ unsafe extern "C" fn counter_add(ctx: *mut c_void, _: u32, n: u64) {
     unsafe { &*ctx.cast::<Context>() }.added.fetch_add(n, Ordering::Relaxed);
 }
 
-unsafe extern "C" fn extension(_: *mut c_void, _: *const c_char) -> *const c_void {
-    std::ptr::null()
+unsafe extern "C" fn extension(_: *mut c_void, id: *const c_char) -> *const c_void {
+    // SAFETY: the id is NUL-ended.
+    if unsafe { CStr::from_ptr(id) } == abi::RESAY_EXT_THREAD_CHECK {
+        std::ptr::from_ref(&THREAD_CHECK).cast()
+    } else {
+        std::ptr::null()
+    }
+}
+
+static THREAD_CHECK: abi::resay_thread_check = abi::resay_thread_check {
+    struct_size: size_of::<abi::resay_thread_check>() as u32,
+    current: Some(current_thread),
+};
+
+thread_local! {
+    static THREAD: Cell<u32> = const { Cell::new(abi::RESAY_THREAD_OTHER) };
+}
+
+unsafe extern "C" fn current_thread(_: *mut c_void) -> u32 {
+    THREAD.get()
+}
+
+/// Makes a call of this kind, `RESAY_THREAD_CONTROL` or `RESAY_THREAD_WORKER`.
+pub(crate) fn calling<R>(kind: u32, call: impl FnOnce() -> R) -> R {
+    let before = THREAD.replace(kind);
+    let result = call();
+    THREAD.set(before);
+    result
 }

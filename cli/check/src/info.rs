@@ -17,6 +17,8 @@ pub struct Info {
     pub abi_minor: u32,
     /// `RESAY_LIB_` bits.
     pub flags: u32,
+    /// It has init() or shutdown().
+    pub has_lifecycle: bool,
     /// Its transforms; the first is what the path alone names.
     pub transforms: Vec<TransformDescription>,
 }
@@ -61,12 +63,38 @@ pub struct OptionInfo {
     pub fallback: Option<String>,
     /// A line of help.
     pub help: Option<String>,
+    /// What a number counts.
+    pub unit: Option<String>,
+    /// The least value.
+    pub min: Option<String>,
+    /// The greatest value.
+    pub max: Option<String>,
+}
+
+impl OptionInfo {
+    /// Unit and limits in words, with a blank before: ` (bytes/s, from 1 to 9)`.
+    fn range_text(&self) -> String {
+        let limits = match (&self.min, &self.max) {
+            (Some(min), Some(max)) => format!("from {min} to {max}"),
+            (Some(min), None) => format!("at least {min}"),
+            (None, Some(max)) => format!("at most {max}"),
+            (None, None) => String::new(),
+        };
+        let unit = self.unit.clone().unwrap_or_default();
+        match [unit, limits].map(|text| (!text.is_empty()).then_some(text)) {
+            [Some(unit), Some(limits)] => format!(" ({unit}, {limits})"),
+            [Some(text), None] | [None, Some(text)] => format!(" ({text})"),
+            [None, None] => String::new(),
+        }
+    }
 }
 
 /// In the child: the description, as texts one after another.
 pub(crate) fn data(loaded: &Loaded) -> Check<Vec<String>> {
     let (library, tables) = loaded.describe()?;
-    let mut data = vec![library.abi_minor.to_string(), library.flags.to_string(), tables.len().to_string()];
+    let has_lifecycle = library.init.is_some() || library.shutdown.is_some();
+    let numbers = [library.abi_minor, library.flags, u32::from(has_lifecycle), tables.len() as u32];
+    let mut data: Vec<String> = numbers.map(|number| number.to_string()).into();
     for table in &tables {
         let fields = &table.fields;
         data.push(table.id.clone());
@@ -89,10 +117,11 @@ pub(crate) fn data(loaded: &Loaded) -> Check<Vec<String>> {
         data.extend(numbers.map(|number| number.to_string()));
         list(&mut data, extensions(table), |data, name| data.push(name));
         list(&mut data, table.options.clone(), |data, option| {
-            data.extend([option.key, option.kind]);
+            data.extend([option.key, option.kind].map(str::to_owned));
             // An option's text is at most one: a list of none or one.
-            list(data, option.fallback.into_iter().collect(), |data, text| data.push(text));
-            list(data, option.help.into_iter().collect(), |data, text| data.push(text));
+            for text in [option.fallback, option.help, option.unit, option.min, option.max] {
+                list(data, text.into_iter().collect(), |data, text| data.push(text.to_owned()));
+            }
         });
     }
     Ok(data)
@@ -114,10 +143,11 @@ fn extensions(table: &Table) -> Vec<String> {
 impl Info {
     pub(crate) fn from_data(file: &Path, data: &[String]) -> Option<Info> {
         let mut texts = data.iter().cloned();
-        let (abi_minor, flags, count) = (number(&mut texts)?, number(&mut texts)?, number(&mut texts)?);
+        let (abi_minor, flags) = (number(&mut texts)?, number(&mut texts)?);
+        let (has_lifecycle, count) = (number(&mut texts)? != 0, number(&mut texts)?);
         let transforms =
             (0..count).map(|_| TransformDescription::from_texts(&mut texts)).collect::<Option<_>>()?;
-        Some(Info { file: file.to_owned(), abi_minor, flags, transforms })
+        Some(Info { file: file.to_owned(), abi_minor, flags, has_lifecycle, transforms })
     }
 }
 
@@ -141,6 +171,9 @@ impl TransformDescription {
                         kind: texts.next()?,
                         fallback: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
                         help: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
+                        unit: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
+                        min: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
+                        max: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
                     })
                 })
                 .collect::<Option<_>>()?,
@@ -157,6 +190,7 @@ impl fmt::Display for Info {
         writeln!(f, "{}", self.file.display())?;
         row(f, "ABI", &format!("1.{}", self.abi_minor))?;
         row(f, "flags", &bits_text(self.flags, LIBRARY_FLAGS))?;
+        row(f, "lifecycle", if self.has_lifecycle { "init() and shutdown()" } else { "none" })?;
         for transform in &self.transforms {
             transform.fmt(f)?;
         }
@@ -202,7 +236,8 @@ impl fmt::Display for TransformDescription {
                 None => "[must be given]".to_owned(),
             };
             let help = option.help.as_deref().unwrap_or_default();
-            writeln!(f, "    {name:width$}  {help} {fallback}", width = width.unwrap_or(0))?;
+            let range = option.range_text();
+            writeln!(f, "    {name:width$}  {help}{range} {fallback}", width = width.unwrap_or(0))?;
         }
         Ok(())
     }

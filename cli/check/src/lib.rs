@@ -34,7 +34,8 @@
 //! - `child` notes progress and faults; `parent` starts a child and makes a finding of how it ended.
 //! - `rng` makes input, `mode` says how it arrives, `drive` calls a transform and checks each reply, `plan` sends
 //!   whole sessions and compares them, `fixture` has all of that ready for a probe.
-//! - `probes` are the checks by theme; `file` checks what can be seen without loading; `info` holds what tables declare.
+//! - `probes` are the checks by theme; `file` checks what can be seen without loading, `in_use` who else has loaded it;
+//!   `info` holds what tables declare.
 //! - `runner` runs probes and answers them, `describe` describes a file, `new` makes a project.
 //!
 //! Unsafe code is in `guarded`, `child`, `drive`, `host`, `shared`, `table`, `watch`, `words`, `probes::library`,
@@ -49,6 +50,7 @@ mod file;
 mod fixture;
 mod guarded;
 mod host;
+mod in_use;
 mod info;
 #[cfg(target_arch = "x86_64")]
 mod instruction;

@@ -30,6 +30,7 @@ promises! {
     Loads "loads" "the library loads, with every symbol bound"
     Entry "entry" "resay_plugin_v1 accepts every host minor, and returns the same each time"
     Table "table" "sizes, names, bits and functions of the table are as the header requires"
+    Lifecycle "lifecycle" "init() and shutdown() work in turn, and shutdown() leaves no thread and no descriptor"
     Creates "creates" "create() makes an instance from the declared options"
     Options "options" "create() accepts the fallback of each declared option, and survives any value"
     ErrorText "error-text" "an error text stays within its buffer, ends with NUL and is UTF-8"

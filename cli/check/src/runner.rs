@@ -3,6 +3,7 @@
 use crate::child::Child;
 use crate::cost::{self, Cost};
 use crate::file;
+use crate::in_use;
 use crate::info::Info;
 use crate::options::CheckOptions;
 use crate::parent::{Asked, ask};
@@ -36,6 +37,7 @@ pub(crate) fn run(file: &Path, options: &CheckOptions) -> Report {
     if !is_file {
         return report;
     }
+    report.hints.extend(in_use::hint(file).map(|text| Hint { transform: String::new(), text }));
     let request = Request {
         file: file.to_owned(),
         probe: String::new(),
@@ -54,7 +56,8 @@ pub(crate) fn run(file: &Path, options: &CheckOptions) -> Report {
         let has_map = described.is_some_and(|described| described.has_map);
         for option in described.iter().flat_map(|described| &described.options) {
             if option.fallback.is_none() && !given.iter().any(|(key, _)| *key == option.key) {
-                given.push((option.key.clone(), sample(&option.kind).to_owned()));
+                let value = option.min.clone().or_else(|| option.max.clone());
+                given.push((option.key.clone(), value.unwrap_or_else(|| sample(&option.kind).to_owned())));
             }
         }
         let request = Request { transform, options: given, ..request.clone() };

@@ -1,19 +1,28 @@
 //! Libraries and tables: opened, read, and checked against the header.
 
+use crate::child::step;
 use crate::guarded::{GuardedMemory, Region};
 use crate::promise::Promise;
 use crate::verdict::Violation;
-use crate::words::c_text;
+use crate::words::{c_text, status_text};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use resay_plugin::{abi, inspect};
-use std::collections::BTreeSet;
+use resay_plugin::abi;
+use resay_plugin::inspect::{self, OptionTexts};
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Between init() and shutdown(): a child has one library to do with, however often it opens it.
+static IS_BEGUN: Mutex<bool> = Mutex::new(false);
+
+const ERROR_BYTES: usize = 512;
 
 /// An opened library. It is not closed when this is dropped: a table, once seen, stays.
 #[derive(Debug)]
 pub(crate) struct Loaded {
+    path: PathBuf,
     pub(crate) library: ManuallyDrop<Library>,
     pub(crate) entry: abi::resay_plugin_entry,
 }
@@ -33,34 +42,57 @@ impl Loaded {
                 let what = "there is no resay_plugin_v1: no plugin of Resay, or of another ABI major";
                 Violation::of(Promise::Exports, what.to_owned())
             })?;
-        Ok(Loaded { library: ManuallyDrop::new(library), entry })
+        Ok(Loaded { path: file, library: ManuallyDrop::new(library), entry })
     }
 
-    /// What the entry returns, with its tables, all checked against the header.
+    /// What the entry returns, with its tables, all checked against the header as the engine does.
     pub(crate) fn describe(&self) -> Result<(abi::resay_library, Vec<Table>), Violation> {
-        let broken = |what: String| Err(Violation::of(Promise::Table, what));
+        let violation = |what| Violation::of(Promise::Table, what);
         // SAFETY: the entry takes any revision.
         let raw = unsafe { (self.entry)(abi::RESAY_PLUGIN_ABI_MINOR) };
         if raw.is_null() {
             let what = format!("resay_plugin_v1({}) returned NULL", abi::RESAY_PLUGIN_ABI_MINOR);
-            return broken(format!("{what}: it refuses this host"));
+            return Err(violation(format!("{what}: it refuses this host")));
         }
-        let violation = |what| Violation::of(Promise::Table, what);
         // SAFETY: by the ABI at least its struct_size, with a list as long as it says; the library stays loaded.
-        let (library, raws) = unsafe {
-            let size = size_of::<abi::resay_library>();
-            let library = inspect::read("resay_library", raw, size).map_err(violation)?;
-            let raws = inspect::tables(&library).map_err(violation)?;
-            (library, raws)
-        };
-        let tables = raws.iter().map(|raw| Table::new(*raw)).collect::<Result<Vec<_>, _>>()?;
-        let mut ids = BTreeSet::new();
-        for table in &tables {
-            if !ids.insert(&table.id) {
-                return broken(format!("two tables have the id '{}'", table.id));
+        let library = unsafe { inspect::library(raw) }.map_err(violation)?;
+        Ok((library.fields, library.transforms.into_iter().map(Table::from).collect()))
+    }
+
+    /// Calls init(), if the library has it and is not in use yet.
+    pub(crate) fn begin(&self) -> Result<(), Violation> {
+        let (library, _) = self.describe()?;
+        let mut is_begun = IS_BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_begun && let Some(init) = library.init {
+            step("init()");
+            let path = CString::new(self.path.as_os_str().as_bytes()).unwrap_or_default();
+            let mut text = [0; ERROR_BYTES];
+            let mut err = abi::resay_text { buf: text.as_mut_ptr(), cap: text.len() };
+            // SAFETY: a function of a library that is loaded; the pointers live during the call.
+            let status = unsafe { init(path.as_ptr(), &mut err) };
+            if status != abi::RESAY_OK {
+                // SAFETY: the last byte is NUL, whatever was written.
+                text[ERROR_BYTES - 1] = 0;
+                let text = unsafe { c_text(text.as_ptr()) }.ok().flatten().unwrap_or_default();
+                let what = format!("init() returned {}: {text}", status_text(status));
+                return Err(Violation::of(Promise::Lifecycle, what));
             }
         }
-        Ok((library, tables))
+        *is_begun = true;
+        Ok(())
+    }
+
+    /// Calls shutdown(), if the library has it and is in use. No instance of it lives.
+    pub(crate) fn end(&self) -> Result<(), Violation> {
+        let (library, _) = self.describe()?;
+        let mut is_begun = IS_BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_begun && let Some(shutdown) = library.shutdown {
+            step("shutdown()");
+            // SAFETY: a function of a library that is loaded; no instance lives.
+            unsafe { shutdown() };
+        }
+        *is_begun = false;
+        Ok(())
     }
 
     /// The table of that id.
@@ -79,49 +111,24 @@ pub(crate) struct Table {
     pub(crate) raw: *const abi::resay_transform,
     pub(crate) fields: abi::resay_transform,
     pub(crate) id: String,
-    pub(crate) options: Vec<OptionText>,
+    pub(crate) options: Vec<OptionTexts>,
 }
 
-/// An option of a table.
-#[derive(Debug, Clone)]
-pub(crate) struct OptionText {
-    pub(crate) key: String,
-    pub(crate) kind: String,
-    pub(crate) fallback: Option<String>,
-    pub(crate) help: Option<String>,
+impl From<inspect::Transform> for Table {
+    fn from(described: inspect::Transform) -> Table {
+        let inspect::Transform { raw, fields, id, options, .. } = described;
+        Table { raw, fields, id: id.to_owned(), options }
+    }
 }
 
 impl Table {
-    pub(crate) fn new(raw: *const abi::resay_transform) -> Result<Table, Violation> {
-        let broken = |what: String| Err(Violation::of(Promise::Table, what));
-        // Everything in minor 0 is always there.
-        // SAFETY: by the ABI at least its struct_size, with strings that end with NUL.
-        let (fields, id) = unsafe { inspect::transform(raw, size_of::<abi::resay_transform>()) }
-            .map_err(|what| Violation::of(Promise::Table, what))?;
-        let id = id.to_owned();
-        for (name, text) in [("version", fields.version), ("summary", fields.summary)] {
-            let text = field(name, text)?.unwrap_or_default();
-            if text.contains('\n') {
-                return broken(format!("{id}: {name} has more than one line"));
-            }
-        }
-        let options = options(&id, &fields)?;
-        if !options.is_empty() && fields.create.is_none() {
-            return broken(format!("{id}: it has options, but create is NULL"));
-        }
-        Ok(Table { raw, fields, id, options })
-    }
-
     /// The table for these options: itself, or the one that "resay.select/1" selects.
     pub(crate) fn select(self, options: &[abi::resay_kv]) -> Result<Table, Violation> {
-        let select = self.extension(abi::RESAY_EXT_SELECT).cast::<abi::resay_select>();
-        if select.is_null() {
-            return Ok(self);
-        }
+        let violation = |what| Violation::of(Promise::Table, what);
         // SAFETY: an extension of that name is a resay_select of struct_size bytes.
-        let fields = unsafe { inspect::read("resay_select", select, size_of::<abi::resay_select>()) }
-            .map_err(|what| Violation::of(Promise::Table, what))?;
-        let Some(select) = fields.select else { return Ok(self) };
+        let select =
+            unsafe { inspect::select(self.extension(abi::RESAY_EXT_SELECT).cast()) }.map_err(violation)?;
+        let Some(select) = select.and_then(|select| select.select) else { return Ok(self) };
         // SAFETY: the listed table and pairs that live during the call.
         let [chosen, again] = [(); 2].map(|()| unsafe { select(self.raw, options.as_ptr(), options.len()) });
         let broken =
@@ -132,8 +139,9 @@ impl Table {
         if chosen.is_null() || chosen == self.raw {
             return Ok(self);
         }
-        let chosen = Table::new(chosen)?;
-        let keys = |table: &Table| table.options.iter().map(|option| option.key.clone()).collect::<Vec<_>>();
+        // SAFETY: a table of the same library.
+        let chosen = Table::from(unsafe { inspect::transform(chosen) }.map_err(violation)?);
+        let keys = |table: &Table| table.options.iter().map(|option| option.key).collect::<Vec<_>>();
         if chosen.id != self.id {
             return broken("returns a table with another id");
         }
@@ -196,35 +204,6 @@ impl Pairs {
         let keys = self.keys.iter().map(|key| key.as_ptr());
         keys.zip(values).map(|(key, value)| abi::resay_kv { key, value }).collect()
     }
-}
-
-fn options(id: &str, fields: &abi::resay_transform) -> Result<Vec<OptionText>, Violation> {
-    let broken = |what: String| Violation::of(Promise::Table, format!("{id}: {what}"));
-    // SAFETY: of a table that was inspected, and of a library that stays loaded.
-    let raw = unsafe { inspect::options(fields) }.map_err(broken)?;
-    let mut keys = BTreeSet::new();
-    raw.iter()
-        .map(|option| {
-            let key = field("an option's key", option.key)?.unwrap_or_default();
-            let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-            if key.is_empty() || !key.chars().all(is_letter) {
-                return Err(broken(format!("the option key '{key}' is not of the form [A-Za-z0-9_-]+")));
-            }
-            if !keys.insert(key.clone()) {
-                return Err(broken(format!("two options have the key '{key}'")));
-            }
-            let kind = field("an option's type", option.r#type)?
-                .ok_or_else(|| broken(format!("the option '{key}' has no type")))?;
-            let fallback = field("an option's fallback", option.fallback)?;
-            let help = field("an option's help", option.help)?;
-            Ok(OptionText { key, kind, fallback, help })
-        })
-        .collect()
-}
-
-fn field(name: &str, text: *const std::ffi::c_char) -> Result<Option<String>, Violation> {
-    // SAFETY: by the ABI NULL or NUL-ended.
-    unsafe { c_text(text) }.map_err(|what| Violation::of(Promise::Table, format!("{name} {what}")))
 }
 
 /// The dynamic linker's own words.

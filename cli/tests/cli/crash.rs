@@ -24,10 +24,10 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
   if (len > 0 && data[0] == '?') abort();
   return RESAY_OK;
 }
-static const resay_option options[] = {{"die", "bool", "0", "crash in create"}};
+static const resay_option options[] = {{.key = "die", .type = "bool", .fallback = "0", .help = "crash in create"}};
 static const resay_transform crasher = {.struct_size = sizeof crasher, .id = "crasher", .options = options,
                                         .n_options = 1, .create = create, .map = map};
-RESAY_PLUGIN(&crasher)
+RESAY_PLUGIN(&crasher);
 "#;
 
 /// The plugin, where there is a C compiler.

@@ -115,6 +115,15 @@ pub const RESAY_LOG_DEBUG: i32 = 4;
 /// Every step.
 pub const RESAY_LOG_TRACE: i32 = 5;
 
+// ---- Threads, as resay_thread_check tells them apart.
+
+/// The host is not calling the plugin on this thread: it is a thread of the plugin's own, or of someone else.
+pub const RESAY_THREAD_OTHER: u32 = 0u32;
+/// Inside a call that is marked [C].
+pub const RESAY_THREAD_CONTROL: u32 = 1u32;
+/// Inside a call that is marked [W].
+pub const RESAY_THREAD_WORKER: u32 = 2u32;
+
 // ---- Library flags.
 
 /// In resay_library.flags: dlclose() is safe once every instance is destroyed and shutdown() has returned:
@@ -128,6 +137,9 @@ pub const RESAY_EXT_SELECT: &CStr = c"resay.select/1";
 /// The extension resay_session_state.
 /// cbindgen:ignore
 pub const RESAY_EXT_SESSION_STATE: &CStr = c"resay.session-state/1";
+/// The extension resay_thread_check.
+/// cbindgen:ignore
+pub const RESAY_EXT_THREAD_CHECK: &CStr = c"resay.thread-check/1";
 
 /// One of the RESAY_ status codes. A code that the host does not know closes the connection.
 pub type resay_status = i32;
@@ -155,18 +167,27 @@ pub struct resay_kv {
     pub value: resay_bytes,
 }
 
-/// One option that a transform accepts.
+/// One option that a transform accepts. All texts are NUL-terminated UTF-8 of at most 1024 bytes. The struct may grow: a
+/// table says in option_size how large it is in its list.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct resay_option {
-    /// The name, NUL-terminated UTF-8: letters, digits, '_' and '-'.
+    /// The name: letters, digits, '_' and '-'.
     pub key: *const c_char,
-    /// The type of the value, for help texts: "string", "bool", "integer", "rate", "duration", "size".
+    /// The type of the value: "string", "bool", "integer", "rate" (5% or 0.05), "duration" (20ms; us, ms, s, m), "size"
+    /// (64k; k, m, g), or words as "encode|decode".
     pub r#type: *const c_char,
     /// The default, for help texts; the host does not pass it to create(). NULL: the option is required.
     pub fallback: *const c_char,
     /// One line of help, or NULL.
     pub help: *const c_char,
+    /// What a number counts, for help texts, such as "messages" or "bytes/s". NULL: nothing, or the type says it.
+    pub unit: *const c_char,
+    /// The least value that create() accepts, written as a value of the type. NULL: no limit but the type's. Only for
+    /// the types integer, rate, duration and size.
+    pub min: *const c_char,
+    /// The greatest value that create() accepts, in the same way.
+    pub max: *const c_char,
 }
 
 /// A buffer for the text of an error, in the caller's memory. The callee writes UTF-8, truncated to fit and
@@ -344,6 +365,10 @@ pub struct resay_transform {
     /// valid as long as the library is loaded. May be NULL.
     pub extension:
         Option<unsafe extern "C" fn(transform: *const resay_transform, id: *const c_char) -> *const c_void>,
+    /// sizeof(resay_option) in the plugin; 0: its size in minor version 0.
+    pub option_size: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// Extension "resay.select/1" of a transform: another table for certain options.
@@ -412,8 +437,16 @@ pub struct resay_library {
     pub n: u32,
     /// n pointers to tables. The path of the library alone names the first one.
     pub transforms: *const *const resay_transform,
-    /// [C] Called once before dlclose(), when no instance exists. May be NULL.
+    /// [C] Ends what init() began: threads, files, global memory. Called after destroy() of the last instance of the
+    /// library; then only pure functions are called until the next init(). A host that unloads libraries calls dlclose()
+    /// only after it, and only with RESAY_LIB_UNLOADABLE; Resay never unloads one. It is not called if the process ends
+    /// before its engines are freed. May be NULL.
     pub shutdown: Option<unsafe extern "C" fn()>,
+    /// [C] Called before create() of the first instance of the library, so that it alternates with shutdown() and no two
+    /// of these calls run at once. path is the library's own file, absolute and without symbolic links: what lies beside
+    /// it is found from there. Returns RESAY_OK, or an error and its text: then no instance is created, and shutdown()
+    /// is not called. May be NULL.
+    pub init: Option<unsafe extern "C" fn(path: *const c_char, err: *mut resay_text) -> resay_status>,
 }
 
 /// [*] The type of resay_plugin_v1, the only export of a plugin: pure, callable at any time and more than once. It
@@ -444,3 +477,16 @@ const _: () = {
     // SAFETY: as above.
     unsafe impl Send for resay_library {}
 };
+
+/// Extension "resay.thread-check/1" of a host: which calls the plugin may make, and may expect, on the calling thread.
+///
+///   const resay_thread_check *threads = host->extension(host->ctx, RESAY_EXT_THREAD_CHECK);
+///   assert(!threads || threads->current(host->ctx) == RESAY_THREAD_WORKER);
+#[repr(C)]
+#[derive(Debug)]
+pub struct resay_thread_check {
+    /// Bytes of this struct that the host knows.
+    pub struct_size: u32,
+    /// [*] Returns RESAY_THREAD_CONTROL, RESAY_THREAD_WORKER or RESAY_THREAD_OTHER. Lock-free; takes a few nanoseconds.
+    pub current: Option<unsafe extern "C" fn(ctx: *mut c_void) -> u32>,
+}

@@ -23,6 +23,8 @@ unsafe impl Growing for abi::resay_select {}
 unsafe impl Growing for abi::resay_session_state {}
 // SAFETY: as above.
 unsafe impl Growing for abi::resay_library {}
+// SAFETY: as above.
+unsafe impl Growing for abi::resay_thread_check {}
 
 /// Copies a struct of the other side to this side's size: fields that the other side does not know are zero, fields that
 /// this side does not know are omitted. `struct_size` keeps the value of the other side.

@@ -4,7 +4,7 @@ use crate::abi;
 use crate::error::Clipped;
 use crate::growing;
 use crate::options::Options;
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_void};
 use core::fmt::{self, Write};
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -26,6 +26,17 @@ pub enum Level {
     Debug = abi::RESAY_LOG_DEBUG,
     /// Every step.
     Trace = abi::RESAY_LOG_TRACE,
+}
+
+/// What a host is doing on a thread. See [`Host::thread`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thread {
+    /// It creates or destroys an instance.
+    Control,
+    /// It opens, runs or closes a session.
+    Worker,
+    /// It is not in a call of the plugin: the thread is the plugin's own, or someone else's.
+    Other,
 }
 
 /// A counter of the host, which any instance may have. See [`Setup::counter`].
@@ -62,6 +73,18 @@ impl<'a> Host<'a> {
         let text = text.as_bytes();
         // SAFETY: the host lives as long as the instance, 'a is shorter; the text is borrowed for the call.
         unsafe { log(self.table.ctx, level as i32, text.as_ptr().cast::<c_char>(), text.len()) }
+    }
+
+    /// What the host is doing on the calling thread; `None`: the host cannot tell. For assertions, and for code that runs on
+    /// threads of several kinds.
+    pub fn thread(&self) -> Option<Thread> {
+        let current = self.table.thread?;
+        // SAFETY: as in log().
+        Some(match unsafe { current(self.table.ctx) } {
+            abi::RESAY_THREAD_CONTROL => Thread::Control,
+            abi::RESAY_THREAD_WORKER => Thread::Worker,
+            _ => Thread::Other,
+        })
     }
 
     /// Adds to a counter. Wait-free.
@@ -108,22 +131,41 @@ impl<'a> Setup<'a> {
 }
 
 /// Our copy of the host's functions, brought to our size once, so that no call has to compare sizes.
-pub(crate) struct HostTable(abi::resay_host);
+pub(crate) struct HostTable {
+    raw: abi::resay_host,
+    /// Of the extension "resay.thread-check/1".
+    thread: Option<unsafe extern "C" fn(ctx: *mut c_void) -> u32>,
+}
 
 impl HostTable {
     /// # Safety
-    /// `host` is NULL or what the ABI promises, and outlives the result.
+    /// `host` is NULL or what the ABI promises, and outlives the result. This is create().
     pub(crate) unsafe fn new(host: *const abi::resay_host) -> Self {
         if host.is_null() {
             // SAFETY: all zero is a resay_host.
-            return Self(unsafe { core::mem::zeroed() });
+            return Self { raw: unsafe { core::mem::zeroed() }, thread: None };
         }
         // SAFETY: a struct of struct_size bytes, by the contract.
-        Self(unsafe { growing::read(host) })
+        let raw = unsafe { growing::read(host) };
+        let thread = raw.extension.and_then(|extension| {
+            // SAFETY: the host's own ctx and a NUL-ended id; an extension of that name is a resay_thread_check.
+            unsafe {
+                let found = extension(raw.ctx, abi::RESAY_EXT_THREAD_CHECK.as_ptr());
+                let check = found.cast::<abi::resay_thread_check>();
+                if check.is_null() { None } else { growing::read(check).current }
+            }
+        });
+        Self { raw, thread }
+    }
+
+    /// The same functions of the same host.
+    pub(crate) fn copy(&self) -> Self {
+        // SAFETY: numbers and pointers, which the host keeps valid for the instance.
+        Self { raw: unsafe { core::ptr::read(&raw const self.raw) }, thread: self.thread }
     }
 
     fn level(&self) -> Option<u8> {
-        let level = self.0.log_level.cast_mut();
+        let level = self.raw.log_level.cast_mut();
         // SAFETY: NULL, or a byte that lives as long as the host does and that others change atomically.
         (!level.is_null()).then(|| unsafe { AtomicU8::from_ptr(level) }.load(Ordering::Relaxed))
     }
@@ -133,7 +175,7 @@ impl core::ops::Deref for HostTable {
     type Target = abi::resay_host;
 
     fn deref(&self) -> &abi::resay_host {
-        &self.0
+        &self.raw
     }
 }
 

@@ -36,13 +36,15 @@
 //! - [`harness`] calls a table as a host does and checks its behaviour: for the tests of a plugin.
 //!
 //! A plugin needs no unsafe code, and wrong safe code cannot break the host: if a plugin panics, that message fails
-//! and the instance is disabled; the process keeps running.
+//! and the instance is disabled; the process keeps running. The panic is a line in the host's log, once for each instance.
 //!
 //! The modules: [`abi`] is the ABI, from which the C header is generated. [`growing`] reads structs of other minor
-//! versions, and [`inspect`] looks at tables for hosts. `shim` makes the C functions of a transform. The rest is safe Rust.
+//! versions; [`file`](mod@file) and [`inspect`] look at plugin files and tables for hosts. `shim` makes the C functions of a transform, `panics` takes what a
+//! panic says. The rest is safe Rust.
 
 pub mod abi;
 pub mod dice;
+pub mod file;
 pub mod growing;
 pub mod harness;
 pub mod inspect;
@@ -52,6 +54,7 @@ mod host;
 mod io;
 mod limits;
 mod options;
+mod panics;
 mod shim;
 mod state;
 mod table;
@@ -59,11 +62,11 @@ mod transform;
 mod vectors;
 
 pub use error::Error;
-pub use host::{Counter, Host, Level, Peer, PeerKind, Setup};
+pub use host::{Counter, Host, Level, Peer, PeerKind, Setup, Thread};
 pub use io::Io;
 pub use limits::{Limits, Tally};
 pub use options::{OptionSpec, Options};
 pub use state::Carry;
-pub use table::{Draft, Library, Table};
+pub use table::{Draft, Library, Lifecycle, Table};
 pub use transform::{Call, Map, Process, Status, Transform};
 pub use vectors::with_widest_vectors;

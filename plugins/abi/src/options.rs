@@ -58,6 +58,25 @@ impl OptionSpec {
         Self::of_type(key, words, help)
     }
 
+    /// What a number counts, for help texts: `messages`, `bytes/s`.
+    pub const fn unit(mut self, unit: &'static CStr) -> Self {
+        self.0.unit = unit.as_ptr();
+        self
+    }
+
+    /// The least value, written as a value of the type: the getters refuse a smaller one. Of an integer, a rate, a
+    /// duration or a size.
+    pub const fn at_least(mut self, min: &'static CStr) -> Self {
+        self.0.min = min.as_ptr();
+        self
+    }
+
+    /// The greatest value, in the same way.
+    pub const fn at_most(mut self, max: &'static CStr) -> Self {
+        self.0.max = max.as_ptr();
+        self
+    }
+
     /// The default. An option without a default is required.
     pub const fn or(mut self, fallback: &'static CStr) -> Self {
         self.0.fallback = fallback.as_ptr();
@@ -70,6 +89,9 @@ impl OptionSpec {
             r#type: kind.as_ptr(),
             fallback: core::ptr::null(),
             help: help.as_ptr(),
+            unit: core::ptr::null(),
+            min: core::ptr::null(),
+            max: core::ptr::null(),
         })
     }
 }
@@ -116,8 +138,7 @@ impl<'a> Options<'a> {
         if let Some(value) = self.given(key) {
             return Ok(value);
         }
-        // SAFETY: keys are NUL-ended.
-        let Some(option) = self.declared.iter().find(|option| unsafe { is(option.key, key) }) else {
+        let Some(option) = self.declared(key) else {
             return Err(Error::config(format!("option '{key}' is not declared by the transform")));
         };
         if option.fallback.is_null() {
@@ -154,24 +175,17 @@ impl<'a> Options<'a> {
     /// A whole number of any integer type: `let seed: u64 = options.integer("seed")?`.
     pub fn integer<N: TryFrom<i128>>(&self, key: &str) -> Result<N, Error> {
         let value = self.bytes(key)?;
-        let number = core::str::from_utf8(value)
-            .ok()
-            .and_then(|text| text.parse::<i128>().ok())
-            .ok_or_else(|| refused(key, value, "a whole number"))?;
+        let number = integer(value).ok_or_else(|| refused(key, value, "a whole number"))?;
+        self.check_range(key, "integer", value)?;
         N::try_from(number).map_err(|_| refused(key, value, "a number in the range of the option"))
     }
 
     /// A share of something, `5%` or `0.05`: from 0 to 1.
     pub fn rate(&self, key: &str) -> Result<f64, Error> {
         let value = self.bytes(key)?;
-        core::str::from_utf8(value)
-            .ok()
-            .and_then(|text| match text.strip_suffix('%') {
-                Some(percent) => percent.parse::<f64>().ok().map(|percent| percent / 100.0),
-                None => text.parse().ok(),
-            })
-            .filter(|rate| (0.0..=1.0).contains(rate))
-            .ok_or_else(|| refused(key, value, "a rate such as 5% or 0.05"))
+        let rate = rate(value).ok_or_else(|| refused(key, value, "a rate such as 5% or 0.05"))?;
+        self.check_range(key, "rate", value)?;
+        Ok(rate)
     }
 
     /// One of several words, and its value: `options.choice("order", &[("be", true), ("le", false)])?`.
@@ -192,25 +206,49 @@ impl<'a> Options<'a> {
 
     /// A time with its unit: `us`, `ms`, `s` or `m`. `0` needs no unit.
     pub fn duration(&self, key: &str) -> Result<Duration, Error> {
-        const MICROSECONDS: &[(&str, u64)] = &[("us", 1), ("ms", 1000), ("s", 1_000_000), ("m", 60_000_000)];
         let value = self.bytes(key)?;
-        match split_unit(value) {
-            Some((0, "")) => Some(0),
-            Some((number, unit)) => scaled(number, unit, MICROSECONDS),
-            None => None,
-        }
-        .map(Duration::from_micros)
-        .ok_or_else(|| refused(key, value, "a duration such as 20ms (us, ms, s, m)"))
+        let time =
+            duration(value).ok_or_else(|| refused(key, value, "a duration such as 20ms (us, ms, s, m)"))?;
+        self.check_range(key, "duration", value)?;
+        Ok(Duration::from_micros(time))
     }
 
     /// A number of bytes, without a unit or with `k`, `m` or `g` (powers of 1024).
     pub fn size(&self, key: &str) -> Result<usize, Error> {
-        const BYTES: &[(&str, u64)] = &[("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30)];
         let value = self.bytes(key)?;
-        split_unit(value)
-            .and_then(|(number, unit)| scaled(number, unit, BYTES))
+        let bytes = size(value)
             .and_then(|bytes| usize::try_from(bytes).ok())
-            .ok_or_else(|| refused(key, value, "a size such as 64k (k, m, g)"))
+            .ok_or_else(|| refused(key, value, "a size such as 64k (k, m, g)"))?;
+        self.check_range(key, "size", value)?;
+        Ok(bytes)
+    }
+
+    fn declared(&self, key: &str) -> Option<&'a abi::resay_option> {
+        // SAFETY: keys are NUL-ended.
+        self.declared.iter().find(|option| unsafe { is(option.key, key) })
+    }
+
+    /// Whether a value of this type is within the limits of its option.
+    fn check_range(&self, key: &str, kind: &str, value: &[u8]) -> Result<(), Error> {
+        let Some(option) = self.declared(key) else { return Ok(()) };
+        let limit = |text: *const c_char| {
+            // SAFETY: NULL, or a text of a declaration, which is static.
+            (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy())
+        };
+        let (min, max) = (limit(option.min), limit(option.max));
+        let Some(given) = number(kind, value) else { return Ok(()) };
+        let of = |text: &Option<_>| {
+            text.as_ref().and_then(|text: &std::borrow::Cow<'_, str>| number(kind, text.as_bytes()))
+        };
+        if of(&min).is_none_or(|min| given >= min) && of(&max).is_none_or(|max| given <= max) {
+            return Ok(());
+        }
+        let expected = match (min, max) {
+            (Some(min), Some(max)) => format!("from {min} to {max}"),
+            (Some(min), None) => format!("at least {min}"),
+            (_, max) => format!("at most {}", max.unwrap_or_default()),
+        };
+        Err(refused(key, value, &expected))
     }
 
     /// The error for a value that its type allows and the transform does not. It names the key, the value and the
@@ -243,6 +281,55 @@ unsafe fn is(theirs: *const c_char, key: &str) -> bool {
     unsafe { CStr::from_ptr(theirs) }.to_bytes() == key.as_bytes()
 }
 
+/// A value of a type that has an order.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) enum Number {
+    /// An integer, microseconds or bytes.
+    Whole(i128),
+    /// A share.
+    Share(f64),
+}
+
+/// Reads a value of the type `integer`, `rate`, `duration` or `size`; `None`: it is none, or of another type.
+pub(crate) fn number(kind: &str, value: &[u8]) -> Option<Number> {
+    match kind {
+        "integer" => integer(value).map(Number::Whole),
+        "rate" => rate(value).map(Number::Share),
+        "duration" => duration(value).map(|time| Number::Whole(time.into())),
+        "size" => size(value).map(|bytes| Number::Whole(bytes.into())),
+        _ => None,
+    }
+}
+
+fn integer(value: &[u8]) -> Option<i128> {
+    core::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn rate(value: &[u8]) -> Option<f64> {
+    let text = core::str::from_utf8(value).ok()?;
+    let rate = match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<f64>().ok()? / 100.0,
+        None => text.parse().ok()?,
+    };
+    (0.0..=1.0).contains(&rate).then_some(rate)
+}
+
+/// In microseconds.
+fn duration(value: &[u8]) -> Option<u64> {
+    const MICROSECONDS: &[(&str, u64)] = &[("us", 1), ("ms", 1000), ("s", 1_000_000), ("m", 60_000_000)];
+    match split_unit(value)? {
+        (0, "") => Some(0),
+        (number, unit) => scaled(number, unit, MICROSECONDS),
+    }
+}
+
+/// In bytes.
+fn size(value: &[u8]) -> Option<u64> {
+    const BYTES: &[(&str, u64)] = &[("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30)];
+    let (number, unit) = split_unit(value)?;
+    scaled(number, unit, BYTES)
+}
+
 fn split_unit(value: &[u8]) -> Option<(u64, &str)> {
     let text = core::str::from_utf8(value).ok()?;
     let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
@@ -269,6 +356,9 @@ mod tests {
         OptionSpec::text(c"name", c""),
         OptionSpec::bool(c"flag", c"").or(c"0"),
         OptionSpec::duration(c"time", c"").or(c"20ms"),
+        OptionSpec::integer(c"count", c"").at_least(c"1").at_most(c"9"),
+        OptionSpec::size(c"room", c"").at_least(c"1k"),
+        OptionSpec::rate(c"share", c"").at_most(c"50%"),
     ];
 
     /// What `read` makes of `x=value`.
@@ -316,6 +406,38 @@ mod tests {
         assert_eq!(given(b"encode", |o| o.choice("x", words)), Ok(1));
         assert_eq!(given(b"decode", |o| o.choice("x", words)), Ok(2));
         assert_eq!(given("größe".as_bytes(), |o| o.text("x").map(str::to_owned)), Ok("größe".to_owned()));
+    }
+
+    #[test]
+    fn a_declared_range_is_kept_by_the_getters() {
+        let given = |key: &'static CStr, value: &'static str| {
+            let declared: Vec<_> = DECLARED.iter().map(|option| option.0).collect();
+            let value = abi::resay_bytes { ptr: value.as_ptr(), len: value.len() };
+            let kv = [abi::resay_kv { key: key.as_ptr(), value }];
+            let options = Options { given: &kv, declared: &declared };
+            match key.to_str().unwrap() {
+                "count" => options.integer::<u8>("count").map(usize::from),
+                "share" => options.rate("share").map(|share| (share * 100.0) as usize),
+                key => options.size(key),
+            }
+            .map_err(|error| error.text().to_owned())
+        };
+        assert_eq!(given(c"count", "1"), Ok(1));
+        assert_eq!(given(c"count", "9"), Ok(9));
+        for value in ["0", "10", "-1", "1000"] {
+            let text = format!("option 'count' is '{value}', but must be from 1 to 9");
+            assert_eq!(given(c"count", value), Err(text));
+        }
+        assert_eq!(given(c"room", "2k"), Ok(2048));
+        assert_eq!(
+            given(c"room", "1023"),
+            Err("option 'room' is '1023', but must be at least 1k".to_owned())
+        );
+        assert_eq!(given(c"share", "0.5"), Ok(50));
+        assert_eq!(
+            given(c"share", "51%"),
+            Err("option 'share' is '51%', but must be at most 50%".to_owned())
+        );
     }
 
     #[test]

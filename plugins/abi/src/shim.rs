@@ -9,19 +9,27 @@ use crate::error::{Error, tell};
 use crate::host::{Host, HostTable, Peer, Setup};
 use crate::io::Io;
 use crate::options::Options;
+use crate::panics::{self, Living};
 use crate::state::Carry;
+use crate::table::Lifecycle;
 use crate::transform::{Call, Map, Process, Transform};
 use core::any::Any;
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::{needs_drop, size_of};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::alloc::{Layout, alloc, dealloc};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 /// What `instance` points to.
 struct Instance<T> {
     host: HostTable,
+    is_panic_logged: AtomicBool,
     transform: T,
+    _living: Living,
 }
 
 /// Whether the host must keep a session: else session_open and session_close are NULL.
@@ -40,6 +48,7 @@ pub(crate) unsafe extern "C" fn create<T: Transform>(
     let made = catch_unwind(|| {
         // SAFETY: the host outlives the instance.
         let host = unsafe { HostTable::new(host) };
+        let living = Living::new(&host);
         // SAFETY: create()'s own arguments, for the call.
         let options = unsafe { Options::new(table, options, n_options) };
         let transform = T::create(&Setup::new(Host::new(&host), options))?;
@@ -50,7 +59,12 @@ pub(crate) unsafe extern "C" fn create<T: Transform>(
         }
         // SAFETY: new memory of that layout; where to put the pointer is the host's.
         unsafe {
-            memory.write(Instance { host, transform });
+            memory.write(Instance {
+                host,
+                is_panic_logged: AtomicBool::new(false),
+                transform,
+                _living: living,
+            });
             instance.write(memory.cast());
         }
         Ok(())
@@ -61,11 +75,15 @@ pub(crate) unsafe extern "C" fn create<T: Transform>(
 
 pub(crate) unsafe extern "C" fn destroy<T: Transform>(instance: *mut c_void) {
     let Some(instance) = NonNull::new(instance.cast::<Instance<T>>()) else { return };
-    // SAFETY: what create() stored; nothing uses it any more.
+    // SAFETY: what create() stored; the host lives until this returns.
+    let (host, is_logged) =
+        unsafe { (instance.as_ref().host.copy(), instance.as_ref().is_panic_logged.load(Ordering::Relaxed)) };
+    // SAFETY: as above; nothing uses it any more.
     let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { instance.drop_in_place() }));
     // SAFETY: allocated by create() with this layout, and dropped, as far as its Drop let it.
     unsafe { dealloc(instance.as_ptr().cast(), Layout::new::<Instance<T>>()) };
     if let Err(panic) = dropped {
+        panics::log_once(&host, &AtomicBool::new(is_logged), &*panic);
         bury(panic);
     }
 }
@@ -92,9 +110,10 @@ pub(crate) unsafe extern "C" fn session_open<T: Transform>(
     unsafe { report(opened, err) }
 }
 
-pub(crate) unsafe extern "C" fn session_close<T: Transform>(_: *mut c_void, session: *mut c_void) {
+pub(crate) unsafe extern "C" fn session_close<T: Transform>(instance: *mut c_void, session: *mut c_void) {
     // SAFETY: session_open() wrote it; nothing uses it any more.
     if let Err(panic) = catch_unwind(|| unsafe { place::<T>(session).drop_in_place() }) {
+        log_panic::<T>(instance, &*panic);
         bury(panic);
     }
 }
@@ -105,7 +124,7 @@ pub(crate) unsafe extern "C" fn map<T: Map>(
     data: *mut u8,
     len: usize,
 ) -> abi::resay_status {
-    caught(|| {
+    caught::<T>(instance, || {
         // SAFETY: what create() stored; shared, and T is Sync.
         let instance = unsafe { &*instance.cast::<Instance<T>>() };
         // SAFETY: what session_open() wrote; one call at a time.
@@ -121,7 +140,7 @@ pub(crate) unsafe extern "C" fn process<T: Process>(
     session: *mut c_void,
     io: *mut abi::resay_io,
 ) -> abi::resay_status {
-    caught(|| {
+    caught::<T>(instance, || {
         // SAFETY: what create() stored; shared, and T is Sync.
         let instance = unsafe { &*instance.cast::<Instance<T>>() };
         // SAFETY: what session_open() wrote; one call at a time.
@@ -137,7 +156,7 @@ pub(crate) unsafe extern "C" fn save<T: Carry>(
     session: *const c_void,
     io: *mut abi::resay_io,
 ) -> abi::resay_status {
-    caught(|| {
+    caught::<T>(instance, || {
         // SAFETY: what create() stored; shared, and T is Sync.
         let instance = unsafe { &*instance.cast::<Instance<T>>() };
         // SAFETY: what session_open() wrote; no call of the session runs meanwhile.
@@ -181,6 +200,28 @@ pub(crate) const fn session_state<T: Carry>() -> abi::resay_session_state {
     }
 }
 
+pub(crate) unsafe extern "C" fn init<L: Lifecycle>(
+    path: *const c_char,
+    err: *mut abi::resay_text,
+) -> abi::resay_status {
+    panics::take_over();
+    let begun = panics::noted(|| {
+        catch_unwind(|| {
+            // SAFETY: NUL-ended, borrowed for the call.
+            let path = if path.is_null() { c"" } else { unsafe { CStr::from_ptr(path) } };
+            L::init(Path::new(OsStr::from_bytes(path.to_bytes())))
+        })
+    });
+    // SAFETY: err is init()'s own.
+    unsafe { report(begun, err) }
+}
+
+pub(crate) unsafe extern "C" fn shutdown<L: Lifecycle>() {
+    if let Err(panic) = panics::noted(|| catch_unwind(L::shutdown)) {
+        bury(panic);
+    }
+}
+
 /// Where a session is. One that holds nothing is nowhere: the host may pass anything.
 #[inline(always)]
 fn place<T: Transform>(session: *mut c_void) -> NonNull<T::Session> {
@@ -193,11 +234,23 @@ fn or_dangling<T>(pointer: *mut T) -> NonNull<T> {
 }
 
 #[inline(always)]
-fn caught(call: impl FnOnce() -> abi::resay_status) -> abi::resay_status {
+fn caught<T>(instance: *mut c_void, call: impl FnOnce() -> abi::resay_status) -> abi::resay_status {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(status) => status,
-        Err(panic) => bury(panic),
+        Err(panic) => {
+            log_panic::<T>(instance, &*panic);
+            bury(panic)
+        }
     }
+}
+
+/// Logs a panic in a call of this instance, the first time.
+#[cold]
+#[inline(never)]
+fn log_panic<T>(instance: *mut c_void, panic: &(dyn Any + Send)) {
+    // SAFETY: what create() stored; shared.
+    let instance = unsafe { &*instance.cast::<Instance<T>>() };
+    panics::log_once(&instance.host, &instance.is_panic_logged, panic);
 }
 
 /// # Safety
@@ -214,13 +267,8 @@ unsafe fn report(
             error.status()
         }
         Err(panic) => {
-            let message = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("no message");
             // SAFETY: by the contract.
-            unsafe { tell(err, &format!("panic: {message}")) };
+            unsafe { tell(err, &panics::text_of(&*panic)) };
             bury(panic)
         }
     }

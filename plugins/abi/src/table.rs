@@ -1,6 +1,7 @@
 //! Tables: the description of a transform for the host, built at compile time.
 
 use crate::abi;
+use crate::error::Error;
 use crate::growing::Growing;
 use crate::options::{OptionSpec, Options};
 use crate::shim;
@@ -11,6 +12,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{align_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 /// A transform as the host sees it. It must be a `static`, because the host keeps its address.
 ///
@@ -233,6 +235,8 @@ impl abi::resay_transform {
         map: None,
         process: None,
         extension: None,
+        option_size: size_of::<abi::resay_option>() as u32,
+        reserved: 0,
     };
 }
 
@@ -274,6 +278,49 @@ unsafe extern "C" fn select(
     }
 }
 
+/// What a library does before its first instance is created, and after its last is destroyed: threads, files and memory
+/// that its instances share. Both may happen several times, in turn.
+///
+/// ```
+/// use resay_plugin::{Error, Lifecycle};
+/// use std::path::Path;
+/// use std::sync::Mutex;
+///
+/// static WORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+///
+/// struct Words;
+///
+/// impl Lifecycle for Words {
+///     fn init(path: &Path) -> Result<(), Error> {
+///         // What is installed beside the plugin.
+///         let file = path.with_file_name("words.txt");
+///         let text = std::fs::read_to_string(&file)
+///             .map_err(|error| Error::config(format!("{}: {error}", file.display())))?;
+///         *WORDS.lock().unwrap() = text.lines().map(str::to_owned).collect();
+///         Ok(())
+///     }
+///
+///     fn shutdown() {
+///         WORDS.lock().unwrap().clear();
+///     }
+/// }
+/// // resay_plugin::export!(TABLE; lifecycle = Words);
+/// ```
+pub trait Lifecycle: 'static {
+    /// Called before the first instance is created, with the absolute path of the library's file. After an error no
+    /// instance is created.
+    fn init(path: &Path) -> Result<(), Error> {
+        let _ = path;
+        Ok(())
+    }
+
+    /// Called after the last instance is destroyed. (Not if the process ends before.)
+    fn shutdown() {}
+}
+
+/// Nothing to do.
+impl Lifecycle for () {}
+
 /// The contents of a plugin library. [`export!`](crate::export) makes one.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -282,13 +329,19 @@ pub struct Library(abi::resay_library);
 impl Library {
     /// A library of these tables; the path of the library alone names the first one.
     pub const fn new(tables: &'static [&'static Table]) -> Self {
+        Self::with::<()>(tables)
+    }
+
+    /// The same, with what is done before its first instance and after its last.
+    pub const fn with<L: Lifecycle>(tables: &'static [&'static Table]) -> Self {
         Self(abi::resay_library {
             struct_size: size_of::<abi::resay_library>() as u32,
             abi_minor: abi::RESAY_PLUGIN_ABI_MINOR,
             flags: 0, // never RESAY_LIB_UNLOADABLE: the thread-locals of a Rust library outlive its calls
             n: tables.len() as u32,
             transforms: tables.as_ptr().cast(), // a reference to a Table is a pointer to its raw table
-            shutdown: None,
+            shutdown: Some(shim::shutdown::<L>),
+            init: Some(shim::init::<L>),
         })
     }
 
@@ -298,7 +351,8 @@ impl Library {
     }
 }
 
-/// Defines `resay_plugin_v1`, the only entry of a plugin library: `resay_plugin::export!(TABLE);`.
+/// Defines `resay_plugin_v1`, the only entry of a plugin library: `resay_plugin::export!(TABLE);`, or with a [`Lifecycle`]
+/// of the library `resay_plugin::export!(FIRST, SECOND; lifecycle = Words);`.
 ///
 /// Its arguments are `static` [`Table`]s. Use it once, in a crate of type `cdylib` that nothing else links: one program
 /// cannot contain two such entries. Rust treats an exported name as unsafe, so that crate cannot forbid unsafe code; the
@@ -306,8 +360,11 @@ impl Library {
 #[macro_export]
 macro_rules! export {
     ($($table:path),+ $(,)?) => {
+        $crate::export!($($table),+; lifecycle = ());
+    };
+    ($($table:path),+ $(,)?; lifecycle = $lifecycle:ty) => {
         const _: () = {
-            static LIBRARY: $crate::Library = $crate::Library::new(&[$(&$table),+]);
+            static LIBRARY: $crate::Library = $crate::Library::with::<$lifecycle>(&[$(&$table),+]);
 
             // SAFETY: the name belongs to the plugin ABI; a library of another's has none of its own.
             #[unsafe(no_mangle)]

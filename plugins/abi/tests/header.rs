@@ -10,6 +10,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+const STRICT_C: &[&str] = &["-Wstrict-prototypes", "-Wold-style-definition"];
+const STRICT_CPP: &[&str] = &["-Wold-style-cast", "-Wextra-semi", "-Wzero-as-null-pointer-constant"];
 const STRICT: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"];
 
 fn root() -> PathBuf {
@@ -65,9 +67,28 @@ fn clean_in_every_language() {
             for standard in standards {
                 let program = scratch(&format!("header-{compiler}-{standard}"));
                 let standard = format!("-std={standard}");
-                if compile(compiler, &["-x", language, &standard], &source, &program) {
-                    run(&program, None, b"");
+                for lifecycle in ["-UWITH_LIFECYCLE", "-DWITH_LIFECYCLE"] {
+                    let mut flags = vec!["-x", language, &standard, lifecycle];
+                    flags.extend(if language == "c" { STRICT_C } else { STRICT_CPP });
+                    if compile(compiler, &flags, &source, &program) {
+                        run(&program, None, b"");
+                    }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plugin_in_cpp_needs_no_cpp20_and_has_one_export() {
+    let source = root().join("examples/cpp/plugin_quote.cpp");
+    for compiler in ["g++", "clang++"] {
+        for standard in ["-std=c++11", "-std=c++14", "-std=c++17", "-std=c++20"] {
+            for without in [&[][..], &["-fno-rtti"]] {
+                let plugin = scratch(&format!("libquote-{compiler}{standard}.so"));
+                let mut flags = vec![standard, "-shared", "-fPIC", "-fvisibility=hidden"];
+                flags.extend(STRICT_CPP.iter().chain(without));
+                compile(compiler, &flags, &source, &plugin);
             }
         }
     }
@@ -106,17 +127,18 @@ fn the_layout_is_the_same() {
     }
     layout!(resay_bytes: ptr, len);
     layout!(resay_kv: key, value);
-    layout!(resay_option: key, r#type, fallback, help);
+    layout!(resay_option: key, r#type, fallback, help, unit, min, max);
     layout!(resay_text: buf, cap);
     layout!(resay_io: struct_size, flags, input, input_len, input_used, output, output_cap, output_len, output_need, delay_us);
     layout!(resay_peer: struct_size, kind, id, local, peer, listener);
     layout!(resay_host: struct_size, abi_minor, ctx, log_level, log, counter, counter_add, extension);
     layout!(resay_transform: struct_size, caps, needs, threading, id, version, summary, user, options);
     layout!(resay_transform: n_options, session_size, session_align, out_mul, out_div, out_add, create);
-    layout!(resay_transform: destroy, session_open, session_close, map, process, extension);
+    layout!(resay_transform: destroy, session_open, session_close, map, process, extension, option_size, reserved);
     layout!(resay_select: struct_size, select);
     layout!(resay_session_state: struct_size, schema, save, load);
-    layout!(resay_library: struct_size, abi_minor, flags, n, transforms, shutdown);
+    layout!(resay_library: struct_size, abi_minor, flags, n, transforms, shutdown, init);
+    layout!(resay_thread_check: struct_size, current);
     let source = scratch("layout.c");
     std::fs::write(&source, checks).unwrap();
     compile("cc", &["-std=c11", "-c"], &source, &scratch("layout.o"));

@@ -6,8 +6,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use resay_plugin::abi::{self, resay_host};
+use resay_plugin::abi::{self, resay_host, resay_thread_check};
 
+use super::running;
 use super::text::text;
 use crate::event::{Event, EventKind, Events, LogLevel};
 use crate::lock::lock;
@@ -87,7 +88,8 @@ unsafe extern "C" fn host_log(ctx: *mut c_void, level: c_int, utf8: *const c_cha
 }
 
 unsafe extern "C" fn host_counter(ctx: *mut c_void, name: *const c_char) -> u32 {
-    if ctx.is_null() {
+    // Only during create(): elsewhere the lock would be on the path of a message.
+    if ctx.is_null() || running::current() != abi::RESAY_THREAD_CONTROL {
         return 0;
     }
     // SAFETY: as in `host_log`; the name is NULL or NUL-terminated.
@@ -102,8 +104,21 @@ unsafe extern "C" fn host_counter_add(ctx: *mut c_void, id: u32, n: u64) {
     }
 }
 
-unsafe extern "C" fn host_extension(_: *mut c_void, _: *const c_char) -> *const c_void {
-    ptr::null()
+unsafe extern "C" fn host_extension(_: *mut c_void, id: *const c_char) -> *const c_void {
+    // SAFETY: the id is NULL or NUL-terminated.
+    match unsafe { text(id) } {
+        Some(id) if id.as_bytes() == abi::RESAY_EXT_THREAD_CHECK.to_bytes() => {
+            ptr::from_ref(&THREAD_CHECK).cast()
+        }
+        _ => ptr::null(),
+    }
+}
+
+static THREAD_CHECK: resay_thread_check =
+    resay_thread_check { struct_size: size_of::<resay_thread_check>() as u32, current: Some(host_thread) };
+
+unsafe extern "C" fn host_thread(_: *mut c_void) -> u32 {
+    running::current()
 }
 
 /// The table of functions for one instance, and what they work on. Both stay where they are.

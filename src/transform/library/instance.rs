@@ -1,6 +1,5 @@
 //! A created transform.
 
-use std::cell::Cell;
 use std::ffi::{CString, c_void};
 use std::fmt;
 use std::ptr;
@@ -10,6 +9,8 @@ use std::sync::{Mutex, MutexGuard};
 use resay_plugin::abi::{self, resay_kv};
 
 use super::host::{Host, Services};
+use super::lifecycle::LibraryUse;
+use super::running::{controlling, running};
 use super::status::{Fault, Status};
 use super::table::{OptionHelp, Table};
 use super::text::ErrorText;
@@ -26,6 +27,8 @@ pub(crate) struct Instance {
     /// For `RESAY_SERIAL`.
     pub(super) serial: Option<Mutex<()>>,
     _host: Host,
+    /// Let go of after `destroy()`.
+    _library: Option<LibraryUse>,
 }
 
 // SAFETY: `own` is the plugin's; the table's threading says from where it may be called, and `Stages` keeps to it.
@@ -58,13 +61,14 @@ impl Instance {
                 value: abi::resay_bytes { ptr: value.as_ptr(), len: value.len() },
             })
             .collect();
-        let table = table.select(&pairs).map_err(fault)?;
+        let library = table.library.map(|library| library.enter(id)).transpose().map_err(fault)?;
+        let table = controlling(id, || table.select(&pairs)).map_err(fault)?;
         let host = Host::new(id, services);
         let mut own = ptr::null_mut();
         if let Some(create) = table.fields.create {
             let mut text = ErrorText::new();
             // SAFETY: every pointer lives during the call, `host` until destroy().
-            let status = running(id, || unsafe {
+            let status = controlling(id, || unsafe {
                 create(table.raw, host.as_ptr(), pairs.as_ptr(), pairs.len(), &mut own, &mut text.as_abi())
             });
             if status != abi::RESAY_OK {
@@ -76,7 +80,7 @@ impl Instance {
         let is_serial = table.fields.threading != abi::RESAY_SHARED;
         let serial = is_serial.then(Mutex::default);
         let quarantined = AtomicBool::new(false);
-        Ok(Instance { table, own, quarantined, serial, _host: host })
+        Ok(Instance { table, own, quarantined, serial, _host: host, _library: library })
     }
 
     pub(crate) fn id(&self) -> &'static str {
@@ -112,7 +116,7 @@ impl Instance {
         self.table.is_offloaded()
     }
 
-    /// Calls into the plugin, known to [`running_transform`] meanwhile.
+    /// Calls into the plugin, known to [`running_transform`](super::running_transform) meanwhile.
     #[inline(always)]
     pub(super) fn enter<R>(&self, call: impl FnOnce() -> R) -> R {
         running(self.table.id(), call)
@@ -154,33 +158,11 @@ impl Instance {
     }
 }
 
-thread_local! {
-    /// Constant at first and without a destructor, so that a signal handler may read it.
-    static RUNNING: Cell<Option<&'static str>> = const { Cell::new(None) };
-}
-
-#[inline(always)]
-fn running<R>(id: &'static str, call: impl FnOnce() -> R) -> R {
-    // Found once: where the engine is a shared library, finding it is a call.
-    RUNNING.with(|running| {
-        running.set(Some(id));
-        let result = call();
-        running.set(None);
-        result
-    })
-}
-
-/// The transform whose code runs on this thread now, if one does. For a program that wants to say which plugin
-/// crashed: may be called from a handler of SIGSEGV and the like.
-pub fn running_transform() -> Option<&'static str> {
-    RUNNING.get()
-}
-
 impl Drop for Instance {
     fn drop(&mut self) {
         if let Some(destroy) = self.table.fields.destroy {
             // SAFETY: what create() gave, once, after the last call that could use it.
-            unsafe { destroy(self.own) }
+            controlling(self.table.id(), || unsafe { destroy(self.own) });
         }
     }
 }

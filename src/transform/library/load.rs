@@ -1,21 +1,52 @@
 //! dlopen of a plugin file. A library is never closed: a table, once seen, stays valid.
+//!
+//! The dynamic linker gives the library that it has already if the path is the same, or if the file is (device and
+//! inode). A file that has changed since it was loaded is therefore opened in another way:
+//!
+//! ```text
+//! replaced by rename (mv, install): another inode    ─> the same file by another spelling of its path, /dir/.//lib.so
+//! overwritten in place (cp): the same inode          ─> a copy in memory, memfd_create(2), as /proc/self/fd/N
+//! ```
+//!
+//! Neither needs a directory to write to, and both find libraries beside the plugin: by the first spelling `$ORIGIN` is
+//! the plugin's own directory, and for the copy they are opened [beforehand](super::beside). Without /proc only the second
+//! case fails, and its error says what to do.
 
-use std::env;
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::mem::{offset_of, size_of};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use resay_plugin::abi;
 #[cfg(not(feature = "bundled"))]
 use resay_plugin::abi::resay_transform;
-use resay_plugin::abi::{self, resay_library};
 use resay_plugin::inspect;
 
+use super::beside;
+use super::lifecycle::PluginLibrary;
 use super::table::Table;
 use crate::error::{Error, Result};
+
+/// How the reason begins when a library is no plugin at all.
+pub(crate) const NO_ENTRY: &str = "has no resay_plugin_v1";
+
+/// What is known of a file that is to be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was not loaded before.
+    New,
+    /// Another file has taken the place of one that was loaded.
+    Replaced,
+    /// It was loaded, and has been written to since.
+    Overwritten,
+}
+
+/// A library that stays loaded: its tables, or why it cannot be used.
+pub(crate) type Loaded = std::result::Result<Vec<Table>, String>;
 
 /// The transforms that are linked into the engine.
 pub(crate) fn bundled() -> Vec<Table> {
@@ -27,31 +58,18 @@ pub(crate) fn bundled() -> Vec<Table> {
     tables.into_iter().filter_map(|raw| unsafe { Table::new(raw) }.ok()).collect()
 }
 
-/// Opens a plugin file and gives its transforms.
+/// Opens a plugin file that [`check`](resay_plugin::file::check) has accepted, and gives its transforms.
 ///
 /// The path is used as it is: neither the dynamic linker's search path nor the working directory's libraries play
 /// a part. All symbols are bound at once and stay local (`RTLD_NOW`, `RTLD_LOCAL`).
-///
-/// `private`: from a copy, for a file that has changed since it was loaded; the same path would give the old library.
-pub(crate) fn load(path: &Path, private: bool) -> Result<Vec<Table>> {
-    let fault = |reason: String| Error::Plugin { path: path.to_owned(), reason };
-    let file = fs::canonicalize(path).map_err(|error| fault(error.to_string()))?;
-    let metadata = fs::metadata(&file).map_err(|error| fault(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(fault("is not a file".into()));
+pub(crate) fn load(file: &Path, change: Change) -> Result<Loaded> {
+    let fault = |reason: String| Error::Plugin { path: file.to_owned(), reason };
+    let library = match change {
+        Change::New => open(file),
+        Change::Replaced => open(&respelled(file)),
+        Change::Overwritten => open_copy(file),
     }
-    if metadata.mode() & 0o002 != 0 {
-        return Err(fault("is writable by everyone, so anybody could replace it (chmod o-w)".into()));
-    }
-    let copy =
-        if private { Some(PrivateCopy::of(&file).map_err(|error| fault(error.to_string()))?) } else { None };
-    let file = copy.as_ref().map_or(file.as_path(), |copy| &copy.file);
-    if !is_complete(file).map_err(|error| fault(error.to_string()))? {
-        return Err(fault("is truncated".into()));
-    }
-    // SAFETY: running a library's initialisers is what loading a plugin means; the user named this file.
-    let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| fault(innermost(&error)))?;
+    .map_err(fault)?;
     // SAFETY: the one symbol of the ABI has this type.
     let entry = unsafe { library.get::<abi::resay_plugin_entry>(c"resay_plugin_v1") }
         .map(|symbol| *symbol)
@@ -61,24 +79,88 @@ pub(crate) fn load(path: &Path, private: bool) -> Result<Vec<Table>> {
     // SAFETY: the entry is pure and takes any minor version.
     let described = unsafe { entry(abi::RESAY_PLUGIN_ABI_MINOR) };
     if described.is_null() {
-        return Err(fault("does not support this engine (resay_plugin_v1 answered NULL)".into()));
+        return Ok(Err("does not support this engine (resay_plugin_v1 answered NULL)".to_owned()));
     }
-    let bytes_min = offset_of!(resay_library, transforms) + size_of::<usize>();
-    // SAFETY: a resay_library is at least its struct_size, which covers the list; the library stays loaded.
-    let transforms = unsafe {
-        let described = inspect::read("resay_library", described, bytes_min).map_err(fault)?;
-        inspect::tables(&described).map_err(fault)?
+    // SAFETY: what the entry of a library returned that stays loaded.
+    Ok(unsafe { inspect::library(described) }.map(|described| {
+        let library = PluginLibrary::new(file.to_owned(), &described.fields);
+        let table = |transform| Table::from(transform).of_library(library);
+        described.transforms.into_iter().map(table).collect()
+    }))
+}
+
+fn open(path: &Path) -> std::result::Result<Library, String> {
+    // SAFETY: running a library's initialisers is what loading a plugin means; the user named this file.
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| innermost(&error))
+}
+
+/// Opens a copy of the file that is in memory only, and in which nobody can write.
+fn open_copy(file: &Path) -> std::result::Result<Library, String> {
+    let advice = |what: &str, error: &str| {
+        format!(
+            "was written to while it was loaded, so only a copy of it can be loaded again, and {what} fails ({error}): \
+             replace a plugin by rename (mv, install), or give the new one another name"
+        )
     };
-    let mut tables: Vec<Table> = Vec::with_capacity(transforms.len());
-    for &raw in transforms {
-        // SAFETY: a table of a library that is never closed.
-        let table = unsafe { Table::new(raw) }.map_err(fault)?;
-        if tables.iter().any(|other| other.id() == table.id()) {
-            return Err(fault(format!("offers {} twice", table.id())));
+    let copy = copy_to_memory(file).map_err(|error| advice("memfd_create", &error.to_string()))?;
+    // What the copy needs from beside the file stays open with it.
+    let beside = beside::needed(file).unwrap_or_default();
+    let beside: Vec<Library> = beside.iter().filter_map(|needed| open(needed).ok()).collect();
+    let path = format!("/proc/self/fd/{}{}", spelling(), copy.as_raw_fd());
+    let library = open(Path::new(&path)).map_err(|error| {
+        if Path::new("/proc/self/fd").is_dir() { error } else { advice("opening it in /proc", &error) }
+    })?;
+    std::mem::forget(beside);
+    Ok(library)
+}
+
+fn copy_to_memory(file: &Path) -> io::Result<File> {
+    /// The file may be executed, where the system refuses it else (vm.memfd_noexec). Linux 6.3.
+    const MFD_EXEC: libc::c_uint = 0x10;
+    let name = file.file_name().unwrap_or_default().as_bytes();
+    // It is only shown, in /proc/self/maps; up to 249 bytes are taken.
+    let name = CString::new(name.get(..name.len().min(200)).unwrap_or_default()).unwrap_or_default();
+    let create = |flags| {
+        // SAFETY: a NUL-terminated name.
+        let fd =
+            unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
         }
-        tables.push(table);
+        // SAFETY: a new descriptor, and nobody else's.
+        Ok(unsafe { File::from_raw_fd(fd) })
+    };
+    let mut copy = match create(MFD_EXEC) {
+        Err(error) if error.kind() == ErrorKind::InvalidInput => create(0)?,
+        result => result?,
+    };
+    io::copy(&mut File::open(file)?, &mut copy)?;
+    // SAFETY: a descriptor of ours. Where it cannot be sealed, nobody else has it anyhow.
+    unsafe {
+        libc::fcntl(
+            copy.as_raw_fd(),
+            libc::F_ADD_SEALS,
+            libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL,
+        );
     }
-    Ok(tables)
+    Ok(copy)
+}
+
+/// The same file by a path that was not used before.
+fn respelled(file: &Path) -> PathBuf {
+    let mut path = file.parent().unwrap_or(Path::new("/")).as_os_str().to_owned();
+    path.push("/");
+    path.push(spelling());
+    path.push(file.file_name().unwrap_or_default());
+    PathBuf::from(path)
+}
+
+/// A part of a path that changes nothing and is another one each time: a number whose digits are `./` and `/`.
+fn spelling() -> String {
+    static SPELLINGS: AtomicU64 = AtomicU64::new(1);
+    let number = SPELLINGS.fetch_add(1, Ordering::Relaxed);
+    let bits = (0..u64::BITS - number.leading_zeros()).rev();
+    bits.map(|bit| if number >> bit & 1 == 1 { "./" } else { "/" }).collect()
 }
 
 /// The dynamic linker's own words.
@@ -90,77 +172,19 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-/// Whether the file is as long as its program headers say (elf(5)). The dynamic linker maps what they say, and
-/// touching a page behind the end of the file is a SIGBUS. What is no ELF file of this machine is left for the
-/// linker to refuse.
-fn is_complete(file: &Path) -> io::Result<bool> {
-    const LOAD: u32 = 1;
-    let file = fs::File::open(file)?;
-    let bytes = file.metadata()?.len();
-    let mut header = [0; 64];
-    match file.read_exact_at(&mut header, 0) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Ok(!header.starts_with(b"\x7fELF"));
-        }
-        result => result?,
-    }
-    let is_64_bit_of_our_order =
-        header[4] == 2 && header[5] == if cfg!(target_endian = "little") { 1 } else { 2 };
-    if !header.starts_with(b"\x7fELF") || !is_64_bit_of_our_order {
-        return Ok(true);
-    }
-    let number = |bytes: &[u8], at: usize, len: usize| {
-        let mut value = [0u8; 8];
-        if cfg!(target_endian = "little") {
-            value[..len].copy_from_slice(&bytes[at..at + len]);
-        } else {
-            value[8 - len..].copy_from_slice(&bytes[at..at + len]);
-        }
-        u64::from_ne_bytes(value)
-    };
-    let (first, size, count) = (number(&header, 32, 8), number(&header, 54, 2), number(&header, 56, 2));
-    if size != 56 {
-        return Ok(true);
-    }
-    for index in 0..count {
-        let mut program = [0; 56];
-        let Some(at) = first.checked_add(index * size) else { return Ok(false) };
-        match file.read_exact_at(&mut program, at) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            result => result?,
-        }
-        let end = number(&program, 8, 8).checked_add(number(&program, 32, 8));
-        if number(&program, 0, 4) == u64::from(LOAD) && end.is_none_or(|end| end > bytes) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-/// How the reason begins when a library is no plugin at all.
-pub(crate) const NO_ENTRY: &str = "has no resay_plugin_v1";
+    use super::*;
 
-/// A copy of a library in a directory that only this user can enter. It can go as soon as it is mapped.
-struct PrivateCopy {
-    directory: PathBuf,
-    file: PathBuf,
-}
-
-impl PrivateCopy {
-    fn of(library: &Path) -> io::Result<PrivateCopy> {
-        static COPIES: AtomicU64 = AtomicU64::new(0);
-        let number = COPIES.fetch_add(1, Ordering::Relaxed);
-        let directory = env::temp_dir().join(format!("resay-{}-{number}", std::process::id()));
-        DirBuilder::new().mode(0o700).create(&directory)?;
-        let copy = PrivateCopy { file: directory.join("plugin.so"), directory };
-        fs::copy(library, &copy.file)?;
-        Ok(copy)
-    }
-}
-
-impl Drop for PrivateCopy {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.file);
-        let _ = fs::remove_dir(&self.directory);
+    #[test]
+    fn spellings_differ_and_lead_to_the_same_file() {
+        let file = std::env::current_exe().unwrap();
+        let spelled: BTreeSet<_> = (0..100).map(|_| respelled(&file).into_os_string()).collect();
+        assert_eq!(spelled.len(), 100);
+        for path in spelled {
+            assert_eq!(Path::new(&path).canonicalize().unwrap(), file.canonicalize().unwrap());
+        }
     }
 }

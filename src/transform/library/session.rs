@@ -217,7 +217,7 @@ impl Session {
             let mut text = ErrorText::new();
             let state = resay_bytes { ptr: state.as_ptr(), len: state.len() };
             // SAFETY: an open session of this stage of which no call was made yet; the state lives during the call.
-            let status = unsafe {
+            let status = target.instance.enter(|| unsafe {
                 (loader.load)(
                     target.instance.own,
                     carried.part(target),
@@ -225,7 +225,7 @@ impl Session {
                     state,
                     &mut text.as_abi(),
                 )
-            };
+            });
             if target.instance.check(status) != Status::Ok {
                 return None;
             }
@@ -253,7 +253,9 @@ impl Session {
                 delay_us: 0,
             };
             // SAFETY: the stage's own open session, which save() only reads, and a writable buffer.
-            let code = unsafe { (state.save)(stage.instance.own, self.part(stage).cast_const(), &mut io) };
+            let code = stage.instance.enter(|| unsafe {
+                (state.save)(stage.instance.own, self.part(stage).cast_const(), &mut io)
+            });
             match stage.instance.check(code) {
                 Status::Ok if io.output_len <= room => {
                     out.truncate(io.output_len);

@@ -2,17 +2,15 @@
 
 use std::ffi::{c_char, c_void};
 use std::fmt;
-use std::mem::{MaybeUninit, offset_of, size_of};
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
 
-use resay_plugin::abi::{
-    self, resay_bytes, resay_io, resay_kv, resay_session_state, resay_text, resay_transform,
-};
+use resay_plugin::abi::{self, resay_bytes, resay_io, resay_kv, resay_text, resay_transform};
 use resay_plugin::inspect;
 
 use super::function::{Function, Output, Verdict, lasting};
-use super::text::text;
+use super::lifecycle::PluginLibrary;
 
 /// One transform, as its owner offers it. Clones are cheap.
 #[derive(Clone)]
@@ -22,6 +20,8 @@ pub(crate) struct Table {
     /// The fields, as far as the owner's struct goes; the rest is zero.
     pub(super) fields: Arc<resay_transform>,
     id: &'static str,
+    /// Of a plugin file: what its instances share.
+    pub(super) library: Option<&'static PluginLibrary>,
     /// What is called instead, where the host gave a function. `raw` is NULL then, and `fields` are all zero.
     pub(super) function: Option<Arc<Function>>,
 }
@@ -120,7 +120,13 @@ impl Transform {
         // SAFETY: all zero is valid for each field (NULL, None, 0), and what is zero is not used.
         let fields = unsafe { MaybeUninit::<resay_transform>::zeroed().assume_init() };
         let function = Some(Arc::new(Function::new(call)));
-        Ok(Transform(Table { raw: ptr::null(), fields: Arc::new(fields), id: lasting(id), function }))
+        Ok(Transform(Table {
+            raw: ptr::null(),
+            fields: Arc::new(fields),
+            id: lasting(id),
+            library: None,
+            function,
+        }))
     }
 
     /// The name that chains know it by.
@@ -144,6 +150,19 @@ pub struct OptionHelp<'a> {
     pub fallback: &'a str,
     /// One line.
     pub help: &'a str,
+    /// What a number counts, empty where nothing is said: `messages`, `bytes/s`.
+    pub unit: &'a str,
+    /// The least value, empty where there is no limit but the type's.
+    pub min: &'a str,
+    /// The greatest value, in the same way.
+    pub max: &'a str,
+}
+
+impl From<inspect::Transform> for Table {
+    fn from(described: inspect::Transform) -> Table {
+        let inspect::Transform { raw, fields, id, .. } = described;
+        Table { raw, fields: Arc::new(fields), id, library: None, function: None }
+    }
 }
 
 impl Table {
@@ -153,9 +172,13 @@ impl Table {
     /// `raw` is NULL or points to a `resay_transform` of at least `struct_size` bytes (so at least four) that
     /// never changes, and everything it points to likewise, until the last engine that uses it is gone.
     pub(crate) unsafe fn new(raw: *const resay_transform) -> std::result::Result<Table, String> {
-        // SAFETY: the contract above. What an older header lacks behind the id is zero.
-        let (fields, id) = unsafe { inspect::transform(raw, offset_of!(resay_transform, version)) }?;
-        Ok(Table { raw, fields: Arc::new(fields), id, function: None })
+        // SAFETY: the contract above. What an older header lacks is zero.
+        unsafe { inspect::transform(raw) }.map(Table::from)
+    }
+
+    /// One of a plugin file.
+    pub(super) fn of_library(self, library: &'static PluginLibrary) -> Table {
+        Table { library: Some(library), ..self }
     }
 
     /// The name that chains know it by.
@@ -164,29 +187,36 @@ impl Table {
     }
 
     pub(crate) fn version(&self) -> &'static str {
-        // SAFETY: see `Table::new`.
-        unsafe { text(self.fields.version) }.unwrap_or("")
+        self.described().map_or("", |described| described.version)
     }
 
     pub(crate) fn summary(&self) -> &'static str {
-        // SAFETY: see `Table::new`.
-        unsafe { text(self.fields.summary) }.unwrap_or("")
+        self.described().map_or("", |described| described.summary)
     }
 
     pub(crate) fn options(&self) -> Vec<OptionHelp<'static>> {
-        // SAFETY: `Table::new` did the same; the table stays as it is.
-        let options = unsafe { inspect::options(&self.fields) }.unwrap_or_default();
-        // SAFETY: each string is NULL or NUL-terminated and lives as long as the table.
-        let text_of = |pointer| unsafe { text(pointer) }.unwrap_or("");
+        let options = self.described().map(|described| described.options).unwrap_or_default();
         options
             .iter()
             .map(|option| OptionHelp {
-                key: text_of(option.key),
-                kind: text_of(option.r#type),
-                fallback: text_of(option.fallback),
-                help: text_of(option.help),
+                key: option.key,
+                kind: option.kind,
+                fallback: option.fallback.unwrap_or(""),
+                help: option.help.unwrap_or(""),
+                unit: option.unit.unwrap_or(""),
+                min: option.min.unwrap_or(""),
+                max: option.max.unwrap_or(""),
             })
             .collect()
+    }
+
+    /// What the owner's table says; `None` for a function.
+    fn described(&self) -> Option<inspect::Transform> {
+        if self.raw.is_null() {
+            return None;
+        }
+        // SAFETY: `Table::new` or `load` read the same; the table stays as it is.
+        unsafe { inspect::transform(self.raw) }.ok()
     }
 
     pub(crate) fn is_per_worker(&self) -> bool {
@@ -198,17 +228,8 @@ impl Table {
         let extension = self.fields.extension?;
         // SAFETY: the owner's own pointer and a NUL-terminated name, as the ABI asks.
         let found = unsafe { extension(self.raw, abi::RESAY_EXT_SESSION_STATE.as_ptr()) };
-        let found = found.cast::<resay_session_state>();
-        if found.is_null() {
-            return None;
-        }
         // SAFETY: an extension of that name is a resay_session_state of struct_size bytes.
-        let (size, state) = unsafe { (ptr::addr_of!((*found).struct_size).read() as usize, found) };
-        if size < size_of::<resay_session_state>() {
-            return None;
-        }
-        // SAFETY: the size covers all fields.
-        let state = unsafe { &*state };
+        let state = unsafe { inspect::session_state(found.cast()) }.ok()??;
         Some(SessionState { schema: state.schema, save: state.save?, load: state.load? })
     }
 
@@ -227,25 +248,17 @@ impl Table {
         let Some(extension) = self.fields.extension else { return Ok(self) };
         // SAFETY: the owner's own pointer and a NUL-terminated name, as the ABI asks.
         let found = unsafe { extension(self.raw, abi::RESAY_EXT_SELECT.as_ptr()) };
-        let select = found.cast::<abi::resay_select>();
-        if select.is_null() {
-            return Ok(self);
-        }
         // SAFETY: an extension of that name is a resay_select of struct_size bytes.
-        let select = unsafe {
-            if (*select).struct_size as usize <= offset_of!(abi::resay_select, select) {
-                return Err(format!("{}: resay.select/1 has a struct_size that is too small", self.id));
-            }
-            (*select).select
-        };
-        let Some(select) = select else { return Ok(self) };
+        let select =
+            unsafe { inspect::select(found.cast()) }.map_err(|what| format!("{}: {what}", self.id))?;
+        let Some(select) = select.and_then(|select| select.select) else { return Ok(self) };
         // SAFETY: the pairs live during the call.
         let chosen = unsafe { select(self.raw, options.as_ptr(), options.len()) };
         if chosen.is_null() || chosen == self.raw {
             return Ok(self);
         }
         // SAFETY: a table of the same owner, with the same lifetime.
-        let chosen = unsafe { Table::new(chosen) }?;
+        let chosen = Table { library: self.library, ..unsafe { Table::new(chosen) }? };
         if chosen.id != self.id {
             return Err(format!(
                 "{}: resay.select/1 gave a transform with another id, {}",

@@ -4,7 +4,7 @@ use super::buffers::{Arena, CallBuffer, ERROR_BYTES, ErrorText, ROOM_BYTES_MAX, 
 use super::call::{Place, expect_error};
 use super::session::{HUGE_BYTES, Session};
 use crate::child::step;
-use crate::host::place_struct;
+use crate::host::{calling, place_struct};
 use crate::promise::Promise;
 use crate::verdict::{Check, Violation};
 use resay_plugin::abi;
@@ -46,7 +46,9 @@ pub(crate) fn save(
         };
         let io = place_struct(&arena.structs, io, 0);
         // SAFETY: a living instance, a session that no call uses, a call's memory of ours.
-        let status = unsafe { save(session.instance.own(), session.place.cast_const().cast(), io) };
+        let status = calling(abi::RESAY_THREAD_WORKER, || unsafe {
+            save(session.instance.own(), session.place.cast_const().cast(), io)
+        });
         // SAFETY: still there.
         let (output_len, output_need) = unsafe { ((*io).output_len, (*io).output_need) };
         if output_len > room {
@@ -85,8 +87,9 @@ pub(crate) fn load(
     let text = ErrorText::new(ERROR_BYTES);
     let bytes = abi::resay_bytes { ptr: buffer.start, len: state.len() };
     // SAFETY: a living instance, an open session, the rest for the call.
-    let status =
-        unsafe { load(session.instance.own(), session.place.cast(), schema.as_ptr(), bytes, text.raw) };
+    let status = calling(abi::RESAY_THREAD_WORKER, || unsafe {
+        load(session.instance.own(), session.place.cast(), schema.as_ptr(), bytes, text.raw)
+    });
     let text = text.check("load()")?;
     if status != abi::RESAY_OK {
         expect_error(status, "load()")?;

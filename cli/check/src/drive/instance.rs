@@ -3,7 +3,7 @@
 use super::buffers::ErrorText;
 use super::call::expect_error;
 use crate::child::step;
-use crate::host::{Host, Shape};
+use crate::host::{Host, Shape, calling};
 use crate::promise::Promise;
 use crate::table::{Pairs, Table};
 use crate::verdict::{Check, Violation};
@@ -51,7 +51,9 @@ impl<'a> Instance<'a> {
             let text = room.map(ErrorText::new);
             let err = text.as_ref().map_or(std::ptr::null_mut(), |text| text.raw);
             // SAFETY: everything lives during the call, the host until destroy().
-            let status = unsafe { create(table.raw, host.raw(), raw.as_ptr(), raw.len(), &mut own, err) };
+            let status = calling(abi::RESAY_THREAD_CONTROL, || unsafe {
+                create(table.raw, host.raw(), raw.as_ptr(), raw.len(), &mut own, err)
+            });
             let text = text.map(|text| text.check("create()")).transpose()?.unwrap_or_default();
             if status != abi::RESAY_OK {
                 expect_error(status, "create()")?;
@@ -87,7 +89,7 @@ impl Drop for Instance<'_> {
         if let Some(destroy) = self.table.fields.destroy {
             step(format!("destroy() of {}", self.table.id));
             // SAFETY: what create() gave; sessions borrow this, so all are closed.
-            unsafe { destroy(self.own) }
+            calling(abi::RESAY_THREAD_CONTROL, || unsafe { destroy(self.own) });
         }
     }
 }

@@ -5,7 +5,7 @@ use super::call::{How, Place, Reply, Room, expect_error};
 use super::instance::{Instance, Refusal};
 use crate::child::step;
 use crate::guarded::{GuardedMemory, Region};
-use crate::host::{POISON, extra, is_poisoned, place_struct};
+use crate::host::{POISON, calling, extra, is_poisoned, place_struct};
 use crate::promise::Promise;
 use crate::rng::Rng;
 use crate::table::Table;
@@ -70,7 +70,9 @@ impl<'a> Instance<'a> {
             let text = ErrorText::new(ERROR_BYTES);
             let _guard = self.guard();
             // SAFETY: a living instance, zeroed memory as the table asks for, the rest for the call.
-            let status = unsafe { open(self.own, session.place.cast(), peer, text.raw) };
+            let status = calling(abi::RESAY_THREAD_WORKER, || unsafe {
+                open(self.own, session.place.cast(), peer, text.raw)
+            });
             let text = text.check("session_open()");
             if status != abi::RESAY_OK {
                 session.forget();
@@ -200,7 +202,9 @@ impl<'i, 'a> Session<'i, 'a> {
         let status = {
             let _guard = self.instance.guard();
             // SAFETY: a living instance and session, memory of ours.
-            unsafe { map(self.instance.own, self.place.cast(), pointer, len) }
+            calling(abi::RESAY_THREAD_WORKER, || unsafe {
+                map(self.instance.own, self.place.cast(), pointer, len)
+            })
         };
         if how.read_only {
             arena.input.protect(false);
@@ -265,7 +269,9 @@ impl<'i, 'a> Session<'i, 'a> {
             let status = {
                 let _guard = self.instance.guard();
                 // SAFETY: a living instance and session, memory of ours.
-                unsafe { process(self.instance.own, self.place.cast(), io) }
+                calling(abi::RESAY_THREAD_WORKER, || unsafe {
+                    process(self.instance.own, self.place.cast(), io)
+                })
             };
             // SAFETY: still there, whatever was written to it: numbers and pointers take all values.
             let (input_used, output_len, output_need) =
@@ -364,7 +370,7 @@ impl Drop for Session<'_, '_> {
             step(format!("session_close() of {}", self.instance.table.id));
             let _guard = self.instance.guard();
             // SAFETY: opened once, closed once.
-            unsafe { close(self.instance.own, self.place.cast()) }
+            calling(abi::RESAY_THREAD_WORKER, || unsafe { close(self.instance.own, self.place.cast()) });
         }
     }
 }

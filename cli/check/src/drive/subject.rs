@@ -21,6 +21,7 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn new(loaded: &Loaded, request: &Request) -> Check<Subject> {
+        loaded.begin()?;
         let listed = loaded.table(&request.transform)?;
         for (key, _) in &request.options {
             if !listed.options.iter().any(|option| option.key == *key) {

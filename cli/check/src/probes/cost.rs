@@ -2,6 +2,7 @@
 
 use crate::child::step;
 use crate::drive::{Arena, Subject};
+use crate::host::calling;
 use crate::request::Request;
 use crate::rng::{Budget, Rng};
 use crate::table::Loaded;
@@ -62,7 +63,8 @@ pub(crate) fn measure(request: &Request) -> Check<Verdict> {
                 }
             }
         };
-        let Some(nanoseconds) = median(&mut once, &budget) else {
+        let measured = calling(abi::RESAY_THREAD_WORKER, || median(&mut once, &budget));
+        let Some(nanoseconds) = measured else {
             return Ok(Verdict::Skipped(format!(
                 "the transform fails on {size} bytes of text: nothing to measure"
             )));

@@ -6,9 +6,10 @@ use crate::host::Shape;
 use crate::plan::Plan;
 use crate::promise::Promise;
 use crate::request::Request;
-use crate::table::{Loaded, OptionText, Pairs};
+use crate::table::{Loaded, Pairs};
 use crate::verdict::{Check, Verdict, Violation};
 use resay_plugin::abi;
+use resay_plugin::inspect::OptionTexts;
 
 pub(crate) fn create(request: &Request) -> Check<Verdict> {
     let fixture = Fixture::new(request)?;
@@ -46,16 +47,21 @@ pub(crate) fn options(request: &Request) -> Check<Verdict> {
     };
     for option in &table.options {
         if let Some(fallback) = &option.fallback {
-            let mut given = base(&option.key);
-            given.push((option.key.clone(), fallback.clone().into_bytes()));
+            let mut given = base(option.key);
+            given.push((option.key.to_owned(), fallback.as_bytes().to_vec()));
             if let Err(Refusal { status, text }) = attempt(&loaded, request, &given, Some(512))? {
                 let what = format!("create() refuses the option's own fallback ({status}): {text}");
-                return Err(Violation::of(Promise::Options, what).with("option", option.key.clone()));
+                return Err(Violation::of(Promise::Options, what).with("option", option.key.to_owned()));
             }
         }
+        limits(option, |value| {
+            let mut given = base(option.key);
+            given.push((option.key.to_owned(), value.as_bytes().to_vec()));
+            attempt(&loaded, request, &given, Some(512))
+        })?;
         for value in garbage() {
-            let mut given = base(&option.key);
-            given.push((option.key.clone(), value.clone()));
+            let mut given = base(option.key);
+            given.push((option.key.to_owned(), value.clone()));
             let quote = String::from_utf8_lossy(&value).chars().take(40).collect::<String>();
             let named = |violation: Violation| {
                 violation.with("option", format!("{}={}", option.key, quote.escape_debug()))
@@ -71,15 +77,50 @@ pub(crate) fn options(request: &Request) -> Check<Verdict> {
             }
         }
     }
-    let must: Vec<&OptionText> = table.options.iter().filter(|option| option.fallback.is_none()).collect();
+    let must: Vec<&OptionTexts> = table.options.iter().filter(|option| option.fallback.is_none()).collect();
     for option in must {
-        if attempt(&loaded, request, &base(&option.key), Some(512))?.is_ok() {
+        if attempt(&loaded, request, &base(option.key), Some(512))?.is_ok() {
             let what =
                 "the option has no fallback, so it is required, but create() succeeds without it".to_owned();
-            return Err(Violation::of(Promise::Options, what).with("option", option.key.clone()));
+            return Err(Violation::of(Promise::Options, what).with("option", option.key.to_owned()));
         }
     }
     Ok(Verdict::Passed)
+}
+
+/// The limits of an option are accepted, and what is beyond them is refused.
+fn limits(option: &OptionTexts, create: impl Fn(&str) -> Check<Result<(), Refusal>>) -> Check<()> {
+    let violation =
+        |what: String| Err(Violation::of(Promise::Options, what).with("option", option.key.to_owned()));
+    for (name, limit, step) in [("min", option.min, -1), ("max", option.max, 1)] {
+        let Some(limit) = limit else { continue };
+        if let Err(Refusal { status, text }) = create(limit)? {
+            return violation(format!("create() refuses {name}, {limit} ({status}): {text}"));
+        }
+        if let Some(beyond) = beyond(limit, step)
+            && create(&beyond)?.is_ok()
+        {
+            return violation(format!("create() accepts {beyond}, but {name} is {limit}"));
+        }
+    }
+    Ok(())
+}
+
+/// A limit with its number changed by this much, if that is a value of the type: `1k` becomes `2k`, `5%` `4%`.
+fn beyond(limit: &str, step: i128) -> Option<String> {
+    let is_number = |c: char| c.is_ascii_digit() || c == '-';
+    let (number, unit) = limit.split_at(limit.find(|c| !is_number(c)).unwrap_or(limit.len()));
+    if unit.starts_with('.') {
+        return None;
+    }
+    let changed = number.parse::<i128>().ok()?.checked_add(step)?;
+    // A type without signs has nothing below 0, and a rate nothing above 100 %.
+    if (changed < 0 && !number.starts_with('-') && (!unit.is_empty() || number == "0"))
+        || (unit == "%" && changed > 100)
+    {
+        return None;
+    }
+    Some(format!("{changed}{unit}"))
 }
 
 /// Options by key.
@@ -92,6 +133,7 @@ pub(crate) fn attempt(
     options: &[(String, Vec<u8>)],
     room: Option<usize>,
 ) -> Check<Result<(), Refusal>> {
+    loaded.begin()?;
     let pairs = Pairs::new(options.iter().map(|(key, value)| (key.as_str(), value.as_slice())));
     let table = loaded.table(&request.transform)?.select(&pairs.raw())?;
     Ok(Instance::create(&table, &pairs, Shape::Now, room)?.map(drop))

@@ -22,6 +22,7 @@ const SEGMENT_CYCLES_MIN: usize = 20;
 const CYCLES_FIRST: usize = 30;
 /// The least that malloc() gives is twice this.
 const LEAK_BYTES_A_CYCLE: usize = 16;
+const LIFECYCLE_ROUNDS: usize = 3;
 const THREADS_END_WITHIN: Duration = Duration::from_millis(500);
 
 pub(crate) fn leaks(request: &Request) -> Check<Verdict> {
@@ -110,7 +111,7 @@ fn refused_options(loaded: &Loaded, request: &Request) -> Check<Option<Given>> {
                 .filter(|(key, _)| *key != option.key)
                 .map(|(key, value)| (key.clone(), value.clone().into_bytes()))
                 .collect();
-            given.push((option.key.clone(), value));
+            given.push((option.key.to_owned(), value));
             if attempt(loaded, request, &given, Some(512))?.is_err() {
                 return Ok(Some(given));
             }
@@ -285,6 +286,36 @@ fn written(call: &str) -> Check<()> {
     Err(Violation::of(Promise::Alone, format!("{call} wrote {bytes} bytes to standard output or error")))
 }
 
+/// What a library begins before its first instance it ends after its last, again and again.
+pub(crate) fn lifecycle(request: &Request) -> Check<Verdict> {
+    let loaded = Loaded::open(&request.file)?;
+    let (library, _) = loaded.describe()?;
+    if library.init.is_none() && library.shutdown.is_none() {
+        return Ok(Verdict::Skipped("it has neither init() nor shutdown()".to_owned()));
+    }
+    let threads = Usage::now().threads;
+    let mut files = None;
+    for round in 1..=LIFECYCLE_ROUNDS {
+        let subject = Subject::new(&loaded, request)?;
+        let plan = Plan { mode: subject.modes[0], parts: vec![b"hello".to_vec()] };
+        plan.run_fresh(&subject, &mut Arena::new(request.seed), &How::default())?;
+        drop(subject);
+        loaded.end()?;
+        let after = Usage::with_threads(threads);
+        let left = |what: &str| {
+            Err(Violation::of(Promise::Lifecycle, format!("after shutdown() number {round} {what}")))
+        };
+        if after.threads > threads {
+            return left("a thread of the library still runs");
+        }
+        // What the first round took and keeps is no leak.
+        if after.files > *files.get_or_insert(after.files) {
+            return left("more file descriptors are open");
+        }
+    }
+    Ok(Verdict::Passed)
+}
+
 /// A library that says so can be closed.
 pub(crate) fn unload(request: &Request) -> Check<Verdict> {
     for _ in 0..3 {
@@ -298,11 +329,7 @@ pub(crate) fn unload(request: &Request) -> Check<Verdict> {
         let mut arena = Arena::new(request.seed);
         let plan = Plan { mode: Mode::Messages, parts: vec![b"hello".to_vec()] };
         plan.run_fresh(&subject, &mut arena, &How::default())?;
-        if let Some(shutdown) = library.shutdown {
-            step("shutdown()");
-            // SAFETY: no instance lives.
-            unsafe { shutdown() };
-        }
+        loaded.end()?;
         step("dlclose()");
         drop(subject);
         let closed = std::mem::ManuallyDrop::into_inner(loaded.library).close();

@@ -56,6 +56,7 @@ pub(crate) const LIBRARY: &[Probe] = &[
 pub(crate) const TRANSFORM: &[Probe] = &[
     essential("create", Promise::Creates, create::create),
     essential("call", Promise::NoCrash, create::call),
+    probe("lifecycle", Promise::Lifecycle, life::lifecycle),
     probe("options", Promise::Options, create::options),
     probe("structs", Promise::StructSize, structs::structs),
     probe("leaks", Promise::Leaks, life::leaks),

@@ -16,4 +16,4 @@ static resay_status process(void *instance, void *session, resay_io *io)
   return n == io->input_len ? RESAY_OK : RESAY_MORE_OUT;
 }
 static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .process = process};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

@@ -30,4 +30,4 @@ static const void *extension(const resay_transform *transform, const char *id)
 }
 static const resay_transform table = {
   .struct_size = sizeof table, .id = "bad", .session_size = 1, .map = map, .extension = extension};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

@@ -15,4 +15,4 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
   return RESAY_OK;
 }
 static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .create = create, .map = map};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

@@ -14,4 +14,4 @@ static resay_status process(void *instance, void *session, resay_io *io)
 }
 static const resay_transform table = {
   .struct_size = sizeof table, .caps = RESAY_CAP_ALIAS, .needs = RESAY_NEED_MESSAGES, .id = "bad", .process = process};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

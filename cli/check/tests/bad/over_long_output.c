@@ -9,4 +9,4 @@ static resay_status process(void *instance, void *session, resay_io *io)
   return RESAY_OK;
 }
 static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .process = process};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

@@ -20,4 +20,4 @@ static resay_status process(void *instance, void *session, resay_io *io)
 }
 static const resay_transform table = {
   .struct_size = sizeof table, .id = "bad", .out_mul = 1, .out_div = 1, .process = process};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

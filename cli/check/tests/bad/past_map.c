@@ -10,4 +10,4 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
 }
 static const resay_transform table = {
   .struct_size = sizeof table, .caps = RESAY_CAP_BYTEWISE, .id = "bad", .map = map};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

@@ -17,4 +17,4 @@ static resay_status process(void *instance, void *session, resay_io *io)
 }
 static const resay_transform table = {
   .struct_size = sizeof table, .threading = RESAY_PER_WORKER, .id = "bad", .process = process};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

@@ -15,7 +15,7 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
   (void)instance, (void)session, (void)data, (void)len;
   return RESAY_OK;
 }
-static const resay_option options[] = {{"n", "integer", "none", "a number"}};
+static const resay_option options[] = {{.key = "n", .type = "integer", .fallback = "none", .help = "a number"}};
 static const resay_transform table = {
   .struct_size = sizeof table, .id = "bad", .options = options, .n_options = 1, .create = create, .map = map};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

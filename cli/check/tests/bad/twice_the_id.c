@@ -8,4 +8,4 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
 }
 static const resay_transform one = {.struct_size = sizeof one, .id = "bad", .map = map};
 static const resay_transform two = {.struct_size = sizeof two, .id = "bad", .map = map};
-RESAY_PLUGIN(&one, &two)
+RESAY_PLUGIN(&one, &two);

@@ -18,7 +18,7 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
   (void)instance, (void)session, (void)data, (void)len;
   return RESAY_OK;
 }
-static const resay_option options[] = {{"n", "integer", "1", "a number"}};
+static const resay_option options[] = {{.key = "n", .type = "integer", .fallback = "1", .help = "a number"}};
 static const resay_transform table = {
   .struct_size = sizeof table, .id = "bad", .options = options, .n_options = 1, .create = create, .map = map};
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

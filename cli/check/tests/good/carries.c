@@ -84,7 +84,7 @@ static const void *extension(const resay_transform *transform, const char *id)
   return strcmp(id, RESAY_EXT_SESSION_STATE) ? NULL : &carried;
 }
 
-static const resay_option options[] = {{"mark", "string", ":", "stands behind the number"}};
+static const resay_option options[] = {{.key = "mark", .type = "string", .fallback = ":", .help = "stands behind the number"}};
 static const resay_transform lines = {
   .struct_size = sizeof lines, .id = "lines", .options = options, .n_options = 1,
   .session_size = sizeof(struct session), .session_align = 64,

@@ -24,4 +24,4 @@ static resay_status process(void *instance, void *session, resay_io *io)
 static const resay_transform escapes = {
   .struct_size = sizeof escapes, .caps = RESAY_CAP_GREETS, .id = "escapes", .session_size = 1,
   .out_mul = 2, .out_div = 1, .out_add = 1, .process = process};
-RESAY_PLUGIN(&escapes)
+RESAY_PLUGIN(&escapes);

@@ -53,4 +53,4 @@ TABLE(queue);
 TABLE(keep);
 
 RESAY_PLUGIN(&add_table, &exchange_table, &publish_table, &look_at_the_clock_table, &lock_table, &try_table,
-             &spin_table, &queue_table, &keep_table)
+             &spin_table, &queue_table, &keep_table);

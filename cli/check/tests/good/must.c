@@ -28,8 +28,8 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
   return RESAY_OK;
 }
 
-static const resay_option options[] = {{"mask", "integer", NULL, "what each byte is combined with"}};
+static const resay_option options[] = {{.key = "mask", .type = "integer", .fallback = NULL, .help = "what each byte is combined with"}};
 static const resay_transform mask = {
   .struct_size = sizeof mask, .caps = RESAY_CAP_BYTEWISE, .id = "mask", .options = options, .n_options = 1,
   .create = create, .map = map};
-RESAY_PLUGIN(&mask)
+RESAY_PLUGIN(&mask);

@@ -32,4 +32,4 @@ static const resay_transform streams = {
 static const resay_transform datagrams = {
   .struct_size = sizeof datagrams, .caps = RESAY_CAP_BYTEWISE, .id = "datagrams",
   .session_open = datagrams_only, .process = process};
-RESAY_PLUGIN(&streams, &datagrams)
+RESAY_PLUGIN(&streams, &datagrams);

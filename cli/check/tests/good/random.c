@@ -56,11 +56,11 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
 }
 
 static const resay_option options[] = {
-  {"rate", "integer", "3", "messages in a hundred"},
-  {"seed", "integer", "0", "repeats a run"},
-  {"clock", "bool", "0", "by the clock"},
+  {.key = "rate", .type = "integer", .fallback = "3", .help = "messages in a hundred"},
+  {.key = "seed", .type = "integer", .fallback = "0", .help = "repeats a run"},
+  {.key = "clock", .type = "bool", .fallback = "0", .help = "by the clock"},
 };
 static const resay_transform chance = {
   .struct_size = sizeof chance, .caps = RESAY_CAP_BYTEWISE, .id = "chance", .options = options, .n_options = 3,
   .create = create, .destroy = free, .map = map};
-RESAY_PLUGIN(&chance)
+RESAY_PLUGIN(&chance);

@@ -24,11 +24,11 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
   return RESAY_OK;
 }
 
-static const resay_option options[] = {{"count", "integer", "1", "of nothing"}};
+static const resay_option options[] = {{.key = "count", .type = "integer", .fallback = "1", .help = "of nothing"}};
 static const resay_transform first = {
   .struct_size = sizeof first, .caps = RESAY_CAP_ALIAS | RESAY_CAP_OBSERVER, .threading = RESAY_PER_WORKER,
   .id = "first", .process = process};
 static const resay_transform second = {
   .struct_size = sizeof second, .caps = RESAY_CAP_BYTEWISE | RESAY_CAP_OBSERVER, .threading = RESAY_SERIAL,
   .id = "second", .version = "2.0", .options = options, .n_options = 1, .create = create, .map = map};
-RESAY_PLUGIN(&first, &second)
+RESAY_PLUGIN(&first, &second);

@@ -31,4 +31,4 @@ static const resay_transform table = {
   .map = map,
 };
 
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);

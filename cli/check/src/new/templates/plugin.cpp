@@ -42,4 +42,4 @@ constexpr resay_transform table = make_table();
 
 } // namespace
 
-RESAY_PLUGIN(&table)
+RESAY_PLUGIN(&table);
