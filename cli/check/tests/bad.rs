@@ -34,13 +34,13 @@ macro_rules! bad {
 }
 
 bad! {
-    beyond_the_host clears_io countless crash_in_create crash_in_map depends_on_place depends_on_room
-    error_without_end exits exports_more forgets_a_session hang_in_process leaks_descriptors
+    beyond_the_host clears_io countless crash_in_create crash_in_map depends_on_place depends_on_room endless_summary
+    error_without_end exits exports_more exports_weakly forgets_a_session hang_in_process leaks_descriptors
     leaks_memory leaks_threads leaks_when_refused lying_alias lying_bytewise lying_observer
     lying_unloadable more_from_map needs_a_log no_progress not_consumed null_when_empty other_each_time
     over_long_output over_the_bound past_map past_out_cap prints races_in_the_open races_on_a_counter races_per_worker
     racy_shared reads_past_input
-    refuses_its_fallback session_too_small shares_sessions struct_too_small takes_a_signal twice_the_id
+    refuses_its_fallback session_too_small shares_sessions shutdown_forgets_a_thread struct_too_small takes_a_signal takes_more_than_max twice_the_id
     unknown_status value_as_a_string waits_at_the_end writes_to_input
 }
 

@@ -34,6 +34,38 @@ fn the_example_in_c() {
     assert!(report.costs.iter().all(|cost| cost.nanoseconds > 0.0));
 }
 
+#[test]
+fn the_example_in_cpp() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("libquote.so");
+    let output = std::process::Command::new("c++")
+        .args(["-std=c++11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-I"])
+        .arg(root().join("include"))
+        .arg(root().join("examples/cpp/plugin_quote.cpp"))
+        .arg("-o")
+        .arg(&plugin)
+        .output();
+    let Ok(output) = output else { return common::skipped("the example in C++: there is no c++") };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = check(&plugin, &options());
+    println!("{report}");
+    assert_passes(
+        &report,
+        &["exports", "options", "structs", "leaks", "room", "ends", "sessions", "threads", "fuzz"],
+    );
+}
+
+/// init() and shutdown() alternate, the path is the library's own, and the host tells [C] from [W].
+#[test]
+fn a_library_with_a_lifecycle() {
+    let (_dir, plugin) = good("lifecycle.c");
+    let report = check(&plugin, &options());
+    println!("{report}");
+    assert_passes(&report, &["lifecycle", "create", "structs", "leaks", "threads"]);
+    let text = resay_check::info(&plugin, &options()).unwrap().to_string();
+    assert!(text.contains("lifecycle   init() and shutdown()"), "{text}");
+}
+
 fn good(name: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let plugin = dir.path().join("libgood.so");
@@ -147,7 +179,7 @@ fn files_that_are_no_plugins() {
         ("script.so", &b"#!/bin/sh\necho\n"[..], 0o755, "file", "not a library"),
         ("empty.so", b"", 0o755, "file", "not a library"),
         ("half.so", &whole[..whole.len() / 2], 0o755, "file", "truncated"),
-        ("open.so", &whole, 0o777, "file", "everyone may write"),
+        ("open.so", &whole, 0o777, "file", "writable by everyone"),
     ] {
         let (code, text) = say(name, bytes, mode);
         assert_eq!(code, promise, "{text}");
