@@ -9,6 +9,8 @@ mod common;
 mod plugins {
     mod chains;
     mod files;
+    mod instances;
+    mod loading;
     mod rules;
 }
 

@@ -161,6 +161,15 @@ fn libraries_that_are_no_plugins() {
             ("threads", with(".version", ".threading = 9, .version"), "unknown threading"),
             ("align", with(".version", ".session_size = 8, .session_align = 3, .version"), "session_align"),
             ("huge", with(".version", ".session_size = 1u << 31, .version"), "session_size"),
+            ("cut-field", with(".struct_size = sizeof table", ".struct_size = sizeof table + 4"), "multiple of 8"),
+            ("endless", format!("static char endless[9999] = {{[0 ... 9998] = 'x'}};\n{}", with(".version", ".summary = endless, .version")), "transform 1: good: summary has no end within 1024 bytes"),
+            ("endless-id", format!("static char endless[9999] = {{[0 ... 9998] = 'x'}};\n{}", with("\"good\"", "endless")), "the id has no end within 128 bytes"),
+            ("not-utf8", with(".version = \"1\"", ".version = \"\\xff\""), "version is not UTF-8"),
+            ("keyless", with(".version", ".create = (void *)map, .n_options = 1, .options = &(const resay_option){.type = \"bool\"}, .version"), "option 1: key is missing"),
+            ("typeless", with(".version", ".create = (void *)map, .n_options = 1, .options = &(const resay_option){.key = \"mark\"}, .version"), "option 1 (\"mark\"): type is missing"),
+            ("doubled", with(".version", ".create = (void *)map, .n_options = 2, .options = (const resay_option[]){{.key = \"a\", .type = \"bool\"}, {.key = \"a\", .type = \"bool\"}}, .version"), "two options have the key \"a\""),
+            ("overlapping", with(".version", ".create = (void *)map, .n_options = 1, .options = (const void *)&table, .version").replace("static const resay_transform table", "static const resay_transform table;\nstatic const resay_transform table"), "options overlap the table"),
+            ("uncreated", with(".version", ".n_options = 1, .options = &(const resay_option){.key = \"a\", .type = \"bool\"}, .version"), "create is NULL"),
             ("optionless", with(".version", ".n_options = 1, .version"), "options is NULL"),
         ];
         for (name, code, why) in cases {

@@ -239,7 +239,7 @@ fn a_transform_that_closes_before_one_that_drops() {
 
 /// A plugin says that it has panicked: that message fails, and the instance is not called again. The rest of the
 /// engine lives, and a fresh instance works.
-fn quarantine(chain: &str, trigger: &[u8]) {
+fn quarantine(chain: &str, trigger: &[u8]) -> Log {
     let log = Log::default();
     let engine = log
         .builder()
@@ -280,6 +280,7 @@ fn quarantine(chain: &str, trigger: &[u8]) {
         }
     });
     finish(engine);
+    log
 }
 
 #[test]
@@ -296,8 +297,8 @@ fn a_panic_in_a_c_plugin_is_quarantined() {
 /// A panic in a Rust plugin, with the SDK between it and the engine.
 #[test]
 fn a_panic_in_a_rust_plugin_is_quarantined() {
+    // Nothing of it is on standard error: `isolated` looks.
     isolated(|| {
-        expect_panics();
         let directory = directory();
         let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
         let run = |arguments: &[&str]| {
@@ -326,6 +327,9 @@ fn a_panic_in_a_rust_plugin_is_quarantined() {
             }
             impl Map for Fragile {
                 fn map(&self, _: Call<'_, ()>, data: &mut [u8]) -> Status {
+                    if data.first() == Some(&b'T') {
+                        let _ = std::thread::spawn(|| panic!("on its own")).join();
+                    }
                     assert_ne!(data.first(), Some(&b'X'), "an X");
                     Status::Ok
                 }
@@ -337,6 +341,24 @@ fn a_panic_in_a_rust_plugin_is_quarantined() {
         let sdk = directory.path().join("libresay_plugin.rlib");
         let with = format!("resay_plugin={}", sdk.display());
         assert!(run(&["--crate-type=cdylib", "--extern", &with, "fragile.rs"]));
-        quarantine(text(&directory.path().join("libfragile.so")), b"X");
+        let library = directory.path().join("libfragile.so");
+        let log = quarantine(text(&library), b"X");
+        let said: Vec<_> = log.lines(EventKind::TransformLog).into_iter().map(|(_, line)| line).collect();
+        assert_eq!(said.len(), 1, "once an instance: {said:?}");
+        assert!(said[0].contains("fragile: panic at fragile.rs:") && said[0].contains("an X"), "{said:?}");
+
+        // On a thread that the plugin has started, there is no call that could fail.
+        let log = Log::default();
+        let builder = log.builder().listen("tcp://127.0.0.1:0").unwrap().chain(text(&library)).unwrap();
+        let engine = builder.start().unwrap();
+        assert_eq!(Peer::connect(&engine.urls()[0]).ask(b"T"), b"T");
+        finish(engine);
+        let said: Vec<_> = log.lines(EventKind::TransformLog).into_iter().map(|(_, line)| line).collect();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains("a thread of the plugin: panic at fragile.rs:")
+                && said[0].contains("on its own"),
+            "{said:?}"
+        );
     });
 }

@@ -73,7 +73,7 @@ pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
         let len = core::mem::take(&mut note.len);
         match note.text.get(..len) {
             Some(text) if len > 0 => String::from_utf8_lossy(text).into_owned(),
-            _ => format!("panic: {}", payload_text(panic)),
+            _ => format!("panic: {}", payload_text(panic).replace('\n', " ")),
         }
     })
 }
@@ -119,7 +119,10 @@ fn taken(info: &PanicHookInfo<'_>) -> bool {
         Some(place) => write!(text, "panic at {place}: {}", payload_text(info.payload())),
         None => write!(text, "panic: {}", payload_text(info.payload())),
     };
-    let text = text.as_bytes();
+    // A line of a log has no end of its own.
+    let len = text.as_bytes().len();
+    memory[..len].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    let text = &memory[..len];
     if IS_NOTED.get() {
         note(text);
         return true;
