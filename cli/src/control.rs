@@ -120,7 +120,7 @@ impl Waiter {
     pub(crate) fn answer(&self, ended: Result<&str, Failure>) {
         let answer = ended.and_then(|ended| output::json(&Ended { ended: ended.to_owned() }));
         // The client may be gone; a few bytes do not wait for it.
-        let _ = write_answer(&self.client, answer);
+        let _ = write_answer(&self.client, "", answer);
     }
 }
 
@@ -208,7 +208,7 @@ impl Desk {
         };
         let warnings = if is_chain && answer.is_ok() { overwritten_warnings() } else { String::new() };
         // The client may be gone, or take nothing in time; that is its own affair.
-        let _ = write_answer(&client, answer.map(|json| format!("{warnings}ok\n{json}\n")));
+        let _ = write_answer(&client, &warnings, answer);
     }
 
     fn connections(&self) -> Result<String, Failure> {
@@ -273,9 +273,13 @@ fn read_line(mut client: &UnixStream) -> Result<Option<String>, Failure> {
 }
 
 /// Writes the answer; the limit is for all of it, however slowly the client reads.
-fn write_answer(mut client: &UnixStream, answer: Result<String, Failure>) -> Result<(), Failure> {
+fn write_answer(
+    mut client: &UnixStream,
+    warnings: &str,
+    answer: Result<String, Failure>,
+) -> Result<(), Failure> {
     let text = match answer {
-        Ok(text) => text,
+        Ok(json) => format!("{warnings}ok\n{json}\n"),
         Err(failure) => error_text(&failure),
     };
     let deadline = Deadline::after(ANSWER_LIMIT);

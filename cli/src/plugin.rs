@@ -98,7 +98,7 @@ struct TargetArguments {
 
 /// Start a plugin: a directory with a transform that builds and passes the check
 ///
-/// The project is complete: it contains the header resay_plugin.h, or for Rust the SDK's sources, and builds without a
+/// The project is complete: it contains the headers for C and C++, or for Rust the SDK's sources, and builds without a
 /// network.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -291,7 +291,15 @@ fn options_text(transform: &TransformInfo) -> String {
             "" => String::new(),
             fallback => format!(" [default: {fallback}]"),
         };
-        format!("    {}=<{}>  {}{fallback}\n", option.key, option.kind, option.help)
+        let range = match (option.min, option.max) {
+            ("", "") => String::new(),
+            (min, "") => format!("at least {min}"),
+            ("", max) => format!("at most {max}"),
+            (min, max) => format!("from {min} to {max}"),
+        };
+        let range: Vec<_> = [option.unit, &range].into_iter().filter(|text| !text.is_empty()).collect();
+        let range = if range.is_empty() { String::new() } else { format!(" ({})", range.join(", ")) };
+        format!("    {}=<{}>  {}{range}{fallback}\n", option.key, option.kind, option.help)
     });
     lines.collect()
 }

@@ -24,7 +24,7 @@ pub static TABLE: Table = Table::process::<Bandwidth>(c"bandwidth")
 
 const RATE: &str = "rate";
 const OPTIONS: &[OptionSpec] = &[
-    OptionSpec::size(c"rate", c"bytes a second"),
+    OptionSpec::size(c"rate", c"how fast answers leave").unit(c"bytes/s").at_least(c"1"),
     OptionSpec::size(c"burst", c"bytes that leave at once after an idle time").or(c"0"),
 ];
 
@@ -55,9 +55,6 @@ impl Transform for Bandwidth {
 
     fn create(setup: &Setup<'_>) -> Result<Self, Error> {
         let rate = setup.options.size(RATE)? as u64;
-        if rate == 0 {
-            return Err(setup.options.refused(RATE, "at least 1"));
-        }
         Ok(Self {
             line: Line::new(rate, setup.options.size("burst")? as u64),
             piece_bytes: usize::try_from(rate / PIECES_A_SECOND).unwrap_or(usize::MAX).max(1),

@@ -21,8 +21,8 @@ pub static TABLE: Table = Table::process::<Slice>(c"slice")
 const SIZE: &str = "size";
 const GAP: &str = "gap";
 const OPTIONS: &[OptionSpec] = &[
-    OptionSpec::size(c"size", c"bytes of a piece").or(c"1"),
-    OptionSpec::duration(c"gap", c"from one piece to the next").or(c"1ms"),
+    OptionSpec::size(c"size", c"bytes of a piece").at_least(c"1").or(c"1"),
+    OptionSpec::duration(c"gap", c"from one piece to the next").at_least(c"1us").or(c"1ms"),
 ];
 
 #[derive(Debug)]
@@ -44,12 +44,6 @@ impl Transform for Slice {
 
     fn create(setup: &Setup<'_>) -> Result<Self, Error> {
         let (size, gap) = (setup.options.size(SIZE)?, setup.options.duration(GAP)?);
-        if size == 0 {
-            return Err(setup.options.refused(SIZE, "at least 1"));
-        }
-        if gap.is_zero() {
-            return Err(setup.options.refused(GAP, "longer than 0, or the pieces would leave as one"));
-        }
         Ok(Self { size, gap, since: Instant::now() })
     }
 
@@ -176,7 +170,7 @@ mod tests {
         let refused = [
             ("size", "0", "at least 1"),
             ("size", "x", "a size such as 64k (k, m, g)"),
-            ("gap", "0", "longer than 0, or the pieces would leave as one"),
+            ("gap", "0", "at least 1us"),
             ("gap", "1", "a duration such as 20ms (us, ms, s, m)"),
         ];
         assert_refused(&TABLE, &refused);

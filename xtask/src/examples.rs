@@ -10,6 +10,18 @@ use crate::place::Place;
 use crate::report::{Outcome, Report, Runner, capture, run, run_example, run_tests};
 
 const C_FLAGS: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+const CPP_FLAGS: [&str; 10] = [
+    "-std=c++11",
+    "-Wall",
+    "-Wextra",
+    "-Wpedantic",
+    "-Wold-style-cast",
+    "-Wextra-semi",
+    "-Werror",
+    "-shared",
+    "-fPIC",
+    "-fvisibility=hidden",
+];
 /// Examples that begin so are plugins; all others are hosts.
 const PLUGIN_PREFIX: &str = "plugin_";
 
@@ -88,6 +100,7 @@ pub(crate) fn c(place: &Place, report: &mut Report) {
             run_example(compile)
         });
     }
+    plugins_in_cpp(place, &scratch, report);
     for source in hosts {
         report.step(&format!("example {}", shown(place, &source)), || {
             if !place.root.join("include/resay.h").is_file() {
@@ -120,6 +133,29 @@ pub(crate) fn c(place: &Place, report: &mut Report) {
             valgrind.args(["-q", "--error-exitcode=9", "--leak-check=full", "--fair-sched=yes"]);
             valgrind.arg("--errors-for-leak-kinds=definite,indirect,possible").arg(program);
             run_example(scratch.environment(valgrind, place))
+        });
+    }
+}
+
+/// Plugins in C++, for the oldest standard.
+fn plugins_in_cpp(place: &Place, scratch: &Scratch, report: &mut Report) {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    for source in files(&place.root.join("examples/cpp"), "cpp") {
+        report.step(&format!("example {}", shown(place, &source)), || {
+            if !exists(&compiler) {
+                return Outcome::Skipped(missing(&compiler));
+            }
+            let name = name_of(&source);
+            let library = scratch.plugins.join(format!("lib{}.so", name.trim_start_matches(PLUGIN_PREFIX)));
+            let mut compile = Command::new(&compiler);
+            compile
+                .args(CPP_FLAGS)
+                .arg("-I")
+                .arg(place.root.join("include"))
+                .arg(&source)
+                .arg("-o")
+                .arg(library);
+            run_example(compile)
         });
     }
 }

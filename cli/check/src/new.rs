@@ -1,5 +1,5 @@
 //! `resay plugin new`: a project that builds without a network and passes the check as it is. What it needs of Resay is
-//! in it: the header for C and C++, the SDK's sources for Rust.
+//! in it: the headers for C and C++, the SDK's sources for Rust.
 
 mod sdk;
 
@@ -8,13 +8,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 const HEADER: &str = include_str!("new/resay_plugin.h");
+const CPP_HEADER: &str = include_str!("new/resay_plugin.hpp");
+/// A version script: what the templates of C++ libraries would export stays inside.
+const EXPORTS: &str = "{\n  global: resay_plugin_v1;\n  local: *;\n};\n";
 
 /// The language of a new plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lang {
     /// C: one file, a Makefile, the header.
     C,
-    /// C++: likewise.
+    /// C++: likewise, with the header for C++.
     Cpp,
     /// Rust: a package, and a copy of the SDK.
     Rust,
@@ -26,7 +29,7 @@ impl std::str::FromStr for Lang {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "c" => Ok(Lang::C),
-            "c++" => Ok(Lang::Cpp),
+            "c++" | "cpp" => Ok(Lang::Cpp),
             "rust" => Ok(Lang::Rust),
             other => Err(format!("unknown language '{other}': write c, c++ or rust")),
         }
@@ -68,6 +71,8 @@ fn files(name: &str, lang: Lang) -> Vec<(String, String)> {
             filled("Makefile", include_str!("new/templates/Makefile.cpp")),
             filled("README.md", include_str!("new/templates/README.cpp.md")),
             copied("resay_plugin.h", HEADER),
+            copied("resay_plugin.hpp", CPP_HEADER),
+            copied("exports.map", EXPORTS),
             copied(".gitignore", "*.so\n"),
         ],
         Lang::Rust => {

@@ -34,8 +34,8 @@ fn a_project_in_cpp() {
     }
     let dir = tempfile::tempdir().unwrap();
     resay_check::new("my-flip", Lang::Cpp, dir.path()).unwrap();
-    let plugin = make(dir.path(), "CXXFLAGS", "-Wpedantic -Werror");
-    passes_at_full_speed(&plugin, "3mapEPv");
+    let plugin = make(dir.path(), "CXXFLAGS", "-Wpedantic -Wold-style-cast -Wextra-semi -Werror");
+    passes_at_full_speed(&plugin, "8call_mapEPv");
 }
 
 #[test]

@@ -604,3 +604,41 @@ fn signals_and_orders_know_of_each_other() {
         Ok(_) => assert!(answer.is_empty() || answer.starts_with(b"error 5 "), "{}", answer.escape_ascii()),
     }
 }
+
+/// A plugin that is overwritten while the server has it loaded: whoever swaps the chain next hears of it.
+#[test]
+fn a_chain_with_an_overwritten_plugin_warns() {
+    let directory = tempfile::tempdir().unwrap();
+    let plugin = directory.path().join("libsame.so");
+    let source = directory.path().join("same.c");
+    let code = "#include <resay_plugin.h>\n\
+        static resay_status map(void *i, void *s, uint8_t *d, size_t n) { (void)i, (void)s, (void)d, (void)n; return RESAY_OK; }\n\
+        static const resay_transform same = {.struct_size = sizeof same, .id = \"same\", .map = map};\n\
+        RESAY_PLUGIN(&same);\n";
+    fs::write(&source, code).unwrap();
+    let include = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/../include");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", include]).arg(&source).arg("-o").arg(&plugin);
+    match compiler.status() {
+        Ok(status) => assert!(status.success()),
+        Err(_) => return eprintln!("SKIPPED: a plugin in C: there is no cc"),
+    }
+    let controlled = Controlled::start(&["tcp://127.0.0.1:0"], &[]);
+    let plugin = plugin.to_str().unwrap();
+    controlled.ask(&["chain", "all", plugin]);
+    controlled.ask(&["chain", "all", plugin]);
+    // The bytes that were there already, written again: what runs of the file can go on, and its time is another one.
+    let bytes = fs::read(plugin).unwrap();
+    let mut file = fs::File::options().write(true).open(plugin).unwrap();
+    file.write_all(&bytes).unwrap();
+    file.set_modified(std::time::SystemTime::now() + Duration::from_secs(1)).unwrap();
+    drop(file);
+    let output = controlled.ctl(&["chain", "all", plugin]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(
+        output.stderr.starts_with("resay: warning: ") && output.stderr.contains(plugin),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.contains("written to in place"), "{}", output.stderr);
+}

@@ -2,8 +2,10 @@
 CXXFLAGS ?= -O3 -Wall -Wextra
 PLUGIN = lib@NAME@.so
 
-$(PLUGIN): @NAME@.cpp resay_plugin.h
-	$(CXX) -std=c++17 $(CXXFLAGS) -shared -fPIC -fvisibility=hidden -o $@ @NAME@.cpp $(LDFLAGS)
+# Made under another name and then renamed: a process that has loaded the old one keeps it as it is.
+$(PLUGIN): @NAME@.cpp resay_plugin.h resay_plugin.hpp exports.map
+	$(CXX) -std=c++11 $(CXXFLAGS) -shared -fPIC -fvisibility=hidden -Wl,--version-script=exports.map -o $@.new @NAME@.cpp $(LDFLAGS)
+	mv $@.new $@
 
 check: $(PLUGIN)
 	resay plugin check ./$(PLUGIN)

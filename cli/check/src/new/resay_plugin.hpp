@@ -1,0 +1,1 @@
+../../../../include/resay_plugin.hpp
