@@ -70,6 +70,9 @@ Environment:
   RESAY_PLUGIN_PATH
       Directories in which plugins are looked up by name, after those of
       --plugin-dir; absolute, separated by colons.
+  RESAY_PLUGIN_OWNERS
+      Users whose plugin files may be loaded beside root's and one's own, by
+      their numbers, separated by commas: RESAY_PLUGIN_OWNERS=1000.
   XDG_STATE_HOME
       Where `resay repl` keeps its history, in resay/history; ~/.local/state if
       it is not set.";

@@ -12,7 +12,9 @@ use super::memory::text_of;
 use crate::{ListenerId, Transform};
 
 /// [*] Loads a plugin file. Chains that are set from now on find its transforms by name. If the file has changed since, a
-/// second call loads the new contents; existing chains keep the old ones. A library is never unloaded.
+/// second call loads the new contents; existing chains keep the old ones. A library is never unloaded. Replace a file by
+/// rename(2), never by writing into it: it is mapped into the process. The file and all directories above it must belong
+/// to root or to the effective user, and nobody else may write to them; RESAY_PLUGIN_OWNERS=1000 names others to trust.
 /// Returns the number of transforms in the file; RESAY_E_PLUGIN: the file cannot be used, or the program has registered a
 /// transform with the same name, RESAY_E_ARG.
 #[unsafe(no_mangle)]

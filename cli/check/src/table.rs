@@ -71,8 +71,8 @@ impl Loaded {
             // SAFETY: a function of a library that is loaded; the pointers live during the call.
             let status = unsafe { init(path.as_ptr(), &mut err) };
             if status != abi::RESAY_OK {
-                // SAFETY: the last byte is NUL, whatever was written.
                 text[ERROR_BYTES - 1] = 0;
+                // SAFETY: the last byte is NUL, whatever was written.
                 let text = unsafe { c_text(text.as_ptr()) }.ok().flatten().unwrap_or_default();
                 let what = format!("init() returned {}: {text}", status_text(status));
                 return Err(Violation::of(Promise::Lifecycle, what));

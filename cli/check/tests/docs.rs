@@ -35,7 +35,7 @@ fn every_block_is_of_a_kind_that_is_tested() {
     let languages: Vec<&str> =
         page.split("\n```").skip(1).step_by(2).map(|block| block.lines().next().unwrap()).collect();
     for language in languages {
-        assert!(["c", "rust", "toml", "console", "text"].contains(&language), "{language}");
+        assert!(["c", "cpp", "rust", "toml", "console", "text"].contains(&language), "{language}");
     }
 }
 
@@ -58,6 +58,28 @@ fn the_blocks_in_c() {
             &["exports", "sessions", "threads"],
         );
     }
+}
+
+#[test]
+fn the_block_in_cpp() {
+    if Command::new("c++").arg("--version").output().is_err() {
+        return common::skipped("the block in C++: there is no c++");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for header in ["resay_plugin.h", "resay_plugin.hpp"] {
+        fs::copy(root().join("include").join(header), dir.path().join(header)).unwrap();
+    }
+    let console = blocks("console").join("\n");
+    let command = console.lines().find_map(|line| line.strip_prefix("$ c++ ")).unwrap();
+    let [source] = blocks("cpp").try_into().unwrap();
+    fs::write(dir.path().join("quote.cpp"), source).unwrap();
+    let command = format!("c++ -Wall -Wextra -Wpedantic -Wold-style-cast -Wextra-semi -Werror {command}");
+    let output = Command::new("sh").args(["-c", &command]).current_dir(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_passes(
+        &check(&dir.path().join("libquote.so"), &options()),
+        &["exports", "sessions", "threads", "options"],
+    );
 }
 
 #[test]

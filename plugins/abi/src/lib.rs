@@ -67,6 +67,6 @@ pub use io::Io;
 pub use limits::{Limits, Tally};
 pub use options::{OptionSpec, Options};
 pub use state::Carry;
-pub use table::{Draft, Library, Lifecycle, Table};
-pub use transform::{Call, Map, Process, Status, Transform};
+pub use table::{Draft, Library, Table};
+pub use transform::{Call, Lifecycle, Map, Process, Status, Transform};
 pub use vectors::with_widest_vectors;

@@ -1,18 +1,16 @@
 //! Tables: the description of a transform for the host, built at compile time.
 
 use crate::abi;
-use crate::error::Error;
 use crate::growing::Growing;
 use crate::options::{OptionSpec, Options};
 use crate::shim;
 use crate::state::Carry;
-use crate::transform::{Map, Process, Transform};
+use crate::transform::{Lifecycle, Map, Process, Transform};
 use core::ffi::{CStr, c_char, c_void};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{align_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
 /// A transform as the host sees it. It must be a `static`, because the host keeps its address.
 ///
@@ -277,49 +275,6 @@ unsafe extern "C" fn select(
         }
     }
 }
-
-/// What a library does before its first instance is created, and after its last is destroyed: threads, files and memory
-/// that its instances share. Both may happen several times, in turn.
-///
-/// ```
-/// use resay_plugin::{Error, Lifecycle};
-/// use std::path::Path;
-/// use std::sync::Mutex;
-///
-/// static WORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-///
-/// struct Words;
-///
-/// impl Lifecycle for Words {
-///     fn init(path: &Path) -> Result<(), Error> {
-///         // What is installed beside the plugin.
-///         let file = path.with_file_name("words.txt");
-///         let text = std::fs::read_to_string(&file)
-///             .map_err(|error| Error::config(format!("{}: {error}", file.display())))?;
-///         *WORDS.lock().unwrap() = text.lines().map(str::to_owned).collect();
-///         Ok(())
-///     }
-///
-///     fn shutdown() {
-///         WORDS.lock().unwrap().clear();
-///     }
-/// }
-/// // resay_plugin::export!(TABLE; lifecycle = Words);
-/// ```
-pub trait Lifecycle: 'static {
-    /// Called before the first instance is created, with the absolute path of the library's file. After an error no
-    /// instance is created.
-    fn init(path: &Path) -> Result<(), Error> {
-        let _ = path;
-        Ok(())
-    }
-
-    /// Called after the last instance is destroyed. (Not if the process ends before.)
-    fn shutdown() {}
-}
-
-/// Nothing to do.
-impl Lifecycle for () {}
 
 /// The contents of a plugin library. [`export!`](crate::export) makes one.
 #[derive(Debug)]

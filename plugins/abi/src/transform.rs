@@ -4,6 +4,7 @@ use crate::abi;
 use crate::error::Error;
 use crate::host::{Host, Peer, Setup};
 use crate::io::Io;
+use std::path::Path;
 
 /// The common part of every transform: how an instance and a session begin. They end with `Drop`.
 ///
@@ -41,6 +42,49 @@ pub trait Process: Transform {
     /// with [`Io::ends_stream`] and the input that is left. [`Status::Ok`] means that all input is consumed.
     fn process(&self, call: Call<'_, Self::Session>, io: &mut Io<'_>) -> Status;
 }
+
+/// What a library does before its first instance is created, and after its last is destroyed: threads, files and memory
+/// that its instances share. Both may happen several times, in turn.
+///
+/// ```
+/// use resay_plugin::{Error, Lifecycle};
+/// use std::path::Path;
+/// use std::sync::Mutex;
+///
+/// static WORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+///
+/// struct Words;
+///
+/// impl Lifecycle for Words {
+///     fn init(path: &Path) -> Result<(), Error> {
+///         // What is installed beside the plugin.
+///         let file = path.with_file_name("words.txt");
+///         let text = std::fs::read_to_string(&file)
+///             .map_err(|error| Error::config(format!("{}: {error}", file.display())))?;
+///         *WORDS.lock().unwrap() = text.lines().map(str::to_owned).collect();
+///         Ok(())
+///     }
+///
+///     fn shutdown() {
+///         WORDS.lock().unwrap().clear();
+///     }
+/// }
+/// // resay_plugin::export!(TABLE; lifecycle = Words);
+/// ```
+pub trait Lifecycle: 'static {
+    /// Called before the first instance is created, with the absolute path of the library's file. After an error no
+    /// instance is created.
+    fn init(path: &Path) -> Result<(), Error> {
+        let _ = path;
+        Ok(())
+    }
+
+    /// Called after the last instance is destroyed. (Not if the process ends before.)
+    fn shutdown() {}
+}
+
+/// Nothing to do.
+impl Lifecycle for () {}
 
 /// The context of a call.
 #[derive(Debug)]
