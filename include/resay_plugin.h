@@ -368,12 +368,12 @@ typedef struct resay_host {
    */
   const volatile uint8_t *log_level;
   /**
-   * [*] Logs one line: len bytes of UTF-8, without a line end. It never blocks; the host may drop lines.
+   * [*] Logs one line: len bytes of UTF-8, without a line end. It never blocks; the host may drop lines, and cut long ones.
    */
   void (*log)(void *ctx, int level, const char *utf8, size_t len);
   /**
-   * [C] Only during create(): returns the id of the counter with this name, and creates it if necessary. 0: no
-   * more counters; counter_add() ignores 0 and unknown ids.
+   * [C] Only during create(): returns the id of the counter with this name of at most 128 bytes, and creates it if
+   * necessary. 0: no more counters, or not during create(); counter_add() ignores 0 and unknown ids.
    */
   uint32_t (*counter)(void *ctx, const char *name);
   /**

@@ -66,6 +66,28 @@ fn a_library_with_a_lifecycle() {
     assert!(text.contains("lifecycle   init() and shutdown()"), "{text}");
 }
 
+/// A process that has loaded a file which was written to since may crash: whoever checks the file hears of it.
+#[test]
+fn a_file_that_an_older_process_has_loaded_has_a_hint() {
+    let (_dir, plugin) = good("several.c");
+    let mut sleeper =
+        std::process::Command::new("sleep").arg("600").env("LD_PRELOAD", &plugin).spawn().unwrap();
+    let maps = format!("/proc/{}/maps", sleeper.id());
+    while !fs::read_to_string(&maps).unwrap().contains("libgood.so") {
+        std::thread::yield_now();
+    }
+    let hints = || check(&plugin, &options()).hints.into_iter().map(|hint| hint.text).collect::<Vec<_>>();
+    let before = hints();
+    let file = fs::File::options().write(true).open(&plugin).unwrap();
+    file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(10)).unwrap();
+    let after = hints();
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    assert_eq!(before, [""; 0]);
+    let name = format!("loaded by process {} (sleep)", sleeper.id());
+    assert!(after.len() == 1 && after[0].contains(&name) && after[0].contains("by rename"), "{after:?}");
+}
+
 fn good(name: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let plugin = dir.path().join("libgood.so");

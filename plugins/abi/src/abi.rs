@@ -263,10 +263,10 @@ pub struct resay_host {
     pub ctx: *mut c_void,
     /// The highest log level that is enabled now: test it before formatting a line. NULL: log() decides.
     pub log_level: *const resay_volatile_u8,
-    /// [*] Logs one line: len bytes of UTF-8, without a line end. It never blocks; the host may drop lines.
+    /// [*] Logs one line: len bytes of UTF-8, without a line end. It never blocks; the host may drop lines, and cut long ones.
     pub log: Option<unsafe extern "C" fn(ctx: *mut c_void, level: c_int, utf8: *const c_char, len: usize)>,
-    /// [C] Only during create(): returns the id of the counter with this name, and creates it if necessary. 0: no
-    /// more counters; counter_add() ignores 0 and unknown ids.
+    /// [C] Only during create(): returns the id of the counter with this name of at most 128 bytes, and creates it if
+    /// necessary. 0: no more counters, or not during create(); counter_add() ignores 0 and unknown ids.
     pub counter: Option<unsafe extern "C" fn(ctx: *mut c_void, name: *const c_char) -> u32>,
     /// [*] Adds n to a counter; wait-free.
     pub counter_add: Option<unsafe extern "C" fn(ctx: *mut c_void, id: u32, n: u64)>,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use resay_plugin::abi::{self, resay_host, resay_thread_check};
+use resay_plugin::inspect;
 
 use super::running;
 use super::text::text;
@@ -14,6 +15,8 @@ use crate::event::{Event, EventKind, Events, LogLevel};
 use crate::lock::lock;
 
 const COUNTERS_MAX: usize = 256;
+/// The longest line that a transform logs; what is more is cut.
+const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Named counters of transforms, for one engine.
 #[derive(Debug)]
@@ -72,8 +75,8 @@ unsafe extern "C" fn host_log(ctx: *mut c_void, level: c_int, utf8: *const c_cha
     }
     // SAFETY: `ctx` is the HostContext that was handed out with this function, alive until destroy() returns.
     let context = unsafe { &*ctx.cast::<HostContext>() };
-    // SAFETY: the plugin lends `len` bytes for the call.
-    let line = unsafe { std::slice::from_raw_parts(utf8.cast::<u8>(), len) };
+    // SAFETY: the plugin lends `len` bytes for the call; no line is as long as the limit.
+    let line = unsafe { std::slice::from_raw_parts(utf8.cast::<u8>(), len.min(LINE_BYTES_MAX)) };
     let line = String::from_utf8_lossy(line);
     context.services.events.emit(&Event {
         level: LogLevel::from_number(level),
@@ -94,6 +97,7 @@ unsafe extern "C" fn host_counter(ctx: *mut c_void, name: *const c_char) -> u32 
     }
     // SAFETY: as in `host_log`; the name is NULL or NUL-terminated.
     let (context, name) = unsafe { (&*ctx.cast::<HostContext>(), text(name)) };
+    let name = name.filter(|name| name.len() <= inspect::NAME_BYTES_MAX);
     name.map_or(0, |name| context.services.counters.id(&format!("{}.{name}", context.id)))
 }
 

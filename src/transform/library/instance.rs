@@ -12,7 +12,7 @@ use super::host::{Host, Services};
 use super::lifecycle::LibraryUse;
 use super::running::{controlling, running};
 use super::status::{Fault, Status};
-use super::table::{OptionHelp, Table};
+use super::table::{OptionHelp, SessionState, Table};
 use super::text::ErrorText;
 use crate::error::{Error, Result};
 use crate::lock::lock;
@@ -24,6 +24,8 @@ pub(crate) struct Instance {
     pub(super) own: *mut c_void,
     /// Set by a panic in the plugin: nothing is sent through it any more.
     quarantined: AtomicBool,
+    /// How its sessions are carried to another instance.
+    pub(super) session_state: Option<SessionState>,
     /// For `RESAY_SERIAL`.
     pub(super) serial: Option<Mutex<()>>,
     _host: Host,
@@ -63,6 +65,7 @@ impl Instance {
             .collect();
         let library = table.library.map(|library| library.enter(id)).transpose().map_err(fault)?;
         let table = controlling(id, || table.select(&pairs)).map_err(fault)?;
+        let session_state = controlling(id, || table.session_state()).map_err(fault)?;
         let host = Host::new(id, services);
         let mut own = ptr::null_mut();
         if let Some(create) = table.fields.create {
@@ -80,7 +83,7 @@ impl Instance {
         let is_serial = table.fields.threading != abi::RESAY_SHARED;
         let serial = is_serial.then(Mutex::default);
         let quarantined = AtomicBool::new(false);
-        Ok(Instance { table, own, quarantined, serial, _host: host, _library: library })
+        Ok(Instance { table, own, quarantined, session_state, serial, _host: host, _library: library })
     }
 
     pub(crate) fn id(&self) -> &'static str {

@@ -211,8 +211,7 @@ impl Session {
             *taken.get_mut(place)? = true;
             let state = self.save(from)?;
             let target = to.list.get(place)?;
-            let (source, loader) =
-                (from.instance.table.session_state()?, target.instance.table.session_state()?);
+            let (source, loader) = (from.instance.session_state?, target.instance.session_state?);
             let _guard = target.instance.guard().ok()?;
             let mut text = ErrorText::new();
             let state = resay_bytes { ptr: state.as_ptr(), len: state.len() };
@@ -235,7 +234,7 @@ impl Session {
 
     /// What one stage remembers.
     fn save(&self, stage: &Stage) -> Option<Vec<u8>> {
-        let state = stage.instance.table.session_state()?;
+        let state = stage.instance.session_state?;
         let _guard = stage.instance.guard().ok()?;
         let mut room = 256;
         while room <= SAVED_BYTES_MAX {

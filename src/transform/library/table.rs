@@ -224,13 +224,17 @@ impl Table {
     }
 
     /// What carries a session to another instance: `resay.session-state/1`.
-    pub(super) fn session_state(&self) -> Option<SessionState> {
-        let extension = self.fields.extension?;
-        // SAFETY: the owner's own pointer and a NUL-terminated name, as the ABI asks.
-        let found = unsafe { extension(self.raw, abi::RESAY_EXT_SESSION_STATE.as_ptr()) };
-        // SAFETY: an extension of that name is a resay_session_state of struct_size bytes.
-        let state = unsafe { inspect::session_state(found.cast()) }.ok()??;
-        Some(SessionState { schema: state.schema, save: state.save?, load: state.load? })
+    pub(super) fn session_state(&self) -> std::result::Result<Option<SessionState>, String> {
+        let Some(extension) = self.fields.extension else { return Ok(None) };
+        // SAFETY: the owner's own pointer and a NUL-terminated name, as the ABI asks; an extension of that name is a
+        // resay_session_state of struct_size bytes.
+        let state = unsafe {
+            inspect::session_state(extension(self.raw, abi::RESAY_EXT_SESSION_STATE.as_ptr()).cast())
+        }?;
+        let complete = |state: abi::resay_session_state| {
+            Some(SessionState { schema: state.schema, save: state.save?, load: state.load? })
+        };
+        Ok(state.and_then(complete))
     }
 
     /// Whether it may block, and so runs off the workers.
@@ -274,6 +278,7 @@ type Load =
     unsafe extern "C" fn(*mut c_void, *mut c_void, *const c_char, resay_bytes, *mut resay_text) -> i32;
 
 /// `resay.session-state/1` of a transform, complete.
+#[derive(Clone, Copy)]
 pub(super) struct SessionState {
     pub(super) schema: *const c_char,
     pub(super) save: Save,
