@@ -29,6 +29,7 @@ use crate::abi;
 use crate::error::{Error, text_of};
 use crate::growing;
 use crate::host::PeerKind;
+use crate::inspect;
 use crate::table::Table;
 use core::cell::Cell;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -97,7 +98,7 @@ impl Harness {
             .collect();
         // SAFETY: tables by the contract; options that live until the end of this call.
         unsafe {
-            refuse_unknown(&growing::read(listed), &keys)?;
+            refuse_unknown(listed, options)?;
             let chosen = select(listed, &given);
             let table = growing::read(chosen);
             assert!(table.map.is_some() || table.process.is_some(), "a table with neither map nor process");
@@ -506,21 +507,15 @@ unsafe extern "C" fn counter_add(ctx: *mut c_void, id: u32, n: u64) {
 }
 
 /// # Safety
-/// The table's options keep the promises of the ABI.
-unsafe fn refuse_unknown(table: &abi::resay_transform, keys: &[CString]) -> Result<(), Error> {
-    let declared = if table.options.is_null() {
-        &[][..]
-    } else {
-        // SAFETY: n_options of them.
-        unsafe { core::slice::from_raw_parts(table.options, table.n_options as usize) }
-    };
-    for key in keys {
-        // SAFETY: keys are NUL-ended.
-        if !declared.iter().any(|option| unsafe { CStr::from_ptr(option.key) } == key.as_c_str()) {
-            return Err(Error::config(format!("there is no option '{}'", key.to_string_lossy())));
-        }
+/// The table conforms to the ABI.
+unsafe fn refuse_unknown(table: *const abi::resay_transform, options: &[(&str, &str)]) -> Result<(), Error> {
+    // SAFETY: by the contract.
+    let described = unsafe { inspect::transform(table) }.map_err(Error::config)?;
+    let is_declared = |key: &str| described.options.iter().any(|option| option.key == key);
+    match options.iter().find(|(key, _)| !is_declared(key)) {
+        Some((key, _)) => Err(Error::config(format!("there is no option '{key}'"))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The table for these options: `listed`, or what its extension "resay.select/1" offers.

@@ -93,6 +93,7 @@ int main(void) {
            library->struct_size == sizeof(resay_library) && is_lifecycle(library) &&
            library->transforms[0] == &first && library->transforms[1] == &second &&
            RESAY_HAS(&shorter, local) && !RESAY_HAS(&shorter, peer) && !RESAY_HAS(&shorter, listener) &&
+           RESAY_THREAD_OTHER == 0 && RESAY_THREAD_CONTROL == 1 && RESAY_THREAD_WORKER == 2 &&
            RESAY_HAS(&first, struct_size) && RESAY_HAS(&first, extension) &&
            -RESAY_E_DATA == 1 && 1 + RESAY_E_PANIC == -4);
 }
