@@ -22,7 +22,7 @@ mod headers {
     use super::fail;
 
     /// What resay.h is made of, in its order.
-    const FFI: [&str; 10] = [
+    const FFI: [&str; 11] = [
         "src/ffi/mod.rs",
         "src/ffi/error.rs",
         "src/ffi/engine.rs",
@@ -30,6 +30,7 @@ mod headers {
         "src/ffi/callback.rs",
         "src/ffi/transform.rs",
         "src/ffi/run.rs",
+        "src/ffi/threads.rs",
         "src/ffi/observe.rs",
         "src/ffi/event.rs",
         "src/ffi/client.rs",

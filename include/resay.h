@@ -25,8 +25,13 @@
  *  - An engine runs in one of three ways: resay_start, resay_run, or resay_poll_fd with resay_run(engine, 0).
  *  - To end: call resay_stop or resay_drain; wait until resay_run has returned 0 on lent threads; call
  *    resay_engine_free. Free clients with resay_client_free.
+ *  - A thread is not cancelled (pthread_cancel) inside a call, however long it waits: end the wait with resay_stop, or by a
+ *    signal. A cancellation that was asked for meanwhile takes place after the call. The engine's threads cannot be
+ *    cancelled.
  *  - Callbacks run on workers, and on any thread that calls the engine. resay_callback lists what they must not do.
  *  - After fork() the child can only free its copy of the engine; the parent keeps the engine.
+ *  - Variables of the environment (RESAY_PLUGIN_PATH, RESAY_NO_URING, TMPDIR, LISTEN_FDS and so on) are read with
+ *    secure_getenv(3): a set-user-ID, set-group-ID or capability program sees none of them.
  *  - The library installs no signal handler, changes no state of the process, never exits or aborts, and never
  *    raises SIGPIPE. Addresses, chains and options are those of the command: resay help.
  */
@@ -40,6 +45,15 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/**
+ * The version of the library that this header belongs to; resay_version has that of the library which is there.
+ */
+#define RESAY_VERSION_MAJOR 0u
+
+#define RESAY_VERSION_MINOR 1u
+
+#define RESAY_VERSION_PATCH 0u
 
 /**
  * The version of this interface. It changes only when existing programs would break. The SONAME,
@@ -117,7 +131,7 @@ extern "C" {
 /**
  * Size of resay_error.message in bytes, including the NUL.
  */
-#define RESAY_ERROR_MESSAGE_BYTES 248
+#define RESAY_ERROR_MESSAGE_BYTES 240
 
 /**
  * For resay_listen_fd: after success the engine owns the descriptor; the caller must not use or close it.
@@ -366,7 +380,14 @@ typedef struct resay_error {
    */
   int32_t os_errno;
   /**
-   * English text in UTF-8, NUL-terminated, truncated if it is too long.
+   * Which bytes of the URL, chain or option are wrong: the offset of the first one, and how many. If something is
+   * missing at the end, position is the length of the text, and length is 1. If no place is known, both are 0.
+   */
+  uint32_t position;
+  uint32_t length;
+  /**
+   * English text in UTF-8, NUL-terminated, truncated if it is too long. What is wrong comes first; the text that was
+   * parsed follows. The number of a system error is only in os_errno.
    */
   char message[RESAY_ERROR_MESSAGE_BYTES];
 } resay_error;
@@ -400,6 +421,17 @@ typedef int (*resay_callback)(void *user,
  * Called once, on any thread, when nothing uses user any more.
  */
 typedef void (*resay_release)(void *user);
+
+/**
+ * Runs on a thread of the engine's before everything else there. thread is the thread's name, borrowed for the call.
+ * resay_callback lists the functions that are allowed inside.
+ */
+typedef void (*resay_thread_begin)(void *user, const char *thread);
+
+/**
+ * Runs on a thread of the engine's after everything else there, and after resay_thread_begin.
+ */
+typedef void (*resay_thread_end)(void *user);
 
 /**
  * The counters of a listener or of a whole engine. The counters of a running engine are read one by one, so they may
@@ -513,6 +545,11 @@ typedef struct resay_event {
 } resay_event;
 
 /**
+ * pthread_setcancelstate(3)
+ */
+extern int pthread_setcancelstate(int state, int *old);
+
+/**
  * [*] Describes a code in a few words. The string is static. Unknown codes have a description too.
  */
 const char *resay_strerror(int code);
@@ -542,21 +579,32 @@ int resay_engine_new(uint32_t abi,
                      struct resay_error *err);
 
 /**
+ * [*] Whether the library has a feature, here and now: 1 or 0. "uring": an engine on threads of its own gets io_uring if it
+ * asks for it; this asks the kernel, once a process. "bundled": the bundled transforms are linked in. Unknown
+ * features, and NULL, are 0.
+ */
+int resay_has(const char *feature);
+
+/**
  * [1] Stops an engine, waits for its threads, and frees it with all that belongs to it: listeners, connections,
  * descriptors, transforms. NULL is fine. No other call may be using the engine: threads that were lent to it are back
  * from resay_run, the program's event loop watches resay_poll_fd no longer, and no thread waits in resay_event_next.
  * After this no callback runs, and each release has run.
  *
- * Inside a callback of any engine it does nothing (resay_last_error has the reason). In a child of fork() it closes the child's
- * copies of the descriptors, waits for nothing, and leaves the parent's engine as it is.
+ * In a child of fork() it closes the child's copies of the descriptors, waits for nothing, and leaves the parent's engine
+ * as it is.
+ * Returns 0; RESAY_E_STATE inside a callback of any engine: nothing has happened, and the engine is still to be freed.
  */
-void resay_engine_free(struct resay_engine *engine);
+int resay_engine_free(struct resay_engine *engine);
 
 /**
  * [*] Sets an option for listeners that are added later, with the keys and values of URL queries: ("idle_timeout", "30s").
- * Three more options belong to the engine and can be set until it runs. "threads": the number of threads that the
- * program will lend with resay_run. "backend": auto, epoll or uring. "spin": the time that a thread busy-polls before
- * it sleeps, for example "60us".
+ * More options belong to the engine and can be set until it runs. "threads": the number of threads that the program will
+ * lend with resay_run. "backend": auto, epoll or uring; with epoll the engine never calls io_uring_setup(2), for which
+ * some seccomp filters kill a process. "spin": the time that a thread busy-polls before it sleeps, for example "60us".
+ * Of the engine's own threads, "thread_name": what their names begin with, 1 to 15 bytes, "resay"; "thread_stack": the
+ * size of their stacks, "2m"; "thread_cpus": the processors that they may run on, for example "0-3,6", "" those of
+ * the thread that calls resay_start.
  * Returns 0; RESAY_E_SPEC: unknown key or bad value, RESAY_E_STATE: the engine has run, RESAY_E_ARG.
  */
 int resay_set(struct resay_engine *engine,
@@ -579,7 +627,7 @@ int resay_get(struct resay_engine *engine,
  * [*] Adds a listener and binds it. Peers can connect from now on; the engine serves them while it runs. If out is not
  * NULL, *out becomes the listener's id.
  * Returns 0; RESAY_E_SPEC: bad URL or option, RESAY_E_SYS: the socket cannot be bound, RESAY_E_PLUGIN: bad chain,
- * RESAY_E_STATE: the engine has ended, RESAY_E_ARG. After a failure nothing is bound.
+ * RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure nothing is bound.
  */
 int resay_listen(struct resay_engine *engine,
                  const char *url,
@@ -592,7 +640,7 @@ int resay_listen(struct resay_engine *engine,
  * makes the socket non-blocking, which affects its duplicates too. The program created the file of a unix socket, so the
  * engine does not remove that file.
  * Returns 0; RESAY_E_SPEC: bad option, RESAY_E_SYS: not a socket, or a connected one, RESAY_E_PLUGIN: bad chain,
- * RESAY_E_STATE, RESAY_E_ARG. After a failure the caller still owns the descriptor.
+ * RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure the caller still owns the descriptor.
  */
 int resay_listen_fd(struct resay_engine *engine,
                     int fd,
@@ -703,8 +751,9 @@ int resay_chain(struct resay_engine *engine,
 
 /**
  * [*] Starts this number of threads of the engine, which block all signals, and returns when every listener is served.
- * Returns 0; RESAY_E_STATE: the engine has run before, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS,
- * RESAY_E_PLUGIN: a transform cannot be created again for another thread, RESAY_E_ARG.
+ * Returns 0; RESAY_E_STATE: the engine has run before, or was stopped, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS,
+ * RESAY_E_PLUGIN: a transform cannot be created again for another thread, RESAY_E_ARG. After a failure nothing has changed:
+ * the listeners are bound as before, and another start may succeed, for example with fewer threads.
  */
 int resay_start(struct resay_engine *engine,
                 uint32_t threads,
@@ -721,16 +770,16 @@ int resay_run(struct resay_engine *engine,
               int32_t timeout_ms);
 
 /**
- * [*] Returns a descriptor for the program's own event loop: when it is readable, or the time of resay_poll_timeout has
- * passed, call resay_run(engine, 0). The engine owns the descriptor: do not read, write or close it, and remove it from the
- * loop before resay_engine_free.
+ * [*] Returns a descriptor for the program's own event loop: when it is readable, call resay_run(engine, 0). It becomes
+ * readable for deadlines too. The engine owns the descriptor: do not read, write or close it, and remove it from the loop
+ * before resay_engine_free.
  * Errors: RESAY_E_STATE: the engine runs on its own threads, or was set to several threads, RESAY_E_SYS, RESAY_E_ARG.
  */
 int resay_poll_fd(struct resay_engine *engine);
 
 /**
- * [*] Returns the longest time in milliseconds, rounded up, that the program's event loop may wait for resay_poll_fd; -1: no
- * limit. Call it before each wait. Errors: RESAY_E_ARG.
+ * [*] Returns the time in milliseconds, rounded up, after which resay_poll_fd becomes readable by itself; -1: it does not. A
+ * loop that watches the descriptor need not ask. Errors: RESAY_E_ARG.
  */
 int32_t resay_poll_timeout(struct resay_engine *engine);
 
@@ -745,9 +794,11 @@ int resay_stop(struct resay_engine *engine);
 
 /**
  * [*] Stops listening, answers all that has arrived, closes the connections, and waits for that, at most timeout_ms
- * milliseconds; -1: without a limit. Connections that are open then are cut off and counted. An engine that runs on lent threads, or in the
- * program's loop, only begins with it: go on calling resay_run until it is 0.
- * 0; RESAY_E_TIMEOUT: a transform does not return, RESAY_E_ARG.
+ * milliseconds; -1: without a limit. Connections that are open then are cut off and counted, which takes at most 250
+ * milliseconds more. An engine that runs on lent threads, or in the program's loop, only begins with it: go on calling
+ * resay_run until it is 0. From this call on nothing is started or listened on any more.
+ * 0; RESAY_E_TIMEOUT: a callback or transform did not return in that time; the engine still ends when it does,
+ * RESAY_E_ARG.
  */
 int resay_drain(struct resay_engine *engine,
                 int32_t timeout_ms);
@@ -759,6 +810,21 @@ int resay_drain(struct resay_engine *engine,
  */
 int resay_join(struct resay_engine *engine,
                int32_t timeout_ms);
+
+/**
+ * [*] Sets what runs at the beginning and at the end of every thread of the engine's: those of resay_start, of the pool for
+ * transforms that may block, and helpers that live for a single system call. Either may be NULL. A thread that
+ * begins also ends, before resay_join returns 0, and at the latest in resay_engine_free: the place to attach a thread to an
+ * interpreter, and to detach it. Threads that the program lends have no hooks.
+ *
+ * The hooks take the place of those before. release is called with user exactly once, as in resay_register_callback.
+ * Returns 0; RESAY_E_STATE: the engine has run, RESAY_E_ARG.
+ */
+int resay_thread_hooks(struct resay_engine *engine,
+                       resay_thread_begin begin,
+                       resay_thread_end end,
+                       void *user,
+                       resay_release release);
 
 /**
  * [*] Reads the figures of a listener, or with 0 of all together, closed ones too: apart from open, these never run
@@ -866,6 +932,14 @@ int resay_client_recv(struct resay_client *client,
  * Returns 0; RESAY_E_SYS, RESAY_E_ARG.
  */
 int resay_client_shutdown(struct resay_client *client);
+
+/**
+ * [*] The descriptor of a client's socket, for the program's own loop: when it is readable, call resay_client_recv with a
+ * timeout of 0. It belongs to the client: do not close it, and take it out of the loop before resay_client_free. The
+ * socket stays the same for the client's whole life, and is blocking.
+ * Errors: RESAY_E_ARG.
+ */
+int resay_client_fd(const struct resay_client *client);
 
 /**
  * [1] Closes a client and frees it. NULL is allowed. No other call may be using it.

@@ -65,8 +65,7 @@ impl DryRun {
     pub fn new(chain: &str, directories: &[PathBuf], kind: SocketKind, is_framed: bool) -> Result<DryRun> {
         let spec = ChainSpec::parse(chain)?;
         let mut registry = Registry::new(directories.to_vec());
-        let tables =
-            spec.stages.iter().map(|stage| registry.find(&stage.target)).collect::<Result<Vec<_>>>()?;
+        let tables = registry.find_all(&spec)?;
         let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
         let chain = Chain::create(&spec, &tables, &services)?;
         let is_raw = matches!(kind, SocketKind::Tcp | SocketKind::UnixStream) && !is_framed;

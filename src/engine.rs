@@ -16,6 +16,7 @@ mod threads;
 mod transforms;
 
 pub use backend::Backend;
+pub(crate) use backend::has_uring;
 pub use builder::Builder;
 pub use listeners::{ListenerId, ListenerInfo};
 pub use state::Engine;

@@ -16,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The operating system refused; `what` names the call and its object.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", plain(source))]
     System {
         /// What was attempted, for example `bind tcp://127.0.0.1:80`.
         what: String,
@@ -38,6 +38,8 @@ pub enum Error {
         id: String,
         /// What was probably meant, or what there is.
         hint: String,
+        /// Its offset, in bytes, in the chain that names it.
+        at: usize,
     },
     /// A transform that refused to be created.
     #[error("transform {id}: {reason}")]
@@ -70,12 +72,31 @@ impl Error {
         move |source| Error::System { what, source }
     }
 
+    /// Which bytes of the text that was read are wrong, where it is known: the first one's offset, and how many. The offset is
+    /// the text's length where something is missing at its end.
+    pub fn place(&self) -> Option<(usize, usize)> {
+        match self {
+            Error::Spec(error) => Some((error.at, error.length())),
+            Error::UnknownTransform { id, at, .. } => Some((*at, id.len())),
+            _ => None,
+        }
+    }
+
     /// The `errno` behind this error, where there is one.
     pub fn os_error(&self) -> Option<i32> {
         match self {
             Error::System { source, .. } => source.raw_os_error(),
             _ => None,
         }
+    }
+}
+
+/// A system error in words alone: the number is in [`Error::os_error`].
+pub(crate) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.rsplit_once(" (os error ")) {
+        (Some(_), Some((words, _))) => words.to_owned(),
+        _ => text,
     }
 }
 
@@ -96,6 +117,17 @@ impl SpecError {
     /// An error at byte `at` of `text`.
     pub fn new(subject: &'static str, text: &str, at: usize, message: impl Into<String>) -> Self {
         SpecError { subject, text: text.to_owned(), at: at.min(text.len()), message: message.into() }
+    }
+
+    /// How many bytes from `at` on belong to what is wrong: a word, or one character; at the text's end 1.
+    pub fn length(&self) -> usize {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let is_word = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.');
+        match rest.find(|letter| !is_word(letter)) {
+            None => rest.len().max(1),
+            Some(0) => rest.chars().next().map_or(1, char::len_utf8),
+            Some(end) => end,
+        }
     }
 
     /// The character (not byte) position of the fault, counted from 1.

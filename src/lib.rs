@@ -80,5 +80,15 @@ pub mod seam {
 #[doc = include_str!("../docs/embedding.md")]
 struct Guide;
 
+/// Whether this build of the library has a feature, on the system that it runs on. `uring`: an engine on threads of its own gets
+/// io_uring if it asks for it; this asks the kernel, once a process. `bundled`: the bundled transforms are linked in.
+pub fn has_feature(name: &str) -> bool {
+    match name {
+        "uring" => engine::has_uring(),
+        "bundled" => cfg!(feature = "bundled"),
+        _ => false,
+    }
+}
+
 /// The version of this library, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -91,7 +91,13 @@ pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 /// Events that may wait in the queue of one engine.
 pub(crate) const EVENTS_MAX: usize = 65_536;
 
-/// Threads of one engine.
+/// How long a drain waits beyond its time, in which the workers cut off what is left.
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(250);
+
+/// Threads of one engine, what their names begin with, and the memory of their stacks.
+pub(crate) const THREAD_NAME_BYTES_MAX: usize = 15;
+pub(crate) const THREAD_STACK_BYTES_MIN: usize = 128 * 1024;
+pub(crate) const THREAD_STACK_BYTES_MAX: usize = 1024 * 1024 * 1024;
 pub(crate) const THREADS_MAX: usize = 256;
 /// How long a worker may look before it sleeps.
 pub(crate) const SPIN_MAX: Duration = Duration::from_secs(1);

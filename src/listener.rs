@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::chain::{Chain, Generation};
 use crate::connection::{Around, MakeAround};
@@ -40,7 +40,7 @@ pub(crate) struct Listener {
     /// What the kernel made of the options, read when the socket was bound.
     pub(crate) effective: Vec<(String, String)>,
     /// A block a worker, once there are workers.
-    stats: OnceLock<Vec<Arc<Block>>>,
+    stats: RwLock<Arc<[Arc<Block>]>>,
     chain: Mutex<Current>,
     /// Where there is a `max_per_peer`.
     pub(crate) limiter: Option<Arc<PeerLimiter>>,
@@ -133,7 +133,7 @@ impl Listener {
             can_multiply: bound.can_multiply,
             sockets: AtomicUsize::new(0),
             effective,
-            stats: OnceLock::new(),
+            stats: RwLock::default(),
             limiter,
             around: around.filter(|_| !records),
             chain: Mutex::new(Current { chain, generations: Vec::new() }),
@@ -154,8 +154,16 @@ impl Listener {
 
     /// Makes room for each worker's counters, and hands out the generations. Before any worker sees the listener.
     pub(crate) fn prepare(&self, workers: usize, generations: Vec<Arc<Generation>>) {
-        self.stats.get_or_init(|| (0..workers).map(|_| Arc::default()).collect());
+        *self.stats.write().unwrap_or_else(PoisonError::into_inner) =
+            (0..workers).map(|_| Arc::default()).collect();
         self.current().generations = generations;
+    }
+
+    /// The workers that it was prepared for are not to be.
+    pub(crate) fn unprepare(&self) {
+        *self.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        self.current().generations.clear();
+        self.sockets.store(0, Ordering::Relaxed);
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -163,8 +171,8 @@ impl Listener {
     }
 
     /// The counters, a block for each worker.
-    pub(crate) fn blocks(&self) -> &[Arc<Block>] {
-        self.stats.get().map(Vec::as_slice).unwrap_or_default()
+    pub(crate) fn blocks(&self) -> Arc<[Arc<Block>]> {
+        Arc::clone(&self.stats.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The counters that worker `worker`, and nobody else, adds to.
@@ -180,8 +188,9 @@ impl Listener {
 
     /// Connections open now, over all workers.
     pub(crate) fn open_connections(&self) -> u64 {
-        let closed: u64 = self.blocks().iter().map(|block| block.closed_total()).sum();
-        let accepted: u64 = self.blocks().iter().map(|block| block.accepted.get()).sum();
+        let blocks = self.blocks();
+        let closed: u64 = blocks.iter().map(|block| block.closed_total()).sum();
+        let accepted: u64 = blocks.iter().map(|block| block.accepted.get()).sum();
         accepted.saturating_sub(closed)
     }
 

@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::limits::{OFFLOAD_END, OFFLOAD_THREADS};
 use crate::lock::lock;
-use crate::sys;
+use crate::sys::ThreadSettings;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -15,6 +16,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub(crate) struct Offload {
     state: Mutex<Option<Running>>,
+    threads: Arc<ThreadSettings>,
     /// Pools that are ending and may still have threads.
     ending: Mutex<Vec<Arc<ThreadPool>>>,
     /// Where jobs go instead, in a simulation.
@@ -65,7 +67,7 @@ struct Running {
 struct ThreadPool {
     count: Mutex<Count>,
     changed: Condvar,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<Option<()>>>>,
 }
 
 thread_local! {
@@ -100,7 +102,16 @@ impl Offload {
     /// Leaves all jobs in a queue.
     #[cfg(test)]
     pub(crate) fn into_queue(queue: Arc<JobQueue>) -> Offload {
-        Offload { state: Mutex::default(), ending: Mutex::default(), queue: Some(queue) }
+        let mut offload = Offload::default();
+        offload.queue = Some(queue);
+        offload
+    }
+
+    /// A pool whose threads have these settings.
+    pub(crate) fn new(threads: Arc<ThreadSettings>) -> Offload {
+        let mut offload = Offload::default();
+        offload.threads = threads;
+        offload
     }
 
     /// Runs a job on one of the threads. The job comes back where no thread can be started.
@@ -117,9 +128,7 @@ impl Offload {
         let mut count = lock(&running.pool.count);
         if count.jobs >= count.threads && count.threads < OFFLOAD_THREADS {
             let (waiting, pool) = (Arc::clone(&running.waiting), Arc::clone(&running.pool));
-            let name = format!("resay-offload-{}", count.threads);
-            let spawned = thread::Builder::new().name(name).spawn(move || {
-                sys::block_signals();
+            let spawned = self.threads.start(&format!("offload-{}", count.threads), move || {
                 IS_OFFLOADED.set(true);
                 work(&waiting, &pool);
                 lock(&pool.count).threads -= 1;
@@ -138,9 +147,12 @@ impl Offload {
         running.jobs.send(job).map_err(|refused| refused.0)
     }
 
-    /// Ends the threads, and waits for them for at most a second; what waits is not done any more. One whose
+    /// Ends the threads, and waits for them until `until`, at most a second; what waits is not done any more. One whose
     /// transform does not come back is left to itself, and waited for again the next time.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self, until: Option<Instant>) {
+        let patience = |now: Instant| {
+            until.map_or(Duration::MAX, |until| until.saturating_duration_since(now)).min(OFFLOAD_END)
+        };
         let mut ending = lock(&self.ending);
         if let Some(Running { jobs, pool, .. }) = lock(&self.state).take() {
             drop(jobs);
@@ -151,7 +163,7 @@ impl Offload {
             let count = lock(&pool.count);
             let (count, _) = pool
                 .changed
-                .wait_timeout_while(count, OFFLOAD_END, |count| count.threads > 0)
+                .wait_timeout_while(count, patience(Instant::now()), |count| count.threads > 0)
                 .unwrap_or_else(PoisonError::into_inner);
             let is_stuck = count.threads > 0;
             drop(count);
@@ -165,7 +177,7 @@ impl Offload {
 
 impl Drop for Offload {
     fn drop(&mut self) {
-        self.end();
+        self.end(None);
     }
 }
 
@@ -193,7 +205,6 @@ fn work(waiting: &Mutex<Receiver<Job>>, pool: &ThreadPool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn jobs_run_and_threads_end() {
@@ -207,7 +218,7 @@ mod tests {
         numbers.sort_unstable();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
         let pool = Arc::clone(&lock(&offload.state).as_ref().unwrap().pool);
-        offload.end();
+        offload.end(None);
         assert_eq!(lock(&pool.count).threads, 0);
     }
 
@@ -219,6 +230,6 @@ mod tests {
             let _ = forever.recv_timeout(Duration::from_secs(3600));
         });
         assert!(offload.run(stuck).is_ok());
-        offload.end();
+        offload.end(None);
     }
 }

@@ -18,6 +18,10 @@ impl Moment {
         Moment(micros)
     }
 
+    pub(crate) fn as_micros(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn after(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
     }

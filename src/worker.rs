@@ -180,6 +180,10 @@ impl<D: Driver> Worker<D> {
         &self.driver
     }
 
+    pub(crate) fn driver_mut(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         self.state != State::Ended
     }

@@ -236,6 +236,21 @@ fn signals() {
 }
 
 #[test]
+fn every_call_in_every_state() {
+    passes("states");
+}
+
+#[test]
+fn a_host_with_more_rights_than_its_caller_obeys_no_variable() {
+    passes("secure");
+}
+
+#[test]
+fn a_cancelled_thread_ends_after_its_call() {
+    passes("cancelling");
+}
+
+#[test]
 fn a_thousand_engines_leave_nothing() {
     let flags: &[&str] = if cfg!(target_env = "gnu") { &["-DCOUNT_BLOCKS", "-fno-builtin"] } else { &[] };
     if let Some(mut program) = program("cycles", "", flags) {

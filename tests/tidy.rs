@@ -329,6 +329,30 @@ fn unsafe_code_stays_behind_its_boundaries() {
     report(findings);
 }
 
+/// A program with more rights than its caller sees no variable: `resay_plugin::environment` asks for that.
+#[test]
+fn the_environment_is_read_in_one_place() {
+    // Of a process that the command has started itself.
+    let exceptions = ["plugins/abi/src/environment.rs", "cli/check/src/"];
+    let reads = ["env::var(", "env::var_os(", "env::vars(", "env::vars_os(", "env::temp_dir("];
+    let mut findings = Vec::new();
+    let places = ["src/", "plugins/", "cli/src/", "cli/check/src/"];
+    for file in files().iter().filter(|file| file.path.ends_with(".rs") && !file.path.contains("/tests")) {
+        let is_in = |beginnings: &[&str]| beginnings.iter().any(|beginning| file.path.starts_with(beginning));
+        if !is_in(&places) || is_in(&exceptions) || file.path.starts_with("src/worker/simulation/") {
+            continue;
+        }
+        for (number, line) in without_tests(&file.text).lines().enumerate() {
+            let is_code = !line.trim_start().starts_with("//");
+            if is_code && reads.iter().any(|read| line.contains(read)) {
+                let place = format!("{}:{}", file.path, number + 1);
+                findings.push(format!("{place}: read variables with resay_plugin::environment"));
+            }
+        }
+    }
+    report(findings);
+}
+
 #[test]
 fn no_file_is_an_orphan() {
     let mut findings = Vec::new();

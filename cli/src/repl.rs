@@ -6,7 +6,6 @@
 mod shown;
 mod typed;
 
-use std::env;
 use std::fs::DirBuilder;
 use std::io::{self, BufRead, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use resay::options::parse_duration;
 use resay::{Client, Error, SocketKind};
+use resay_plugin::environment;
 use rustyline::error::ReadlineError;
 use rustyline::{
     Cmd, ConditionalEventHandler, Config, DefaultEditor, Event, EventContext, EventHandler, KeyEvent,
@@ -368,7 +368,7 @@ impl ConditionalEventHandler for ClearOrLeave {
 
 /// The history's file, in a directory that only the user can read.
 fn history_file() -> Option<PathBuf> {
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| environment::variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     let directory = state.join("resay");
     DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;

@@ -9,7 +9,8 @@ import socket
 
 
 class Error(ctypes.Structure):
-    _fields_ = [("code", ctypes.c_int32), ("os_errno", ctypes.c_int32), ("message", ctypes.c_char * 248)]
+    _fields_ = [("code", ctypes.c_int32), ("os_errno", ctypes.c_int32),
+                ("position", ctypes.c_uint32), ("length", ctypes.c_uint32), ("message", ctypes.c_char * 240)]
 
 
 resay = ctypes.CDLL(os.environ.get("RESAY_LIBRARY", "libresay.so.1"))

@@ -12,7 +12,9 @@
 mod json;
 
 use json::Object;
-use resay_plugin::{Call, Error, Io, OptionSpec, Peer, PeerKind, Process, Setup, Status, Table, Transform};
+use resay_plugin::{
+    Call, Error, Io, OptionSpec, Peer, PeerKind, Process, Setup, Status, Table, Transform, environment,
+};
 
 /// The table: bundled into the engine, and exported by `libwhoami`.
 pub static TABLE: Table = Table::process::<Whoami>(c"whoami")
@@ -49,7 +51,7 @@ impl Transform for Whoami {
             if name.is_empty() || name.contains(['=', '\0']) {
                 return Err(setup.options.refused(ENV, "names of variables with commas between them"));
             }
-            let value = std::env::var_os(name);
+            let value = environment::variable(name);
             env.text(name, value.as_deref().map(|value| value.to_string_lossy()).as_deref());
         }
         let mut of_process = Object::new();
@@ -103,7 +105,7 @@ impl Process for Whoami {
 fn host_name() -> Option<String> {
     let files = ["/proc/sys/kernel/hostname", "/etc/hostname", "/etc/myname"];
     let name = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
-    name.or_else(|| std::env::var("HOSTNAME").ok())
+    name.or_else(|| environment::variable("HOSTNAME")?.into_string().ok())
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
 }

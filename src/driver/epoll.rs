@@ -42,7 +42,7 @@ use crate::limits::{
 };
 use crate::peer::{Peer, SocketKind};
 use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
-use crate::sys::{self, Batch, Descriptors, Record, ReplyTo};
+use crate::sys::{self, Batch, Descriptors, Record, ReplyTo, Timer};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -65,6 +65,8 @@ pub(crate) struct Epoll {
 struct Io {
     epoll: EpollFd,
     waker: RawFd,
+    /// Since a foreign loop watches the instance: what makes it readable when something is due, and for when it is set.
+    timer: Option<(Timer, Moment)>,
     /// How many events the last wait brought, and how many of them were looked at.
     events: usize,
     events_seen: usize,
@@ -109,6 +111,7 @@ impl Epoll {
         let io = Io {
             epoll,
             waker: waker.as_raw_fd(),
+            timer: None,
             events: 0,
             events_seen: 0,
             // A worker may be told to drain within some time before it has waited once.
@@ -127,9 +130,37 @@ impl Epoll {
         Ok((Epoll { slots: Chunks::new(), io, lost: Vec::new() }, waker))
     }
 
-    /// The descriptor that a foreign loop may watch: readable when `wait` would find something.
+    /// The epoll instance: readable when `wait` would find something.
     pub(crate) fn poll_fd(&self) -> RawFd {
         self.io.epoll.as_raw_fd()
+    }
+
+    /// The same for a foreign loop: from now on also readable when the moment of [`set_timer`](Epoll::set_timer) comes.
+    pub(crate) fn foreign_poll_fd(&mut self) -> io::Result<RawFd> {
+        if self.io.timer.is_none() {
+            let timer = self.io.epoll.timer()?;
+            self.io.descriptors.add(timer.as_raw_fd());
+            self.io.timer = Some((timer, Moment::NEVER));
+        }
+        Ok(self.poll_fd())
+    }
+
+    /// Whether one watches it.
+    pub(crate) fn has_foreign_loop(&self) -> bool {
+        self.io.timer.is_some()
+    }
+
+    /// Makes the descriptor readable at `due` at the latest, if a foreign loop watches it. A deadline that has only moved later
+    /// costs no call: the loop then comes once in vain.
+    pub(crate) fn set_timer(&mut self, until_due: Option<Duration>) {
+        let now = self.read_clock();
+        let due = until_due.map_or(Moment::NEVER, |until_due| now.after(until_due));
+        if let Some((timer, set)) = &mut self.io.timer
+            && (due < *set || *set <= now)
+        {
+            timer.set((due != Moment::NEVER).then(|| due.as_micros()));
+            *set = due;
+        }
     }
 
     /// What wakes it.

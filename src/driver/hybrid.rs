@@ -113,9 +113,24 @@ impl Hybrid {
         Uring::probe()
     }
 
-    /// The descriptor that a foreign loop may watch: readable when `wait` would find something. It knows nothing of a ring.
+    /// The descriptor of epoll: readable when `wait` would find something. It knows nothing of a ring.
     pub(crate) fn poll_fd(&self) -> RawFd {
         self.epoll.poll_fd()
+    }
+
+    /// The same for a foreign loop, which [`set_timer`](Hybrid::set_timer) wakes too.
+    pub(crate) fn foreign_poll_fd(&mut self) -> io::Result<RawFd> {
+        self.epoll.foreign_poll_fd()
+    }
+
+    /// Whether there is such a loop.
+    pub(crate) fn has_foreign_loop(&self) -> bool {
+        self.epoll.has_foreign_loop()
+    }
+
+    /// When that loop is to be woken at the latest; `None`: not for a deadline.
+    pub(crate) fn set_timer(&mut self, until_due: Option<Duration>) {
+        self.epoll.set_timer(until_due);
     }
 
     /// What wakes it.

@@ -85,6 +85,11 @@ impl Backend {
     }
 }
 
+/// Whether this process can have io_uring.
+pub(crate) fn has_uring() -> bool {
+    Hybrid::probe_uring().is_ok()
+}
+
 fn epoll(workers: usize, reason: &str) -> Result<Chosen> {
     let driver = |_| Hybrid::epoll().map_err(Error::system("open an epoll instance"));
     let drivers = (0..workers).map(driver).collect::<Result<_>>()?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::backend::Backend;
-use super::settings::{check_spin, check_threads};
+use super::settings::{check_spin, check_thread_name, check_thread_stack, check_threads, parse_cpus};
 use super::state::{Control, Engine};
 use super::threads::Ended;
 use crate::chain::Chain;
@@ -17,6 +17,7 @@ use crate::event::{Event, Events, LogLevel};
 use crate::net::address::Listen;
 use crate::options::Options;
 use crate::stats::ClosedListeners;
+use crate::sys::{ThreadHooks, ThreadSettings};
 use crate::transform::library::{Counters, Services, Transform};
 use crate::transform::registry::Registry;
 use crate::transform::spec::ChainSpec;
@@ -36,6 +37,7 @@ pub struct Builder {
     threads: usize,
     backend: Backend,
     spin: Duration,
+    thread_settings: ThreadSettings,
     plugin_directories: Vec<PathBuf>,
     events: Events,
     registered: Vec<Transform>,
@@ -51,6 +53,7 @@ impl Builder {
             threads: 1,
             backend: Backend::Auto,
             spin: Duration::ZERO,
+            thread_settings: ThreadSettings::default(),
             plugin_directories: Vec::new(),
             events: Events::default(),
             registered: Vec::new(),
@@ -99,6 +102,41 @@ impl Builder {
         Ok(self)
     }
 
+    /// What the names of the engine's threads begin with, 1 to 15 bytes; "resay" by default: `resay-0`, `resay-offload-0`. The
+    /// system shows 15 bytes of a name.
+    pub fn thread_name(mut self, prefix: &str) -> Result<Builder> {
+        check_thread_name(prefix)?;
+        self.thread_settings.name = prefix.to_owned();
+        Ok(self)
+    }
+
+    /// The size of the stacks of the engine's threads, 128 KiB to 1 GiB; 2 MiB by default. Transforms run on them.
+    pub fn thread_stack(mut self, bytes: usize) -> Result<Builder> {
+        check_thread_stack(bytes)?;
+        self.thread_settings.stack_bytes = bytes;
+        Ok(self)
+    }
+
+    /// The processors that the engine's threads may run on, each thread on all of them: `0-3,6`. Empty, the default: those of
+    /// the thread that starts the engine. [`Engine::start`] fails if the system knows none of them.
+    pub fn thread_cpus(mut self, list: &str) -> Result<Builder> {
+        self.thread_settings.cpus = parse_cpus(list)?;
+        Ok(self)
+    }
+
+    /// What runs on each thread of the engine's before and after everything else there: workers, the pool of transforms that may
+    /// block, and threads that live for a single system call. `begin` gets the thread's name. They must not call the
+    /// engine. Threads that the host lends have no hooks.
+    pub fn thread_hooks(
+        mut self,
+        begin: impl Fn(&str) + Send + Sync + 'static,
+        end: impl Fn() + Send + Sync + 'static,
+    ) -> Builder {
+        self.thread_settings.hooks =
+            Some(Arc::new(ThreadHooks { begin: Box::new(begin), end: Box::new(end) }));
+        self
+    }
+
     /// Adds a transform of the host's own. Its name comes before those of bundled ones and of plugins.
     pub fn register(mut self, transform: Transform) -> Builder {
         self.registered.push(transform);
@@ -135,8 +173,7 @@ impl Builder {
             registry.register(transform.0)?;
         }
         let services = Services { events: Arc::new(self.events), counters: Arc::new(Counters::new()) };
-        let tables =
-            self.chain.stages.iter().map(|stage| registry.find(&stage.target)).collect::<Result<Vec<_>>>()?;
+        let tables = registry.find_all(&self.chain)?;
         let chain = Chain::create(&self.chain, &tables, &services)?;
         let control = Control {
             defaults: self.defaults,
@@ -150,6 +187,7 @@ impl Builder {
             backend: self.backend,
             spin: self.spin,
             threads: Vec::new(),
+            thread_settings: Arc::new(self.thread_settings),
             around: self.around,
         };
         let ended = Arc::new(Ended::new(&services.events));
@@ -158,6 +196,7 @@ impl Builder {
             registry: Mutex::new(registry),
             core: OnceLock::new(),
             stop: Arc::new(AtomicBool::new(false)),
+            is_draining: AtomicBool::new(false),
             services,
             ended,
         };

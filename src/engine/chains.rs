@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::listeners::{ListenerId, check_needs, find_listener};
 use super::state::Engine;
 use crate::chain::{Chain, Generation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{EventKind, LogLevel, Subject};
 use crate::listener::Listener;
 use crate::lock::lock;
@@ -20,6 +20,7 @@ impl Engine {
     /// that come after this returns may still go through the old chain until each worker's next turn; no message
     /// goes through both.
     pub fn set_chain(&self, spec: &str) -> Result<()> {
+        self.check_served()?;
         let spec = ChainSpec::parse(spec)?;
         let chain = self.create_chain(&spec)?;
         let mut generations = self.generations_of(&chain)?;
@@ -46,6 +47,7 @@ impl Engine {
 
     /// Changes the chain of one listener, also while it runs. From then on it has a chain of its own.
     pub fn set_chain_of(&self, id: ListenerId, spec: &str) -> Result<()> {
+        self.check_served()?;
         let spec = ChainSpec::parse(spec)?;
         self.find(id)?;
         let chain = self.create_chain(&spec)?;
@@ -64,6 +66,11 @@ impl Engine {
         Ok(())
     }
 
+    /// No message will ever pass another chain of an engine that has ended.
+    fn check_served(&self) -> Result<()> {
+        if self.has_ended() { Err(Error::State("the engine has ended")) } else { Ok(()) }
+    }
+
     /// The engine's chain, canonical: that of every listener that has none of its own.
     pub fn chain(&self) -> String {
         lock(&self.control).chain.spec().to_owned()
@@ -75,10 +82,7 @@ impl Engine {
     }
 
     fn create_chain(&self, spec: &ChainSpec) -> Result<Arc<Chain>> {
-        let tables = {
-            let mut registry = lock(&self.registry);
-            spec.stages.iter().map(|stage| registry.find(&stage.target)).collect::<Result<Vec<_>>>()?
-        };
+        let tables = lock(&self.registry).find_all(spec)?;
         for path in new_overwritten_plugins() {
             let text = format_args!(
                 "the plugin {} was written to in place after it was loaded (cp): what runs of it may crash; replace \

@@ -82,13 +82,17 @@ impl Engine {
 
     pub(super) fn open(&self, listens: &[Listen]) -> Result<Vec<ListenerId>> {
         // Everything that can be wrong without a socket is found before one is bound.
+        if self.is_ending() {
+            return Err(Error::State("the engine is ending or has ended"));
+        }
         let mut chains = Vec::with_capacity(listens.len());
         for listen in listens {
             chains.push(self.own_chain(&listen.options)?);
         }
+        let settings = Arc::clone(&lock(&self.control).thread_settings);
         let mut opened = Vec::with_capacity(listens.len());
         for (listen, own) in listens.iter().zip(chains) {
-            for bound in socket::bind(listen)? {
+            for bound in settings.with(|| socket::bind(listen))? {
                 opened.push((bound, own.clone()));
             }
         }
@@ -102,6 +106,9 @@ impl Engine {
         control: &mut Control,
         opened: Vec<(Bound, Option<Arc<Chain>>)>,
     ) -> Result<Vec<ListenerId>> {
+        if self.is_ending() {
+            return Err(Error::State("the engine is ending or has ended"));
+        }
         let mut ready = Vec::with_capacity(opened.len());
         for (mut bound, own) in opened {
             let chain = own.as_ref().unwrap_or(&control.chain);
@@ -120,7 +127,7 @@ impl Engine {
             return Ok(ids);
         };
         for Waiting { listener, .. } in &ready {
-            Self::prepare(control, listener)?;
+            control.prepare(listener)?;
         }
         for Waiting { listener, socket } in ready {
             core.serve(&listener, socket)?;
@@ -157,7 +164,7 @@ impl Engine {
             .position(|listener| listener.id == id.0)
             .ok_or(Error::Handle("listener"))?;
         let listener = control.listeners.remove(place);
-        control.closed.add(listener.blocks());
+        control.closed.add(&listener.blocks());
         control.waiting.retain(|waiting| waiting.listener.id != id.0);
         for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
             // A worker that has ended has no listener any more.

@@ -2,12 +2,11 @@
 
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::settings::check_threads;
 use super::state::{Control, Engine};
-use super::threads::{join_all, run_worker};
+use super::threads::Gate;
 use crate::driver::Driver;
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
@@ -19,42 +18,32 @@ impl Engine {
     /// every socket answers.
     pub fn start(&self) -> Result<()> {
         let mut control = lock(&self.control);
-        self.start_threads(&mut control)
+        let threads = control.workers;
+        self.start_threads(&mut control, threads)
     }
 
     /// The same with another number of workers than the builder was told.
     pub fn start_with(&self, threads: usize) -> Result<()> {
         check_threads(threads)?;
         let mut control = lock(&self.control);
-        if self.core.get().is_some() {
-            return Err(Error::State("the engine is already started"));
-        }
-        control.workers = threads;
-        self.start_threads(&mut control)
+        self.start_threads(&mut control, threads)
     }
 
-    fn start_threads(&self, control: &mut Control) -> Result<()> {
+    /// All threads, or none and nothing has changed.
+    fn start_threads(&self, control: &mut Control, threads: usize) -> Result<()> {
         if self.core.get().is_some() {
             return Err(Error::State("the engine is already started"));
         }
-        let core = self.core(control, true)?;
-        for worker in &core.workers {
-            lock(worker).open_listeners().map_err(Error::system("watch a listening socket"))?;
+        if self.is_ending() {
+            return Err(Error::State("the engine was stopped before it was started"));
         }
-        for (index, worker) in core.workers.iter().enumerate() {
-            let (worker, ended) = (Arc::clone(worker), Arc::clone(&self.ended));
-            let events = Arc::clone(&self.services.events);
-            let spawned = thread::Builder::new()
-                .name(format!("resay-{index}"))
-                .spawn(move || run_worker(index, &worker, &events, &ended));
-            match spawned {
-                Ok(thread) => control.threads.push(thread),
-                Err(error) => {
-                    self.stop();
-                    join_all(&mut control.threads);
-                    return Err(Error::system(format!("start thread {index}"))(error));
-                }
-            }
+        let before = std::mem::replace(&mut control.workers, threads);
+        let settings = Arc::clone(&control.thread_settings);
+        let (events, ended) = (&self.services.events, &self.ended);
+        let started = self.begin(control, true, |core| Gate::start(&core.workers, &settings, events, ended));
+        if let Err(error) = started {
+            control.workers = before;
+            return Err(error);
         }
         Ok(())
     }
@@ -68,7 +57,7 @@ impl Engine {
         if !control.threads.is_empty() {
             return Err(Error::State("the engine runs on its own threads"));
         }
-        let core = self.core(&mut control, false)?;
+        let core = self.core(&mut control)?;
         drop(control);
         let mut worker =
             core.workers.iter().find_map(free).ok_or(Error::State("every worker already has a thread"))?;
@@ -76,12 +65,16 @@ impl Engine {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let was_alive = worker.is_alive();
-            let alive = worker.turn(left).map_err(Error::system("wait for events"))?;
+            let turned = worker.turn(left);
+            if turned.is_err() || left == Some(Duration::ZERO) {
+                set_timer(&mut worker);
+            }
+            let alive = turned.map_err(Error::system("wait for events"))?;
             if !alive {
                 if was_alive {
                     self.ended.count();
                 }
-                self.end_offload();
+                self.end_offload(until);
                 return Ok(false);
             }
             if left == Some(Duration::ZERO) {
@@ -91,31 +84,52 @@ impl Engine {
     }
 
     /// A descriptor for the host's own event loop: readable when [`run`](Engine::run) would find something to
-    /// do. It belongs to the engine. Only for engines with one worker.
+    /// do, or something is due. It belongs to the engine. Only for engines with one worker.
     pub fn poll_fd(&self) -> Result<RawFd> {
         let mut control = lock(&self.control);
         if !control.threads.is_empty() {
             return Err(Error::State("the engine runs on its own threads"));
         }
-        let core = self.core(&mut control, false)?;
+        if self.core.get().is_none() && self.is_ending() {
+            return Err(Error::State("the engine was stopped before it was started"));
+        }
+        let core = self.core(&mut control)?;
         match core.workers.as_slice() {
             [worker] => match free(worker) {
-                Some(worker) => Ok(worker.driver().poll_fd()),
+                Some(worker) if !worker.is_alive() => Err(Error::State("the engine has ended")),
+                Some(mut worker) => {
+                    let poll_fd =
+                        worker.driver_mut().foreign_poll_fd().map_err(Error::system("make a timer"));
+                    set_timer(&mut worker);
+                    poll_fd
+                }
                 None => Err(Error::State("the worker already has a thread")),
             },
             _ => Err(Error::State("an engine with several workers has no single descriptor")),
         }
     }
 
-    /// How long the host's event loop may wait before it calls [`run`](Engine::run) even though the
-    /// descriptor is not readable; `None`: as long as it likes.
+    /// How long the host's event loop may wait before it calls [`run`](Engine::run) even if the loop does not watch
+    /// [`poll_fd`](Engine::poll_fd); `None`: as long as it likes. Who does watch it need not ask.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let worker = free(self.core.get()?.workers.first()?)?;
-        if worker.driver().has_leftovers() {
-            Some(Duration::ZERO)
-        } else {
-            worker.until_deadline_from(worker.driver().read_clock())
-        }
+        until_due(&*free(self.core.get()?.workers.first()?)?)
+    }
+}
+
+/// How long until a worker has something to do without any event; `None`: it does not know.
+fn until_due(worker: &Worker<Hybrid>) -> Option<Duration> {
+    if worker.driver().has_leftovers() {
+        Some(Duration::ZERO)
+    } else {
+        worker.until_deadline_from(worker.driver().read_clock())
+    }
+}
+
+/// Has a foreign loop, if there is one, woken for what is due.
+fn set_timer(worker: &mut Worker<Hybrid>) {
+    if worker.driver().has_foreign_loop() {
+        let until_due = until_due(worker);
+        worker.driver_mut().set_timer(until_due);
     }
 }
 

@@ -1,12 +1,16 @@
 //! What an engine is to be, for an owner that says so when the engine is there already.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::backend::Backend;
 use super::state::Engine;
 use crate::error::{Error, Result, SpecError};
-use crate::limits::{SPIN_MAX, THREADS_MAX};
+use crate::limits::{
+    SPIN_MAX, THREAD_NAME_BYTES_MAX, THREAD_STACK_BYTES_MAX, THREAD_STACK_BYTES_MIN, THREADS_MAX,
+};
 use crate::lock::lock;
+use crate::sys::{Cpus, ThreadHooks, ThreadSettings};
 
 impl Engine {
     /// Sets an option for the listeners that are added from now on.
@@ -71,6 +75,86 @@ impl Engine {
         control.spin = window;
         Ok(())
     }
+}
+
+impl Engine {
+    /// What the names of the engine's threads begin with.
+    pub fn thread_name(&self) -> String {
+        lock(&self.control).thread_settings.name.clone()
+    }
+
+    /// The same as [`Builder::thread_name`](super::Builder::thread_name), for an engine that has not run yet.
+    pub fn set_thread_name(&self, prefix: &str) -> Result<()> {
+        check_thread_name(prefix)?;
+        self.set_threads_up(|settings| settings.name = prefix.to_owned())
+    }
+
+    /// The size of the stacks of the engine's threads, in bytes.
+    pub fn thread_stack(&self) -> usize {
+        lock(&self.control).thread_settings.stack_bytes
+    }
+
+    /// The same as [`Builder::thread_stack`](super::Builder::thread_stack), for an engine that has not run yet.
+    pub fn set_thread_stack(&self, bytes: usize) -> Result<()> {
+        check_thread_stack(bytes)?;
+        self.set_threads_up(|settings| settings.stack_bytes = bytes)
+    }
+
+    /// The processors that the engine's threads may run on, as text that [`set_thread_cpus`](Engine::set_thread_cpus) accepts.
+    pub fn thread_cpus(&self) -> String {
+        lock(&self.control).thread_settings.cpus.to_string()
+    }
+
+    /// The same as [`Builder::thread_cpus`](super::Builder::thread_cpus), for an engine that has not run yet.
+    pub fn set_thread_cpus(&self, list: &str) -> Result<()> {
+        let cpus = parse_cpus(list)?;
+        self.set_threads_up(|settings| settings.cpus = cpus)
+    }
+
+    /// The same as [`Builder::thread_hooks`](super::Builder::thread_hooks), for an engine that has not run yet; they take the
+    /// place of those before.
+    pub fn set_thread_hooks(
+        &self,
+        begin: impl Fn(&str) + Send + Sync + 'static,
+        end: impl Fn() + Send + Sync + 'static,
+    ) -> Result<()> {
+        let hooks = Arc::new(ThreadHooks { begin: Box::new(begin), end: Box::new(end) });
+        self.set_threads_up(|settings| settings.hooks = Some(hooks))
+    }
+
+    fn set_threads_up(&self, change: impl FnOnce(&mut ThreadSettings)) -> Result<()> {
+        let mut control = lock(&self.control);
+        if self.core.get().is_some() {
+            return Err(Error::State("the engine has already run"));
+        }
+        let mut settings = ThreadSettings::clone(&control.thread_settings);
+        change(&mut settings);
+        let before = std::mem::replace(&mut control.thread_settings, Arc::new(settings));
+        drop(control);
+        // The host may do something of its own when its hooks go.
+        drop(before);
+        Ok(())
+    }
+}
+
+pub(super) fn check_thread_name(prefix: &str) -> Result<()> {
+    if (1..=THREAD_NAME_BYTES_MAX).contains(&prefix.len()) && !prefix.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let range = format!("must have 1 to {THREAD_NAME_BYTES_MAX} bytes and no control characters");
+    Err(SpecError::new("thread_name", prefix, 0, range).into())
+}
+
+pub(super) fn check_thread_stack(bytes: usize) -> Result<()> {
+    if (THREAD_STACK_BYTES_MIN..=THREAD_STACK_BYTES_MAX).contains(&bytes) {
+        return Ok(());
+    }
+    let range = format!("must be {THREAD_STACK_BYTES_MIN} to {THREAD_STACK_BYTES_MAX} bytes");
+    Err(SpecError::new("thread_stack", &bytes.to_string(), 0, range).into())
+}
+
+pub(super) fn parse_cpus(list: &str) -> Result<Cpus> {
+    Cpus::parse(list).map_err(|(at, message)| SpecError::new("thread_cpus", list, at, message).into())
 }
 
 pub(super) fn check_spin(window: Duration) -> Result<()> {

@@ -4,22 +4,23 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::backend::{Backend, Chosen};
 use super::inherited_fds::InheritedFds;
-use super::threads::Ended;
+use super::threads::{Ended, Gate, Thread};
 use crate::chain::{Chain, Generation};
 use crate::connection::MakeAround;
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, Events, LogLevel};
 use crate::listener::Listener;
+use crate::lock::lock;
 use crate::net::socket;
 use crate::offload::Offload;
 use crate::options::Options;
 use crate::stats::ClosedListeners;
+use crate::sys::ThreadSettings;
 use crate::transform::library::Services;
 use crate::transform::registry::Registry;
 use crate::worker::{Command, Mailbox, Shared, Worker};
@@ -32,6 +33,8 @@ pub struct Engine {
     /// The workers, from the first call on that needs them.
     pub(super) core: OnceLock<Core>,
     pub(super) stop: Arc<AtomicBool>,
+    /// Nothing new begins any more.
+    pub(super) is_draining: AtomicBool,
     pub(super) services: Services,
     pub(super) ended: Arc<Ended>,
 }
@@ -41,12 +44,14 @@ pub(super) struct Core {
     pub(super) workers: Vec<Arc<Mutex<Worker<Hybrid>>>>,
     pub(super) shared: Arc<Shared<OwnedFd>>,
     pub(super) backend: Backend,
+    /// Why it is that one.
+    pub(super) reason: String,
     /// What each worker's driver has open.
     pub(super) inherited_fds: Vec<InheritedFds>,
 }
 
 impl Core {
-    fn new(chosen: Chosen, spin: Duration, stop: &Arc<AtomicBool>, events: &Arc<Events>) -> Result<Core> {
+    fn new(chosen: Chosen, control: &Control, stop: &Arc<AtomicBool>, events: &Arc<Events>) -> Result<Core> {
         let Chosen { backend, reason, drivers } = chosen;
         let workers = drivers.len();
         let mut mailboxes = Vec::with_capacity(workers);
@@ -59,8 +64,8 @@ impl Core {
         let shared = Arc::new(Shared {
             events: Arc::clone(events),
             mailboxes,
-            offload: Offload::default(),
-            spin,
+            offload: Offload::new(Arc::clone(&control.thread_settings)),
+            spin: control.spin,
             stop: Arc::clone(stop),
             chain_epoch: AtomicUsize::new(0),
             last_connection: AtomicUsize::new(0),
@@ -70,13 +75,7 @@ impl Core {
             .enumerate()
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
             .collect();
-        events.emit_about(
-            LogLevel::Info,
-            EventKind::Engine,
-            &(),
-            format_args!("backend {backend}: {reason}"),
-        );
-        Ok(Core { workers, shared, backend, inherited_fds })
+        Ok(Core { workers, shared, backend, reason, inherited_fds })
     }
 
     /// Hands a listener's socket to the worker whose turn it is; of datagram sockets, each worker gets one.
@@ -121,7 +120,8 @@ pub(super) struct Control {
     /// What was asked for.
     pub(super) backend: Backend,
     pub(super) spin: Duration,
-    pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) threads: Vec<Thread>,
+    pub(super) thread_settings: Arc<ThreadSettings>,
     /// What stands before and around streams.
     pub(super) around: Option<MakeAround>,
 }
@@ -132,36 +132,77 @@ pub(super) struct Waiting {
 }
 
 impl Engine {
-    /// The workers, made now if there are none yet.
-    pub(super) fn core(&self, control: &mut Control, own_threads: bool) -> Result<&Core> {
-        if self.core.get().is_none() {
-            let chosen = control.backend.open(control.workers, own_threads)?;
-            let core = Core::new(chosen, control.spin, &self.stop, &self.services.events)?;
-            for listener in control.listeners.clone() {
-                Self::prepare(control, &listener)?;
-            }
-            for Waiting { listener, socket } in std::mem::take(&mut control.waiting) {
-                core.serve(&listener, socket)?;
-            }
-            self.ended.all.store(control.workers, Ordering::Relaxed);
-            // Only set here, under the lock of `control`.
-            let _ = self.core.set(core);
+    /// The workers, made now if there are none yet, for threads that are lent.
+    pub(super) fn core(&self, control: &mut Control) -> Result<&Core> {
+        match self.core.get() {
+            Some(core) => Ok(core),
+            None => self.begin(control, false, |_| Ok(Gate::default())),
         }
+    }
+
+    /// Makes the workers, and the threads that `start` gives them: all of it, or nothing has changed.
+    ///
+    /// What may fail comes first. Only then are sockets handed over, of which copies are kept until the last one is watched.
+    pub(super) fn begin(
+        &self,
+        control: &mut Control,
+        own_threads: bool,
+        start: impl FnOnce(&Core) -> Result<Gate>,
+    ) -> Result<&Core> {
+        let settings = Arc::clone(&control.thread_settings);
+        let chosen = settings.with(|| control.backend.open(control.workers, own_threads))?;
+        let core = Core::new(chosen, control, &self.stop, &self.services.events)?;
+        let gate = start(&core)?;
+        let text = format_args!("backend {}: {}", core.backend, core.reason);
+        self.services.events.emit_about(LogLevel::Info, EventKind::Engine, &(), text);
+        if let Err(error) = control.hand_over(&core) {
+            control.take_back();
+            return Err(error);
+        }
+        control.waiting.clear();
+        self.ended.all.store(control.workers, Ordering::Relaxed);
+        // Only set here, under the lock of `control`.
+        let _ = self.core.set(core);
+        control.threads = gate.open();
         self.core.get().ok_or(Error::State("the engine has no workers"))
+    }
+}
+
+impl Control {
+    /// Hands all listeners to new workers, which watch them when this returns. The sockets stay here too.
+    fn hand_over(&mut self, core: &Core) -> Result<()> {
+        for listener in self.listeners.clone() {
+            self.prepare(&listener)?;
+        }
+        for waiting in &mut self.waiting {
+            let kept = waiting.socket.try_clone().map_err(Error::system("duplicate a listening socket"))?;
+            // The original goes: its number is known elsewhere.
+            core.serve(&waiting.listener, std::mem::replace(&mut waiting.socket, kept))?;
+        }
+        for worker in &core.workers {
+            lock(worker).open_listeners().map_err(Error::system("watch a listening socket"))?;
+        }
+        Ok(())
+    }
+
+    /// The workers to which the listeners were handed are not to be, after all.
+    fn take_back(&mut self) {
+        self.engine_chain.clear();
+        self.listeners.iter().for_each(|listener| listener.unprepare());
     }
 
     /// Gives a listener what it needs for each worker.
-    pub(super) fn prepare(control: &mut Control, listener: &Listener) -> Result<()> {
+    pub(super) fn prepare(&mut self, listener: &Listener) -> Result<()> {
         let chain = listener.chain();
-        let generations = if !Arc::ptr_eq(&chain, &control.chain) {
-            chain.generations(control.workers)?
+        let generations = if !Arc::ptr_eq(&chain, &self.chain) {
+            chain.generations(self.workers)?
         } else {
-            if control.engine_chain.is_empty() {
-                control.engine_chain = chain.generations(control.workers)?;
+            if self.engine_chain.is_empty() {
+                self.engine_chain = chain.generations(self.workers)?;
             }
-            control.engine_chain.clone()
+            self.engine_chain.clone()
         };
-        listener.prepare(control.workers, generations);
+        listener.prepare(self.workers, generations);
         Ok(())
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::state::Engine;
 use super::threads::join_all;
 use crate::error::{Error, Result};
+use crate::limits::DRAIN_GRACE;
 use crate::lock::lock;
 use crate::worker::{Command, Mailbox};
 
@@ -20,13 +21,27 @@ impl Engine {
         }
     }
 
+    /// Whether it was told to end: nothing new begins.
+    pub(super) fn is_ending(&self) -> bool {
+        self.stop.load(Ordering::Acquire) || self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is served any more, or will be at once.
+    pub(super) fn has_ended(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+            || *lock(&self.ended.workers) == self.ended.all.load(Ordering::Relaxed)
+    }
+
     /// Stops listening, answers everything that has arrived, ends every connection and waits for that, at most
-    /// `within`: what is not done by then is cut off and counted. On an engine that runs on lent threads it only
-    /// begins the draining; the host goes on calling [`run`](Engine::run).
+    /// `within`: what is not done by then is cut off and counted, for which it waits a quarter of a second more at most. On an
+    /// engine that runs on lent threads it only begins the draining; the host goes on calling [`run`](Engine::run).
     pub fn drain(&self, within: Duration) -> Result<()> {
+        self.is_draining.store(true, Ordering::Release);
         let Some(core) = self.core.get() else {
-            // Nothing has been served, so there is nothing to answer.
+            // Nothing has been served, so there is nothing to answer: peers that wait are refused.
             self.stop();
+            let waiting = std::mem::take(&mut lock(&self.control).waiting);
+            drop(waiting);
             return Ok(());
         };
         for mailbox in &core.shared.mailboxes {
@@ -37,11 +52,13 @@ impl Engine {
             return Ok(());
         }
         // The workers keep the deadline themselves; the grace is for their last turn.
-        self.join(within + Duration::from_secs(1))
+        self.join(within.saturating_add(DRAIN_GRACE))
     }
 
-    /// Waits until every worker has ended.
+    /// Waits until every worker has ended, at most `within`.
     pub fn join(&self, within: Duration) -> Result<()> {
+        // Further away than a clock reaches is for ever.
+        let until = Instant::now().checked_add(within);
         let all = self.core.get().map_or(0, |core| core.workers.len());
         let ended = lock(&self.ended.workers);
         let (ended, _) = self
@@ -54,14 +71,14 @@ impl Engine {
         }
         drop(ended);
         self.join_threads();
-        self.end_offload();
+        self.end_offload(until);
         Ok(())
     }
 
     /// Waits a little for what is still with transforms that may block, and for what is being destroyed.
-    pub(super) fn end_offload(&self) {
+    pub(super) fn end_offload(&self, until: Option<Instant>) {
         if let Some(core) = self.core.get() {
-            core.shared.offload.end();
+            core.shared.offload.end(until);
         }
     }
 
@@ -75,6 +92,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
         self.join_threads();
-        self.end_offload();
+        self.end_offload(None);
     }
 }

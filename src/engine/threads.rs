@@ -3,13 +3,14 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::driver::hybrid::Hybrid;
+use crate::error::{Error, Result};
 use crate::event::{EventKind, Events, LogLevel};
 use crate::lock::lock;
-use crate::sys;
+use crate::sys::ThreadSettings;
 use crate::worker::Worker;
 
 /// How many workers have ended.
@@ -48,9 +49,98 @@ impl Ended {
     }
 }
 
+/// A thread of the engine's own.
+pub(super) type Thread = JoinHandle<Option<()>>;
+
+/// Threads that are there, and wait until they may begin; dropped, it ends them.
+#[derive(Default)]
+pub(super) struct Gate {
+    threads: Vec<Thread>,
+    // No channel: waiting for one leaves something of the standard library's with a thread of the host's.
+    door: Arc<Door>,
+}
+
+#[derive(Default)]
+struct Door {
+    state: Mutex<DoorState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct DoorState {
+    /// Threads that are where they are to be.
+    bound: usize,
+    /// One of them could not get there.
+    error: Option<io::Error>,
+    /// Whether they may begin.
+    decision: Option<bool>,
+}
+
+impl Door {
+    /// For a thread: waits until it may begin, or is to end.
+    fn wait(&self, bound: io::Result<()>) -> bool {
+        let mut state = lock(&self.state);
+        match bound {
+            Ok(()) => state.bound += 1,
+            Err(error) => state.error = Some(error),
+        }
+        self.changed.notify_all();
+        let decided = self.changed.wait_while(state, |state| state.decision.is_none());
+        decided.unwrap_or_else(PoisonError::into_inner).decision == Some(true)
+    }
+
+    /// Waits until so many threads are where they are to be.
+    fn wait_for(&self, threads: usize) -> io::Result<()> {
+        let missing = |state: &mut DoorState| state.bound < threads && state.error.is_none();
+        let arrived = self.changed.wait_while(lock(&self.state), missing);
+        arrived.unwrap_or_else(PoisonError::into_inner).error.take().map_or(Ok(()), Err)
+    }
+
+    fn decide(&self, may_begin: bool) {
+        lock(&self.state).decision.get_or_insert(may_begin);
+        self.changed.notify_all();
+    }
+}
+
+impl Gate {
+    /// A thread for each worker.
+    pub(super) fn start(
+        workers: &[Arc<Mutex<Worker<Hybrid>>>],
+        settings: &Arc<ThreadSettings>,
+        events: &Arc<Events>,
+        ended: &Arc<Ended>,
+    ) -> Result<Gate> {
+        let mut gate = Gate::default();
+        for (index, worker) in workers.iter().enumerate() {
+            let (worker, events, ended) = (Arc::clone(worker), Arc::clone(events), Arc::clone(ended));
+            let door = Arc::clone(&gate.door);
+            let wait = move |bound| door.wait(bound);
+            let thread = settings
+                .start_when(&index.to_string(), wait, move || run_worker(index, &worker, &events, &ended))
+                .map_err(Error::system(format!("start thread {index}")))?;
+            gate.threads.push(thread);
+        }
+        let bound = gate.door.wait_for(workers.len());
+        bound.map_err(Error::system(format!("bind a thread to thread_cpus={}", settings.cpus)))?;
+        Ok(gate)
+    }
+
+    /// Lets them begin.
+    pub(super) fn open(mut self) -> Vec<Thread> {
+        self.door.decide(true);
+        std::mem::take(&mut self.threads)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.door.decide(false);
+        join_all(&mut self.threads);
+    }
+}
+
 /// One worker's life on a thread of its own.
-pub(super) fn run_worker(index: usize, worker: &Mutex<Worker<Hybrid>>, events: &Events, ended: &Ended) {
-    sys::block_signals();
+fn run_worker(index: usize, worker: &Mutex<Worker<Hybrid>>, events: &Events, ended: &Ended) {
     live(index, events, ended, || {
         let mut worker = lock(worker);
         loop {
@@ -86,7 +176,7 @@ fn live(index: usize, events: &Events, ended: &Ended, life: impl FnOnce()) {
     ended.count();
 }
 
-pub(super) fn join_all(threads: &mut Vec<JoinHandle<()>>) {
+pub(super) fn join_all(threads: &mut Vec<Thread>) {
     for thread in threads.drain(..) {
         // A panic of a worker has been reported by the panic hook; there is nothing to add.
         let _ = thread.join();

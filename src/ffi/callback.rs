@@ -4,9 +4,10 @@
 //! another thread is an error, and touches no memory.
 
 use std::cell::Cell;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr;
 use std::slice;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::error::{RESAY_E_ARG, RESAY_E_FULL, RESAY_E_STATE};
@@ -179,6 +180,35 @@ impl Owned {
                 code => Verdict::Fail(code),
             }
         }
+    }
+
+    /// The hooks that stand for callbacks at the beginning and at the end of threads.
+    pub(super) fn into_thread_hooks(
+        self,
+        begin: Option<unsafe extern "C" fn(*mut c_void, *const c_char)>,
+        end: Option<unsafe extern "C" fn(*mut c_void)>,
+    ) -> (impl Fn(&str) + Send + Sync + 'static, impl Fn() + Send + Sync + 'static) {
+        let begun = Arc::new(self);
+        let ended = Arc::clone(&begun);
+        let begin = move |thread: &str| {
+            let owned = &begun;
+            let Some(begin) = begin else { return };
+            // No name of a thread has a NUL.
+            let thread = CString::new(thread).unwrap_or_default();
+            inside(owned.engine.unwrap_or(u64::MAX), || {
+                // SAFETY: the host's function, with its own user and a name that lives during the call.
+                unsafe { begin(owned.user, thread.as_ptr()) }
+            });
+        };
+        let end = move || {
+            let owned = &ended;
+            let Some(end) = end else { return };
+            inside(owned.engine.unwrap_or(u64::MAX), || {
+                // SAFETY: the host's function, with its own user.
+                unsafe { end(owned.user) }
+            });
+        };
+        (begin, end)
     }
 
     /// The sink that stands for a log callback.

@@ -1,6 +1,7 @@
 //! The blocking client.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 use std::slice;
 
@@ -137,6 +138,15 @@ pub unsafe extern "C" fn resay_client_shutdown(client: *mut resay_client) -> c_i
         client.shutdown()?;
         Ok(0)
     })
+}
+
+/// [*] The descriptor of a client's socket, for the program's own loop: when it is readable, call resay_client_recv with a
+/// timeout of 0. It belongs to the client: do not close it, and take it out of the loop before resay_client_free. The
+/// socket stays the same for the client's whole life, and is blocking.
+/// Errors: RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_client_fd(client: *const resay_client) -> c_int {
+    with_client(client.cast_mut(), 0, |client| Ok(client.as_fd().as_raw_fd()))
 }
 
 /// [1] Closes a client and frees it. NULL is allowed. No other call may be using it.

@@ -13,7 +13,7 @@ use super::error::{
 };
 use super::memory::{give_text, text_of};
 use crate::Engine;
-use crate::options::{ValueFault, parse_duration};
+use crate::options::{ValueFault, parse_duration, parse_size};
 
 /// An engine: listeners, chains, and the workers that run them.
 pub struct resay_engine {
@@ -153,17 +153,32 @@ pub unsafe extern "C" fn resay_engine_new(
     })
 }
 
+/// [*] Whether the library has a feature, here and now: 1 or 0. "uring": an engine on threads of its own gets io_uring if it
+/// asks for it; this asks the kernel, once a process. "bundled": the bundled transforms are linked in. Unknown
+/// features, and NULL, are 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_has(feature: *const c_char) -> c_int {
+    let mut has = 0;
+    call(ptr::null_mut(), || {
+        // SAFETY: the caller's pointer, as documented.
+        has = c_int::from(crate::has_feature(unsafe { text_of(feature, "feature")? }));
+        Ok(0)
+    });
+    has
+}
+
 /// [1] Stops an engine, waits for its threads, and frees it with all that belongs to it: listeners, connections,
 /// descriptors, transforms. NULL is fine. No other call may be using the engine: threads that were lent to it are back
 /// from resay_run, the program's event loop watches resay_poll_fd no longer, and no thread waits in resay_event_next.
 /// After this no callback runs, and each release has run.
 ///
-/// Inside a callback of any engine it does nothing (resay_last_error has the reason). In a child of fork() it closes the child's
-/// copies of the descriptors, waits for nothing, and leaves the parent's engine as it is.
+/// In a child of fork() it closes the child's copies of the descriptors, waits for nothing, and leaves the parent's engine
+/// as it is.
+/// Returns 0; RESAY_E_STATE inside a callback of any engine: nothing has happened, and the engine is still to be freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resay_engine_free(engine: *mut resay_engine) {
+pub unsafe extern "C" fn resay_engine_free(engine: *mut resay_engine) -> c_int {
     if engine.is_null() {
-        return;
+        return 0;
     }
     let _counted = Counted::new();
     call(ptr::null_mut(), || {
@@ -174,13 +189,16 @@ pub unsafe extern "C" fn resay_engine_free(engine: *mut resay_engine) {
             engine.engine.abandon();
         }
         Ok(0)
-    });
+    })
 }
 
 /// [*] Sets an option for listeners that are added later, with the keys and values of URL queries: ("idle_timeout", "30s").
-/// Three more options belong to the engine and can be set until it runs. "threads": the number of threads that the
-/// program will lend with resay_run. "backend": auto, epoll or uring. "spin": the time that a thread busy-polls before
-/// it sleeps, for example "60us".
+/// More options belong to the engine and can be set until it runs. "threads": the number of threads that the program will
+/// lend with resay_run. "backend": auto, epoll or uring; with epoll the engine never calls io_uring_setup(2), for which
+/// some seccomp filters kill a process. "spin": the time that a thread busy-polls before it sleeps, for example "60us".
+/// Of the engine's own threads, "thread_name": what their names begin with, 1 to 15 bytes, "resay"; "thread_stack": the
+/// size of their stacks, "2m"; "thread_cpus": the processors that they may run on, for example "0-3,6", "" those of
+/// the thread that calls resay_start.
 /// Returns 0; RESAY_E_SPEC: unknown key or bad value, RESAY_E_STATE: the engine has run, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_set(
@@ -204,6 +222,15 @@ pub unsafe extern "C" fn resay_set(
                     |fault: ValueFault| Failure::new(RESAY_E_SPEC, format!("spin {value:?}: {fault}"));
                 engine.set_spin(parse_duration(value).map_err(wrong)?)?;
             }
+            "thread_name" => engine.set_thread_name(value)?,
+            "thread_stack" => {
+                let wrong = |fault: ValueFault| {
+                    Failure::new(RESAY_E_SPEC, format!("thread_stack {value:?}: {fault}"))
+                };
+                let bytes = parse_size(value).map_err(wrong)?;
+                engine.set_thread_stack(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+            }
+            "thread_cpus" => engine.set_thread_cpus(value)?,
             key => engine.set(key, value)?,
         }
         Ok(0)
@@ -229,6 +256,9 @@ pub unsafe extern "C" fn resay_get(
             "threads" => Some(engine.threads().to_string()),
             "backend" => Some(engine.backend().to_string()),
             "spin" => Some(format!("{}us", engine.spin().as_micros())),
+            "thread_name" => Some(engine.thread_name()),
+            "thread_stack" => Some(engine.thread_stack().to_string()),
+            "thread_cpus" => Some(engine.thread_cpus()),
             key => engine.get(key),
         };
         let value = value.ok_or_else(|| Failure::new(RESAY_E_SPEC, format!("there is no option {key:?}")))?;
@@ -255,7 +285,7 @@ mod tests {
             assert_eq!(with_engine(engine, Waits::No, null, |_| Ok(7)), RESAY_E_BUG);
             assert_eq!(resay_set(engine, c"backlog".as_ptr(), c"1".as_ptr(), null), RESAY_E_BUG);
             assert!(!resay_last_error().is_null());
-            resay_engine_free(engine);
+            assert_eq!(resay_engine_free(engine), 0);
             assert_eq!(with_engine(null.cast(), Waits::No, null, |_| Ok(7)), RESAY_E_ARG);
         }
         assert!(!is_called());

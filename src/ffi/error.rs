@@ -37,7 +37,7 @@ pub const RESAY_E_BUG: i32 = -112;
 pub const RESAY_E_FULL: i32 = -113;
 
 /// Size of resay_error.message in bytes, including the NUL.
-pub const RESAY_ERROR_MESSAGE_BYTES: usize = 248;
+pub const RESAY_ERROR_MESSAGE_BYTES: usize = 240;
 
 /// A failure, in the caller's memory. Every function that takes a resay_error also takes NULL. After success the code
 /// is 0 and the message is empty.
@@ -47,7 +47,12 @@ pub struct resay_error {
     pub code: i32,
     /// The errno of RESAY_E_SYS, or 0.
     pub os_errno: i32,
-    /// English text in UTF-8, NUL-terminated, truncated if it is too long.
+    /// Which bytes of the URL, chain or option are wrong: the offset of the first one, and how many. If something is
+    /// missing at the end, position is the length of the text, and length is 1. If no place is known, both are 0.
+    pub position: u32,
+    pub length: u32,
+    /// English text in UTF-8, NUL-terminated, truncated if it is too long. What is wrong comes first; the text that was
+    /// parsed follows. The number of a system error is only in os_errno.
     pub message: [c_char; RESAY_ERROR_MESSAGE_BYTES],
 }
 
@@ -56,12 +61,13 @@ pub struct resay_error {
 pub(super) struct Failure {
     pub(super) code: i32,
     os_errno: i32,
+    place: (u32, u32),
     message: String,
 }
 
 impl Failure {
     pub(super) fn new(code: i32, message: impl Into<String>) -> Failure {
-        Failure { code, os_errno: 0, message: message.into() }
+        Failure { code, os_errno: 0, place: (0, 0), message: message.into() }
     }
 
     pub(super) fn null(what: &str) -> Failure {
@@ -80,7 +86,9 @@ impl From<Error> for Failure {
             Error::Handle(_) => RESAY_E_HANDLE,
             Error::Timeout { .. } => RESAY_E_TIMEOUT,
         };
-        Failure { code, os_errno: error.os_error().unwrap_or(0), message: error.to_string() }
+        let narrow = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        let place = error.place().map_or((0, 0), |(at, length)| (narrow(at), narrow(length)));
+        Failure { code, os_errno: error.os_error().unwrap_or(0), place, message: error.to_string() }
     }
 }
 
@@ -88,8 +96,37 @@ thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
 }
 
+unsafe extern "C" {
+    /// pthread_setcancelstate(3)
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+
+/// `PTHREAD_CANCEL_DISABLE`, the same in all C libraries of Linux.
+const CANCEL_DISABLE: c_int = 1;
+
+/// A thread that is not cancelled until this is dropped: whoever cancels it in the middle of a call would leave locks locked,
+/// and the C library aborts a process in which an unwinding thread meets a frame of Rust that catches panics.
+struct NotCancelled(c_int);
+
+impl NotCancelled {
+    fn new() -> NotCancelled {
+        let mut before = CANCEL_DISABLE;
+        // SAFETY: a number of ours to write to.
+        unsafe { pthread_setcancelstate(CANCEL_DISABLE, &mut before) };
+        NotCancelled(before)
+    }
+}
+
+impl Drop for NotCancelled {
+    fn drop(&mut self) {
+        // SAFETY: the state that was there; the present one is not asked for.
+        unsafe { pthread_setcancelstate(self.0, std::ptr::null_mut()) };
+    }
+}
+
 /// Runs a call; its failure, or its panic, goes to `err`, which is NULL or the caller's own, and to the thread's last error.
 pub(super) fn call(err: *mut resay_error, body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
+    let _not_cancelled = NotCancelled::new();
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -103,6 +140,7 @@ pub(super) fn call(err: *mut resay_error, body: impl FnOnce() -> Result<c_int, F
     if let Some(err) = unsafe { err.as_mut() } {
         err.code = failure.code;
         err.os_errno = failure.os_errno;
+        (err.position, err.length) = failure.place;
         fill(&mut err.message, &failure.message);
     }
     if failure.code != 0 {
@@ -149,7 +187,7 @@ mod tests {
     use std::ffi::CStr;
 
     fn empty() -> resay_error {
-        resay_error { code: 1, os_errno: 1, message: [1; RESAY_ERROR_MESSAGE_BYTES] }
+        resay_error { code: 1, os_errno: 1, position: 1, length: 1, message: [1; RESAY_ERROR_MESSAGE_BYTES] }
     }
 
     fn message_of(error: &resay_error) -> &str {
@@ -167,6 +205,19 @@ mod tests {
         assert_eq!(unsafe { CStr::from_ptr(resay_last_error()) }.to_str().unwrap(), "ä".repeat(200));
         assert_eq!(call(&mut error, || Ok(3)), 3);
         assert_eq!((error.code, message_of(&error)), (0, ""));
+        assert_eq!((error.position, error.length), (0, 0));
+    }
+
+    #[test]
+    fn a_place_is_told_by_its_bytes() {
+        for (text, at, place) in
+            [("a | b", 2, (2, 1)), ("ä frame=x", 3, (3, 5)), ("tcp://", 6, (6, 1)), ("é", 0, (0, 2))]
+        {
+            let mut error = empty();
+            let fault = crate::SpecError::new("chain", text, at, "no");
+            call(&mut error, || Err(crate::Error::from(fault).into()));
+            assert_eq!((error.position, error.length), place, "{text:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub const RESAY_FD_DUP: u32 = 2u32;
 /// [*] Adds a listener and binds it. Peers can connect from now on; the engine serves them while it runs. If out is not
 /// NULL, *out becomes the listener's id.
 /// Returns 0; RESAY_E_SPEC: bad URL or option, RESAY_E_SYS: the socket cannot be bound, RESAY_E_PLUGIN: bad chain,
-/// RESAY_E_STATE: the engine has ended, RESAY_E_ARG. After a failure nothing is bound.
+/// RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure nothing is bound.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listen(
     engine: *mut resay_engine,
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn resay_listen(
 /// makes the socket non-blocking, which affects its duplicates too. The program created the file of a unix socket, so the
 /// engine does not remove that file.
 /// Returns 0; RESAY_E_SPEC: bad option, RESAY_E_SYS: not a socket, or a connected one, RESAY_E_PLUGIN: bad chain,
-/// RESAY_E_STATE, RESAY_E_ARG. After a failure the caller still owns the descriptor.
+/// RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure the caller still owns the descriptor.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listen_fd(
     engine: *mut resay_engine,

@@ -12,6 +12,7 @@
 //! | `callback.rs` | functions of the host: what they may do, and their output |
 //! | `transform.rs` | plugins, tables, callbacks, chains |
 //! | `run.rs` | the three ways to run; stop, drain, join |
+//! | `threads.rs` | the program's part in the engine's threads |
 //! | `observe.rs` | statistics, the log |
 //! | `event.rs` | the queue of events |
 //! | `client.rs` | the blocking client |
@@ -33,8 +34,30 @@ mod listener;
 mod memory;
 mod observe;
 mod run;
+mod threads;
 mod transform;
 mod values;
+
+/// The version of the library that this header belongs to; resay_version has that of the library which is there.
+pub const RESAY_VERSION_MAJOR: u32 = 0u32;
+pub const RESAY_VERSION_MINOR: u32 = 1u32;
+pub const RESAY_VERSION_PATCH: u32 = 0u32;
+
+const _: () = {
+    assert!(is_number(env!("CARGO_PKG_VERSION_MAJOR"), RESAY_VERSION_MAJOR));
+    assert!(is_number(env!("CARGO_PKG_VERSION_MINOR"), RESAY_VERSION_MINOR));
+    assert!(is_number(env!("CARGO_PKG_VERSION_PATCH"), RESAY_VERSION_PATCH));
+};
+
+/// Whether the digits are those of the number.
+const fn is_number(digits: &str, number: u32) -> bool {
+    let (digits, mut place, mut found) = (digits.as_bytes(), 0, 0);
+    while place < digits.len() {
+        found = 10 * found + (digits[place] - b'0') as u32;
+        place += 1;
+    }
+    found == number
+}
 
 /// The version of this interface. It changes only when existing programs would break. The SONAME,
 /// libresay.so.1, contains it.

@@ -9,8 +9,9 @@ use super::error::{RESAY_E_ARG, RESAY_E_FORKED, RESAY_E_STATE, resay_error};
 use super::values::{FOR_EVER, timeout_of};
 
 /// [*] Starts this number of threads of the engine, which block all signals, and returns when every listener is served.
-/// Returns 0; RESAY_E_STATE: the engine has run before, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS,
-/// RESAY_E_PLUGIN: a transform cannot be created again for another thread, RESAY_E_ARG.
+/// Returns 0; RESAY_E_STATE: the engine has run before, or was stopped, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS,
+/// RESAY_E_PLUGIN: a transform cannot be created again for another thread, RESAY_E_ARG. After a failure nothing has changed:
+/// the listeners are bound as before, and another start may succeed, for example with fewer threads.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_start(
     engine: *mut resay_engine,
@@ -35,17 +36,17 @@ pub unsafe extern "C" fn resay_run(engine: *mut resay_engine, timeout_ms: i32) -
     })
 }
 
-/// [*] Returns a descriptor for the program's own event loop: when it is readable, or the time of resay_poll_timeout has
-/// passed, call resay_run(engine, 0). The engine owns the descriptor: do not read, write or close it, and remove it from the
-/// loop before resay_engine_free.
+/// [*] Returns a descriptor for the program's own event loop: when it is readable, call resay_run(engine, 0). It becomes
+/// readable for deadlines too. The engine owns the descriptor: do not read, write or close it, and remove it from the loop
+/// before resay_engine_free.
 /// Errors: RESAY_E_STATE: the engine runs on its own threads, or was set to several threads, RESAY_E_SYS, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_poll_fd(engine: *mut resay_engine) -> c_int {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| Ok(engine.engine.poll_fd()?))
 }
 
-/// [*] Returns the longest time in milliseconds, rounded up, that the program's event loop may wait for resay_poll_fd; -1: no
-/// limit. Call it before each wait. Errors: RESAY_E_ARG.
+/// [*] Returns the time in milliseconds, rounded up, after which resay_poll_fd becomes readable by itself; -1: it does not. A
+/// loop that watches the descriptor need not ask. Errors: RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_poll_timeout(engine: *mut resay_engine) -> i32 {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
@@ -75,9 +76,11 @@ pub unsafe extern "C" fn resay_stop(engine: *mut resay_engine) -> c_int {
 }
 
 /// [*] Stops listening, answers all that has arrived, closes the connections, and waits for that, at most timeout_ms
-/// milliseconds; -1: without a limit. Connections that are open then are cut off and counted. An engine that runs on lent threads, or in the
-/// program's loop, only begins with it: go on calling resay_run until it is 0.
-/// 0; RESAY_E_TIMEOUT: a transform does not return, RESAY_E_ARG.
+/// milliseconds; -1: without a limit. Connections that are open then are cut off and counted, which takes at most 250
+/// milliseconds more. An engine that runs on lent threads, or in the program's loop, only begins with it: go on calling
+/// resay_run until it is 0. From this call on nothing is started or listened on any more.
+/// 0; RESAY_E_TIMEOUT: a callback or transform did not return in that time; the engine still ends when it does,
+/// RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_drain(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
     with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {

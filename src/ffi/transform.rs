@@ -84,7 +84,7 @@ pub unsafe extern "C" fn resay_register_callback(
 /// which every listener without a chain of its own uses. "" is the plain echo. Each worker takes the new chain at its next
 /// turn; no message passes through both. After a failure nothing has changed.
 /// Returns 0; RESAY_E_SPEC: the chain cannot be parsed, RESAY_E_PLUGIN: a transform is unknown or refuses its options,
-/// RESAY_E_HANDLE, RESAY_E_ARG.
+/// RESAY_E_STATE: the engine has ended, RESAY_E_HANDLE, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_chain(
     engine: *mut resay_engine,

@@ -6,6 +6,7 @@ use std::ptr;
 use std::time::Duration;
 
 use super::call::{syscall, wide};
+use super::timer::Timer;
 use super::waiting::{event_fd, signal};
 
 pub(crate) const IN: u32 = libc::EPOLLIN as u32;
@@ -20,6 +21,8 @@ const KERNEL_SIGSET_BYTES: usize = 8;
 
 /// The name under which an instance watches its [`Waker`].
 const WAKER: u64 = u64::MAX;
+/// The same of a timer.
+const TIMER: u64 = u64::MAX - 1;
 
 /// An epoll instance and room for what one wait brings. Everything is watched edge-triggered.
 pub(crate) struct EpollFd {
@@ -49,6 +52,14 @@ impl EpollFd {
         // The edge of each write is an event (eventfd(2)): it needs no reading.
         self.control(libc::EPOLL_CTL_ADD, waker.0.as_fd(), WAKER, IN)?;
         Ok(waker)
+    }
+
+    /// A timer that wakes whoever watches the instance, and its waits; like the waker it needs no reading, and its name is
+    /// `u64::MAX - 1`.
+    pub(crate) fn timer(&self) -> io::Result<Timer> {
+        let timer = Timer::new()?;
+        self.control(libc::EPOLL_CTL_ADD, timer.as_fd(), TIMER, IN)?;
+        Ok(timer)
     }
 
     pub(crate) fn watch(&self, fd: BorrowedFd<'_>, name: u64, events: u32) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::call::syscall;
-use super::process::block_signals;
+use super::threads::start_helper;
 
 /// A directory, to look up names in.
 pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
@@ -62,13 +62,12 @@ pub(crate) fn unlink(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
 /// none (some containers), or no thread.
 pub(crate) fn without_umask<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     // Not a scoped thread: those make a name for the calling one, which is the host's and would keep it to its end.
-    let thread = std::thread::Builder::new().spawn(|| {
-        block_signals();
+    let thread = start_helper("bind", || {
         // SAFETY: takes no pointer; what is unshared is this thread's copy of umask, root and working directory.
         syscall!(unsafe { libc::unshare(libc::CLONE_FS) }).ok()?;
         // SAFETY: cannot fail. It is this thread's own since the call before, and the thread ends here.
         unsafe { libc::umask(0) };
         Some(work())
     });
-    thread.ok()?.join().ok().flatten()
+    thread.ok()?.join().ok().flatten().flatten()
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::call::syscall;
 use super::options::{get_int, set_int};
-use super::process::block_signals;
+use super::threads::start_detached;
 
 /// asm-generic/socket.h; Linux 6.16. Architectures with numbers of their own are not served by that.
 const SO_PASSRIGHTS: i32 = 83;
@@ -65,13 +65,12 @@ pub(crate) fn keep_queued(socket: BorrowedFd<'_>) -> io::Result<()> {
     let copies = peek_all(socket, count)?;
     let (fd, inode) = (socket.as_raw_fd(), inode_of(socket.as_raw_fd()));
     let keep = move || {
-        block_signals();
         while queued(fd) > 0 && inode_of(fd) == inode {
             thread::sleep(LOOK_AGAIN);
         }
         discard(copies);
     };
-    thread::Builder::new().name("resay-discard".into()).spawn(keep).map(drop)
+    start_detached("discard", keep)
 }
 
 /// Closes descriptors on a thread, one after another, however long it takes.
@@ -85,7 +84,6 @@ fn discard(descriptors: Vec<OwnedFd>) {
         none => *none = Some(descriptors.into()),
     }
     let close_all = move || {
-        block_signals();
         loop {
             let next = {
                 let mut waiting = waiting();
@@ -101,7 +99,7 @@ fn discard(descriptors: Vec<OwnedFd>) {
             }
         }
     };
-    if thread::Builder::new().name("resay-discard".into()).spawn(close_all).is_err() {
+    if start_detached("discard", close_all).is_err() {
         // Left open: better than to wait here.
         mem::forget(waiting().take());
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-use super::call::syscall;
+use super::call::{syscall, wide};
 
 /// ppoll(2) for reading, at most `timeout` (`None`: for ever): whether there is something. `Interrupted`: a signal came.
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
@@ -31,8 +31,8 @@ pub(crate) fn event_fd() -> io::Result<OwnedFd> {
 pub(crate) fn signal(fd: BorrowedFd<'_>) {
     let one = 1_u64;
     // SAFETY: eight readable bytes. It fails only where the counter is full, and then it is readable anyway; an
-    // eventfd raises no SIGPIPE.
-    unsafe { libc::write(fd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    // eventfd raises no SIGPIPE. Not write(2) of the C library, where a thread could be cancelled (pthreads(7)).
+    unsafe { libc::syscall(libc::SYS_write, wide(fd.as_raw_fd()), &raw const one, size_of::<u64>()) };
 }
 
 /// Makes an eventfd no longer readable.

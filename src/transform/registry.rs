@@ -7,8 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use resay_plugin::environment;
+
 use super::library::{self, Change, Loaded, Table};
-use super::spec::Target;
+use super::spec::{ChainSpec, StageSpec, Target};
 use crate::error::{Error, Result};
 use crate::values::nearest;
 
@@ -93,7 +95,7 @@ impl Registry {
     /// The plugin path is, after `directories`, `RESAY_PLUGIN_PATH`, and then what is installed (see [`installed`]).
     pub(crate) fn new(directories: Vec<PathBuf>) -> Registry {
         let mut directories = directories;
-        if let Some(path) = env::var_os("RESAY_PLUGIN_PATH") {
+        if let Some(path) = environment::variable("RESAY_PLUGIN_PATH") {
             directories.extend(env::split_paths(&path).filter(|path| path.is_absolute()));
         }
         directories.extend(installed(env::current_exe().ok().as_deref(), library::own_library().as_deref()));
@@ -124,6 +126,19 @@ impl Registry {
         Ok(tables.len())
     }
 
+    /// The table of each stage of a chain.
+    pub(crate) fn find_all(&mut self, chain: &ChainSpec) -> Result<Vec<Table>> {
+        let place = |error, stage: &StageSpec| match error {
+            Error::UnknownTransform { id, hint, .. } => Error::UnknownTransform { id, hint, at: stage.at },
+            error => error,
+        };
+        chain
+            .stages
+            .iter()
+            .map(|stage| self.find(&stage.target).map_err(|error| place(error, stage)))
+            .collect()
+    }
+
     /// The table that a stage of a chain names.
     pub(crate) fn find(&mut self, target: &Target) -> Result<Table> {
         match target {
@@ -150,7 +165,7 @@ impl Registry {
                 }
             }
         }
-        Err(Error::UnknownTransform { id: name.to_owned(), hint: self.hint_for(name) })
+        Err(Error::UnknownTransform { id: name.to_owned(), hint: self.hint_for(name), at: 0 })
     }
 
     fn hint_for(&self, name: &str) -> String {

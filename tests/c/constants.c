@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#if RESAY_ABI != 1 || RESAY_E_ARG != -101 || RESAY_PASS != 0 || RESAY_EVENT_ALL != 0xffffffff
+#if RESAY_VERSION_MAJOR > 0 || RESAY_ABI != 1 || RESAY_E_ARG != -101 || RESAY_PASS != 0 || RESAY_EVENT_ALL != 0xffffffff
 #error "a constant cannot be used by the preprocessor"
 #endif
 
@@ -14,6 +14,9 @@ struct row {
 };
 
 static const struct row rows[] = {
+  {"RESAY_VERSION_MAJOR", (long long)(RESAY_VERSION_MAJOR), 0LL},
+  {"RESAY_VERSION_MINOR", (long long)(RESAY_VERSION_MINOR), 1LL},
+  {"RESAY_VERSION_PATCH", (long long)(RESAY_VERSION_PATCH), 0LL},
   {"RESAY_ABI", (long long)(RESAY_ABI), 1LL},
   {"RESAY_E_ARG", (long long)(RESAY_E_ARG), -101LL},
   {"RESAY_E_ABI", (long long)(RESAY_E_ABI), -102LL},
@@ -28,7 +31,7 @@ static const struct row rows[] = {
   {"RESAY_E_FORKED", (long long)(RESAY_E_FORKED), -111LL},
   {"RESAY_E_BUG", (long long)(RESAY_E_BUG), -112LL},
   {"RESAY_E_FULL", (long long)(RESAY_E_FULL), -113LL},
-  {"RESAY_ERROR_MESSAGE_BYTES", (long long)(RESAY_ERROR_MESSAGE_BYTES), 248LL},
+  {"RESAY_ERROR_MESSAGE_BYTES", (long long)(RESAY_ERROR_MESSAGE_BYTES), 240LL},
   {"RESAY_FD_OWN", (long long)(RESAY_FD_OWN), 1LL},
   {"RESAY_FD_DUP", (long long)(RESAY_FD_DUP), 2LL},
   {"RESAY_PASS", (long long)(RESAY_PASS), 0LL},
@@ -105,6 +108,7 @@ int main(void)
 {
   size_t i, j;
   int failed = 0;
+  char version[40];
   for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     printf("%s\n", rows[i].name);
     if (rows[i].found != rows[i].expected) {
@@ -120,9 +124,10 @@ int main(void)
       }
     }
   }
-  failed |= resay_abi() != RESAY_ABI;
+  snprintf(version, sizeof version, "%u.%u.%u", RESAY_VERSION_MAJOR, RESAY_VERSION_MINOR, RESAY_VERSION_PATCH);
+  failed |= resay_abi() != RESAY_ABI || strcmp(resay_version(), version) != 0;
   failed |= strcmp(as_a_case(RESAY_E_BUG), "error") != 0 || strcmp(as_a_case(RESAY_REPLACE), "answer") != 0;
-  failed |= sizeof as_a_size != 344 || 1 - RESAY_E_ARG != 102 || ~RESAY_EVENT_ALL != 0u;
+  failed |= sizeof as_a_size != 336 || 1 - RESAY_E_ARG != 102 || ~RESAY_EVENT_ALL != 0u;
   failed |= sizeof(((resay_error *)0)->message) != RESAY_ERROR_MESSAGE_BYTES;
   failed |= sizeof(((resay_event *)0)->text) != RESAY_EVENT_TEXT_BYTES;
   failed |= sizeof(resay_event) != 128 || sizeof(resay_stats) != 96 + 16 || sizeof(resay_error) != 256;

@@ -3,7 +3,7 @@
 #include <resay.h>
 
 typedef int (*new_type)(uint32_t, resay_engine **, resay_error *);
-typedef void (*free_type)(resay_engine *);
+typedef int (*free_type)(resay_engine *);
 typedef int (*listen_fd_type)(resay_engine *, int, uint32_t, const char *, resay_id *, resay_error *);
 typedef int (*callback_type)(resay_engine *, const char *, resay_callback, void *, resay_release, resay_error *);
 typedef int (*log_type)(resay_engine *, int, void (*)(void *, int, const char *, size_t), void *);

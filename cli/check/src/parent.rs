@@ -55,7 +55,8 @@ impl Exchange {
         }
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("resay-check-{}-{count}", std::process::id()));
+        let path = resay_plugin::environment::temporary_directory()
+            .join(format!("resay-check-{}-{count}", std::process::id()));
         let shared = Shared::create(&path, &request.pack())?;
         let mut exchange = Exchange { path, shared, status: None, limit: request.limit };
         let child = Command::new(std::env::current_exe()?)

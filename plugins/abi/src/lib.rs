@@ -33,6 +33,7 @@
 //! - [`Table`] describes a transform: its promises, its needs, its [options](OptionSpec).
 //! - [`Transform::Session`] is the state of one connection; it lives in the host's memory.
 //! - [`dice`] decides random faults, the same for each run with one seed; [`Limits`] ends a connection.
+//! - [`environment`] reads variables as a program with more rights than its caller must.
 //! - [`harness`] calls a table as a host does and checks its behaviour: for the tests of a plugin.
 //!
 //! A plugin needs no unsafe code, and wrong safe code cannot break the host: if a plugin panics, that message fails
@@ -44,6 +45,7 @@
 
 pub mod abi;
 pub mod dice;
+pub mod environment;
 pub mod file;
 pub mod growing;
 pub mod harness;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
+use resay_plugin::environment;
 
 use super::buffers::{Buffers, Group};
 use crate::limits::{RING_BUFFER_BYTES, RING_COMPLETIONS};
@@ -72,7 +73,13 @@ const _: () = {
 pub(super) struct Ring(pub(super) IoUring);
 
 /// Why this driver cannot be had here, if it cannot. Asked once a process: it is a matter of the kernel.
+///
+/// A seccomp filter may kill whoever asks (seccomp(2)), and nobody can see that beforehand: hence the variable.
 pub(super) fn probe() -> Result<(), String> {
+    const SWITCH: &str = "RESAY_NO_URING";
+    if environment::variable(SWITCH).is_some_and(|value| !value.is_empty() && value != "0") {
+        return Err(format!("{SWITCH} is set"));
+    }
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
     ANSWER
         .get_or_init(|| on_helper_thread(|| Ok(probe_here())).unwrap_or_else(|error| Err(error.to_string())))
@@ -81,21 +88,18 @@ pub(super) fn probe() -> Result<(), String> {
 
 fn probe_here() -> Result<(), String> {
     // It knows no call of io_uring that waits, and lets no other thread run meanwhile.
-    if std::env::var_os("RESAY_VG").is_none()
-        && std::env::var_os("LD_PRELOAD").is_some_and(|list| list.to_string_lossy().contains("/vgpreload_"))
+    if environment::variable("RESAY_VG").is_none()
+        && environment::variable("LD_PRELOAD")
+            .is_some_and(|list| list.to_string_lossy().contains("/vgpreload_"))
     {
         return Err("valgrind stops all threads while one waits in io_uring_enter(2)".into());
     }
     let ring = builder().build(8).map_err(|error| match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
-            format!(
-                "the kernel refuses it ({error}): the sysctl kernel.io_uring_disabled, or a seccomp filter"
-            )
+            "the kernel refuses it: the sysctl kernel.io_uring_disabled, or a seccomp filter".into()
         }
-        Some(libc::ENOSYS) => {
-            format!("there is none ({error}): an old kernel, or a seccomp filter")
-        }
-        Some(libc::EINVAL) => format!("the kernel is too old for it ({error}): it takes Linux 6.17"),
+        Some(libc::ENOSYS) => "there is none: an old kernel, or a seccomp filter".into(),
+        Some(libc::EINVAL) => "the kernel is too old for it: it takes Linux 6.17".into(),
         _ => error.to_string(),
     })?;
     let parameters = ring.params();
@@ -281,11 +285,8 @@ pub(super) fn on_helper_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     // Not a scoped thread, which would leave a note of itself with the host's.
-    let thread = std::thread::Builder::new().name("resay-ring".into()).spawn(move || {
-        sys::block_signals();
-        work()
-    })?;
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that was to ask for it panicked")))
+    let result = sys::start_helper("ring", work)?.join().ok().flatten();
+    result.unwrap_or_else(|| Err(io::Error::other("the thread that was to ask for it panicked")))
 }
 
 /// Receives something as the driver does.

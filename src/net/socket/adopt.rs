@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use resay_plugin::environment;
 use socket2::SockRef;
 
 use super::bound::{Bound, is_loopback};
@@ -97,7 +98,8 @@ pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
 /// The descriptors that the service manager passed under this name, or all of them (sd_listen_fds(3)).
 pub(super) fn passed_by_systemd(name: Option<&str>) -> Result<Vec<i32>> {
     const FIRST: i32 = 3;
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let variable =
+        |name| environment::variable(name).and_then(|value| value.into_string().ok()).unwrap_or_default();
     let wrong = |why: String| {
         Error::system("read the sockets passed by the service manager")(io::Error::new(
             io::ErrorKind::NotFound,

@@ -1,0 +1,343 @@
+//! Threads of an engine: how they are born, and what they have in common.
+//!
+//! A thread begins with all signals blocked, which belong to the host's threads: the mask is the starting thread's for as long
+//! as pthread_create(3) takes, so that not even the first instruction runs without it. It cannot be cancelled. Its stack has
+//! a size of its own, so that the variable `RUST_MIN_STACK` decides nothing.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use super::call::syscall;
+
+unsafe extern "C" {
+    /// pthread_setcancelstate(3)
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+
+/// `PTHREAD_CANCEL_DISABLE`, the same in all C libraries of Linux.
+const CANCEL_DISABLE: c_int = 1;
+/// What threads have that nobody has set.
+const STACK_BYTES: usize = 2 * 1024 * 1024;
+
+/// What the threads of an engine have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct ThreadSettings {
+    /// What their names begin with.
+    pub(crate) name: String,
+    pub(crate) stack_bytes: usize,
+    /// Where they may run; empty: wherever the thread may that starts them.
+    pub(crate) cpus: Cpus,
+    pub(crate) hooks: Option<Arc<ThreadHooks>>,
+}
+
+/// What the host does at the beginning and at the end of each thread, on that thread.
+pub(crate) struct ThreadHooks {
+    pub(crate) begin: Box<dyn Fn(&str) + Send + Sync>,
+    pub(crate) end: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Processors by their numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Cpus(Vec<usize>);
+
+impl Default for ThreadSettings {
+    fn default() -> ThreadSettings {
+        ThreadSettings { name: "resay".into(), stack_bytes: STACK_BYTES, cpus: Cpus::default(), hooks: None }
+    }
+}
+
+impl fmt::Debug for ThreadHooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadHooks").finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// Whose threads this thread starts. No `Arc`: that would leave a destructor with a thread of the host's.
+    static SETTINGS: Cell<*const ThreadSettings> = const { Cell::new(ptr::null()) };
+}
+
+impl ThreadSettings {
+    /// Runs something whose helper threads, which it starts without knowing for whom, are to have these settings.
+    pub(crate) fn with<R>(self: &Arc<ThreadSettings>, work: impl FnOnce() -> R) -> R {
+        struct Restored(*const ThreadSettings);
+        impl Drop for Restored {
+            fn drop(&mut self) {
+                SETTINGS.set(self.0);
+            }
+        }
+        let _restored = Restored(SETTINGS.replace(Arc::as_ptr(self)));
+        work()
+    }
+
+    /// The settings of whoever runs on this thread.
+    fn current() -> Arc<ThreadSettings> {
+        let settings = SETTINGS.get();
+        if settings.is_null() {
+            return Arc::default();
+        }
+        // SAFETY: `with` borrows the Arc from which the pointer came for as long as the pointer is there.
+        unsafe {
+            Arc::increment_strong_count(settings);
+            Arc::from_raw(settings)
+        }
+    }
+
+    /// Starts a thread, which is called after `what`.
+    pub(crate) fn start<T: Send + 'static>(
+        self: &Arc<ThreadSettings>,
+        what: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<JoinHandle<Option<T>>> {
+        // It may be refused its processors later than the first ones: better elsewhere than not at all.
+        self.start_when(what, |_| true, work)
+    }
+
+    /// The same; first `may_begin` hears whether the thread is where it is to be. False: the thread ends, without hooks.
+    pub(crate) fn start_when<T: Send + 'static>(
+        self: &Arc<ThreadSettings>,
+        what: &str,
+        may_begin: impl FnOnce(io::Result<()>) -> bool + Send + 'static,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<JoinHandle<Option<T>>> {
+        let name = format!("{}-{what}", self.name);
+        let settings = Arc::clone(self);
+        let builder = Builder::new().name(name.clone()).stack_size(self.stack_bytes);
+        let _blocked = SignalsBlocked::new();
+        builder.spawn(move || {
+            hold_off_cancellation();
+            if !may_begin(settings.cpus.bind_thread()) {
+                return None;
+            }
+            let _hooked = Hooked::begin(&settings, &name);
+            Some(settings.with(work))
+        })
+    }
+}
+
+/// Starts a helper thread of whoever runs on this thread.
+pub(crate) fn start_helper<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<Option<T>>> {
+    ThreadSettings::current().start(what, work)
+}
+
+/// Starts a thread that is no engine's and may outlive them all.
+pub(crate) fn start_detached(what: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    Arc::<ThreadSettings>::default().start(what, work).map(drop)
+}
+
+/// The part of a thread's life that lies between the host's hooks.
+struct Hooked<'a>(&'a ThreadSettings);
+
+impl<'a> Hooked<'a> {
+    fn begin(settings: &'a ThreadSettings, name: &str) -> Hooked<'a> {
+        if let Some(hooks) = &settings.hooks {
+            // A panic of the host's is its own affair, and reported by the panic hook.
+            let _ = catch_unwind(AssertUnwindSafe(|| (hooks.begin)(name)));
+        }
+        Hooked(settings)
+    }
+}
+
+impl Drop for Hooked<'_> {
+    fn drop(&mut self) {
+        if let Some(hooks) = &self.0.hooks {
+            let _ = catch_unwind(AssertUnwindSafe(|| (hooks.end)()));
+        }
+    }
+}
+
+/// pthread_setcancelstate(3), for the rest of a thread's life.
+fn hold_off_cancellation() {
+    // SAFETY: the old state is not asked for.
+    unsafe { pthread_setcancelstate(CANCEL_DISABLE, ptr::null_mut()) };
+}
+
+/// The calling thread with every signal blocked, until this is dropped (pthread_sigmask(3)). Those that a thread brings upon
+/// itself stay open, for the host may have a handler that tells of crashes; blocked, they would kill the process without it.
+struct SignalsBlocked {
+    before: libc::sigset_t,
+}
+
+impl SignalsBlocked {
+    fn new() -> SignalsBlocked {
+        const FAULTS: [i32; 7] = [
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGILL,
+            libc::SIGFPE,
+            libc::SIGABRT,
+            libc::SIGTRAP,
+            libc::SIGSYS,
+        ];
+        let mut blocked = MaybeUninit::<libc::sigset_t>::zeroed();
+        let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: sigset_t is plain data that sigfillset initialises, and of which all zero is a value. None of the calls
+        // can fail with these arguments.
+        unsafe {
+            libc::sigfillset(blocked.as_mut_ptr());
+            for signal in FAULTS {
+                libc::sigdelset(blocked.as_mut_ptr(), signal);
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), before.as_mut_ptr());
+            SignalsBlocked { before: before.assume_init() }
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: the mask that this thread had; the present one is not asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
+    }
+}
+
+impl Cpus {
+    /// What a `cpu_set_t` has room for.
+    const COUNT: usize = libc::CPU_SETSIZE as usize;
+
+    /// Reads `0-3,6`; empty text is no choice. The error is the byte offset of what is wrong, and what that is.
+    pub(crate) fn parse(text: &str) -> Result<Cpus, (usize, String)> {
+        let mut cpus = Vec::new();
+        let mut at = 0;
+        for part in text.split(',').filter(|_| !text.is_empty()) {
+            let number = |text: &str, at: usize| match text.parse::<usize>() {
+                Ok(cpu) if cpu < Cpus::COUNT && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(cpu),
+                _ => Err((
+                    at,
+                    format!("expected numbers of processors below {}, for example 0-3,6", Cpus::COUNT),
+                )),
+            };
+            match part.split_once('-') {
+                None => cpus.push(number(part, at)?),
+                Some((first, last)) => {
+                    let last_at = at + first.len() + 1;
+                    let (first, last) = (number(first, at)?, number(last, last_at)?);
+                    if last < first {
+                        return Err((last_at, "the range ends before it begins".into()));
+                    }
+                    cpus.extend(first..=last);
+                }
+            }
+            at += part.len() + 1;
+        }
+        cpus.sort_unstable();
+        cpus.dedup();
+        Ok(Cpus(cpus))
+    }
+
+    /// sched_setaffinity(2) of the calling thread.
+    pub(crate) fn bind_thread(&self) -> io::Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: cpu_set_t is plain data of which all zero is the empty set; the numbers are below CPU_SETSIZE.
+        let set = unsafe {
+            let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed().assume_init();
+            self.0.iter().for_each(|&cpu| libc::CPU_SET(cpu, &mut set));
+            set
+        };
+        // SAFETY: 0 is the calling thread; the set has the size that is given.
+        syscall!(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(drop)
+    }
+}
+
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ranges = self.0.chunk_by(|one, next| one + 1 == *next);
+        for (index, range) in ranges.enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match range {
+                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
+                [only] => write!(f, "{comma}{only}")?,
+                [] => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn mask() -> libc::sigset_t {
+        let mut mask = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: no new mask is given; the present one is written.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
+            mask.assume_init()
+        }
+    }
+
+    fn has(mask: &libc::sigset_t, signal: i32) -> bool {
+        // SAFETY: a mask that the system wrote.
+        unsafe { libc::sigismember(mask, signal) == 1 }
+    }
+
+    #[test]
+    fn a_thread_blocks_signals_and_its_starter_has_its_own_mask_back() {
+        let before = mask();
+        let born = Arc::<ThreadSettings>::default().start("test", mask).unwrap().join().unwrap().unwrap();
+        assert!(
+            [libc::SIGALRM, libc::SIGTERM, libc::SIGRTMAX()].into_iter().all(|signal| has(&born, signal))
+        );
+        assert!(!has(&born, libc::SIGSEGV));
+        let after = mask();
+        assert!((1..=libc::SIGRTMAX()).all(|signal| has(&before, signal) == has(&after, signal)));
+    }
+
+    #[test]
+    fn hooks_run_on_the_thread_before_and_after_its_work_and_its_helpers() {
+        let (seen, told) = mpsc::channel();
+        let (begun, ended) = (Mutex::new(seen.clone()), Mutex::new(seen.clone()));
+        let name = || std::thread::current().name().unwrap_or_default().to_owned();
+        let hooks = ThreadHooks {
+            begin: Box::new(move |called| {
+                assert_eq!(called, name());
+                begun.lock().unwrap().send(format!("begin {called}")).unwrap();
+            }),
+            end: Box::new(move || ended.lock().unwrap().send(format!("end {}", name())).unwrap()),
+        };
+        let settings =
+            Arc::new(ThreadSettings { name: "own".into(), hooks: Some(hooks.into()), ..Default::default() });
+        let thread = settings.start("0", move || {
+            seen.send("work".into()).unwrap();
+            start_helper("help", || ()).unwrap().join().unwrap();
+        });
+        thread.unwrap().join().unwrap();
+        drop(settings);
+        let told: Vec<String> = told.iter().collect();
+        assert_eq!(told, ["begin own-0", "work", "begin own-help", "end own-help", "end own-0"]);
+        // Here nobody has settings: a helper is called as always.
+        let helper = start_helper("help", move || name());
+        assert_eq!(helper.unwrap().join().unwrap().as_deref(), Some("resay-help"));
+    }
+
+    #[test]
+    fn lists_of_processors_are_read_and_written() {
+        for (text, canonical) in
+            [("", ""), ("0", "0"), ("3,1,2,0,6", "0-3,6"), ("0-3,6,7-9", "0-3,6-9"), ("5-5", "5")]
+        {
+            assert_eq!(Cpus::parse(text).unwrap().to_string(), canonical, "{text:?}");
+        }
+        for (text, at) in
+            [(",", 0), ("0,", 2), ("x", 0), ("1024", 0), ("0,3-1", 4), ("0-", 2), ("-1", 0), ("+1", 0)]
+        {
+            assert_eq!(Cpus::parse(text).unwrap_err().0, at, "{text:?}");
+        }
+        assert!(Cpus(vec![Cpus::COUNT - 1]).bind_thread().is_err(), "no machine has that many");
+    }
+}
