@@ -251,6 +251,26 @@ fn a_cancelled_thread_ends_after_its_call() {
 }
 
 #[test]
+fn a_filter_against_io_uring_leaves_epoll() {
+    passes("sandbox");
+}
+
+#[test]
+fn handlers_of_the_host_never_run_on_threads_of_an_engine() {
+    passes("births");
+}
+
+#[test]
+fn watching_the_poll_descriptor_is_enough() {
+    passes("polling");
+}
+
+#[test]
+fn a_host_decides_about_threads() {
+    passes("hosting");
+}
+
+#[test]
 fn a_thousand_engines_leave_nothing() {
     let flags: &[&str] = if cfg!(target_env = "gnu") { &["-DCOUNT_BLOCKS", "-fno-builtin"] } else { &[] };
     if let Some(mut program) = program("cycles", "", flags) {

@@ -11,7 +11,7 @@ use resay_plugin::environment;
 
 use super::library::{self, Change, Loaded, Table};
 use super::spec::{ChainSpec, StageSpec, Target};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 use crate::values::nearest;
 
 /// Where a transform comes from.
@@ -217,7 +217,7 @@ impl Registry {
     fn load(&self, path: &Path) -> Result<Vec<Table>> {
         let fault = |reason: String| Error::Plugin { path: path.to_owned(), reason };
         let file = resay_plugin::file::check(path).map_err(fault)?;
-        let identity = FileIdentity::of(file).map_err(|error| fault(error.to_string()))?;
+        let identity = FileIdentity::of(file).map_err(|error| fault(plain(&error)))?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         // A file that has moved is the same file.
         let known = loaded.iter().find(|(known, _)| known.is_same_content(&identity));

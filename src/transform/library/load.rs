@@ -29,7 +29,7 @@ use resay_plugin::inspect;
 use super::beside;
 use super::lifecycle::PluginLibrary;
 use super::table::Table;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 
 /// How the reason begins when a library is no plugin at all.
 pub(crate) const NO_ENTRY: &str = "has no resay_plugin_v1";
@@ -91,7 +91,7 @@ pub(crate) fn load(file: &Path, change: Change) -> Result<Loaded> {
 
 fn open(path: &Path) -> std::result::Result<Library, String> {
     // SAFETY: running a library's initialisers is what loading a plugin means; the user named this file.
-    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| innermost(&error))
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| without(path, innermost(&error)))
 }
 
 /// Opens a copy of the file that is in memory only, and in which nobody can write.
@@ -102,7 +102,7 @@ fn open_copy(file: &Path) -> std::result::Result<Library, String> {
              replace a plugin by rename (mv, install), or give the new one another name"
         )
     };
-    let copy = copy_to_memory(file).map_err(|error| advice("memfd_create", &error.to_string()))?;
+    let copy = copy_to_memory(file).map_err(|error| advice("memfd_create", &plain(&error)))?;
     // What the copy needs from beside the file stays open with it.
     let beside = beside::needed(file).unwrap_or_default();
     let beside: Vec<Library> = beside.iter().filter_map(|needed| open(needed).ok()).collect();
@@ -161,6 +161,13 @@ fn spelling() -> String {
     let number = SPELLINGS.fetch_add(1, Ordering::Relaxed);
     let bits = (0..u64::BITS - number.leading_zeros()).rev();
     bits.map(|bit| if number >> bit & 1 == 1 { "./" } else { "/" }).collect()
+}
+
+/// A message without the file that it begins with: whoever reads it is told which one it is.
+fn without(file: &Path, message: String) -> String {
+    let rest =
+        file.to_str().and_then(|file| message.strip_prefix(file)).and_then(|rest| rest.strip_prefix(": "));
+    rest.map_or_else(|| message.clone(), str::to_owned)
 }
 
 /// The dynamic linker's own words.
