@@ -1,4 +1,7 @@
 //! Buffers that come back: what a peer does not take at once waits in one of these.
+//!
+//! Their sizes are for hosts, peers and options to choose, up to gigabytes. Where there is no memory of that size the process goes on:
+//! what is in hand is marked as not to be answered (see [`bug::out_of_memory`]), and its connection is closed.
 
 use crate::bug;
 use crate::limits::{POOL_BUFFER_BYTES_MAX, POOL_BYTES_MAX};
@@ -39,6 +42,34 @@ impl Outgoing {
     }
 }
 
+/// Appends bytes, if there is memory for them.
+#[inline]
+#[must_use]
+pub(crate) fn try_append(to: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    // Where there is no memory to grow in good time there may be for what is needed now.
+    if to.try_reserve(bytes.len()).is_err() && to.try_reserve_exact(bytes.len()).is_err() {
+        return false;
+    }
+    to.extend_from_slice(bytes);
+    true
+}
+
+/// Appends bytes; without memory for them, what is in hand is given up.
+#[inline]
+pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+    if !try_append(to, bytes) {
+        bug::out_of_memory();
+    }
+}
+
+/// A copy, if there is memory for it.
+pub(crate) fn try_copy(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).ok()?;
+    copy.extend_from_slice(bytes);
+    Some(copy)
+}
+
 /// Memory that comes back, sorted by size, so that a steady load allocates nothing and nobody gets much more than was
 /// asked for: what is kept in a pooled vector costs at most twice its bytes.
 #[derive(Debug, Default)]
@@ -55,36 +86,46 @@ const CLASS_FIRST: u32 = 6;
 const CLASSES: usize = (POOL_BUFFER_BYTES_MAX.ilog2() - CLASS_FIRST + 1) as usize;
 
 impl Pool {
-    /// An empty vector with room for at least `capacity` bytes.
+    /// An empty vector with room for at least `capacity` bytes, or without any where there is no memory.
     pub(crate) fn take(&mut self, capacity: usize) -> Vec<u8> {
         let rounded = capacity.max(1 << CLASS_FIRST).next_power_of_two();
         let class = (rounded.ilog2() - CLASS_FIRST) as usize;
         // What is larger than the largest class is not kept.
-        let Some(free) = self.classes.get_mut(class) else { return Vec::with_capacity(capacity) };
+        let Some(free) = self.classes.get_mut(class) else { return with_room(capacity) };
         match free.pop() {
             Some(bytes) => {
                 self.bytes -= bytes.capacity();
                 bytes
             }
-            None => Vec::with_capacity(rounded),
+            None => with_room(rounded),
         }
     }
 
-    /// A vector with a copy of `bytes`.
+    /// A vector with a copy of `bytes`; without memory for it, what is in hand is given up.
     pub(crate) fn copy_of(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut copy = self.take(bytes.len());
-        copy.extend_from_slice(bytes);
+        append(&mut copy, bytes);
         copy
+    }
+
+    /// The same; `None`: there is no memory.
+    pub(crate) fn try_copy_of(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut copy = self.take(bytes.len());
+        try_append(&mut copy, bytes).then_some(copy)
     }
 
     /// Appends to a vector that may be moved into larger memory for that.
     pub(crate) fn append(&mut self, to: &mut Vec<u8>, bytes: &[u8]) {
-        if to.capacity() - to.len() < bytes.len() {
-            let mut larger = self.take(to.len() + bytes.len());
-            larger.extend_from_slice(to);
-            self.put(std::mem::replace(to, larger));
+        let needed = to.len() + bytes.len();
+        // What is larger than the pool's grows where it is: its pages move, and not its bytes.
+        if to.capacity() < needed && needed <= POOL_BUFFER_BYTES_MAX {
+            let mut larger = self.take(needed);
+            if larger.capacity() > to.capacity() {
+                larger.extend_from_slice(to);
+                self.put(std::mem::replace(to, larger));
+            }
         }
-        to.extend_from_slice(bytes);
+        append(to, bytes);
     }
 
     /// Keeps the memory for later, within [`POOL_BYTES_MAX`].
@@ -101,9 +142,30 @@ impl Pool {
     }
 }
 
+/// Room for so many bytes, or none.
+fn with_room(capacity: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Whoever fills it finds out.
+    let _ = bytes.try_reserve_exact(capacity);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_that_is_not_there_is_an_answer() {
+        let mut pool = Pool::default();
+        assert_eq!(pool.take(usize::MAX / 4).capacity(), 0);
+        assert!(!bug::is_tainted());
+        append(&mut Vec::new(), b"there");
+        assert!(!bug::is_tainted());
+        bug::out_of_memory();
+        assert!(bug::is_tainted());
+        assert!(bug::take().is_none(), "no fault of our own");
+        assert!(!bug::is_tainted());
+    }
 
     #[test]
     fn a_pool_gives_at_most_twice_what_was_asked_for() {

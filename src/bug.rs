@@ -4,6 +4,8 @@
 //! A debug build ends there. A release build notes the fault for the worker whose thread this is, which emits it as an
 //! event of level error with its place and counts it. Where a connection was in hand it is closed with a reset: what it
 //! would be answered with cannot be trusted. None of this costs more than the branch that leads here.
+//!
+//! Memory that runs out for something large takes the same way out of the worker's hands.
 
 use std::cell::Cell;
 use std::fmt;
@@ -67,6 +69,15 @@ pub(crate) fn put(bugs: Bugs) {
     IS_ANY.store(true, Ordering::Relaxed);
     let sum = FOUND.get().map_or(bugs, |before| Bugs { count: before.count + bugs.count, ..before });
     FOUND.set(Some(sum));
+}
+
+/// There is no memory for something that a host, a peer or an option has made large: what is in hand must not be answered, for
+/// it is not whole. No fault of Resay's, so there is nothing to be told but that its connection is closed.
+#[cold]
+#[inline(never)]
+pub(crate) fn out_of_memory() {
+    IS_ANY.store(true, Ordering::Relaxed);
+    IS_TAINTED.set(true);
 }
 
 /// Takes what this thread has found, if anything.

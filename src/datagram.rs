@@ -182,7 +182,11 @@ impl DatagramSession {
             let delay = Duration::from_micros(delay_us);
             let replaced = cx.scratch.replaced().filter(|_| generation.is_in_place());
             if let Some(answer) = replaced {
-                out = cx.pool.copy_of(answer);
+                let Some(copy) = cx.pool.try_copy_of(answer) else {
+                    cx.stats.dropped(DropReason::Undelivered, 1);
+                    return Outcome::NOTHING;
+                };
+                out = copy;
             }
             if out.len() > cx.limits.max_amplification.saturating_mul(message_bytes) {
                 cx.pool.put(out);

@@ -181,8 +181,12 @@ impl DryRun {
                 None => self.generation.run(&mut message, &mut cx),
             }
         };
+        let is_short = bug::is_tainted();
         if let Some(bugs) = bug::take() {
             return Err(self.failed(self.generation.last_stage(), bugs));
+        }
+        if is_short {
+            return Err(self.failed(self.generation.last_stage(), "out of memory"));
         }
         let answer = match self.scratch.replaced() {
             Some(replaced) if self.generation.is_in_place() && greeter.is_none() => replaced.to_vec(),

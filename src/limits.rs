@@ -21,6 +21,8 @@ pub(crate) const BUG_EVENTS: u64 = 16;
 
 /// Datagrams that one system call may bring.
 pub(crate) const DATAGRAM_BATCH: usize = 32;
+/// Memory for them, of which only what is used is touched; one datagram always has a place.
+pub(crate) const DATAGRAM_BATCH_BYTES: usize = 64 * 1024 * 1024;
 /// What one waiting answer counts towards the high water beside its bytes, whatever it holds.
 pub(crate) const QUEUED_SEND_BYTES: usize = 64;
 /// Delayed answers of one datagram socket, and their bytes.
@@ -108,6 +110,7 @@ const _: () = assert!(UDP_DATAGRAM_BYTES_MAX <= UNIX_RECORD_BYTES_MAX);
 const _: () = assert!(READ_BYTES_MAX <= UNIX_RECORD_BYTES_MAX);
 const _: () = assert!(STREAM_MESSAGE_BYTES_MAX <= MESSAGE_BYTES_CEILING);
 const _: () = assert!(DATAGRAM_BATCH <= 256);
+const _: () = assert!(DATAGRAM_BATCH * UNIX_RECORD_BYTES_MAX <= DATAGRAM_BATCH_BYTES);
 const _: () = assert!(READ_BYTES_MAX <= POOL_BUFFER_BYTES_MAX);
 const _: () = assert!(SCRATCH_BYTES_MAX.is_power_of_two());
 const _: () = assert!(POOL_BUFFER_BYTES_MAX <= POOL_BYTES_MAX && POOL_BUFFER_BYTES_MAX.is_power_of_two());

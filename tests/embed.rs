@@ -271,6 +271,11 @@ fn a_host_decides_about_threads() {
 }
 
 #[test]
+fn memory_that_runs_out_ends_one_connection() {
+    passes("shortage");
+}
+
+#[test]
 fn a_thousand_engines_leave_nothing() {
     let flags: &[&str] = if cfg!(target_env = "gnu") { &["-DCOUNT_BLOCKS", "-fno-builtin"] } else { &[] };
     if let Some(mut program) = program("cycles", "", flags) {

@@ -4,7 +4,8 @@ use resay_plugin::abi;
 
 use super::generation::Generation;
 use super::outcome::{ChainOutcome, DelayedRange};
-use super::scratch::{Scratch, room_of};
+use super::scratch::{OUT_OF_MEMORY, Scratch, room_of};
+use crate::buffer;
 use crate::bug;
 use crate::transform::library::{Fault, Session, Status};
 
@@ -135,9 +136,14 @@ fn process(
         // Whether anything of the message has been taken or answered.
         let is_begun = rest.len() < input.len() || output.len() > base;
         let flags = if is_begun { flags & !abi::RESAY_IO_BEGIN } else { flags };
-        let room = room_of(room, room_bytes);
+        let room = match room_of(room, room_bytes) {
+            Ok(room) => room,
+            Err(fault) => return Status::Failed(fault),
+        };
         let processed = cx.session.process_once(stage, rest, room, flags);
-        output.extend_from_slice(bug::part(room, ..processed.written));
+        if !buffer::try_append(output, bug::part(room, ..processed.written)) {
+            return Status::Failed(OUT_OF_MEMORY);
+        }
         if let Status::Failed(_) = processed.status {
             return processed.status;
         }
@@ -191,7 +197,7 @@ impl ChainContext<'_> {
             self.delays.iter().filter(|range| range.end > base).map(|range| range.delay_us).max();
         self.delays.retain(|range| range.end <= base);
         self.out.truncate(base);
-        self.out.extend_from_slice(&self.scratch.buffers[index]);
+        buffer::append(self.out, &self.scratch.buffers[index]);
         if let Some(delay_us) = longest_us {
             self.delays.push(DelayedRange { end: self.out.len(), delay_us });
         }

@@ -1,8 +1,11 @@
 //! Memory between stages.
 
+use resay_plugin::abi;
+
 use super::stream_input::StreamInput;
 use crate::bug;
 use crate::limits::SCRATCH_BYTES_MAX;
+use crate::transform::library::Fault;
 
 /// A worker's memory for what lies between two stages.
 #[derive(Debug, Default)]
@@ -42,10 +45,14 @@ impl Scratch {
     }
 }
 
-/// Initialised memory of `bytes` bytes, whatever is in it.
-pub(super) fn room_of(room: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
+/// Initialised memory of `bytes` bytes, whatever is in it. The error: there is not so much.
+pub(super) fn room_of(room: &mut Vec<u8>, bytes: usize) -> Result<&mut [u8], Fault> {
     if room.len() < bytes {
+        room.try_reserve(bytes - room.len()).map_err(|_| OUT_OF_MEMORY)?;
         room.resize(bytes, 0);
     }
-    bug::part_mut(room, ..bytes)
+    Ok(bug::part_mut(room, ..bytes))
 }
+
+/// As a stage says it that could not get memory of its own.
+pub(super) const OUT_OF_MEMORY: Fault = Fault::Status(abi::RESAY_E_NOMEM);

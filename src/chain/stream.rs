@@ -18,6 +18,7 @@ use super::generation::Generation;
 use super::outcome::{ChainOutcome, DelayedRange};
 use super::scratch::{Scratch, room_of};
 use super::stream_input::{StageInput, StreamInput};
+use crate::buffer;
 use crate::bug;
 use crate::limits::STREAM_CHUNK_BYTES;
 use crate::transform::library::{Fault, Session, Status};
@@ -90,7 +91,8 @@ impl Generation {
             loop {
                 let bytes = cx.session.output_bound(stage, 0).unwrap_or(0).max(512).max(room_wanted);
                 let bytes = bytes.min(cx.unread_max.max(1));
-                let processed = cx.session.process_once(stage, &[], room_of(room, bytes), 0);
+                let place = room_of(room, bytes).map_err(|fault| ChainOutcome::Failed { stage, fault })?;
+                let processed = cx.session.process_once(stage, &[], place, 0);
                 if processed.room_wanted > cx.unread_max {
                     return Err(ChainOutcome::Failed { stage, fault: Fault::TooLong });
                 }
@@ -197,7 +199,8 @@ impl Generation {
             };
             let is_all = given.len() == unread.len();
             let flags = if is_ending { abi::RESAY_IO_EOF } else { 0 };
-            let processed = cx.session.process_once(stage, given, room_of(room, room_bytes), flags);
+            let room = room_of(room, room_bytes).map_err(|fault| ChainOutcome::Failed { stage, fault })?;
+            let processed = cx.session.process_once(stage, given, room, flags);
             let delay_us = current.delay_us.saturating_add(processed.delay_us);
             let given_bytes = given.len();
             current.start += processed.used;
@@ -331,7 +334,7 @@ impl StreamContext<'_> {
         if delay_us > 0 && self.delays.is_empty() && !self.out.is_empty() {
             self.delays.push(DelayedRange { end: self.out.len(), delay_us: 0 });
         }
-        self.out.extend_from_slice(bytes);
+        buffer::append(self.out, bytes);
         if delay_us > 0 || !self.delays.is_empty() {
             self.delays.push(DelayedRange { end: self.out.len(), delay_us });
         }

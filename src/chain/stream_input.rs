@@ -1,5 +1,6 @@
 //! What stages of a raw stream have in hand.
 
+use crate::buffer;
 use crate::bug;
 use crate::limits::SCRATCH_BYTES_MAX;
 
@@ -91,7 +92,7 @@ impl StageInput {
         }
         self.delay_us = self.delay_us.max(delay_us);
         self.wants_more = false;
-        self.bytes.extend_from_slice(bytes);
+        buffer::append(&mut self.bytes, bytes);
     }
 
     pub(super) fn discard(&mut self) {

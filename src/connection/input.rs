@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::Connection;
 use super::batch::{Batch, End};
 use super::begun::Begun;
+use crate::buffer;
 use crate::bug;
 use crate::chain::{
     ChainContext, ChainOutcome, DelayedRange, Generation, StreamContext, StreamInput, StreamOutcome, WHOLE,
@@ -253,11 +254,11 @@ impl Connection {
                     let out = out.get_or_insert_with(|| cx.pool.copy_of(bug::part(window, ..batch.in_place)));
                     let frame = bug::part(window, begin..batch.used);
                     let mark = framer.open(out);
-                    out.extend_from_slice(answer);
+                    buffer::append(out, answer);
                     framer.close(out, mark, frame, found)
                 }
                 (Some(out), None) => {
-                    out.extend_from_slice(frame);
+                    buffer::append(out, frame);
                     Ok(())
                 }
                 (None, None) => {

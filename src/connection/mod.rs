@@ -34,6 +34,7 @@ pub(crate) use step::{Closing, Rare, Reading, RetiredSession, Send, Step, Transf
 
 use std::sync::Arc;
 
+use crate::buffer;
 use crate::bug;
 use crate::chain::Generation;
 use crate::context::{ConnLimits, Context, Reply};
@@ -208,7 +209,10 @@ impl Connection {
                 let buffer = RecvBuf { buffer: &mut bytes, start: 0 };
                 let mut step = self.received(buffer, cx);
                 if let Send::RecvBuf(range) = step.send {
-                    step.send = Send::Owned(bug::part(&bytes, range).to_vec());
+                    match buffer::try_copy(bug::part(&bytes, range)) {
+                        Some(answer) => step.send = Send::Owned(answer),
+                        None => return self.closing(CloseReason::SystemError, Close::Reset),
+                    }
                 }
                 step
             }
@@ -239,7 +243,10 @@ impl Connection {
             }
         }
         if self.must_offload(cx) {
-            return Step::offload(Work::Receive(received.to_vec()));
+            return match buffer::try_copy(received) {
+                Some(received) => Step::offload(Work::Receive(received)),
+                None => self.closing(CloseReason::SystemError, Close::Reset),
+            };
         }
         let retired = self.follow(cx);
         let mut step = if self.around.is_some() {

@@ -393,7 +393,7 @@ impl Chunk {
         if self.bytes.capacity() <= 2 * self.bytes.len() + QUEUED_SEND_BYTES {
             return self;
         }
-        let bytes = pool.copy_of(&self.bytes);
+        let Some(bytes) = pool.try_copy_of(&self.bytes) else { return self };
         pool.put(self.bytes);
         Chunk { bytes, ..self }
     }

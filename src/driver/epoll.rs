@@ -38,7 +38,8 @@ use super::chunks::Chunks;
 use super::{Close, Completion, Datagram, Driver, Progress, RecvBuf, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{
-    ACCEPT_BURST, DATAGRAM_BATCH, EVENTS_PER_WAIT, HEADROOM_BYTES, TURN_FLOOD_BYTES, UDP_DATAGRAM_BYTES_MAX,
+    ACCEPT_BURST, DATAGRAM_BATCH, DATAGRAM_BATCH_BYTES, EVENTS_PER_WAIT, HEADROOM_BYTES, TURN_FLOOD_BYTES,
+    UDP_DATAGRAM_BYTES_MAX,
 };
 use crate::peer::{Peer, SocketKind};
 use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
@@ -254,7 +255,10 @@ impl Epoll {
             }
         };
         let Some(slot) = self.slots.get_mut(token.index()) else { return Progress::Failed(gone()) };
-        let mut outgoing = Outgoing::new(pool.copy_of(&self.io.buffer[range]));
+        let Some(bytes) = pool.try_copy_of(&self.io.buffer[range]) else {
+            return Progress::Failed(io::ErrorKind::OutOfMemory.into());
+        };
+        let mut outgoing = Outgoing::new(bytes);
         outgoing.advance(sent);
         self.io.wait_to_write(slot, token, outgoing)
     }
@@ -326,8 +330,8 @@ impl Io {
             return None;
         }
         let room = slot.read_bytes_max as usize;
-        if self.buffer.len() < HEADROOM_BYTES + room {
-            self.grow_buffer(room);
+        if self.buffer.len() < HEADROOM_BYTES + room && !self.grow_buffer(room) {
+            return slot.fail(token, io::ErrorKind::OutOfMemory.into());
         }
         let bytes = &mut self.buffer[HEADROOM_BYTES..][..room];
         let fd = slot.socket.as_fd();
@@ -355,8 +359,9 @@ impl Io {
 
     #[cold]
     #[inline(never)]
-    fn grow_buffer(&mut self, room: usize) {
-        self.buffer.resize(HEADROOM_BYTES + room, 0);
+    fn grow_buffer(&mut self, room: usize) -> bool {
+        let larger = sys::zeroed(HEADROOM_BYTES + room);
+        larger.map(|larger| self.buffer = larger).is_some()
     }
 
     #[inline(never)]
@@ -545,7 +550,9 @@ impl Driver for Epoll {
         let is_coalesced = sys::receive_coalesced(socket.as_fd());
         let room = if is_coalesced { UDP_DATAGRAM_BYTES_MAX } else { message_bytes_max };
         if self.io.batch.as_ref().is_none_or(|batch| batch.slot_bytes() < room) {
-            self.io.batch = Some(Batch::new(DATAGRAM_BATCH, room));
+            // Large datagrams are few.
+            let slots = (DATAGRAM_BATCH_BYTES / room.max(1)).clamp(1, DATAGRAM_BATCH);
+            self.io.batch = Some(Batch::new(slots, room).ok_or(io::ErrorKind::OutOfMemory)?);
         }
         self.insert(token, socket, Role::Datagram, message_bytes_max)?;
         if let Some(slot) = self.slot_mut(token) {

@@ -253,7 +253,8 @@ unsafe fn output_of<'a>(out: *mut resay_out) -> Option<&'a mut Output<'a>> {
 }
 
 /// [in a callback] Appends len bytes to the answer.
-/// Returns 0; RESAY_E_FULL: the answer would exceed the limit, 16 times max_message, and the message fails; RESAY_E_ARG:
+/// Returns 0; RESAY_E_FULL: the answer would exceed the limit, 16 times max_message, or there is no memory for it, and the
+/// message fails; RESAY_E_ARG:
 /// data is NULL and len is not 0, or data points into memory from resay_out_reserve; RESAY_E_STATE: out does not belong to
 /// the callback that is running on this thread.
 #[unsafe(no_mangle)]
@@ -272,12 +273,13 @@ pub unsafe extern "C" fn resay_out_write(out: *mut resay_out, data: *const c_voi
         return RESAY_E_ARG;
     }
     // SAFETY: the caller says that there are so many bytes; they are not the output's, so they stay as we write.
-    output.write(unsafe { slice::from_raw_parts(data.cast(), len) });
-    0
+    let is_written = output.write(unsafe { slice::from_raw_parts(data.cast(), len) });
+    if is_written { 0 } else { RESAY_E_FULL }
 }
 
 /// [in a callback] Returns memory for cap more bytes, writable until the next call with the same out. resay_out_commit
-/// appends the first bytes of it to the answer. Returns NULL if the answer would exceed the limit, and the message fails;
+/// appends the first bytes of it to the answer. Returns NULL if the answer would exceed the limit or there is no memory for
+/// it, and the message fails;
 /// or if out does not belong to the callback that is running on this thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_out_reserve(out: *mut resay_out, cap: usize) -> *mut c_void {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use super::mailbox::Command;
 use super::offloaded::{DatagramResult, OffloadResult, Offloaded};
 use super::{ListenerState, Served, Shared, Socket, Worker, log_transform_error, state_of, state_of_mut};
-use crate::buffer::Pool;
+use crate::buffer::{self, Pool};
 use crate::bug::{self, Bugs};
 use crate::chain::{Generation, Scratch};
 use crate::connection::{TransformFault, Work};
@@ -166,7 +166,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn offload_datagram(&mut self, token: Token, from: Peer) {
         let to = self.driver.reply_to();
         let recv_buf = self.driver.recv_buf();
-        let mut bytes = bug::part(recv_buf.buffer, recv_buf.start..).to_vec();
+        let bytes = buffer::try_copy(bug::part(recv_buf.buffer, recv_buf.start..));
         let (Some(to), Some(Socket::Datagrams(socket))) = (to, self.sockets.get_mut(token)) else {
             return bug::found_aside("a datagram in the receive buffer, and its socket");
         };
@@ -177,6 +177,7 @@ impl<D: Driver> Worker<D> {
         if socket.offloaded >= OFFLOADED_DATAGRAMS_MAX {
             return stats.dropped(DropReason::QueueFull, 1);
         }
+        let Some(mut bytes) = bytes else { return stats.dropped(DropReason::QueueFull, 1) };
         socket.offloaded += 1;
         let (listener, generation) = (Arc::clone(listener), Arc::clone(generation));
         let (shared, index, now) = (Arc::downgrade(&self.shared), self.index, self.driver.now());
@@ -185,7 +186,10 @@ impl<D: Driver> Worker<D> {
                 let mut session = DatagramSession::default();
                 let mut outcome = session.answer(RecvBuf { buffer: &mut bytes, start: 0 }, &from, cx);
                 if let Reply::InRecvBuf(range) = outcome.reply {
-                    outcome.reply = Reply::Owned(bug::part(&bytes, range).to_vec());
+                    // All of it where all of it is the answer, which is the case of an answer in place.
+                    bytes.truncate(range.end);
+                    bytes.drain(..range.start);
+                    outcome.reply = Reply::Owned(std::mem::take(&mut bytes));
                 }
                 outcome
             });

@@ -124,8 +124,8 @@ impl Uring {
                 let progress = match progress {
                     Ok(true) => Progress::Done(Vec::new()),
                     Ok(false) => {
-                        let bytes = pool.copy_of(bytes);
-                        self.send(token, bytes)
+                        let copy = pool.try_copy_of(bytes);
+                        self.send_copy(token, copy)
                     }
                     Err(error) => {
                         let unsent = bytes.len() as u32;
@@ -146,8 +146,7 @@ impl Uring {
                 self.begin_send(token, sending)
             }
             RecvSource::Scratch { .. } => {
-                let bytes = pool.copy_of(self.scratch.get(range).unwrap_or_default());
-                self.send(token, bytes)
+                self.send_copy(token, pool.try_copy_of(self.scratch.get(range).unwrap_or_default()))
             }
             RecvSource::Message(_) | RecvSource::Nothing => {
                 Progress::Failed(io::ErrorKind::NotConnected.into())
@@ -174,6 +173,13 @@ impl Uring {
     pub(crate) fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
         let sending = self.own(Outgoing::new(bytes));
         self.begin_send(token, sending)
+    }
+
+    fn send_copy(&mut self, token: Token, copy: Option<Vec<u8>>) -> Progress {
+        match copy {
+            Some(bytes) => self.send(token, bytes),
+            None => Progress::Failed(io::ErrorKind::OutOfMemory.into()),
+        }
     }
 
     pub(crate) fn unsent(&self, token: Token) -> usize {

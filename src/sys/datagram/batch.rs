@@ -14,6 +14,7 @@ use super::name::is_plain_source;
 use super::reply::{Reply, ReplyTo};
 use crate::peer::Peer;
 use crate::sys::call::{transfer, wide};
+use crate::sys::memory::zeroed;
 use crate::sys::names::read_peer;
 
 /// Datagrams that one send may carry: what Linux has allowed since it can (`UDP_MAX_SEGMENTS`).
@@ -101,8 +102,9 @@ struct Answer {
 unsafe impl Send for Batch {}
 
 impl Batch {
-    /// A batch of `slots` datagrams of at most `slot_bytes` each. The memory is only mapped when it is used.
-    pub(crate) fn new(slots: usize, slot_bytes: usize) -> Batch {
+    /// A batch of `slots` datagrams of at most `slot_bytes` each. The memory is only mapped when it is used. `None`: there is not
+    /// so much.
+    pub(crate) fn new(slots: usize, slot_bytes: usize) -> Option<Batch> {
         // An odd number of cache lines a slot, so that the slots' first lines do not share a cache set.
         let slot_bytes = slot_bytes.next_multiple_of(128) + 64;
         // SAFETY: these structures are plain data for which all zero is valid.
@@ -113,10 +115,10 @@ impl Batch {
                 MaybeUninit::<libc::mmsghdr>::zeroed().assume_init(),
             )
         };
-        Batch {
+        Some(Batch {
             slots,
             slot_bytes,
-            bytes: vec![0; slots * slot_bytes],
+            bytes: zeroed(slots * slot_bytes)?,
             names: vec![name; slots],
             controls: vec![Control::EMPTY; slots],
             parts: vec![part; slots],
@@ -131,7 +133,7 @@ impl Batch {
             sending_headers: vec![header; slots],
             sending_controls: vec![Sending::NOTHING; slots],
             refuses_segments: false,
-        }
+        })
     }
 
     /// How many slots one receive can fill.

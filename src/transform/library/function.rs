@@ -47,12 +47,15 @@ impl Output<'_> {
         Output { bytes, len: 0, len_max, fault: None }
     }
 
-    /// Appends bytes. False: the answer would be over the limit; whatever the function says then, the message fails.
+    /// Appends bytes. False: the answer would be over the limit, or there is no memory for it; whatever the function says then, the message fails.
     pub fn write(&mut self, data: &[u8]) -> bool {
         if !self.has_room(data.len()) {
             return false;
         }
         self.bytes.truncate(self.len);
+        if !self.has_memory(data.len()) {
+            return false;
+        }
         self.bytes.extend_from_slice(data);
         self.len = self.bytes.len();
         true
@@ -62,6 +65,9 @@ impl Output<'_> {
     /// [`write`](Output::write).
     pub fn reserve(&mut self, count: usize) -> Option<&mut [u8]> {
         if !self.has_room(count) {
+            return None;
+        }
+        if !self.has_memory((self.len + count).saturating_sub(self.bytes.len())) {
             return None;
         }
         self.bytes.resize(self.len + count, 0);
@@ -99,6 +105,15 @@ impl Output<'_> {
     /// Whether nothing is written.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Makes sure of memory for so many bytes behind those that are there.
+    fn has_memory(&mut self, more: usize) -> bool {
+        let has_memory = self.bytes.try_reserve(more).is_ok();
+        if !has_memory {
+            self.fault = Some(Fault::Status(abi::RESAY_E_NOMEM));
+        }
+        has_memory
     }
 
     fn has_room(&mut self, count: usize) -> bool {

@@ -53,7 +53,7 @@ fn receive_all(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
 #[test]
 fn each_datagram_is_walked_once_and_answered_in_order() {
     let (ours, theirs) = sockets();
-    let mut batch = Batch::new(4, 64);
+    let mut batch = Batch::new(4, 64).unwrap();
     for round in 0..3 {
         for datagram in ["first", "", "third", "fourth"] {
             theirs.send(datagram.as_bytes()).unwrap();
@@ -102,7 +102,7 @@ fn what_came_as_one_leaves_as_it_was_answered() {
     {
         return;
     }
-    let mut batch = Batch::new(2, 1024);
+    let mut batch = Batch::new(2, 1024).unwrap();
     // Fourteen of four bytes, the last of one.
     let burst: Vec<u8> = (0..53).collect();
     for answers_last in [true, false] {
