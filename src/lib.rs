@@ -90,5 +90,12 @@ pub fn has_feature(name: &str) -> bool {
     }
 }
 
+/// For the C interface: the host ends the calling thread in the middle of a callback. It never returns; the engine of the
+/// thread can only be dropped then.
+#[doc(hidden)]
+pub fn lose_thread() -> ! {
+    sys::lose()
+}
+
 /// The version of this library, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,12 +3,11 @@
 use std::cell::Cell;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::limits::{OFFLOAD_END, OFFLOAD_THREADS};
 use crate::lock::lock;
-use crate::sys::ThreadSettings;
+use crate::sys::{Thread, ThreadSettings, with_loss};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -67,7 +66,7 @@ struct Running {
 struct ThreadPool {
     count: Mutex<Count>,
     changed: Condvar,
-    threads: Mutex<Vec<JoinHandle<Option<()>>>>,
+    threads: Mutex<Vec<Thread<()>>>,
 }
 
 thread_local! {
@@ -83,8 +82,7 @@ impl ThreadPool {
             return;
         }
         for thread in lock(&self.threads).drain(..) {
-            // A panic has been reported by the panic hook; there is nothing to add.
-            let _ = thread.join();
+            thread.join();
         }
     }
 }
@@ -130,9 +128,12 @@ impl Offload {
             let (waiting, pool) = (Arc::clone(&running.waiting), Arc::clone(&running.pool));
             let spawned = self.threads.start(&format!("offload-{}", count.threads), move || {
                 IS_OFFLOADED.set(true);
-                work(&waiting, &pool);
-                lock(&pool.count).threads -= 1;
-                pool.changed.notify_all();
+                let is_over = || {
+                    lock(&pool.count).threads -= 1;
+                    pool.changed.notify_all();
+                };
+                with_loss(&is_over, || work(&waiting, &pool));
+                is_over();
             });
             if let Ok(thread) = spawned {
                 count.threads += 1;

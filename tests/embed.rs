@@ -276,6 +276,26 @@ fn memory_that_runs_out_ends_one_connection() {
 }
 
 #[test]
+fn a_thread_that_exits_in_a_callback_ends_nothing_else() {
+    passes("leaving");
+}
+
+#[test]
+fn python_may_end_while_callbacks_run() {
+    if !exists("python3") {
+        return;
+    }
+    let (here, _) = place("python");
+    let script = root().join("examples/python/ctypes_callback.py");
+    for _ in 0..10 {
+        let mut python = Command::new("python3");
+        python.arg(&script).env("RESAY_LIBRARY", here.join("libresay.so"));
+        let said = run(&mut python);
+        assert!(said.ends_with("callbacks are running\nthreads left: 0\n"), "{said}");
+    }
+}
+
+#[test]
 fn a_thousand_engines_leave_nothing() {
     let flags: &[&str] = if cfg!(target_env = "gnu") { &["-DCOUNT_BLOCKS", "-fno-builtin"] } else { &[] };
     if let Some(mut program) = program("cycles", "", flags) {

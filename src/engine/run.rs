@@ -11,6 +11,7 @@ use crate::driver::Driver;
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::sys::with_loss;
 use crate::worker::Worker;
 
 impl Engine {
@@ -62,19 +63,28 @@ impl Engine {
         let mut worker =
             core.workers.iter().find_map(free).ok_or(Error::State("every worker already has a thread"))?;
         let until = timeout.map(|timeout| Instant::now() + timeout);
+        let turns = || self.take_turns(&mut worker, until);
+        if with_loss(&|| self.ended.lose(), turns)? {
+            return Ok(true);
+        }
+        self.end_offload(until);
+        Ok(false)
+    }
+
+    /// Turns of a worker until the time is up; whether it is alive.
+    fn take_turns(&self, worker: &mut Worker<Hybrid>, until: Option<Instant>) -> Result<bool> {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let was_alive = worker.is_alive();
             let turned = worker.turn(left);
             if turned.is_err() || left == Some(Duration::ZERO) {
-                set_timer(&mut worker);
+                set_timer(worker);
             }
             let alive = turned.map_err(Error::system("wait for events"))?;
             if !alive {
                 if was_alive {
                     self.ended.count();
                 }
-                self.end_offload(until);
                 return Ok(false);
             }
             if left == Some(Duration::ZERO) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::backend::{Backend, Chosen};
 use super::inherited_fds::InheritedFds;
-use super::threads::{Ended, Gate, Thread};
+use super::threads::{Ended, Gate};
 use crate::chain::{Chain, Generation};
 use crate::connection::MakeAround;
 use crate::driver::hybrid::Hybrid;
@@ -20,7 +20,7 @@ use crate::net::socket;
 use crate::offload::Offload;
 use crate::options::Options;
 use crate::stats::ClosedListeners;
-use crate::sys::ThreadSettings;
+use crate::sys::{Thread, ThreadSettings};
 use crate::transform::library::Services;
 use crate::transform::registry::Registry;
 use crate::worker::{Command, Mailbox, Shared, Worker};
@@ -120,7 +120,7 @@ pub(super) struct Control {
     /// What was asked for.
     pub(super) backend: Backend,
     pub(super) spin: Duration,
-    pub(super) threads: Vec<Thread>,
+    pub(super) threads: Vec<Thread<()>>,
     pub(super) thread_settings: Arc<ThreadSettings>,
     /// What stands before and around streams.
     pub(super) around: Option<MakeAround>,

@@ -29,7 +29,7 @@ impl Engine {
     /// Whether nothing is served any more, or will be at once.
     pub(super) fn has_ended(&self) -> bool {
         self.stop.load(Ordering::Acquire)
-            || *lock(&self.ended.workers) == self.ended.all.load(Ordering::Relaxed)
+            || *lock(&self.ended.workers) >= self.ended.all.load(Ordering::Relaxed)
     }
 
     /// Stops listening, answers everything that has arrived, ends every connection and waits for that, at most

@@ -4,13 +4,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, Events, LogLevel};
 use crate::lock::lock;
-use crate::sys::ThreadSettings;
+use crate::sys::{Thread, ThreadSettings};
 use crate::worker::Worker;
 
 /// How many workers have ended.
@@ -49,13 +48,25 @@ impl Ended {
     }
 }
 
-/// A thread of the engine's own.
-pub(super) type Thread = JoinHandle<Option<()>>;
+impl Ended {
+    /// The host has ended the thread of a worker in the middle of a callback. It is not told: that would be another callback.
+    pub(super) fn lose(&self) {
+        self.is_poisoned.store(true, Ordering::Relaxed);
+        let mut ended = lock(&self.workers);
+        *ended += 1;
+        let is_last = *ended == self.all.load(Ordering::Relaxed);
+        drop(ended);
+        if is_last {
+            self.events.end();
+        }
+        self.changed.notify_all();
+    }
+}
 
 /// Threads that are there, and wait until they may begin; dropped, it ends them.
 #[derive(Default)]
 pub(super) struct Gate {
-    threads: Vec<Thread>,
+    threads: Vec<Thread<()>>,
     // No channel: waiting for one leaves something of the standard library's with a thread of the host's.
     door: Arc<Door>,
 }
@@ -113,10 +124,13 @@ impl Gate {
         let mut gate = Gate::default();
         for (index, worker) in workers.iter().enumerate() {
             let (worker, events, ended) = (Arc::clone(worker), Arc::clone(events), Arc::clone(ended));
-            let door = Arc::clone(&gate.door);
+            let (door, lost_by) = (Arc::clone(&gate.door), Arc::clone(&ended));
+            let lost = move || lost_by.lose();
             let wait = move |bound| door.wait(bound);
             let thread = settings
-                .start_when(&index.to_string(), wait, move || run_worker(index, &worker, &events, &ended))
+                .start_when(&index.to_string(), wait, lost, move || {
+                    run_worker(index, &worker, &events, &ended)
+                })
                 .map_err(Error::system(format!("start thread {index}")))?;
             gate.threads.push(thread);
         }
@@ -126,7 +140,7 @@ impl Gate {
     }
 
     /// Lets them begin.
-    pub(super) fn open(mut self) -> Vec<Thread> {
+    pub(super) fn open(mut self) -> Vec<Thread<()>> {
         self.door.decide(true);
         std::mem::take(&mut self.threads)
     }
@@ -141,7 +155,7 @@ impl Drop for Gate {
 
 /// One worker's life on a thread of its own.
 fn run_worker(index: usize, worker: &Mutex<Worker<Hybrid>>, events: &Events, ended: &Ended) {
-    live(index, events, ended, || {
+    let life = || {
         let mut worker = lock(worker);
         loop {
             match worker.turn(None) {
@@ -159,7 +173,8 @@ fn run_worker(index: usize, worker: &Mutex<Worker<Hybrid>>, events: &Events, end
                 }
             }
         }
-    });
+    };
+    live(index, events, ended, life);
 }
 
 /// Counts the end of a life, however it ends.
@@ -176,10 +191,9 @@ fn live(index: usize, events: &Events, ended: &Ended, life: impl FnOnce()) {
     ended.count();
 }
 
-pub(super) fn join_all(threads: &mut Vec<Thread>) {
+pub(super) fn join_all(threads: &mut Vec<Thread<()>>) {
     for thread in threads.drain(..) {
-        // A panic of a worker has been reported by the panic hook; there is nothing to add.
-        let _ = thread.join();
+        thread.join();
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::slice;
 use std::sync::Arc;
@@ -55,6 +56,26 @@ pub type resay_release = Option<unsafe extern "C" fn(user: *mut c_void)>;
 pub type resay_log_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, level: c_int, utf8: *const c_char, len: usize)>;
 
+/// What pthread_cleanup_push(3) of glibc and of musl keeps of a handler: four words, and some to spare.
+#[repr(C, align(16))]
+struct Cleanup([usize; 8]);
+
+unsafe extern "C" {
+    /// What pthread_cleanup_push(3) is made of, where it is no block of C.
+    fn _pthread_cleanup_push(
+        buffer: *mut Cleanup,
+        routine: unsafe extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+    );
+    fn _pthread_cleanup_pop(buffer: *mut Cleanup, execute: c_int);
+}
+
+/// The callback has called pthread_exit(3). This runs before the unwinding of the thread reaches a frame of Rust, where it
+/// would abort the process.
+unsafe extern "C" fn lose_thread(_: *mut c_void) {
+    crate::lose_thread()
+}
+
 /// A callback that is running on this thread.
 struct Frame {
     engine: u64,
@@ -94,13 +115,18 @@ impl Here {
         token
     }
 
-    /// Runs a callback of an engine, marked as such. Nothing unwinds out of a function of C.
+    /// Runs a callback of an engine, marked as such. Nothing unwinds out of a function of C: a thread that ends in it is lost.
     #[inline]
     fn run<R>(&self, engine: u64, token: usize, output: *mut c_void, callback: impl FnOnce() -> R) -> R {
         let above = self.inside.get();
         let frame = Frame { engine, token, output, above };
         self.inside.set(&raw const frame);
+        let mut cleanup = MaybeUninit::<Cleanup>::uninit();
+        // SAFETY: the C library writes to the buffer, which is larger than its own, and stays where it is until the pop.
+        unsafe { _pthread_cleanup_push(cleanup.as_mut_ptr(), lose_thread, ptr::null_mut()) };
         let result = callback();
+        // SAFETY: what was pushed last on this thread: a callback that pushes pops too, or does not return.
+        unsafe { _pthread_cleanup_pop(cleanup.as_mut_ptr(), 0) };
         self.inside.set(above);
         result
     }

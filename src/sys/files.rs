@@ -69,5 +69,5 @@ pub(crate) fn without_umask<T: Send + 'static>(work: impl FnOnce() -> T + Send +
         unsafe { libc::umask(0) };
         Some(work())
     });
-    thread.ok()?.join().ok().flatten().flatten()
+    thread.ok()?.join().flatten()
 }

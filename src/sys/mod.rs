@@ -35,7 +35,7 @@ pub(crate) use options::{get_int, keep_urgent_inline, peer_user, set_int, tell_e
 pub(crate) use process::{effective_user, monotonic_micros};
 pub(crate) use rights::{keep_queued, refuse_descriptors, without_descriptors};
 pub(crate) use sockets::{accept, adopt, disconnect};
-pub(crate) use threads::{Cpus, ThreadHooks, ThreadSettings, start_helper};
+pub(crate) use threads::{Cpus, Thread, ThreadHooks, ThreadSettings, lose, start_helper, with_loss};
 pub(crate) use timer::Timer;
 pub(crate) use transfers::{Record, recv, recv_datagram, recv_record, recv_unix, send};
 pub(crate) use waiting::{clear, event_fd, signal, wait_readable};

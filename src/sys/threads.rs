@@ -3,6 +3,10 @@
 //! A thread begins with all signals blocked, which belong to the host's threads: the mask is the starting thread's for as long
 //! as pthread_create(3) takes, so that not even the first instruction runs without it. It cannot be cancelled. Its stack has
 //! a size of its own, so that the variable `RUST_MIN_STACK` decides nothing.
+//!
+//! Code of the host may end a thread in the middle of a callback with pthread_exit(3), as interpreters do that are
+//! ending. The unwinding would reach a frame of Rust and abort the process. So the thread is [lost](lose) instead: it
+//! stays where it is for ever, and whoever would wait for it does not.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -11,7 +15,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use super::call::syscall;
@@ -59,7 +63,57 @@ impl fmt::Debug for ThreadHooks {
     }
 }
 
+/// A thread that was started.
+#[derive(Debug)]
+pub(crate) struct Thread<T> {
+    handle: JoinHandle<Option<T>>,
+    fate: Arc<Fate>,
+}
+
+/// What becomes of a thread.
+#[derive(Debug, Default)]
+struct Fate {
+    state: Mutex<FateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum FateState {
+    #[default]
+    Running,
+    Over,
+    Lost,
+}
+
+impl Fate {
+    fn set(&self, state: FateState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) -> FateState {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let decided = self.changed.wait_while(state, |state| *state == FateState::Running);
+        *decided.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Thread<T> {
+    /// Waits until the thread is gone, and what it has of the system. `None`: it was not to begin, panicked, or is lost.
+    pub(crate) fn join(self) -> Option<T> {
+        match self.fate.wait() {
+            FateState::Lost => None,
+            // A panic has been reported by the panic hook; there is nothing to add.
+            FateState::Over | FateState::Running => self.handle.join().ok().flatten(),
+        }
+    }
+}
+
 thread_local! {
+    /// This thread's own fate, if it was started here.
+    static FATE: Cell<*const Fate> = const { Cell::new(ptr::null()) };
+    /// What is to be done if this thread is lost.
+    static ON_LOSS: Cell<Option<*const dyn Fn()>> = const { Cell::new(None) };
     /// Whose threads this thread starts. No `Arc`: that would leave a destructor with a thread of the host's.
     static SETTINGS: Cell<*const ThreadSettings> = const { Cell::new(ptr::null()) };
 }
@@ -95,30 +149,39 @@ impl ThreadSettings {
         self: &Arc<ThreadSettings>,
         what: &str,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> io::Result<JoinHandle<Option<T>>> {
+    ) -> io::Result<Thread<T>> {
         // It may be refused its processors later than the first ones: better elsewhere than not at all.
-        self.start_when(what, |_| true, work)
+        self.start_when(what, |_| true, || {}, work)
     }
 
-    /// The same; first `may_begin` hears whether the thread is where it is to be. False: the thread ends, without hooks.
+    /// The same; first `may_begin` hears whether the thread is where it is to be. False: the thread ends, without hooks. `lost`:
+    /// see [`with_loss`].
     pub(crate) fn start_when<T: Send + 'static>(
         self: &Arc<ThreadSettings>,
         what: &str,
         may_begin: impl FnOnce(io::Result<()>) -> bool + Send + 'static,
+        lost: impl Fn() + Send + 'static,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> io::Result<JoinHandle<Option<T>>> {
+    ) -> io::Result<Thread<T>> {
         let name = format!("{}-{what}", self.name);
         let settings = Arc::clone(self);
         let builder = Builder::new().name(name.clone()).stack_size(self.stack_bytes);
+        let fate = Arc::<Fate>::default();
+        let own = Arc::clone(&fate);
         let _blocked = SignalsBlocked::new();
-        builder.spawn(move || {
+        let handle = builder.spawn(move || {
             hold_off_cancellation();
+            FATE.set(Arc::as_ptr(&own));
+            let _over = Over(&own);
             if !may_begin(settings.cpus.bind_thread()) {
                 return None;
             }
-            let _hooked = Hooked::begin(&settings, &name);
-            Some(settings.with(work))
-        })
+            with_loss(&lost, || {
+                let _hooked = Hooked::begin(&settings, &name);
+                Some(settings.with(work))
+            })
+        })?;
+        Ok(Thread { handle, fate })
     }
 }
 
@@ -126,13 +189,56 @@ impl ThreadSettings {
 pub(crate) fn start_helper<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<Option<T>>> {
+) -> io::Result<Thread<T>> {
     ThreadSettings::current().start(what, work)
 }
 
 /// Starts a thread that is no engine's and may outlive them all.
 pub(crate) fn start_detached(what: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     Arc::<ThreadSettings>::default().start(what, work).map(drop)
+}
+
+/// Runs something in the middle of which code of the host may end this thread. `lost` runs then: it must not call the host.
+pub(crate) fn with_loss<R>(lost: &dyn Fn(), work: impl FnOnce() -> R) -> R {
+    struct Restored(Option<*const dyn Fn()>);
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            ON_LOSS.set(self.0);
+        }
+    }
+    // SAFETY: only the lifetime changes; the pointer is there for as long as `lost` is borrowed.
+    let lost = unsafe { std::mem::transmute::<*const (dyn Fn() + '_), *const (dyn Fn() + 'static)>(lost) };
+    let _restored = Restored(ON_LOSS.replace(Some(lost)));
+    work()
+}
+
+/// Gives up the calling thread, which was to end in the middle of what others need: it does nothing any more, for ever.
+pub(crate) fn lose() -> ! {
+    std::mem::forget(SignalsBlocked::new());
+    if let Some(lost) = ON_LOSS.take() {
+        // SAFETY: `with_loss` borrows it, and has not returned on this thread.
+        let _ = catch_unwind(AssertUnwindSafe(|| unsafe { (*lost)() }));
+    }
+    let fate = FATE.get();
+    // SAFETY: null, or held by this thread's own closure, which never ends now.
+    if let Some(fate) = unsafe { fate.as_ref() } {
+        fate.set(FateState::Lost);
+    }
+    loop {
+        // SAFETY: waits for nothing. Not the function of the C library, which would look for a cancellation.
+        unsafe {
+            libc::syscall(libc::SYS_ppoll, ptr::null::<u8>(), 0, ptr::null::<u8>(), ptr::null::<u8>(), 0)
+        };
+    }
+}
+
+/// Tells a thread's fate at its end, however it ends.
+struct Over<'a>(&'a Fate);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.set(FateState::Over);
+    }
 }
 
 /// The part of a thread's life that lies between the host's hooks.
@@ -290,7 +396,7 @@ mod tests {
     #[test]
     fn a_thread_blocks_signals_and_its_starter_has_its_own_mask_back() {
         let before = mask();
-        let born = Arc::<ThreadSettings>::default().start("test", mask).unwrap().join().unwrap().unwrap();
+        let born = Arc::<ThreadSettings>::default().start("test", mask).unwrap().join().unwrap();
         assert!(
             [libc::SIGALRM, libc::SIGTERM, libc::SIGRTMAX()].into_iter().all(|signal| has(&born, signal))
         );
@@ -323,7 +429,17 @@ mod tests {
         assert_eq!(told, ["begin own-0", "work", "begin own-help", "end own-help", "end own-0"]);
         // Here nobody has settings: a helper is called as always.
         let helper = start_helper("help", move || name());
-        assert_eq!(helper.unwrap().join().unwrap().as_deref(), Some("resay-help"));
+        assert_eq!(helper.unwrap().join().as_deref(), Some("resay-help"));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_is_lost() {
+        let (seen, told) = mpsc::channel();
+        let thread = Arc::<ThreadSettings>::default().start("lost", move || {
+            with_loss(&|| seen.send("lost").unwrap(), || lose());
+        });
+        assert!(thread.unwrap().join().is_none());
+        assert_eq!(told.try_recv(), Ok("lost"));
     }
 
     #[test]

@@ -285,7 +285,7 @@ pub(super) fn on_helper_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     // Not a scoped thread, which would leave a note of itself with the host's.
-    let result = sys::start_helper("ring", work)?.join().ok().flatten();
+    let result = sys::start_helper("ring", work)?.join();
     result.unwrap_or_else(|| Err(io::Error::other("the thread that was to ask for it panicked")))
 }
 

@@ -1,0 +1,139 @@
+/* pthread_exit(3) in a callback, as interpreters do to threads that ask for their lock when they end: the process goes on,
+ * the thread never comes back, and nobody waits for it. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <sys/wait.h>
+
+static int is_inside;
+
+static int leave(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+{
+  (void)user, (void)flags, (void)out;
+  if (len == 0 || data[0] != 'x') return RESAY_PASS;
+  __atomic_store_n(&is_inside, 1, __ATOMIC_SEQ_CST);
+  pthread_exit(NULL);
+}
+
+static void leave_the_log(void *user, int level, const char *line, size_t len)
+{
+  (void)user, (void)level;
+  if (memmem(line, len, "accepted", 8) == NULL) return;
+  __atomic_store_n(&is_inside, 1, __ATOMIC_SEQ_CST);
+  pthread_exit(NULL);
+}
+
+static void until_inside(void)
+{
+  while (!__atomic_load_n(&is_inside, __ATOMIC_SEQ_CST)) poll(NULL, 0, 1);
+}
+
+/* What can still be called, and what it answers. */
+static void expect_it_is_over(resay_engine *engine, const char *url)
+{
+  resay_stats stats;
+  int tries = 0;
+  stats.struct_size = sizeof stats;
+  while (resay_stats_get(engine, 0, &stats) != RESAY_E_BUG) {
+    CHECK(tries++ < PATIENCE_MS);
+    poll(NULL, 0, 1);
+  }
+  CHECK_CODE(resay_drain(engine, -1), RESAY_E_BUG);
+  CHECK_CODE(resay_listen(engine, url, NULL, NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_engine_free(engine), 0);
+}
+
+static void on_a_thread_of_the_engine(void)
+{
+  resay_engine *engine = new_engine();
+  resay_client *client;
+  char url[128];
+  CHECK_CODE(resay_register_callback(engine, "leave", leave, NULL, NULL, NULL), 0);
+  CHECK_CODE(resay_chain(engine, 0, "leave", NULL), 0);
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_start(engine, 2, NULL), 0);
+  ask_once(url, "before", "before");
+  client = dial(url);
+  say(client, "x", 1);
+  until_inside();
+  expect_it_is_over(engine, url);
+  resay_client_free(client);
+}
+
+static void in_the_log(void)
+{
+  resay_engine *engine = new_engine();
+  resay_client *client;
+  char url[128];
+  CHECK_CODE(resay_log(engine, RESAY_LOG_DEBUG, leave_the_log, NULL), 0);
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_start(engine, 2, NULL), 0);
+  client = dial(url);
+  until_inside();
+  expect_it_is_over(engine, url);
+  resay_client_free(client);
+}
+
+static int has_returned;
+
+static void *lend(void *engine)
+{
+  resay_run(engine, -1);
+  __atomic_store_n(&has_returned, 1, __ATOMIC_SEQ_CST);
+  return NULL;
+}
+
+static void on_a_lent_thread(void)
+{
+  resay_engine *engine = new_engine();
+  resay_client *client;
+  pthread_t lent;
+  char url[128];
+  CHECK_CODE(resay_register_callback(engine, "leave", leave, NULL, NULL, NULL), 0);
+  CHECK_CODE(resay_chain(engine, 0, "leave", NULL), 0);
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK(pthread_create(&lent, NULL, lend, engine) == 0);
+  client = dial(url);
+  say(client, "x", 1);
+  until_inside();
+  expect_it_is_over(engine, url);
+  CHECK(!__atomic_load_n(&has_returned, __ATOMIC_SEQ_CST));
+  resay_client_free(client);
+}
+
+static void on_begin(void *user, const char *thread)
+{
+  (void)user;
+  if (strcmp(thread, "resay-0") == 0) pthread_exit(NULL);
+}
+
+static void in_a_hook(void)
+{
+  resay_engine *engine = new_engine();
+  char url[128];
+  CHECK_CODE(resay_thread_hooks(engine, on_begin, NULL, NULL, NULL), 0);
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_start(engine, 2, NULL), 0);
+  expect_it_is_over(engine, url);
+}
+
+int main(void)
+{
+  static void (*const parts[])(void) = {on_a_thread_of_the_engine, in_the_log, on_a_lent_thread, in_a_hook};
+  size_t i;
+  for (i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+    int status;
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+      parts[i]();
+      exit(0); /* with all that a program does at its end */
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    if (status != 0) {
+      fprintf(stderr, "part %d: %s %d\n", (int)i, WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+      return 1;
+    }
+  }
+  return 0;
+}
