@@ -32,7 +32,10 @@
  *  - After fork() the child can only free its copy of the engine; the parent keeps the engine.
  *  - Variables of the environment (RESAY_PLUGIN_PATH, RESAY_NO_URING, TMPDIR, LISTEN_FDS and so on) are read with
  *    secure_getenv(3): a set-user-ID, set-group-ID or capability program sees none of them.
- *  - The library installs no signal handler, changes no state of the process, never exits or aborts, and never
+ *  - If there is no memory for a size that the program, a plugin, a peer or an option chose, the call fails, the message
+ *    fails, or that one connection is closed. What remains are allocations of a fixed size, at most 256 KiB each: without
+ *    memory for those the process is aborted.
+ *  - The library installs no signal handler, changes no state of the process, never exits, aborts only for that, and never
  *    raises SIGPIPE. Addresses, chains and options are those of the command: resay help.
  */
 #ifndef RESAY_H
@@ -119,7 +122,7 @@ extern "C" {
 #define RESAY_E_FORKED -111
 
 /**
- * An internal error of Resay was caught. The engine can only be freed.
+ * An internal error of Resay was caught, or a callback has ended its thread. The engine can only be freed.
  */
 #define RESAY_E_BUG -112
 
@@ -351,6 +354,11 @@ extern "C" {
 #define RESAY_EVENT_TEXT_BYTES 96
 
 /**
+ * What pthread_cleanup_push(3) of glibc and of musl keeps of a handler: four words, and some to spare.
+ */
+typedef struct Cleanup Cleanup;
+
+/**
  * One connected socket. It needs no engine in this process. One thread may send while another receives.
  */
 typedef struct resay_client resay_client;
@@ -401,7 +409,8 @@ typedef uint64_t resay_id;
  * A transform in the program. data has len bytes, and may be NULL if len is 0. It is borrowed for the call, and read-only.
  * flags are RESAY_IO_ bits, as in resay_io. The engine calls the function on the thread that serves the connection:
  * after resay_start on the engine's threads, otherwise on threads in resay_run. Several threads may call it at once. It
- * must not block, throw, or longjmp.
+ * must not block, throw, or longjmp. If it calls pthread_exit, the thread stops for ever: what it serves is lost until
+ * the process ends, its engine answers RESAY_E_BUG, and resay_engine_free does not wait for it.
  *
  * It returns RESAY_PASS, RESAY_REPLACE, or a status of a plugin: RESAY_DROP, RESAY_CLOSE (after the bytes written),
  * RESAY_RESET, or an error such as RESAY_E_DATA. Any other value, or a violation of the rules of resay_out_commit, is a
@@ -674,8 +683,16 @@ int resay_listener_close(struct resay_engine *engine,
                          resay_id listener);
 
 /**
+ * What pthread_cleanup_push(3) is made of, where it is no block of C.
+ */
+extern void _pthread_cleanup_push(struct Cleanup *buffer, void (*routine)(void*), void *argument);
+
+extern void _pthread_cleanup_pop(struct Cleanup *buffer, int execute);
+
+/**
  * [in a callback] Appends len bytes to the answer.
- * Returns 0; RESAY_E_FULL: the answer would exceed the limit, 16 times max_message, and the message fails; RESAY_E_ARG:
+ * Returns 0; RESAY_E_FULL: the answer would exceed the limit, 16 times max_message, or there is no memory for it, and the
+ * message fails; RESAY_E_ARG:
  * data is NULL and len is not 0, or data points into memory from resay_out_reserve; RESAY_E_STATE: out does not belong to
  * the callback that is running on this thread.
  */
@@ -685,7 +702,8 @@ int resay_out_write(struct resay_out *out,
 
 /**
  * [in a callback] Returns memory for cap more bytes, writable until the next call with the same out. resay_out_commit
- * appends the first bytes of it to the answer. Returns NULL if the answer would exceed the limit, and the message fails;
+ * appends the first bytes of it to the answer. Returns NULL if the answer would exceed the limit or there is no memory for
+ * it, and the message fails;
  * or if out does not belong to the callback that is running on this thread.
  */
 void *resay_out_reserve(struct resay_out *out,
@@ -742,7 +760,7 @@ int resay_register_callback(struct resay_engine *engine,
  * which every listener without a chain of its own uses. "" is the plain echo. Each worker takes the new chain at its next
  * turn; no message passes through both. After a failure nothing has changed.
  * Returns 0; RESAY_E_SPEC: the chain cannot be parsed, RESAY_E_PLUGIN: a transform is unknown or refuses its options,
- * RESAY_E_HANDLE, RESAY_E_ARG.
+ * RESAY_E_STATE: the engine has ended, RESAY_E_HANDLE, RESAY_E_ARG.
  */
 int resay_chain(struct resay_engine *engine,
                 resay_id listener_or_0,

@@ -73,6 +73,9 @@ Environment:
   RESAY_PLUGIN_OWNERS
       Users whose plugin files may be loaded beside root's and one's own, by
       their numbers, separated by commas: RESAY_PLUGIN_OWNERS=1000.
+  RESAY_NO_URING
+      If it is 1, the kernel is not asked for io_uring, as with --backend epoll:
+      for sandboxes that kill a process which asks.
   XDG_STATE_HOME
       Where `resay repl` keeps its history, in resay/history; ~/.local/state if
       it is not set.";

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Args};
-use resay::options::parse_duration;
+use resay::options::{parse_duration, parse_size};
 use resay::{Backend, CloseReason, DropReason, Engine, LogLevel, Options, Stats};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -62,6 +62,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "0", hide_default_value = true,
           value_parser = parse_duration)]
     spin: Duration,
+    /// Prefix of the threads' names
+    #[arg(long, value_name = "PREFIX", default_value = "resay", hide_default_value = true)]
+    thread_name: String,
+    /// Stack size of the threads
+    #[arg(long, value_name = "SIZE", default_value = "2m", value_parser = parse_size)]
+    thread_stack: u64,
+    /// Processors for the threads, for example 0-3,6
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
+    thread_cpus: String,
     /// Look for plugins in this directory, before RESAY_PLUGIN_PATH; repeatable
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_directories: Vec<PathBuf>,
@@ -156,6 +165,9 @@ fn start(arguments: &Arguments, log: &Log) -> Result<Engine, Failure> {
         .threads(arguments.threads)?
         .spin(arguments.spin)?
         .backend(backend)
+        .thread_name(&arguments.thread_name)?
+        .thread_stack(usize::try_from(arguments.thread_stack).unwrap_or(usize::MAX))?
+        .thread_cpus(&arguments.thread_cpus)?
         .chain(&arguments.transform)?
         .on_event(level(arguments), move |event| events.event(event));
     for pair in &arguments.set {

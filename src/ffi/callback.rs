@@ -28,7 +28,8 @@ pub const RESAY_REPLACE: i32 = 1;
 /// A transform in the program. data has len bytes, and may be NULL if len is 0. It is borrowed for the call, and read-only.
 /// flags are RESAY_IO_ bits, as in resay_io. The engine calls the function on the thread that serves the connection:
 /// after resay_start on the engine's threads, otherwise on threads in resay_run. Several threads may call it at once. It
-/// must not block, throw, or longjmp.
+/// must not block, throw, or longjmp. If it calls pthread_exit, the thread stops for ever: what it serves is lost until
+/// the process ends, its engine answers RESAY_E_BUG, and resay_engine_free does not wait for it.
 ///
 /// It returns RESAY_PASS, RESAY_REPLACE, or a status of a plugin: RESAY_DROP, RESAY_CLOSE (after the bytes written),
 /// RESAY_RESET, or an error such as RESAY_E_DATA. Any other value, or a violation of the rules of resay_out_commit, is a

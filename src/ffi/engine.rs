@@ -97,7 +97,10 @@ pub(super) fn with_engine(
             return Err(Failure::new(RESAY_E_FORKED, message));
         }
         if engine.poisoned.load(Ordering::Relaxed) || engine.engine.is_poisoned() {
-            return Err(Failure::new(RESAY_E_BUG, "an internal error was caught before; free the engine"));
+            return Err(Failure::new(
+                RESAY_E_BUG,
+                "an internal error was caught, or a callback has ended its thread; free the engine",
+            ));
         }
         body(engine)
     });

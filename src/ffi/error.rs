@@ -31,7 +31,7 @@ pub const RESAY_E_PLUGIN: i32 = -109;
 pub const RESAY_E_CALLBACK: i32 = -110;
 /// The engine belongs to the parent process. The child can only free it.
 pub const RESAY_E_FORKED: i32 = -111;
-/// An internal error of Resay was caught. The engine can only be freed.
+/// An internal error of Resay was caught, or a callback has ended its thread. The engine can only be freed.
 pub const RESAY_E_BUG: i32 = -112;
 /// A limit is reached, or the caller's buffer is too small.
 pub const RESAY_E_FULL: i32 = -113;

@@ -46,6 +46,36 @@ fn one_line_a_listener_with_the_real_port() {
 }
 
 #[test]
+fn threads_have_the_name_and_the_processors_that_were_asked_for() {
+    let mine = std::fs::read_to_string("/proc/self/status").unwrap();
+    let field = |status: &str, key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        line.trim_start_matches(':').trim().to_owned()
+    };
+    let list = field(&mine, "Cpus_allowed_list");
+    let cpu = list.split([',', '-']).next().unwrap();
+    let arguments =
+        ["--threads", "2", "--thread-name", "here", "--thread-cpus", cpu, "--thread-stack", "512k"];
+    let server = Server::start(&["tcp://127.0.0.1:0"], &arguments);
+    assert_eq!(ask(&mut connect(&server), b"hello"), b"hello");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process.0.id())).unwrap();
+    let tasks = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+    let workers: Vec<_> = tasks.filter(|status| field(status, "Name").starts_with("here-")).collect();
+    assert_eq!(workers.len(), 2);
+    assert!(workers.iter().all(|status| field(status, "Cpus_allowed_list") == cpu));
+    server.end();
+    for (option, value, what) in [
+        ("--thread-cpus", "0-", "thread_cpus"),
+        ("--thread-stack", "1k", "thread_stack"),
+        ("--thread-name", "", "thread_name"),
+    ] {
+        let output = run(["serve", "tcp://127.0.0.1:0", option, value], b"");
+        assert_eq!(output.code, Some(2), "{option}: {}", output.stderr);
+        assert!(output.stderr.contains(what), "{option}: {}", output.stderr);
+    }
+}
+
+#[test]
 fn quiet_says_nothing_and_verbose_says_what_became_of_options() {
     let server = Server::start(&["tcp://127.0.0.1:0"], &["-q"]);
     assert_eq!(server.end(), "");
