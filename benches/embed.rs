@@ -27,7 +27,7 @@ type Callback = unsafe extern "C" fn(*mut c_void, *const u8, usize, u32, *mut c_
 
 unsafe extern "C" {
     fn resay_engine_new(abi: u32, out: *mut *mut c_void, err: *mut c_void) -> c_int;
-    fn resay_engine_free(engine: *mut c_void);
+    fn resay_engine_free(engine: *mut c_void) -> c_int;
     fn resay_listen(engine: *mut c_void, url: *const c_char, out: *mut u64, err: *mut c_void) -> c_int;
     fn resay_listener_port(engine: *mut c_void, listener: u64) -> c_int;
     fn resay_register_callback(
@@ -85,7 +85,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // SAFETY: made once, freed once.
-        unsafe { resay_engine_free(self.raw) }
+        assert_eq!(unsafe { resay_engine_free(self.raw) }, 0);
     }
 }
 

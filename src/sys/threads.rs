@@ -428,7 +428,7 @@ mod tests {
         let told: Vec<String> = told.iter().collect();
         assert_eq!(told, ["begin own-0", "work", "begin own-help", "end own-help", "end own-0"]);
         // Here nobody has settings: a helper is called as always.
-        let helper = start_helper("help", move || name());
+        let helper = start_helper("help", name);
         assert_eq!(helper.unwrap().join().as_deref(), Some("resay-help"));
     }
 

@@ -39,7 +39,22 @@ static void expect_it_is_over(resay_engine *engine, const char *url)
     poll(NULL, 0, 1);
   }
   CHECK_CODE(resay_drain(engine, -1), RESAY_E_BUG);
+  CHECK_CODE(resay_join(engine, -1), RESAY_E_BUG);
   CHECK_CODE(resay_listen(engine, url, NULL, NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_listen_fd(engine, 0, RESAY_FD_DUP, NULL, NULL, NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_listener_port(engine, 1), RESAY_E_BUG);
+  CHECK_CODE(resay_listener_url(engine, 1, NULL, 0, NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_listener_close(engine, 1), RESAY_E_BUG);
+  CHECK_CODE(resay_set(engine, "backlog", "5", NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_get(engine, "backlog", NULL, 0, NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_chain(engine, 0, "", NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_start(engine, 1, NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_run(engine, 0), RESAY_E_BUG);
+  CHECK_CODE(resay_poll_fd(engine), RESAY_E_BUG);
+  CHECK_CODE(resay_poll_timeout(engine), RESAY_E_BUG);
+  CHECK_CODE(resay_log(engine, 0, NULL, NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_thread_hooks(engine, NULL, NULL, NULL, NULL), RESAY_E_BUG);
+  CHECK_CODE(resay_stop(engine), 0); /* what is left of it ends */
   CHECK_CODE(resay_engine_free(engine), 0);
 }
 
