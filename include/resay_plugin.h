@@ -254,17 +254,17 @@ extern "C" {
 #define RESAY_LOG_TRACE 5
 
 /**
- * The host is not calling the plugin on this thread: it is a thread of the plugin's own, or of someone else.
+ * The host is not calling this transform on this thread: it is a thread of the plugin's own, or of someone else.
  */
 #define RESAY_THREAD_OTHER 0u
 
 /**
- * Inside a call that is marked [C].
+ * Inside a call of this transform that is marked [C].
  */
 #define RESAY_THREAD_CONTROL 1u
 
 /**
- * Inside a call that is marked [W].
+ * Inside a call of this transform that is marked [W].
  */
 #define RESAY_THREAD_WORKER 2u
 

@@ -249,7 +249,8 @@ impl<'a> Tree<'a> {
         {
             expect_line(Command::new(build.join(program)), line)?;
         }
-        Ok(())
+        let info = capture(self.resay(&["plugin", "info", &build.join("libquote.so").to_string_lossy()]))?;
+        expect(info.contains("quote 1.0.0"), || format!("the plugin in C++: {info}"))
     }
 
     /// Compiles a plugin that is not bundled, to where plugins are installed.

@@ -117,11 +117,11 @@ pub const RESAY_LOG_TRACE: i32 = 5;
 
 // ---- Threads, as resay_thread_check tells them apart.
 
-/// The host is not calling the plugin on this thread: it is a thread of the plugin's own, or of someone else.
+/// The host is not calling this transform on this thread: it is a thread of the plugin's own, or of someone else.
 pub const RESAY_THREAD_OTHER: u32 = 0u32;
-/// Inside a call that is marked [C].
+/// Inside a call of this transform that is marked [C].
 pub const RESAY_THREAD_CONTROL: u32 = 1u32;
-/// Inside a call that is marked [W].
+/// Inside a call of this transform that is marked [W].
 pub const RESAY_THREAD_WORKER: u32 = 2u32;
 
 // ---- Library flags.

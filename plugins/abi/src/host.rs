@@ -35,7 +35,7 @@ pub enum Thread {
     Control,
     /// It opens, runs or closes a session.
     Worker,
-    /// It is not in a call of the plugin: the thread is the plugin's own, or someone else's.
+    /// It is not in a call of this transform: the thread is the plugin's own, or someone else's.
     Other,
 }
 

@@ -7,8 +7,9 @@
 //! standard library in a file of its own), the hook is the host's affair, and none is installed.
 //!
 //! ```text
-//! panic ── hook ──> in a call of the host: note the text ──> catch_unwind in shim ──> log of that instance
-//!              └──> on a thread of the plugin's own ──> log of some instance that lives
+//! panic ── hook ──> in a call of an instance ──> the log of that instance, the first time
+//!              ├──> in init() or create() ──> a note, which shim makes the text of the error
+//!              ├──> on a thread of the plugin's own ──> the log of some instance that lives
 //!              └──> no instance lives ──> the hook that was there before
 //! ```
 
@@ -18,15 +19,19 @@ use core::any::Any;
 use core::cell::{Cell, RefCell};
 use core::ffi::{c_char, c_int, c_void};
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::panic::{self, PanicHookInfo};
 use std::sync::{Mutex, Once, PoisonError};
 
 /// The longest text of a panic that is kept.
 const TEXT_BYTES_MAX: usize = 512;
 
-/// The hosts of all instances that live, for panics on the plugin's own threads.
-static LIVE: Mutex<Vec<HostTable>> = Mutex::new(Vec::new());
+/// All instances that live. A call does not say which one it is of: that would cost each of them instructions.
+static LIVE: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+struct Entry {
+    host: HostTable,
+    is_logged: bool,
+}
 
 /// A text without a destructor: nothing is left to run when a thread ends.
 struct Note {
@@ -36,7 +41,7 @@ struct Note {
 
 thread_local! {
     static NOTE: RefCell<Note> = const { RefCell::new(Note { text: [0; TEXT_BYTES_MAX], len: 0 }) };
-    /// Inside a call of the host that has no instance: init() and shutdown().
+    /// Inside a call of the host whose error has a text.
     static IS_NOTED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -52,7 +57,8 @@ unsafe impl Sync for Living {}
 
 impl Living {
     pub(crate) fn new(host: &HostTable) -> Living {
-        LIVE.lock().unwrap_or_else(PoisonError::into_inner).push(host.copy());
+        let entry = Entry { host: host.copy(), is_logged: false };
+        LIVE.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         Living { ctx: host.ctx }
     }
 }
@@ -60,7 +66,7 @@ impl Living {
 impl Drop for Living {
     fn drop(&mut self) {
         let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = live.iter().position(|host| host.ctx == self.ctx) {
+        if let Some(index) = live.iter().position(|entry| entry.host.ctx == self.ctx) {
             live.swap_remove(index);
         }
     }
@@ -78,16 +84,7 @@ pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
     })
 }
 
-/// Logs a panic that was caught in a call of an instance, the first time.
-#[cold]
-pub(crate) fn log_once(host: &HostTable, is_logged: &AtomicBool, panic: &(dyn Any + Send)) {
-    let text = text_of(panic);
-    if !is_logged.swap(true, Ordering::Relaxed) {
-        Host::new(host).log(Level::Error, format_args!("{text}"));
-    }
-}
-
-/// Runs a call of the host that has no instance: a panic in it is noted, not printed.
+/// Runs what has an error with a text: a panic in it is noted for that text, and not logged.
 pub(crate) fn noted<R>(call: impl FnOnce() -> R) -> R {
     let before = IS_NOTED.replace(true);
     let result = call();
@@ -95,11 +92,11 @@ pub(crate) fn noted<R>(call: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Installs the hook, once, if it is for this library alone.
+/// Installs the hook, once, if it is for this library alone. (Where a panic ends the process, its text must be out before.)
 pub(crate) fn take_over() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        if has_own_std() {
+        if cfg!(panic = "unwind") && has_own_std() {
             let before = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
                 if !taken(info) {
@@ -123,20 +120,25 @@ fn taken(info: &PanicHookInfo<'_>) -> bool {
     let len = text.as_bytes().len();
     memory[..len].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
     let text = &memory[..len];
+    note(text);
     if IS_NOTED.get() {
-        note(text);
         return true;
     }
-    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(first) = live.first() else { return false };
-    // A host that cannot tell threads apart is believed to be calling.
-    let mut threads = live.iter().filter_map(|host| Host::new(host).thread()).peekable();
-    if threads.peek().is_none() || threads.any(|thread| thread != Thread::Other) {
-        note(text);
-    } else {
-        let text = core::str::from_utf8(text).unwrap_or_default();
-        Host::new(first).log(Level::Error, format_args!("a thread of the plugin: {text}"));
+    let text = core::str::from_utf8(text).unwrap_or_default();
+    let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    // A host that cannot tell threads apart is believed to be calling. Of several instances of one transform, each panics
+    // once at most: the host disables it then.
+    let is_called = |entry: &Entry| Host::new(&entry.host).thread() != Some(Thread::Other);
+    let is_any_called = live.iter().any(is_called);
+    if is_any_called {
+        if let Some(entry) = live.iter_mut().find(|entry| is_called(entry) && !entry.is_logged) {
+            entry.is_logged = true;
+            Host::new(&entry.host).log(Level::Error, format_args!("{text}"));
+        }
+        return true;
     }
+    let Some(first) = live.first() else { return false };
+    Host::new(&first.host).log(Level::Error, format_args!("a thread of the plugin: {text}"));
     true
 }
 

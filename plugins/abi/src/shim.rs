@@ -16,7 +16,6 @@ use core::any::Any;
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::{needs_drop, size_of};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -26,7 +25,6 @@ use std::path::Path;
 /// What `instance` points to.
 struct Instance<T> {
     host: HostTable,
-    is_panic_logged: AtomicBool,
     transform: T,
     _living: Living,
 }
@@ -50,7 +48,7 @@ pub(crate) unsafe extern "C" fn create<T: Transform>(
         let living = Living::new(&host);
         // SAFETY: create()'s own arguments, for the call.
         let options = unsafe { Options::new(table, options, n_options) };
-        let transform = T::create(&Setup::new(Host::new(&host), options))?;
+        let transform = panics::noted(|| T::create(&Setup::new(Host::new(&host), options)))?;
         // SAFETY: an Instance is never empty: it has a HostTable.
         let memory = unsafe { alloc(Layout::new::<Instance<T>>()) }.cast::<Instance<T>>();
         if memory.is_null() {
@@ -58,12 +56,7 @@ pub(crate) unsafe extern "C" fn create<T: Transform>(
         }
         // SAFETY: new memory of that layout; where to put the pointer is the host's.
         unsafe {
-            memory.write(Instance {
-                host,
-                is_panic_logged: AtomicBool::new(false),
-                transform,
-                _living: living,
-            });
+            memory.write(Instance { host, transform, _living: living });
             instance.write(memory.cast());
         }
         Ok(())
@@ -74,15 +67,11 @@ pub(crate) unsafe extern "C" fn create<T: Transform>(
 
 pub(crate) unsafe extern "C" fn destroy<T: Transform>(instance: *mut c_void) {
     let Some(instance) = NonNull::new(instance.cast::<Instance<T>>()) else { return };
-    // SAFETY: what create() stored; the host lives until this returns.
-    let (host, is_logged) =
-        unsafe { (instance.as_ref().host.copy(), instance.as_ref().is_panic_logged.load(Ordering::Relaxed)) };
-    // SAFETY: as above; nothing uses it any more.
+    // SAFETY: what create() stored; nothing uses it any more.
     let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { instance.drop_in_place() }));
     // SAFETY: allocated by create() with this layout, and dropped, as far as its Drop let it.
     unsafe { dealloc(instance.as_ptr().cast(), Layout::new::<Instance<T>>()) };
     if let Err(panic) = dropped {
-        panics::log_once(&host, &AtomicBool::new(is_logged), &*panic);
         bury(panic);
     }
 }
@@ -109,10 +98,9 @@ pub(crate) unsafe extern "C" fn session_open<T: Transform>(
     unsafe { report(opened, err) }
 }
 
-pub(crate) unsafe extern "C" fn session_close<T: Transform>(instance: *mut c_void, session: *mut c_void) {
+pub(crate) unsafe extern "C" fn session_close<T: Transform>(_: *mut c_void, session: *mut c_void) {
     // SAFETY: session_open() wrote it; nothing uses it any more.
     if let Err(panic) = catch_unwind(|| unsafe { place::<T>(session).drop_in_place() }) {
-        log_panic::<T>(instance, &*panic);
         bury(panic);
     }
 }
@@ -123,7 +111,7 @@ pub(crate) unsafe extern "C" fn map<T: Map>(
     data: *mut u8,
     len: usize,
 ) -> abi::resay_status {
-    caught::<T>(instance, || {
+    caught(|| {
         // SAFETY: what create() stored; shared, and T is Sync.
         let instance = unsafe { &*instance.cast::<Instance<T>>() };
         // SAFETY: what session_open() wrote; one call at a time.
@@ -139,7 +127,7 @@ pub(crate) unsafe extern "C" fn process<T: Process>(
     session: *mut c_void,
     io: *mut abi::resay_io,
 ) -> abi::resay_status {
-    caught::<T>(instance, || {
+    caught(|| {
         // SAFETY: what create() stored; shared, and T is Sync.
         let instance = unsafe { &*instance.cast::<Instance<T>>() };
         // SAFETY: what session_open() wrote; one call at a time.
@@ -155,7 +143,7 @@ pub(crate) unsafe extern "C" fn save<T: Carry>(
     session: *const c_void,
     io: *mut abi::resay_io,
 ) -> abi::resay_status {
-    caught::<T>(instance, || {
+    caught(|| {
         // SAFETY: what create() stored; shared, and T is Sync.
         let instance = unsafe { &*instance.cast::<Instance<T>>() };
         // SAFETY: what session_open() wrote; no call of the session runs meanwhile.
@@ -233,23 +221,11 @@ fn or_dangling<T>(pointer: *mut T) -> NonNull<T> {
 }
 
 #[inline(always)]
-fn caught<T>(instance: *mut c_void, call: impl FnOnce() -> abi::resay_status) -> abi::resay_status {
+fn caught(call: impl FnOnce() -> abi::resay_status) -> abi::resay_status {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(status) => status,
-        Err(panic) => {
-            log_panic::<T>(instance, &*panic);
-            bury(panic)
-        }
+        Err(panic) => bury(panic),
     }
-}
-
-/// Logs a panic in a call of this instance, the first time.
-#[cold]
-#[inline(never)]
-fn log_panic<T>(instance: *mut c_void, panic: &(dyn Any + Send)) {
-    // SAFETY: what create() stored; shared.
-    let instance = unsafe { &*instance.cast::<Instance<T>>() };
-    panics::log_once(&instance.host, &instance.is_panic_logged, panic);
 }
 
 /// # Safety

@@ -3,6 +3,7 @@
 use crate::abi;
 use crate::growing::Growing;
 use crate::options::{OptionSpec, Options};
+use crate::panics;
 use crate::shim;
 use crate::state::Carry;
 use crate::transform::{Lifecycle, Map, Process, Transform};
@@ -261,13 +262,14 @@ unsafe extern "C" fn select(
     options: *const abi::resay_kv,
     n_options: usize,
 ) -> *const abi::resay_transform {
-    let selected = catch_unwind(AssertUnwindSafe(|| {
+    let call = || {
         // SAFETY: as in extension(), which offered this function for this table.
         let select = unsafe { (*table.cast::<Table>()).select }?;
         // SAFETY: select()'s own arguments, for the call.
         select(&unsafe { Options::new(table, options, n_options) })
-    }));
-    match selected {
+    };
+    // create() will say what is wrong.
+    match panics::noted(|| catch_unwind(AssertUnwindSafe(call))) {
         Ok(selected) => selected.map_or(core::ptr::null(), Table::raw),
         Err(panic) => {
             shim::bury(panic);

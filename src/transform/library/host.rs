@@ -121,8 +121,12 @@ unsafe extern "C" fn host_extension(_: *mut c_void, id: *const c_char) -> *const
 static THREAD_CHECK: resay_thread_check =
     resay_thread_check { struct_size: size_of::<resay_thread_check>() as u32, current: Some(host_thread) };
 
-unsafe extern "C" fn host_thread(_: *mut c_void) -> u32 {
-    running::current()
+unsafe extern "C" fn host_thread(ctx: *mut c_void) -> u32 {
+    if ctx.is_null() {
+        return abi::RESAY_THREAD_OTHER;
+    }
+    // SAFETY: as in `host_log`.
+    running::current_of(unsafe { &*ctx.cast::<HostContext>() }.id)
 }
 
 /// The table of functions for one instance, and what they work on. Both stay where they are.

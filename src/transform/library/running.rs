@@ -41,6 +41,11 @@ pub(super) fn current() -> u32 {
     }
 }
 
+/// The kind of call of this transform that the engine makes on this thread.
+pub(super) fn current_of(id: &str) -> u32 {
+    if RUNNING.get() == Some(id) { current() } else { abi::RESAY_THREAD_OTHER }
+}
+
 /// The transform whose code runs on this thread now, if one does. For a program that wants to say which plugin
 /// crashed: may be called from a handler of SIGSEGV and the like.
 pub fn running_transform() -> Option<&'static str> {
