@@ -1,7 +1,7 @@
 //! Control messages of datagrams: where one was sent to, where its answer is to leave from, how it was cut.
 
 use std::mem::size_of;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::ptr;
 
 /// Room for what comes with a datagram. Beside what this module asks for, a socket that was handed over may report
@@ -119,6 +119,9 @@ fn for_each_info(header: &libc::msghdr, mut found: impl FnMut(Info)) {
 pub(super) fn read(header: &libc::msghdr) -> (LocalAddr, usize) {
     let (mut destination, mut segment_bytes) = (LocalAddr::Bound, 0);
     for_each_info(header, |info| match info {
+        Info::V4(info) if is_from_before(&info) => {
+            destination = kind_of(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)));
+        }
         Info::V4(info) => {
             let sent_to = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
             // For a broadcast or multicast packet the kernel gives an address of the interface here (ip(7)).
@@ -141,14 +144,35 @@ pub(super) fn read(header: &libc::msghdr) -> (LocalAddr, usize) {
     (destination, segment_bytes)
 }
 
+/// Whether a datagram was in the queue already when the socket was asked to say where each was sent to: the kernel notes
+/// the interface, and the address to answer from, only as one arrives. What it was sent to stands in its header.
+fn is_from_before(info: &libc::in_pktinfo) -> bool {
+    info.ipi_ifindex == 0 && info.ipi_spec_dst.s_addr == 0
+}
+
+/// What such an address is. It is ours or a group's, else the datagram would not be here; broadcast addresses are those
+/// of networks, so the kernel is asked: it connects to none without `SO_BROADCAST` (EACCES, udp(7)).
+#[cold]
+fn kind_of(sent_to: Ipv4Addr) -> LocalAddr {
+    if sent_to.is_multicast() || sent_to.is_broadcast() {
+        return LocalAddr::Group;
+    }
+    // The port is of no importance: nothing is sent.
+    let asked = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| socket.connect((sent_to, 9)));
+    match asked {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => LocalAddr::Group,
+        _ => LocalAddr::Unicast,
+    }
+}
+
 /// What makes an answer leave from the address its request was sent to.
 pub(super) fn back_to(received: &libc::msghdr) -> Sending {
     let mut back = Sending::NOTHING;
     for_each_info(received, |info| match info {
         Info::V4(info) => {
+            let from = if is_from_before(&info) { info.ipi_addr } else { info.ipi_spec_dst };
             // No interface: the route decides, as for any socket that is bound to that address.
-            let info =
-                libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: info.ipi_spec_dst, ipi_addr: info.ipi_addr };
+            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: info.ipi_addr };
             back.push(libc::IPPROTO_IP, libc::IP_PKTINFO, info);
         }
         Info::V6(info) => {
