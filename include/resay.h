@@ -294,6 +294,11 @@ extern "C" {
 #define RESAY_CLOSED_LAYER_FAILED 15
 
 /**
+ * In resay_event.code: an answer was longer than the send buffer of its seqpacket socket.
+ */
+#define RESAY_CLOSED_ANSWER_TOO_LONG 16
+
+/**
  * In resay_event.code: a transform returned RESAY_DROP.
  */
 #define RESAY_DROPPED_BY_TRANSFORM 1
@@ -347,6 +352,11 @@ extern "C" {
  * In resay_event.code: the connection broke before the answer was sent, or its last frame was unfinished.
  */
 #define RESAY_DROPPED_UNDELIVERED 11
+
+/**
+ * In resay_event.code: the answer was longer than a datagram of its socket may be.
+ */
+#define RESAY_DROPPED_ANSWER_TOO_LONG 12
 
 /**
  * Size of resay_event.text in bytes, including the NUL.

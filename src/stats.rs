@@ -78,10 +78,12 @@ pub enum CloseReason {
     PrefaceRefused,
     /// The layer around the stream could not be negotiated, or failed.
     LayerFailed,
+    /// An answer was longer than the send buffer of its socket, which takes a record whole or not at all.
+    AnswerTooLong,
 }
 
 /// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
-const CLOSE_REASONS: [(CloseReason, &CStr, &str); 15] = [
+const CLOSE_REASONS: [(CloseReason, &CStr, &str); 16] = [
     (CloseReason::PeerClosed, c"peer_closed", "closed by the peer"),
     (CloseReason::PeerReset, c"peer_reset", "reset by the peer"),
     (CloseReason::IdleTimeout, c"idle_timeout", "silent for longer than idle_timeout"),
@@ -97,9 +99,10 @@ const CLOSE_REASONS: [(CloseReason, &CStr, &str); 15] = [
     (CloseReason::TooSlow, c"too_slow", "slower than min_rate"),
     (CloseReason::PrefaceRefused, c"preface_refused", "preface refused"),
     (CloseReason::LayerFailed, c"layer_failed", "layer failed"),
+    (CloseReason::AnswerTooLong, c"answer_too_long", "answer longer than the send buffer (sndbuf)"),
 ];
 
-reasons!(CloseReason, CLOSE_REASONS, 15);
+reasons!(CloseReason, CLOSE_REASONS, 16);
 
 /// In words, for people: they may change.
 impl fmt::Display for CloseReason {
@@ -134,10 +137,12 @@ pub enum DropReason {
     SendFailed,
     /// The connection broke before the answer was sent, or its last frame was unfinished.
     Undelivered,
+    /// The answer was longer than a datagram of its socket may be: 65,507 bytes over UDP, else what the send buffer takes.
+    AnswerTooLong,
 }
 
 /// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
-const DROP_REASONS: [(DropReason, &CStr, &str); 11] = [
+const DROP_REASONS: [(DropReason, &CStr, &str); 12] = [
     (DropReason::ByTransform, c"by_transform", "dropped by a transform"),
     (DropReason::TransformFailed, c"transform_failed", "a transform failed"),
     (DropReason::TooLong, c"too_long", "longer than max_message"),
@@ -149,9 +154,10 @@ const DROP_REASONS: [(DropReason, &CStr, &str); 11] = [
     (DropReason::QueueFull, c"queue_full", "too many delayed answers are waiting"),
     (DropReason::SendFailed, c"send_failed", "the answer could not be sent"),
     (DropReason::Undelivered, c"undelivered", "the connection broke before the answer was sent"),
+    (DropReason::AnswerTooLong, c"answer_too_long", "the answer is longer than its socket can send"),
 ];
 
-reasons!(DropReason, DROP_REASONS, 11);
+reasons!(DropReason, DROP_REASONS, 12);
 
 /// In words, for people: they may change.
 impl fmt::Display for DropReason {

@@ -192,7 +192,7 @@ fn an_answer_that_is_too_long_to_send() {
         peer.send(grows.as_bytes());
         assert_eq!(peer.ask(b"NEXT"), b"NEXT");
         let stats = eventually_stats(&engine, "it is counted", |stats| stats.dropped == 1);
-        assert_eq!(stats.dropped_by(DropReason::SendFailed), 1, "{stats:?}");
+        assert_eq!(stats.dropped_by(DropReason::AnswerTooLong), 1, "{stats:?}");
         finish(engine);
     });
 }

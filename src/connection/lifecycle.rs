@@ -240,6 +240,7 @@ impl Connection {
     pub(crate) fn closing_after(&self, error: io::Error) -> Closing {
         let reason = match (self.phase, error.kind()) {
             (Phase::Lingering(reason), _) => reason,
+            _ if error.raw_os_error() == Some(libc::EMSGSIZE) => CloseReason::AnswerTooLong,
             (_, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => CloseReason::PeerReset,
             _ => CloseReason::SystemError,
         };

@@ -68,6 +68,8 @@ pub const RESAY_CLOSED_TOO_SLOW: i32 = 13;
 pub const RESAY_CLOSED_PREFACE_REFUSED: i32 = 14;
 /// In resay_event.code: the layer around the stream could not be negotiated, or failed.
 pub const RESAY_CLOSED_LAYER_FAILED: i32 = 15;
+/// In resay_event.code: an answer was longer than the send buffer of its seqpacket socket.
+pub const RESAY_CLOSED_ANSWER_TOO_LONG: i32 = 16;
 
 /// In resay_event.code: a transform returned RESAY_DROP.
 pub const RESAY_DROPPED_BY_TRANSFORM: i32 = 1;
@@ -91,6 +93,8 @@ pub const RESAY_DROPPED_QUEUE_FULL: i32 = 9;
 pub const RESAY_DROPPED_SEND_FAILED: i32 = 10;
 /// In resay_event.code: the connection broke before the answer was sent, or its last frame was unfinished.
 pub const RESAY_DROPPED_UNDELIVERED: i32 = 11;
+/// In resay_event.code: the answer was longer than a datagram of its socket may be.
+pub const RESAY_DROPPED_ANSWER_TOO_LONG: i32 = 12;
 
 /// Size of resay_event.text in bytes, including the NUL.
 pub const RESAY_EVENT_TEXT_BYTES: usize = 96;
@@ -126,6 +130,7 @@ const _: () = {
     assert!(RESAY_CLOSED_TOO_SLOW == CloseReason::TooSlow as i32 + 1);
     assert!(RESAY_CLOSED_PREFACE_REFUSED == CloseReason::PrefaceRefused as i32 + 1);
     assert!(RESAY_CLOSED_LAYER_FAILED == CloseReason::LayerFailed as i32 + 1);
+    assert!(RESAY_CLOSED_ANSWER_TOO_LONG == CloseReason::AnswerTooLong as i32 + 1);
     assert!(RESAY_DROPPED_BY_TRANSFORM == DropReason::ByTransform as i32 + 1);
     assert!(RESAY_DROPPED_TRANSFORM_FAILED == DropReason::TransformFailed as i32 + 1);
     assert!(RESAY_DROPPED_TOO_LONG == DropReason::TooLong as i32 + 1);
@@ -137,9 +142,10 @@ const _: () = {
     assert!(RESAY_DROPPED_QUEUE_FULL == DropReason::QueueFull as i32 + 1);
     assert!(RESAY_DROPPED_SEND_FAILED == DropReason::SendFailed as i32 + 1);
     assert!(RESAY_DROPPED_UNDELIVERED == DropReason::Undelivered as i32 + 1);
+    assert!(RESAY_DROPPED_ANSWER_TOO_LONG == DropReason::AnswerTooLong as i32 + 1);
     // Each reason has a number here.
-    assert!(RESAY_CLOSED_LAYER_FAILED as usize == CloseReason::ALL.len());
-    assert!(RESAY_DROPPED_UNDELIVERED as usize == DropReason::ALL.len());
+    assert!(RESAY_CLOSED_ANSWER_TOO_LONG as usize == CloseReason::ALL.len());
+    assert!(RESAY_DROPPED_ANSWER_TOO_LONG as usize == DropReason::ALL.len());
 };
 
 /// An event. Later versions may add kinds and codes.

@@ -154,7 +154,11 @@ impl<D: Driver> Worker<D> {
             }
             Err(error) => {
                 let full = error.kind() == io::ErrorKind::WouldBlock && state.listener.kind.is_unix();
-                let reason = if full { DropReason::PeerFull } else { DropReason::SendFailed };
+                let reason = match error.raw_os_error() {
+                    _ if full => DropReason::PeerFull,
+                    Some(libc::EMSGSIZE) => DropReason::AnswerTooLong,
+                    _ => DropReason::SendFailed,
+                };
                 stats.dropped(reason, answers as u64);
                 let (why, text) =
                     (EventCause::Dropped(reason), format_args!("an answer could not be sent: {error}"));

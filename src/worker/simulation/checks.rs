@@ -529,7 +529,10 @@ impl Run {
 /// The seeds have been through all of it.
 pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
     for reason in CloseReason::ALL {
-        assert!(stats.closed_by(reason) > 0, "no connection ended because of {reason}");
+        // The simulator's sockets take records of any length.
+        if reason != CloseReason::AnswerTooLong {
+            assert!(stats.closed_by(reason) > 0, "no connection ended because of {reason}");
+        }
     }
     for reason in DropReason::ALL {
         // That needs 64 Ki of them.

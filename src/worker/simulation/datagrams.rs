@@ -23,7 +23,7 @@ impl Run {
         ensure!(stats.bytes_out == sent as u64, "{sent} bytes left: {stats:?}");
         let full = stats.dropped_by(DropReason::PeerFull);
         ensure!(full == mail.failed_full, "{} answers found a full queue: {stats:?}", mail.failed_full);
-        let failed = stats.dropped_by(DropReason::SendFailed);
+        let failed = stats.dropped_by(DropReason::SendFailed) + stats.dropped_by(DropReason::AnswerTooLong);
         ensure!(failed == mail.failed, "{} answers failed: {stats:?}", mail.failed);
         ensure!(stats.messages_in == stats.messages_out + stats.dropped, "not in balance: {stats:?}");
         // Each answer belongs to a datagram of its own; the longest delay that its chain has was waited for.
