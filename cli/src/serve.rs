@@ -151,7 +151,11 @@ fn serve(
     // The place is free before anybody is told of the end.
     drop(control);
     waiters.iter().for_each(|(order, waiter)| waiter.answer(end.answer_to(order)));
-    if level(arguments) >= LogLevel::Debug && end != End::Overdue {
+    if end == End::Overdue {
+        // Said already.
+        return Ok(Exit::Timeout);
+    }
+    if level(arguments) >= LogLevel::Debug {
         emit_totals(&engine.stats(), &engine.transform_counters(), log);
     }
     Ok(Exit::Done)
