@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -161,7 +162,9 @@ impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Endpoint {
         let host = match address {
             SocketAddr::V4(address) => Host::V4(*address.ip()),
-            SocketAddr::V6(address) => Host::V6(*address.ip(), address.scope_id()),
+            SocketAddr::V6(address) => {
+                Host::V6(*address.ip(), NonZeroU32::new(address.scope_id()).map(Zone::Index))
+            }
         };
         Endpoint { host, port: address.port() }
     }
@@ -174,8 +177,8 @@ pub enum Host {
     Any,
     /// An IPv4 address.
     V4(Ipv4Addr),
-    /// An IPv6 address and its scope, the number of an interface; 0: none.
-    V6(Ipv6Addr, u32),
+    /// An IPv6 address and, where it is one of a link, its zone.
+    V6(Ipv6Addr, Option<Zone>),
     /// A name, to be resolved.
     Name(String),
 }
@@ -185,9 +188,33 @@ impl fmt::Display for Host {
         match self {
             Host::Any => Ok(()),
             Host::V4(address) => address.fmt(f),
-            Host::V6(address, 0) => write!(f, "[{address}]"),
-            Host::V6(address, scope) => write!(f, "[{address}%25{scope}]"),
+            Host::V6(address, None) => write!(f, "[{address}]"),
+            Host::V6(address, Some(zone)) => write!(f, "[{address}%25{zone}]"),
             Host::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The zone of an IPv6 address (RFC 4007): the network interface that its link is at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Zone {
+    /// Its number.
+    Index(NonZeroU32),
+    /// Its name, 1 to 15 bytes of printable ASCII, not only digits. Which number it has is asked as the address is used.
+    Name(String),
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Zone::Index(index) => index.fmt(f),
+            Zone::Name(name) => name.bytes().try_for_each(|byte| {
+                if is_unreserved(byte) {
+                    fmt::Write::write_char(f, byte.into())
+                } else {
+                    write!(f, "%{byte:02X}")
+                }
+            }),
         }
     }
 }
@@ -379,22 +406,47 @@ fn parse_ipv6(scheme: &str, text: Part<'_>) -> Parsed<Host> {
         return Err(ValueFault::new(text.at, message));
     };
     match scope {
-        None => Ok(Host::V6(address, 0)),
-        Some(scope) => parse_scope(scope).map(|scope| Host::V6(address, scope)),
+        None if is_link_local(&address) => {
+            let message = format!("a link-local address needs its network interface: [{address}%eth0]");
+            Err(ValueFault::new(text.end(), message))
+        }
+        None => Ok(Host::V6(address, None)),
+        Some(zone) => parse_zone(zone).map(|zone| Host::V6(address, Some(zone))),
     }
 }
 
-/// Reads what follows the `%`. A URL spells the percent sign itself `%25`, but who types one rarely does.
-fn parse_scope(text: Part<'_>) -> Parsed<u32> {
-    let number = text.strip_prefix("25").filter(|number| !number.text.is_empty()).unwrap_or(text);
-    let message = "a scope is the number of a network interface, from 1: [fe80::1%2]";
-    if let Some((offset, _)) = number.text.char_indices().find(|(_, letter)| !letter.is_ascii_digit()) {
-        return Err(ValueFault::new(number.at + offset, message));
+/// Unicast and multicast addresses that each link has its own of (RFC 4291).
+fn is_link_local(address: &Ipv6Addr) -> bool {
+    address.is_unicast_link_local() || address.segments()[0] & 0xff0f == 0xff02
+}
+
+/// Reads what follows the `%`. A URL spells the percent sign itself `%25` (RFC 6874), but who types one rarely does.
+fn parse_zone(text: Part<'_>) -> Parsed<Zone> {
+    let zone = text.strip_prefix("25").filter(|zone| !zone.text.is_empty()).unwrap_or(text);
+    let message = "a zone is a network interface, by name or number: [fe80::1%eth0]";
+    let decoded = decode(zone)?;
+    let wrong = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'/' | b':');
+    if let Some(offset) = decoded.bytes.iter().position(wrong) {
+        return Err(ValueFault::new(decoded.at(offset), message));
     }
-    match number.text.parse() {
-        Ok(0) | Err(_) => Err(ValueFault::new(number.at, message)),
-        Ok(scope) => Ok(scope),
+    if decoded.bytes.len() > INTERFACE_BYTES_MAX {
+        let message = format!("the name of a network interface has at most {INTERFACE_BYTES_MAX} characters");
+        return Err(ValueFault::new(decoded.at(INTERFACE_BYTES_MAX), message));
     }
+    let (name, _) = decoded.into_text()?;
+    if name.is_empty() {
+        return Err(ValueFault::new(zone.at, message));
+    }
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        let index = name.parse().map_err(|_| ValueFault::new(zone.at, message))?;
+        return Ok(Zone::Index(index));
+    }
+    Ok(Zone::Name(name))
+}
+
+/// Letters that mean themselves anywhere in a URL (RFC 3986).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn parse_host_and_port(scheme: &str, authority: Part<'_>) -> Parsed<Endpoint> {
@@ -712,6 +764,8 @@ const SCHEMES: &[&str] = &[
 const HOST_BYTES_MAX: usize = 253;
 /// `sun_path` has 108 bytes, one of them for the NUL after a path or before an abstract name.
 const SUN_PATH_BYTES_MAX: usize = 107;
+/// IFNAMSIZ has one more, for the NUL.
+const INTERFACE_BYTES_MAX: usize = 15;
 const SYSTEMD_NAME_BYTES_MAX: usize = 255;
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) use datagram::{
 pub(crate) use descriptors::{Descriptors, close_copy};
 pub(crate) use files::{open_directory, open_entry, open_to_lock, path_of, rename, unlink, without_umask};
 pub(crate) use memory::zeroed;
-pub(crate) use names::peer;
+pub(crate) use names::{interface_index, peer};
 pub(crate) use options::{get_int, keep_urgent_inline, peer_user, set_int, tell_empty_records};
 pub(crate) use process::{effective_user, monotonic_micros};
 pub(crate) use rights::{keep_queued, refuse_descriptors, without_descriptors};

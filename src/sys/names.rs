@@ -1,6 +1,6 @@
 //! Names of sockets as the kernel writes them.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -20,6 +20,15 @@ pub(crate) fn peer(fd: BorrowedFd<'_>) -> io::Result<Peer> {
     // SAFETY: sockaddr_storage is plain data and was zeroed.
     let name = unsafe { name.assume_init() };
     Ok(peer_of(&name, len as usize))
+}
+
+/// if_nametoindex(3): the number of a network interface.
+pub(crate) fn interface_index(name: &CStr) -> io::Result<u32> {
+    // SAFETY: NUL-terminated, and only read.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
 }
 
 /// The name in a `sockaddr_storage` of which the kernel filled `len` bytes.

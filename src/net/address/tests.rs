@@ -10,7 +10,11 @@ fn endpoint(host: Host, port: u16) -> Endpoint {
 }
 
 fn v6(text: &str, scope: u32) -> Host {
-    Host::V6(text.parse().unwrap(), scope)
+    Host::V6(text.parse().unwrap(), NonZeroU32::new(scope).map(Zone::Index))
+}
+
+fn at(text: &str, interface: &str) -> Host {
+    Host::V6(text.parse().unwrap(), Some(Zone::Name(interface.to_owned())))
 }
 
 fn path(kind: UnixKind, path: &[u8]) -> Address {
@@ -42,6 +46,21 @@ fn good_addresses() {
         ("tcp://[FE80::1%2]:1", Address::Tcp(endpoint(v6("fe80::1", 2), 1)), "tcp://[fe80::1%252]:1"),
         ("tcp://[fe80::1%252]:1", Address::Tcp(endpoint(v6("fe80::1", 2), 1)), ""),
         ("tcp://[fe80::1%25]:1", Address::Tcp(endpoint(v6("fe80::1", 25), 1)), "tcp://[fe80::1%2525]:1"),
+        (
+            "tcp://[fe80::1%eth0]:1",
+            Address::Tcp(endpoint(at("fe80::1", "eth0"), 1)),
+            "tcp://[fe80::1%25eth0]:1",
+        ),
+        ("tcp://[fe80::1%25eth0]:1", Address::Tcp(endpoint(at("fe80::1", "eth0"), 1)), ""),
+        ("udp://[fe80::1%25br-1.5_a]:1", Address::Udp(endpoint(at("fe80::1", "br-1.5_a"), 1)), ""),
+        (
+            "tcp://[fe80::1%25a%25b%3f]:1",
+            Address::Tcp(endpoint(at("fe80::1", "a%b?"), 1)),
+            "tcp://[fe80::1%25a%25b%3F]:1",
+        ),
+        ("tcp://[fe80::1%25x]:1", Address::Tcp(endpoint(at("fe80::1", "x"), 1)), ""),
+        ("udp://[ff02::1%25lo]:1", Address::Udp(endpoint(at("ff02::1", "lo"), 1)), ""),
+        ("tcp://[::1%25lo]:1", Address::Tcp(endpoint(at("::1", "lo"), 1)), ""),
         ("udp://[::ffff:1.2.3.4]:5", Address::Udp(endpoint(v6("::ffff:1.2.3.4", 0), 5)), ""),
         ("tcp://localhost:1", Address::Tcp(endpoint(name("localhost"), 1)), ""),
         ("tcp://a_b-c.example.:1", Address::Tcp(endpoint(name("a_b-c.example."), 1)), ""),
@@ -119,11 +138,16 @@ fn bad_addresses() {
         ("tcp://[::g]:1", 7, "not an IPv6 address"),
         ("tcp://[]:1", 7, "not an IPv6 address"),
         ("tcp://[1.2.3.4]:1", 7, "without brackets: tcp://1.2.3.4:PORT"),
-        ("tcp://[fe80::1%eth0]:1", 15, "number of a network interface"),
-        ("tcp://[fe80::1%25eth0]:1", 17, "number of a network interface"),
-        ("tcp://[fe80::1%]:1", 15, "number of a network interface"),
-        ("tcp://[fe80::1%0]:1", 15, "from 1"),
-        ("tcp://[fe80::1%4294967296]:1", 15, "from 1"),
+        ("tcp://[fe80::1%]:1", 15, "by name or number"),
+        ("tcp://[fe80::1%0]:1", 15, "by name or number"),
+        ("tcp://[fe80::1%4294967296]:1", 15, "by name or number"),
+        ("tcp://[fe80::1%e th]:1", 16, "by name or number"),
+        ("tcp://[fe80::1%25e%2fth]:1", 18, "by name or number"),
+        ("tcp://[fe80::1%a:b]:1", 16, "by name or number"),
+        ("tcp://[fe80::1%25sixteen-letters1]:1", 32, "at most 15"),
+        ("tcp://[fe80::1]:1", 14, "needs its network interface: [fe80::1%eth0]"),
+        ("udp://[febf::1]:1", 14, "needs its network interface"),
+        ("udp://[ff02::1]:1", 14, "needs its network interface"),
         ("tcp://*:1", 6, "tcp://:PORT"),
         ("tcp://a b:1", 7, "a host has"),
         ("tcp://aé:1", 7, "a host has"),
@@ -238,8 +262,9 @@ fn addresses() -> impl Strategy<Value = Address> {
     let hosts = prop_oneof![
         Just(Host::Any),
         any::<[u8; 4]>().prop_map(|octets| Host::V4(octets.into())),
-        (any::<[u16; 8]>(), prop_oneof![Just(0), 1..300u32, any::<u32>()])
-            .prop_map(|(segments, scope)| Host::V6(segments.into(), scope)),
+        (any::<[u16; 8]>(), zones()).prop_map(|(segments, zone)| Host::V6(segments.into(), Some(zone))),
+        any::<[u16; 7]>()
+            .prop_map(|[a, b, c, d, e, f, g]| { Host::V6(Ipv6Addr::new(0x2001, a, b, c, d, e, f, g), None) }),
         "[a-zA-Z0-9_-]{1,9}([.][a-z][a-z0-9-]{0,9}){1,3}".prop_map(Host::Name),
     ];
     let endpoints = (hosts, any::<u16>()).prop_map(|(host, port)| Endpoint { host, port });
@@ -259,6 +284,12 @@ fn addresses() -> impl Strategy<Value = Address> {
         (0..=i32::MAX).prop_map(Address::Fd),
         proptest::option::of("[ -9;-~]{1,20}").prop_map(Address::Systemd),
     ]
+}
+
+fn zones() -> impl Strategy<Value = Zone> {
+    let names = "[a-zA-Z!-.;-~][!-.0-9;-~]{0,14}"
+        .prop_filter("a number", |name| name.bytes().any(|byte| !byte.is_ascii_digit()));
+    prop_oneof![any::<NonZeroU32>().prop_map(Zone::Index), names.prop_map(Zone::Name)]
 }
 
 fn texts() -> impl Strategy<Value = String> {

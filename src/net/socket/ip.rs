@@ -1,5 +1,6 @@
 //! Sockets on IP addresses.
 
+use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,14 +10,15 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use super::bound::{Bound, is_loopback};
 use super::options::{backlog, configure, report_destinations};
 use crate::error::{Error, Result};
-use crate::net::address::{Address, Endpoint, Host, Listen};
+use crate::net::address::{Address, Endpoint, Host, Listen, Zone};
 use crate::options::Options;
 use crate::peer::SocketKind;
+use crate::sys;
 
-pub(super) fn bind(listen: &Listen, endpoint: &Endpoint, kind: SocketKind) -> Result<Bound> {
+pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Result<Bound> {
     let failed = |what: &'static str| Error::system(format!("{what} {}", listen.address));
-    let is_any = endpoint.host == Host::Any;
-    let addresses = resolve(endpoint, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).map_err(failed("resolve"))?;
+    let is_any = asked.host == Host::Any;
+    let addresses = resolve(asked, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).map_err(failed("resolve"))?;
     let mut address = *addresses.first().ok_or(Error::State("no address"))?;
     let socket_type = if kind == SocketKind::Tcp { Type::STREAM } else { Type::DGRAM };
     let open = |address: &SocketAddr| {
@@ -25,12 +27,16 @@ pub(super) fn bind(listen: &Listen, endpoint: &Endpoint, kind: SocketKind) -> Re
     let socket = match open(&address) {
         // A machine without IPv6: all addresses are then those of IPv4.
         Err(error) if is_any && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-            address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), endpoint.port);
+            address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), asked.port);
             open(&address)
         }
         result => result,
     }
     .map_err(failed("open a socket for"))?;
+    if matches!(asked.host, Host::V6(..)) && address.is_ipv4() && listen.options.v6only == Some(true) {
+        let why = "v6only=1 keeps an IPv4-mapped address out";
+        return Err(failed("bind")(io::Error::new(io::ErrorKind::InvalidInput, why)));
+    }
     if address.is_ipv6() {
         // `[::]` is IPv6 alone, so that it can stand beside `0.0.0.0`; no host at all is both.
         let v6only = listen.options.v6only.unwrap_or(!is_any);
@@ -53,8 +59,11 @@ pub(super) fn bind(listen: &Listen, endpoint: &Endpoint, kind: SocketKind) -> Re
     }
     let local = socket.local_addr().map_err(failed("read the address of"))?;
     let mut endpoint = Endpoint::from(local.as_socket().unwrap_or(address));
-    if is_any && address.is_ipv6() {
-        endpoint.host = Host::Any;
+    match &asked.host {
+        Host::Any if address.is_ipv6() => endpoint.host = Host::Any,
+        // By name, as it was asked for.
+        Host::V6(ip, Some(Zone::Name(_))) if address.ip() == *ip => endpoint.host = asked.host.clone(),
+        _ => {}
     }
     let url = match kind {
         SocketKind::Tcp => Address::Tcp(endpoint),
@@ -78,15 +87,40 @@ pub(crate) fn resolve(endpoint: &Endpoint, any: IpAddr) -> io::Result<Vec<Socket
     match &endpoint.host {
         Host::Any => Ok(vec![SocketAddr::new(any, endpoint.port)]),
         Host::V4(ip) => Ok(vec![SocketAddr::new(IpAddr::V4(*ip), endpoint.port)]),
-        Host::V6(ip, scope) => Ok(vec![SocketAddr::V6(SocketAddrV6::new(*ip, endpoint.port, 0, *scope))]),
+        Host::V6(ip, zone) => {
+            let scope = zone.as_ref().map(scope_of).transpose()?.unwrap_or(0);
+            Ok(vec![canonical(SocketAddr::V6(SocketAddrV6::new(*ip, endpoint.port, 0, scope)))])
+        }
         Host::Name(name) => {
-            let found: Vec<_> = (name.as_str(), endpoint.port).to_socket_addrs()?.collect();
+            let found: Vec<_> = (name.as_str(), endpoint.port).to_socket_addrs()?.map(canonical).collect();
             if found.is_empty() {
                 return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
             }
             Ok(found)
         }
     }
+}
+
+/// An address with IPv4-mapped IPv6 as what it is: IPv4, for all rules.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// The number of the interface that a zone means.
+fn scope_of(zone: &Zone) -> io::Result<u32> {
+    let name = match zone {
+        Zone::Index(index) => return Ok(index.get()),
+        Zone::Name(name) => name,
+    };
+    let text = CString::new(name.as_str())?;
+    sys::interface_index(&text).map_err(|error| {
+        let no_such = matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO));
+        let why = if no_such { "there is no such network interface".to_owned() } else { error.to_string() };
+        io::Error::new(error.kind(), format!("interface {name:?}: {why}"))
+    })
 }
 
 /// More sockets on the address of a UDP socket that [`bind`] has bound, so that every worker can have one: the kernel
