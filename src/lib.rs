@@ -62,6 +62,7 @@ pub use dry_run::{DryRun, DryRunOutput};
 pub use engine::{Backend, Builder, Engine, ListenerId, ListenerInfo, TransformInfo, transforms};
 pub use error::{Error, Result, SpecError};
 pub use event::{EVENT_TEXT_BYTES_MAX, Event, EventCause, EventKind, EventRecord, LogLevel};
+pub use net::socket::read_passed_sockets;
 pub use options::Options;
 pub use peer::{Peer, SocketKind};
 pub use stats::{CloseReason, DropReason, Stats};

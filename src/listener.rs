@@ -19,6 +19,7 @@ use crate::net::unix_file::SocketFile;
 use crate::options::{Frame, Options};
 use crate::peer::SocketKind;
 use crate::stats::{Block, Stats};
+use crate::sys::OnAccept;
 
 /// The least that one read asks for, however small the high water.
 const READ_BYTES_MIN: usize = 1024;
@@ -39,6 +40,8 @@ pub(crate) struct Listener {
     sockets: AtomicUsize,
     /// What the kernel made of the options, read when the socket was bound.
     pub(crate) effective: Vec<(String, String)>,
+    /// What its connections are told as they are accepted.
+    pub(crate) on_accept: OnAccept,
     /// A block a worker, once there are workers.
     stats: RwLock<Arc<[Arc<Block>]>>,
     chain: Mutex<Current>,
@@ -133,6 +136,7 @@ impl Listener {
             can_multiply: bound.can_multiply,
             sockets: AtomicUsize::new(0),
             effective,
+            on_accept: std::mem::take(&mut bound.on_accept),
             stats: RwLock::default(),
             limiter,
             around: around.filter(|_| !records),

@@ -266,8 +266,8 @@ pub const KEYS: &[Key] = &[
         name: "rcvbuf",
         value: "SIZE|auto",
         fallback: "auto",
-        help: "size of the kernel's receive buffer (SO_RCVBUF)",
-        applies: ALL,
+        help: "size of the kernel's receive buffer (SO_RCVBUF); a unix socket uses the sender's send buffer",
+        applies: RECEIVE_BUFFER,
         set: |options, text| put(&mut options.rcvbuf_bytes, or_auto(text, parse_socket_buffer)),
         get: |options| Some(auto_text(options.rcvbuf_bytes, |bytes| size_text(bytes.into()))),
     },
@@ -585,6 +585,7 @@ const TCP: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Inherited];
 /// Before the bind, so not for an inherited socket.
 const UDP: &[AddressKind] = &[AddressKind::Udp, AddressKind::Inherited];
 const INTERNET: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp];
+const RECEIVE_BUFFER: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp, AddressKind::Inherited];
 /// Before the bind, so not for an inherited socket.
 const UNIX: &[AddressKind] =
     &[AddressKind::UnixStream, AddressKind::UnixDatagram, AddressKind::UnixSeqpacket];

@@ -624,9 +624,9 @@ fn a_number_is_handed_over_once() {
 
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("fd:{}", socket.as_raw_fd());
-        std::mem::forget(socket);
         let twice = engine_builder().listen(&url).unwrap().listen(&url).unwrap().build();
         assert!(twice.is_err(), "nor twice at once");
+        assert!(socket.local_addr().is_ok(), "then it is still ours");
     });
 }
 

@@ -75,6 +75,7 @@ fn run() -> Result<Exit, Failure> {
     };
     match command {
         Command::Serve(arguments) => {
+            start::take_passed_sockets();
             crash::install();
             serve::run(&arguments)
         }

@@ -58,6 +58,15 @@ pub(crate) fn unblock(signals: &[c_int]) -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &set_of(signals)).map(drop)
 }
 
+/// Lets no program that a transform starts take the sockets for its own that a service manager has passed
+/// (sd_listen_fds(3)). To be called while there is one thread.
+pub(crate) fn take_passed_sockets() {
+    for variable in resay::read_passed_sockets() {
+        // SAFETY: there is no other thread yet that could read the environment.
+        unsafe { std::env::remove_var(variable) };
+    }
+}
+
 pub(crate) fn is_ignored(signal: c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: sigaction(2) without a new action only writes the present one; all zero is a valid one too.

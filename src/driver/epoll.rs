@@ -43,7 +43,7 @@ use crate::limits::{
 };
 use crate::peer::{Peer, SocketKind};
 use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
-use crate::sys::{self, Batch, Descriptors, Record, ReplyTo, Timer};
+use crate::sys::{self, Batch, Descriptors, OnAccept, Record, ReplyTo, Timer};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -516,6 +516,10 @@ impl Driver for Epoll {
 
     fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
         sys::peer_user(socket.as_fd())
+    }
+
+    fn configure(&self, socket: &OwnedFd, settings: &OnAccept) {
+        settings.apply(socket.as_fd());
     }
 
     fn add_stream(

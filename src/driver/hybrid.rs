@@ -37,7 +37,7 @@ use super::{Close, Completion, Datagram, Driver, Progress, RecvBuf, Token};
 use crate::buffer::Pool;
 use crate::peer::{Peer, SocketKind};
 use crate::sys::epoll::Waker;
-use crate::sys::{Descriptors, ReplyTo};
+use crate::sys::{Descriptors, OnAccept, ReplyTo};
 use crate::timer::Moment;
 
 /// What io_uring serves; the rest is epoll's.
@@ -400,6 +400,10 @@ impl Driver for Hybrid {
 
     fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
         self.epoll.peer_user(socket)
+    }
+
+    fn configure(&self, socket: &OwnedFd, settings: &OnAccept) {
+        self.epoll.configure(socket, settings);
     }
 
     fn add_stream(

@@ -54,7 +54,7 @@ use std::time::Duration;
 use crate::buffer::Pool;
 use crate::peer::{Peer, SocketKind};
 pub(crate) use crate::slab::Token;
-use crate::sys::{LocalAddr, ReplyTo};
+use crate::sys::{LocalAddr, OnAccept, ReplyTo};
 use crate::timer::Moment;
 
 /// Something that has happened.
@@ -138,6 +138,8 @@ pub(crate) trait Driver {
     fn add_listener(&mut self, token: Token, socket: Self::Socket) -> io::Result<()>;
     /// Whose process a unix peer is.
     fn peer_user(&self, socket: &Self::Socket) -> io::Result<u32>;
+    /// Sets what a connection that was just accepted has not inherited.
+    fn configure(&self, socket: &Self::Socket, settings: &OnAccept);
     /// `read_bytes_max` bounds one read (a record, for seqpacket).
     fn add_stream(
         &mut self,

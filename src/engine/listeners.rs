@@ -11,7 +11,7 @@ use crate::lock::lock;
 use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound};
 use crate::peer::SocketKind;
-use crate::worker::Command;
+use crate::worker::{Command, Mailbox};
 
 /// Names a listener of one engine. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,7 +65,8 @@ impl Engine {
     }
 
     /// Adds a listener on a socket that the caller opened: listening, or bound for datagrams. `options` are
-    /// `key=value` pairs as in a URL's query.
+    /// `key=value` pairs as in a URL's query. Options of the socket that would change answers are reset; after a failure its
+    /// flags and options are as they were, for others who share it.
     pub fn listen_socket(&self, socket: OwnedFd, options: &str) -> Result<ListenerId> {
         let mut parsed = lock(&self.control).defaults.clone();
         for pair in options.split('&').filter(|pair| !pair.is_empty()) {
@@ -104,33 +105,38 @@ impl Engine {
     fn serve(
         &self,
         control: &mut Control,
-        opened: Vec<(Bound, Option<Arc<Chain>>)>,
+        mut opened: Vec<(Bound, Option<Arc<Chain>>)>,
     ) -> Result<Vec<ListenerId>> {
         if self.is_ending() {
             return Err(Error::State("the engine is ending or has ended"));
         }
-        let mut ready = Vec::with_capacity(opened.len());
-        for (mut bound, own) in opened {
+        let mut listeners = Vec::with_capacity(opened.len());
+        for (bound, own) in &mut opened {
             let chain = own.as_ref().unwrap_or(&control.chain);
-            let effective = socket::effective(bound.socket.as_fd(), bound.kind, &bound.options);
+            let effective =
+                socket::effective(bound.socket.as_fd(), bound.kind, &bound.options, &bound.on_accept);
             control.last_listener += 1;
             let around = control.around.clone();
-            let listener =
-                Listener::new(control.last_listener, &mut bound, effective, Arc::clone(chain), around)?;
+            let listener = Listener::new(control.last_listener, bound, effective, Arc::clone(chain), around)?;
             check_needs(&listener, chain)?;
-            ready.push(Waiting { listener: Arc::new(listener), socket: bound.socket });
+            listeners.push(Arc::new(listener));
         }
-        let ids = ready.iter().map(|waiting| ListenerId(waiting.listener.id)).collect();
-        let Some(core) = self.core.get() else {
-            control.listeners.extend(ready.iter().map(|waiting| Arc::clone(&waiting.listener)));
-            control.waiting.extend(ready);
-            return Ok(ids);
-        };
-        for Waiting { listener, .. } in &ready {
-            control.prepare(listener)?;
+        if let Some(core) = self.core.get() {
+            if core.shared.mailboxes.iter().any(Mailbox::is_closed) {
+                return Err(Error::State("the engine has stopped"));
+            }
+            listeners.iter().try_for_each(|listener| control.prepare(listener))?;
         }
-        for Waiting { listener, socket } in ready {
-            core.serve(&listener, socket)?;
+        // What somebody else has opened goes back as it was after any failure: this comes when nothing else can fail.
+        opened.iter_mut().try_for_each(|(bound, _)| bound.settle())?;
+        let ids = listeners.iter().map(|listener| ListenerId(listener.id)).collect();
+        let sockets = opened.into_iter().map(|(bound, _)| bound.socket);
+        let ready = listeners.into_iter().zip(sockets);
+        for (listener, socket) in ready {
+            match self.core.get() {
+                Some(core) => core.serve(&listener, socket)?,
+                None => control.waiting.push(Waiting { listener: Arc::clone(&listener), socket }),
+            }
             control.listeners.push(listener);
         }
         Ok(ids)

@@ -4,13 +4,16 @@ mod adopt;
 mod bound;
 mod ip;
 mod options;
+mod passed;
 mod unix;
 
 pub(crate) use adopt::adopt;
-use adopt::passed_by_systemd;
+use adopt::adopt_number;
 pub(crate) use bound::Bound;
 pub(crate) use ip::{resolve, siblings};
 pub(crate) use options::effective;
+use passed::passed_by_systemd;
+pub use passed::read_passed_sockets;
 
 use std::io;
 use std::time::Instant;
@@ -19,7 +22,6 @@ use super::address::{Address, Listen};
 use crate::error::{Error, Result};
 use crate::limits::{BIND_AGAIN, BIND_PATIENCE};
 use crate::peer::SocketKind;
-use crate::sys;
 
 /// Binds what one URL asks for: one socket, or all that the service manager passed.
 ///
@@ -31,17 +33,10 @@ pub(crate) fn bind(listen: &Listen) -> Result<Vec<Bound>> {
         Address::Tcp(endpoint) => patiently(|| ip::bind(listen, endpoint, SocketKind::Tcp)),
         Address::Udp(endpoint) => patiently(|| ip::bind(listen, endpoint, SocketKind::Udp)),
         Address::Unix { kind, name } => patiently(|| unix::bind(listen, *kind, name)),
-        Address::Fd(fd) => {
-            let socket = sys::adopt(*fd).map_err(Error::system(format!("adopt {}", listen.address)))?;
-            adopt(socket, options).map(|bound| vec![bound])
+        Address::Fd(fd) => adopt_number(*fd, options).map(|bound| vec![bound]),
+        Address::Systemd(name) => {
+            passed_by_systemd(name.as_deref())?.into_iter().map(|fd| adopt_number(fd, options)).collect()
         }
-        Address::Systemd(name) => passed_by_systemd(name.as_deref())?
-            .into_iter()
-            .map(|fd| {
-                let socket = sys::adopt(fd).map_err(Error::system(format!("adopt fd:{fd}")))?;
-                adopt(socket, options)
-            })
-            .collect(),
     }
 }
 

@@ -18,7 +18,7 @@ use super::options::{get_int, set_int};
 use super::threads::start_detached;
 
 /// asm-generic/socket.h; Linux 6.16. Architectures with numbers of their own are not served by that.
-const SO_PASSRIGHTS: i32 = 83;
+pub(crate) const SO_PASSRIGHTS: i32 = 83;
 /// linux/socket.h: the sender's process, as a descriptor.
 const SCM_PIDFD: i32 = 4;
 /// Descriptors that one message carries at most (unix(7)).

@@ -3,19 +3,25 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::call::syscall;
 use super::names::peer_of;
 use super::rights::without_descriptors;
+use super::waiting::wait_readable;
 use crate::peer::Peer;
 
 /// accept4(2): the new connection, non-blocking and close-on-exec, and its peer's name.
 ///
 /// Whether the call waits is not its own affair but the description's, which others may share and change: a parent, a
-/// child, another server. So it is looked at each time. What remains is somebody who changes it between the two calls.
+/// child, another server. So it is looked at each time, and only a listener that has a connection is asked for one: what
+/// remains is somebody who changes it between the two calls and takes that very connection.
 pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
+    if !wait_readable(fd, Some(Duration::ZERO))? {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
     keep_nonblocking(fd)?;
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -38,11 +44,9 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
 }
 
 fn keep_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: takes no pointer.
-    let flags = syscall!(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let flags = status_flags(fd)?;
     if flags & libc::O_NONBLOCK == 0 {
-        // SAFETY: as above.
-        syscall!(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+        set_status_flags(fd, flags | libc::O_NONBLOCK)?;
     }
     Ok(())
 }
@@ -55,12 +59,12 @@ pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
     syscall!(unsafe { libc::connect(fd.as_raw_fd(), &nobody, len) }).map(drop)
 }
 
+/// The numbers that were handed over, and the sockets that they meant then.
+static ADOPTED: Mutex<BTreeMap<RawFd, u64>> = Mutex::new(BTreeMap::new());
+
 /// A descriptor that this process was handed as a number, for example by its parent. It must be open, and a
 /// socket can be handed over once: a second owner would close what belongs to the first.
 pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
-    /// The numbers that were handed over, and the sockets that they meant then.
-    static ADOPTED: Mutex<BTreeMap<RawFd, u64>> = Mutex::new(BTreeMap::new());
-
     let mut status = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: `status` has room for one stat; where the descriptor is not open the call fails with EBADF.
     syscall!(unsafe { libc::fstat(fd, status.as_mut_ptr()) })?;
@@ -72,4 +76,64 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor is open, and the caller hands it over; that it does so once was just seen.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Hands a number back to whoever handed it over: it stays open, and may be handed over again.
+pub(super) fn give_back(socket: OwnedFd) {
+    let fd = socket.into_raw_fd();
+    ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).remove(&fd);
+}
+
+/// Lets exec(3) close a descriptor that this process has inherited. Fails where the number is not open.
+pub(crate) fn close_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: takes no pointer, and changes nothing but the flag of that number.
+    syscall!(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
+/// The status flags of a description (`F_GETFL`).
+pub(super) fn status_flags(fd: BorrowedFd<'_>) -> io::Result<i32> {
+    // SAFETY: takes no pointer.
+    syscall!(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })
+}
+
+/// Sets them (`F_SETFL`).
+pub(super) fn set_status_flags(fd: BorrowedFd<'_>, flags: i32) -> io::Result<()> {
+    // SAFETY: takes no pointer.
+    syscall!(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
+
+    /// Somebody who shares a listener makes its calls wait, again and again: one that finds nobody does not wait all the same.
+    #[test]
+    fn an_accept_that_finds_nobody_never_waits() {
+        const TRIES: usize = 50_000;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (over, (sender, tries)) = (AtomicBool::new(false), mpsc::channel());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    listener.set_nonblocking(false).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                let found = (0..TRIES).find_map(|_| accept(listener.as_fd()).ok());
+                sender.send(found.is_none()).unwrap();
+            });
+            let found_nobody = tries.recv_timeout(Duration::from_secs(60)).or_else(|_| {
+                // Lets go of one that waits.
+                let _other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                tries.recv()
+            });
+            over.store(true, Ordering::Relaxed);
+            assert!(found_nobody.unwrap(), "an accept has waited for somebody");
+        });
+    }
 }

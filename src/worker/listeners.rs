@@ -225,6 +225,9 @@ impl<D: Driver> Worker<D> {
                 );
                 let served = Served { connection, armed: Moment::NEVER, is_unfinished: false };
                 let token = self.sockets.insert(Socket::Connection(served));
+                if !listener.on_accept.is_empty() {
+                    self.driver.configure(&socket, &listener.on_accept);
+                }
                 match self.driver.add_stream(token, socket, listener.kind, limits.read_bytes_max) {
                     Ok(()) => Ok(token),
                     Err(error) => {

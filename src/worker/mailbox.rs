@@ -96,6 +96,11 @@ impl<S> Mailbox<S> {
         Ok(())
     }
 
+    /// Whether the worker has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// The sockets that wait to be served; none where somebody was changing the mailbox when this process was made.
     pub(crate) fn sockets<R>(&self, each: impl Fn(&S) -> R) -> Vec<R> {
         let Ok(queue) = self.queue.try_lock() else { return Vec::new() };

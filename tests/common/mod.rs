@@ -14,6 +14,7 @@ pub(crate) mod layer;
 mod peer;
 pub(crate) mod plugin;
 mod process;
+mod sockets;
 mod system;
 mod transport;
 mod waiting;
@@ -22,6 +23,9 @@ pub(crate) use engine::{Log, assert_answers, balanced, directory, engine_builder
 pub(crate) use isolation::{descriptors, expect_panics, isolated, skipped};
 pub(crate) use peer::{Peer, assert_same, exchange, noise, send_descriptor, send_flags, try_send_descriptor};
 pub(crate) use process::{Helper, Process, role, say, told};
+pub(crate) use sockets::{
+    accepted_end, ip, opened, option, own_network, status_flags, try_set_option, url_of,
+};
 pub(crate) use system::{
     SO_PASSRIGHTS, can_refuse_descriptors, forget_how_to_refuse_descriptors, memory_figure, processor_time,
     raise_descriptor_limit, refuse_call, set_descriptor_limit,

@@ -28,7 +28,7 @@ use super::{Close, Completion, Driver, Progress, RecvBuf, Token};
 use crate::buffer::Pool;
 use crate::limits::HEADROOM_BYTES;
 use crate::peer::{Peer, SocketKind};
-use crate::sys::ReplyTo;
+use crate::sys::{OnAccept, ReplyTo};
 use crate::timer::Moment;
 
 /// One worker's part of the simulated kernel.
@@ -232,6 +232,8 @@ impl Driver for Simulator {
             What::Client(number) => (number % 3) as u32,
         })
     }
+
+    fn configure(&self, _: &Handle, _: &OnAccept) {}
 
     fn add_stream(
         &mut self,

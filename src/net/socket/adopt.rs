@@ -1,127 +1,135 @@
 //! Sockets that somebody else opened: the host, or the service manager.
+//!
+//! What such a socket has from before is not trusted: options that would keep Resay from answering, or change how a
+//! connection ends, are set to what a new socket has. All else is its owner's and stays. Looking comes first, then what can
+//! be put back, and what cannot, with [`Bound::settle`], last: after a failure the socket is as it was.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use resay_plugin::environment;
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 
-use super::bound::{Bound, is_loopback};
-use super::options::{backlog, configure, report_destinations};
+use super::bound::{Bound, Handed, is_loopback};
+use super::ip::canonical;
+use super::options::{asked_for, destinations, neutral, on_accept};
 use crate::error::{Error, Result};
 use crate::net::address::{Address, UnixKind, UnixName};
 use crate::options::Options;
 use crate::peer::SocketKind;
-use crate::sys;
+use crate::sys::{self, Handover};
 
 /// Takes over a socket that was opened by somebody else, whatever kind it is.
 pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
-    let name = format!("fd:{}", socket.as_raw_fd());
+    take_over(Handover::new(socket, false), options)
+}
+
+/// The same by number. After a failure the number is its owner's, and open.
+pub(super) fn adopt_number(fd: i32, options: &Options) -> Result<Bound> {
+    let socket = sys::adopt(fd).map_err(Error::system(format!("adopt fd:{fd}")))?;
+    take_over(Handover::new(socket, true), options)
+}
+
+fn take_over(mut handover: Handover, options: &Options) -> Result<Bound> {
+    let theirs = handover.fd().map_err(Error::system("adopt"))?;
+    let name = format!("fd:{}", theirs.as_raw_fd());
     let failed = |what: &'static str| Error::system(format!("{what} {name}"));
-    let wrong = |why: &'static str| {
-        Error::system(format!("adopt {name}"))(io::Error::new(io::ErrorKind::InvalidInput, why))
-    };
-    let fd = socket.as_fd();
-    let int = |option| sys::get_int(fd, libc::SOL_SOCKET, option);
-    let domain = int(libc::SO_DOMAIN).map_err(failed("adopt"))?;
-    let kind = match (domain, int(libc::SO_TYPE).map_err(failed("adopt"))?) {
-        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => SocketKind::Tcp,
-        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => SocketKind::Udp,
-        (libc::AF_UNIX, libc::SOCK_STREAM) => SocketKind::UnixStream,
-        (libc::AF_UNIX, libc::SOCK_DGRAM) => SocketKind::UnixDatagram,
-        (libc::AF_UNIX, libc::SOCK_SEQPACKET) => SocketKind::UnixSeqpacket,
-        _ => return Err(wrong("it is no TCP, UDP or unix socket")),
-    };
-    let reference = SockRef::from(&socket);
-    if reference.peer_addr().is_ok() {
-        return Err(wrong("it is connected; expected a listening or bound socket"));
-    }
-    reference.set_nonblocking(true).map_err(failed("set O_NONBLOCK of"))?;
-    reference.set_cloexec(true).map_err(failed("set FD_CLOEXEC of"))?;
-    if domain == libc::AF_UNIX {
-        sys::refuse_descriptors(&socket).map_err(failed("set SO_PASSRIGHTS of"))?;
-    }
+    let found = Found::look(&SockRef::from(&theirs)).map_err(failed("adopt"))?;
+    let Found { kind, local, is_v6, listens } = &found;
+    let kind = *kind;
+    // Until the handover is settled, so that whatever becomes of this leaves the original alone.
+    let socket = theirs.try_clone_to_owned().map_err(failed("adopt"))?;
+
+    handover.set_nonblocking().map_err(failed("set O_NONBLOCK of"))?;
     if kind == SocketKind::Tcp {
-        // Connections inherit it, and closing one would then wait for its peer.
-        reference.set_linger(None).map_err(failed("set SO_LINGER of"))?;
+        handover.end_linger().map_err(failed("set SO_LINGER of"))?;
     }
-    if kind == SocketKind::UnixDatagram {
-        sys::keep_queued(fd).map_err(failed("look into the queue of"))?;
+    let has_destinations = kind == SocketKind::Udp && is_unspecified(local);
+    let mut settings = neutral(kind);
+    settings.extend(asked_for(kind, options));
+    if has_destinations {
+        settings.extend(destinations(*is_v6));
     }
-    configure(fd, kind, options).map_err(failed("set options of"))?;
-    let local = reference.local_addr().map_err(failed("read the address of"))?;
-    if kind.is_connected() && int(libc::SO_ACCEPTCONN).map_err(failed("adopt"))? == 0 {
-        let unbound = match local.as_socket() {
-            Some(address) => address.port() == 0,
-            None => local.is_unnamed(),
-        };
-        if unbound {
-            return Err(wrong("it is not bound"));
-        }
-        reference.listen(backlog(options)).map_err(failed("listen on"))?;
+    for setting in settings {
+        handover.set(setting).map_err(failed("set options of"))?;
     }
-    let mut destinations = false;
-    if kind == SocketKind::Udp && local.as_socket().is_some_and(|address| address.ip().is_unspecified()) {
-        report_destinations(fd, domain == libc::AF_INET6).map_err(failed("set IP_PKTINFO of"))?;
-        destinations = true;
-    }
-    let address = match (kind, local.as_socket()) {
-        (SocketKind::Tcp, Some(address)) => Some(Address::Tcp(address.into())),
-        (SocketKind::Udp, Some(address)) => Some(Address::Udp(address.into())),
-        _ => {
-            let unix = match kind {
-                SocketKind::UnixDatagram => UnixKind::Datagram,
-                SocketKind::UnixSeqpacket => UnixKind::Seqpacket,
-                _ => UnixKind::Stream,
-            };
-            let name = match (local.as_pathname(), local.as_abstract_namespace()) {
-                (Some(path), _) => Some(UnixName::Path(path.to_owned())),
-                (None, Some(name)) => Some(UnixName::Abstract(name.to_owned())),
-                (None, None) => None,
-            };
-            name.map(|name| Address::Unix { kind: unix, name })
-        }
-    };
-    let url = address.map_or(name, |address| address.to_string());
     Ok(Bound {
         socket,
         kind,
-        url,
-        is_loopback: is_loopback(&local),
-        destinations,
+        url: found.address().map_or(name, |address| address.to_string()),
+        is_loopback: is_loopback(local),
+        destinations: has_destinations,
         can_multiply: false,
         options: options.clone(),
+        on_accept: on_accept(kind, options, true),
+        handover: Some(Handed { handover, listens_later: kind.is_connected() && !listens }),
         file: None,
     })
 }
 
-/// The descriptors that the service manager passed under this name, or all of them (sd_listen_fds(3)).
-pub(super) fn passed_by_systemd(name: Option<&str>) -> Result<Vec<i32>> {
-    const FIRST: i32 = 3;
-    let variable =
-        |name| environment::variable(name).and_then(|value| value.into_string().ok()).unwrap_or_default();
-    let wrong = |why: String| {
-        Error::system("read the sockets passed by the service manager")(io::Error::new(
-            io::ErrorKind::NotFound,
-            why,
-        ))
-    };
-    if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
-        return Err(wrong("LISTEN_PID does not name this process".into()));
+/// What a socket is that somebody else has opened.
+struct Found {
+    kind: SocketKind,
+    local: SockAddr,
+    is_v6: bool,
+    listens: bool,
+}
+
+impl Found {
+    /// Looks, and changes nothing.
+    fn look(socket: &SockRef<'_>) -> io::Result<Found> {
+        let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
+        let int = |option| sys::get_int(socket.as_fd(), libc::SOL_SOCKET, option);
+        let (domain, socket_type, protocol) =
+            (int(libc::SO_DOMAIN)?, int(libc::SO_TYPE)?, int(libc::SO_PROTOCOL)?);
+        let kind = match (domain, socket_type, protocol) {
+            // Multipath TCP, as Go and systemd open it, takes what TCP does.
+            (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP | libc::IPPROTO_MPTCP) => {
+                SocketKind::Tcp
+            }
+            (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP) => SocketKind::Udp,
+            (libc::AF_UNIX, libc::SOCK_STREAM, _) => SocketKind::UnixStream,
+            (libc::AF_UNIX, libc::SOCK_DGRAM, _) => SocketKind::UnixDatagram,
+            (libc::AF_UNIX, libc::SOCK_SEQPACKET, _) => SocketKind::UnixSeqpacket,
+            _ => return Err(wrong("it is no TCP, UDP or unix socket")),
+        };
+        if socket.peer_addr().is_ok() {
+            return Err(wrong("it is connected; expected a listening or bound socket"));
+        }
+        let local = socket.local_addr()?;
+        let is_bound = match local.as_socket() {
+            Some(address) => address.port() != 0,
+            None => !local.is_unnamed(),
+        };
+        if !is_bound {
+            return Err(wrong("it is not bound to an address, so nobody can reach it (bind(2))"));
+        }
+        let listens = kind.is_connected() && int(libc::SO_ACCEPTCONN)? != 0;
+        Ok(Found { kind, local, is_v6: domain == libc::AF_INET6, listens })
     }
-    let count: i32 = variable("LISTEN_FDS").parse().unwrap_or(0);
-    let names = variable("LISTEN_FDNAMES");
-    let mut names = names.split(':');
-    let found: Vec<i32> = (FIRST..FIRST.saturating_add(count))
-        .map(|fd| (fd, names.next().unwrap_or("unknown")))
-        .filter(|(_, passed)| name.is_none_or(|name| name == *passed))
-        .map(|(fd, _)| fd)
-        .collect();
-    if found.is_empty() {
-        return Err(wrong(match name {
-            Some(name) => format!("none is called {name:?}"),
-            None => "there are none".into(),
-        }));
+
+    /// Where it can be reached.
+    fn address(&self) -> Option<Address> {
+        if let Some(address) = self.local.as_socket() {
+            let endpoint = canonical(address).into();
+            return Some(match self.kind {
+                SocketKind::Udp => Address::Udp(endpoint),
+                _ => Address::Tcp(endpoint),
+            });
+        }
+        let kind = match self.kind {
+            SocketKind::UnixDatagram => UnixKind::Datagram,
+            SocketKind::UnixSeqpacket => UnixKind::Seqpacket,
+            _ => UnixKind::Stream,
+        };
+        let name = match (self.local.as_pathname(), self.local.as_abstract_namespace()) {
+            (Some(path), _) => UnixName::Path(path.to_owned()),
+            (None, Some(name)) => UnixName::Abstract(name.to_owned()),
+            (None, None) => return None,
+        };
+        Some(Address::Unix { kind, name })
     }
-    Ok(found)
+}
+
+fn is_unspecified(local: &SockAddr) -> bool {
+    local.as_socket().is_some_and(|address| address.ip().is_unspecified())
 }

@@ -2,11 +2,14 @@
 
 use std::os::fd::OwnedFd;
 
-use socket2::SockAddr;
+use socket2::{SockAddr, SockRef};
 
+use super::options::backlog;
+use crate::error::{Error, Result};
 use crate::net::unix_file::SocketFile;
 use crate::options::Options;
 use crate::peer::SocketKind;
+use crate::sys::{self, Handover, OnAccept};
 
 /// A socket that is bound, and listens if its kind does.
 #[derive(Debug)]
@@ -24,6 +27,38 @@ pub(crate) struct Bound {
     /// [`siblings`](super::siblings) of it can be opened.
     pub(crate) can_multiply: bool,
     pub(crate) options: Options,
+    /// What its connections are told as they are accepted.
+    pub(crate) on_accept: OnAccept,
+    /// Somebody else has opened it, and it is not ours before [`settle`](Bound::settle).
+    pub(crate) handover: Option<Handed>,
+}
+
+/// What is left to do of a handover, once nothing else can fail any more.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(super) handover: Handover,
+    /// It is bound and does not listen.
+    pub(super) listens_later: bool,
+}
+
+impl Bound {
+    /// Takes over a socket that somebody else has opened: from now on it does not go back as it was. To be called last,
+    /// since nobody can undo it.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        let Some(Handed { handover, listens_later }) = self.handover.take() else { return Ok(()) };
+        let failed = |what: &str| Error::system(format!("{what} {}", self.url));
+        if self.kind == SocketKind::UnixDatagram {
+            sys::keep_queued(handover.fd().map_err(failed("adopt"))?)
+                .map_err(failed("look into the queue of"))?;
+        }
+        if listens_later {
+            let socket = handover.fd().map_err(failed("adopt"))?;
+            SockRef::from(&socket).listen(backlog(&self.options)).map_err(failed("listen on"))?;
+        }
+        handover.close_on_exec().map_err(failed("set FD_CLOEXEC of"))?;
+        self.socket = handover.keep().map_err(failed("adopt"))?;
+        Ok(())
+    }
 }
 
 pub(super) fn is_loopback(local: &SockAddr) -> bool {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::bound::{Bound, is_loopback};
-use super::options::{backlog, configure, report_destinations};
+use super::options::{asked_for, backlog, configure, destinations as reporting, on_accept};
 use crate::error::{Error, Result};
 use crate::net::address::{Address, Endpoint, Host, Listen, Zone};
 use crate::options::Options;
@@ -47,10 +47,10 @@ pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Resul
         // same option would let somebody else take our datagrams.
         socket.set_reuse_address(true).map_err(failed("set SO_REUSEADDR of"))?;
     }
-    configure(socket.as_fd(), kind, &listen.options).map_err(failed("set options of"))?;
+    configure(socket.as_fd(), &asked_for(kind, &listen.options)).map_err(failed("set options of"))?;
     let mut destinations = false;
     if kind == SocketKind::Udp && address.ip().is_unspecified() {
-        report_destinations(socket.as_fd(), address.is_ipv6()).map_err(failed("set IP_PKTINFO of"))?;
+        configure(socket.as_fd(), &reporting(address.is_ipv6())).map_err(failed("set IP_PKTINFO of"))?;
         destinations = true;
     }
     socket.bind(&SockAddr::from(address)).map_err(failed("bind"))?;
@@ -78,6 +78,8 @@ pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Resul
         destinations,
         can_multiply: kind == SocketKind::Udp,
         options: listen.options.clone(),
+        on_accept: on_accept(kind, &listen.options, false),
+        handover: None,
         file: None,
     })
 }
@@ -141,9 +143,9 @@ pub(crate) fn siblings(
         if is_v6 {
             socket.set_only_v6(reference.only_v6()?)?;
         }
-        configure(socket.as_fd(), SocketKind::Udp, options)?;
+        configure(socket.as_fd(), &asked_for(SocketKind::Udp, options))?;
         if destinations {
-            report_destinations(socket.as_fd(), is_v6)?;
+            configure(socket.as_fd(), &reporting(is_v6))?;
         }
         socket.set_reuse_port(true)?;
         socket.bind(&address)?;

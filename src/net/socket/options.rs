@@ -2,57 +2,156 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::limits::UNIX_RECORD_BYTES_MAX;
 use crate::options::{Keepalive, Options};
 use crate::peer::SocketKind;
-use crate::sys;
+use crate::sys::{self, OnAccept, Setting};
 
-/// Options that a listening socket passes on to the connections it accepts (socket(7), tcp(7)), so that they cost
-/// no call a connection.
-pub(super) fn configure(socket: BorrowedFd<'_>, kind: SocketKind, options: &Options) -> io::Result<()> {
-    let reference = SockRef::from(&socket);
-    if let Some(bytes) = options.rcvbuf_bytes {
-        reference.set_recv_buffer_size(bytes as usize)?;
+/// What the kernel takes off the send buffer of a unix socket before it compares a record with it
+/// (`unix_dgram_sendmsg`).
+const RECORD_OVERHEAD_BYTES: usize = 32;
+
+/// What the options of a listener say about its socket. Connections of a TCP listener inherit it (socket(7), tcp(7)), so
+/// that it costs no call a connection; those of unix sockets inherit nothing.
+pub(super) fn asked_for(kind: SocketKind, options: &Options) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    // The receiving side of a unix socket has no buffer of its own: the sender's counts (unix(7)).
+    if let Some(bytes) = options.rcvbuf_bytes.filter(|_| !kind.is_unix()) {
+        settings.push(Setting::new(libc::SOL_SOCKET, libc::SO_RCVBUF, int_of(bytes)));
     }
-    if let Some(bytes) = options.sndbuf_bytes {
-        reference.set_send_buffer_size(bytes as usize)?;
-    }
+    settings.extend(send_buffer(kind, options));
     if kind == SocketKind::Tcp {
-        reference.set_tcp_nodelay(options.nodelay)?;
+        settings.push(Setting::new(libc::IPPROTO_TCP, libc::TCP_NODELAY, options.nodelay.into()));
         match options.keepalive {
             Keepalive::Off => {}
-            Keepalive::On => reference.set_keepalive(true)?,
+            Keepalive::On => settings.push(Setting::new(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)),
             Keepalive::After(idle) => {
-                reference.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+                let seconds = i32::try_from(idle.as_secs()).unwrap_or(i32::MAX);
+                settings.push(Setting::new(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1));
+                settings.push(Setting::new(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds));
             }
         }
-        // An echo owes urgent bytes too (RFC 6093): they stay in the stream.
-        reference.set_out_of_band_inline(true)?;
+        // An echo owes urgent bytes too (RFC 6093): they stay in the stream. Multipath TCP has none.
+        settings.push(Setting::optional(libc::SOL_SOCKET, libc::SO_OOBINLINE, 1));
     }
-    Ok(())
+    settings
 }
 
-pub(super) fn report_destinations(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+/// The send buffer: what is asked for, or, where records leave whole or not at all, as much as the longest one takes.
+fn send_buffer(kind: SocketKind, options: &Options) -> Option<Setting> {
+    if let Some(bytes) = options.sndbuf_bytes {
+        return Some(Setting::new(libc::SOL_SOCKET, libc::SO_SNDBUF, int_of(bytes)));
+    }
+    if !matches!(kind, SocketKind::UnixDatagram | SocketKind::UnixSeqpacket) {
+        return None;
+    }
+    let record = options.max_message_bytes.unwrap_or(UNIX_RECORD_BYTES_MAX) + RECORD_OVERHEAD_BYTES;
+    let half = i32::try_from(record.div_ceil(2)).unwrap_or(i32::MAX);
+    Some(Setting::at_least(libc::SOL_SOCKET, libc::SO_SNDBUF, half))
+}
+
+fn int_of(bytes: u32) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}
+
+/// What an inherited socket must not have from before: whatever would keep small answers back, reads of small messages,
+/// or close otherwise than Resay does. docs/serving.md has all options and what becomes of them.
+pub(super) fn neutral(kind: SocketKind) -> Vec<Setting> {
+    // Errors and copies of what was sent that are queued for somebody who asks for them: nobody does, and the queue counts
+    // towards the receive buffer until that is full (ip(7), SO_TIMESTAMPING).
+    let no_error_queue = [
+        Setting::optional(libc::IPPROTO_IP, libc::IP_RECVERR, 0),
+        Setting::optional(libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 0),
+        Setting::optional(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, 0),
+    ];
+    match kind {
+        SocketKind::Tcp => {
+            let mut settings = vec![
+                // Small answers would wait for up to 200 ms.
+                Setting::optional(libc::IPPROTO_TCP, libc::TCP_CORK, 0),
+                // Fewer bytes would not be announced (poll(2)).
+                Setting::optional(libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1),
+                // Less than nothing: a connection that both sides have not ended yet is reset as we close it.
+                Setting::optional(libc::IPPROTO_TCP, libc::TCP_LINGER2, 0),
+            ];
+            settings.extend(no_error_queue);
+            settings
+        }
+        SocketKind::Udp => {
+            let mut settings = vec![
+                // All answers would wait, and then leave as one.
+                Setting::optional(libc::SOL_UDP, libc::UDP_CORK, 0),
+                // Each would be cut into several.
+                Setting::optional(libc::SOL_UDP, libc::UDP_SEGMENT, 0),
+            ];
+            settings.extend(no_error_queue);
+            settings
+        }
+        SocketKind::UnixStream | SocketKind::UnixDatagram | SocketKind::UnixSeqpacket => {
+            vec![Setting::optional(libc::SOL_SOCKET, sys::SO_PASSRIGHTS, 0)]
+        }
+    }
+}
+
+/// What makes a socket on all addresses say where each datagram was sent to, and answer from there.
+pub(super) fn destinations(v6: bool) -> Vec<Setting> {
+    let mut settings = Vec::new();
     if v6 {
-        sys::set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+        settings.push(Setting::new(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1));
+        // An answer may leave from whatever address its request reached: of IPv6 also one that is local only by route, or
+        // that has gone since, which the kernel takes from such sockets alone (ipv6(7); for IPv4 the route is enough).
+        settings.push(Setting::optional(libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1));
     }
     // On a dual-stack socket this one tells broadcasts from the rest for IPv4 packets.
-    sys::set_int(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+    settings.push(Setting::new(libc::IPPROTO_IP, libc::IP_PKTINFO, 1));
+    settings
+}
+
+pub(super) fn configure(socket: BorrowedFd<'_>, settings: &[Setting]) -> io::Result<()> {
+    settings.iter().try_for_each(|setting| setting.apply(socket))
+}
+
+/// What the connections of a listener are told.
+pub(super) fn on_accept(kind: SocketKind, options: &Options, is_inherited: bool) -> OnAccept {
+    let is_tcp = kind == SocketKind::Tcp;
+    let mut settings = Vec::new();
+    if is_tcp && is_inherited {
+        settings = neutral(kind);
+    }
+    if (is_tcp && is_inherited) || matches!(kind, SocketKind::UnixStream | SocketKind::UnixSeqpacket) {
+        settings.extend(asked_for(kind, options));
+    }
+    OnAccept::new(settings, is_tcp && is_inherited)
 }
 
 pub(super) fn backlog(options: &Options) -> i32 {
     i32::try_from(options.backlog).unwrap_or(i32::MAX)
 }
 
-/// What the kernel made of the options: `getsockopt` of the listening socket.
+/// What the kernel made of the options: `getsockopt` of a socket that has them, which is the listener's own, or, where
+/// connections inherit nothing, one that is made like a connection.
 pub(crate) fn effective(
     socket: BorrowedFd<'_>,
     kind: SocketKind,
     options: &Options,
+    on_accept: &OnAccept,
 ) -> Vec<(String, String)> {
+    let alike = match kind {
+        SocketKind::UnixStream => Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None).ok(),
+        SocketKind::UnixSeqpacket => Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None).ok(),
+        SocketKind::Tcp | SocketKind::Udp | SocketKind::UnixDatagram => None,
+    };
+    let socket = match &alike {
+        Some(connection) => {
+            on_accept.apply(connection.as_fd());
+            connection.as_fd()
+        }
+        None => socket,
+    };
     let reference = SockRef::from(&socket);
     let mut found = Vec::new();
     let mut report = |key: &str, value: Option<String>| {
@@ -61,7 +160,9 @@ pub(crate) fn effective(
         }
     };
     let flag = |value: io::Result<bool>| value.ok().map(|on| u8::from(on).to_string());
-    report("rcvbuf", reference.recv_buffer_size().ok().map(|bytes| bytes.to_string()));
+    if !kind.is_unix() {
+        report("rcvbuf", reference.recv_buffer_size().ok().map(|bytes| bytes.to_string()));
+    }
     report("sndbuf", reference.send_buffer_size().ok().map(|bytes| bytes.to_string()));
     if kind == SocketKind::Tcp {
         report("nodelay", flag(reference.tcp_nodelay()));

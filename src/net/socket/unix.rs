@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::bound::Bound;
-use super::options::{backlog, configure};
+use super::options::{asked_for, backlog, configure, on_accept};
 use crate::error::{Error, Result};
 use crate::net::address::{Listen, UnixKind, UnixName};
 use crate::net::unix_file::SocketFile;
@@ -25,7 +25,7 @@ pub(super) fn bind(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<B
     let socket = Socket::new(Domain::UNIX, socket_type.nonblocking().cloexec(), None)
         .map_err(failed("open a socket for"))?;
     sys::refuse_descriptors(&socket).map_err(failed("set SO_PASSRIGHTS of"))?;
-    configure(socket.as_fd(), kind, options).map_err(failed("set options of"))?;
+    configure(socket.as_fd(), &asked_for(kind, options)).map_err(failed("set options of"))?;
     let listening = |socket: &Socket| match kind {
         SocketKind::UnixDatagram => Ok(()),
         _ => socket.listen(backlog(options)),
@@ -53,6 +53,8 @@ pub(super) fn bind(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<B
         destinations: false,
         can_multiply: false,
         options: options.clone(),
+        on_accept: on_accept(kind, options, false),
+        handover: None,
         file,
     })
 }

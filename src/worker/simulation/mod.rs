@@ -34,6 +34,7 @@ use crate::net::socket::Bound;
 use crate::offload::JobQueue;
 use crate::peer::SocketKind;
 use crate::stats::Stats;
+use crate::sys::OnAccept;
 use crate::transform::library::{Counters, Services};
 use crate::transform::spec::ChainSpec;
 
@@ -89,6 +90,8 @@ fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
         options: case.options.clone(),
         can_multiply: false,
         file: None,
+        on_accept: OnAccept::default(),
+        handover: None,
     };
     let around = case.around.map(Surroundings::maker);
     let listener = Listener::new(1, &mut bound, Vec::new(), Arc::clone(chain), around).unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::receive_coalesced;
 use super::*;
-use crate::sys::set_int;
+use crate::sys::options::set_int;
 
 #[test]
 fn what_leaves_as_one() {
