@@ -221,6 +221,16 @@ fn the_client() {
 }
 
 #[test]
+fn sockets_that_are_handed_over() {
+    // By default a datagram socket is io_uring's, where there is one.
+    for backend in ["auto", "epoll"] {
+        if let Some(mut program) = program("adopting", backend, &[]) {
+            println!("{}", run(program.env("RESAY_TEST_BACKEND", backend)));
+        }
+    }
+}
+
+#[test]
 fn forks() {
     passes("forking");
 }

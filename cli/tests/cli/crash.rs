@@ -32,7 +32,12 @@ RESAY_PLUGIN(&crasher);
 
 /// The plugin, where there is a C compiler.
 fn crasher(directory: &Path) -> Option<PathBuf> {
-    let library = directory.join("libcrasher.so");
+    compiled(directory, "crasher", CRASHER)
+}
+
+/// A plugin in C, where there is a compiler.
+pub(crate) fn compiled(directory: &Path, name: &str, code: &str) -> Option<PathBuf> {
+    let library = directory.join(format!("lib{name}.so"));
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include");
     let mut compiler = Command::new("cc");
     compiler.args(["-shared", "-fPIC", "-x", "c", "-", "-o"]).arg(&library).arg("-I").arg(include);
@@ -40,7 +45,7 @@ fn crasher(directory: &Path) -> Option<PathBuf> {
         eprintln!("skipped: there is no C compiler");
         return None;
     };
-    child.stdin.take().unwrap().write_all(CRASHER.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(code.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
     Some(library)
 }

@@ -10,6 +10,7 @@ mod ctl;
 mod help;
 mod man;
 mod output;
+mod passed;
 mod plugin;
 mod process;
 mod repl;

@@ -120,8 +120,14 @@ impl Server {
 
     /// Starts `command`, with `stderr` where that is not to be followed.
     pub(crate) fn of(mut command: Command, urls: usize, stderr: Option<Stdio>) -> Server {
+        command.stdin(Stdio::null());
+        Server::launch(command, urls, stderr)
+    }
+
+    /// The same with the standard input that `command` has.
+    pub(crate) fn launch(mut command: Command, urls: usize, stderr: Option<Stdio>) -> Server {
         let followed = stderr.is_none();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr.unwrap_or_else(Stdio::piped));
+        command.stdout(Stdio::piped()).stderr(stderr.unwrap_or_else(Stdio::piped));
         let mut process = Process(command.spawn().unwrap());
         let source = BufReader::new(process.0.stdout.take().unwrap());
         let (sender, stdout) = mpsc::channel();
