@@ -14,12 +14,11 @@ use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
 };
 use crate::net::guard::PeerLimiter;
-use crate::net::socket::Bound;
+use crate::net::socket::{Bound, OnAccept};
 use crate::net::unix_file::SocketFile;
 use crate::options::{Frame, Options};
 use crate::peer::SocketKind;
 use crate::stats::{Block, Stats};
-use crate::sys::OnAccept;
 
 /// The least that one read asks for, however small the high water.
 const READ_BYTES_MIN: usize = 1024;

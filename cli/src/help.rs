@@ -36,7 +36,8 @@ pub(crate) const URLS: &str = "\
 URLs:
   tcp://127.0.0.1:8888   tcp://[::1]:0   tcp://localhost:8888
       TCP. With port 0 the system chooses a port. Without a host, as in
-      tcp://:8888, Resay listens on all addresses, IPv4 and IPv6.
+      tcp://:8888, Resay listens on all addresses, IPv4 and IPv6. A link-local
+      address takes its interface: tcp://[fe80::1%eth0]:8888.
   udp://127.0.0.1:8888
       UDP.
   unix:/run/e.sock   unix-dgram:/run/e.sock   unix-seqpacket:/run/e.sock

@@ -36,7 +36,8 @@ use crate::{output, plugin, signals};
 /// `listening tcp://127.0.0.1:43121`. Standard output has nothing else; the log goes to standard error.
 ///
 /// SIGTERM or SIGINT drains: the server stops listening, answers all input that has arrived, closes every
-/// connection and exits 0. A second signal stops it at once, also with exit status 0. SIGHUP has no effect.
+/// connection and exits 0. A second signal stops it at once, also with exit status 0. If a thread does not end
+/// in time, the exit status is 4. SIGHUP has no effect.
 /// A signal that was ignored before the start, as nohup does with SIGHUP, stays ignored.
 ///
 /// With --control, `resay ctl` shows the state of the running server, swaps chains, drains and stops it.

@@ -128,7 +128,7 @@ impl Engine {
             listeners.iter().try_for_each(|listener| control.prepare(listener))?;
         }
         // What somebody else has opened goes back as it was after any failure: this comes when nothing else can fail.
-        opened.iter_mut().try_for_each(|(bound, _)| bound.settle())?;
+        opened.iter_mut().try_for_each(|(bound, _)| bound.complete())?;
         let ids = listeners.iter().map(|listener| ListenerId(listener.id)).collect();
         let sockets = opened.into_iter().map(|(bound, _)| bound.socket);
         let ready = listeners.into_iter().zip(sockets);

@@ -7,6 +7,7 @@ mod options;
 mod passed;
 mod unix;
 
+pub(crate) use crate::sys::OnAccept;
 pub(crate) use adopt::adopt;
 use adopt::adopt_number;
 pub(crate) use bound::Bound;

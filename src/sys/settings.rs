@@ -185,7 +185,7 @@ impl Handover {
     }
 
     /// What fails here cannot be helped, and does not with what the kernel has said itself.
-    fn put_back(&self, socket: BorrowedFd<'_>) {
+    fn restore(&self, socket: BorrowedFd<'_>) {
         for setting in self.settings.iter().rev() {
             let Setting { level, name, value, .. } = *setting;
             if setting.is_buffer() {
@@ -214,7 +214,7 @@ impl Handover {
 impl Drop for Handover {
     fn drop(&mut self) {
         let Some(socket) = self.socket.take() else { return };
-        self.put_back(socket.as_fd());
+        self.restore(socket.as_fd());
         if self.is_number {
             give_back(socket);
         }

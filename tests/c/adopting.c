@@ -4,9 +4,8 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <stddef.h>
 #include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/time.h>
 
 /* All that may change of a socket. */
 struct state {
@@ -103,22 +102,6 @@ static void a_failure_changes_nothing(void)
   close(pair[1]);
 }
 
-/* Asks a server of this process. */
-static void ask(const char *url, const char *text)
-{
-  resay_client *client = dial(url);
-  char answer[64];
-  size_t got, all = 0;
-  CHECK_CODE(resay_client_send(client, text, strlen(text), PATIENCE_MS), 0);
-  while (all < strlen(text)) {
-    CHECK_CODE(resay_client_recv(client, answer + all, sizeof answer - all, &got, PATIENCE_MS), 0);
-    CHECK(got > 0);
-    all += got;
-  }
-  CHECK(memcmp(answer, text, all) == 0);
-  resay_client_free(client);
-}
-
 /* A duplicate stays the caller's; what the engine has set, stays set. The next engine takes it as it is. */
 static void what_holds_after_the_end(void)
 {
@@ -127,12 +110,15 @@ static void what_holds_after_the_end(void)
     int fd = opened(types[i], "127.0.0.1");
     for (int round = 0; round < 3; round++) {
       resay_engine *engine = new_engine();
+      resay_client *client;
       resay_id listener;
       char url[128];
       CHECK_CODE(resay_listen_fd(engine, fd, RESAY_FD_DUP, "sndbuf=64k", &listener, NULL), 0);
       CHECK_CODE(resay_start(engine, 1, NULL), 0);
       CHECK_CODE(resay_listener_url(engine, listener, url, sizeof url, NULL), 0);
-      ask(url, "whose is it?");
+      client = dial(url);
+      ask(client, "whose is it?", "whose is it?");
+      resay_client_free(client);
       resay_engine_free(engine);
       CHECK(is_open(fd) && (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0 && state_of(fd).values[0] == 2 * 65536);
       /* The caller may have it back as it likes. */

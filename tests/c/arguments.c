@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 static int called, released;
@@ -177,6 +178,7 @@ static void sizes(resay_engine *engine)
 static void adopting(resay_engine *engine)
 {
   resay_id listener;
+  struct sockaddr_in here;
   int pair[2], file = open("/dev/null", O_RDONLY), fd;
   CHECK_CODE(resay_listen_fd(engine, -1, RESAY_FD_DUP, NULL, NULL, NULL), RESAY_E_ARG);
   CHECK_CODE(resay_listen_fd(engine, 0, 0, NULL, NULL, NULL), RESAY_E_ARG);
@@ -189,6 +191,10 @@ static void adopting(resay_engine *engine)
   CHECK(fcntl(pair[0], F_GETFD) >= 0);
   close(pair[0]), close(pair[1]), close(file);
   fd = socket(AF_INET, SOCK_DGRAM, 0);
+  memset(&here, 0, sizeof here);
+  here.sin_family = AF_INET;
+  here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  CHECK(bind(fd, (struct sockaddr *)&here, sizeof here) == 0);
   CHECK_CODE(resay_listen_fd(engine, fd, RESAY_FD_DUP, "no_such_key=1", NULL, NULL), RESAY_E_SPEC);
   CHECK_CODE(resay_listen_fd(engine, fd, RESAY_FD_DUP, "", &listener, NULL), 0);
   CHECK(listener != 0 && fcntl(fd, F_GETFD) >= 0);

@@ -2,7 +2,7 @@
 //!
 //! What such a socket has from before is not trusted: options that would keep Resay from answering, or change how a
 //! connection ends, are set to what a new socket has. All else is its owner's and stays. Looking comes first, then what can
-//! be put back, and what cannot, with [`Bound::settle`], last: after a failure the socket is as it was.
+//! be put back, and what cannot, with [`Bound::complete`], last: after a failure the socket is as it was.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,23 +20,23 @@ use crate::sys::{self, Handover};
 
 /// Takes over a socket that was opened by somebody else, whatever kind it is.
 pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
-    take_over(Handover::new(socket, false), options)
+    adopt_handed(Handover::new(socket, false), options)
 }
 
 /// The same by number. After a failure the number is its owner's, and open.
 pub(super) fn adopt_number(fd: i32, options: &Options) -> Result<Bound> {
     let socket = sys::adopt(fd).map_err(Error::system(format!("adopt fd:{fd}")))?;
-    take_over(Handover::new(socket, true), options)
+    adopt_handed(Handover::new(socket, true), options)
 }
 
-fn take_over(mut handover: Handover, options: &Options) -> Result<Bound> {
+fn adopt_handed(mut handover: Handover, options: &Options) -> Result<Bound> {
     let theirs = handover.fd().map_err(Error::system("adopt"))?;
     let name = format!("fd:{}", theirs.as_raw_fd());
     let failed = |what: &'static str| Error::system(format!("{what} {name}"));
     let found = Found::look(&SockRef::from(&theirs)).map_err(failed("adopt"))?;
     let Found { kind, local, is_v6, listens } = &found;
     let kind = *kind;
-    // Until the handover is settled, so that whatever becomes of this leaves the original alone.
+    // Until the handover is completed, so that whatever becomes of this leaves the original alone.
     let socket = theirs.try_clone_to_owned().map_err(failed("adopt"))?;
 
     handover.set_nonblocking().map_err(failed("set O_NONBLOCK of"))?;

@@ -29,7 +29,7 @@ pub(crate) struct Bound {
     pub(crate) options: Options,
     /// What its connections are told as they are accepted.
     pub(crate) on_accept: OnAccept,
-    /// Somebody else has opened it, and it is not ours before [`settle`](Bound::settle).
+    /// Somebody else has opened it, and it is not ours before [`complete`](Bound::complete).
     pub(crate) handover: Option<Handed>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Handed {
 impl Bound {
     /// Takes over a socket that somebody else has opened: from now on it does not go back as it was. To be called last,
     /// since nobody can undo it.
-    pub(crate) fn settle(&mut self) -> Result<()> {
+    pub(crate) fn complete(&mut self) -> Result<()> {
         let Some(Handed { handover, listens_later }) = self.handover.take() else { return Ok(()) };
         let failed = |what: &str| Error::system(format!("{what} {}", self.url));
         if self.kind == SocketKind::UnixDatagram {
