@@ -659,7 +659,7 @@ int resay_listen(struct resay_engine *engine,
  * makes the socket non-blocking and resets options that would change its answers, which affects its duplicates too, also
  * after the engine's end. The program created the file of a unix socket, so the engine does not remove that file.
  * Returns 0; RESAY_E_SPEC: bad option, RESAY_E_SYS: not a socket, one without an address, or a connected one,
- * RESAY_E_PLUGIN: bad chain, RESAY_E_STATE, RESAY_E_ARG. After a failure the caller still owns the descriptor, and the
+ * RESAY_E_PLUGIN: bad chain, RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure the caller owns the descriptor, and the
  * socket is as it was.
  */
 int resay_listen_fd(struct resay_engine *engine,
