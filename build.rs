@@ -33,6 +33,7 @@ mod headers {
         "src/ffi/threads.rs",
         "src/ffi/observe.rs",
         "src/ffi/event.rs",
+        "src/ffi/tap.rs",
         "src/ffi/client.rs",
     ];
 

@@ -24,10 +24,7 @@
  *  - Structs that begin with struct_size may grow. The caller sets it, and each side uses the fields that both know.
  *  - An engine runs in one of three ways: resay_start, resay_run, or resay_poll_fd with resay_run(engine, 0).
  *  - To end: call resay_stop or resay_drain; wait until resay_run has returned 0 on lent threads; call
- *    resay_engine_free. Free clients with resay_client_free.
- *  - A thread is not cancelled (pthread_cancel) inside a call, however long it waits: end the wait with resay_stop, or by a
- *    signal. A cancellation that was asked for meanwhile takes place after the call. The engine's threads cannot be
- *    cancelled.
+ *    resay_engine_free. Free clients with resay_client_free. Taps and queues of events are closed before or after that.
  *  - Callbacks run on workers, and on any thread that calls the engine. resay_callback lists what they must not do.
  *  - After fork() the child can only free its copy of the engine; the parent keeps the engine.
  *  - Variables of the environment (RESAY_PLUGIN_PATH, RESAY_NO_URING, TMPDIR, LISTEN_FDS and so on) are read with
@@ -157,7 +154,7 @@ extern "C" {
 #define RESAY_REPLACE 1
 
 /**
- * In resay_event.kind, and for resay_events, ORed together: a listener accepts connections or datagrams.
+ * In resay_event.kind, and for resay_events_open, ORed together: a listener accepts connections or datagrams.
  */
 #define RESAY_EVENT_LISTENING 1u
 
@@ -214,7 +211,7 @@ extern "C" {
 #define RESAY_EVENT_ENGINE 1024u
 
 /**
- * For resay_events: all kinds, including those of later versions.
+ * For resay_events_open: all kinds, including those of later versions.
  */
 #define RESAY_EVENT_ALL 4294967295u
 
@@ -364,9 +361,41 @@ extern "C" {
 #define RESAY_EVENT_TEXT_BYTES 96
 
 /**
- * What pthread_cleanup_push(3) of glibc and of musl keeps of a handler: four words, and some to spare.
+ * In resay_tap_options.flags: keep the answers too.
  */
-typedef struct Cleanup Cleanup;
+#define RESAY_TAP_ANSWERS 1u
+
+/**
+ * In resay_tap_record.outcome: there is an answer. Whether the peer receives it is not known yet.
+ */
+#define RESAY_TAP_ANSWERED 1u
+
+/**
+ * In resay_tap_record.outcome: no answer; reason is a RESAY_DROPPED_ reason.
+ */
+#define RESAY_TAP_DROPPED 2u
+
+/**
+ * In resay_tap_record.outcome: a transform closes the connection, with or without a last answer; reason is a
+ * RESAY_CLOSED_ reason.
+ */
+#define RESAY_TAP_CLOSED 3u
+
+/**
+ * In resay_tap_record.outcome: a transform resets the connection; reason is a RESAY_CLOSED_ reason.
+ */
+#define RESAY_TAP_RESET 4u
+
+/**
+ * In resay_tap_record.outcome: a transform failed; reason is RESAY_DROPPED_TRANSFORM_FAILED.
+ */
+#define RESAY_TAP_FAILED 5u
+
+/**
+ * In resay_tap_record.outcome: an answer could not be sent to the sender, or from the address that it was sent to, so no
+ * transform has seen the message; reason is a RESAY_DROPPED_ reason.
+ */
+#define RESAY_TAP_UNSENDABLE 6u
 
 /**
  * One connected socket. It needs no engine in this process. One thread may send while another receives.
@@ -379,10 +408,20 @@ typedef struct resay_client resay_client;
 typedef struct resay_engine resay_engine;
 
 /**
+ * A queue of events. It lives for itself: after resay_engine_free its events can still be taken.
+ */
+typedef struct resay_events resay_events;
+
+/**
  * The output of a callback. Valid on the callback's thread until the callback returns; later use, or use on another
  * thread, is an error.
  */
 typedef struct resay_out resay_out;
+
+/**
+ * Records of messages, in a ring in memory. It lives for itself: after resay_engine_free its records can still be read.
+ */
+typedef struct resay_tap resay_tap;
 
 /**
  * A failure, in the caller's memory. Every function that takes a resay_error also takes NULL. After success the code
@@ -508,7 +547,7 @@ typedef struct resay_stats {
    */
   uint64_t accept_errors;
   /**
-   * Events lost because the queue was full; always of the whole engine.
+   * Events lost because a queue was full, of all queues that there are and were; always of the whole engine.
    */
   uint64_t events_lost;
   /**
@@ -561,12 +600,114 @@ typedef struct resay_event {
    * English text in UTF-8, NUL-terminated, truncated if it is too long. It begins with the peer, if there is one.
    */
   char text[RESAY_EVENT_TEXT_BYTES];
+  /**
+   * When it happened, in nanoseconds of CLOCK_MONOTONIC.
+   */
+  uint64_t time_ns;
 } resay_event;
 
 /**
- * pthread_setcancelstate(3)
+ * What a tap keeps. Zeros are the defaults.
  */
-extern int pthread_setcancelstate(int state, int *old);
+typedef struct resay_tap_options {
+  /**
+   * Set by the caller: sizeof(resay_tap_options).
+   */
+  uint32_t struct_size;
+  /**
+   * RESAY_TAP_ANSWERS, or 0.
+   */
+  uint32_t flags;
+  /**
+   * One listener; 0: all, also those that are added later.
+   */
+  resay_id listener;
+  /**
+   * Memory for records that wait, 4 KiB to 1 GiB; 0: 4 MiB.
+   */
+  size_t capacity_bytes;
+  /**
+   * Bytes that are kept of a message, and of an answer, at most; 0, and no more than: a quarter of the capacity.
+   */
+  size_t data_bytes_max;
+} resay_tap_options;
+
+/**
+ * A message and what became of it, as known when it was processed.
+ */
+typedef struct resay_tap_record {
+  /**
+   * Counts the records of this tap, from 1, lost ones too: a gap is as many as were lost.
+   */
+  uint64_t sequence;
+  /**
+   * When the turn of the worker began in which it was processed, in nanoseconds of CLOCK_MONOTONIC, to the microsecond.
+   */
+  uint64_t time_ns;
+  /**
+   * The listener.
+   */
+  resay_id listener;
+  /**
+   * The connection's number; 0: a datagram.
+   */
+  uint64_t connection;
+  /**
+   * RESAY_STREAM, RESAY_DATAGRAM or RESAY_SEQPACKET.
+   */
+  uint32_t kind;
+  /**
+   * RESAY_IO_ bits, as transforms see them.
+   */
+  uint32_t flags;
+  /**
+   * RESAY_TAP_ANSWERED and so on.
+   */
+  uint32_t outcome;
+  /**
+   * RESAY_DROPPED_ or RESAY_CLOSED_, as the outcome says, or 0.
+   */
+  int32_t reason;
+  /**
+   * The sender as a struct sockaddr, in buf, aligned to 8 bytes; of a unix peer without a name, the family alone.
+   */
+  const void *peer;
+  /**
+   * Its bytes.
+   */
+  size_t peer_len;
+  /**
+   * The message as it came, without its frame, in buf. On a raw stream what one read brought; in a layer, what the layer
+   * contained.
+   */
+  const uint8_t *data;
+  /**
+   * How many bytes of it are there.
+   */
+  size_t data_len;
+  /**
+   * With RESAY_TAP_ANSWERS the answer without its frame, in buf; else NULL.
+   */
+  const uint8_t *answer;
+  /**
+   * How many bytes of it are there.
+   */
+  size_t answer_len;
+  /**
+   * Bytes of the whole message: more than data_len where it was cut.
+   */
+  uint64_t message_bytes;
+  /**
+   * Bytes of the whole answer, kept or not.
+   */
+  uint64_t answer_bytes;
+} resay_tap_record;
+
+/**
+ * [*] The name of a code in this header, such as "RESAY_E_SPEC", for logs. The string is static. "" for 0 and more, "unknown"
+ * for other numbers.
+ */
+const char *resay_code_name(int code);
 
 /**
  * [*] Describes a code in a few words. The string is static. Unknown codes have a description too.
@@ -607,8 +748,9 @@ int resay_has(const char *feature);
 /**
  * [1] Stops an engine, waits for its threads, and frees it with all that belongs to it: listeners, connections,
  * descriptors, transforms. NULL is fine. No other call may be using the engine: threads that were lent to it are back
- * from resay_run, the program's event loop watches resay_poll_fd no longer, and no thread waits in resay_event_next.
- * After this no callback runs, and each release has run.
+ * from resay_run, and the program's event loop watches resay_poll_fd no longer. After this no callback runs, and each
+ * release has run. Taps and queues of events live for themselves: threads that wait in resay_tap_read or
+ * resay_events_next return when all has been taken.
  *
  * In a child of fork() it closes the child's copies of the descriptors, waits for nothing, and leaves the parent's engine
  * as it is.
@@ -881,32 +1023,49 @@ int resay_log(struct resay_engine *engine,
               void *user);
 
 /**
- * [*] Which events are kept for resay_event_next from now on: RESAY_EVENT_ bits, 0: none. At most capacity of them wait,
- * 1 to 65536, as the first call says. Events that find the queue full are counted (resay_stats.events_lost) and lost:
- * nothing ever waits for room.
- * 0; RESAY_E_SPEC: capacity is out of range, RESAY_E_SYS, RESAY_E_ARG.
+ * [*] Opens a queue that keeps events from now on: kinds are RESAY_EVENT_ bits. At most capacity of them wait, 1 to 65536.
+ * Events that find the queue full are counted (resay_events_lost, and resay_stats.events_lost for all queues) and lost:
+ * nothing ever waits for room. An engine may have several queues. The caller owns *out and closes it with
+ * resay_events_close.
+ * Returns 0; RESAY_E_SPEC: capacity is out of range, RESAY_E_STATE: the engine has ended, RESAY_E_SYS, RESAY_E_ARG: out is
+ * NULL; and *out is NULL.
  */
-int resay_events(struct resay_engine *engine,
-                 uint32_t kinds,
-                 uint32_t capacity);
+int resay_events_open(struct resay_engine *engine,
+                      uint32_t kinds,
+                      uint32_t capacity,
+                      struct resay_events **out,
+                      struct resay_error *err);
 
 /**
- * [*] A descriptor that is readable while events wait, for the program's own loop: then call resay_event_next until it
- * answers 0. Once the engine has ended it stays readable. It belongs to the engine: do not read, write or close it, and
- * take it out of the loop before resay_engine_free.
- * RESAY_E_STATE: resay_events was not called, RESAY_E_ARG.
+ * [*] A descriptor that is readable while events wait, for the program's own loop: then call resay_events_next until it
+ * returns 0. Once the engine has ended it stays readable. It belongs to the queue: do not read, write or close it, and
+ * take it out of the loop before resay_events_close.
+ * Returns the descriptor; RESAY_E_FORKED, RESAY_E_ARG.
  */
-int resay_event_fd(struct resay_engine *engine);
+int resay_events_fd(const struct resay_events *events);
 
 /**
  * [*] Takes the first event that waits, or waits for one: 0 not at all, -1 until the engine has ended, else timeout_ms
  * milliseconds. event->struct_size is sizeof *event. Of several threads that call it, each event goes to one.
- * 1: *event is filled; 0: there was none in that time; RESAY_E_STATE: resay_events was not called, or the engine has ended
- * and all were taken; RESAY_E_INTR: interrupted by a signal, RESAY_E_ARG: event is NULL, or its struct_size is not set.
+ * Returns 1: *event is filled; 0: there was none in that time; RESAY_E_STATE: the engine has ended and all were taken, or
+ * it would wait inside a callback; RESAY_E_INTR: interrupted by a signal, RESAY_E_FORKED, RESAY_E_ARG: event is NULL, or
+ * its struct_size is not set.
  */
-int resay_event_next(struct resay_engine *engine,
-                     struct resay_event *event,
-                     int32_t timeout_ms);
+int resay_events_next(struct resay_events *events,
+                      struct resay_event *event,
+                      int32_t timeout_ms);
+
+/**
+ * [*] How many events have found this queue full. NULL: 0.
+ */
+uint64_t resay_events_lost(const struct resay_events *events);
+
+/**
+ * [1] Closes a queue, before resay_engine_free or after it. NULL is fine. No thread waits in resay_events_next, and no
+ * loop watches resay_events_fd. In a child of fork() it closes the child's copy of the descriptor and nothing else.
+ * Returns 0.
+ */
+int resay_events_close(struct resay_events *events);
 
 /**
  * [*] The name of a kind of event in snake_case, such as "closed", for logs and statistics that programs read: it is the
@@ -920,6 +1079,83 @@ const char *resay_event_kind_name(uint32_t kind);
  */
 const char *resay_event_code_name(uint32_t kind,
                                   int32_t code);
+
+/**
+ * [*] The name of a RESAY_CLOSED_ reason in snake_case, such as "idle_timeout": it is the same in all versions. Static; ""
+ * for 0, "unknown" for other numbers.
+ */
+const char *resay_close_reason_name(int reason);
+
+/**
+ * [*] The name of a RESAY_DROPPED_ reason in snake_case, such as "unnamed": it is the same in all versions. Static; "" for
+ * 0, "unknown" for other numbers.
+ */
+const char *resay_drop_reason_name(int reason);
+
+/**
+ * [*] Opens a tap: from now on there is a record of each message that the engine receives and of what became of it,
+ * messages included that no transform sees. The record is written before the answer is handed to the kernel: who has
+ * read an answer finds the record of its message. A record that finds no room is counted and lost; nothing ever waits for
+ * room. Several taps may be open, and be opened and closed while messages flow. Prefaces, greetings of transforms, and
+ * what a layer says for its own sake are no messages. options NULL: the defaults. The caller owns *out and closes it with
+ * resay_tap_close.
+ * Returns 0; RESAY_E_HANDLE: no such listener, RESAY_E_SPEC: capacity_bytes is out of range, RESAY_E_STATE: the engine has
+ * ended, RESAY_E_SYS, RESAY_E_ARG: out is NULL, or struct_size or flags are invalid; and *out is NULL.
+ */
+int resay_tap_open(struct resay_engine *engine,
+                   const struct resay_tap_options *options,
+                   struct resay_tap **out,
+                   struct resay_error *err);
+
+/**
+ * [*] A descriptor that is readable while records wait, at the latest when the worker's turn ends that wrote them, for the
+ * program's own loop: then call resay_tap_read until it returns 0. Once the engine has ended it stays readable. It belongs
+ * to the tap: do not read, write or close it, and take it out of the loop before resay_tap_close.
+ * Returns the descriptor; RESAY_E_FORKED, RESAY_E_ARG.
+ */
+int resay_tap_fd(const struct resay_tap *tap);
+
+/**
+ * [*] Reads the records that wait, at most count, into records, whose bytes go into buf, cap bytes; record_size is
+ * sizeof(resay_tap_record). Waits for the first one: 0 not at all, -1 until the engine has ended, else timeout_ms
+ * milliseconds. Takes many at once: while records keep coming, a call that waits first sleeps for up to a millisecond. Of
+ * several threads that call it, each record goes to one.
+ * Returns the number of records; 0: there was none in that time; RESAY_E_FULL: buf is too small for the next one, and
+ * records[0] says what it has, with its lengths and without its bytes; RESAY_E_STATE: the engine has ended and all were
+ * read, or it would wait inside a callback; RESAY_E_INTR: interrupted by a signal, RESAY_E_FORKED, RESAY_E_ARG.
+ */
+int resay_tap_read(struct resay_tap *tap,
+                   struct resay_tap_record *records,
+                   size_t record_size,
+                   size_t count,
+                   void *buf,
+                   size_t cap,
+                   int32_t timeout_ms);
+
+/**
+ * [*] How many records have found no room. NULL: 0.
+ */
+uint64_t resay_tap_lost(const struct resay_tap *tap);
+
+/**
+ * [1] Closes a tap, before resay_engine_free or after it; what nobody has read is gone. NULL is fine. No thread waits in
+ * resay_tap_read, and no loop watches resay_tap_fd. In a child of fork() it closes the child's copy of the descriptor and
+ * nothing else.
+ * Returns 0.
+ */
+int resay_tap_close(struct resay_tap *tap);
+
+/**
+ * [*] The name of a RESAY_TAP_ outcome in snake_case, such as "answered": it is the same in all versions. Static; "unknown"
+ * for other numbers.
+ */
+const char *resay_tap_outcome_name(uint32_t outcome);
+
+/**
+ * [*] The name of a kind of socket, RESAY_STREAM and so on: "stream", "datagram", "seqpacket". Static; "unknown" for other
+ * numbers.
+ */
+const char *resay_kind_name(uint32_t kind);
 
 /**
  * [*] Connects to a URL, at most timeout_ms milliseconds; -1: without a limit. Datagram sockets are connected too,

@@ -10,12 +10,15 @@ use crate::frame::Framer;
 use crate::options::MinRate;
 use crate::peer::{Peer, SocketKind};
 use crate::stats::Block;
+use crate::tap::Recorder;
 use crate::timer::Moment;
 use crate::transform::library::SessionPeer;
 
 /// What all connections and datagrams of a listener are bound by.
 #[derive(Debug)]
 pub(crate) struct ConnLimits {
+    /// The listener's number.
+    pub(crate) listener: u64,
     pub(crate) kind: SocketKind,
     /// The listener, as its transforms hear of it.
     pub(crate) url: String,
@@ -65,6 +68,8 @@ pub(crate) struct Context<'a> {
     pub(crate) pool: &'a mut Pool,
     pub(crate) scratch: &'a mut Scratch,
     pub(crate) stats: &'a Block,
+    /// For the taps that are open.
+    pub(crate) recorder: &'a mut Recorder,
     /// When the turn began.
     pub(crate) now: Moment,
     /// How many more sends may begin in this step.

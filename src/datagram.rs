@@ -16,6 +16,7 @@ use crate::limits::{DELAYED_DATAGRAM_BYTES_MAX, DELAYED_DATAGRAMS_MAX};
 use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::sys::{LocalAddr, ReplyTo};
+use crate::tap::TapOutcome;
 use crate::timer::Moment;
 use crate::transform::library::{Fault, Session};
 
@@ -63,13 +64,40 @@ pub(crate) struct Outcome {
     /// How long an owned reply is to be held back.
     pub(crate) delay: Duration,
     pub(crate) fault: Option<(usize, Fault)>,
-    /// It was not answered because the answer would have been too long for an unproven peer.
-    pub(crate) is_amplified: bool,
+    /// Why there is no reply.
+    pub(crate) dropped: Option<DropReason>,
 }
 
 impl Outcome {
     const NOTHING: Outcome =
-        Outcome { reply: Reply::Nothing, delay: Duration::ZERO, fault: None, is_amplified: false };
+        Outcome { reply: Reply::Nothing, delay: Duration::ZERO, fault: None, dropped: None };
+
+    fn dropped(reason: DropReason) -> Outcome {
+        Outcome { dropped: Some(reason), ..Outcome::NOTHING }
+    }
+
+    fn failed(at: (usize, Fault)) -> Outcome {
+        Outcome { fault: Some(at), ..Outcome::dropped(DropReason::TransformFailed) }
+    }
+
+    /// Bytes of an owned reply.
+    pub(crate) fn reply_bytes(&self) -> usize {
+        if let Reply::Owned(bytes) = &self.reply { bytes.len() } else { 0 }
+    }
+
+    /// It was not answered because the answer would have been too long for an unproven peer.
+    pub(crate) fn is_amplified(&self) -> bool {
+        self.dropped == Some(DropReason::Amplified)
+    }
+
+    /// What a tap hears of it.
+    pub(crate) fn for_taps(&self) -> TapOutcome {
+        match self.dropped {
+            None => TapOutcome::Answered,
+            Some(reason @ DropReason::TransformFailed) => TapOutcome::Failed(reason),
+            Some(reason) => TapOutcome::Dropped(reason),
+        }
+    }
 }
 
 /// Answers of one socket that leave later, at most [`DELAYED_DATAGRAMS_MAX`], with [`DELAYED_DATAGRAM_BYTES_MAX`] bytes.
@@ -87,14 +115,18 @@ type DelayedDatagram = (ReplyTo, Box<[u8]>);
 impl DelayedDatagrams {
     /// Keeps a copy of an answer, in memory of its own length; the answer comes back, and whether there was room.
     pub(crate) fn keep(&mut self, due: Moment, to: ReplyTo, bytes: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
-        let is_full = self.answers.len() >= DELAYED_DATAGRAMS_MAX;
-        if is_full || self.bytes + bytes.len() > DELAYED_DATAGRAM_BYTES_MAX {
+        if !self.has_room(bytes.len()) {
             return Err(bytes);
         }
         self.bytes += bytes.len();
         self.last += 1;
         self.answers.insert((due, self.last), (to, bytes.as_slice().into()));
         Ok(bytes)
+    }
+
+    /// Whether an answer of so many bytes may be kept.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.answers.len() < DELAYED_DATAGRAMS_MAX && self.bytes + bytes <= DELAYED_DATAGRAM_BYTES_MAX
     }
 
     /// Takes one answer that is due.
@@ -146,12 +178,11 @@ impl DatagramSession {
     /// Sends one admitted datagram, all of `recv_buf`, through the chain.
     pub(crate) fn answer(&mut self, recv_buf: RecvBuf<'_>, from: &Peer, cx: &mut Context<'_>) -> Outcome {
         let generation = cx.current;
-        let failed = |at| Outcome { fault: Some(at), ..Outcome::NOTHING };
         let session = match self.session_for(from, cx) {
             Ok(session) => session,
             Err((stage, fault)) => {
                 count_fault(cx);
-                return failed((stage, fault));
+                return Outcome::failed((stage, fault));
             }
         };
         let RecvBuf { buffer, start } = recv_buf;
@@ -174,7 +205,7 @@ impl DatagramSession {
             bug::give_up();
             cx.pool.put(out);
             cx.stats.dropped(DropReason::Undelivered, 1);
-            return Outcome::NOTHING;
+            return Outcome::dropped(DropReason::Undelivered);
         }
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
             // One datagram, one answer: ranges of it all wait for the last.
@@ -191,17 +222,17 @@ impl DatagramSession {
             if out.len() > cx.limits.max_amplification.saturating_mul(message_bytes) {
                 cx.pool.put(out);
                 cx.stats.dropped(DropReason::Amplified, 1);
-                return Outcome { is_amplified: true, ..Outcome::NOTHING };
+                return Outcome::dropped(DropReason::Amplified);
             }
             let is_in_recv_buf = generation.is_in_place() && replaced.is_none();
             let reply =
                 if is_in_recv_buf { Reply::InRecvBuf(start..buffer.len()) } else { Reply::Owned(out) };
-            return Outcome { reply, delay, fault: None, is_amplified: false };
+            return Outcome { reply, delay, ..Outcome::NOTHING };
         }
         cx.pool.put(out);
         match conclude(Some(outcome), cx) {
-            Ok(_) => Outcome::NOTHING,
-            Err(fault) => failed(fault),
+            Ok(_) => Outcome::dropped(DropReason::ByTransform),
+            Err(fault) => Outcome::failed(fault),
         }
     }
 

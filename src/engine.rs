@@ -19,5 +19,6 @@ pub use backend::Backend;
 pub(crate) use backend::has_uring;
 pub use builder::Builder;
 pub use listeners::{ListenerId, ListenerInfo};
+pub use observing::TapOptions;
 pub use state::Engine;
 pub use transforms::{TransformInfo, transforms};

@@ -1,24 +1,27 @@
 //! What the engine tells its owner while it runs: levelled events, and nothing formatted that nobody wants.
 //!
-//! They go two ways, each or both of which may be open: to a sink, which is called at once and gets words; and into a
-//! bounded [queue](Queue), from which the owner takes records when it likes.
+//! They go two ways, each or both of which may be open: to a sink, which is called at once and gets words; and into
+//! bounded [queues](EventQueue), from which the owner takes records when it likes.
 
 mod description;
 mod queue;
 
 pub use description::{Event, EventCause, EventKind, LogLevel};
-pub(crate) use queue::Queue;
 pub use queue::{EVENT_TEXT_BYTES_MAX, EventRecord};
 
 use std::cell::Cell;
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use queue::Queue;
+
 use crate::error::{Error, Result};
+use crate::sys;
 
 /// Where events go. Called on the thread on which the event happens, workers included: it must not block.
 pub(crate) type Sink = dyn Fn(&Event<'_>) + Send + Sync;
@@ -40,17 +43,20 @@ thread_local! {
     static IN_SINK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Where events go: a sink that wants to hear of what is important enough, and a queue of some kinds.
+/// Where events go: a sink that wants to hear of what is important enough, and queues of some kinds.
 #[derive(Default)]
 pub(crate) struct Events {
-    /// What transforms may ask before they format a line: the sink's level, or more where the queue takes their lines.
+    /// What transforms may ask before they format a line: the sink's level, or more where a queue takes their lines.
     level: AtomicU8,
     sink_level: AtomicU8,
     /// Held for reading while the sink is called, so that whoever replaces it knows that it is not running.
     sink: RwLock<Option<Box<Sink>>>,
-    /// The bits of the kinds that go into the queue.
+    /// The bits of the kinds that any queue takes.
     kinds: AtomicU32,
-    queue: OnceLock<Queue>,
+    queues: RwLock<Vec<Arc<Queue>>>,
+    /// Events that found a queue full, those that are closed included.
+    lost: AtomicU64,
+    has_ended: AtomicBool,
 }
 
 impl Events {
@@ -77,17 +83,29 @@ impl Events {
         drop(old);
     }
 
-    /// Which kinds go into the queue from now on, and how many of them may wait there. The capacity is that of the
-    /// first call.
-    pub(crate) fn set_kinds(&self, kinds: u32, capacity: usize) -> Result<()> {
-        if kinds != 0 && self.queue.get().is_none() {
-            let queue = Queue::new(capacity).map_err(Error::system("open a queue of events"))?;
-            // Whoever was faster has made one just like it.
-            let _ = self.queue.set(queue);
+    /// Opens a queue of events.
+    pub(crate) fn open_queue(self: &Arc<Events>, kinds: u32, capacity: usize) -> Result<EventQueue> {
+        let queue = Queue::new(kinds, capacity).map_err(Error::system("open a queue of events"))?;
+        let queue = Arc::new(queue);
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        if self.has_ended.load(Ordering::Relaxed) {
+            return Err(Error::State("the engine has ended"));
         }
+        queues.push(Arc::clone(&queue));
+        self.set_kinds(&queues);
+        Ok(EventQueue { queue, events: Arc::clone(self) })
+    }
+
+    fn close_queue(&self, queue: &Arc<Queue>) {
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|other| !Arc::ptr_eq(other, queue));
+        self.set_kinds(&queues);
+    }
+
+    fn set_kinds(&self, queues: &[Arc<Queue>]) {
+        let kinds = queues.iter().fold(0, |kinds, queue| kinds | queue.kinds);
         self.kinds.store(kinds, Ordering::Relaxed);
         self.set_level();
-        Ok(())
     }
 
     fn set_level(&self) {
@@ -105,10 +123,11 @@ impl Events {
     }
 
     pub(crate) fn emit(&self, event: &Event<'_>) {
-        if event.kind.bit() & self.kinds.load(Ordering::Relaxed) != 0
-            && let Some(queue) = self.queue.get()
-        {
-            queue.push(event);
+        let bit = event.kind.bit();
+        if bit & self.kinds.load(Ordering::Relaxed) != 0 {
+            let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+            let full = queues.iter().filter(|queue| queue.kinds & bit != 0 && !queue.push(event)).count();
+            self.lost.fetch_add(full as u64, Ordering::Relaxed);
         }
         if event.level as u8 > self.sink_level.load(Ordering::Relaxed) || IN_SINK.replace(true) {
             return;
@@ -153,30 +172,60 @@ impl Events {
         });
     }
 
-    /// Takes the first event that waits; see [`Queue::next`].
-    pub(crate) fn next(&self, timeout: Option<Duration>) -> Result<Option<EventRecord>> {
-        self.queue()?.next(timeout)
-    }
-
-    /// A descriptor that is readable while events wait.
-    pub(crate) fn queue_fd(&self) -> Result<BorrowedFd<'_>> {
-        Ok(self.queue()?.fd())
-    }
-
-    /// Events that found the queue full.
+    /// Events that found a queue full.
     pub(crate) fn lost(&self) -> u64 {
-        self.queue.get().map_or(0, Queue::lost)
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Nothing more will come.
     pub(crate) fn end(&self) {
-        if let Some(queue) = self.queue.get() {
-            queue.end();
-        }
+        let queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        self.has_ended.store(true, Ordering::Relaxed);
+        queues.iter().for_each(|queue| queue.end());
+    }
+}
+
+/// A bounded queue of events; see [`Engine::events`](crate::Engine::events). It lives for itself: events can be taken when
+/// the engine has ended. Dropping it closes it.
+pub struct EventQueue {
+    queue: Arc<Queue>,
+    events: Arc<Events>,
+}
+
+impl EventQueue {
+    /// Takes the first event that waits, or waits for one, at most `timeout` (`None`: until the engine has ended).
+    /// `None`: there was none in that time. Fails with [`Error::State`] when the engine has ended and all were taken; with
+    /// `Interrupted` when a signal came meanwhile. Of several threads that call it, each event goes to one.
+    pub fn next(&self, timeout: Option<Duration>) -> Result<Option<EventRecord>> {
+        self.queue.next(timeout)
     }
 
-    fn queue(&self) -> Result<&Queue> {
-        self.queue.get().ok_or(Error::State("events are not enabled"))
+    /// A descriptor that is readable while events wait, and for ever once the engine has ended. It belongs to the queue.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.queue.fd()
+    }
+
+    /// How many events found no room.
+    pub fn lost(&self) -> u64 {
+        self.queue.lost()
+    }
+
+    /// For a child of fork(2), in place of dropping it: closes the child's copy of the descriptor and nothing else.
+    pub fn abandon(self) {
+        let queue = ManuallyDrop::new(self);
+        sys::close_copy(queue.fd().as_raw_fd());
+    }
+}
+
+impl Drop for EventQueue {
+    fn drop(&mut self) {
+        self.events.close_queue(&self.queue);
+    }
+}
+
+impl fmt::Debug for EventQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventQueue").field("lost", &self.lost()).finish_non_exhaustive()
     }
 }
 

@@ -90,7 +90,16 @@ pub(crate) const OFFLOAD_END: Duration = Duration::from_secs(1);
 /// Datagrams of one socket that may be with those threads.
 pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 
-/// Events that may wait in the queue of one engine.
+/// Memory of a tap's ring: the default, the least and the most.
+pub(crate) const TAP_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
+pub(crate) const TAP_BYTES_MIN: usize = 4 * 1024;
+pub(crate) const TAP_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// How long a tap's reader sleeps while records keep coming, so that it takes many at once.
+pub(crate) const TAP_NAP: Duration = Duration::from_millis(1);
+/// How long a tap's reader waits for a record that a worker is just writing, at most: it takes nanoseconds.
+pub(crate) const TAP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Events that may wait in one queue.
 pub(crate) const EVENTS_MAX: usize = 65_536;
 
 /// How long a drain waits beyond its time, in which the workers cut off what is left.

@@ -100,6 +100,7 @@ impl Listener {
             READ_BYTES_MAX.min(options.high_water_bytes.max(READ_BYTES_MIN))
         };
         let limits = ConnLimits {
+            listener: id,
             kind,
             url: bound.url.clone(),
             framer,

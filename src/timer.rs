@@ -22,6 +22,11 @@ impl Moment {
         self.0
     }
 
+    /// In nanoseconds.
+    pub(crate) fn nanos(self) -> u64 {
+        self.0.saturating_mul(1000)
+    }
+
     pub(crate) fn after(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
     }

@@ -48,19 +48,21 @@ use crate::offload::Offload;
 use crate::peer::Peer;
 use crate::slab::Slab;
 use crate::stats::{Block, CloseReason, DropReason};
+use crate::tap::{Recorder, Taps};
 use crate::timer::{Moment, Timers, TurnNumber};
 
 /// What the workers of an engine share.
 #[derive(Debug)]
 pub(crate) struct Shared<S> {
     pub(crate) events: Arc<Events>,
+    pub(crate) taps: Arc<Taps>,
     pub(crate) mailboxes: Vec<Mailbox<S>>,
     pub(crate) offload: Offload,
     /// How long a worker looks before it sleeps.
     pub(crate) spin: Duration,
     /// Everything is to end at once; looked at once a turn.
     pub(crate) stop: Arc<AtomicBool>,
-    /// Changes with every swap of any chain; looked at once a turn.
+    /// Changes with every swap of any chain, and with every tap that is opened or closed; looked at once a turn.
     pub(crate) chain_epoch: AtomicUsize,
     /// The number of the last connection.
     pub(crate) last_connection: AtomicUsize,
@@ -94,6 +96,7 @@ pub(crate) struct Worker<D: Driver> {
     timers: Timers,
     pool: Pool,
     scratch: Scratch,
+    recorder: Recorder,
     chain_epoch: usize,
     state: State,
     spin: Spin,
@@ -158,6 +161,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn new(index: usize, driver: D, shared: Arc<Shared<D::Socket>>) -> Worker<D> {
         Worker {
             spin: Spin::new(shared.spin),
+            recorder: Recorder::new(&shared.taps),
             index,
             driver,
             shared,
@@ -199,6 +203,7 @@ impl<D: Driver> Worker<D> {
     /// The error is that of the driver's wait (`Interrupted`: a signal came); nothing is lost by it.
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.take_commands();
+        self.recorder.wake();
         if self.state == State::Ended {
             return Ok(false);
         }
@@ -222,6 +227,7 @@ impl<D: Driver> Worker<D> {
             self.report(bugs, None);
         }
         self.end_if_drained();
+        self.recorder.wake();
         #[cfg(test)]
         self.check();
         Ok(self.state != State::Ended)
@@ -332,13 +338,20 @@ impl<D: Driver> Worker<D> {
 impl ListenerState {
     /// What a step of a connection or a datagram of this listener takes.
     #[inline]
-    fn context<'a>(&'a self, pool: &'a mut Pool, scratch: &'a mut Scratch, now: Moment) -> Context<'a> {
+    fn context<'a>(
+        &'a self,
+        pool: &'a mut Pool,
+        scratch: &'a mut Scratch,
+        recorder: &'a mut Recorder,
+        now: Moment,
+    ) -> Context<'a> {
         Context {
             limits: &self.listener.limits,
             current: &self.generation,
             pool,
             scratch,
             stats: &self.stats,
+            recorder,
             now,
             sends_left: TURN_SENDS,
             may_block: false,

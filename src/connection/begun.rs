@@ -17,9 +17,9 @@ pub(super) struct Begun {
 
 impl Begun {
     #[cold]
-    pub(super) fn stop(&mut self, frame_bytes: usize, MapStopped(stopped): MapStopped) -> Option<u32> {
+    pub(super) fn stop(&mut self, frame_bytes: usize, MapStopped(stopped): MapStopped) -> &ChainOutcome {
         let (stage, status) = *stopped;
-        self.stopped = Some(Box::new((frame_bytes, ChainOutcome::of_end(stage, status))));
-        None
+        let outcome = ChainOutcome::of_end(stage, status);
+        &self.stopped.insert(Box::new((frame_bytes, outcome))).1
     }
 }

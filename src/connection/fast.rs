@@ -7,9 +7,11 @@ use super::Connection;
 use super::begun::Begun;
 use super::step::{Send, Step};
 use crate::bug;
+use crate::chain::WHOLE;
 use crate::context::Context;
 use crate::driver::RecvBuf;
 use crate::limits::{TURN_ANSWER_BYTES, TURN_MESSAGES};
+use crate::tap::TapOutcome;
 
 impl Connection {
     /// Bytes arrived: `buffer[start..]`.
@@ -21,12 +23,13 @@ impl Connection {
         if self.is_fast(cx)
             && let Some(window) = buffer.get_mut(start..)
         {
+            let is_recorded = cx.recorder.is_on();
             self.silent_since = cx.now;
             cx.stats.bytes_in.add(window.len() as u64);
             let messages = if cx.limits.framer.has_messages() {
-                self.answer_frames_in_place(window, &mut begun, cx)
+                self.answer_frames_in_place(window, is_recorded, &mut begun, cx)
             } else {
-                self.answer_read_in_place(window, &mut begun, cx)
+                self.answer_read_in_place(window, is_recorded, &mut begun, cx)
             };
             if let Some(messages) = messages {
                 self.output.begin(end - start, messages);
@@ -51,13 +54,28 @@ impl Connection {
     fn answer_read_in_place(
         &mut self,
         window: &mut [u8],
+        is_recorded: bool,
         begun: &mut Begun,
         cx: &mut Context<'_>,
     ) -> Option<u32> {
         cx.stats.messages_in.add(1);
+        if is_recorded {
+            cx.recorder.keep(window);
+        }
         match self.session.map_all(window) {
-            Ok(()) => Some(1),
-            Err(stopped) => begun.stop(window.len(), stopped),
+            Ok(()) => {
+                if is_recorded {
+                    self.record(TapOutcome::Answered, 0, window, cx);
+                }
+                Some(1)
+            }
+            Err(stopped) => {
+                let outcome = begun.stop(window.len(), stopped);
+                if is_recorded {
+                    self.record_stopped(window, outcome, 0, cx);
+                }
+                None
+            }
         }
     }
 
@@ -65,6 +83,7 @@ impl Connection {
     fn answer_frames_in_place(
         &mut self,
         window: &mut [u8],
+        is_recorded: bool,
         begun: &mut Begun,
         cx: &mut Context<'_>,
     ) -> Option<u32> {
@@ -78,8 +97,18 @@ impl Connection {
             let Ok(Some(found)) = cx.limits.framer.find(rest, 0) else { return None };
             cx.stats.messages_in.add(1);
             let body = bug::part_mut(rest, found.body);
+            if is_recorded {
+                cx.recorder.keep(body);
+            }
             if let Err(stopped) = self.session.map_all(body) {
-                return begun.stop(found.len, stopped);
+                let outcome = begun.stop(found.len, stopped);
+                if is_recorded {
+                    self.record_stopped(body, outcome, WHOLE, cx);
+                }
+                return None;
+            }
+            if is_recorded {
+                self.record(TapOutcome::Answered, WHOLE, body, cx);
             }
             begun.used += found.len;
             begun.messages += 1;

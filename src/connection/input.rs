@@ -12,6 +12,7 @@ use super::Connection;
 use super::batch::{Batch, End};
 use super::begun::Begun;
 use crate::buffer;
+use super::recording::tap_outcome;
 use crate::bug;
 use crate::chain::{
     ChainContext, ChainOutcome, DelayedRange, Generation, StreamContext, StreamInput, StreamOutcome, WHOLE,
@@ -20,6 +21,7 @@ use crate::context::Context;
 use crate::frame::{Found, Framer};
 use crate::limits::{TURN_ANSWER_BYTES, TURN_MESSAGES};
 use crate::stats::{CloseReason, DropReason};
+use crate::tap::TapOutcome;
 use crate::transform::library::Fault;
 
 impl Connection {
@@ -84,6 +86,7 @@ impl Connection {
                             cx.stats.messages_in.add(1);
                             cx.stats.dropped(DropReason::Undelivered, 1);
                             cx.stats.dropped_bytes.add(rest.len() as u64);
+                            self.record_dropped(rest, DropReason::Undelivered, cx);
                         }
                         batch.used = window.len();
                         batch.end = Some(End::because(CloseReason::PeerClosed));
@@ -93,6 +96,7 @@ impl Connection {
                 Err(_) => {
                     cx.stats.messages_in.add(1);
                     cx.stats.dropped(DropReason::TooLong, 1);
+                    self.record_dropped(rest, DropReason::TooLong, cx);
                     batch.end = Some(End::because(CloseReason::MessageTooLong));
                     break;
                 }
@@ -134,6 +138,9 @@ impl Connection {
         let room = cx.limits.high_water_bytes.saturating_sub(self.output.cost()).min(TURN_ANSWER_BYTES);
         batch.out = Some(cx.pool.take(window.len().min(room)));
         let generation = Arc::clone(&self.generation);
+        if reads > 0 && cx.recorder.is_on() {
+            cx.recorder.keep(window);
+        }
         self.stream(room, reads, at_end, &mut batch, cx, |kept, cx| generation.stream(window, kept, cx));
         batch
     }
@@ -152,6 +159,7 @@ impl Connection {
         let (mut kept, before) =
             unread.map_or((None, 0), |unread| (unread.stream.take(), unread.stream_messages));
         let out = batch.out.get_or_insert_default();
+        let begin = out.len();
         let out_len_max = out.len() + room.max(1);
         let StreamOutcome { outcome, is_done } = run(
             &mut kept,
@@ -166,6 +174,10 @@ impl Connection {
             },
         );
         batch.has_more = !is_done;
+        if reads > 0 && cx.recorder.is_on() {
+            let answer = batch.out.as_deref().and_then(|out| out.get(begin..)).unwrap_or_default();
+            self.record(tap_outcome(&outcome), 0, answer, cx);
+        }
         // What was read counts as answered when all of it is.
         let (messages, waiting) = if is_done { (before + reads, 0) } else { (0, before + reads) };
         if kept.is_some() || self.unread.is_some() {
@@ -212,14 +224,24 @@ impl Connection {
         batch.used += found.len;
         let frame = bug::part_mut(window, begin..batch.used);
         let body = bug::part_mut(frame, found.body.clone());
+        let is_recorded = cx.recorder.is_on();
+        if is_recorded {
+            cx.recorder.keep(body);
+        }
         if self.generation.is_map_only() && batch.out.is_none() {
             let Err(stopped) = self.session.map_all(body) else {
                 batch.in_place = batch.used;
                 batch.answers += 1;
+                if is_recorded {
+                    self.record(TapOutcome::Answered, flags, body, cx);
+                }
                 return true;
             };
             let (stage, status) = *stopped.0;
             let outcome = ChainOutcome::of_end(stage, status);
+            if is_recorded {
+                self.record_stopped(body, &outcome, flags, cx);
+            }
             return self.take_outcome(window, begin, outcome, batch, cx);
         }
         let framer = &cx.limits.framer;
@@ -227,6 +249,9 @@ impl Connection {
         let mut unused = Vec::new();
         let out = batch.out.as_mut().unwrap_or(&mut unused);
         let mark = if in_place { out.len() } else { framer.open(out) };
+        let out_begin = out.len();
+        // Where the answer to this message stands without its frame: in `out`, or where the message stood.
+        let mut answer_in_out = None;
         let first_range = batch.delays.len();
         let mut chain = ChainContext {
             session: &mut self.session,
@@ -243,6 +268,8 @@ impl Connection {
                 (Some(out), None) if !in_place => {
                     let before = out.len();
                     let closed = framer.close(out, mark, frame, found);
+                    let moved = if framer.moves_body() { out.len().saturating_sub(before) } else { 0 };
+                    answer_in_out = Some(out_begin + moved..before + moved);
                     frame_ranges(framer, &mut batch.delays, first_range, before, out.len());
                     if cx.limits.records && batch.delays.len() > first_range {
                         join_ranges(&mut batch.delays, first_range, out.len());
@@ -254,8 +281,13 @@ impl Connection {
                     let out = out.get_or_insert_with(|| cx.pool.copy_of(bug::part(window, ..batch.in_place)));
                     let frame = bug::part(window, begin..batch.used);
                     let mark = framer.open(out);
+                    let begin = out.len();
                     buffer::append(out, answer);
-                    framer.close(out, mark, frame, found)
+                    let before = out.len();
+                    let closed = framer.close(out, mark, frame, found);
+                    let moved = if framer.moves_body() { out.len().saturating_sub(before) } else { 0 };
+                    answer_in_out = Some(begin + moved..before + moved);
+                    closed
                 }
                 (Some(out), None) => {
                     buffer::append(out, frame);
@@ -271,9 +303,16 @@ impl Connection {
                 outcome = ChainOutcome::Failed { stage: self.generation.last_stage(), fault: Fault::TooLong };
             }
         }
-        if !matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close)
-            && let Some(out) = &mut batch.out
-        {
+        let has_answer = matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close);
+        if is_recorded {
+            let answer = match (answer_in_out, &batch.out) {
+                _ if !has_answer => &[],
+                (Some(range), Some(out)) => bug::part(out, range),
+                _ => bug::part(bug::part(window, begin..batch.used), found.body.clone()),
+            };
+            self.record(tap_outcome(&outcome), flags, answer, cx);
+        }
+        if !has_answer && let Some(out) = &mut batch.out {
             out.truncate(mark);
         }
         self.take_outcome(window, begin, outcome, batch, cx)

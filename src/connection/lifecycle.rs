@@ -14,7 +14,7 @@ use crate::context::{ConnLimits, Context};
 use crate::driver::Close;
 use crate::limits::{LINGER, LINGER_DRAINING};
 use crate::net::guard::PeerPermit;
-use crate::stats::{Block, CloseReason, DropReason};
+use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
 
 impl Connection {
@@ -268,18 +268,21 @@ impl Connection {
         if matches!(self.phase, Phase::Opening | Phase::Open) {
             self.phase = Phase::Flushing(end.reason);
         }
-        self.drop_unread(cx.stats);
+        self.drop_unread(cx);
         if end.is_reset {
             step.rare().close = Some(Closing { reason: end.reason, how: Close::Reset, error: None });
         }
     }
 
     /// Input that nobody will answer.
-    fn drop_unread(&mut self, stats: &Block) {
+    fn drop_unread(&mut self, cx: &mut Context<'_>) {
         let Some(unread) = self.unread.take() else { return };
+        let stats = cx.stats;
         if unread.count() > 0 && unread.stream_messages == 0 {
             stats.messages_in.add(1);
             stats.dropped(DropReason::Undelivered, 1);
+            // What stages have in hand is theirs.
+            self.record_dropped(bug::part(&unread.bytes, unread.start..), DropReason::Undelivered, cx);
         }
         stats.dropped(DropReason::Undelivered, u64::from(unread.stream_messages));
         stats.dropped_bytes.add(unread.count() as u64);
@@ -479,14 +482,14 @@ impl Connection {
     }
 
     /// The connection is over: counts what of it was delivered and what was not. Answers the bytes that were not.
-    pub(crate) fn close(&mut self, unsent: usize, stats: &Block) -> usize {
+    pub(crate) fn close(&mut self, unsent: usize, cx: &mut Context<'_>) -> usize {
         self.permit = None;
         if self.phase == Phase::Opening {
             // What stands before a stream was not counted as the stream's.
             self.unread = None;
         }
-        self.drop_unread(stats);
-        let left = self.output.abandon(unsent);
+        self.drop_unread(cx);
+        let (left, stats) = (self.output.abandon(unsent), cx.stats);
         stats.bytes_out.add(left.taken_bytes as u64);
         stats.messages_out.add(u64::from(left.taken_messages));
         stats.undelivered_bytes.add(left.bytes as u64);

@@ -13,6 +13,7 @@
 //! - [`input`]: frames, the budget of a turn, unread input.
 //! - [`output`]: the send queue, delayed answers.
 //! - [`lifecycle`]: phases, deadlines, the end.
+//! - [`recording`]: what open taps hear of it.
 //! - [`around`]: what stands before and around a stream.
 
 mod around;
@@ -22,6 +23,7 @@ mod fast;
 mod input;
 mod lifecycle;
 mod output;
+mod recording;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -361,6 +363,7 @@ impl Connection {
         }
         cx.stats.messages_in.add(1);
         cx.stats.dropped(DropReason::TooLong, 1);
+        self.record_dropped(bug::part(recv_buf.buffer, recv_buf.start..), DropReason::TooLong, cx);
         let mut step = Step::default();
         self.begin_end(End::because(CloseReason::MessageTooLong), &mut step, cx);
         self.advance(step, cx)

@@ -15,6 +15,7 @@ use crate::limits::{LINGER, READ_BYTES_MAX, TURN_MESSAGES, TURN_SENDS};
 use crate::options::{MinRate, Options};
 use crate::peer::SocketKind;
 use crate::stats::{Block, Stats};
+use crate::tap::Recorder;
 use crate::transform::library::{Counters, Services};
 use crate::transform::registry::Registry;
 use crate::transform::spec::ChainSpec;
@@ -27,6 +28,7 @@ struct Bench {
     pool: Pool,
     scratch: Scratch,
     stats: Block,
+    recorder: Recorder,
     now: Moment,
     /// Bytes that the kernel takes before the peer reads on.
     window: usize,
@@ -54,6 +56,7 @@ fn limits(options: &[(&str, &str)]) -> ConnLimits {
     options.iter().for_each(|(key, value)| all.set(key, value).unwrap());
     let message_bytes_max = all.max_message_bytes.unwrap_or(1024 * 1024);
     ConnLimits {
+        listener: 1,
         kind: SocketKind::Tcp,
         url: "tcp://127.0.0.1:1".to_owned(),
         framer: Framer::new(&all.frame, message_bytes_max),
@@ -87,6 +90,7 @@ impl Bench {
             current,
             pool: Pool::default(),
             scratch: Scratch::default(),
+            recorder: Recorder::default(),
             stats: Block::default(),
             now,
             window: usize::MAX,
@@ -113,6 +117,7 @@ impl Bench {
             pool: &mut self.pool,
             scratch: &mut self.scratch,
             stats: &self.stats,
+            recorder: &mut self.recorder,
             now: self.now,
             sends_left: TURN_SENDS,
             may_block: false,
@@ -132,7 +137,7 @@ impl Bench {
             }
             self.has_shut_down |= rare.shuts_down;
             if let Some(closing) = rare.close {
-                connection.close(self.unsent, &self.stats);
+                connection.close(self.unsent, &mut cx);
                 self.stats.closed(closing.reason);
                 self.closed = Some((closing.reason, closing.how));
                 return;
@@ -320,6 +325,7 @@ fn a_turn_answers_a_bounded_number_of_messages() {
         pool: &mut bench.pool,
         scratch: &mut bench.scratch,
         stats: &bench.stats,
+        recorder: &mut bench.recorder,
         now: bench.now,
         sends_left: TURN_SENDS,
         may_block: false,

@@ -22,7 +22,9 @@ impl Core {
 
 impl Engine {
     /// For a child of fork(2), in place of dropping the engine: closes the child's copies of the engine's descriptors.
-    /// The parent's engine goes on undisturbed. The memory stays taken, and no destructor of a transform runs.
+    /// The parent's engine goes on undisturbed. The memory stays taken, and no destructor of a transform runs. Taps and
+    /// queues of events live for themselves: [`Tap::abandon`](crate::Tap::abandon),
+    /// [`EventQueue::abandon`](crate::EventQueue::abandon).
     ///
     /// A connection that the parent's engine was just accepting may stay open in the child until it ends.
     pub fn abandon(self) {
@@ -33,7 +35,6 @@ impl Engine {
             inherited.extend(control.waiting.iter().map(|waiting| waiting.socket.as_raw_fd()));
             inherited.extend(control.listeners.iter().filter_map(|listener| listener.file_descriptor()));
         }
-        inherited.extend(engine.services.events.queue_fd().map(|fd| fd.as_raw_fd()));
         inherited.sort_unstable();
         inherited.dedup();
         inherited.into_iter().for_each(sys::close_copy);

@@ -190,7 +190,8 @@ impl Builder {
             thread_settings: Arc::new(self.thread_settings),
             around: self.around,
         };
-        let ended = Arc::new(Ended::new(&services.events));
+        let taps = Arc::default();
+        let ended = Arc::new(Ended::new(&services.events, &taps));
         let engine = Engine {
             control: Mutex::new(control),
             registry: Mutex::new(registry),
@@ -198,6 +199,7 @@ impl Builder {
             stop: Arc::new(AtomicBool::new(false)),
             is_draining: AtomicBool::new(false),
             services,
+            taps,
             ended,
         };
         engine.open(&listens)?;

@@ -21,6 +21,7 @@ use crate::offload::Offload;
 use crate::options::Options;
 use crate::stats::ClosedListeners;
 use crate::sys::{Thread, ThreadSettings};
+use crate::tap::Taps;
 use crate::transform::library::Services;
 use crate::transform::registry::Registry;
 use crate::worker::{Command, Mailbox, Shared, Worker};
@@ -36,6 +37,7 @@ pub struct Engine {
     /// Nothing new begins any more.
     pub(super) is_draining: AtomicBool,
     pub(super) services: Services,
+    pub(super) taps: Arc<Taps>,
     pub(super) ended: Arc<Ended>,
 }
 
@@ -51,7 +53,13 @@ pub(super) struct Core {
 }
 
 impl Core {
-    fn new(chosen: Chosen, control: &Control, stop: &Arc<AtomicBool>, events: &Arc<Events>) -> Result<Core> {
+    fn new(
+        chosen: Chosen,
+        control: &Control,
+        stop: &Arc<AtomicBool>,
+        events: &Arc<Events>,
+        taps: &Arc<Taps>,
+    ) -> Result<Core> {
         let Chosen { backend, reason, drivers } = chosen;
         let workers = drivers.len();
         let mut mailboxes = Vec::with_capacity(workers);
@@ -63,12 +71,20 @@ impl Core {
         let inherited_fds = hybrids.iter().map(InheritedFds::of).collect();
         let shared = Arc::new(Shared {
             events: Arc::clone(events),
+            taps: Arc::clone(taps),
             mailboxes,
             offload: Offload::new(Arc::clone(&control.thread_settings)),
             spin: control.spin,
             stop: Arc::clone(stop),
             chain_epoch: AtomicUsize::new(0),
             last_connection: AtomicUsize::new(0),
+        });
+        let shared_by_workers = Arc::downgrade(&shared);
+        taps.set_notify(move || {
+            if let Some(shared) = shared_by_workers.upgrade() {
+                shared.chain_epoch.fetch_add(1, Ordering::Release);
+                shared.mailboxes.iter().for_each(Mailbox::wake);
+            }
         });
         let workers = hybrids
             .into_iter()
@@ -151,7 +167,7 @@ impl Engine {
     ) -> Result<&Core> {
         let settings = Arc::clone(&control.thread_settings);
         let chosen = settings.with(|| control.backend.open(control.workers, own_threads))?;
-        let core = Core::new(chosen, control, &self.stop, &self.services.events)?;
+        let core = Core::new(chosen, control, &self.stop, &self.services.events, &self.taps)?;
         let gate = start(&core)?;
         let text = format_args!("backend {}: {}", core.backend, core.reason);
         self.services.events.emit_about(LogLevel::Info, EventKind::Engine, &(), text);

@@ -93,5 +93,7 @@ impl Drop for Engine {
         self.stop();
         self.join_threads();
         self.end_offload(None);
+        // Where it never ran, nobody has said so.
+        self.ended.end();
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventKind, Events, LogLevel};
 use crate::lock::lock;
 use crate::sys::{Thread, ThreadSettings};
+use crate::tap::Taps;
 use crate::worker::Worker;
 
 /// How many workers have ended.
@@ -22,16 +23,18 @@ pub(super) struct Ended {
     /// One of them panicked.
     pub(super) is_poisoned: AtomicBool,
     events: Arc<Events>,
+    taps: Arc<Taps>,
 }
 
 impl Ended {
-    pub(super) fn new(events: &Arc<Events>) -> Ended {
+    pub(super) fn new(events: &Arc<Events>, taps: &Arc<Taps>) -> Ended {
         Ended {
             workers: Mutex::new(0),
             changed: Condvar::new(),
             all: AtomicUsize::new(usize::MAX),
             is_poisoned: AtomicBool::new(false),
             events: Arc::clone(events),
+            taps: Arc::clone(taps),
         }
     }
 
@@ -42,9 +45,15 @@ impl Ended {
         drop(ended);
         if is_last {
             self.events.emit_about(LogLevel::Info, EventKind::Engine, &(), "ended");
-            self.events.end();
+            self.end();
         }
         self.changed.notify_all();
+    }
+
+    /// No events and no records of messages will come any more.
+    pub(super) fn end(&self) {
+        self.events.end();
+        self.taps.end();
     }
 }
 
@@ -57,7 +66,7 @@ impl Ended {
         let is_last = *ended == self.all.load(Ordering::Relaxed);
         drop(ended);
         if is_last {
-            self.events.end();
+            self.end();
         }
         self.changed.notify_all();
     }
@@ -212,7 +221,7 @@ mod tests {
                 panic!("in the host's own code");
             }),
         ));
-        let ended = Ended::new(&events);
+        let ended = Ended::new(&events, &Arc::default());
         ended.all.store(2, Ordering::Relaxed);
         live(0, &events, &ended, || {});
         assert!(!ended.is_poisoned.load(Ordering::Relaxed));

@@ -5,18 +5,20 @@
 //!    └── the first of several writes ──> eventfd ── readable ──> poll(2), or the host's own loop
 //! ```
 //!
-//! A record that finds no room is counted and forgotten.
+//! A record that finds no room is counted and forgotten. An engine may have several queues, each with its own kinds of
+//! events and its own capacity.
 
 use std::fmt::{self, Write};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::description::{Event, EventCause, EventKind, LogLevel};
 use crate::error::{Error, Result};
+use crate::signal::Signal;
 use crate::sys;
 
 /// The longest text of a record; what is longer is cut.
@@ -36,6 +38,8 @@ pub struct EventRecord {
     pub connection: u64,
     /// What is behind it.
     pub cause: Option<EventCause>,
+    /// When it happened, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
     text: Text,
 }
 
@@ -53,6 +57,7 @@ impl EventRecord {
             listener_id: event.listener_id,
             connection: event.connection,
             cause: event.cause,
+            time_ns: sys::monotonic_nanos(),
             text,
         }
     }
@@ -99,47 +104,41 @@ impl Write for Text {
 }
 
 /// See the module's documentation.
-pub(crate) struct Queue {
+pub(super) struct Queue {
+    /// The bits of the kinds that it takes.
+    pub(super) kinds: u32,
     records: SyncSender<EventRecord>,
     /// Only those who take from the queue ever wait for this.
     waiting: Mutex<Receiver<EventRecord>>,
-    signal: OwnedFd,
-    /// `signal` is readable, or about to be.
-    signalled: AtomicBool,
-    ended: AtomicBool,
+    signal: Signal,
     lost: AtomicU64,
 }
 
 impl Queue {
-    pub(crate) fn new(capacity: usize) -> io::Result<Queue> {
+    pub(super) fn new(kinds: u32, capacity: usize) -> io::Result<Queue> {
         let (records, waiting) = mpsc::sync_channel(capacity);
         Ok(Queue {
+            kinds,
             records,
             waiting: Mutex::new(waiting),
-            signal: sys::event_fd()?,
-            signalled: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
+            signal: Signal::new()?,
             lost: AtomicU64::new(0),
         })
     }
 
-    /// Keeps an event, if there is room.
-    pub(super) fn push(&self, event: &Event<'_>) {
-        if self.records.try_send(EventRecord::of(event)).is_err() {
+    /// Keeps an event, if there is room: whether there was.
+    pub(super) fn push(&self, event: &Event<'_>) -> bool {
+        let is_kept = self.records.try_send(EventRecord::of(event)).is_ok();
+        if !is_kept {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if !self.signalled.swap(true, Ordering::AcqRel) {
-            sys::signal(self.signal.as_fd());
-        }
+        self.signal.raise();
+        is_kept
     }
 
     /// Readable while events wait, and for ever once the engine has ended.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.signal.as_fd()
+        self.signal.fd()
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -147,8 +146,7 @@ impl Queue {
     }
 
     pub(super) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
-        self.wake();
+        self.signal.end();
     }
 
     /// Takes the first event, for which it waits at most `timeout` (`None`: until the engine has ended). `None`: the
@@ -157,18 +155,18 @@ impl Queue {
     pub(super) fn next(&self, timeout: Option<Duration>) -> Result<Option<EventRecord>> {
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            let ended = self.ended.load(Ordering::Acquire);
+            let has_ended = self.signal.has_ended();
             if let Some(record) = self.take() {
                 return Ok(Some(record));
             }
-            if ended {
+            if has_ended {
                 return Err(Error::State("the engine has ended and its queue of events is empty"));
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(None);
             }
-            sys::wait_readable(self.signal.as_fd(), left).map_err(Error::system("wait for events"))?;
+            self.signal.wait(left).map_err(Error::system("wait for events"))?;
         }
     }
 
@@ -177,15 +175,11 @@ impl Queue {
         if let Ok(record) = waiting.try_recv() {
             return Some(record);
         }
-        if !self.ended.load(Ordering::Acquire) {
-            sys::clear(self.signal.as_fd());
-            // Not a store: what was sent before another's swap must be seen below.
-            self.signalled.swap(false, Ordering::AcqRel);
-        }
+        self.signal.lower();
         // What came before that moment has signalled in vain.
         let record = waiting.try_recv().ok();
-        if record.is_some() || self.ended.load(Ordering::Acquire) {
-            self.wake();
+        if record.is_some() {
+            self.signal.raise();
         }
         record
     }
@@ -204,7 +198,7 @@ mod tests {
     use std::thread;
 
     fn emit(queue: &Queue, text: &str) {
-        queue.push(&Event {
+        let _ = queue.push(&Event {
             level: LogLevel::Info,
             kind: EventKind::Engine,
             listener: "",
@@ -217,12 +211,12 @@ mod tests {
     }
 
     fn is_readable(queue: &Queue) -> bool {
-        sys::wait_readable(queue.fd(), Some(Duration::ZERO)).unwrap()
+        queue.signal.wait(Some(Duration::ZERO)).unwrap()
     }
 
     #[test]
     fn events_come_in_order_and_those_beyond_the_capacity_are_counted() {
-        let queue = Queue::new(2).unwrap();
+        let queue = Queue::new(u32::MAX, 2).unwrap();
         assert!(!is_readable(&queue));
         for text in ["one", "two", "three"] {
             emit(&queue, text);
@@ -238,7 +232,7 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_at_a_character() {
-        let queue = Queue::new(1).unwrap();
+        let queue = Queue::new(u32::MAX, 1).unwrap();
         emit(&queue, &format!("{}ä and more", "x".repeat(EVENT_TEXT_BYTES_MAX - 1)));
         let record = queue.next(None).unwrap().unwrap();
         assert_eq!(record.text(), "x".repeat(EVENT_TEXT_BYTES_MAX - 1));
@@ -246,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_end_wakes_everybody_and_stays() {
-        let queue = Arc::new(Queue::new(4).unwrap());
+        let queue = Arc::new(Queue::new(u32::MAX, 4).unwrap());
         let waiting: Vec<_> = (0..3)
             .map(|_| {
                 let queue = Arc::clone(&queue);
@@ -264,7 +258,7 @@ mod tests {
     #[test]
     fn nothing_is_lost_between_several_who_say_and_several_who_take() {
         const EACH: usize = 2000;
-        let queue = Arc::new(Queue::new(4 * EACH).unwrap());
+        let queue = Arc::new(Queue::new(u32::MAX, 4 * EACH).unwrap());
         let takers: Vec<_> = (0..2)
             .map(|_| {
                 let queue = Arc::clone(&queue);

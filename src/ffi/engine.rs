@@ -40,6 +40,29 @@ pub(super) enum Waits {
     Yes,
 }
 
+/// The process that made an object which lives for itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Process(u32);
+
+impl Process {
+    pub(super) fn this() -> Process {
+        Process(process::id())
+    }
+
+    /// Whether this is a child of it.
+    pub(super) fn is_other(self) -> bool {
+        self.0 != process::id()
+    }
+
+    pub(super) fn refuse_other(self, what: &str) -> Result<(), Failure> {
+        if self.is_other() {
+            let message = format!("{what} belongs to the parent of this process");
+            return Err(Failure::new(RESAY_E_FORKED, message));
+        }
+        Ok(())
+    }
+}
+
 thread_local! {
     /// How many calls of the host's run on this thread; none: it is one of the engine's own.
     static CALLS: Cell<u32> = const { Cell::new(0) };
@@ -172,8 +195,9 @@ pub unsafe extern "C" fn resay_has(feature: *const c_char) -> c_int {
 
 /// [1] Stops an engine, waits for its threads, and frees it with all that belongs to it: listeners, connections,
 /// descriptors, transforms. NULL is fine. No other call may be using the engine: threads that were lent to it are back
-/// from resay_run, the program's event loop watches resay_poll_fd no longer, and no thread waits in resay_event_next.
-/// After this no callback runs, and each release has run.
+/// from resay_run, and the program's event loop watches resay_poll_fd no longer. After this no callback runs, and each
+/// release has run. Taps and queues of events live for themselves: threads that wait in resay_tap_read or
+/// resay_events_next return when all has been taken.
 ///
 /// In a child of fork() it closes the child's copies of the descriptors, waits for nothing, and leaves the parent's engine
 /// as it is.

@@ -152,6 +152,30 @@ pub(super) fn call(err: *mut resay_error, body: impl FnOnce() -> Result<c_int, F
     value
 }
 
+/// [*] The name of a code in this header, such as "RESAY_E_SPEC", for logs. The string is static. "" for 0 and more, "unknown"
+/// for other numbers.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_code_name(code: c_int) -> *const c_char {
+    let name = match code {
+        0.. => c"",
+        RESAY_E_ARG => c"RESAY_E_ARG",
+        RESAY_E_ABI => c"RESAY_E_ABI",
+        RESAY_E_STATE => c"RESAY_E_STATE",
+        RESAY_E_HANDLE => c"RESAY_E_HANDLE",
+        RESAY_E_SYS => c"RESAY_E_SYS",
+        RESAY_E_TIMEOUT => c"RESAY_E_TIMEOUT",
+        RESAY_E_INTR => c"RESAY_E_INTR",
+        RESAY_E_SPEC => c"RESAY_E_SPEC",
+        RESAY_E_PLUGIN => c"RESAY_E_PLUGIN",
+        RESAY_E_CALLBACK => c"RESAY_E_CALLBACK",
+        RESAY_E_FORKED => c"RESAY_E_FORKED",
+        RESAY_E_BUG => c"RESAY_E_BUG",
+        RESAY_E_FULL => c"RESAY_E_FULL",
+        _ => c"unknown",
+    };
+    name.as_ptr()
+}
+
 /// [*] Describes a code in a few words. The string is static. Unknown codes have a description too.
 #[unsafe(no_mangle)]
 pub extern "C" fn resay_strerror(code: c_int) -> *const c_char {
@@ -226,6 +250,20 @@ mod tests {
         let code = call(&mut error, || panic!("no {}", "way"));
         assert_eq!((code, error.code), (RESAY_E_BUG, RESAY_E_BUG));
         assert_eq!(message_of(&error), "internal error: no way");
+    }
+
+    #[test]
+    fn every_code_has_the_name_of_its_constant() {
+        // SAFETY: static strings.
+        let name = |code| unsafe { CStr::from_ptr(resay_code_name(code)) }.to_str().unwrap();
+        let header = include_str!("../../include/resay.h");
+        let rows = header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
+        let codes: Vec<_> = rows.filter(|(name, _)| name.starts_with("RESAY_E_")).collect();
+        assert!(codes.len() > 12, "{codes:?}");
+        for (constant, code) in codes {
+            assert_eq!(name(code.parse().unwrap()), constant);
+        }
+        assert_eq!([0, 1, -1, i32::MIN].map(name), ["", "", "unknown", "unknown"]);
     }
 
     #[test]

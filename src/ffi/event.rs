@@ -1,17 +1,17 @@
-//! The queue of events.
+//! Queues of events.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::engine::{Waits, resay_engine, with_engine};
-use super::error::{RESAY_E_CALLBACK, RESAY_E_PLUGIN, resay_error};
+use super::engine::{Process, Waits, refuse_waiting, resay_engine, with_engine};
+use super::error::{Failure, RESAY_E_CALLBACK, RESAY_E_PLUGIN, call, resay_error};
 use super::listener::resay_id;
 use super::memory::give_struct;
 use super::values::{fill, timeout_of};
-use crate::{CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, EventCause, EventKind, EventRecord};
+use crate::{CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, EventCause, EventKind, EventQueue, EventRecord};
 
-/// In resay_event.kind, and for resay_events, ORed together: a listener accepts connections or datagrams.
+/// In resay_event.kind, and for resay_events_open, ORed together: a listener accepts connections or datagrams.
 pub const RESAY_EVENT_LISTENING: u32 = 1u32;
 /// In resay_event.kind: a listener is closed.
 pub const RESAY_EVENT_LISTENER_CLOSED: u32 = 2u32;
@@ -35,7 +35,7 @@ pub const RESAY_EVENT_CHAIN_CHANGED: u32 = 512u32;
 /// In resay_event.kind: the engine's state changed, such as its driver or its end. At RESAY_LOG_ERROR: a worker failed, or
 /// found a bug of Resay; text has its place and the number of bugs found.
 pub const RESAY_EVENT_ENGINE: u32 = 1024u32;
-/// For resay_events: all kinds, including those of later versions.
+/// For resay_events_open: all kinds, including those of later versions.
 pub const RESAY_EVENT_ALL: u32 = 0xffff_ffff_u32;
 
 /// In resay_event.code: the peer closed its side and received all its answers.
@@ -165,56 +165,118 @@ pub struct resay_event {
     pub zero: u32,
     /// English text in UTF-8, NUL-terminated, truncated if it is too long. It begins with the peer, if there is one.
     pub text: [c_char; RESAY_EVENT_TEXT_BYTES],
+    /// When it happened, in nanoseconds of CLOCK_MONOTONIC.
+    pub time_ns: u64,
 }
 
-/// [*] Which events are kept for resay_event_next from now on: RESAY_EVENT_ bits, 0: none. At most capacity of them wait,
-/// 1 to 65536, as the first call says. Events that find the queue full are counted (resay_stats.events_lost) and lost:
-/// nothing ever waits for room.
-/// 0; RESAY_E_SPEC: capacity is out of range, RESAY_E_SYS, RESAY_E_ARG.
+/// A queue of events. It lives for itself: after resay_engine_free its events can still be taken.
+pub struct resay_events {
+    queue: EventQueue,
+    process: Process,
+}
+
+/// [*] Opens a queue that keeps events from now on: kinds are RESAY_EVENT_ bits. At most capacity of them wait, 1 to 65536.
+/// Events that find the queue full are counted (resay_events_lost, and resay_stats.events_lost for all queues) and lost:
+/// nothing ever waits for room. An engine may have several queues. The caller owns *out and closes it with
+/// resay_events_close.
+/// Returns 0; RESAY_E_SPEC: capacity is out of range, RESAY_E_STATE: the engine has ended, RESAY_E_SYS, RESAY_E_ARG: out is
+/// NULL; and *out is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resay_events(engine: *mut resay_engine, kinds: u32, capacity: u32) -> c_int {
-    let err: *mut resay_error = ptr::null_mut();
+pub unsafe extern "C" fn resay_events_open(
+    engine: *mut resay_engine,
+    kinds: u32,
+    capacity: u32,
+    out: *mut *mut resay_events,
+    err: *mut resay_error,
+) -> c_int {
+    // SAFETY: NULL, or the caller's own pointer.
+    if let Some(out) = unsafe { out.as_mut() } {
+        *out = ptr::null_mut();
+    }
     with_engine(engine, Waits::No, err, |engine| {
-        let capacity = if kinds == 0 { capacity.max(1) } else { capacity };
-        engine.engine.keep_events(kinds, capacity as usize)?;
+        // SAFETY: as above.
+        let out = unsafe { out.as_mut() }.ok_or_else(|| Failure::null("out"))?;
+        let queue = engine.engine.events(kinds, capacity as usize)?;
+        *out = Box::into_raw(Box::new(resay_events { queue, process: Process::this() }));
         Ok(0)
     })
 }
 
-/// [*] A descriptor that is readable while events wait, for the program's own loop: then call resay_event_next until it
-/// answers 0. Once the engine has ended it stays readable. It belongs to the engine: do not read, write or close it, and
-/// take it out of the loop before resay_engine_free.
-/// RESAY_E_STATE: resay_events was not called, RESAY_E_ARG.
+/// [*] A descriptor that is readable while events wait, for the program's own loop: then call resay_events_next until it
+/// returns 0. Once the engine has ended it stays readable. It belongs to the queue: do not read, write or close it, and
+/// take it out of the loop before resay_events_close.
+/// Returns the descriptor; RESAY_E_FORKED, RESAY_E_ARG.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resay_event_fd(engine: *mut resay_engine) -> c_int {
-    with_engine(engine, Waits::No, ptr::null_mut(), |engine| Ok(engine.engine.event_fd()?.as_raw_fd()))
+pub unsafe extern "C" fn resay_events_fd(events: *const resay_events) -> c_int {
+    with_events(events, Waits::No, |events| Ok(events.queue.fd().as_raw_fd()))
 }
 
 /// [*] Takes the first event that waits, or waits for one: 0 not at all, -1 until the engine has ended, else timeout_ms
 /// milliseconds. event->struct_size is sizeof *event. Of several threads that call it, each event goes to one.
-/// 1: *event is filled; 0: there was none in that time; RESAY_E_STATE: resay_events was not called, or the engine has ended
-/// and all were taken; RESAY_E_INTR: interrupted by a signal, RESAY_E_ARG: event is NULL, or its struct_size is not set.
+/// Returns 1: *event is filled; 0: there was none in that time; RESAY_E_STATE: the engine has ended and all were taken, or
+/// it would wait inside a callback; RESAY_E_INTR: interrupted by a signal, RESAY_E_FORKED, RESAY_E_ARG: event is NULL, or
+/// its struct_size is not set.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resay_event_next(
-    engine: *mut resay_engine,
+pub unsafe extern "C" fn resay_events_next(
+    events: *mut resay_events,
     event: *mut resay_event,
     timeout_ms: i32,
 ) -> c_int {
     let waits = if timeout_ms == 0 { Waits::No } else { Waits::Yes };
-    with_engine(engine, waits, ptr::null_mut(), |engine| {
+    with_events(events, waits, |events| {
         // Looked at before an event is taken, which would be lost.
         let mut filled = blank();
         // SAFETY: a struct without padding whose size comes first; the caller's, as documented.
         unsafe { give_struct(event, &filled, "event")? };
-        let Some(record) = engine.engine.next_event(timeout_of(timeout_ms))? else { return Ok(0) };
+        let Some(record) = events.queue.next(timeout_of(timeout_ms))? else { return Ok(0) };
         filled.kind = record.kind.bit();
         filled.listener = record.listener_id;
         filled.connection = record.connection;
         filled.code = code_of(&record);
+        filled.time_ns = record.time_ns;
         fill(&mut filled.text, record.text());
         // SAFETY: as above.
         unsafe { give_struct(event, &filled, "event")? };
         Ok(1)
+    })
+}
+
+/// [*] How many events have found this queue full. NULL: 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_events_lost(events: *const resay_events) -> u64 {
+    // SAFETY: NULL, or from resay_events_open and not closed before this returns.
+    unsafe { events.as_ref() }.map_or(0, |events| events.queue.lost())
+}
+
+/// [1] Closes a queue, before resay_engine_free or after it. NULL is fine. No thread waits in resay_events_next, and no
+/// loop watches resay_events_fd. In a child of fork() it closes the child's copy of the descriptor and nothing else.
+/// Returns 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_events_close(events: *mut resay_events) -> c_int {
+    call(ptr::null_mut(), || {
+        if !events.is_null() {
+            // SAFETY: from resay_events_open, and closed once: the caller's duty.
+            let events = *unsafe { Box::from_raw(events) };
+            if events.process.is_other() {
+                events.queue.abandon();
+            }
+        }
+        Ok(0)
+    })
+}
+
+/// Runs a call of a queue, which is NULL or came from resay_events_open and is not closed before this returns.
+fn with_events(
+    events: *const resay_events,
+    waits: Waits,
+    body: impl FnOnce(&resay_events) -> Result<c_int, Failure>,
+) -> c_int {
+    call(ptr::null_mut(), || {
+        // SAFETY: the caller's.
+        let events = unsafe { events.as_ref() }.ok_or_else(|| Failure::null("events"))?;
+        refuse_waiting(waits)?;
+        events.process.refuse_other("the queue of events")?;
+        body(events)
     })
 }
 
@@ -242,7 +304,25 @@ pub extern "C" fn resay_event_code_name(kind: u32, code: i32) -> *const c_char {
     cause.map_or(UNKNOWN, EventCause::c_name).as_ptr()
 }
 
-const UNKNOWN: &CStr = c"unknown";
+/// [*] The name of a RESAY_CLOSED_ reason in snake_case, such as "idle_timeout": it is the same in all versions. Static; ""
+/// for 0, "unknown" for other numbers.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_close_reason_name(reason: c_int) -> *const c_char {
+    reason_name(reason, CloseReason::from_number(reason).map(CloseReason::c_name))
+}
+
+/// [*] The name of a RESAY_DROPPED_ reason in snake_case, such as "unnamed": it is the same in all versions. Static; "" for
+/// 0, "unknown" for other numbers.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_drop_reason_name(reason: c_int) -> *const c_char {
+    reason_name(reason, DropReason::from_number(reason).map(DropReason::c_name))
+}
+
+fn reason_name(reason: c_int, name: Option<&'static CStr>) -> *const c_char {
+    if reason == 0 { c"".as_ptr() } else { name.unwrap_or(UNKNOWN).as_ptr() }
+}
+
+pub(super) const UNKNOWN: &CStr = c"unknown";
 
 fn blank() -> resay_event {
     resay_event {
@@ -253,6 +333,7 @@ fn blank() -> resay_event {
         code: 0,
         zero: 0,
         text: [0; RESAY_EVENT_TEXT_BYTES],
+        time_ns: 0,
     }
 }
 
@@ -295,8 +376,16 @@ mod tests {
     #[test]
     fn every_number_of_the_header_has_its_own_name() {
         let name_of = |prefix, number| match prefix {
-            "RESAY_CLOSED_" => text(resay_event_code_name(RESAY_EVENT_CLOSED, number as i32)),
-            "RESAY_DROPPED_" => text(resay_event_code_name(RESAY_EVENT_DROPPED, number as i32)),
+            "RESAY_CLOSED_" => {
+                let name = text(resay_close_reason_name(number as i32));
+                assert_eq!(name, text(resay_event_code_name(RESAY_EVENT_CLOSED, number as i32)));
+                name
+            }
+            "RESAY_DROPPED_" => {
+                let name = text(resay_drop_reason_name(number as i32));
+                assert_eq!(name, text(resay_event_code_name(RESAY_EVENT_DROPPED, number as i32)));
+                name
+            }
             _ => text(resay_event_kind_name(number as u32)),
         };
         for (prefix, count) in [
@@ -331,6 +420,10 @@ mod tests {
             (RESAY_EVENT_ALL, 1, "unknown"),
         ] {
             assert_eq!(text(resay_event_code_name(kind, code)), name, "{kind} {code}");
+        }
+        for (number, name) in [(0, ""), (-1, "unknown"), (i32::MAX, "unknown"), (i32::MIN, "unknown")] {
+            assert_eq!(text(resay_close_reason_name(number)), name);
+            assert_eq!(text(resay_drop_reason_name(number)), name);
         }
         for kind in [0, 3, RESAY_EVENT_ALL] {
             assert_eq!(text(resay_event_kind_name(kind)), "unknown");

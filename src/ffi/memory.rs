@@ -50,7 +50,7 @@ pub(super) unsafe fn give_text(
 }
 
 /// Largest plausible `struct_size`; a larger value is an uninitialised field.
-const STRUCT_BYTES_MAX: usize = 64 * 1024;
+pub(super) const STRUCT_BYTES_MAX: usize = 64 * 1024;
 
 /// Fills a struct of the caller, who knows `struct_size` bytes of it. Fields that the caller does not know are omitted; fields
 /// that only the caller knows become zero. The first field, the size, stays.
@@ -77,6 +77,32 @@ pub(super) unsafe fn give_struct<T>(to: *mut T, from: &T, what: &str) -> Result<
         ptr::write_bytes(to.add(known), 0, theirs - known);
     }
     Ok(())
+}
+
+/// Reads a struct of the caller, who knows `struct_size` bytes of it; fields that the caller does not know are those of
+/// `defaults`. What only the caller knows must be 0.
+///
+/// # Safety
+/// `T` is `repr(C)`, its first field is a u32, any bytes are a value of it, and `from` points to a u32 that is the size of
+/// what is there.
+pub(super) unsafe fn read_struct<T: Copy>(from: *const T, defaults: T, what: &str) -> Result<T, Failure> {
+    // SAFETY: the caller's.
+    let theirs = unsafe { from.cast::<u32>().read() } as usize;
+    if !(2 * size_of::<u32>()..=STRUCT_BYTES_MAX).contains(&theirs) {
+        let message = format!("{what}->struct_size is {theirs}: set it to sizeof *{what}");
+        return Err(Failure::new(RESAY_E_ARG, message));
+    }
+    let known = theirs.min(size_of::<T>());
+    let mut read = defaults;
+    // SAFETY: both have the bytes that are copied, and any bytes are a value.
+    unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), ptr::from_mut(&mut read).cast::<u8>(), known) };
+    // SAFETY: the caller has as many bytes as the size says.
+    let unknown = (known..theirs).any(|place| unsafe { from.cast::<u8>().add(place).read() } != 0);
+    if unknown {
+        let message = format!("{what} has fields that this version of the library does not know");
+        return Err(Failure::new(RESAY_E_ARG, message));
+    }
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -113,5 +139,24 @@ mod tests {
         assert_eq!(give(0), Err(RESAY_E_ARG));
         assert_eq!(give(7), Err(RESAY_E_ARG));
         assert_eq!(give(u32::MAX), Err(RESAY_E_ARG));
+    }
+
+    #[test]
+    fn structs_of_other_sizes_are_read_as_far_as_both_know_them() {
+        let defaults = Sample { struct_size: 0, first: 7, second: 7, third: 7 };
+        let read = |size: u32, rest: u64| {
+            let theirs = [
+                Sample { struct_size: size, first: 1, second: 2, third: 3 },
+                Sample { struct_size: 0, first: 0, second: rest, third: 0 },
+            ];
+            // SAFETY: there are two.
+            unsafe { read_struct(theirs.as_ptr(), defaults, "it") }.map_err(|failure| failure.code)
+        };
+        assert_eq!(read(24, 0), Ok(Sample { struct_size: 24, first: 1, second: 2, third: 3 }));
+        assert_eq!(read(16, 0), Ok(Sample { struct_size: 16, first: 1, second: 2, third: 7 }));
+        assert_eq!(read(40, 0), Ok(Sample { struct_size: 40, first: 1, second: 2, third: 3 }));
+        assert_eq!(read(40, 1), Err(RESAY_E_ARG));
+        assert_eq!(read(7, 0), Err(RESAY_E_ARG));
+        assert_eq!(read(u32::MAX, 0), Err(RESAY_E_ARG));
     }
 }

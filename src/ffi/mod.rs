@@ -14,7 +14,8 @@
 //! | `run.rs` | the three ways to run; stop, drain, join |
 //! | `threads.rs` | the program's part in the engine's threads |
 //! | `observe.rs` | statistics, the log |
-//! | `event.rs` | the queue of events |
+//! | `event.rs` | queues of events |
+//! | `tap.rs` | taps: records of messages |
 //! | `client.rs` | the blocking client |
 //! | `memory.rs`, `values.rs` | texts, structs and numbers of the caller; nothing of them is in the header |
 #![allow(non_camel_case_types)]
@@ -34,6 +35,7 @@ mod listener;
 mod memory;
 mod observe;
 mod run;
+mod tap;
 mod threads;
 mod transform;
 mod values;

@@ -40,7 +40,7 @@ pub struct resay_stats {
     pub transform_errors: u64,
     /// Failures of accept(2).
     pub accept_errors: u64,
-    /// Events lost because the queue was full; always of the whole engine.
+    /// Events lost because a queue was full, of all queues that there are and were; always of the whole engine.
     pub events_lost: u64,
     /// Bytes of answers that were still waiting when their connection closed.
     pub undelivered_bytes: u64,

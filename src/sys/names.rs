@@ -78,6 +78,86 @@ pub(super) fn read_peer(peer: &mut Peer, name: &libc::sockaddr_storage, len: usi
     }
 }
 
+/// Bytes of the longest name that [`sockaddr_of`] makes.
+const SOCKADDR_BYTES_MAX: usize = size_of::<libc::sockaddr_un>();
+
+/// The bytes of a sockaddr.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sockaddr {
+    bytes: [u8; SOCKADDR_BYTES_MAX],
+    len: usize,
+}
+
+impl std::ops::Deref for Sockaddr {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Sockaddr {
+    fn new(family: i32) -> Sockaddr {
+        let mut name = Sockaddr { bytes: [0; SOCKADDR_BYTES_MAX], len: 0 };
+        name.push(&(family as libc::sa_family_t).to_ne_bytes());
+        name
+    }
+
+    /// Appends bytes, as many as there is room for.
+    fn push(&mut self, bytes: &[u8]) {
+        let fits = bytes.len().min(SOCKADDR_BYTES_MAX - self.len);
+        self.bytes[self.len..self.len + fits].copy_from_slice(&bytes[..fits]);
+        self.len += fits;
+    }
+}
+
+/// A peer's name as the kernel writes it (ip(7), ipv6(7), unix(7)); that of a peer without one is the family alone.
+pub(crate) fn sockaddr_of(peer: &Peer) -> Sockaddr {
+    match peer {
+        Peer::Ip(SocketAddr::V4(address)) => {
+            let mut name = Sockaddr::new(libc::AF_INET);
+            name.push(&address.port().to_be_bytes());
+            name.push(&address.ip().octets());
+            name.push(&[0; 8]);
+            name
+        }
+        Peer::Ip(SocketAddr::V6(address)) => {
+            let mut name = Sockaddr::new(libc::AF_INET6);
+            name.push(&address.port().to_be_bytes());
+            // As the kernel gave it.
+            name.push(&address.flowinfo().to_ne_bytes());
+            name.push(&address.ip().octets());
+            name.push(&address.scope_id().to_ne_bytes());
+            name
+        }
+        Peer::Path(path) => {
+            let mut name = Sockaddr::new(libc::AF_UNIX);
+            name.push(path.as_os_str().as_bytes());
+            name.push(&[0]);
+            name
+        }
+        Peer::Abstract(bytes) => {
+            let mut name = Sockaddr::new(libc::AF_UNIX);
+            name.push(&[0]);
+            name.push(bytes);
+            name
+        }
+        Peer::Unnamed => Sockaddr::new(libc::AF_UNIX),
+    }
+}
+
+/// The peer whose name these bytes are.
+pub(crate) fn peer_of_sockaddr(bytes: &[u8]) -> Peer {
+    let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let len = bytes.len().min(size_of::<libc::sockaddr_storage>());
+    // SAFETY: both have `len` bytes; sockaddr_storage is plain data and was zeroed.
+    let name = unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), name.as_mut_ptr().cast(), len);
+        name.assume_init()
+    };
+    peer_of(&name, len)
+}
+
 /// A name as it stands in `sun_path` (unix(7)).
 fn read_unix_name(peer: &mut Peer, bytes: &[u8]) {
     if let Some((0, name)) = bytes.split_first() {
@@ -102,4 +182,29 @@ fn read_unix_name(peer: &mut Peer, bytes: &[u8]) {
     kept.as_mut_os_string().clear();
     kept.as_mut_os_string().push(OsStr::from_bytes(path));
     *peer = Peer::Path(kept);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_comes_back_from_its_sockaddr() {
+        let ip = |text: &str| Peer::Ip(text.parse().unwrap());
+        let scoped = Peer::Ip(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 9, 7, 3)));
+        for (peer, len) in [
+            (ip("127.0.0.1:80"), 16),
+            (ip("[::1]:443"), 28),
+            (scoped, 28),
+            (Peer::Path("/run/x.sock".into()), 2 + 11 + 1),
+            (Peer::Path("x".repeat(107).into()), 110),
+            (Peer::Abstract(b"a\0b".to_vec()), 2 + 1 + 3),
+            (Peer::Unnamed, 2),
+        ] {
+            let name = sockaddr_of(&peer);
+            assert_eq!((name.len(), peer_of_sockaddr(&name)), (len, peer));
+        }
+        assert_eq!(peer_of_sockaddr(&[]), Peer::Unnamed);
+        assert_eq!(peer_of_sockaddr(&[0xff; 200]), Peer::Unnamed);
+    }
 }

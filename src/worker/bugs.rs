@@ -98,6 +98,7 @@ mod tests {
         );
         let shared = Shared {
             events: Arc::new(events),
+            taps: Arc::default(),
             mailboxes: vec![Mailbox::new(Box::new(|| {}))],
             offload: Offload::default(),
             spin: Duration::ZERO,

@@ -3,14 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Socket, Worker, log_transform_error};
+use super::{ListenerState, Socket, Worker, log_transform_error};
+use crate::bug;
+use crate::chain::DATAGRAM;
 use crate::connection::TransformFault;
 use crate::context::Reply;
 use crate::datagram;
-use crate::driver::{Datagram, Driver, Token};
+use crate::driver::{Datagram, Driver, RecvBuf, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::peer::Peer;
 use crate::stats::DropReason;
+use crate::tap::{Recorded, Recorder, TapOutcome};
 use crate::timer::Moment;
 use crate::transform::library::Fault;
 
@@ -27,13 +30,15 @@ impl<D: Driver> Worker<D> {
     /// The way of most datagrams: whoever may be answered, by a chain that works in place. Stops at any other, which is
     /// counted, and at one at which a transform fails.
     fn answer_in_place(&mut self, token: Token) -> Option<(Datagram, Option<(usize, Fault)>)> {
-        let Worker { driver, pool, scratch, sockets, listeners, .. } = self;
+        let Worker { driver, pool, scratch, recorder, sockets, listeners, .. } = self;
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return None };
         let Some(Some(state)) = listeners.get(socket.state as usize) else {
             debug_assert!(false, "a socket has a listener");
             return None;
         };
-        let cx = state.context(pool, scratch, driver.now());
+        // The datagrams have arrived, so whoever opens a tap now does not expect them there.
+        let is_recorded = recorder.is_on();
+        let cx = state.context(pool, scratch, recorder, driver.now());
         let is_fast = socket.session.is_fast(&cx);
         let (mut messages, mut bytes) = (0, 0);
         let rest = loop {
@@ -44,7 +49,14 @@ impl<D: Driver> Worker<D> {
             if !is_fast || !datagram::is_plain(&datagram) {
                 break Some((datagram, None));
             }
-            match socket.session.answer_in_place(message, &cx) {
+            if is_recorded {
+                cx.recorder.keep(message);
+            }
+            let answered = socket.session.answer_in_place(message, &cx);
+            if is_recorded {
+                record_in_place(driver, &answered, cx.recorder, state);
+            }
+            match answered {
                 Ok(true) => driver.reply_from_recv_buf(0..len),
                 Ok(false) => {}
                 Err(fault) => break Some((datagram, Some(fault))),
@@ -57,7 +69,7 @@ impl<D: Driver> Worker<D> {
 
     /// Any datagram: that is admitted or dropped, answered at once or later.
     fn datagram(&mut self, token: Token, from: &Peer, datagram: Datagram, fault: Option<(usize, Fault)>) {
-        let Worker { driver, pool, scratch, sockets, listeners, shared, timers, .. } = self;
+        let Worker { driver, pool, scratch, recorder, sockets, listeners, shared, timers, .. } = self;
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
         let Some(Some(state)) = listeners.get(socket.state as usize) else { return };
         let log_fault = |(stage, fault)| {
@@ -67,6 +79,12 @@ impl<D: Driver> Worker<D> {
         if let Some(fault) = fault {
             return log_fault(fault);
         }
+        let is_recorded = recorder.is_on();
+        if is_recorded {
+            let RecvBuf { buffer, start } = driver.recv_buf();
+            recorder.keep(bug::part(buffer, start..));
+        }
+        let now = driver.now();
         let drop_it = |reason: DropReason| {
             state.stats.dropped(reason, 1);
             shared.events.emit(&Event {
@@ -81,15 +99,31 @@ impl<D: Driver> Worker<D> {
             });
         };
         if let Some(reason) = datagram::refuse(from, datagram.to, datagram.truncated) {
+            if is_recorded {
+                state.record_datagram(recorder, now, from, TapOutcome::refused(reason), &[]);
+            }
             return drop_it(reason);
         }
         if state.generation.is_offloaded() {
             return self.offload_datagram(token, from.clone());
         }
-        let now = driver.now();
         let recv_buf = driver.recv_buf();
-        let outcome = socket.session.answer(recv_buf, from, &mut state.context(pool, scratch, now));
-        match outcome.reply {
+        let mut cx = state.context(pool, scratch, recorder, now);
+        let mut outcome = socket.session.answer(recv_buf, from, &mut cx);
+        let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());
+        if is_recorded {
+            let for_taps =
+                if has_room { outcome.for_taps() } else { TapOutcome::Dropped(DropReason::QueueFull) };
+            let recv_buf = driver.recv_buf();
+            let answer = match &outcome.reply {
+                _ if !has_room => &[],
+                Reply::Nothing => &[],
+                Reply::InRecvBuf(range) => bug::part(recv_buf.buffer, range.clone()),
+                Reply::Owned(bytes) => bytes,
+            };
+            state.record_datagram(recorder, now, from, for_taps, answer);
+        }
+        match std::mem::replace(&mut outcome.reply, Reply::Nothing) {
             Reply::Nothing => {}
             Reply::InRecvBuf(range) => driver.reply_from_recv_buf(range),
             Reply::Owned(bytes) if outcome.delay.is_zero() => driver.reply(bytes),
@@ -108,7 +142,7 @@ impl<D: Driver> Worker<D> {
                 timers.arm(token, &mut socket.deadline, socket.delayed.next());
             }
         }
-        if outcome.is_amplified {
+        if outcome.is_amplified() {
             state.log_amplified(&shared.events, from);
         }
         if let Some(fault) = outcome.fault {
@@ -171,5 +205,48 @@ impl<D: Driver> Worker<D> {
                 );
             }
         }
+    }
+}
+
+/// Records the datagram that a chain has just answered in place, or not.
+#[cold]
+fn record_in_place<D: Driver>(
+    driver: &mut D,
+    answered: &Result<bool, (usize, Fault)>,
+    recorder: &mut Recorder,
+    state: &ListenerState,
+) {
+    let (now, from) = (driver.now(), driver.sender());
+    let RecvBuf { buffer, start } = driver.recv_buf();
+    let (outcome, answer) = match answered {
+        Ok(true) => (TapOutcome::Answered, bug::part(buffer, start..)),
+        Ok(false) => (TapOutcome::Dropped(DropReason::ByTransform), &[][..]),
+        Err(_) => (TapOutcome::Failed(DropReason::TransformFailed), &[][..]),
+    };
+    state.record_datagram(recorder, now, &from, outcome, answer);
+    driver.recycle_peer(from);
+}
+
+impl ListenerState {
+    /// Records the datagram that was kept last.
+    pub(super) fn record_datagram(
+        &self,
+        recorder: &mut Recorder,
+        time: Moment,
+        peer: &Peer,
+        outcome: TapOutcome,
+        answer: &[u8],
+    ) {
+        let limits = &self.listener.limits;
+        let recorded = Recorded {
+            time,
+            listener: limits.listener,
+            connection: 0,
+            peer,
+            kind: limits.kind,
+            flags: DATAGRAM,
+            outcome,
+        };
+        recorder.record(&recorded, answer);
     }
 }

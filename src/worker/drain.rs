@@ -87,6 +87,7 @@ mod tests {
         let world = World::new(1, Vec::new(), Mail::default());
         let shared = Shared {
             events: Arc::default(),
+            taps: Arc::default(),
             mailboxes: vec![Mailbox::new(Box::new(|| {}))],
             offload: Offload::default(),
             spin: Duration::ZERO,

@@ -19,13 +19,15 @@ use crate::limits::{OFFLOADED_DATAGRAMS_MAX, TURN_SENDS};
 use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
+use crate::tap::{Recorded, Recorder, TapOutcome};
 use crate::timer::Moment;
 
-/// A context off the workers.
+/// A context off the workers. What is recorded stays with the recorder.
 fn with_context<R>(
     listener: &Listener,
     current: &Arc<Generation>,
     now: Moment,
+    recorder: &mut Recorder,
     run: impl FnOnce(&mut Context<'_>) -> R,
 ) -> (R, Block, Option<Bugs>) {
     let stats = Block::default();
@@ -35,6 +37,7 @@ fn with_context<R>(
         pool: &mut Pool::default(),
         scratch: &mut Scratch::default(),
         stats: &stats,
+        recorder,
         now,
         sends_left: TURN_SENDS,
         may_block: true,
@@ -74,10 +77,12 @@ impl<D: Driver> Worker<D> {
         self.timers.arm(token, &mut armed, Moment::NEVER);
         let (listener, current) = (Arc::clone(&state.listener), Arc::clone(&state.generation));
         let (shared, index, now) = (Arc::downgrade(&self.shared), self.index, self.driver.now());
+        let mut recorder = self.recorder.for_job();
         let job = move || {
             let (step, stats, bugs) =
-                with_context(&listener, &current, now, |cx| connection.perform(work, cx));
-            let result = OffloadResult { token, connection, step, current, stats, bugs };
+                with_context(&listener, &current, now, &mut recorder, |cx| connection.perform(work, cx));
+            let records = recorder.into_collected();
+            let result = OffloadResult { token, connection, step, current, stats, records, bugs };
             send_back(&shared, index, Command::OffloadResult(Box::new(result)));
         };
         // Without a thread to be had, blocking is better than losing the message.
@@ -94,7 +99,7 @@ impl<D: Driver> Worker<D> {
             return bug::found_aside("a place that is kept for the connection");
         };
         let (listener, is_sent, failed) = (offloaded.listener, offloaded.is_sent, offloaded.failed.take());
-        let OffloadResult { token, mut connection, mut step, current, stats, bugs } = result;
+        let OffloadResult { token, mut connection, mut step, current, stats, records, bugs } = result;
         // Nothing was read meanwhile: the peer gets its time again.
         connection.resumed(self.driver.now());
         let served = Served { connection, armed: Moment::NEVER, is_unfinished: false };
@@ -104,6 +109,7 @@ impl<D: Driver> Worker<D> {
         if let Some(state) = state {
             state.stats.add_block(&stats);
         }
+        self.recorder.record_collected(records);
         if let Some(bugs) = bugs {
             bug::put(bugs);
             return self.close_broken(token);
@@ -147,6 +153,21 @@ impl<D: Driver> Worker<D> {
             if in_hand > 0 {
                 state.stats.messages_in.add(1);
                 state.stats.dropped(DropReason::Undelivered, 1);
+                if self.recorder.is_on() {
+                    // Its bytes are with the transform.
+                    self.recorder.keep_length(in_hand);
+                    let limits = &state.listener.limits;
+                    let recorded = Recorded {
+                        time: self.driver.now(),
+                        listener: limits.listener,
+                        connection: offloaded.id,
+                        peer: &offloaded.peer,
+                        kind: limits.kind,
+                        flags: 0,
+                        outcome: TapOutcome::Dropped(DropReason::Undelivered),
+                    };
+                    self.recorder.record(&recorded, &[]);
+                }
             }
             self.shared.events.emit(&Event {
                 level: LogLevel::Debug,
@@ -164,25 +185,36 @@ impl<D: Driver> Worker<D> {
 
     /// Hands an admitted datagram to the threads that may be blocked, if there is room for it.
     pub(super) fn offload_datagram(&mut self, token: Token, from: Peer) {
-        let to = self.driver.reply_to();
+        let (to, now, is_recorded) = (self.driver.reply_to(), self.driver.now(), self.recorder.is_on());
         let recv_buf = self.driver.recv_buf();
         let bytes = buffer::try_copy(bug::part(recv_buf.buffer, recv_buf.start..));
         let (Some(to), Some(Socket::Datagrams(socket))) = (to, self.sockets.get_mut(token)) else {
             return bug::found_aside("a datagram in the receive buffer, and its socket");
         };
-        let Some(ListenerState { listener, generation, stats, .. }) = state_of(&self.listeners, socket.state)
-        else {
-            return;
-        };
+        let Some(state) = state_of(&self.listeners, socket.state) else { return };
+        let ListenerState { listener, generation, stats, .. } = state;
         if socket.offloaded >= OFFLOADED_DATAGRAMS_MAX {
+            if is_recorded {
+                // It was kept when it was admitted.
+                let outcome = TapOutcome::Dropped(DropReason::QueueFull);
+                state.record_datagram(&mut self.recorder, now, &from, outcome, &[]);
+            }
             return stats.dropped(DropReason::QueueFull, 1);
         }
-        let Some(mut bytes) = bytes else { return stats.dropped(DropReason::QueueFull, 1) };
+        let Some(mut bytes) = bytes else {
+            if is_recorded {
+                state.record_datagram(&mut self.recorder, now, &from, TapOutcome::Dropped(DropReason::QueueFull), &[]);
+            }
+            return stats.dropped(DropReason::QueueFull, 1);
+        };
+        // For a tap: the transforms change the other.
+        let message = is_recorded.then(|| bytes.clone());
         socket.offloaded += 1;
         let (listener, generation) = (Arc::clone(listener), Arc::clone(generation));
-        let (shared, index, now) = (Arc::downgrade(&self.shared), self.index, self.driver.now());
+        let (shared, index) = (Arc::downgrade(&self.shared), self.index);
+        let mut recorder = self.recorder.for_job();
         let job = move || {
-            let (outcome, stats, bugs) = with_context(&listener, &generation, now, |cx| {
+            let (outcome, stats, bugs) = with_context(&listener, &generation, now, &mut recorder, |cx| {
                 let mut session = DatagramSession::default();
                 let mut outcome = session.answer(RecvBuf { buffer: &mut bytes, start: 0 }, &from, cx);
                 if let Reply::InRecvBuf(range) = outcome.reply {
@@ -193,7 +225,7 @@ impl<D: Driver> Worker<D> {
                 }
                 outcome
             });
-            let result = DatagramResult { token, to, from, outcome, stats, bugs };
+            let result = DatagramResult { token, to, from, message, came: now, outcome, stats, bugs };
             send_back(&shared, index, Command::DatagramResult(Box::new(result)));
         };
         if let Err(job) = self.shared.offload.run(Box::new(job)) {
@@ -202,7 +234,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn resume_datagram(&mut self, result: DatagramResult) {
-        let DatagramResult { token, to, from, mut outcome, stats, bugs } = result;
+        let DatagramResult { token, to, from, message, came, mut outcome, stats, bugs } = result;
         let now = self.driver.read_clock();
         // The socket may have been closed meanwhile.
         let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
@@ -212,9 +244,20 @@ impl<D: Driver> Worker<D> {
             bug::put(bugs);
             if std::mem::replace(&mut outcome.reply, Reply::Nothing) != Reply::Nothing {
                 state.stats.dropped(DropReason::Undelivered, 1);
+                outcome.dropped = Some(DropReason::Undelivered);
             }
         }
-        if outcome.is_amplified {
+        let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());
+        if let Some(message) = message {
+            let (for_taps, answer) = match &outcome.reply {
+                _ if !has_room => (TapOutcome::Dropped(DropReason::QueueFull), &[][..]),
+                Reply::Owned(bytes) => (outcome.for_taps(), bytes.as_slice()),
+                Reply::Nothing | Reply::InRecvBuf(_) => (outcome.for_taps(), &[][..]),
+            };
+            self.recorder.keep(&message);
+            state.record_datagram(&mut self.recorder, came, &from, for_taps, answer);
+        }
+        if outcome.is_amplified() {
             state.log_amplified(&self.shared.events, &from);
         }
         state.stats.add_block(&stats);

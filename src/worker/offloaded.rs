@@ -11,6 +11,8 @@ use crate::driver::Token;
 use crate::peer::Peer;
 use crate::stats::Block;
 use crate::sys::ReplyTo;
+use crate::tap::Collected;
+use crate::timer::Moment;
 
 /// What stands in a connection's place meanwhile.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct OffloadResult {
     /// The generation that was its listener's when it went.
     pub(super) current: Arc<Generation>,
     pub(super) stats: Block,
+    /// What it recorded for taps.
+    pub(super) records: Vec<Collected>,
     pub(super) bugs: Option<Bugs>,
 }
 
@@ -46,6 +50,9 @@ pub(crate) struct DatagramResult {
     pub(super) token: Token,
     pub(super) to: ReplyTo,
     pub(super) from: Peer,
+    /// The datagram and when it came, where a tap was open then.
+    pub(super) message: Option<Vec<u8>>,
+    pub(super) came: Moment,
     pub(super) outcome: Outcome,
     pub(super) stats: Block,
     pub(super) bugs: Option<Bugs>,

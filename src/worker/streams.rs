@@ -30,14 +30,24 @@ impl<D: Driver> Worker<D> {
         enter: impl FnOnce(&mut Connection, &mut Context<'_>, &mut D) -> Step,
     ) {
         let Worker {
-            driver, pool, scratch, sockets, listeners, shared, submitted, turn, state: life, ..
+            driver,
+            pool,
+            scratch,
+            recorder,
+            sockets,
+            listeners,
+            shared,
+            submitted,
+            turn,
+            state: life,
+            ..
         } = self;
         // It may have been closed earlier in this turn, or be offloaded.
         let Some(Socket::Connection(served)) = sockets.get_mut(token) else { return };
         let Some(Some(state)) = listeners.get(served.connection.listener() as usize) else {
             return self.close_orphan(token);
         };
-        let mut cx = state.context(pool, scratch, driver.now());
+        let mut cx = state.context(pool, scratch, recorder, driver.now());
         cx.is_draining = *life != State::Running;
         let connection = &mut served.connection;
         if let Some(submitted_in) = connection.submitted_in() {
@@ -133,7 +143,8 @@ impl<D: Driver> Worker<D> {
         if connection.submitted_in().is_none() {
             return bug::found_aside("a send that was submitted");
         }
-        let cx = state.context(&mut self.pool, &mut self.scratch, self.driver.now());
+        let now = self.driver.now();
+        let cx = state.context(&mut self.pool, &mut self.scratch, &mut self.recorder, now);
         state.await_submitted(connection, self.driver.unsent(token), &cx);
         self.step(token, |connection, cx, _| connection.go_on(cx));
     }
@@ -150,7 +161,8 @@ impl<D: Driver> Worker<D> {
         let Some(state) = state_of(&self.listeners, connection.listener()) else {
             return self.close_broken(token);
         };
-        let cx = state.context(&mut self.pool, &mut self.scratch, self.driver.now());
+        let now = self.driver.now();
+        let cx = state.context(&mut self.pool, &mut self.scratch, &mut self.recorder, now);
         if connection.has_monitor() {
             connection.note_progress(self.driver.unsent(token), cx.now);
         }
@@ -270,7 +282,9 @@ impl<D: Driver> Worker<D> {
         }
         let mut is_current = false;
         if let Some(state) = state_of_mut(&mut self.listeners, connection.listener()) {
-            let undelivered = connection.close(unsent, &state.stats);
+            let now = self.driver.now();
+            let mut cx = state.context(&mut self.pool, &mut self.scratch, &mut self.recorder, now);
+            let undelivered = connection.close(unsent, &mut cx);
             state.stats.closed(reason);
             state.connections -= 1;
             is_current = std::sync::Arc::ptr_eq(connection.generation(), &state.generation) && !state.closed;

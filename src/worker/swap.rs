@@ -7,11 +7,12 @@ use super::{Served, Socket, Worker, state_of};
 use crate::driver::Driver;
 
 impl<D: Driver> Worker<D> {
-    /// Notices swaps: one load a turn.
+    /// Notices swaps, and taps: one load a turn.
     pub(super) fn look_for_chains(&mut self) {
         let epoch = self.shared.chain_epoch.load(Ordering::Acquire);
         if epoch != self.chain_epoch {
             self.chain_epoch = epoch;
+            self.recorder.refresh();
             self.take_chains();
         }
     }

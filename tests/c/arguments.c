@@ -23,6 +23,7 @@ static void count(void *user)
 static void null_pointers(resay_engine *engine)
 {
   resay_engine *out = (resay_engine *)&called;
+  resay_events *events;
   resay_client *client = (resay_client *)&called;
   resay_error error;
   char buffer[8];
@@ -59,10 +60,16 @@ static void null_pointers(resay_engine *engine)
   CHECK_CODE(resay_drain(NULL, 0), RESAY_E_ARG);
   CHECK_CODE(resay_join(NULL, 0), RESAY_E_ARG);
   CHECK_CODE(resay_stats_get(engine, 0, NULL), RESAY_E_ARG);
-  CHECK_CODE(resay_events(NULL, 1, 1), RESAY_E_ARG);
-  CHECK_CODE(resay_event_fd(NULL), RESAY_E_ARG);
-  CHECK_CODE(resay_event_next(NULL, NULL, 0), RESAY_E_ARG);
-  CHECK_CODE(resay_event_next(engine, NULL, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_events_open(engine, 1, 1, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_events_open(NULL, 1, 1, &events, NULL), RESAY_E_ARG);
+  CHECK(events == NULL);
+  CHECK_CODE(resay_events_fd(NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_events_next(NULL, NULL, 0), RESAY_E_ARG);
+  CHECK(resay_events_lost(NULL) == 0);
+  CHECK_CODE(resay_events_close(NULL), 0);
+  CHECK_CODE(resay_events_open(engine, 1, 1, &events, NULL), 0);
+  CHECK_CODE(resay_events_next(events, NULL, 0), RESAY_E_ARG);
+  CHECK_CODE(resay_events_close(events), 0);
   CHECK_CODE(resay_log(NULL, 1, NULL, NULL), RESAY_E_ARG);
   CHECK_CODE(resay_client_open(NULL, 0, &client, NULL), RESAY_E_ARG);
   CHECK(client == NULL);
@@ -154,13 +161,16 @@ static void sizes(resay_engine *engine)
   } large;
   resay_stats stats;
   resay_event event;
+  resay_events *events;
   static const uint32_t wrong[] = {0, 1, 4, 7, 0x10000000, 0xffffffff};
   size_t i;
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ALL, 1, &events, NULL), 0);
   for (i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     stats.struct_size = event.struct_size = wrong[i];
     CHECK_CODE(resay_stats_get(engine, 0, &stats), RESAY_E_ARG);
-    CHECK_CODE(resay_event_next(engine, &event, 0), RESAY_E_ARG);
+    CHECK_CODE(resay_events_next(events, &event, 0), RESAY_E_ARG);
   }
+  CHECK_CODE(resay_events_close(events), 0);
   /* An older program, and a newer one. */
   memset(&large, 0x55, sizeof large);
   large.stats.struct_size = offsetof(resay_stats, messages_in);
@@ -206,14 +216,11 @@ static void adopting(resay_engine *engine)
 static void states(void)
 {
   resay_engine *engine = new_engine();
-  resay_event event;
+  resay_events *events;
   char url[128];
-  event.struct_size = sizeof event;
-  CHECK_CODE(resay_event_fd(engine), RESAY_E_STATE);
-  CHECK_CODE(resay_event_next(engine, &event, -1), RESAY_E_STATE);
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_ALL, 0), RESAY_E_SPEC);
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_ALL, 65537), RESAY_E_SPEC);
-  CHECK_CODE(resay_events(engine, 0, 0), 0);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ALL, 0, &events, NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ALL, 65537, &events, NULL), RESAY_E_SPEC);
+  CHECK(events == NULL);
   CHECK_CODE(resay_poll_timeout(engine), -1);
   CHECK_CODE(resay_start(engine, 0, NULL), RESAY_E_SPEC);
   CHECK_CODE(resay_start(engine, 257, NULL), RESAY_E_SPEC);

@@ -22,14 +22,14 @@ static resay_engine *other;
 static void forbidden(struct script *s)
 {
   resay_stats stats;
-  resay_event event;
+  resay_events *events;
+  resay_tap *tap;
   resay_client *client;
   resay_id id;
   char text[16];
   size_t need;
   resay_engine *e = s->engine;
   stats.struct_size = sizeof stats;
-  event.struct_size = sizeof event;
   CHECK_CODE(resay_stop(e), RESAY_E_STATE);
   CHECK_CODE(resay_drain(e, -1), RESAY_E_STATE);
   CHECK_CODE(resay_join(e, -1), RESAY_E_STATE);
@@ -47,9 +47,9 @@ static void forbidden(struct script *s)
   CHECK_CODE(resay_listener_port(e, s->listener), RESAY_E_STATE);
   CHECK_CODE(resay_load(e, "x", NULL), RESAY_E_STATE);
   CHECK_CODE(resay_stats_get(e, 0, &stats), RESAY_E_STATE);
-  CHECK_CODE(resay_events(e, 1, 1), RESAY_E_STATE);
-  CHECK_CODE(resay_event_fd(e), RESAY_E_STATE);
-  CHECK_CODE(resay_event_next(e, &event, -1), RESAY_E_STATE);
+  CHECK_CODE(resay_events_open(e, 1, 1, &events, NULL), RESAY_E_STATE);
+  CHECK_CODE(resay_tap_open(e, NULL, &tap, NULL), RESAY_E_STATE);
+  CHECK(events == NULL && tap == NULL);
   CHECK_CODE(resay_log(e, 0, NULL, NULL), RESAY_E_STATE);
   CHECK_CODE(resay_client_open("tcp://127.0.0.1:1", -1, &client, NULL), RESAY_E_STATE);
   __atomic_add_fetch(&s->codes_checked, 1, __ATOMIC_RELAXED);

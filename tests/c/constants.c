@@ -76,6 +76,13 @@ static const struct row rows[] = {
   {"RESAY_DROPPED_SEND_FAILED", (long long)(RESAY_DROPPED_SEND_FAILED), 10LL},
   {"RESAY_DROPPED_UNDELIVERED", (long long)(RESAY_DROPPED_UNDELIVERED), 11LL},
   {"RESAY_DROPPED_ANSWER_TOO_LONG", (long long)(RESAY_DROPPED_ANSWER_TOO_LONG), 12LL},
+  {"RESAY_TAP_ANSWERS", (long long)(RESAY_TAP_ANSWERS), 1LL},
+  {"RESAY_TAP_ANSWERED", (long long)(RESAY_TAP_ANSWERED), 1LL},
+  {"RESAY_TAP_DROPPED", (long long)(RESAY_TAP_DROPPED), 2LL},
+  {"RESAY_TAP_CLOSED", (long long)(RESAY_TAP_CLOSED), 3LL},
+  {"RESAY_TAP_RESET", (long long)(RESAY_TAP_RESET), 4LL},
+  {"RESAY_TAP_FAILED", (long long)(RESAY_TAP_FAILED), 5LL},
+  {"RESAY_TAP_UNSENDABLE", (long long)(RESAY_TAP_UNSENDABLE), 6LL},
   {"RESAY_EVENT_TEXT_BYTES", (long long)(RESAY_EVENT_TEXT_BYTES), 96LL},
 };
 
@@ -132,7 +139,7 @@ int main(void)
   failed |= sizeof as_a_size != 336 || 1 - RESAY_E_ARG != 102 || ~RESAY_EVENT_ALL != 0u;
   failed |= sizeof(((resay_error *)0)->message) != RESAY_ERROR_MESSAGE_BYTES;
   failed |= sizeof(((resay_event *)0)->text) != RESAY_EVENT_TEXT_BYTES;
-  failed |= sizeof(resay_event) != 128 || sizeof(resay_stats) != 96 + 16 || sizeof(resay_error) != 256;
+  failed |= sizeof(resay_event) != 128 + 8 || sizeof(resay_stats) != 96 + 16 || sizeof(resay_error) != 256;
   /* A plugin's answers that a callback may give too mean the same. */
   failed |= RESAY_PASS != RESAY_OK;
   return failed;

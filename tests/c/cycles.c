@@ -80,22 +80,33 @@ static void cycle(int number)
 {
   resay_engine *engine = new_engine();
   resay_event event;
+  resay_events *events;
+  resay_tap *tap;
+  resay_tap_record record;
+  char bytes[64];
   char url[128];
   event.struct_size = sizeof event;
   CHECK_CODE(resay_register_callback(engine, "shout", shout, malloc(16), release, NULL), 0);
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_ALL, 16), 0);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ALL, 16, &events, NULL), 0);
+  CHECK_CODE(resay_tap_open(engine, NULL, &tap, NULL), 0);
   CHECK_CODE(resay_log(engine, RESAY_LOG_TRACE, write_line, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, "shout | uppercase", NULL), 0);
   add(engine, number % 2 ? "tcp://127.0.0.1:0" : "udp://127.0.0.1:0", url);
   CHECK_CODE(resay_start(engine, 1 + (uint32_t)number % 3, NULL), 0);
   ask_once(url, "again", "AGAIN!");
-  CHECK(resay_event_next(engine, &event, 0) >= 0);
+  CHECK(resay_events_next(events, &event, 0) >= 0);
+  CHECK_CODE(resay_tap_read(tap, &record, sizeof record, 1, bytes, sizeof bytes, 0), 1);
+  /* Before the engine, or after it. */
+  if (number % 2) CHECK_CODE(resay_events_close(events), 0);
+  else CHECK_CODE(resay_tap_close(tap), 0);
   switch (number % 3) {
   case 0: CHECK_CODE(resay_drain(engine, PATIENCE_MS), 0); break;
   case 1: CHECK_CODE(resay_stop(engine), 0); break;
   default: break; /* freed as it is */
   }
   resay_engine_free(engine);
+  if (number % 2) CHECK_CODE(resay_tap_close(tap), 0);
+  else CHECK_CODE(resay_events_close(events), 0);
 }
 
 int main(int argc, char **argv)

@@ -6,10 +6,14 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-static int events_fd = -1;
+static resay_events *events;
+static resay_tap *tap;
 
 static void in_the_child(resay_engine *engine, resay_id listener, int before, int sockets)
 {
+  resay_events *others;
+  resay_tap *other_tap;
+  resay_tap_record record;
   resay_stats stats;
   resay_event event;
   resay_id id;
@@ -35,12 +39,18 @@ static void in_the_child(resay_engine *engine, resay_id listener, int before, in
   CHECK_CODE(resay_drain(engine, -1), RESAY_E_FORKED);
   CHECK_CODE(resay_join(engine, -1), RESAY_E_FORKED);
   CHECK_CODE(resay_stats_get(engine, 0, &stats), RESAY_E_FORKED);
-  CHECK_CODE(resay_events(engine, 1, 1), RESAY_E_FORKED);
-  CHECK_CODE(resay_event_fd(engine), RESAY_E_FORKED);
-  CHECK_CODE(resay_event_next(engine, &event, -1), RESAY_E_FORKED);
+  CHECK_CODE(resay_events_open(engine, 1, 1, &others, NULL), RESAY_E_FORKED);
+  CHECK_CODE(resay_events_fd(events), RESAY_E_FORKED);
+  CHECK_CODE(resay_events_next(events, &event, -1), RESAY_E_FORKED);
+  CHECK_CODE(resay_tap_open(engine, NULL, &other_tap, NULL), RESAY_E_FORKED);
+  CHECK_CODE(resay_tap_fd(tap), RESAY_E_FORKED);
+  CHECK_CODE(resay_tap_read(tap, &record, sizeof record, 1, text, sizeof text, -1), RESAY_E_FORKED);
   CHECK_CODE(resay_log(engine, 0, NULL, NULL), RESAY_E_FORKED);
   CHECK(descriptors() == before + sockets);
   resay_engine_free(engine);
+  CHECK(descriptors() == before + 2);
+  CHECK_CODE(resay_events_close(events), 0);
+  CHECK_CODE(resay_tap_close(tap), 0);
   if (descriptors() != before) {
     char command[64];
     snprintf(command, sizeof command, "ls -l /proc/%ld/fd >&2", (long)getpid());
@@ -79,8 +89,8 @@ static void fork_an_engine(enum how how, const char *backend)
   snprintf(where, sizeof where, "unix:%s", path);
   engine = new_engine();
   CHECK_CODE(resay_set(engine, "backend", backend, NULL), 0);
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_ACCEPTED, 64), 0);
-  events_fd = resay_event_fd(engine);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ACCEPTED, 64, &events, NULL), 0);
+  CHECK_CODE(resay_tap_open(engine, NULL, &tap, NULL), 0);
   add(engine, where, unix_url);
   add(engine, "udp://127.0.0.1:0", udp);
   listener = add(engine, "tcp://127.0.0.1:0", tcp);
@@ -123,6 +133,8 @@ static void fork_an_engine(enum how how, const char *backend)
   for (i = 0; i < 8; i++) hear_end(clients[i]);
   for (i = 0; i < 8; i++) resay_client_free(clients[i]);
   resay_engine_free(engine);
+  CHECK_CODE(resay_events_close(events), 0);
+  CHECK_CODE(resay_tap_close(tap), 0);
   CHECK(lstat(path, &found) != 0);
   CHECK(descriptors() == before);
 }

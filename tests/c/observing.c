@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <sys/socket.h>
+#include <time.h>
 
 static int readable(int fd)
 {
@@ -10,12 +11,19 @@ static int readable(int fd)
   return poll(&watched, 1, 0) == 1;
 }
 
-static resay_event next_of(resay_engine *engine, uint32_t kind)
+static uint64_t now_ns(void)
+{
+  struct timespec now;
+  CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static resay_event next_of(resay_events *events, uint32_t kind)
 {
   resay_event event;
   memset(&event, 0x55, sizeof event);
   event.struct_size = sizeof event;
-  CHECK_CODE(resay_event_next(engine, &event, PATIENCE_MS), 1);
+  CHECK_CODE(resay_events_next(events, &event, PATIENCE_MS), 1);
   CHECK(event.kind == kind && event.zero == 0 && event.struct_size == sizeof event);
   return event;
 }
@@ -31,76 +39,93 @@ static void every_kind(void)
   resay_engine *engine = new_engine();
   resay_client *client, *turned_away;
   resay_event event, older;
+  resay_events *events, *others;
+  uint64_t last = 0;
   char url[128], udp[128];
   int fd;
   resay_id stream, datagrams;
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_ALL, 64), 0);
-  fd = resay_event_fd(engine);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ALL, 64, &events, NULL), 0);
+  fd = resay_events_fd(events);
   CHECK(fd >= 0 && !readable(fd));
   event.struct_size = sizeof event;
-  CHECK_CODE(resay_event_next(engine, &event, 0), 0);
-  CHECK_CODE(resay_event_next(engine, &event, 1), 0);
+  CHECK_CODE(resay_events_next(events, &event, 0), 0);
+  CHECK_CODE(resay_events_next(events, &event, 1), 0);
   stream = add(engine, "tcp://127.0.0.1:0?max_connections=1", url);
   CHECK_CODE(resay_register_callback(engine, "failing", failing, NULL, NULL, NULL), 0);
   CHECK_CODE(resay_start(engine, 1, NULL), 0);
   CHECK(readable(fd));
-  CHECK(strstr(next_of(engine, RESAY_EVENT_ENGINE).text, "backend") != NULL);
-  event = next_of(engine, RESAY_EVENT_LISTENING);
+  CHECK(strstr(next_of(events, RESAY_EVENT_ENGINE).text, "backend") != NULL);
+  event = next_of(events, RESAY_EVENT_LISTENING);
   CHECK(event.listener == stream && event.connection == 0 && event.code == 0);
 
   client = dial(url);
-  event = next_of(engine, RESAY_EVENT_ACCEPTED);
+  event = next_of(events, RESAY_EVENT_ACCEPTED);
   CHECK(event.listener == stream && event.connection == 1);
   CHECK(strncmp(event.text, "127.0.0.1:", 10) == 0);
+  CHECK(event.time_ns > 0 && event.time_ns <= now_ns());
+  last = event.time_ns;
   turned_away = dial(url); /* one too many */
   hear_end(turned_away);
   resay_client_free(turned_away);
-  CHECK(next_of(engine, RESAY_EVENT_REJECTED).listener == stream);
+  CHECK(next_of(events, RESAY_EVENT_REJECTED).listener == stream);
   CHECK_CODE(resay_chain(engine, stream, "failing", NULL), 0);
-  CHECK(strstr(next_of(engine, RESAY_EVENT_CHAIN_CHANGED).text, "failing") != NULL);
+  CHECK(strstr(next_of(events, RESAY_EVENT_CHAIN_CHANGED).text, "failing") != NULL);
   say(client, "x", 1);
-  event = next_of(engine, RESAY_EVENT_TRANSFORM_FAILED);
+  event = next_of(events, RESAY_EVENT_TRANSFORM_FAILED);
   CHECK(event.code == RESAY_E_CALLBACK && event.connection == 1 && event.listener == stream);
   hear_end(client);
   resay_client_free(client);
-  event = next_of(engine, RESAY_EVENT_CLOSED);
+  event = next_of(events, RESAY_EVENT_CLOSED);
+  CHECK(event.time_ns >= last);
   CHECK(event.code == RESAY_CLOSED_TRANSFORM_FAILED && event.connection == 1);
   CHECK(strcmp(resay_event_kind_name(event.kind), "closed") == 0);
   CHECK(strcmp(resay_event_code_name(event.kind, event.code), "transform_failed") == 0);
+  CHECK(strcmp(resay_close_reason_name(event.code), "transform_failed") == 0);
+  CHECK(strcmp(resay_drop_reason_name(RESAY_DROPPED_UNNAMED), "unnamed") == 0);
+  CHECK(strcmp(resay_kind_name(RESAY_SEQPACKET), "seqpacket") == 0 && strcmp(resay_kind_name(0), "unknown") == 0);
+  CHECK(strcmp(resay_code_name(RESAY_E_SPEC), "RESAY_E_SPEC") == 0 && strcmp(resay_code_name(-1), "unknown") == 0);
   CHECK(strcmp(resay_log_level_name(RESAY_LOG_WARN), "warn") == 0);
   CHECK(strcmp(resay_log_level_name(0), "unknown") == 0);
 
   datagrams = add(engine, "udp://127.0.0.1:0?max_message=4", udp);
-  CHECK(next_of(engine, RESAY_EVENT_LISTENING).listener == datagrams);
+  CHECK(next_of(events, RESAY_EVENT_LISTENING).listener == datagrams);
   client = dial(udp);
   say(client, "longer", 6);
-  event = next_of(engine, RESAY_EVENT_DROPPED);
+  event = next_of(events, RESAY_EVENT_DROPPED);
   CHECK(event.code == RESAY_DROPPED_TOO_LONG && event.listener == datagrams);
   CHECK_CODE(resay_chain(engine, datagrams, "identity", NULL), 0);
   /* An older program knows less of it. */
   memset(&older, 0x55, sizeof older);
   older.struct_size = offsetof(resay_event, connection);
-  CHECK_CODE(resay_event_next(engine, &older, PATIENCE_MS), 1);
+  CHECK_CODE(resay_events_next(events, &older, PATIENCE_MS), 1);
   CHECK(older.kind == RESAY_EVENT_CHAIN_CHANGED && older.listener == datagrams);
   CHECK(older.connection == 0x5555555555555555u && older.text[0] == 0x55);
   resay_client_free(client);
   CHECK_CODE(resay_listener_close(engine, datagrams), 0);
-  CHECK(next_of(engine, RESAY_EVENT_LISTENER_CLOSED).listener == datagrams);
+  CHECK(next_of(events, RESAY_EVENT_LISTENER_CLOSED).listener == datagrams);
 
-  /* Only some kinds, from now on. */
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_ENGINE, 1), 0);
+  /* Another queue, of some kinds and from now on; the first one goes on. */
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ENGINE, 1, &others, NULL), 0);
   client = dial(url);
   CHECK_CODE(resay_chain(engine, stream, "", NULL), 0);
   ask(client, "x", "x");
   resay_client_free(client);
-  CHECK_CODE(resay_event_next(engine, &event, 0), 0);
+  CHECK_CODE(resay_events_next(others, &event, 0), 0);
+  next_of(events, RESAY_EVENT_ACCEPTED);
+  CHECK_CODE(resay_events_close(events), 0);
   CHECK_CODE(resay_stop(engine), 0);
-  CHECK(strcmp(next_of(engine, RESAY_EVENT_ENGINE).text, "ended") == 0);
-  CHECK_CODE(resay_event_next(engine, &event, -1), RESAY_E_STATE);
-  CHECK_CODE(resay_event_next(engine, &event, 0), RESAY_E_STATE);
+  fd = resay_events_fd(others);
+  CHECK(strcmp(next_of(others, RESAY_EVENT_ENGINE).text, "ended") == 0);
+  CHECK_CODE(resay_events_next(others, &event, -1), RESAY_E_STATE);
+  CHECK_CODE(resay_events_next(others, &event, 0), RESAY_E_STATE);
   CHECK(readable(fd));
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ALL, 1, &events, NULL), RESAY_E_STATE);
+  CHECK(events == NULL);
   CHECK(stats_of(engine, 0).events_lost == 0);
   resay_engine_free(engine);
+  /* It lives for itself. */
+  CHECK_CODE(resay_events_next(others, &event, -1), RESAY_E_STATE);
+  CHECK_CODE(resay_events_close(others), 0);
 }
 
 /* Nobody takes them: nothing waits for that, and what is lost is counted. */
@@ -108,22 +133,27 @@ static void nobody_takes(void)
 {
   resay_engine *engine = new_engine();
   resay_event event;
+  resay_events *events, *short_one;
   char url[128];
   int i, taken = 0;
   event.struct_size = sizeof event;
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_ACCEPTED | RESAY_EVENT_CLOSED, 3), 0);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ACCEPTED | RESAY_EVENT_CLOSED, 3, &events, NULL), 0);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_CLOSED, 1, &short_one, NULL), 0);
   add(engine, "tcp://127.0.0.1:0", url);
   CHECK_CODE(resay_start(engine, 2, NULL), 0);
   for (i = 0; i < 50; i++) ask_once(url, "x", "x");
   CHECK_CODE(resay_drain(engine, PATIENCE_MS), 0);
-  while (resay_event_next(engine, &event, 0) == 1) taken++;
+  while (resay_events_next(events, &event, 0) == 1) taken++;
   CHECK(taken == 3);
-  CHECK(stats_of(engine, 0).events_lost == 97);
+  CHECK(resay_events_lost(events) == 97 && resay_events_lost(short_one) == 49);
+  CHECK_CODE(resay_events_close(short_one), 0);
+  CHECK(stats_of(engine, 0).events_lost == 97 + 49);
   resay_engine_free(engine);
+  CHECK_CODE(resay_events_close(events), 0);
 }
 
 struct waiter {
-  resay_engine *engine;
+  resay_events *events;
   int taken;
 };
 
@@ -133,7 +163,7 @@ static void *wait_for_events(void *user)
   resay_event event;
   int result;
   event.struct_size = sizeof event;
-  while ((result = resay_event_next(waiter->engine, &event, -1)) == 1) waiter->taken++;
+  while ((result = resay_events_next(waiter->events, &event, -1)) == 1) waiter->taken++;
   CHECK_CODE(result, RESAY_E_STATE);
   return NULL;
 }
@@ -142,13 +172,14 @@ static void *wait_for_events(void *user)
 static void several_wait(void)
 {
   resay_engine *engine = new_engine();
+  resay_events *events;
   struct waiter waiters[3];
   pthread_t waiting[3];
   char url[128];
   int i, taken = 0;
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_ACCEPTED | RESAY_EVENT_CLOSED, 4096), 0);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ACCEPTED | RESAY_EVENT_CLOSED, 4096, &events, NULL), 0);
   for (i = 0; i < 3; i++) {
-    waiters[i].engine = engine;
+    waiters[i].events = events;
     waiters[i].taken = 0;
     CHECK(pthread_create(&waiting[i], NULL, wait_for_events, &waiters[i]) == 0);
   }
@@ -162,6 +193,7 @@ static void several_wait(void)
   }
   CHECK(taken == 200);
   resay_engine_free(engine);
+  CHECK_CODE(resay_events_close(events), 0);
 }
 
 struct lines {

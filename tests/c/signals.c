@@ -74,19 +74,27 @@ static void waiting_is_interrupted(void)
   resay_engine *engine = new_engine();
   resay_client *client;
   resay_event event;
+  resay_events *events;
+  resay_tap *tap;
+  resay_tap_record record;
   char url[128], byte;
   size_t got;
   int interrupted = 0;
   event.struct_size = sizeof event;
   add(engine, "tcp://127.0.0.1:0", url);
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_TRANSFORM_LOG, 8), 0);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_TRANSFORM_LOG, 8, &events, NULL), 0);
+  CHECK_CODE(resay_tap_open(engine, NULL, &tap, NULL), 0);
   CHECK_CODE(resay_run(engine, 0), 1);
   while (!interrupted) interrupted = resay_run(engine, -1) == RESAY_E_INTR;
-  for (interrupted = 0; !interrupted;) interrupted = resay_event_next(engine, &event, -1) == RESAY_E_INTR;
+  for (interrupted = 0; !interrupted;) interrupted = resay_events_next(events, &event, -1) == RESAY_E_INTR;
+  for (interrupted = 0; !interrupted;)
+    interrupted = resay_tap_read(tap, &record, sizeof record, 1, &byte, 1, -1) == RESAY_E_INTR;
   client = dial(url);
   for (interrupted = 0; !interrupted;) interrupted = resay_client_recv(client, &byte, 1, &got, -1) == RESAY_E_INTR;
   resay_client_free(client);
   resay_engine_free(engine);
+  CHECK_CODE(resay_events_close(events), 0);
+  CHECK_CODE(resay_tap_close(tap), 0);
 }
 
 /* SIGTERM in the middle of everything: the handler stops the engine, which is the one call that it may make. */

@@ -140,6 +140,7 @@ impl Run {
         let woken: Vec<Arc<AtomicBool>> = (0..case.workers).map(|_| Arc::default()).collect();
         let shared = Arc::new(Shared {
             events,
+            taps: Arc::default(),
             mailboxes: woken.iter().map(|woken| Mailbox::new(waker(woken))).collect(),
             offload: Offload::into_queue(Arc::clone(&jobs)),
             spin: if case.spins { Duration::from_micros(60) } else { Duration::ZERO },

@@ -1,0 +1,175 @@
+//! How a worker records messages: one recorder a worker, and one for each job of the thread pool.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::channel::Channel;
+use super::record::{Bytes, Recorded, TapOutcome};
+use super::registry::Taps;
+use crate::lock::lock;
+use crate::peer::{Peer, SocketKind};
+use crate::sys;
+use crate::timer::Moment;
+
+/// Writes records into the rings of all taps that want them.
+///
+/// A message is [kept](Recorder::keep) before its transforms change it, and [recorded](Recorder::record) when it is known
+/// what became of it, before its answer goes to the driver.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    taps: Arc<Taps>,
+    /// Of what `channels` is a copy.
+    version: u64,
+    channels: Vec<Open>,
+    /// The message in hand as it came, as far as any tap wants it.
+    data: Vec<u8>,
+    data_bytes: usize,
+    /// Records wait for [`wake`](Recorder::wake).
+    is_dirty: bool,
+    /// Off the workers, records are kept for the worker: it may find that nobody wants the result.
+    collected: Option<Vec<Collected>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    channel: Arc<Channel>,
+    is_dirty: bool,
+}
+
+/// A record that is to be written later.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    time: Moment,
+    listener: u64,
+    connection: u64,
+    peer: Peer,
+    kind: SocketKind,
+    flags: u32,
+    outcome: TapOutcome,
+    data: Vec<u8>,
+    data_bytes: usize,
+    answer: Vec<u8>,
+    answer_bytes: usize,
+}
+
+impl Recorder {
+    pub(crate) fn new(taps: &Arc<Taps>) -> Recorder {
+        Recorder { taps: Arc::clone(taps), ..Recorder::default() }
+    }
+
+    /// One for a job off the worker, which gives what it [collects](Recorder::into_collected) to the worker.
+    pub(crate) fn for_job(&self) -> Recorder {
+        Recorder { collected: Some(Vec::new()), ..Recorder::new(&self.taps) }
+    }
+
+    /// Whether any tap is open.
+    #[inline(always)]
+    pub(crate) fn is_on(&self) -> bool {
+        self.taps.version.load(Ordering::Relaxed) != 0
+    }
+
+    /// Looks which taps are open, and lets go of the others.
+    pub(crate) fn refresh(&mut self) {
+        let version = self.taps.version.load(Ordering::Acquire);
+        if version != self.version {
+            // One that is let go of has no reader any more.
+            let open = lock(&self.taps.open);
+            let copy = |channel| Open { channel: Arc::clone(channel), is_dirty: false };
+            let known = std::mem::take(&mut self.channels);
+            self.channels = open.channels.iter().map(copy).collect();
+            self.version = self.taps.version.load(Ordering::Acquire);
+            drop(open);
+            for Open { channel, .. } in known.iter().filter(|known| known.is_dirty) {
+                channel.signal.raise();
+            }
+            if self.channels.is_empty() {
+                self.data = Vec::new();
+            }
+        }
+    }
+
+    /// Keeps a message as it came.
+    #[inline(never)]
+    pub(crate) fn keep(&mut self, message: &[u8]) {
+        self.refresh();
+        let most = self.channels.iter().map(|open| open.channel.settings.data_bytes_max).max();
+        self.data.clear();
+        self.data.extend_from_slice(message.get(..most.unwrap_or(0)).unwrap_or(message));
+        self.data_bytes = message.len();
+    }
+
+    /// Keeps a message of which nobody knows the bytes any more.
+    pub(crate) fn keep_length(&mut self, bytes: usize) {
+        self.keep(&[]);
+        self.data_bytes = bytes;
+    }
+
+    /// Records the message that was kept.
+    #[inline(never)]
+    pub(crate) fn record(&mut self, of: &Recorded<'_>, answer: &[u8]) {
+        let Some(collected) = &mut self.collected else {
+            return self.write(of, Bytes::of(answer));
+        };
+        let wants =
+            self.channels.iter().map(|open| open.channel.settings).filter(|settings| settings.answers);
+        let most = wants.map(|settings| settings.data_bytes_max).max().unwrap_or(0);
+        let Recorded { time, listener, connection, peer, kind, flags, outcome } = *of;
+        collected.push(Collected {
+            time,
+            listener,
+            connection,
+            peer: peer.clone(),
+            kind,
+            flags,
+            outcome,
+            data: self.data.clone(),
+            data_bytes: self.data_bytes,
+            answer: Bytes::of(answer).cut(most).kept.to_vec(),
+            answer_bytes: answer.len(),
+        });
+    }
+
+    fn write(&mut self, of: &Recorded<'_>, answer: Bytes<'_>) {
+        let peer = sys::sockaddr_of(of.peer);
+        let data = Bytes { kept: &self.data, count: self.data_bytes };
+        for Open { channel, is_dirty } in
+            self.channels.iter_mut().filter(|open| open.channel.wants(of.listener))
+        {
+            channel.write(of, &peer, data, answer);
+            (*is_dirty, self.is_dirty) = (true, true);
+        }
+    }
+
+    pub(crate) fn into_collected(self) -> Vec<Collected> {
+        self.collected.unwrap_or_default()
+    }
+
+    /// Writes what was collected elsewhere.
+    pub(crate) fn record_collected(&mut self, collected: Vec<Collected>) {
+        for record in collected {
+            self.refresh();
+            let Collected { time, listener, connection, peer, kind, flags, outcome, .. } = record;
+            let of = Recorded { time, listener, connection, peer: &peer, kind, flags, outcome };
+            (self.data, self.data_bytes) = (record.data, record.data_bytes);
+            self.write(&of, Bytes { kept: &record.answer, count: record.answer_bytes });
+        }
+    }
+
+    /// Tells the readers of what was written since the last time.
+    #[inline(always)]
+    pub(crate) fn wake(&mut self) {
+        if self.is_dirty {
+            self.wake_readers();
+        }
+    }
+
+    #[cold]
+    fn wake_readers(&mut self) {
+        self.is_dirty = false;
+        for open in &mut self.channels {
+            if std::mem::take(&mut open.is_dirty) {
+                open.channel.signal.raise();
+            }
+        }
+    }
+}
