@@ -139,7 +139,8 @@ impl Run {
         let stats = self.listener.stats();
         ensure!(stats.open == 0 && stats.accepted == stats.closed, "connections are left: {stats:?}");
         if self.case.kind.is_datagram() {
-            return self.check_datagrams(&stats);
+            self.check_datagrams(&stats)?;
+            return self.check_taps(&stats, &[]);
         }
         self.check_closed(&stats)?;
         self.check_balance(&stats)?;
@@ -182,6 +183,7 @@ impl Run {
         }
         drop(world);
         self.check_hosts(&clients)?;
+        self.check_taps(&stats, &clients)?;
         self.check_counts(&stats, &explained)?;
         self.check_answers(&stats, &explained)
     }
@@ -571,6 +573,7 @@ pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
         "stop",
         "results of sends at the end",
         "swap",
+        "a tap",
     ] {
         assert!(met.get(what).is_some_and(|n| *n > 0), "never met: {what}");
     }

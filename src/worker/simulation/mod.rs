@@ -12,6 +12,7 @@ mod datagrams;
 mod frames;
 mod model;
 mod stages;
+mod taps;
 mod transforms;
 
 use std::cell::RefCell;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use self::around::Surroundings;
 use self::case::{Case, End};
 use self::stages::Stage;
+use self::taps::Tapped;
 use super::*;
 use crate::chain::Chain;
 use crate::driver::simulator::{self, Random, Simulator, World};
@@ -73,6 +75,8 @@ struct Run {
     /// For how many steps no job has waited.
     settled: usize,
     met: RefCell<BTreeMap<&'static str, u64>>,
+    /// A tap that is open from the beginning, in half of all cases.
+    tapped: Option<Tapped>,
     /// Lists of connections that workers were asked for, with what each connection may hold.
     listed: RefCell<Vec<(Receiver<ConnectionInfo>, usize)>>,
 }
@@ -148,6 +152,7 @@ impl Run {
             chain_epoch: AtomicUsize::new(0),
             last_connection: AtomicUsize::new(0),
         });
+        let tapped = Tapped::of(seed, &shared.taps);
         let workers: Vec<_> = (0..case.workers)
             .map(|index| Worker::new(index, Simulator::new(&world), Arc::clone(&shared)))
             .collect();
@@ -181,6 +186,7 @@ impl Run {
             settled: 0,
             stopped: false,
             met: RefCell::default(),
+            tapped,
             listed: RefCell::default(),
         }
     }
@@ -196,6 +202,9 @@ impl Run {
             let worker = alive[self.random.below(alive.len())];
             self.turn(worker);
             self.run_job();
+            if let Some(tapped) = &mut self.tapped {
+                tapped.read();
+            }
             self.check_step().map_err(|what| format!("step {step}: {what}"))?;
         }
         Err(format!("not over after {STEPS_MAX} turns: {:?}", self.listener.stats()))
