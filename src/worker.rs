@@ -203,7 +203,6 @@ impl<D: Driver> Worker<D> {
     /// The error is that of the driver's wait (`Interrupted`: a signal came); nothing is lost by it.
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.take_commands();
-        self.recorder.wake();
         if self.state == State::Ended {
             return Ok(false);
         }

@@ -17,19 +17,37 @@ impl Connection {
     /// Bytes arrived: `buffer[start..]`.
     #[inline(always)]
     pub(crate) fn received(&mut self, recv_buf: RecvBuf<'_>, cx: &mut Context<'_>) -> Step {
+        if cx.recorder.is_on() {
+            return self.received_and_recorded(recv_buf, cx);
+        }
+        self.received_fast::<false>(recv_buf, cx)
+    }
+
+    /// The same while a tap is open: code of its own, so that it takes nothing from the other.
+    #[cold]
+    #[inline(never)]
+    fn received_and_recorded(&mut self, recv_buf: RecvBuf<'_>, cx: &mut Context<'_>) -> Step {
+        self.received_fast::<true>(recv_buf, cx)
+    }
+
+    #[inline(always)]
+    fn received_fast<const IS_RECORDED: bool>(
+        &mut self,
+        recv_buf: RecvBuf<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
         let RecvBuf { buffer, start } = recv_buf;
         let end = buffer.len();
         let mut begun = Begun::default();
         if self.is_fast(cx)
             && let Some(window) = buffer.get_mut(start..)
         {
-            let is_recorded = cx.recorder.is_on();
             self.silent_since = cx.now;
             cx.stats.bytes_in.add(window.len() as u64);
             let messages = if cx.limits.framer.has_messages() {
-                self.answer_frames_in_place(window, is_recorded, &mut begun, cx)
+                self.answer_frames_in_place::<IS_RECORDED>(window, &mut begun, cx)
             } else {
-                self.answer_read_in_place(window, is_recorded, &mut begun, cx)
+                self.answer_read_in_place::<IS_RECORDED>(window, &mut begun, cx)
             };
             if let Some(messages) = messages {
                 self.output.begin(end - start, messages);
@@ -51,27 +69,26 @@ impl Connection {
 
     /// Answers a read of a raw stream; how many messages that was, if nothing is left.
     #[inline]
-    fn answer_read_in_place(
+    fn answer_read_in_place<const IS_RECORDED: bool>(
         &mut self,
         window: &mut [u8],
-        is_recorded: bool,
         begun: &mut Begun,
         cx: &mut Context<'_>,
     ) -> Option<u32> {
         cx.stats.messages_in.add(1);
-        if is_recorded {
+        if IS_RECORDED {
             cx.recorder.keep(window);
         }
         match self.session.map_all(window) {
             Ok(()) => {
-                if is_recorded {
+                if IS_RECORDED {
                     self.record(TapOutcome::Answered, 0, window, cx);
                 }
                 Some(1)
             }
             Err(stopped) => {
                 let outcome = begun.stop(window.len(), stopped);
-                if is_recorded {
+                if IS_RECORDED {
                     self.record_stopped(window, outcome, 0, cx);
                 }
                 None
@@ -80,10 +97,9 @@ impl Connection {
     }
 
     /// The same for a read with messages of their own.
-    fn answer_frames_in_place(
+    fn answer_frames_in_place<const IS_RECORDED: bool>(
         &mut self,
         window: &mut [u8],
-        is_recorded: bool,
         begun: &mut Begun,
         cx: &mut Context<'_>,
     ) -> Option<u32> {
@@ -97,17 +113,17 @@ impl Connection {
             let Ok(Some(found)) = cx.limits.framer.find(rest, 0) else { return None };
             cx.stats.messages_in.add(1);
             let body = bug::part_mut(rest, found.body);
-            if is_recorded {
+            if IS_RECORDED {
                 cx.recorder.keep(body);
             }
             if let Err(stopped) = self.session.map_all(body) {
                 let outcome = begun.stop(found.len, stopped);
-                if is_recorded {
+                if IS_RECORDED {
                     self.record_stopped(body, outcome, WHOLE, cx);
                 }
                 return None;
             }
-            if is_recorded {
+            if IS_RECORDED {
                 self.record(TapOutcome::Answered, WHOLE, body, cx);
             }
             begun.used += found.len;

@@ -96,9 +96,16 @@ impl std::ops::Deref for Sockaddr {
     }
 }
 
+/// None at all.
+impl Default for Sockaddr {
+    fn default() -> Sockaddr {
+        Sockaddr { bytes: [0; SOCKADDR_BYTES_MAX], len: 0 }
+    }
+}
+
 impl Sockaddr {
     fn new(family: i32) -> Sockaddr {
-        let mut name = Sockaddr { bytes: [0; SOCKADDR_BYTES_MAX], len: 0 };
+        let mut name = Sockaddr::default();
         name.push(&(family as libc::sa_family_t).to_ne_bytes());
         name
     }

@@ -183,7 +183,7 @@ pub(super) fn head_of(
     data: Bytes<'_>,
     answer: Bytes<'_>,
 ) -> [u64; HEAD_WORDS] {
-    let kind = SOCKET_KINDS.iter().position(|kind| *kind == of.kind).unwrap_or_default() as u64;
+    let kind = of.kind as u64;
     [
         (peer.len() as u64) << 48 | kind << 40 | u64::from(of.outcome.number()) << 32,
         0,
@@ -197,6 +197,7 @@ pub(super) fn head_of(
     ]
 }
 
+/// The kinds in their order.
 const SOCKET_KINDS: [SocketKind; 5] = [
     SocketKind::Tcp,
     SocketKind::Udp,
@@ -204,6 +205,14 @@ const SOCKET_KINDS: [SocketKind; 5] = [
     SocketKind::UnixDatagram,
     SocketKind::UnixSeqpacket,
 ];
+
+const _: () = {
+    let mut place = 0;
+    while place < SOCKET_KINDS.len() {
+        assert!(SOCKET_KINDS[place] as usize == place, "the kinds are in order");
+        place += 1;
+    }
+};
 
 pub(super) fn word(record: &[u8], place: usize) -> u64 {
     record.as_chunks().0.get(place).map_or(0, |word| u64::from_ne_bytes(*word))

@@ -21,6 +21,11 @@ pub(crate) struct Recorder {
     /// Of what `channels` is a copy.
     version: u64,
     channels: Vec<Open>,
+    /// The most that any of them wants of a message.
+    data_bytes_max: usize,
+    /// The sockaddr of the peer of the connection `named`.
+    name: sys::Sockaddr,
+    named: u64,
     /// The message in hand as it came, as far as any tap wants it.
     data: Vec<u8>,
     data_bytes: usize,
@@ -69,22 +74,29 @@ impl Recorder {
     }
 
     /// Looks which taps are open, and lets go of the others.
+    #[inline]
     pub(crate) fn refresh(&mut self) {
-        let version = self.taps.version.load(Ordering::Acquire);
-        if version != self.version {
-            // One that is let go of has no reader any more.
-            let open = lock(&self.taps.open);
-            let copy = |channel| Open { channel: Arc::clone(channel), is_dirty: false };
-            let known = std::mem::take(&mut self.channels);
-            self.channels = open.channels.iter().map(copy).collect();
-            self.version = self.taps.version.load(Ordering::Acquire);
-            drop(open);
-            for Open { channel, .. } in known.iter().filter(|known| known.is_dirty) {
-                channel.signal.raise();
-            }
-            if self.channels.is_empty() {
-                self.data = Vec::new();
-            }
+        if self.taps.version.load(Ordering::Acquire) != self.version {
+            self.copy_channels();
+        }
+    }
+
+    #[cold]
+    fn copy_channels(&mut self) {
+        // One that is let go of has no reader any more.
+        let open = lock(&self.taps.open);
+        let copy = |channel| Open { channel: Arc::clone(channel), is_dirty: false };
+        let known = std::mem::take(&mut self.channels);
+        self.channels = open.channels.iter().map(copy).collect();
+        self.version = self.taps.version.load(Ordering::Acquire);
+        let most = open.channels.iter().map(|channel| channel.settings.data_bytes_max).max();
+        self.data_bytes_max = most.unwrap_or(0);
+        drop(open);
+        for Open { channel, .. } in known.iter().filter(|known| known.is_dirty) {
+            channel.signal.raise();
+        }
+        if self.channels.is_empty() {
+            self.data = Vec::new();
         }
     }
 
@@ -92,9 +104,8 @@ impl Recorder {
     #[inline(never)]
     pub(crate) fn keep(&mut self, message: &[u8]) {
         self.refresh();
-        let most = self.channels.iter().map(|open| open.channel.settings.data_bytes_max).max();
         self.data.clear();
-        self.data.extend_from_slice(message.get(..most.unwrap_or(0)).unwrap_or(message));
+        self.data.extend_from_slice(message.get(..self.data_bytes_max).unwrap_or(message));
         self.data_bytes = message.len();
     }
 
@@ -130,12 +141,15 @@ impl Recorder {
     }
 
     fn write(&mut self, of: &Recorded<'_>, answer: Bytes<'_>) {
-        let peer = sys::sockaddr_of(of.peer);
+        // A connection has mostly several messages, and its peer is what it was.
+        if of.connection == 0 || of.connection != self.named {
+            (self.name, self.named) = (sys::sockaddr_of(of.peer), of.connection);
+        }
         let data = Bytes { kept: &self.data, count: self.data_bytes };
         for Open { channel, is_dirty } in
             self.channels.iter_mut().filter(|open| open.channel.wants(of.listener))
         {
-            channel.write(of, &peer, data, answer);
+            channel.write(of, &self.name, data, answer);
             (*is_dirty, self.is_dirty) = (true, true);
         }
     }

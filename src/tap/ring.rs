@@ -66,31 +66,31 @@ impl Ring {
         };
         head[0] |= words as u64;
         head[LOST_WORD] = self.lost();
-        let mut place = at + 1;
-        for word in &head[1..] {
-            self.word(place).store(*word, Ordering::Relaxed);
-            place += 1;
-        }
-        for part in parts {
-            place = self.write_bytes(place, part);
+        let (before, behind) = self.spans(at, words);
+        if behind.is_empty() {
+            let mut rest = store(before.split_at(1).1, &head[1..]);
+            parts.into_iter().for_each(|part| rest = store_bytes(rest, part));
+        } else {
+            let mut place = at + 1;
+            head[1..].iter().for_each(|word| self.put(&mut place, *word));
+            parts.into_iter().for_each(|part| self.put_bytes(&mut place, part));
         }
         self.word(at).store(head[0], Ordering::Release);
     }
 
-    fn write_bytes(&self, place: u64, bytes: &[u8]) -> u64 {
+    /// Writes what goes on at the beginning of the ring, word by word.
+    #[cold]
+    fn put_bytes(&self, place: &mut u64, bytes: &[u8]) {
         let (whole, rest) = bytes.as_chunks::<WORD_BYTES>();
-        let (before, behind) = self.spans(place, whole.len());
-        for (word, bytes) in before.iter().chain(behind).zip(whole) {
-            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-        }
-        let mut place = place + whole.len() as u64;
+        whole.iter().for_each(|bytes| self.put(place, u64::from_ne_bytes(*bytes)));
         if !rest.is_empty() {
-            let mut last = [0; WORD_BYTES];
-            last[..rest.len()].copy_from_slice(rest);
-            self.word(place).store(u64::from_ne_bytes(last), Ordering::Relaxed);
-            place += 1;
+            self.put(place, last_word(rest));
         }
-        place
+    }
+
+    fn put(&self, place: &mut u64, word: u64) {
+        self.word(*place).store(word, Ordering::Relaxed);
+        *place += 1;
     }
 
     fn reserve(&self, words: u64) -> Option<u64> {
@@ -130,14 +130,12 @@ impl Ring {
             return false;
         }
         let words = (first & u64::from(u32::MAX)) as usize;
-        bytes.clear();
+        // What is there already is written over.
         bytes.resize(words * WORD_BYTES, 0);
         let (before, behind) = self.spans(*at, words);
-        let (to, _) = bytes.as_chunks_mut::<WORD_BYTES>();
-        for (word, to) in before.iter().chain(behind).zip(to) {
-            *to = word.load(Ordering::Relaxed).to_ne_bytes();
-            word.store(0, Ordering::Relaxed);
-        }
+        let (to, to_rest) = bytes.as_chunks_mut::<WORD_BYTES>().0.split_at_mut(before.len());
+        load(before, to);
+        load(behind, to_rest);
         *at += words as u64;
         self.read.0.store(*at, Ordering::Release);
         true
@@ -159,6 +157,46 @@ impl Ring {
         let index = place as usize & (self.words.len() - 1);
         let before = count.min(self.words.len() - index);
         (bug::part(&self.words, index..index + before), bug::part(&self.words, ..count - before))
+    }
+}
+
+/// Writes words to the first places; gives the others.
+#[inline]
+fn store<'a>(places: &'a [AtomicU64], words: &[u64]) -> &'a [AtomicU64] {
+    let (first, rest) = places.split_at(words.len().min(places.len()));
+    first.iter().zip(words).for_each(|(place, word)| place.store(*word, Ordering::Relaxed));
+    rest
+}
+
+/// The same with bytes, of which the last word may lack some.
+#[inline]
+fn store_bytes<'a>(places: &'a [AtomicU64], bytes: &[u8]) -> &'a [AtomicU64] {
+    let (whole, last) = bytes.as_chunks::<WORD_BYTES>();
+    let (first, rest) = places.split_at(whole.len().min(places.len()));
+    for (place, bytes) in first.iter().zip(whole) {
+        place.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    }
+    match rest.split_first() {
+        Some((place, rest)) if !last.is_empty() => {
+            place.store(last_word(last), Ordering::Relaxed);
+            rest
+        }
+        _ => rest,
+    }
+}
+
+fn last_word(bytes: &[u8]) -> u64 {
+    let mut word = [0; WORD_BYTES];
+    word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    u64::from_ne_bytes(word)
+}
+
+/// Takes words out, and leaves zeros.
+#[inline]
+fn load(places: &[AtomicU64], to: &mut [[u8; WORD_BYTES]]) {
+    for (place, to) in places.iter().zip(to) {
+        *to = place.load(Ordering::Relaxed).to_ne_bytes();
+        place.store(0, Ordering::Relaxed);
     }
 }
 

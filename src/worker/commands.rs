@@ -35,6 +35,8 @@ impl<D: Driver> Worker<D> {
                 Command::Drain { within } => self.drain(within),
             }
         }
+        // A wait follows.
+        self.recorder.wake();
     }
 
     /// Connections that are with a transform that may block are left out.

@@ -49,6 +49,8 @@ impl<D: Driver> Worker<D> {
                 None => bug::found_aside("a socket that only its own step closes"),
             }
         }
+        // A worker that ends takes no further turn.
+        self.recorder.wake();
         self.state = State::Draining { until: self.driver.now() };
         self.end_if_drained();
     }
