@@ -201,6 +201,11 @@ fn what_is_wrong_is_an_error() {
 }
 
 #[test]
+fn a_tap_has_every_message() {
+    passes("tap");
+}
+
+#[test]
 fn three_ways_to_run() {
     passes("ways");
 }
