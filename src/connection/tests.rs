@@ -90,7 +90,7 @@ impl Bench {
             current,
             pool: Pool::default(),
             scratch: Scratch::default(),
-            recorder: Recorder::default(),
+            recorder: Recorder::new(&Arc::default()),
             stats: Block::default(),
             now,
             window: usize::MAX,

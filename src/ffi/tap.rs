@@ -178,7 +178,7 @@ pub unsafe extern "C" fn resay_tap_read(
             return Err(Failure::null("records"));
         }
         if !(RECORD_BYTES_MIN..=STRUCT_BYTES_MAX).contains(&record_size)
-            || record_size % align_of::<u64>() != 0
+            || !record_size.is_multiple_of(align_of::<u64>())
         {
             let message = format!("record_size is {record_size}: set it to sizeof(resay_tap_record)");
             return Err(Failure::new(RESAY_E_ARG, message));

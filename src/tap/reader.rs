@@ -27,7 +27,7 @@ impl Tap {
     }
 
     /// Calls `take` with each record that waits, in their order, until it returns false: that record, and those behind it,
-    /// wait for the next call. Waits for the first one for at most `timeout` (`None`: until the engine has ended). Returns
+    /// wait for the next call. It must not call the tap. Waits for the first one for at most `timeout` (`None`: until the engine has ended). Returns
     /// how many were taken.
     ///
     /// While records keep coming, a call that waits sleeps for up to a millisecond and then takes many at once, so that

@@ -15,7 +15,7 @@ use crate::timer::Moment;
 ///
 /// A message is [kept](Recorder::keep) before its transforms change it, and [recorded](Recorder::record) when it is known
 /// what became of it, before its answer goes to the driver.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Recorder {
     taps: Arc<Taps>,
     /// Of what `channels` is a copy.
@@ -35,6 +35,7 @@ pub(crate) struct Recorder {
     collected: Option<Vec<Collected>>,
 }
 
+/// One tap, as this recorder knows it.
 #[derive(Debug)]
 struct Open {
     channel: Arc<Channel>,
@@ -59,7 +60,18 @@ pub(crate) struct Collected {
 
 impl Recorder {
     pub(crate) fn new(taps: &Arc<Taps>) -> Recorder {
-        Recorder { taps: Arc::clone(taps), ..Recorder::default() }
+        Recorder {
+            taps: Arc::clone(taps),
+            version: 0,
+            channels: Vec::new(),
+            data_bytes_max: 0,
+            name: sys::Sockaddr::default(),
+            named: 0,
+            data: Vec::new(),
+            data_bytes: 0,
+            is_dirty: false,
+            collected: None,
+        }
     }
 
     /// One for a job off the worker, which gives what it [collects](Recorder::into_collected) to the worker.
