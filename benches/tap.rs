@@ -1,5 +1,6 @@
 //! What an open tap costs: the throughput of an engine with and without one, in alternation, while a thread reads the
-//! records. Machines drift, so only the ratio counts: the median of neighbouring slices.
+//! records. Machines drift, so only the ratio counts: the median of neighbouring slices. The processor time of the worker
+//! says the same of a machine that is busy with other things.
 //!
 //! `cargo bench --bench tap`; `-- SLICES` asks for more of them than 40.
 #![allow(clippy::expect_used, reason = "a bench: what fails ends it")]
@@ -16,18 +17,20 @@ const CONNECTIONS: usize = 50;
 const SLICE: Duration = Duration::from_millis(100);
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
 
-/// A listener, and how many messages each of its peers has in flight.
-const LOADS: [(&str, &str, usize); 4] = [
-    ("tcp", "tcp://127.0.0.1:0", 1),
-    ("tcp, lines", "tcp://127.0.0.1:0?frame=lines", 16),
-    ("udp", "udp://127.0.0.1:0", 1),
-    ("udp", "udp://127.0.0.1:0", 2),
+/// A listener, how many messages each of its peers has in flight, and whether the tap keeps answers.
+const LOADS: [(&str, usize, bool); 6] = [
+    ("tcp://127.0.0.1:0", 1, false),
+    ("tcp://127.0.0.1:0", 16, false),
+    ("tcp://127.0.0.1:0?frame=lines", 16, false),
+    ("tcp://127.0.0.1:0?frame=lines", 16, true),
+    ("udp://127.0.0.1:0", 1, false),
+    ("udp://127.0.0.1:0", 2, false),
 ];
 
 fn main() {
     let slices = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(40);
     for backend in [Backend::Epoll, Backend::Uring] {
-        for (name, url, in_flight) in LOADS {
+        for (url, in_flight, answers) in LOADS {
             let builder = Engine::builder().listen(url).expect("a listener").backend(backend);
             let engine = match builder.start() {
                 Ok(engine) => engine,
@@ -36,36 +39,59 @@ fn main() {
                     break;
                 }
             };
-            let what = format!("{backend}, {name}, {CONNECTIONS} peers, {in_flight} in flight");
-            let (without, ratio, lost) = compare(&engine, in_flight, slices);
+            let Compared { rate, rate_ratio, worker_ns: [without, with], lost } =
+                compare(&engine, in_flight, answers, slices);
+            let kept = if answers { "messages and answers" } else { "messages" };
             println!(
-                "{what}: {without:.0} messages/s, with a tap {:.1} %, {lost} records lost",
-                100.0 * ratio
+                "{backend}, {url}, {CONNECTIONS} peers, {in_flight} in flight: {rate:.0} messages/s, worker {without:.0} ns; \
+                 with a tap of {kept} {:.1} %, worker {with:.0} ns, {lost} records lost",
+                100.0 * rate_ratio
             );
             engine.stop();
         }
     }
 }
 
-/// Messages a second without a tap, their ratio with one, and the records that were lost.
-fn compare(engine: &Engine, in_flight: usize, slices: usize) -> (f64, f64, u64) {
+struct Compared {
+    /// Messages a second without a tap, and their ratio with one.
+    rate: f64,
+    rate_ratio: f64,
+    /// Processor time of the worker for each message, without and with one.
+    worker_ns: [f64; 2],
+    lost: u64,
+}
+
+fn compare(engine: &Engine, in_flight: usize, answers: bool, slices: usize) -> Compared {
     let url = &engine.urls()[0];
     let peers: Vec<_> = (0..CONNECTIONS).map(|_| Client::open(url, PATIENCE).expect("a peer")).collect();
     let is_stream = url.starts_with("tcp");
     exchange(&peers, is_stream, in_flight);
     let (mut without, mut ratios, mut lost) = (Vec::new(), Vec::new(), 0);
+    let mut worker_ns = [Vec::new(), Vec::new()];
     for slice in 0..slices {
         let mut rates = [0.0; 2];
         // Each order as often as the other.
         for is_tapped in [slice % 2 == 0, slice % 2 == 1] {
-            let reading = is_tapped.then(|| Reading::begin(engine));
-            rates[usize::from(is_tapped)] = exchange(&peers, is_stream, in_flight);
+            let reading = is_tapped.then(|| Reading::begin(engine, answers));
+            let before = worker_time_ns();
+            let (count, time) = exchange(&peers, is_stream, in_flight);
+            rates[usize::from(is_tapped)] = count / time.as_secs_f64();
+            worker_ns[usize::from(is_tapped)].push((worker_time_ns() - before) as f64 / count);
             lost += reading.map_or(0, Reading::end);
         }
         without.push(rates[0]);
         ratios.push(rates[1] / rates[0]);
     }
-    (median(without), median(ratios), lost)
+    Compared { rate: median(without), rate_ratio: median(ratios), worker_ns: worker_ns.map(median), lost }
+}
+
+/// Processor time that the worker's thread has taken (proc_pid_schedstat(5)).
+fn worker_time_ns() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let mut workers = tasks.flatten().filter(|task| read(task.path().join("comm")).trim() == "resay-0");
+    let figures = workers.next().map(|task| read(task.path().join("schedstat"))).unwrap_or_default();
+    figures.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -73,8 +99,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Answers a second, for the length of a slice.
-fn exchange(peers: &[Client], is_stream: bool, in_flight: usize) -> f64 {
+/// Answers for the length of a slice, and how long that was.
+fn exchange(peers: &[Client], is_stream: bool, in_flight: usize) -> (f64, Duration) {
     let mut message = [b'm'; MESSAGE_BYTES];
     message[MESSAGE_BYTES - 1] = b'\n';
     let batch = message.repeat(in_flight);
@@ -96,7 +122,7 @@ fn exchange(peers: &[Client], is_stream: bool, in_flight: usize) -> f64 {
         }
         answers += peers.len() * in_flight;
     }
-    answers as f64 / begun.elapsed().as_secs_f64()
+    (answers as f64, begun.elapsed())
 }
 
 /// A tap, and the thread that reads it.
@@ -107,8 +133,8 @@ struct Reading {
 }
 
 impl Reading {
-    fn begin(engine: &Engine) -> Reading {
-        let options = TapOptions { answers: true, ..TapOptions::default() };
+    fn begin(engine: &Engine, answers: bool) -> Reading {
+        let options = TapOptions { answers, ..TapOptions::default() };
         let tap = Arc::new(engine.tap(options).expect("a tap"));
         let is_over = Arc::new(AtomicBool::new(false));
         let (reader, has_ended) = (Arc::clone(&tap), Arc::clone(&is_over));
