@@ -25,6 +25,9 @@
  *  - An engine runs in one of three ways: resay_start, resay_run, or resay_poll_fd with resay_run(engine, 0).
  *  - To end: call resay_stop or resay_drain; wait until resay_run has returned 0 on lent threads; call
  *    resay_engine_free. Free clients with resay_client_free. Taps and queues of events are closed before or after that.
+ *  - A thread is not cancelled (pthread_cancel) inside a call, however long it waits: end the wait with resay_stop, or by a
+ *    signal. A cancellation that was asked for meanwhile takes place after the call. The engine's threads cannot be
+ *    cancelled.
  *  - Callbacks run on workers, and on any thread that calls the engine. resay_callback lists what they must not do.
  *  - After fork() the child can only free its copy of the engine; the parent keeps the engine.
  *  - Variables of the environment (RESAY_PLUGIN_PATH, RESAY_NO_URING, TMPDIR, LISTEN_FDS and so on) are read with
@@ -834,13 +837,6 @@ int resay_listener_port(struct resay_engine *engine, resay_id listener);
  */
 int resay_listener_close(struct resay_engine *engine,
                          resay_id listener);
-
-/**
- * What pthread_cleanup_push(3) is made of, where it is no block of C.
- */
-extern void _pthread_cleanup_push(struct Cleanup *buffer, void (*routine)(void*), void *argument);
-
-extern void _pthread_cleanup_pop(struct Cleanup *buffer, int execute);
 
 /**
  * [in a callback] Appends len bytes to the answer.
