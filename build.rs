@@ -22,13 +22,16 @@ mod headers {
     use super::fail;
 
     /// What resay.h is made of, in its order.
-    const FFI: [&str; 12] = [
+    const FFI: [&str; 14] = [
         "src/ffi/mod.rs",
         "src/ffi/error.rs",
         "src/ffi/engine.rs",
         "src/ffi/listener.rs",
+        "src/ffi/address.rs",
         "src/ffi/callback.rs",
+        "src/ffi/function.rs",
         "src/ffi/transform.rs",
+        "src/ffi/dry_run.rs",
         "src/ffi/run.rs",
         "src/ffi/threads.rs",
         "src/ffi/observe.rs",

@@ -2,8 +2,9 @@
 //!
 //! - `message`: 4096 messages of 16 bytes through one connection and back, on one thread that is both client and engine, so
 //!   that nothing is measured but the way through. `callback` less `identity` is what a function of the host's costs a
-//!   message; `empty` is the plain echo, without any transform.
-//! - `price`: that difference, measured in turn, which other work on the machine disturbs less.
+//!   message, `session` one with a session; `empty` is the plain echo, without any transform.
+//! - `price`: those differences, measured in turn, which other work on the machine disturbs less.
+//! - `later`: what an answer from another thread costs over one in place: a message at a time, the median of both in turn.
 //! - `start`: `resay_start` until every listener answers, one thread.
 //! - `free`: `resay_engine_free` with a thousand idle connections.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
@@ -13,6 +14,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -22,30 +24,106 @@ const MESSAGES: usize = 4096;
 const MESSAGE_BYTES: usize = 16;
 const CONNECTIONS: usize = 1000;
 const TURNS: usize = 4001;
+const EXCHANGES: usize = 20_001;
 
-type Callback = unsafe extern "C" fn(*mut c_void, *const u8, usize, u32, *mut c_void) -> c_int;
+/// `resay_function`.
+#[repr(C)]
+struct Function {
+    struct_size: u32,
+    needs: u32,
+    user: *mut c_void,
+    begin: Option<Begin>,
+    call: Call,
+    end: Option<unsafe extern "C" fn(*mut c_void, *mut c_void)>,
+    release: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+type Begin = unsafe extern "C" fn(*mut c_void, *mut *mut c_void, *const c_void, *mut c_void) -> c_int;
+type Call = unsafe extern "C" fn(*mut c_void, *mut *mut c_void, *const c_void, *mut c_void) -> c_int;
 
 unsafe extern "C" {
     fn resay_engine_new(abi: u32, out: *mut *mut c_void, err: *mut c_void) -> c_int;
     fn resay_engine_free(engine: *mut c_void) -> c_int;
     fn resay_listen(engine: *mut c_void, url: *const c_char, out: *mut u64, err: *mut c_void) -> c_int;
     fn resay_listener_port(engine: *mut c_void, listener: u64) -> c_int;
-    fn resay_register_callback(
+    fn resay_register_function(
         engine: *mut c_void,
         id: *const c_char,
-        callback: Callback,
-        user: *mut c_void,
-        release: Option<unsafe extern "C" fn(*mut c_void)>,
+        function: *const Function,
         err: *mut c_void,
     ) -> c_int;
     fn resay_chain(engine: *mut c_void, listener: u64, spec: *const c_char, err: *mut c_void) -> c_int;
     fn resay_start(engine: *mut c_void, threads: u32, err: *mut c_void) -> c_int;
     fn resay_run(engine: *mut c_void, timeout_ms: i32) -> c_int;
+    fn resay_later(out: *mut c_void) -> u64;
+    fn resay_answer(
+        engine: *mut c_void,
+        token: u64,
+        verdict: c_int,
+        data: *const c_void,
+        len: usize,
+    ) -> c_int;
 }
 
-unsafe extern "C" fn pass(_: *mut c_void, _: *const u8, _: usize, _: u32, _: *mut c_void) -> c_int {
+unsafe extern "C" fn pass(_: *mut c_void, _: *mut *mut c_void, _: *const c_void, _: *mut c_void) -> c_int {
     0
 }
+
+/// Begins a session, which is a number.
+unsafe extern "C" fn begin(
+    _: *mut c_void,
+    session: *mut *mut c_void,
+    _: *const c_void,
+    _: *mut c_void,
+) -> c_int {
+    // SAFETY: the engine's word.
+    unsafe { *session = ptr::without_provenance_mut(1) };
+    0
+}
+
+/// Counts the messages of a session.
+unsafe extern "C" fn count(
+    _: *mut c_void,
+    session: *mut *mut c_void,
+    _: *const c_void,
+    _: *mut c_void,
+) -> c_int {
+    // SAFETY: the engine's word.
+    unsafe { *session = ptr::without_provenance_mut((*session).addr() + 1) };
+    0
+}
+
+/// The token of the message that waits.
+static TOKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Leaves the answer to the thread that has sent the message.
+unsafe extern "C" fn put_off(
+    _: *mut c_void,
+    _: *mut *mut c_void,
+    _: *const c_void,
+    out: *mut c_void,
+) -> c_int {
+    // SAFETY: the engine's own output, during the call.
+    TOKEN.store(unsafe { resay_later(out) }, Ordering::Release);
+    RESAY_LATER
+}
+
+const RESAY_REPLACE: c_int = 1;
+const RESAY_LATER: c_int = 6;
+
+const PASS: Function = Function {
+    struct_size: size_of::<Function>() as u32,
+    needs: 0,
+    user: ptr::null_mut(),
+    begin: None,
+    call: pass,
+    end: None,
+    release: None,
+};
+
+const PUT_OFF: Function = Function { call: put_off, ..PASS };
+
+const COUNT: Function = Function { begin: Some(begin), call: count, ..PASS };
 
 /// An engine with one TCP listener.
 struct Engine {
@@ -59,7 +137,9 @@ impl Engine {
         // SAFETY: pointers of ours, strings that live, and no room for errors.
         let port = unsafe {
             assert_eq!(resay_engine_new(1, &mut raw, null), 0);
-            assert_eq!(resay_register_callback(raw, c"pass".as_ptr(), pass, null, None, null), 0);
+            assert_eq!(resay_register_function(raw, c"pass".as_ptr(), &PASS, null), 0);
+            assert_eq!(resay_register_function(raw, c"count".as_ptr(), &COUNT, null), 0);
+            assert_eq!(resay_register_function(raw, c"later".as_ptr(), &PUT_OFF, null), 0);
             assert_eq!(resay_chain(raw, 0, chain.as_ptr(), null), 0);
             assert_eq!(resay_listen(raw, url.as_ptr(), &mut listener, null), 0);
             resay_listener_port(raw, listener)
@@ -127,7 +207,9 @@ impl Trip {
 fn message(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("message");
     group.throughput(Throughput::Elements(MESSAGES as u64));
-    for (name, chain) in [("empty", c""), ("identity", c"identity"), ("callback", c"pass")] {
+    for (name, chain) in
+        [("empty", c""), ("identity", c"identity"), ("callback", c"pass"), ("session", c"count")]
+    {
         let mut trip = Trip::new(chain);
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
             bencher.iter(|| trip.make());
@@ -139,8 +221,14 @@ fn message(criterion: &mut Criterion) {
 
 /// The same in turn, for a machine that has other things to do: what one measurement suffers, its neighbour does too.
 fn price(_: &mut Criterion) {
-    let (mut identity, mut callback) = (Trip::new(c"identity"), Trip::new(c"pass"));
-    let mut times: Vec<_> = (0..TURNS).map(|_| (identity.time(), callback.time())).collect();
+    for (name, chain) in [("callback", c"pass"), ("session", c"count")] {
+        price_of(name, chain);
+    }
+}
+
+fn price_of(name: &str, chain: &CStr) {
+    let (mut identity, mut function) = (Trip::new(c"identity"), Trip::new(chain));
+    let mut times: Vec<_> = (0..TURNS).map(|_| (identity.time(), function.time())).collect();
     let nanoseconds = |time: Duration| time.as_nanos() as f64 / MESSAGES as f64;
     let fastest =
         |of: &dyn Fn(&(Duration, Duration)) -> Duration| times.iter().map(of).min().unwrap_or_default();
@@ -148,10 +236,64 @@ fn price(_: &mut Criterion) {
     times.sort_by_key(|time| time.1.saturating_sub(time.0));
     let (plain_then, own_then) = times[TURNS / 2];
     println!(
-        "price                   callback less identity: {:.1} ns a message by the fastest of each, {:.1} ns by the median \
+        "price                   {name} less identity: {:.1} ns a message by the fastest of each, {:.1} ns by the median \
          of {TURNS} pairs",
         own - plain,
         nanoseconds(own_then) - nanoseconds(plain_then),
+    );
+}
+
+/// One message at a time, to an engine with a thread of its own.
+struct Exchange {
+    engine: Engine,
+    client: TcpStream,
+    is_later: bool,
+}
+
+impl Exchange {
+    fn new(chain: &CStr, is_later: bool) -> Exchange {
+        let engine = Engine::new(c"tcp://127.0.0.1:0?frame=fixed:16", chain);
+        engine.start();
+        let client = engine.connect();
+        client.set_nodelay(true).expect("a socket");
+        Exchange { engine, client, is_later }
+    }
+
+    fn time(&mut self) -> Duration {
+        let (message, mut answer) = ([7_u8; MESSAGE_BYTES], [0_u8; MESSAGE_BYTES]);
+        let begin = Instant::now();
+        self.client.write_all(&message).expect("served");
+        if self.is_later {
+            let token = loop {
+                match TOKEN.swap(0, Ordering::Acquire) {
+                    0 => std::hint::spin_loop(),
+                    token => break token,
+                }
+            };
+            let data = message.as_ptr().cast();
+            // SAFETY: the engine lives, and the message has so many bytes.
+            let code = unsafe { resay_answer(self.engine.raw, token, RESAY_REPLACE, data, message.len()) };
+            assert_eq!(code, 0);
+        }
+        self.client.read_exact(&mut answer).expect("served");
+        let time = begin.elapsed();
+        assert_eq!(answer, message);
+        time
+    }
+}
+
+fn later(_: &mut Criterion) {
+    let (mut at_once, mut later) = (Exchange::new(c"pass", false), Exchange::new(c"later", true));
+    let (mut plain, mut late): (Vec<_>, Vec<_>) =
+        (0..EXCHANGES).map(|_| (at_once.time(), later.time())).unzip();
+    plain.sort_unstable();
+    late.sort_unstable();
+    let microseconds = |times: &[Duration]| times[times.len() / 2].as_nanos() as f64 / 1000.0;
+    let (plain, late) = (microseconds(&plain), microseconds(&late));
+    println!(
+        "later                   {late:.1} us an answer from another thread, {plain:.1} us one in place: {:.1} us more, by \
+         the medians of {EXCHANGES}",
+        late - plain
     );
 }
 
@@ -209,5 +351,5 @@ fn raise_descriptor_limit() {
     }
 }
 
-criterion_group!(benches, message, price, start, free);
+criterion_group!(benches, message, price, later, start, free);
 criterion_main!(benches);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use resay::{Client, Engine, Output, Transform, Verdict};
+use resay::{Client, Engine, Message, Output, Transform, Verdict};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let limit = Some(Duration::from_secs(5));
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Every worker calls it, several at once if there are several: what it changes is atomic, or behind a lock.
     let counter = Arc::clone(&numbered);
-    let number = Transform::from_fn("number", move |message: &[u8], _flags, out: &mut Output<'_>| {
+    let number = Transform::from_fn("number", move |message: &Message<'_>, out: &mut Output<'_>| {
         if message.ends_with(b"!") {
             return Verdict::Pass; // as it is, without a copy
         }

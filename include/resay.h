@@ -24,11 +24,8 @@
  *  - Structs that begin with struct_size may grow. The caller sets it, and each side uses the fields that both know.
  *  - An engine runs in one of three ways: resay_start, resay_run, or resay_poll_fd with resay_run(engine, 0).
  *  - To end: call resay_stop or resay_drain; wait until resay_run has returned 0 on lent threads; call
- *    resay_engine_free. Free clients with resay_client_free. Taps and queues of events are closed before or after that.
- *  - A thread is not cancelled (pthread_cancel) inside a call, however long it waits: end the wait with resay_stop, or by a
- *    signal. A cancellation that was asked for meanwhile takes place after the call. The engine's threads cannot be
- *    cancelled.
- *  - Callbacks run on workers, and on any thread that calls the engine. resay_callback lists what they must not do.
+ *    resay_engine_free. Free clients with resay_client_free.
+ *  - Callbacks run on workers, and on any thread that calls the engine. resay_function lists what they must not do.
  *  - After fork() the child can only free its copy of the engine; the parent keeps the engine.
  *  - Variables of the environment (RESAY_PLUGIN_PATH, RESAY_NO_URING, TMPDIR, LISTEN_FDS and so on) are read with
  *    secure_getenv(3): a set-user-ID, set-group-ID or capability program sees none of them.
@@ -106,8 +103,7 @@ extern "C" {
 #define RESAY_E_SPEC -108
 
 /**
- * A plugin cannot be loaded, or a transform is unknown, already registered, or rejects its options: the message has the
- * reason.
+ * A plugin cannot be loaded, or a transform is unknown or rejects its options: the message has the reason.
  */
 #define RESAY_E_PLUGIN -109
 
@@ -147,17 +143,23 @@ extern "C" {
 #define RESAY_FD_DUP 2u
 
 /**
- * Returned by a callback: pass the message on unchanged, without a copy.
+ * Returned by a function: pass the message on unchanged, without a copy.
  */
 #define RESAY_PASS 0
 
 /**
- * Returned by a callback: pass on the bytes written to out in place of the message.
+ * Returned by a function: pass on the bytes written to out in place of the message.
  */
 #define RESAY_REPLACE 1
 
 /**
- * In resay_event.kind, and for resay_events_open, ORed together: a listener accepts connections or datagrams.
+ * Returned by a function: the answer comes later, by resay_answer with the token of resay_later. What was written to out is
+ * discarded.
+ */
+#define RESAY_LATER 6
+
+/**
+ * In resay_event.kind, and for resay_events, ORed together: a listener accepts connections or datagrams.
  */
 #define RESAY_EVENT_LISTENING 1u
 
@@ -406,18 +408,18 @@ extern "C" {
 typedef struct resay_client resay_client;
 
 /**
+ * A chain that runs without sockets: one conversation.
+ */
+typedef struct resay_dry_run resay_dry_run;
+
+/**
  * An engine: listeners, chains, and the workers that run them.
  */
 typedef struct resay_engine resay_engine;
 
 /**
- * A queue of events. It lives for itself: after resay_engine_free its events can still be taken.
- */
-typedef struct resay_events resay_events;
-
-/**
- * The output of a callback. Valid on the callback's thread until the callback returns; later use, or use on another
- * thread, is an error.
+ * The output of a function. Valid on the function's thread until it returns; later use, or use on another thread, is an
+ * error.
  */
 typedef struct resay_out resay_out;
 
@@ -458,25 +460,61 @@ typedef struct resay_error {
 typedef uint64_t resay_id;
 
 /**
- * A transform in the program. data has len bytes, and may be NULL if len is 0. It is borrowed for the call, and read-only.
- * flags are RESAY_IO_ bits, as in resay_io. The engine calls the function on the thread that serves the connection:
- * after resay_start on the engine's threads, otherwise on threads in resay_run. Several threads may call it at once. It
- * must not block, throw, or longjmp. If it calls pthread_exit, the thread stops for ever: what it serves is lost until
- * the process ends, its engine answers RESAY_E_BUG, and resay_engine_free does not wait for it.
- *
- * It returns RESAY_PASS, RESAY_REPLACE, or a status of a plugin: RESAY_DROP, RESAY_CLOSE (after the bytes written),
- * RESAY_RESET, or an error such as RESAY_E_DATA. Any other value, or a violation of the rules of resay_out_commit, is a
- * failure: the connection is closed or the datagram is dropped, and the failure is counted.
- *
- * Inside this and every other callback, do not call functions of the same engine, or functions of any engine or client
- * that wait: they return RESAY_E_STATE. Allowed are the resay_out_ functions, functions of other engines that do not
- * wait, and functions that take no engine.
+ * A socket address. words holds a sockaddr of len bytes: a sockaddr_in, sockaddr_in6 or sockaddr_un. len is 0 if there is
+ * none, as for a unix socket without a name.
  */
-typedef int (*resay_callback)(void *user,
-                              const uint8_t *data,
-                              size_t len,
-                              uint32_t flags,
-                              struct resay_out *out);
+typedef struct resay_address {
+  /**
+   * Bytes of the sockaddr; 0: none.
+   */
+  uint32_t len;
+  /**
+   * 0.
+   */
+  uint32_t zero;
+  /**
+   * The sockaddr, in memory with the alignment of one. What is behind it is 0.
+   */
+  uint64_t words[16];
+} resay_address;
+
+/**
+ * A message, valid during the call.
+ */
+typedef struct resay_message {
+  /**
+   * Bytes of this struct that the library knows.
+   */
+  uint32_t struct_size;
+  /**
+   * RESAY_IO_ bits, as in resay_io.
+   */
+  uint32_t flags;
+  /**
+   * The message, without its frame; on a raw stream the bytes of one read. Read-only. May be NULL if len is 0.
+   */
+  const uint8_t *data;
+  /**
+   * Its length.
+   */
+  size_t len;
+  /**
+   * The listener; 0 in a dry run.
+   */
+  resay_id listener;
+  /**
+   * The number of the connection; an engine never reuses it. 0 for a datagram.
+   */
+  uint64_t connection;
+  /**
+   * RESAY_STREAM, RESAY_DATAGRAM or RESAY_SEQPACKET.
+   */
+  uint32_t kind;
+  /**
+   * 0.
+   */
+  uint32_t zero;
+} resay_message;
 
 /**
  * Called once, on any thread, when nothing uses user any more.
@@ -484,15 +522,58 @@ typedef int (*resay_callback)(void *user,
 typedef void (*resay_release)(void *user);
 
 /**
- * Runs on a thread of the engine's before everything else there. thread is the thread's name, borrowed for the call.
- * resay_callback lists the functions that are allowed inside.
+ * A transform in the program. Set struct_size and call, and what else you need; the rest is 0. The struct is copied.
+ *
+ * The engine calls the functions on the thread that serves the connection: after resay_start on the engine's threads,
+ * otherwise on threads in resay_run. Several threads may call them at once, but of one session only one at a time. They
+ * must not throw or longjmp, and must not block, unless needs has RESAY_NEED_OFFLOAD.
+ *
+ * Inside these and every other callback, do not call functions of the same engine, or functions of any engine or client
+ * that wait: they return RESAY_E_STATE. Allowed are resay_answer, the resay_out_ functions, functions of other engines that
+ * do not wait, and functions that take no engine.
  */
-typedef void (*resay_thread_begin)(void *user, const char *thread);
-
-/**
- * Runs on a thread of the engine's after everything else there, and after resay_thread_begin.
- */
-typedef void (*resay_thread_end)(void *user);
+typedef struct resay_function {
+  /**
+   * sizeof(resay_function).
+   */
+  uint32_t struct_size;
+  /**
+   * RESAY_NEED_MESSAGES: whole messages, so it cannot be used on raw streams. RESAY_NEED_OFFLOAD: it may block; it runs
+   * on extra threads, one message of a connection at a time.
+   */
+  uint32_t needs;
+  /**
+   * Passed to every function.
+   */
+  void *user;
+  /**
+   * NULL, or: a session begins. A connection is one, and each datagram. *session is NULL; what it is set to is passed to
+   * call and end. peer is valid during the call. What is written to out is sent to the peer of a connection at once, in a
+   * frame of its own; it is discarded for a datagram, and if the chain was replaced while the connection was open.
+   *
+   * 0: the session has begun, and ends with end. Anything else: there is no session, and end is not called. RESAY_CLOSE
+   * closes the connection after what was written, RESAY_DROP without, RESAY_RESET resets it, an error such as
+   * RESAY_E_DATA closes it as a failure. The datagram is dropped.
+   */
+  int (*begin)(void *user, void **session, const resay_peer *peer, struct resay_out *out);
+  /**
+   * A message. session is NULL if begin and end are NULL. On a raw stream, a function with begin or end is also called when
+   * the peer sends no more, with len 0 and RESAY_IO_EOF.
+   *
+   * It returns RESAY_PASS, RESAY_REPLACE, RESAY_LATER, or a status of a plugin: RESAY_DROP, RESAY_CLOSE (after the bytes
+   * written), RESAY_RESET, or an error such as RESAY_E_DATA. Any other value, or a violation of the rules of
+   * resay_out_commit, is a failure: the connection is closed or the datagram is dropped, and the failure is counted.
+   */
+  int (*call)(void *user, void **session, const struct resay_message *message, struct resay_out *out);
+  /**
+   * NULL, or: the session is over. Called once for each begin that returned 0.
+   */
+  void (*end)(void *user, void *session);
+  /**
+   * NULL, or: called once, when no chain uses the function any more.
+   */
+  resay_release release;
+} resay_function;
 
 /**
  * The counters of a listener or of a whole engine. The counters of a running engine are read one by one, so they may
@@ -566,7 +647,7 @@ typedef struct resay_stats {
 
 /**
  * Receives one line of the log: len bytes of UTF-8, not NUL-terminated, without a line end, borrowed for the call. level is
- * RESAY_LOG_ERROR to RESAY_LOG_TRACE. Any thread may call it, several at once. resay_callback lists the functions that
+ * RESAY_LOG_ERROR to RESAY_LOG_TRACE. Any thread may call it, several at once. resay_function lists the calls that
  * are allowed inside. Events that the callback itself causes are not logged.
  */
 typedef void (*resay_log_callback)(void *user, int level, const char *utf8, size_t len);
@@ -867,6 +948,51 @@ int resay_out_commit(struct resay_out *out,
                      size_t len);
 
 /**
+ * [in a callback] Holds the answer back for at least this long, from now. Answers of a stream keep their order, so those
+ * behind it wait too.
+ * Returns 0; RESAY_E_STATE: out does not belong to the callback that is running on this thread.
+ */
+int resay_out_delay(struct resay_out *out,
+                    uint64_t microseconds);
+
+/**
+ * [in a callback] Writes the address of the peer, and the local address: the one that the listener is bound to, which may be
+ * a wildcard. Both may be NULL.
+ * Returns 0; RESAY_E_STATE: out does not belong to the callback that is running on this thread.
+ */
+int resay_out_peer(struct resay_out *out,
+                   struct resay_address *peer,
+                   struct resay_address *local);
+
+/**
+ * [in a callback] Returns a token with which resay_answer answers this message later; then return RESAY_LATER. If the
+ * function returns anything else, the token is void. A second call returns the same token. A token is never reused, and
+ * never that of another engine.
+ *
+ * 0: not possible here: in begin, in a dry run, in a chain with a transform that may block, on a raw stream in a chain with a
+ * plugin that makes output of its own, or while 1,024 datagrams of the socket wait; or out does not belong to the
+ * callback that is running on this thread. A connection reads no more while 1,024 such messages wait, or what they take of
+ * memory reaches high_water, until half of that is answered.
+ */
+uint64_t resay_later(struct resay_out *out);
+
+/**
+ * [*] Answers a message for which a function returned RESAY_LATER, once, on any thread, also inside a callback. verdict is
+ * RESAY_REPLACE: data is the answer; RESAY_CLOSE: the same, then the connection is closed; RESAY_DROP, RESAY_RESET, or an
+ * error such as RESAY_E_DATA, as from the function; data is not used then. The answer passes through the rest of the chain.
+ * Answers of a connection leave in the order of its messages, so this one may wait for earlier ones.
+ * Returns 0: the answer is handed over; RESAY_E_HANDLE: nothing waits for this answer, or not any more: it was answered, its
+ * connection has closed, or the engine has ended; RESAY_E_FULL: the answer is longer than 16 times max_message, or more than
+ * high_water bytes of answers of this connection wait for earlier ones, and the token remains valid; RESAY_E_ARG: another
+ * verdict, or data is NULL and len is not 0.
+ */
+int resay_answer(struct resay_engine *engine,
+                 uint64_t token,
+                 int verdict,
+                 const void *data,
+                 size_t len);
+
+/**
  * [*] Loads a plugin file. Chains that are set from now on find its transforms by name. If the file has changed since, a
  * second call loads the new contents; existing chains keep the old ones. A library is never unloaded. Replace a file by
  * rename(2), never by writing into it: it is mapped into the process. The file and all directories above it must belong
@@ -881,28 +1007,41 @@ int resay_load(struct resay_engine *engine,
 /**
  * [*] Registers a transform of the program, with a table as in a plugin. The table, and everything that it points to, must
  * stay unchanged until the engine is freed. Chains that are set from now on find the transform by its id, before bundled
- * transforms.
- * Returns 0; RESAY_E_PLUGIN: the table is invalid, or the id is already registered, RESAY_E_ARG.
+ * transforms. A transform that was registered with this id before is replaced: chains that use it keep it.
+ * Returns 0; RESAY_E_PLUGIN: the table is invalid, RESAY_E_ARG.
  */
 int resay_register(struct resay_engine *engine,
                    const resay_transform *table,
                    struct resay_error *err);
 
 /**
- * [*] Registers a function of the program as a transform: see resay_callback. It has no options; it receives messages one
- * by one, and no information about connections. Chains that are set from now on find it by its id, before bundled
- * transforms.
+ * [*] Registers a function of the program as a transform: see resay_function. It has no options. Chains that are set from
+ * now on find it by its id, before bundled transforms. A transform that was registered with this id before is replaced:
+ * chains that use it keep it.
  *
- * If release is not NULL, it is called with user exactly once: when nothing uses user any more, at the latest in
- * resay_engine_free. If this call fails for any reason, release is called before the call returns.
- * Returns 0; RESAY_E_PLUGIN: the id is not a name ([a-z0-9][a-z0-9._-]*), or is already registered, RESAY_E_ARG.
+ * If release is not NULL, it is called with user exactly once: when no chain uses the function any more, at the latest in
+ * resay_engine_free. It may be called on any thread, also inside this or another call. If this call fails for any reason,
+ * release is called before the call returns, unless function is NULL or its struct_size is invalid.
+ * Returns 0; RESAY_E_PLUGIN: the id is not a name ([a-z0-9][a-z0-9._-]*), RESAY_E_ARG.
  */
-int resay_register_callback(struct resay_engine *engine,
+int resay_register_function(struct resay_engine *engine,
                             const char *id,
-                            resay_callback callback,
-                            void *user,
-                            resay_release release,
+                            const struct resay_function *function,
                             struct resay_error *err);
+
+/**
+ * [*] Removes a transform that was registered with resay_register or resay_register_function: chains that are set from now on
+ * do not find it. Chains that use it keep it.
+ * Returns 0; RESAY_E_HANDLE: no registered transform has this id, RESAY_E_ARG.
+ */
+int resay_unregister(struct resay_engine *engine,
+                     const char *id);
+
+/**
+ * [*] Returns the id of the transform whose code is running on this thread, or NULL. The string stays valid. This function is
+ * async-signal-safe: a handler of SIGSEGV can name the plugin that crashed.
+ */
+const char *resay_running_transform(void);
 
 /**
  * [*] Replaces a chain, at any time, also while messages flow. listener_or_0 is a listener, or 0 for the engine's chain,
@@ -915,6 +1054,41 @@ int resay_chain(struct resay_engine *engine,
                 resay_id listener_or_0,
                 const char *spec,
                 struct resay_error *err);
+
+/**
+ * [*] Creates the transforms of a chain, and opens one conversation as on a socket of this kind: "tcp", "udp", "unix",
+ * "unix-dgram" or "unix-seqpacket". frame is the framing of a stream, such as "lines", or NULL for none. With an engine, its
+ * registered transforms and loaded plugins are found; without, those that the command would find. The caller owns *out and
+ * frees it with resay_dry_run_free, before it frees the engine.
+ * Returns 0; RESAY_E_SPEC: the chain, kind or frame cannot be parsed, RESAY_E_PLUGIN: a transform is unknown or refuses its
+ * options, or the connection; RESAY_E_ARG. *out is NULL then.
+ */
+int resay_dry_run_new(struct resay_engine *engine_or_null,
+                      const char *chain,
+                      const char *kind,
+                      const char *frame,
+                      struct resay_dry_run **out,
+                      struct resay_error *err);
+
+/**
+ * [1] Runs one message, without a frame, through the chain. Delays are not waited for. The answer, without a frame, goes to
+ * buf; *need becomes its length, if need is not NULL.
+ * Returns RESAY_REPLACE: there is an answer; RESAY_CLOSE: an answer, perhaps an empty one, then the connection is closed;
+ * RESAY_DROP: no answer; RESAY_RESET; RESAY_E_FULL: cap is less than *need. The next call then returns this answer, whatever
+ * its data. RESAY_E_PLUGIN: the transform failed; RESAY_E_STATE: inside a function of this dry run; RESAY_E_ARG.
+ */
+int resay_dry_run_process(struct resay_dry_run *dry_run,
+                          const void *data,
+                          size_t len,
+                          void *buf,
+                          size_t cap,
+                          size_t *need);
+
+/**
+ * [1] Ends the conversation and frees the dry run. NULL is fine.
+ * Returns 0; RESAY_E_STATE: inside a function of this dry run, and nothing has happened.
+ */
+int resay_dry_run_free(struct resay_dry_run *dry_run);
 
 /**
  * [*] Starts this number of threads of the engine, which block all signals, and returns when every listener is served.

@@ -7,26 +7,23 @@ use std::time::Duration;
 use crate::buffer::Pool;
 use crate::chain::{Generation, Scratch};
 use crate::frame::Framer;
+use crate::later::Desk;
 use crate::options::MinRate;
-use crate::peer::{Peer, SocketKind};
+use crate::peer::Peer;
 use crate::stats::Block;
 use crate::tap::Recorder;
 use crate::timer::Moment;
-use crate::transform::library::SessionPeer;
+use crate::transform::library::{Conversation, LocalEnd};
 
 /// What all connections and datagrams of a listener are bound by.
 #[derive(Debug)]
 pub(crate) struct ConnLimits {
-    /// The listener's number.
-    pub(crate) listener: u64,
-    pub(crate) kind: SocketKind,
-    /// The listener, as its transforms hear of it.
-    pub(crate) url: String,
+    /// The listener, as its transforms hear of it, and the bytes of one answer; on a raw stream, what one stage may leave
+    /// unread or ask to be given room for at once.
+    pub(crate) local: LocalEnd,
     pub(crate) framer: Framer,
     /// Each receive is one message, each answer one record (seqpacket).
     pub(crate) records: bool,
-    /// Answer bytes of one message; on a raw stream, what one stage may leave unread or ask to be given room for at once.
-    pub(crate) answer_bytes_max: usize,
     /// Bytes of an answer for each byte of a datagram.
     pub(crate) max_amplification: usize,
     /// One read.
@@ -42,15 +39,15 @@ pub(crate) struct ConnLimits {
 
 impl ConnLimits {
     /// A conversation with `peer`, as transforms hear of it.
-    pub(crate) fn session_peer<'a>(&'a self, id: u64, peer: &'a Peer) -> SessionPeer<'a> {
-        SessionPeer { kind: self.kind, id, local: &self.url, peer, listener: &self.url }
+    pub(crate) fn conversation<'a>(&'a self, id: u64, peer: &'a Peer) -> Conversation<'a> {
+        Conversation { local: &self.local, peer, id }
     }
 
     /// What the input and the answers of one connection may take of memory at most: what docs/guarantees.md says, with
     /// vectors that have grown to twice their bytes.
     #[cfg(debug_assertions)]
     pub(crate) fn cost_max(&self) -> usize {
-        2 * (self.high_water_bytes + 2 * self.read_bytes_max + self.answer_bytes_max) + 4096
+        2 * (self.high_water_bytes + 2 * self.read_bytes_max + self.local.answer_bytes_max) + 4096
     }
 
     /// What the answers that wait may cost before a read is begun.
@@ -76,6 +73,8 @@ pub(crate) struct Context<'a> {
     pub(crate) sends_left: usize,
     /// This thread may be blocked by a transform.
     pub(crate) may_block: bool,
+    /// Where functions get tickets for answers that come later; `None`: none may.
+    pub(crate) desk: Option<Desk<'a>>,
     /// Nobody should have to wait for long for a peer that does not end.
     pub(crate) is_draining: bool,
 }

@@ -9,16 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bug;
-use crate::chain::{ChainContext, ChainOutcome, DATAGRAM};
+use crate::chain::{
+    ChainContext, ChainOutcome, DATAGRAM, Deferred, DeferredAnswer, DelayedRange, Generation,
+};
 use crate::context::{Context, Reply};
 use crate::driver::{Datagram, RecvBuf};
+use crate::later::{Desk, LateAnswer, LateVerdict, Ticket};
 use crate::limits::{DELAYED_DATAGRAM_BYTES_MAX, DELAYED_DATAGRAMS_MAX};
 use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::sys::{LocalAddr, ReplyTo};
 use crate::tap::TapOutcome;
 use crate::timer::Moment;
-use crate::transform::library::{Fault, Session};
+use crate::transform::library::{CallContext, Fault, Session};
 
 /// Whether [`refuse`] needs no asking.
 #[inline]
@@ -64,13 +67,15 @@ pub(crate) struct Outcome {
     /// How long an owned reply is to be held back.
     pub(crate) delay: Duration,
     pub(crate) fault: Option<(usize, Fault)>,
+    /// The answer comes later.
+    pub(crate) later: Option<DeferredDatagram>,
     /// Why there is no reply.
     pub(crate) dropped: Option<DropReason>,
 }
 
 impl Outcome {
     const NOTHING: Outcome =
-        Outcome { reply: Reply::Nothing, delay: Duration::ZERO, fault: None, dropped: None };
+        Outcome { reply: Reply::Nothing, delay: Duration::ZERO, fault: None, later: None, dropped: None };
 
     fn dropped(reason: DropReason) -> Outcome {
         Outcome { dropped: Some(reason), ..Outcome::NOTHING }
@@ -97,6 +102,28 @@ impl Outcome {
             Some(reason @ DropReason::TransformFailed) => TapOutcome::Failed(reason),
             Some(reason) => TapOutcome::Dropped(reason),
         }
+    }
+}
+
+/// A datagram that has come as far as a function whose answer comes later.
+#[derive(Debug)]
+pub(crate) struct DeferredDatagram {
+    generation: Arc<Generation>,
+    session: Session,
+    stage: usize,
+    ticket: Ticket,
+    message_bytes: usize,
+    delay_us: u64,
+}
+
+impl DeferredDatagram {
+    /// The number of its ticket.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.ticket.number()
+    }
+
+    pub(crate) fn generation(&self) -> &Arc<Generation> {
+        &self.generation
     }
 }
 
@@ -179,7 +206,11 @@ impl DatagramSession {
     pub(crate) fn answer(&mut self, recv_buf: RecvBuf<'_>, from: &Peer, cx: &mut Context<'_>) -> Outcome {
         let generation = cx.current;
         let session = match self.session_for(from, cx) {
-            Ok(session) => session,
+            Ok(Some(session)) => session,
+            Ok(None) => {
+                cx.stats.dropped(DropReason::ByTransform, 1);
+                return Outcome::dropped(DropReason::ByTransform);
+            }
             Err((stage, fault)) => {
                 count_fault(cx);
                 return Outcome::failed((stage, fault));
@@ -190,17 +221,20 @@ impl DatagramSession {
         let message_bytes = message.len();
         let mut out = if generation.is_in_place() { Vec::new() } else { cx.pool.take(message.len()) };
         let mut delays = Vec::new();
-        let outcome = generation.run(
-            message,
-            &mut ChainContext {
-                session,
-                out: &mut out,
-                out_max: cx.limits.answer_bytes_max,
-                flags: DATAGRAM,
-                scratch: cx.scratch,
-                delays: &mut delays,
-            },
-        );
+        let mut chain = ChainContext {
+            session,
+            call: CallContext { conversation: cx.limits.conversation(0, from), desk: cx.desk.as_ref() },
+            out: &mut out,
+            out_max: cx.limits.local.answer_bytes_max,
+            flags: DATAGRAM,
+            scratch: cx.scratch,
+            delays: &mut delays,
+            delay_us: 0,
+            waiting_stages: 0,
+            deferred: None,
+        };
+        let outcome = generation.run(message, &mut chain);
+        let (in_place_us, deferred) = (chain.delay_us, chain.deferred);
         if bug::is_tainted() {
             bug::give_up();
             cx.pool.put(out);
@@ -208,37 +242,44 @@ impl DatagramSession {
             return Outcome::dropped(DropReason::Undelivered);
         }
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
-            // One datagram, one answer: ranges of it all wait for the last.
-            let delay_us = delays.iter().map(|range| range.delay_us).max().unwrap_or(0);
-            let delay = Duration::from_micros(delay_us);
             let replaced = cx.scratch.replaced().filter(|_| generation.is_in_place());
             if let Some(answer) = replaced {
                 let Some(copy) = cx.pool.try_copy_of(answer) else {
                     cx.stats.dropped(DropReason::Undelivered, 1);
-                    return Outcome::NOTHING;
+                    return Outcome::dropped(DropReason::Undelivered);
+                };
+                out = copy;
+            } else if in_place_us > 0 {
+                let Some(copy) = cx.pool.try_copy_of(message) else {
+                    cx.stats.dropped(DropReason::Undelivered, 1);
+                    return Outcome::dropped(DropReason::Undelivered);
                 };
                 out = copy;
             }
-            if out.len() > cx.limits.max_amplification.saturating_mul(message_bytes) {
-                cx.pool.put(out);
-                cx.stats.dropped(DropReason::Amplified, 1);
-                return Outcome::dropped(DropReason::Amplified);
+            let is_in_recv_buf = generation.is_in_place() && replaced.is_none() && in_place_us == 0;
+            if is_in_recv_buf {
+                return Outcome { reply: Reply::InRecvBuf(start..buffer.len()), ..Outcome::NOTHING };
             }
-            let is_in_recv_buf = generation.is_in_place() && replaced.is_none();
-            let reply =
-                if is_in_recv_buf { Reply::InRecvBuf(start..buffer.len()) } else { Reply::Owned(out) };
-            return Outcome { reply, delay, ..Outcome::NOTHING };
+            return reply(out, message_bytes, &delays, in_place_us, cx);
         }
         cx.pool.put(out);
+        if let Some(Deferred { stage, answer: DeferredAnswer::ToCome(ticket), delay_us }) = deferred
+            && let Some(session) = self.session.take()
+        {
+            let generation = Arc::clone(generation);
+            let later = DeferredDatagram { generation, session, stage, ticket, message_bytes, delay_us };
+            return Outcome { later: Some(later), ..Outcome::NOTHING };
+        }
         match conclude(Some(outcome), cx) {
             Ok(_) => Outcome::dropped(DropReason::ByTransform),
             Err(fault) => Outcome::failed(fault),
         }
     }
 
-    fn session_for(&mut self, from: &Peer, cx: &Context<'_>) -> Result<&mut Session, (usize, Fault)> {
+    /// `None`: a function has refused to begin.
+    fn session_for(&mut self, from: &Peer, cx: &Context<'_>) -> Result<Option<&mut Session>, (usize, Fault)> {
         let stages = cx.current.stages();
-        let peer = cx.limits.session_peer(0, from);
+        let peer = cx.limits.conversation(0, from);
         let known = self.session.take().filter(|session| Arc::ptr_eq(session.stages(), stages));
         let session = match known {
             Some(mut session) => {
@@ -247,8 +288,81 @@ impl DatagramSession {
             }
             None => Session::open(stages, &peer)?,
         };
-        Ok(self.session.insert(session))
+        let session = self.session.insert(session);
+        Ok(if session.refusal().is_some() { None } else { Some(session) })
     }
+}
+
+/// Goes on with a datagram whose answer has come.
+pub(crate) fn resume(
+    message: DeferredDatagram,
+    answer: LateAnswer,
+    from: &Peer,
+    cx: &mut Context<'_>,
+) -> Outcome {
+    // The ticket counts the bytes until this is done.
+    let DeferredDatagram { generation, mut session, stage, ticket, message_bytes, delay_us } = message;
+    let mut bytes = answer.bytes;
+    let failed = match answer.verdict {
+        LateVerdict::Answer | LateVerdict::Close => None,
+        LateVerdict::Drop | LateVerdict::Reset => Some(ChainOutcome::Drop),
+        LateVerdict::Fail(code) => Some(ChainOutcome::Failed { stage, fault: Fault::Status(code) }),
+    };
+    let mut out = cx.pool.take(bytes.len());
+    let mut delays = Vec::new();
+    let desk = cx.desk.map(|desk| Desk { order: Some(ticket.order()), ..desk });
+    let mut chain = ChainContext {
+        session: &mut session,
+        call: CallContext { conversation: cx.limits.conversation(0, from), desk: desk.as_ref() },
+        out: &mut out,
+        out_max: cx.limits.local.answer_bytes_max,
+        flags: DATAGRAM,
+        scratch: cx.scratch,
+        delays: &mut delays,
+        delay_us: 0,
+        waiting_stages: 0,
+        deferred: None,
+    };
+    let outcome = failed.unwrap_or_else(|| generation.resume(stage, &mut bytes, &mut chain));
+    let deferred = chain.deferred;
+    if bug::is_tainted() {
+        bug::give_up();
+        cx.stats.dropped(DropReason::Undelivered, 1);
+        return Outcome::dropped(DropReason::Undelivered);
+    }
+    cx.pool.put(bytes);
+    if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
+        return reply(out, message_bytes, &delays, delay_us, cx);
+    }
+    cx.pool.put(out);
+    if let Some(Deferred { stage, answer: DeferredAnswer::ToCome(ticket), delay_us: more_us }) = deferred {
+        let delay_us = delay_us.saturating_add(more_us);
+        let later = DeferredDatagram { generation, session, stage, ticket, message_bytes, delay_us };
+        return Outcome { later: Some(later), ..Outcome::NOTHING };
+    }
+    match conclude(Some(outcome), cx) {
+        Ok(_) => Outcome::dropped(DropReason::ByTransform),
+        Err(fault) => Outcome::failed(fault),
+    }
+}
+
+/// Lets an answer out, if it is not too long for its request. `delay_us`: beside the ranges.
+fn reply(
+    out: Vec<u8>,
+    message_bytes: usize,
+    ranges: &[DelayedRange],
+    delay_us: u64,
+    cx: &mut Context<'_>,
+) -> Outcome {
+    if out.len() > cx.limits.max_amplification.saturating_mul(message_bytes) {
+        cx.pool.put(out);
+        cx.stats.dropped(DropReason::Amplified, 1);
+        return Outcome::dropped(DropReason::Amplified);
+    }
+    // One datagram, one answer: ranges of it all wait for the last.
+    let longest_us = ranges.iter().map(|range| range.delay_us).max().unwrap_or(0);
+    let delay = Duration::from_micros(longest_us.saturating_add(delay_us));
+    Outcome { reply: Reply::Owned(out), delay, ..Outcome::NOTHING }
 }
 
 /// Whether a datagram is answered. If not, that is counted.
@@ -256,6 +370,10 @@ impl DatagramSession {
 fn conclude(outcome: Option<ChainOutcome>, cx: &Context<'_>) -> Result<bool, (usize, Fault)> {
     match outcome {
         None | Some(ChainOutcome::Answer | ChainOutcome::Close) => Ok(true),
+        Some(ChainOutcome::Later { .. }) => {
+            bug::found_aside("a ticket for what is answered later");
+            Ok(false)
+        }
         Some(ChainOutcome::Drop | ChainOutcome::DropAndClose | ChainOutcome::Reset) => {
             cx.stats.dropped(DropReason::ByTransform, 1);
             Ok(false)

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::limits::STREAM_MESSAGE_BYTES_MAX;
 use crate::peer::{Peer, SocketKind};
-use crate::transform::library::{Counters, Services, Session, SessionPeer};
+use crate::transform::library::{CallContext, Callee, Conversation, Counters, LocalEnd, Services, Session};
 use crate::transform::registry::Registry;
 use crate::transform::spec::ChainSpec;
 
@@ -31,6 +31,7 @@ pub struct DryRun {
     spec: String,
     generation: Arc<Generation>,
     kind: SocketKind,
+    local: LocalEnd,
     /// Those of `resay_io`.
     flags: u32,
     /// `None`: a datagram's, which is opened for each.
@@ -63,11 +64,25 @@ impl DryRun {
     /// ones, and opens a conversation as on a socket of this `kind`. `is_framed`: a stream's messages have frames of
     /// their own; else a message is what one read brings.
     pub fn new(chain: &str, directories: &[PathBuf], kind: SocketKind, is_framed: bool) -> Result<DryRun> {
+        let callees = DryRun::look_up(&mut Registry::new(directories.to_vec()), chain)?;
+        DryRun::of(callees, kind, is_framed)
+    }
+
+    /// What the stages of a chain are, by a registry.
+    pub(crate) fn look_up(registry: &mut Registry, chain: &str) -> Result<(ChainSpec, Vec<Callee>)> {
         let spec = ChainSpec::parse(chain)?;
-        let mut registry = Registry::new(directories.to_vec());
-        let tables = registry.find_all(&spec)?;
+        let callees = registry.find_all(&spec)?;
+        Ok((spec, callees))
+    }
+
+    /// Creates the transforms of a chain.
+    pub(crate) fn of(
+        (spec, callees): (ChainSpec, Vec<Callee>),
+        kind: SocketKind,
+        is_framed: bool,
+    ) -> Result<DryRun> {
         let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
-        let chain = Chain::create(&spec, &tables, &services)?;
+        let chain = Chain::create(&spec, &callees, &services)?;
         let is_raw = matches!(kind, SocketKind::Tcp | SocketKind::UnixStream) && !is_framed;
         if let Some(id) = chain.needs_messages()
             && is_raw
@@ -85,6 +100,13 @@ impl DryRun {
             spec: chain.spec().to_owned(),
             generation,
             kind,
+            local: LocalEnd {
+                kind,
+                url: String::new(),
+                listener: 0,
+                address: Peer::Unnamed,
+                answer_bytes_max: ANSWER_BYTES_MAX,
+            },
             flags,
             session: None,
             scratch: Scratch::default(),
@@ -113,6 +135,9 @@ impl DryRun {
             Some(session) => session,
             None => self.open()?,
         };
+        if session.refusal().is_some() {
+            return Ok(DryRunOutput::Nothing);
+        }
         let (session, output) = self.run(session, None, message)?;
         if !self.kind.is_datagram() {
             self.session = Some(session);
@@ -123,6 +148,9 @@ impl DryRun {
     fn greet(&mut self) -> Result<()> {
         let mut session = self.open()?;
         for stage in self.generation.greeters().collect::<Vec<_>>() {
+            if self.generation.is_function(stage) && !session.has_begun(stage) {
+                continue;
+            }
             let (back, output) = self.run(session, Some(stage), &[])?;
             session = back;
             match output {
@@ -138,8 +166,14 @@ impl DryRun {
     }
 
     fn open(&self) -> Result<Session> {
-        let peer = SessionPeer { kind: self.kind, id: 1, local: "", peer: &Peer::Unnamed, listener: "" };
-        Session::open(self.generation.stages(), &peer).map_err(|(stage, fault)| self.failed(stage, fault))
+        let conversation = self.conversation();
+        Session::open(self.generation.stages(), &conversation)
+            .map_err(|(stage, fault)| self.failed(stage, fault))
+    }
+
+    fn conversation(&self) -> Conversation<'_> {
+        let id = u64::from(!self.kind.is_datagram());
+        Conversation { local: &self.local, peer: &Peer::Unnamed, id }
     }
 
     /// Sends a message through, or asks a stage for its greeting.
@@ -152,9 +186,16 @@ impl DryRun {
         let mut message = message.to_vec();
         let (mut out, mut delays) = (Vec::new(), Vec::new());
         let is_raw = self.flags == 0 && !self.generation.is_in_place();
+        let conversation = Conversation {
+            local: &self.local,
+            peer: &Peer::Unnamed,
+            id: u64::from(!self.kind.is_datagram()),
+        };
+        let call = CallContext { conversation, desk: None };
         let outcome = if is_raw {
             let mut cx = StreamContext {
                 session: &mut session,
+                call,
                 out: &mut out,
                 out_len_max: usize::MAX,
                 unread_max: ANSWER_BYTES_MAX,
@@ -170,11 +211,15 @@ impl DryRun {
         } else {
             let mut cx = ChainContext {
                 session: &mut session,
+                call,
                 out: &mut out,
                 out_max: ANSWER_BYTES_MAX,
                 flags: self.flags,
                 scratch: &mut self.scratch,
                 delays: &mut delays,
+                delay_us: 0,
+                waiting_stages: 0,
+                deferred: None,
             };
             match greeter {
                 Some(stage) => self.generation.greet(stage, &mut cx),
@@ -197,7 +242,9 @@ impl DryRun {
             ChainOutcome::Answer => DryRunOutput::Answer(answer),
             ChainOutcome::Close => DryRunOutput::Last(answer),
             ChainOutcome::DropAndClose if !self.kind.is_datagram() => DryRunOutput::Last(Vec::new()),
-            ChainOutcome::Drop | ChainOutcome::DropAndClose => DryRunOutput::Nothing,
+            ChainOutcome::Drop | ChainOutcome::DropAndClose | ChainOutcome::Later { .. } => {
+                DryRunOutput::Nothing
+            }
             ChainOutcome::Reset => DryRunOutput::Reset,
             ChainOutcome::Failed { stage, fault } => return Err(self.failed(stage, fault)),
         };

@@ -1,6 +1,7 @@
 //! The engine: configure, start, swap, drain, stop. It owns the workers and whatever threads run them.
 
 mod after_fork;
+mod answers;
 mod backend;
 mod builder;
 mod chains;

@@ -55,6 +55,9 @@ pub enum Error {
     /// An unknown or closed id.
     #[error("unknown or closed {0}")]
     Handle(&'static str),
+    /// A limit is reached.
+    #[error("{0}")]
+    Full(&'static str),
     /// Timed out.
     #[error("{what}: timed out after {limit:?}")]
     Timeout {

@@ -41,6 +41,7 @@ mod event;
 #[allow(unsafe_code)] // Unsafe boundary: callers.
 mod ffi;
 mod frame;
+mod later;
 mod limits;
 mod listener;
 mod lock;
@@ -69,7 +70,9 @@ pub use options::Options;
 pub use peer::{Peer, SocketKind};
 pub use stats::{CloseReason, DropReason, Stats};
 pub use tap::{Tap, TapOutcome, TapRecord};
-pub use transform::library::{OptionHelp, Output, Transform, Verdict, running_transform};
+pub use transform::library::{
+    Conversation, Function, Message, Needs, OptionHelp, Output, Transform, Verdict, running_transform,
+};
 pub use transform::registry::{TransformOrigin, overwritten_plugins};
 pub use worker::ConnectionInfo;
 

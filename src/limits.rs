@@ -90,6 +90,10 @@ pub(crate) const OFFLOAD_END: Duration = Duration::from_secs(1);
 /// Datagrams of one socket that may be with those threads.
 pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 
+/// Messages of one connection, and datagrams of one socket, whose answers come later from elsewhere. A connection reads no
+/// more then; a function of datagrams gets no more tickets.
+pub(crate) const LATE_ANSWERS_MAX: usize = 1024;
+
 /// Memory of a tap's ring: the default, the least and the most.
 pub(crate) const TAP_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
 pub(crate) const TAP_BYTES_MIN: usize = 4 * 1024;

@@ -19,6 +19,7 @@ use crate::net::unix_file::SocketFile;
 use crate::options::{Frame, Options};
 use crate::peer::SocketKind;
 use crate::stats::{Block, Stats};
+use crate::transform::library::LocalEnd;
 
 /// The least that one read asks for, however small the high water.
 const READ_BYTES_MIN: usize = 1024;
@@ -99,13 +100,17 @@ impl Listener {
         } else {
             READ_BYTES_MAX.min(options.high_water_bytes.max(READ_BYTES_MIN))
         };
-        let limits = ConnLimits {
-            listener: id,
+        let local = LocalEnd {
             kind,
             url: bound.url.clone(),
+            listener: id,
+            address: bound.local(),
+            answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX).saturating_mul(16),
+        };
+        let limits = ConnLimits {
+            local,
             framer,
             records,
-            answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX).saturating_mul(16),
             // Only UDP sources can be forged.
             max_amplification: if kind == SocketKind::Udp {
                 options.max_amplification.limit(bound.is_loopback)

@@ -13,6 +13,7 @@ mod commands;
 mod datagram_socket;
 mod datagrams;
 mod drain;
+mod late;
 mod listeners;
 mod mailbox;
 mod offload;
@@ -42,6 +43,7 @@ use crate::connection::{Connection, TransformFault};
 use crate::context::Context;
 use crate::driver::{Completion, Driver, Token};
 use crate::event::{Event, EventCause, EventKind, Events, LogLevel};
+use crate::later::Tickets;
 use crate::limits::TURN_SENDS;
 use crate::listener::Listener;
 use crate::offload::Offload;
@@ -58,6 +60,8 @@ pub(crate) struct Shared<S> {
     pub(crate) taps: Arc<Taps>,
     pub(crate) mailboxes: Vec<Mailbox<S>>,
     pub(crate) offload: Offload,
+    /// Messages whose answers come later, from elsewhere.
+    pub(crate) tickets: Arc<Tickets>,
     /// How long a worker looks before it sleeps.
     pub(crate) spin: Duration,
     /// Everything is to end at once; looked at once a turn.
@@ -354,6 +358,7 @@ impl ListenerState {
             now,
             sends_left: TURN_SENDS,
             may_block: false,
+            desk: None,
             is_draining: false,
         }
     }

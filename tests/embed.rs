@@ -216,6 +216,11 @@ fn callbacks() {
 }
 
 #[test]
+fn functions_with_sessions_and_answers_later() {
+    passes("functions");
+}
+
+#[test]
 fn events_log_and_figures() {
     passes("observing");
 }
@@ -323,7 +328,9 @@ fn valgrind_finds_nothing_lost() {
     if !exists("valgrind") {
         return;
     }
-    for (name, argument) in [("cycles", "30"), ("arguments", ""), ("callbacks", "quick"), ("clients", "")] {
+    for (name, argument) in
+        [("cycles", "30"), ("arguments", ""), ("callbacks", "quick"), ("functions", "quick"), ("clients", "")]
+    {
         let Some(checked) = program(name, "-checked", &[]) else { return };
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["-q", "--error-exitcode=9", "--leak-check=full"]);

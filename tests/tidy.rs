@@ -47,6 +47,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits",
             "lock",
             "error",
+            "later",
+            "dry_run",
         ],
     ),
     (
@@ -72,6 +74,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "bug",
             "limits",
             "error",
+            "later",
         ],
     ),
     (
@@ -90,6 +93,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "stats",
             "limits",
             "error",
+            "transform::library",
         ],
     ),
     (
@@ -107,6 +111,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "stats",
             "bug",
             "limits",
+            "later",
         ],
     ),
     (
@@ -125,11 +130,23 @@ const LAYERS: &[(&str, &[&str])] = &[
             "stats",
             "bug",
             "limits",
+            "later",
         ],
     ),
     (
         "context",
-        &["chain", "transform::library", "frame", "options", "tap", "peer", "timer", "buffer", "stats"],
+        &[
+            "chain",
+            "transform::library",
+            "frame",
+            "options",
+            "tap",
+            "peer",
+            "timer",
+            "buffer",
+            "stats",
+            "later",
+        ],
     ),
     (
         "dry_run",
@@ -156,6 +173,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "bug",
             "limits",
             "error",
+            "later",
         ],
     ),
     ("offload", &["sys", "limits", "lock"]),
@@ -163,7 +181,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("transform::registry", &["transform::library", "transform::spec", "transform", "values", "error"]),
     (
         "transform::library",
-        &["transform::spec", "event", "peer", "transform", "values", "limits", "lock", "error"],
+        &["transform::spec", "event", "peer", "transform", "values", "limits", "lock", "error", "later"],
     ),
     ("driver::hybrid", &["driver::uring", "driver::epoll", "driver", "sys", "peer", "timer", "buffer"]),
     ("driver::uring", &["driver::epoll", "driver", "sys", "peer", "slab", "timer", "buffer", "limits"]),
@@ -185,6 +203,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("peer", &[]),
     ("transform", &["error"]),
     ("timer", &["slab"]),
+    ("later", &["slab", "lock"]),
     ("slab", &[]),
     ("buffer", &["bug", "limits"]),
     ("stats", &[]),

@@ -41,7 +41,8 @@ extern "C" fn say(signal: i32) {
             libc::SIGFPE => "SIGFPE",
             _ => "SIGABRT",
         };
-        for part in ["resay: transform ", id, " crashed: ", name, "\n"] {
+        let parts: [&[u8]; 5] = [b"resay: transform ", id.to_bytes(), b" crashed: ", name.as_bytes(), b"\n"];
+        for part in parts {
             // SAFETY: write(2) of bytes that live during the call. That it fails changes nothing.
             unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
         }

@@ -17,18 +17,18 @@ struct counts {
 };
 
 /* Called on a thread of the engine's; by several at once, if there are several. What it needs comes with user. */
-static int shout(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int shout(void *user, void **session, const resay_message *message, resay_out *out)
 {
   const struct counts *counts = user;
   uint8_t *room;
   size_t i;
-  (void)flags;
-  if (len == 0 || data[len - 1] != '?') return RESAY_PASS; /* no copy */
+  (void)session;
+  if (message->len == 0 || message->data[message->len - 1] != '?') return RESAY_PASS; /* no copy */
   resay_out_write(out, counts->greeting, strlen(counts->greeting));
-  room = resay_out_reserve(out, len);
+  room = resay_out_reserve(out, message->len);
   if (room == NULL) return RESAY_DROP;
-  for (i = 0; i < len; i++) room[i] = (uint8_t)toupper(data[i]);
-  resay_out_commit(out, len);
+  for (i = 0; i < message->len; i++) room[i] = (uint8_t)toupper(message->data[i]);
+  resay_out_commit(out, message->len);
   return RESAY_REPLACE;
 }
 
@@ -59,13 +59,14 @@ int main(void)
   resay_error error;
   resay_id listener;
   struct counts *counts = malloc(sizeof *counts);
+  resay_function function = {.struct_size = sizeof function, .user = counts, .call = shout, .release = forget};
   char url[64];
   int failed;
 
   if (counts == NULL) return 1;
   counts->greeting = "oh! ";
   if (resay_engine_new(RESAY_ABI, &engine, &error) < 0
-      || resay_register_callback(engine, "shout", shout, counts, forget, &error) < 0
+      || resay_register_function(engine, "shout", &function, &error) < 0
       || resay_chain(engine, 0, "shout", &error) < 0
       || resay_listen(engine, "udp://127.0.0.1:0", &listener, &error) < 0
       || resay_start(engine, 1, &error) < 0)

@@ -14,6 +14,10 @@ pub(crate) struct Generation {
     pub(super) processes: Vec<usize>,
     /// All stages are maps: answers always stand where the messages stood.
     pub(super) is_map_only: bool,
+    /// The stages of a raw stream that are called when there is something, and at its end: those in `processes`, and
+    /// functions with sessions.
+    pub(super) streamers: Vec<usize>,
+    hears_end: bool,
     is_offloaded: bool,
     /// The one and not the other.
     is_fast: bool,
@@ -29,10 +33,25 @@ impl Generation {
             .filter(|(_, instance)| makes_output(instance))
             .map(|(stage, _)| stage)
             .collect();
+        let hears = |instance: &Instance| instance.is_function() && instance.has_session();
+        let streamers = all()
+            .enumerate()
+            .filter(|(_, instance)| makes_output(instance) || hears(instance))
+            .map(|(stage, _)| stage)
+            .collect();
+        let hears_end = all().any(hears);
         let is_map_only = all().all(Instance::is_map);
         let is_offloaded = all().any(Instance::is_offloaded);
         let is_fast = is_map_only && !is_offloaded;
-        Ok(Generation { stages: Arc::new(stages), processes, is_map_only, is_offloaded, is_fast })
+        Ok(Generation {
+            stages: Arc::new(stages),
+            processes,
+            is_map_only,
+            streamers,
+            hears_end,
+            is_offloaded,
+            is_fast,
+        })
     }
 
     pub(crate) fn stages(&self) -> &Arc<Stages> {
@@ -47,6 +66,11 @@ impl Generation {
     /// Whether no function can replace an answer either.
     pub(crate) fn is_map_only(&self) -> bool {
         self.is_map_only
+    }
+
+    /// Whether some function with sessions is to hear of the end of a raw stream.
+    pub(crate) fn hears_end(&self) -> bool {
+        self.hears_end
     }
 
     /// Whether answers always stand where the messages stood, and are made on the worker.

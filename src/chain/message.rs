@@ -3,16 +3,18 @@
 use resay_plugin::abi;
 
 use super::generation::Generation;
-use super::outcome::{ChainOutcome, DelayedRange};
+use super::outcome::{ChainOutcome, Deferred, DeferredAnswer, DelayedRange};
 use super::scratch::{OUT_OF_MEMORY, Scratch, room_of};
 use crate::buffer;
 use crate::bug;
-use crate::transform::library::{Fault, Session, Status};
+use crate::transform::library::{CallContext, Called, Fault, Session, Status};
 
 /// What a message takes along on its way through a chain.
 #[derive(Debug)]
 pub(crate) struct ChainContext<'a> {
     pub(crate) session: &'a mut Session,
+    /// What functions are called with.
+    pub(crate) call: CallContext<'a>,
     /// Where answers are appended that are not made in place, at most `out_max` bytes a message.
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) out_max: usize,
@@ -21,6 +23,17 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) scratch: &'a mut Scratch,
     /// When `out` is to be sent; empty while nothing is delayed.
     pub(crate) delays: &'a mut Vec<DelayedRange>,
+    /// For how long an answer that was made in place is to be held back.
+    pub(crate) delay_us: u64,
+    /// The functions at which earlier messages wait: see [`stage_bit`]. A message behind them waits there too.
+    pub(crate) waiting_stages: u64,
+    /// With [`ChainOutcome::Later`].
+    pub(crate) deferred: Option<Deferred>,
+}
+
+/// A stage in a set of stages. Beyond the 63rd they share a bit: what waits for one waits for all of them.
+pub(crate) fn stage_bit(stage: usize) -> u64 {
+    1 << stage.min(63)
 }
 
 impl Generation {
@@ -45,8 +58,110 @@ impl Generation {
         self.run_from(stage, Some(stage), &mut [], cx)
     }
 
+    /// Goes on with a message that was deferred, with what the function at `stage` has answered. The answer is appended
+    /// to `cx.out`.
+    pub(crate) fn resume(&self, stage: usize, answer: &mut [u8], cx: &mut ChainContext<'_>) -> ChainOutcome {
+        let base = cx.out.len();
+        if cx.flags & abi::RESAY_IO_EOF != 0 {
+            return self.end_from(stage + 1, answer, cx);
+        }
+        let outcome = self.run_from(stage + 1, None, answer, cx);
+        if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) && !self.has_process_from(stage + 1)
+        {
+            let answer = cx.scratch.replaced().unwrap_or(answer);
+            cx.out.extend_from_slice(answer);
+            if cx.delay_us > 0 {
+                note_delay(cx.delays, base, cx.out.len(), cx.delay_us);
+            }
+        }
+        outcome
+    }
+
+    /// Lets functions with sessions hear of the end of a raw stream, where all transforms work in place. What they
+    /// answer is appended to `cx.out`.
+    pub(crate) fn end_stream(&self, cx: &mut ChainContext<'_>) -> ChainOutcome {
+        self.end_from(0, &mut [], cx)
+    }
+
+    fn end_from(&self, first: usize, bytes: &mut [u8], cx: &mut ChainContext<'_>) -> ChainOutcome {
+        let base = cx.out.len();
+        let mut buffers = std::mem::take(&mut cx.scratch.buffers);
+        let mut at = None;
+        let mut is_closing = false;
+        let mut outcome = ChainOutcome::Answer;
+        let mut delay_us = 0_u64;
+        let mut is_dropped = false;
+        for stage in first..self.stages.len() {
+            let instance = self.stages.instance(stage);
+            let [one, two] = &mut buffers;
+            let (input, output): (&mut [u8], &mut Vec<u8>) = match at {
+                None => (&mut *bytes, one),
+                Some(0) => (one, two),
+                Some(_) => (two, one),
+            };
+            let input = if is_dropped { &mut [] } else { input };
+            let status = if !instance.is_function() {
+                if input.is_empty() { Status::Ok } else { cx.session.map(stage, input) }
+            } else if input.is_empty() && !instance.has_session() {
+                Status::Ok
+            } else {
+                let called = cx.session.call(stage, (input, cx.flags), output, cx.out_max, &cx.call);
+                delay_us = delay_us.saturating_add(called.delay_us);
+                if called.is_replaced {
+                    at = Some(usize::from(at == Some(0)));
+                    is_dropped = false;
+                }
+                let is_held = stage + 1 < self.stages.len()
+                    && cx.waiting_stages & stage_bit(stage) != 0
+                    && matches!(called.status, Status::Ok | Status::Close);
+                let answer = match called.ticket {
+                    Some(ticket) => Some(DeferredAnswer::ToCome(ticket)),
+                    None if is_held && is_dropped => Some(DeferredAnswer::Given(Vec::new())),
+                    None if is_held => {
+                        let held = at.map_or(&*bytes, |buffer: usize| &buffers[buffer]);
+                        Some(DeferredAnswer::Given(held.to_vec()))
+                    }
+                    None => None,
+                };
+                if let Some(answer) = answer {
+                    cx.deferred = Some(Deferred { stage, answer, delay_us });
+                    outcome = ChainOutcome::Later { closes: true };
+                    break;
+                }
+                called.status
+            };
+            match ChainOutcome::of(stage, status) {
+                None => {}
+                Some(ChainOutcome::Close) => is_closing = true,
+                // What is behind hears of the end all the same.
+                Some(ChainOutcome::Drop | ChainOutcome::DropAndClose) => is_dropped = true,
+                Some(other) => {
+                    outcome = other;
+                    break;
+                }
+            }
+        }
+        if outcome == ChainOutcome::Answer {
+            if !is_dropped {
+                cx.out.extend_from_slice(at.map_or(&*bytes, |buffer| &buffers[buffer]));
+            }
+            if delay_us > 0 && cx.out.len() > base {
+                note_delay(cx.delays, base, cx.out.len(), delay_us);
+            }
+            if is_closing {
+                outcome = ChainOutcome::Close;
+            }
+        }
+        cx.scratch.buffers = buffers;
+        outcome
+    }
+
+    fn has_process_from(&self, first: usize) -> bool {
+        self.processes.last().is_some_and(|last| *last >= first)
+    }
+
     /// Sends a message through from a stage on. `greeter`: a stage that is asked by process() with no input and no flags,
-    /// whatever it does with messages.
+    /// or that has greeted when it began, whatever it does with messages.
     fn run_from(
         &self,
         first: usize,
@@ -56,24 +171,44 @@ impl Generation {
     ) -> ChainOutcome {
         let base = cx.out.len();
         let mut delays = Delays { base, so_far: base, earlier_us: 0, is_noted: false };
-        let last_process = self.processes.last().copied().max(greeter);
+        let last_process = self.processes.last().copied().filter(|last| *last >= first).max(greeter);
         let mut at = Place::Message;
         let mut outcome = ChainOutcome::Answer;
         cx.scratch.replaced = None;
         for stage in first..self.stages.len() {
-            let status = if self.stages.instance(stage).is_map() && greeter != Some(stage) {
+            let instance = self.stages.instance(stage);
+            let status = if instance.is_map() && greeter != Some(stage) {
                 let bytes = match at {
                     Place::Message => &mut *message,
                     Place::Scratch(index) => &mut cx.scratch.buffers[index],
                     Place::Out => bug::part_mut(cx.out, base..),
                 };
                 cx.session.map(stage, bytes)
-            } else if self.stages.instance(stage).is_function() {
-                let (status, is_replaced) = call(stage, message, at, base, cx);
-                if is_replaced {
+            } else if instance.is_function() && greeter == Some(stage) {
+                let target = if last_process == Some(stage) { Place::Out } else { at.other() };
+                at = target;
+                take_greeting(stage, target, cx, &mut delays)
+            } else if instance.is_function() {
+                let called = call(stage, message, at, base, cx);
+                if called.is_replaced {
                     at = at.other();
                 }
-                status
+                if called.delay_us > 0 {
+                    delays.add(cx.delays, cx.out.len(), called.delay_us);
+                }
+                let closes = outcome == ChainOutcome::Close || called.status == Status::Close;
+                let answer = match called.ticket {
+                    Some(ticket) => Some(DeferredAnswer::ToCome(ticket)),
+                    None if self.is_held(stage, &called.status, cx) => {
+                        Some(DeferredAnswer::Given(place(message, at, base, cx).to_vec()))
+                    }
+                    None => None,
+                };
+                if let Some(answer) = answer {
+                    cx.deferred = Some(Deferred { stage, answer, delay_us: delays.longest_us(cx.delays) });
+                    return cx.take_back(base, ChainOutcome::Later { closes });
+                }
+                called.status
             } else {
                 let target = if last_process == Some(stage) { Place::Out } else { at.other() };
                 let flags = if greeter == Some(stage) { 0 } else { cx.flags };
@@ -96,10 +231,45 @@ impl Generation {
                 Some(_) => cx.adopt_answer(base, index),
             }
         }
-        if delays.earlier_us > 0 && !delays.is_noted {
+        if last_process.is_none() {
+            cx.delay_us = delays.earlier_us;
+        } else if delays.earlier_us > 0 && !delays.is_noted {
             delays.note(cx.delays, cx.out.len(), 0);
         }
         outcome
+    }
+
+    /// Whether the answer of a function waits for messages before it, so that what is behind sees all in order. Behind the
+    /// last stage they are put in order anyway.
+    fn is_held(&self, stage: usize, status: &Status, cx: &ChainContext<'_>) -> bool {
+        cx.waiting_stages & stage_bit(stage) != 0
+            && stage + 1 < self.stages.len()
+            && matches!(status, Status::Ok | Status::Close)
+    }
+}
+
+/// Puts what a function said when it began to its place.
+#[cold]
+fn take_greeting(stage: usize, target: Place, cx: &mut ChainContext<'_>, delays: &mut Delays) -> Status {
+    let Some(begun) = cx.session.take_begun(stage) else { return Status::Ok };
+    match target {
+        Place::Out => {
+            cx.out.extend_from_slice(&begun.greeting);
+            delays.so_far = cx.out.len();
+        }
+        Place::Message => bug::found("a place for a greeting"),
+        Place::Scratch(index) => cx.scratch.buffers[index].clone_from(&begun.greeting),
+    }
+    delays.earlier_us = delays.earlier_us.saturating_add(begun.delay_us);
+    begun.status
+}
+
+/// The bytes at a place.
+fn place<'a>(message: &'a [u8], at: Place, base: usize, cx: &'a ChainContext<'_>) -> &'a [u8] {
+    match at {
+        Place::Message => message,
+        Place::Scratch(index) => &cx.scratch.buffers[index],
+        Place::Out => bug::part(cx.out, base..),
     }
 }
 
@@ -172,13 +342,7 @@ fn process(
 }
 
 /// Calls a function with what stands at `source`; what it answers instead goes to the next place.
-fn call(
-    stage: usize,
-    message: &[u8],
-    source: Place,
-    base: usize,
-    cx: &mut ChainContext<'_>,
-) -> (Status, bool) {
+fn call(stage: usize, message: &[u8], source: Place, base: usize, cx: &mut ChainContext<'_>) -> Called {
     let [first, second] = &mut cx.scratch.buffers;
     let (input, output): (&[u8], &mut Vec<u8>) = match source {
         Place::Message => (message, first),
@@ -186,7 +350,7 @@ fn call(
         Place::Scratch(_) => (second, first),
         Place::Out => (bug::part(cx.out, base..), first),
     };
-    cx.session.call(stage, input, output, cx.out_max, cx.flags)
+    cx.session.call(stage, (input, cx.flags), output, cx.out_max, &cx.call)
 }
 
 impl ChainContext<'_> {
@@ -211,6 +375,14 @@ impl ChainContext<'_> {
     }
 }
 
+/// Notes that the bytes from `begin` to `end` are held back.
+pub(crate) fn note_delay(ranges: &mut Vec<DelayedRange>, begin: usize, end: usize, delay_us: u64) {
+    if ranges.last().map_or(0, |range| range.end) < begin {
+        ranges.push(DelayedRange { end: begin, delay_us: 0 });
+    }
+    ranges.push(DelayedRange { end, delay_us });
+}
+
 /// The delays of one message.
 struct Delays {
     /// Where its answer begins.
@@ -224,6 +396,25 @@ struct Delays {
 }
 
 impl Delays {
+    /// A function holds back all that has been made so far, for so much longer.
+    fn add(&mut self, ranges: &mut Vec<DelayedRange>, end: usize, delay_us: u64) {
+        if !self.is_noted {
+            self.earlier_us = self.earlier_us.saturating_add(delay_us);
+            return;
+        }
+        let own = ranges.iter_mut().filter(|range| range.end > self.base);
+        own.for_each(|range| range.delay_us = range.delay_us.saturating_add(delay_us));
+        if ranges.last().is_some_and(|range| range.end < end) {
+            ranges.push(DelayedRange { end, delay_us });
+        }
+    }
+
+    /// For how long all of the message is held back at least.
+    fn longest_us(&self, ranges: &[DelayedRange]) -> u64 {
+        let own = ranges.iter().filter(|range| range.end > self.base).map(|range| range.delay_us);
+        own.max().unwrap_or(0).max(self.earlier_us)
+    }
+
     fn note(&mut self, ranges: &mut Vec<DelayedRange>, end: usize, delay_us: u64) {
         if !self.is_noted {
             self.is_noted = true;

@@ -13,8 +13,8 @@ mod stream;
 mod stream_input;
 
 pub(crate) use generation::Generation;
-pub(crate) use message::ChainContext;
-pub(crate) use outcome::{ChainOutcome, DelayedRange};
+pub(crate) use message::{ChainContext, note_delay, stage_bit};
+pub(crate) use outcome::{ChainOutcome, Deferred, DeferredAnswer, DelayedRange};
 pub(crate) use scratch::Scratch;
 pub(crate) use stream::{StreamContext, StreamOutcome};
 pub(crate) use stream_input::StreamInput;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use resay_plugin::abi;
 
 use crate::error::Result;
-use crate::transform::library::{Instance, Services, Table};
+use crate::transform::library::{Callee, Instance, Services};
 use crate::transform::spec::ChainSpec;
 
 /// A chain whose transforms have been created, before it is known how many workers will use it.
@@ -38,7 +38,7 @@ pub(crate) struct Chain {
 /// What makes a stage's instances.
 #[derive(Debug)]
 struct Template {
-    table: Table,
+    callee: Callee,
     options: Vec<(String, Vec<u8>)>,
     services: Services,
     /// The only instance, or the first worker's.
@@ -46,13 +46,13 @@ struct Template {
 }
 
 impl Chain {
-    /// Creates the transforms of a chain, of which `tables` has one for each stage.
-    pub(crate) fn create(spec: &ChainSpec, tables: &[Table], services: &Services) -> Result<Chain> {
+    /// Creates the transforms of a chain, of which `callees` has one for each stage.
+    pub(crate) fn create(spec: &ChainSpec, callees: &[Callee], services: &Services) -> Result<Chain> {
         let mut stages = Vec::with_capacity(spec.stages.len());
-        for (stage, table) in spec.stages.iter().zip(tables) {
+        for (stage, callee) in spec.stages.iter().zip(callees) {
             let options: Vec<_> = stage.options.iter().map(|o| (o.key.clone(), o.value.clone())).collect();
-            let first = Arc::new(Instance::create(table.clone(), &options, services)?);
-            stages.push(Template { table: table.clone(), options, services: services.clone(), first });
+            let first = Arc::new(Instance::create(callee.clone(), &options, services)?);
+            stages.push(Template { callee: callee.clone(), options, services: services.clone(), first });
         }
         Ok(Chain { spec: spec.to_string(), stages })
     }
@@ -69,10 +69,10 @@ impl Chain {
     /// A generation for each worker: with the same instances, or their own where a transform asks for that.
     pub(crate) fn generations(&self, workers: usize) -> Result<Vec<Arc<Generation>>> {
         let instance = |stage: &Template, worker: usize| {
-            if worker == 0 || !stage.table.is_per_worker() {
+            if worker == 0 || !stage.callee.is_per_worker() {
                 return Ok(Arc::clone(&stage.first));
             }
-            Instance::create(stage.table.clone(), &stage.options, &stage.services).map(Arc::new)
+            Instance::create(stage.callee.clone(), &stage.options, &stage.services).map(Arc::new)
         };
         (0..workers)
             .map(|worker| {

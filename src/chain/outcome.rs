@@ -1,6 +1,7 @@
 //! How data came through a chain.
 
 use crate::bug;
+use crate::later::Ticket;
 use crate::transform::library::{Fault, Status};
 
 /// A part of an answer, from the end of the one before, that is sent no earlier than so long from now. Bytes behind the
@@ -9,6 +10,25 @@ use crate::transform::library::{Fault, Status};
 pub(crate) struct DelayedRange {
     pub(crate) end: usize,
     pub(crate) delay_us: u64,
+}
+
+/// A message that has come as far as a function, and goes on later.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    /// The function.
+    pub(crate) stage: usize,
+    pub(crate) answer: DeferredAnswer,
+    /// For how long the answer is to be held back at least, from when the message came.
+    pub(crate) delay_us: u64,
+}
+
+/// What a deferred message waits for.
+#[derive(Debug)]
+pub(crate) enum DeferredAnswer {
+    /// The function's answer.
+    ToCome(Ticket),
+    /// Messages before it at the same function. This is the function's answer.
+    Given(Vec<u8>),
 }
 
 /// How data came through a chain.
@@ -21,6 +41,10 @@ pub(crate) enum ChainOutcome {
     /// Answer nothing, then close in the same good order: a stage said Close, and a later one Drop.
     DropAndClose,
     Reset,
+    /// The answer comes later: [`Deferred`] has how. `closes`: the connection ends behind it.
+    Later {
+        closes: bool,
+    },
     Failed {
         stage: usize,
         fault: Fault,
@@ -36,6 +60,7 @@ impl ChainOutcome {
             Status::DropAndClose => Some(ChainOutcome::DropAndClose),
             Status::Drop => Some(ChainOutcome::Drop),
             Status::Reset => Some(ChainOutcome::Reset),
+            Status::Later => Some(ChainOutcome::Later { closes: false }),
             Status::Failed(fault) => Some(ChainOutcome::Failed { stage, fault }),
         }
     }

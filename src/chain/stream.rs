@@ -1,4 +1,4 @@
-//! A raw stream through a chain with stages that make output of their own.
+//! A raw stream through a chain with stages that make output of their own: by `process`, or functions with sessions.
 //!
 //! A raw stream has no messages, so nothing has to be there at once: each such stage is called with room for a piece of
 //! output, and what it makes goes on to the next one. The stages behind come first, so that what waits between two stages
@@ -21,12 +21,14 @@ use super::stream_input::{StageInput, StreamInput};
 use crate::buffer;
 use crate::bug;
 use crate::limits::STREAM_CHUNK_BYTES;
-use crate::transform::library::{Fault, Session, Status};
+use crate::transform::library::{CallContext, Fault, Session, Status};
 
 /// What a stream takes along on its way through a chain.
 #[derive(Debug)]
 pub(crate) struct StreamContext<'a> {
     pub(crate) session: &'a mut Session,
+    /// What functions are called with.
+    pub(crate) call: CallContext<'a>,
     /// Where answers are appended.
     pub(crate) out: &'a mut Vec<u8>,
     /// When `out` is as long as this, the rest waits.
@@ -58,16 +60,16 @@ impl Generation {
         cx: &mut StreamContext<'_>,
     ) -> StreamOutcome {
         self.with_input(kept, cx, |input, room, cx| {
-            let Some(&first) = self.processes.first() else {
+            let Some(&first) = self.streamers.first() else {
                 bug::found("a stage that makes output of its own");
                 return Err(ChainOutcome::Drop);
             };
             let mut buffers = std::mem::take(&mut cx.scratch.buffers);
             let passed = self.pass(0..first, fresh, &mut buffers, cx).map(|passed| {
                 let bytes = passed.buffer.map_or(&*fresh, |buffer| &buffers[buffer]);
-                match input.of(0, self.processes.len()) {
+                match input.of(0, self.streamers.len()) {
                     _ if passed.is_dropped => {}
-                    Some(stage) => stage.push(bytes, 0),
+                    Some(stage) => stage.push(bytes, passed.delay_us),
                     None => bug::found("the input of the first stage"),
                 }
                 input.is_closing |= passed.is_closing;
@@ -87,6 +89,9 @@ impl Generation {
         cx: &mut StreamContext<'_>,
     ) -> StreamOutcome {
         self.with_input(kept, cx, |input, room, cx| {
+            if self.stages.instance(stage).is_function() {
+                return self.stream_begun(stage, input, room, cx);
+            }
             let mut room_wanted = 0;
             loop {
                 let bytes = cx.session.output_bound(stage, 0).unwrap_or(0).max(512).max(room_wanted);
@@ -113,6 +118,28 @@ impl Generation {
         })
     }
 
+    /// Sends on what a function said when it began.
+    fn stream_begun(
+        &self,
+        stage: usize,
+        input: &mut StreamInput,
+        room: &mut Vec<u8>,
+        cx: &mut StreamContext<'_>,
+    ) -> Result<bool, ChainOutcome> {
+        let Some(mut begun) = cx.session.take_begun(stage) else { return Ok(false) };
+        match ChainOutcome::of(stage, begun.status) {
+            None => {}
+            Some(ChainOutcome::Close) => input.is_closing = true,
+            Some(ChainOutcome::Drop) => {
+                begun.greeting.clear();
+                input.is_closing = true;
+            }
+            Some(outcome) => return Err(outcome),
+        }
+        self.forward(stage, &mut begun.greeting, begun.delay_us, input, cx)?;
+        self.pump(input, room, cx)
+    }
+
     /// Runs `step` with the stages' input and a room to write to. An error ends the stream; OK says whether something was
     /// dropped.
     fn with_input(
@@ -127,7 +154,7 @@ impl Generation {
         let input = match &mut taken {
             Some(input) => &mut **input,
             None => {
-                own.clear(self.processes.len());
+                own.clear(self.streamers.len());
                 &mut own
             }
         };
@@ -152,7 +179,7 @@ impl Generation {
 
     /// The stage to be called next, by its place among those that make output: the last one that can go on.
     fn next_place(&self, input: &StreamInput, at_end: bool) -> Option<usize> {
-        (0..self.processes.len()).rev().find(|&place| {
+        (0..self.streamers.len()).rev().find(|&place| {
             let before_has_ended = place
                 .checked_sub(1)
                 .map_or(at_end, |before| input.stages.get(before).is_some_and(|stage| stage.has_ended));
@@ -174,13 +201,17 @@ impl Generation {
         let mut has_dropped = false;
         while cx.out.len() < cx.out_len_max
             && let Some(place) = self.next_place(input, cx.at_end)
-            && let Some(&stage) = self.processes.get(place)
-            && let Some(current) = input.of(place, self.processes.len())
+            && let Some(&stage) = self.streamers.get(place)
+            && let Some(current) = input.of(place, self.streamers.len())
         {
             let is_ending = current.is_ending
                 || !(current.has_more || (!current.wants_more && !current.unread().is_empty()));
             current.is_ending = is_ending;
-            let is_last_stage = place + 1 == self.processes.len();
+            if self.stages.instance(stage).is_function() {
+                has_dropped |= self.pump_function(place, stage, input, cx)?;
+                continue;
+            }
+            let is_last_stage = place + 1 == self.streamers.len();
             let room_left = if is_last_stage { cx.out_len_max - cx.out.len() } else { usize::MAX };
             let unread = bug::part(&current.bytes, current.start..);
             let (len, room_bytes) = portion(
@@ -230,7 +261,7 @@ impl Generation {
                     input.is_closing = true;
                     input.stages.iter_mut().take(place + 1).for_each(StageInput::discard);
                 }
-                status @ (Status::Reset | Status::DropAndClose | Status::Failed(_)) => {
+                status @ (Status::Reset | Status::DropAndClose | Status::Later | Status::Failed(_)) => {
                     return Err(ChainOutcome::of_end(stage, status));
                 }
             }
@@ -238,6 +269,42 @@ impl Generation {
             has_dropped |= self.forward(stage, written, delay_us, input, cx)?;
         }
         Ok(has_dropped)
+    }
+
+    /// Gives a function with a session all that it has not read, or tells it that the stream has ended. Whether something
+    /// was dropped.
+    fn pump_function(
+        &self,
+        place: usize,
+        stage: usize,
+        input: &mut StreamInput,
+        cx: &mut StreamContext<'_>,
+    ) -> Result<bool, ChainOutcome> {
+        let Some(current) = input.of(place, self.streamers.len()) else { return Ok(false) };
+        let flags = if current.is_ending { abi::RESAY_IO_EOF } else { 0 };
+        let mut given = std::mem::take(&mut current.bytes);
+        let start = std::mem::take(&mut current.start);
+        let earlier_us = current.delay_us;
+        current.has_ended = current.is_ending;
+        let mut made = std::mem::take(&mut cx.scratch.buffers[0]);
+        let message = (bug::part(&given, start..), flags);
+        let called = cx.session.call(stage, message, &mut made, cx.unread_max, &cx.call);
+        let delay_us = earlier_us.saturating_add(called.delay_us);
+        let outcome = ChainOutcome::of(stage, called.status);
+        if outcome == Some(ChainOutcome::Close) {
+            input.is_closing = true;
+            input.stages.iter_mut().take(place + 1).for_each(StageInput::discard);
+        }
+        let forwarded = match outcome {
+            Some(ChainOutcome::Drop) => Ok(true),
+            Some(ChainOutcome::Close) | None => {
+                let bytes = if called.is_replaced { &mut *made } else { bug::part_mut(&mut given, start..) };
+                self.forward(stage, bytes, delay_us, input, cx)
+            }
+            Some(outcome) => Err(outcome),
+        };
+        cx.scratch.buffers[0] = made;
+        forwarded
     }
 
     /// Sends what one stage has made on to the next that makes output of its own, or into the answer. Whether it was
@@ -253,21 +320,21 @@ impl Generation {
         if made.is_empty() {
             return Ok(false);
         }
-        let next = self.processes.iter().position(|stage| *stage > from);
-        let until = next.and_then(|place| self.processes.get(place).copied()).unwrap_or(self.stages.len());
+        let next = self.streamers.iter().position(|stage| *stage > from);
+        let until = next.and_then(|place| self.streamers.get(place).copied()).unwrap_or(self.stages.len());
         let mut buffers = std::mem::take(&mut cx.scratch.buffers);
         let passed = self.pass(from + 1..until, made, &mut buffers, cx);
         let is_dropped = passed.map(|passed| {
             let bytes = passed.buffer.map_or(&*made, |buffer| &buffers[buffer]);
-            match next.map(|place| input.of(place, self.processes.len())) {
+            match next.map(|place| input.of(place, self.streamers.len())) {
                 _ if passed.is_dropped => {}
-                Some(Some(stage)) => stage.push(bytes, delay_us),
+                Some(Some(stage)) => stage.push(bytes, delay_us.saturating_add(passed.delay_us)),
                 Some(None) => bug::found("the input of the next stage"),
-                None => cx.answer(bytes, delay_us),
+                None => cx.answer(bytes, delay_us.saturating_add(passed.delay_us)),
             }
             if passed.is_closing {
                 input.is_closing = true;
-                let before = next.unwrap_or(self.processes.len());
+                let before = next.unwrap_or(self.streamers.len());
                 input.stages.iter_mut().take(before).for_each(StageInput::discard);
             }
             passed.is_dropped
@@ -284,7 +351,7 @@ impl Generation {
         buffers: &mut [Vec<u8>; 2],
         cx: &mut StreamContext<'_>,
     ) -> Result<Passed, ChainOutcome> {
-        let mut passed = Passed { buffer: None, is_closing: false, is_dropped: false };
+        let mut passed = Passed { buffer: None, is_closing: false, is_dropped: false, delay_us: 0 };
         for stage in stages {
             if passed.buffer.map_or(&*bytes, |buffer| &buffers[buffer]).is_empty() {
                 break;
@@ -296,11 +363,12 @@ impl Generation {
                     Some(0) => (first, second),
                     Some(_) => (second, first),
                 };
-                let (status, is_replaced) = cx.session.call(stage, source, target, cx.unread_max, 0);
-                if is_replaced {
+                let called = cx.session.call(stage, (source, 0), target, cx.unread_max, &cx.call);
+                if called.is_replaced {
                     passed.buffer = Some(if passed.buffer == Some(0) { 1 } else { 0 });
                 }
-                status
+                passed.delay_us = passed.delay_us.saturating_add(called.delay_us);
+                called.status
             } else {
                 match passed.buffer {
                     None => cx.session.map(stage, bytes),
@@ -327,6 +395,8 @@ struct Passed {
     is_closing: bool,
     /// Nothing goes on: what came so far of a Close still holds.
     is_dropped: bool,
+    /// For how long functions want it to be held back.
+    delay_us: u64,
 }
 
 impl StreamContext<'_> {

@@ -1,8 +1,9 @@
 //! What became of a window of input: what is the answer, and whether the connection ends with it.
 
+use super::deferred::DeferredMessage;
 use crate::buffer::Pool;
 use crate::bug;
-use crate::chain::DelayedRange;
+use crate::chain::{DelayedRange, stage_bit};
 use crate::context::Reply;
 use crate::stats::CloseReason;
 use crate::transform::library::Fault;
@@ -23,6 +24,18 @@ pub(super) struct Batch {
     pub(super) has_more: bool,
     /// There is an answer that answers no message.
     pub(super) is_greeting: bool,
+    /// Messages whose answers come later, in order, and the functions at which they wait.
+    pub(super) deferred: Vec<Mark>,
+    pub(super) waiting_stages: u64,
+}
+
+/// Where in a batch's answers a message has its place whose answer comes later.
+#[derive(Debug)]
+pub(super) struct Mark {
+    /// Bytes of `out` before it, and how many messages they answer.
+    pub(super) at: usize,
+    pub(super) answers: u32,
+    pub(super) message: Box<DeferredMessage>,
 }
 
 impl Batch {
@@ -36,7 +49,22 @@ impl Batch {
             end: None,
             has_more: false,
             is_greeting: false,
+            deferred: Vec::new(),
+            waiting_stages: 0,
         }
+    }
+
+    /// Takes in a message whose answer comes later. `in_place`: the answers before it, if they are still a part of the
+    /// window.
+    pub(super) fn defer(&mut self, message: DeferredMessage, in_place: &[u8], pool: &mut Pool) {
+        let out = self.out.get_or_insert_with(|| pool.copy_of(in_place));
+        self.waiting_stages |= stage_bit(message.stage);
+        self.deferred.push(Mark { at: out.len(), answers: self.answers, message: Box::new(message) });
+    }
+
+    /// What the messages cost whose answers come later.
+    pub(super) fn deferred_cost(&self) -> usize {
+        self.deferred.iter().map(|mark| mark.message.cost()).sum()
     }
 
     /// The answers, without those that are a part of the window, and whether those are the answer.

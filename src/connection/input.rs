@@ -8,21 +8,25 @@
 
 use std::sync::Arc;
 
+use resay_plugin::abi;
+
 use super::Connection;
 use super::batch::{Batch, End};
 use super::begun::Begun;
-use crate::buffer;
+use super::deferred::DeferredMessage;
 use super::recording::tap_outcome;
+use crate::buffer;
 use crate::bug;
 use crate::chain::{
     ChainContext, ChainOutcome, DelayedRange, Generation, StreamContext, StreamInput, StreamOutcome, WHOLE,
+    note_delay,
 };
 use crate::context::Context;
 use crate::frame::{Found, Framer};
-use crate::limits::{TURN_ANSWER_BYTES, TURN_MESSAGES};
+use crate::limits::{LATE_ANSWERS_MAX, TURN_ANSWER_BYTES, TURN_MESSAGES};
 use crate::stats::{CloseReason, DropReason};
 use crate::tap::TapOutcome;
-use crate::transform::library::Fault;
+use crate::transform::library::{CallContext, Fault};
 
 impl Connection {
     /// Answers the messages of a window, as far as the budget goes; at the end of the stream also what is unfinished.
@@ -69,10 +73,12 @@ impl Connection {
         });
         while goes_on {
             let rest = bug::part(window, batch.used..);
-            let answer_bytes = batch.out.as_ref().map_or(batch.in_place, Vec::len);
+            let deferred_cost = if batch.deferred.is_empty() { 0 } else { batch.deferred_cost() };
+            let answer_bytes = batch.out.as_ref().map_or(batch.in_place, Vec::len) + deferred_cost;
+            let is_full = self.output.deferred_count() + batch.deferred.len() >= LATE_ANSWERS_MAX;
             // Where nothing waits one message is always answered, however long its answer is.
             let is_free = messages == 0 && waiting_cost == 0;
-            if messages == TURN_MESSAGES || (answer_bytes >= answer_bytes_max && !is_free) {
+            if messages == TURN_MESSAGES || is_full || (answer_bytes >= answer_bytes_max && !is_free) {
                 batch.has_more = !rest.is_empty() || at_end;
                 break;
             }
@@ -90,6 +96,9 @@ impl Connection {
                         }
                         batch.used = window.len();
                         batch.end = Some(End::because(CloseReason::PeerClosed));
+                        if flags == 0 && self.generation.hears_end() {
+                            self.answer_end(window, &mut batch, cx);
+                        }
                         break;
                     }
                 },
@@ -112,6 +121,39 @@ impl Connection {
             batch.used = window.len();
         }
         batch
+    }
+
+    /// Lets functions with sessions hear of the end of a raw stream, in a chain that works in place. It is no message: what
+    /// they answer counts for none.
+    fn answer_end(&mut self, window: &[u8], batch: &mut Batch, cx: &mut Context<'_>) {
+        let in_place = batch.in_place;
+        let out = batch.out.get_or_insert_with(|| cx.pool.copy_of(bug::part(window, ..in_place)));
+        let conversation = cx.limits.conversation(self.id, &self.peer);
+        let mut chain = ChainContext {
+            session: &mut self.session,
+            call: CallContext { conversation, desk: cx.desk.as_ref() },
+            out,
+            out_max: cx.limits.local.answer_bytes_max,
+            flags: abi::RESAY_IO_EOF,
+            scratch: cx.scratch,
+            delays: &mut batch.delays,
+            delay_us: 0,
+            waiting_stages: self.output.waiting_stages() | batch.waiting_stages,
+            deferred: None,
+        };
+        let outcome = self.generation.end_stream(&mut chain);
+        if let Some(deferred) = chain.deferred {
+            let message = DeferredMessage::new(deferred, &[], 0, abi::RESAY_IO_EOF, 0);
+            batch.defer(message, &[], cx.pool);
+        }
+        batch.end = match outcome {
+            ChainOutcome::Reset => Some(End::reset(CloseReason::TransformClosed)),
+            ChainOutcome::Failed { stage, fault } => {
+                cx.stats.transform_errors.add(1);
+                Some(End::failed(stage, fault))
+            }
+            _ => return,
+        };
     }
 
     fn answer_record(&mut self, window: &mut [u8], at_end: bool, cx: &mut Context<'_>) -> Batch {
@@ -161,13 +203,15 @@ impl Connection {
         let out = batch.out.get_or_insert_default();
         let begin = out.len();
         let out_len_max = out.len() + room.max(1);
+        let conversation = cx.limits.conversation(self.id, &self.peer);
         let StreamOutcome { outcome, is_done } = run(
             &mut kept,
             &mut StreamContext {
                 session: &mut self.session,
+                call: CallContext { conversation, desk: None },
                 out,
                 out_len_max,
-                unread_max: cx.limits.answer_bytes_max,
+                unread_max: cx.limits.local.answer_bytes_max,
                 scratch: cx.scratch,
                 delays: &mut batch.delays,
                 at_end,
@@ -185,7 +229,7 @@ impl Connection {
             (unread.stream, unread.stream_messages) = (kept, waiting);
         }
         match outcome {
-            ChainOutcome::Answer => batch.answers += messages,
+            ChainOutcome::Answer | ChainOutcome::Later { .. } => batch.answers += messages,
             ChainOutcome::Drop => cx.stats.dropped(DropReason::ByTransform, u64::from(messages)),
             ChainOutcome::Close => {
                 batch.answers += messages;
@@ -222,8 +266,7 @@ impl Connection {
     ) -> bool {
         let begin = batch.used;
         batch.used += found.len;
-        let frame = bug::part_mut(window, begin..batch.used);
-        let body = bug::part_mut(frame, found.body.clone());
+        let body = bug::part_mut(bug::part_mut(window, begin..batch.used), found.body.clone());
         let is_recorded = cx.recorder.is_on();
         if is_recorded {
             cx.recorder.keep(body);
@@ -253,21 +296,32 @@ impl Connection {
         // Where the answer to this message stands without its frame: in `out`, or where the message stood.
         let mut answer_in_out = None;
         let first_range = batch.delays.len();
+        let conversation = cx.limits.conversation(self.id, &self.peer);
         let mut chain = ChainContext {
             session: &mut self.session,
+            call: CallContext { conversation, desk: cx.desk.as_ref() },
             out,
-            out_max: cx.limits.answer_bytes_max,
+            out_max: cx.limits.local.answer_bytes_max,
             flags,
             scratch: cx.scratch,
             delays: &mut batch.delays,
+            delay_us: 0,
+            waiting_stages: self.output.waiting_stages() | batch.waiting_stages,
+            deferred: None,
         };
         let mut outcome = self.generation.run(body, &mut chain);
+        let (delay_us, deferred) = (chain.delay_us, chain.deferred);
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
             let replaced = if in_place { cx.scratch.replaced() } else { None };
+            if delay_us > 0 {
+                // What is delayed is no longer one piece with the answers before it.
+                batch.out.get_or_insert_with(|| cx.pool.copy_of(bug::part(window, ..batch.in_place)));
+            }
+            let before = batch.out.as_ref().map_or(0, Vec::len);
             let closed = match (&mut batch.out, replaced) {
                 (Some(out), None) if !in_place => {
                     let before = out.len();
-                    let closed = framer.close(out, mark, frame, found);
+                    let closed = framer.close(out, mark, bug::part(window, begin..batch.used), found);
                     let moved = if framer.moves_body() { out.len().saturating_sub(before) } else { 0 };
                     answer_in_out = Some(out_begin + moved..before + moved);
                     frame_ranges(framer, &mut batch.delays, first_range, before, out.len());
@@ -290,7 +344,7 @@ impl Connection {
                     closed
                 }
                 (Some(out), None) => {
-                    buffer::append(out, frame);
+                    buffer::append(out, bug::part(window, begin..batch.used));
                     Ok(())
                 }
                 (None, None) => {
@@ -298,6 +352,9 @@ impl Connection {
                     Ok(())
                 }
             };
+            if delay_us > 0 {
+                note_delay(&mut batch.delays, before, batch.out.as_ref().map_or(0, Vec::len), delay_us);
+            }
             if closed.is_err() {
                 batch.delays.truncate(first_range);
                 outcome = ChainOutcome::Failed { stage: self.generation.last_stage(), fault: Fault::TooLong };
@@ -314,6 +371,11 @@ impl Connection {
         }
         if !has_answer && let Some(out) = &mut batch.out {
             out.truncate(mark);
+        }
+        if let Some(deferred) = deferred {
+            let frame = bug::part(window, begin..batch.used);
+            let message = DeferredMessage::new(deferred, frame, found.body.end, flags, 1);
+            batch.defer(message, bug::part(window, ..batch.in_place), cx.pool);
         }
         self.take_outcome(window, begin, outcome, batch, cx)
     }
@@ -340,6 +402,10 @@ impl Connection {
                 let in_place = batch.in_place;
                 batch.out.get_or_insert_with(|| cx.pool.copy_of(bug::part(window, ..in_place)));
                 return true;
+            }
+            ChainOutcome::Later { closes: false } => return true,
+            ChainOutcome::Later { closes: true } => {
+                batch.end = Some(End::because(CloseReason::TransformClosed));
             }
             ChainOutcome::Close => {
                 if batch.out.is_none() {
@@ -375,6 +441,9 @@ impl Connection {
         let is_whole = cx.limits.records || framer.has_messages();
         let generation = Arc::clone(&self.generation);
         for stage in generation.greeters() {
+            if generation.is_function(stage) && !self.session.has_begun(stage) {
+                continue;
+            }
             if !is_whole && !generation.is_in_place() {
                 let room = cx.limits.high_water_bytes;
                 let greet =
@@ -402,14 +471,19 @@ impl Connection {
         let out = batch.out.get_or_insert_with(|| cx.pool.take(0));
         let mark = framer.open(out);
         let first_range = batch.delays.len();
+        let conversation = cx.limits.conversation(self.id, &self.peer);
         let mut chain = ChainContext {
             session: &mut self.session,
+            call: CallContext { conversation, desk: None },
             out,
-            out_max: cx.limits.answer_bytes_max,
+            out_max: cx.limits.local.answer_bytes_max,
             // Those behind the greeter see a message like any other.
             flags: if is_whole { WHOLE } else { 0 },
             scratch: cx.scratch,
             delays: &mut batch.delays,
+            delay_us: 0,
+            waiting_stages: 0,
+            deferred: None,
         };
         let mut outcome = generation.greet(stage, &mut chain);
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
@@ -432,7 +506,11 @@ impl Connection {
             batch.delays.truncate(first_range);
         }
         batch.end = match outcome {
-            ChainOutcome::Answer | ChainOutcome::Drop => None,
+            // One that drops its own greeting has refused the connection.
+            ChainOutcome::Drop if generation.is_function(stage) && self.session.refusal().is_some() => {
+                Some(End::because(CloseReason::TransformClosed))
+            }
+            ChainOutcome::Answer | ChainOutcome::Drop | ChainOutcome::Later { .. } => None,
             ChainOutcome::Close | ChainOutcome::DropAndClose => {
                 Some(End::because(CloseReason::TransformClosed))
             }

@@ -12,7 +12,7 @@ use super::{
 use crate::bug;
 use crate::context::{ConnLimits, Context};
 use crate::driver::Close;
-use crate::limits::{LINGER, LINGER_DRAINING};
+use crate::limits::{LATE_ANSWERS_MAX, LINGER, LINGER_DRAINING};
 use crate::net::guard::PeerPermit;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
@@ -44,7 +44,7 @@ impl Connection {
                 }
             }
         }
-        let described = cx.limits.session_peer(self.id, &self.peer);
+        let described = cx.limits.conversation(self.id, &self.peer);
         if let Err((stage, fault)) = self.session.begin(&described) {
             cx.stats.transform_errors.add(1);
             self.begin_end(End::failed(stage, fault), &mut step, cx);
@@ -170,10 +170,12 @@ impl Connection {
     /// or for good.
     fn change_chain(&mut self, cx: &mut Context<'_>) -> Option<Box<RetiredSession>> {
         // Input that a transform has in hand belongs to the chain that it was given to.
-        if self.phase != Phase::Open || self.unread.as_ref().is_some_and(|unread| unread.stream.is_some()) {
+        // So do messages whose answers come later.
+        let has_stream = self.unread.as_ref().is_some_and(|unread| unread.stream.is_some());
+        if self.phase != Phase::Open || has_stream || self.output.deferred_count() > 0 {
             return None;
         }
-        let described = cx.limits.session_peer(self.id, &self.peer);
+        let described = cx.limits.conversation(self.id, &self.peer);
         let Some(session) = self.session.carry(cx.current.stages(), &described) else {
             self.flags.stays = true;
             return None;
@@ -217,6 +219,7 @@ impl Connection {
         let mut step = Step::default();
         step.rare().retired = retired;
         if !Arc::ptr_eq(&self.generation, cx.current) {
+            self.give_up_deferred(cx.stats);
             self.begin_end(End::because(CloseReason::ChainReplaced), &mut step, cx);
         }
         self.advance(step, cx)
@@ -333,13 +336,16 @@ impl Connection {
         let has_more = self.unread.as_ref().is_some_and(|unread| unread.has_more);
         if self.flags.is_paused {
             // A paused connection is read again at half of where it paused.
-            if !has_more && !self.is_owing() && self.output.cost() <= read_below / 2 {
+            let is_free =
+                self.output.cost() <= read_below / 2 && self.output.deferred_count() <= LATE_ANSWERS_MAX / 2;
+            if !has_more && !self.is_owing() && is_free {
                 self.silent_since = cx.now;
                 self.resume(step);
             }
         } else if has_more
             || self.is_owing()
             || (!self.output.is_flushed() && self.output.cost() > read_below)
+            || self.output.deferred_count() >= LATE_ANSWERS_MAX
         {
             self.flags.is_paused = true;
             step.rare().reading = Reading::Pause;

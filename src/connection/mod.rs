@@ -12,6 +12,7 @@
 //! - [`fast`]: the path of most messages, on one screen.
 //! - [`input`]: frames, the budget of a turn, unread input.
 //! - [`output`]: the send queue, delayed answers.
+//! - [`late`]: answers that come later, from elsewhere.
 //! - [`lifecycle`]: phases, deadlines, the end.
 //! - [`recording`]: what open taps hear of it.
 //! - [`around`]: what stands before and around a stream.
@@ -19,8 +20,10 @@
 mod around;
 mod batch;
 mod begun;
+mod deferred;
 mod fast;
 mod input;
+mod late;
 mod lifecycle;
 mod output;
 mod recording;
@@ -41,6 +44,7 @@ use crate::bug;
 use crate::chain::Generation;
 use crate::context::{ConnLimits, Context, Reply};
 use crate::driver::{Close, RecvBuf};
+use crate::limits::LATE_ANSWERS_MAX;
 use crate::net::guard::{MinRateMonitor, PeerPermit};
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
@@ -189,7 +193,10 @@ impl Connection {
     /// Whether answers to unread input may be made: nothing waits, or half of what may is gone.
     fn has_room(&self, cx: &Context<'_>) -> bool {
         let may_answer = matches!(self.phase, Phase::Open) && !self.is_owing();
-        may_answer && (self.output.is_flushed() || self.output.cost() <= cx.limits.high_water_bytes / 2)
+        let has_place = self.output.deferred_count() <= LATE_ANSWERS_MAX / 2;
+        may_answer
+            && has_place
+            && (self.output.is_flushed() || self.output.cost() <= cx.limits.high_water_bytes / 2)
     }
 
     /// Transforms that may block are given one message at a time: what is with them takes nothing along that is owed.
@@ -199,7 +206,9 @@ impl Connection {
 
     /// Whether messages, or a change of the chain before them, are for transforms that may block.
     fn must_offload(&self, cx: &Context<'_>) -> bool {
-        !cx.may_block && (self.generation.is_offloaded() || (!self.flags.stays && cx.current.is_offloaded()))
+        // What waits for answers from elsewhere waits on its worker, and with its chain.
+        let may_follow = || !self.flags.stays && self.output.deferred_count() == 0;
+        !cx.may_block && (self.generation.is_offloaded() || (cx.current.is_offloaded() && may_follow()))
     }
 
     /// Does what `Step::offload` asked for, where it may block.
@@ -404,13 +413,14 @@ impl Connection {
         buffer: Option<&mut [u8]>,
         cx: &mut Context<'_>,
     ) -> Step {
-        let Batch { delays, answers, end, .. } = batch;
+        let Batch { delays, answers, end, deferred, .. } = batch;
         if bug::is_tainted() {
-            cx.stats.dropped(DropReason::Undelivered, u64::from(answers));
+            let late: u32 = deferred.iter().map(|mark| mark.message.messages).sum();
+            cx.stats.dropped(DropReason::Undelivered, u64::from(answers + late));
             return self.closing(CloseReason::SystemError, Close::Reset);
         }
         let mut step = Step::default();
-        let is_at_once = delays.is_empty() && end.is_none() && self.around.is_none();
+        let is_at_once = delays.is_empty() && deferred.is_empty() && end.is_none() && self.around.is_none();
         if is_at_once && self.output.can_send() && !self.output.is_delaying() {
             // The path of most answers.
             let bytes = match reply {
@@ -442,12 +452,19 @@ impl Connection {
         };
         let is_reset = end.as_ref().is_some_and(|end| end.is_reset);
         match chunk {
-            None => cx.stats.messages_out.add(u64::from(answers)),
             Some(chunk) if is_reset => {
+                let late: u32 = deferred.iter().map(|mark| mark.message.messages).sum();
                 cx.stats.undelivered_bytes.add(chunk.bytes.len() as u64);
-                cx.stats.dropped(DropReason::Undelivered, u64::from(chunk.messages));
+                cx.stats.dropped(DropReason::Undelivered, u64::from(chunk.messages + late));
                 cx.pool.put(chunk.bytes);
             }
+            chunk if !deferred.is_empty() => {
+                let chunk = chunk.unwrap_or_else(|| Chunk::answers(Vec::new(), answers));
+                let answered = self.output.defer(chunk, &delays, deferred, cx.now, cx.limits, cx.pool);
+                cx.stats.messages_out.add(u64::from(answered));
+                step.rare().has_delays = true;
+            }
+            None => cx.stats.messages_out.add(u64::from(answers)),
             Some(chunk) if self.output.is_delaying() || !delays.is_empty() => {
                 self.output.delay(chunk, &delays, cx.now, cx.limits, cx.pool);
                 step.rare().has_delays = true;
@@ -584,12 +601,17 @@ impl Connection {
                 assert!(has_more || !has_peer_ended, "behind the end of the peer's side all is answered");
                 assert!(has_more || !is_drained, "a drained connection is open as long as there is input");
                 let is_full = !self.output.is_flushed() && cost > read_below;
+                let is_full = is_full || self.output.deferred_count() >= LATE_ANSWERS_MAX;
                 assert!(
                     is_paused || !(has_more || self.is_owing() || is_full),
                     "what may not read is paused: {cost} bytes of {read_below}"
                 );
                 assert!(
-                    !is_paused || has_more || self.is_owing() || cost > read_below / 2,
+                    !is_paused
+                        || has_more
+                        || self.is_owing()
+                        || cost > read_below / 2
+                        || self.output.deferred_count() > LATE_ANSWERS_MAX / 2,
                     "what is paused has a reason: {cost} bytes of {read_below}"
                 );
             }

@@ -4,10 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::batch::Mark;
+use super::deferred::DeferredMessage;
 use crate::buffer::Pool;
 use crate::bug;
-use crate::chain::DelayedRange;
+use crate::chain::{DelayedRange, stage_bit};
 use crate::context::ConnLimits;
+use crate::later::LateAnswer;
 use crate::limits::{QUEUED_SEND_BYTES, READ_BYTES_MAX};
 use crate::stats::{Block, DropReason};
 use crate::timer::{Moment, TurnNumber};
@@ -33,7 +36,11 @@ pub(super) struct Output {
 struct Waiting {
     /// The send queue.
     queue: VecDeque<Chunk>,
+    /// What leaves later, in order: also messages whose answers come later, and what is behind them.
     delayed: VecDeque<Delayed>,
+    /// How many of `delayed` are such messages, and the functions that they wait for.
+    deferred: usize,
+    waiting_stages: u64,
     /// How many of `delayed`, from the back, are delayed from the beginning of the turn and not from their own moment.
     unscheduled: usize,
     /// Memory that the chunks take.
@@ -54,6 +61,14 @@ pub(super) struct Chunk {
 struct Delayed {
     due: Moment,
     chunk: Chunk,
+    /// The answer comes later, and this is the message. The chunk has no bytes then, and is never due.
+    message: Option<Box<DeferredMessage>>,
+}
+
+impl Delayed {
+    fn cost(&self) -> usize {
+        self.chunk.cost() + self.message.as_ref().map_or(0, |message| message.cost())
+    }
 }
 
 impl Chunk {
@@ -269,10 +284,11 @@ impl Output {
             }
             // In a stream, order comes first.
             let due = now.after(Duration::from_micros(delay_us));
-            let due = waiting.delayed.back().map_or(due, |last| due.max(last.due));
+            let last = waiting.delayed.back().filter(|last| last.message.is_none());
+            let due = last.map_or(due, |last| due.max(last.due));
             let chunk = Chunk { bytes: pool.copy_of(part), messages: 0, is_wire };
             waiting.cost += chunk.cost();
-            waiting.delayed.push_back(Delayed { due, chunk });
+            waiting.delayed.push_back(Delayed { due, chunk, message: None });
         }
         waiting.unscheduled += waiting.delayed.len() - before;
         // They are answered when the last part has left.
@@ -283,6 +299,137 @@ impl Output {
         }
         pool.put(bytes);
         self.forget_if_empty();
+    }
+
+    /// Puts the answers of a batch behind everything that waits, and between them the messages that are answered later. How
+    /// many messages of a stream are answered with that, since their answers have no bytes.
+    pub(super) fn defer(
+        &mut self,
+        answers: Chunk,
+        ranges: &[DelayedRange],
+        marks: Vec<Mark>,
+        now: Moment,
+        limits: &ConnLimits,
+        pool: &mut Pool,
+    ) -> u32 {
+        let Chunk { bytes, messages, .. } = answers;
+        let (mut from, mut before, mut answered) = (0, 0, 0);
+        let last = (bytes.len(), messages, None);
+        let parts = marks.into_iter().map(|mark| (mark.at, mark.answers, Some(mark.message))).chain([last]);
+        for (end, count, message) in parts {
+            let part = bug::part(&bytes, from..end);
+            if part.is_empty() {
+                answered += count - before;
+            } else {
+                let ranges = clip(ranges, from, end);
+                let chunk = Chunk::answers(pool.copy_of(part), count - before);
+                self.delay(chunk, &ranges, now, limits, pool);
+            }
+            (from, before) = (end, count);
+            if let Some(message) = message {
+                let waiting = self.waiting.get_or_insert_default();
+                let chunk = Chunk::answers(Vec::new(), message.messages);
+                let delayed = Delayed { due: Moment::NEVER, chunk, message: Some(message) };
+                waiting.cost += delayed.cost();
+                waiting.delayed.push_back(delayed);
+                waiting.count_deferred();
+            }
+        }
+        pool.put(bytes);
+        answered
+    }
+
+    /// Messages whose answers come later.
+    #[inline]
+    pub(super) fn deferred_count(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.deferred)
+    }
+
+    /// The functions that they wait for.
+    #[inline]
+    pub(super) fn waiting_stages(&self) -> u64 {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.waiting_stages)
+    }
+
+    /// An answer has come. Whether a message waits for it.
+    pub(super) fn take_answer(&mut self, answer: LateAnswer) -> bool {
+        let Some(waiting) = &mut self.waiting else { return false };
+        let mut answer = Some(answer);
+        for message in waiting.delayed.iter_mut().filter_map(|delayed| delayed.message.as_mut()) {
+            let before = message.cost();
+            answer = answer.and_then(|answer| message.take_answer(answer));
+            if answer.is_none() {
+                waiting.cost += message.cost() - before;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes the first of those messages out, if its answer has come; its place among the answers is kept.
+    pub(super) fn take_answered(&mut self) -> Option<(usize, Box<DeferredMessage>)> {
+        let waiting = self.waiting.as_mut().filter(|waiting| waiting.deferred > 0)?;
+        let place = waiting.delayed.iter().position(|delayed| delayed.message.is_some())?;
+        let delayed = waiting.delayed.get_mut(place)?;
+        if !delayed.message.as_ref().is_some_and(|message| message.is_answered()) {
+            return None;
+        }
+        waiting.cost -= delayed.cost();
+        let message = delayed.message.take()?;
+        waiting.cost += delayed.cost();
+        waiting.count_deferred();
+        Some((place, message))
+    }
+
+    /// Puts a message back to its place: it waits for another function.
+    pub(super) fn keep_waiting(&mut self, place: usize, message: Box<DeferredMessage>) {
+        let Some(waiting) = &mut self.waiting else { return };
+        if let Some(delayed) = waiting.delayed.get_mut(place) {
+            waiting.cost -= delayed.cost();
+            delayed.message = Some(message);
+            waiting.cost += delayed.cost();
+        }
+        waiting.count_deferred();
+    }
+
+    /// Puts an answer to the place of its message; `None`: there is none.
+    pub(super) fn put_answer(&mut self, place: usize, answer: Option<(Chunk, Moment)>, pool: &mut Pool) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let Some(delayed) = waiting.delayed.get_mut(place) else { return };
+        waiting.cost -= delayed.cost();
+        match answer {
+            Some((chunk, due)) => {
+                *delayed = Delayed { due, chunk: chunk.kept(pool), message: None };
+                waiting.cost += delayed.cost();
+            }
+            None => {
+                waiting.delayed.remove(place);
+                waiting.unscheduled = waiting.unscheduled.min(waiting.delayed.len());
+            }
+        }
+        self.forget_if_empty();
+    }
+
+    /// Whether something has this place among what leaves later.
+    pub(super) fn has_place(&self, place: usize) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| place < waiting.delayed.len())
+    }
+
+    /// Gives up all from a place on; `None`: from the first message on whose answer has not come.
+    pub(super) fn give_up_from(&mut self, place: Option<usize>) -> Undelivered {
+        let mut left = Undelivered::default();
+        let Some(waiting) = &mut self.waiting else { return left };
+        let first = || waiting.delayed.iter().position(|delayed| delayed.message.is_some());
+        let Some(place) = place.or_else(first) else { return left };
+        for delayed in waiting.delayed.drain(place.min(waiting.delayed.len())..) {
+            waiting.cost -= delayed.cost();
+            left.bytes += delayed.chunk.bytes.len();
+            left.messages += delayed.chunk.messages;
+        }
+        waiting.unscheduled = waiting.unscheduled.min(waiting.delayed.len());
+        waiting.count_deferred();
+        self.forget_if_empty();
+        left
     }
 
     /// Counts the delays of what has been put there since the last time from now on: so much time has passed in the turn.
@@ -378,10 +525,16 @@ impl Output {
         let is_in_flight = self.is_sending || self.submitted_in.is_some();
         assert!(is_in_flight || self.in_flight_bytes == 0 && self.in_flight_messages == 0);
         if let Some(waiting) = &self.waiting {
-            assert_eq!(waiting.cost, waiting.chunks().map(Chunk::cost).sum::<usize>());
+            let queued: usize = waiting.queue.iter().map(Chunk::cost).sum();
+            let delayed: usize = waiting.delayed.iter().map(Delayed::cost).sum();
+            assert_eq!(waiting.cost, queued + delayed);
             assert!(!waiting.queue.is_empty() || !waiting.delayed.is_empty(), "nothing waits");
-            let dues = waiting.delayed.iter().map(|delayed| delayed.due);
-            assert!(dues.is_sorted(), "delayed answers keep their order");
+            let mut dues = waiting.delayed.iter();
+            assert!(
+                dues.all(|delayed| delayed.message.is_none() || delayed.due == Moment::NEVER),
+                "what has no answer is never due"
+            );
+            assert_eq!(waiting.deferred, waiting.delayed.iter().filter(|d| d.message.is_some()).count());
             assert_eq!(waiting.unscheduled, 0, "delays begin with the step that made them");
         }
     }
@@ -399,7 +552,27 @@ impl Chunk {
     }
 }
 
+/// The ranges of the part from `from` to `end`, as that counts.
+fn clip(ranges: &[DelayedRange], from: usize, end: usize) -> Vec<DelayedRange> {
+    let mut begin = 0;
+    let mut clipped = Vec::new();
+    for range in ranges {
+        if begin.max(from) < range.end.min(end) {
+            clipped.push(DelayedRange { end: range.end.min(end) - from, delay_us: range.delay_us });
+        }
+        begin = range.end;
+    }
+    clipped
+}
+
 impl Waiting {
+    fn count_deferred(&mut self) {
+        let messages = || self.delayed.iter().filter_map(|delayed| delayed.message.as_ref());
+        let count = messages().count();
+        let stages = messages().fold(0, |stages, message| stages | stage_bit(message.stage));
+        (self.deferred, self.waiting_stages) = (count, stages);
+    }
+
     fn chunks(&self) -> impl Iterator<Item = &Chunk> {
         self.queue.iter().chain(self.delayed.iter().map(|delayed| &delayed.chunk))
     }

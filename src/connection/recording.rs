@@ -12,10 +12,10 @@ impl Connection {
     pub(super) fn record(&self, outcome: TapOutcome, flags: u32, answer: &[u8], cx: &mut Context<'_>) {
         let recorded = Recorded {
             time: cx.now,
-            listener: cx.limits.listener,
+            listener: cx.limits.local.listener,
             connection: self.id,
             peer: &self.peer,
-            kind: cx.limits.kind,
+            kind: cx.limits.local.kind,
             flags,
             outcome,
         };
@@ -48,9 +48,12 @@ impl Connection {
 /// What a tap hears of an outcome.
 pub(super) fn tap_outcome(outcome: &ChainOutcome) -> TapOutcome {
     match outcome {
-        ChainOutcome::Answer => TapOutcome::Answered,
+        // The answer may come later.
+        ChainOutcome::Answer | ChainOutcome::Later { closes: false } => TapOutcome::Answered,
         ChainOutcome::Drop => TapOutcome::Dropped(DropReason::ByTransform),
-        ChainOutcome::Close | ChainOutcome::DropAndClose => TapOutcome::Closed(CloseReason::TransformClosed),
+        ChainOutcome::Close | ChainOutcome::DropAndClose | ChainOutcome::Later { closes: true } => {
+            TapOutcome::Closed(CloseReason::TransformClosed)
+        }
         ChainOutcome::Reset => TapOutcome::Reset(CloseReason::TransformClosed),
         ChainOutcome::Failed { .. } => TapOutcome::Failed(DropReason::TransformFailed),
     }

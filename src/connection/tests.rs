@@ -16,7 +16,7 @@ use crate::options::{MinRate, Options};
 use crate::peer::SocketKind;
 use crate::stats::{Block, Stats};
 use crate::tap::Recorder;
-use crate::transform::library::{Counters, Services};
+use crate::transform::library::{Counters, LocalEnd, Services};
 use crate::transform::registry::Registry;
 use crate::transform::spec::ChainSpec;
 
@@ -56,12 +56,15 @@ fn limits(options: &[(&str, &str)]) -> ConnLimits {
     options.iter().for_each(|(key, value)| all.set(key, value).unwrap());
     let message_bytes_max = all.max_message_bytes.unwrap_or(1024 * 1024);
     ConnLimits {
-        listener: 1,
-        kind: SocketKind::Tcp,
-        url: "tcp://127.0.0.1:1".to_owned(),
+        local: LocalEnd {
+            kind: SocketKind::Tcp,
+            url: "tcp://127.0.0.1:1".to_owned(),
+            listener: 1,
+            address: Peer::Unnamed,
+            answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX) * 16,
+        },
         framer: Framer::new(&all.frame, message_bytes_max),
         records: false,
-        answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX) * 16,
         max_amplification: usize::MAX,
         read_bytes_max: READ_BYTES_MAX.min(all.high_water_bytes.max(1024)),
         high_water_bytes: all.high_water_bytes,
@@ -121,6 +124,7 @@ impl Bench {
             now: self.now,
             sends_left: TURN_SENDS,
             may_block: false,
+            desk: None,
             is_draining: false,
         };
         let connection = &mut self.connection;
@@ -329,6 +333,7 @@ fn a_turn_answers_a_bounded_number_of_messages() {
         now: bench.now,
         sends_left: TURN_SENDS,
         may_block: false,
+        desk: None,
         is_draining: false,
     };
     let step = bench.connection.received(RecvBuf { buffer: &mut buffer, start: 0 }, &mut cx);

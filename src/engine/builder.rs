@@ -137,7 +137,8 @@ impl Builder {
         self
     }
 
-    /// Adds a transform of the host's own. Its name comes before those of bundled ones and of plugins.
+    /// Adds a transform of the host's own. Its name comes before those of bundled ones and of plugins; of two with the
+    /// same name the second counts.
     pub fn register(mut self, transform: Transform) -> Builder {
         self.registered.push(transform);
         self
@@ -170,7 +171,7 @@ impl Builder {
             self.urls.iter().map(|url| Listen::parse(url, &self.defaults)).collect::<Result<Vec<_>, _>>()?;
         let mut registry = Registry::new(self.plugin_directories);
         for transform in self.registered {
-            registry.register(transform.0)?;
+            drop(registry.register(transform.0));
         }
         let services = Services { events: Arc::new(self.events), counters: Arc::new(Counters::new()) };
         let tables = registry.find_all(&self.chain)?;

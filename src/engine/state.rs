@@ -74,6 +74,7 @@ impl Core {
             taps: Arc::clone(taps),
             mailboxes,
             offload: Offload::new(Arc::clone(&control.thread_settings)),
+            tickets: Arc::default(),
             spin: control.spin,
             stop: Arc::clone(stop),
             chain_epoch: AtomicUsize::new(0),

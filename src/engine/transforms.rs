@@ -5,14 +5,23 @@ use std::path::{Path, PathBuf};
 use super::state::Engine;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::transform::library::{OptionHelp, Table, Transform};
+use crate::transform::library::{Callee, OptionHelp, Transform};
 use crate::transform::registry::{Registry, TransformOrigin};
 
 impl Engine {
     /// The same as [`Builder::register`](super::Builder::register), at any time: chains that are set from now on find
-    /// it. Fails where the engine has one of that name already.
-    pub fn register(&self, transform: Transform) -> Result<()> {
-        lock(&self.registry).register(transform.0)
+    /// it. One that had that name before is replaced: chains that use it keep it, and it is dropped with the last one.
+    pub fn register(&self, transform: Transform) {
+        let replaced = lock(&self.registry).register(transform.0);
+        // Outside the lock: the host may do something when its function is dropped.
+        drop(replaced);
+    }
+
+    /// Removes a transform that was registered: chains that are set from now on do not find it. Chains that use it keep
+    /// it, and it is dropped with the last one.
+    pub fn unregister(&self, id: &str) -> Result<()> {
+        let removed = lock(&self.registry).unregister(id);
+        removed.map(drop).ok_or(Error::Handle("transform"))
     }
 
     /// Loads a plugin file; chains that are set from now on find its transforms by their names. Of a file that has
@@ -48,7 +57,7 @@ pub fn transforms(directories: &[PathBuf]) -> (Vec<TransformInfo>, Vec<Error>) {
     (found.iter().map(|(table, origin)| describe(table, origin.clone())).collect(), errors)
 }
 
-fn describe(table: &Table, origin: TransformOrigin) -> TransformInfo {
+fn describe(table: &Callee, origin: TransformOrigin) -> TransformInfo {
     TransformInfo {
         id: table.id().to_owned(),
         version: table.version().to_owned(),

@@ -12,47 +12,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::error::{RESAY_E_ARG, RESAY_E_FULL, RESAY_E_STATE};
-use crate::{Event, Output, Verdict};
+use crate::{Conversation, Event, Output};
 
-/// The output of a callback. Valid on the callback's thread until the callback returns; later use, or use on another
-/// thread, is an error.
+/// The output of a function. Valid on the function's thread until it returns; later use, or use on another thread, is an
+/// error.
 pub struct resay_out {
     _nothing: [u8; 0],
 }
 
-/// Returned by a callback: pass the message on unchanged, without a copy.
+/// Returned by a function: pass the message on unchanged, without a copy.
 pub const RESAY_PASS: i32 = 0;
-/// Returned by a callback: pass on the bytes written to out in place of the message.
+/// Returned by a function: pass on the bytes written to out in place of the message.
 pub const RESAY_REPLACE: i32 = 1;
-
-/// A transform in the program. data has len bytes, and may be NULL if len is 0. It is borrowed for the call, and read-only.
-/// flags are RESAY_IO_ bits, as in resay_io. The engine calls the function on the thread that serves the connection:
-/// after resay_start on the engine's threads, otherwise on threads in resay_run. Several threads may call it at once. It
-/// must not block, throw, or longjmp. If it calls pthread_exit, the thread stops for ever: what it serves is lost until
-/// the process ends, its engine answers RESAY_E_BUG, and resay_engine_free does not wait for it.
-///
-/// It returns RESAY_PASS, RESAY_REPLACE, or a status of a plugin: RESAY_DROP, RESAY_CLOSE (after the bytes written),
-/// RESAY_RESET, or an error such as RESAY_E_DATA. Any other value, or a violation of the rules of resay_out_commit, is a
-/// failure: the connection is closed or the datagram is dropped, and the failure is counted.
-///
-/// Inside this and every other callback, do not call functions of the same engine, or functions of any engine or client
-/// that wait: they return RESAY_E_STATE. Allowed are the resay_out_ functions, functions of other engines that do not
-/// wait, and functions that take no engine.
-pub type resay_callback = Option<
-    unsafe extern "C" fn(
-        user: *mut c_void,
-        data: *const u8,
-        len: usize,
-        flags: u32,
-        out: *mut resay_out,
-    ) -> c_int,
->;
+/// Returned by a function: the answer comes later, by resay_answer with the token of resay_later. What was written to out is
+/// discarded.
+pub const RESAY_LATER: i32 = 6;
 
 /// Called once, on any thread, when nothing uses user any more.
 pub type resay_release = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
 /// Receives one line of the log: len bytes of UTF-8, not NUL-terminated, without a line end, borrowed for the call. level is
-/// RESAY_LOG_ERROR to RESAY_LOG_TRACE. Any thread may call it, several at once. resay_callback lists the functions that
+/// RESAY_LOG_ERROR to RESAY_LOG_TRACE. Any thread may call it, several at once. resay_function lists the calls that
 /// are allowed inside. Events that the callback itself causes are not logged.
 pub type resay_log_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, level: c_int, utf8: *const c_char, len: usize)>;
@@ -84,6 +64,8 @@ struct Frame {
     token: usize,
     /// An `Output`, of whatever lifetime.
     output: *mut c_void,
+    /// A `Conversation`, likewise.
+    conversation: *const c_void,
     /// The callback in which this one was called.
     above: *const Frame,
 }
@@ -118,9 +100,15 @@ impl Here {
 
     /// Runs a callback of an engine, marked as such. Nothing unwinds out of a function of C: a thread that ends in it is lost.
     #[inline]
-    fn run<R>(&self, engine: u64, token: usize, output: *mut c_void, callback: impl FnOnce() -> R) -> R {
+    fn run<R>(
+        &self,
+        engine: u64,
+        token: usize,
+        (output, conversation): (*mut c_void, *const c_void),
+        callback: impl FnOnce() -> R,
+    ) -> R {
         let above = self.inside.get();
-        let frame = Frame { engine, token, output, above };
+        let frame = Frame { engine, token, output, conversation, above };
         self.inside.set(&raw const frame);
         let mut cleanup = MaybeUninit::<Cleanup>::uninit();
         // SAFETY: the C library writes to the buffer, which is larger than its own, and stays where it is until the pop.
@@ -135,7 +123,7 @@ impl Here {
 
 /// Runs a callback that has nothing to write to.
 fn inside<R>(engine: u64, callback: impl FnOnce() -> R) -> R {
-    HERE.with(|here| here.run(engine, 0, ptr::null_mut(), callback))
+    HERE.with(|here| here.run(engine, 0, (ptr::null_mut(), ptr::null()), callback))
 }
 
 fn innermost() -> *const Frame {
@@ -182,31 +170,26 @@ impl Owned {
         self.engine = Some(engine);
     }
 
-    /// The function that stands for a callback.
-    pub(super) fn into_function(
-        self,
-        callback: unsafe extern "C" fn(*mut c_void, *const u8, usize, u32, *mut resay_out) -> c_int,
-    ) -> impl Fn(&[u8], u32, &mut Output<'_>) -> Verdict + Send + Sync + 'static {
-        move |message, flags, out| {
-            let owned = &self;
-            let output = ptr::from_mut(out).cast();
-            let code = HERE.with(|here| {
-                let token = here.next_token();
-                here.run(owned.engine.unwrap_or(u64::MAX), token, output, || {
-                    let out = ptr::without_provenance_mut(token);
-                    // SAFETY: the host's function, with its own user and a message that lives during the call.
-                    unsafe { callback(owned.user, message.as_ptr(), message.len(), flags, out) }
-                })
-            });
-            match code {
-                RESAY_PASS => Verdict::Pass,
-                RESAY_REPLACE => Verdict::Replace,
-                resay_plugin::abi::RESAY_DROP => Verdict::Drop,
-                resay_plugin::abi::RESAY_CLOSE => Verdict::Close,
-                resay_plugin::abi::RESAY_RESET => Verdict::Reset,
-                code => Verdict::Fail(code),
-            }
-        }
+    /// Runs a function of the host's with its user and an output.
+    #[inline]
+    pub(super) fn run(
+        &self,
+        conversation: &Conversation<'_>,
+        output: &mut Output<'_>,
+        function: impl FnOnce(*mut c_void, *mut resay_out) -> c_int,
+    ) -> c_int {
+        let pointers = (ptr::from_mut(output).cast(), ptr::from_ref(conversation).cast());
+        HERE.with(|here| {
+            let token = here.next_token();
+            here.run(self.engine.unwrap_or(u64::MAX), token, pointers, || {
+                function(self.user, ptr::without_provenance_mut(token))
+            })
+        })
+    }
+
+    /// Runs a function of the host's that has nothing to write to.
+    pub(super) fn run_without_output(&self, function: impl FnOnce(*mut c_void)) {
+        inside(self.engine.unwrap_or(u64::MAX), || function(self.user));
     }
 
     /// The hooks that stand for callbacks at the beginning and at the end of threads.
@@ -265,16 +248,27 @@ impl Drop for Owned {
     }
 }
 
+fn frame_of<'a>(out: *mut resay_out) -> Option<&'a Frame> {
+    // SAFETY: frames stand on this thread's stack for as long as they are linked.
+    let frame = unsafe { innermost().as_ref() }?;
+    (frame.token != 0 && frame.token == out.addr()).then_some(frame)
+}
+
+/// The conversation of the callback that `out` names.
+///
+/// # Safety
+/// The result is not kept.
+pub(super) unsafe fn conversation_of<'a>(out: *mut resay_out) -> Option<&'a Conversation<'a>> {
+    // SAFETY: the conversation of the callback that runs, which lives during the call.
+    unsafe { frame_of(out)?.conversation.cast::<Conversation<'a>>().as_ref() }
+}
+
 /// The output that `out` names, if its callback runs on this thread now, and no other in it.
 ///
 /// # Safety
 /// The result is not kept, and not used beside another one.
-unsafe fn output_of<'a>(out: *mut resay_out) -> Option<&'a mut Output<'a>> {
-    // SAFETY: frames stand on this thread's stack for as long as they are linked.
-    let frame = unsafe { innermost().as_ref() }?;
-    if frame.token == 0 || frame.token != out.addr() {
-        return None;
-    }
+pub(super) unsafe fn output_of<'a>(out: *mut resay_out) -> Option<&'a mut Output<'a>> {
+    let frame = frame_of(out)?;
     // SAFETY: the output of the callback that runs, which nobody else touches meanwhile.
     unsafe { frame.output.cast::<Output<'a>>().as_mut() }
 }

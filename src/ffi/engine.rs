@@ -36,6 +36,8 @@ impl resay_engine {
 /// Whether a call waits for others, so that it could wait for its own caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waits {
+    /// It takes no lock that is held while a callback runs, so a callback may make it too.
+    Never,
     No,
     Yes,
 }
@@ -111,7 +113,7 @@ pub(super) fn with_engine(
     let code = call(err, || {
         let engine = engine.ok_or_else(|| Failure::null("the engine"))?;
         refuse_waiting(waits)?;
-        if is_inside(engine.serial) {
+        if waits != Waits::Never && is_inside(engine.serial) {
             let message = "an engine may not be called inside one of its own callbacks";
             return Err(Failure::new(RESAY_E_STATE, message));
         }

@@ -24,8 +24,7 @@ pub const RESAY_E_TIMEOUT: i32 = -106;
 pub const RESAY_E_INTR: i32 = -107;
 /// Syntax error in a URL, chain or option: the message has the position.
 pub const RESAY_E_SPEC: i32 = -108;
-/// A plugin cannot be loaded, or a transform is unknown, already registered, or rejects its options: the message has the
-/// reason.
+/// A plugin cannot be loaded, or a transform is unknown or rejects its options: the message has the reason.
 pub const RESAY_E_PLUGIN: i32 = -109;
 /// A callback of the program failed. Used only in resay_event.code.
 pub const RESAY_E_CALLBACK: i32 = -110;
@@ -84,6 +83,7 @@ impl From<Error> for Failure {
             Error::Plugin { .. } | Error::UnknownTransform { .. } | Error::Transform { .. } => RESAY_E_PLUGIN,
             Error::State(_) => RESAY_E_STATE,
             Error::Handle(_) => RESAY_E_HANDLE,
+            Error::Full(_) => RESAY_E_FULL,
             Error::Timeout { .. } => RESAY_E_TIMEOUT,
         };
         let narrow = |number| u32::try_from(number).unwrap_or(u32::MAX);
@@ -275,6 +275,7 @@ mod tests {
             (system(libc::EACCES), RESAY_E_SYS),
             (Error::State("no"), RESAY_E_STATE),
             (Error::Handle("listener"), RESAY_E_HANDLE),
+            (Error::Full("no"), RESAY_E_FULL),
             (Error::Timeout { what: "it", limit: std::time::Duration::ZERO }, RESAY_E_TIMEOUT),
             (crate::SpecError::new("option", "x", 0, "no").into(), RESAY_E_SPEC),
             (Error::Transform { id: "x".into(), reason: "no".into() }, RESAY_E_PLUGIN),

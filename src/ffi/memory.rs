@@ -1,6 +1,7 @@
 //! Memory of the caller: texts and structs, read and filled.
 
 use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL};
@@ -103,6 +104,28 @@ pub(super) unsafe fn read_struct<T: Copy>(from: *const T, defaults: T, what: &st
         return Err(Failure::new(RESAY_E_ARG, message));
     }
     Ok(read)
+}
+
+/// The same with zeros for what the caller does not know; the caller knows at least `bytes_min` bytes.
+///
+/// # Safety
+/// As for [`read_struct`], but `from` may be NULL, and what need not be a value is any bytes but zeros.
+pub(super) unsafe fn take_struct<T: Copy>(
+    from: *const T,
+    bytes_min: usize,
+    what: &str,
+) -> Result<T, Failure> {
+    if from.is_null() {
+        return Err(Failure::null(what));
+    }
+    // SAFETY: the caller's.
+    let theirs = unsafe { from.cast::<u32>().read() } as usize;
+    if theirs < bytes_min {
+        let message = format!("{what}->struct_size is {theirs}: set it to sizeof *{what}");
+        return Err(Failure::new(RESAY_E_ARG, message));
+    }
+    // SAFETY: zero is valid for each field, and the rest is the caller's.
+    unsafe { read_struct(from, MaybeUninit::<T>::zeroed().assume_init(), what) }
 }
 
 #[cfg(test)]

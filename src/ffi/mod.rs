@@ -9,8 +9,11 @@
 //! | `error.rs` | codes, `resay_error`, and the wrapper of every call |
 //! | `engine.rs` | an engine behind a pointer: which calls are allowed now; options |
 //! | `listener.rs` | listeners |
+//! | `address.rs` | addresses as C has them |
 //! | `callback.rs` | functions of the host: what they may do, and their output |
-//! | `transform.rs` | plugins, tables, callbacks, chains |
+//! | `function.rs` | functions of the host as transforms, and answers that come later |
+//! | `transform.rs` | plugins, tables, functions, chains |
+//! | `dry_run.rs` | chains without sockets |
 //! | `run.rs` | the three ways to run; stop, drain, join |
 //! | `threads.rs` | the program's part in the engine's threads |
 //! | `observe.rs` | statistics, the log |
@@ -26,11 +29,14 @@
 // [*] and [1] are no links.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+mod address;
 mod callback;
 mod client;
+mod dry_run;
 mod engine;
 mod error;
 mod event;
+mod function;
 mod listener;
 mod memory;
 mod observe;

@@ -1,15 +1,18 @@
-//! Plugins, tables, callbacks, chains.
+//! Plugins, tables, functions, chains.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
+use std::mem::offset_of;
+use std::ptr;
 
 use resay_plugin::abi::resay_transform;
 
-use super::callback::{Owned, resay_callback, resay_release};
+use super::callback::Owned;
 use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{Failure, RESAY_E_PLUGIN, resay_error};
+use super::function::{Functions, HostFunction, needs_of, resay_function};
 use super::listener::resay_id;
-use super::memory::text_of;
-use crate::{ListenerId, Transform};
+use super::memory::{take_struct, text_of};
+use crate::{ListenerId, Message, Output, Transform};
 
 /// [*] Loads a plugin file. Chains that are set from now on find its transforms by name. If the file has changed since, a
 /// second call loads the new contents; existing chains keep the old ones. A library is never unloaded. Replace a file by
@@ -32,8 +35,8 @@ pub unsafe extern "C" fn resay_load(
 
 /// [*] Registers a transform of the program, with a table as in a plugin. The table, and everything that it points to, must
 /// stay unchanged until the engine is freed. Chains that are set from now on find the transform by its id, before bundled
-/// transforms.
-/// Returns 0; RESAY_E_PLUGIN: the table is invalid, or the id is already registered, RESAY_E_ARG.
+/// transforms. A transform that was registered with this id before is replaced: chains that use it keep it.
+/// Returns 0; RESAY_E_PLUGIN: the table is invalid, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_register(
     engine: *mut resay_engine,
@@ -46,38 +49,69 @@ pub unsafe extern "C" fn resay_register(
         }
         // SAFETY: the caller keeps the table for as long as the engine is there.
         let transform = unsafe { Transform::from_raw(table) };
-        engine.engine.register(transform.map_err(|reason| Failure::new(RESAY_E_PLUGIN, reason))?)?;
+        engine.engine.register(transform.map_err(|reason| Failure::new(RESAY_E_PLUGIN, reason))?);
         Ok(0)
     })
 }
 
-/// [*] Registers a function of the program as a transform: see resay_callback. It has no options; it receives messages one
-/// by one, and no information about connections. Chains that are set from now on find it by its id, before bundled
-/// transforms.
+/// [*] Registers a function of the program as a transform: see resay_function. It has no options. Chains that are set from
+/// now on find it by its id, before bundled transforms. A transform that was registered with this id before is replaced:
+/// chains that use it keep it.
 ///
-/// If release is not NULL, it is called with user exactly once: when nothing uses user any more, at the latest in
-/// resay_engine_free. If this call fails for any reason, release is called before the call returns.
-/// Returns 0; RESAY_E_PLUGIN: the id is not a name ([a-z0-9][a-z0-9._-]*), or is already registered, RESAY_E_ARG.
+/// If release is not NULL, it is called with user exactly once: when no chain uses the function any more, at the latest in
+/// resay_engine_free. It may be called on any thread, also inside this or another call. If this call fails for any reason,
+/// release is called before the call returns, unless function is NULL or its struct_size is invalid.
+/// Returns 0; RESAY_E_PLUGIN: the id is not a name ([a-z0-9][a-z0-9._-]*), RESAY_E_ARG.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resay_register_callback(
+pub unsafe extern "C" fn resay_register_function(
     engine: *mut resay_engine,
     id: *const c_char,
-    callback: resay_callback,
-    user: *mut c_void,
-    release: resay_release,
+    function: *const resay_function,
     err: *mut resay_error,
 ) -> c_int {
+    // SAFETY: NULL or the caller's struct, of which struct_size bytes are there.
+    let function = unsafe { take_struct(function, offset_of!(resay_function, begin), "function") };
     // Dropped, and so released, on every way out but the last.
-    let mut owned = Owned::new(user, release);
+    let owned = function.as_ref().ok().map(|function| Owned::new(function.user, function.release));
     with_engine(engine, Waits::No, err, move |engine| {
+        let function = function?;
+        let mut owned = owned.ok_or_else(|| Failure::null("function"))?;
         owned.belongs_to(engine.serial);
         // SAFETY: the caller's pointer, as documented.
         let id = unsafe { text_of(id, "id")? };
-        let callback = callback.ok_or_else(|| Failure::null("callback"))?;
-        let transform = Transform::from_fn(id, owned.into_function(callback));
-        engine.engine.register(transform.map_err(|reason| Failure::new(RESAY_E_PLUGIN, reason))?)?;
+        let (functions, needs) = (Functions::of(&function)?, needs_of(function.needs)?);
+        let has_sessions = functions.has_sessions();
+        let host = HostFunction::new(owned, functions);
+        let transform = if has_sessions {
+            Transform::from_function(id, host)
+        } else {
+            Transform::from_fn(id, move |message: &Message<'_>, out: &mut Output<'_>| {
+                host.answer(ptr::null_mut(), message, out)
+            })
+        };
+        let transform = transform.map_err(|reason| Failure::new(RESAY_E_PLUGIN, reason))?;
+        engine.engine.register(transform.needing(needs));
         Ok(0)
     })
+}
+
+/// [*] Removes a transform that was registered with resay_register or resay_register_function: chains that are set from now on
+/// do not find it. Chains that use it keep it.
+/// Returns 0; RESAY_E_HANDLE: no registered transform has this id, RESAY_E_ARG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resay_unregister(engine: *mut resay_engine, id: *const c_char) -> c_int {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        // SAFETY: the caller's pointer, as documented.
+        engine.engine.unregister(unsafe { text_of(id, "id")? })?;
+        Ok(0)
+    })
+}
+
+/// [*] Returns the id of the transform whose code is running on this thread, or NULL. The string stays valid. This function is
+/// async-signal-safe: a handler of SIGSEGV can name the plugin that crashed.
+#[unsafe(no_mangle)]
+pub extern "C" fn resay_running_transform() -> *const c_char {
+    crate::running_transform().map_or(ptr::null(), CStr::as_ptr)
 }
 
 /// [*] Replaces a chain, at any time, also while messages flow. listener_or_0 is a listener, or 0 for the engine's chain,

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use resay_plugin::environment;
 
-use super::library::{self, Change, Loaded, Table};
+use super::library::{self, Callee, Change, Loaded, Table};
 use super::spec::{ChainSpec, StageSpec, Target};
 use crate::error::{Error, Result, plain};
 use crate::values::nearest;
@@ -28,7 +28,7 @@ pub enum TransformOrigin {
 /// Where transforms are looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    registered: Vec<Table>,
+    registered: Vec<Callee>,
     /// From files that the host asked for.
     loaded: Vec<(Table, PathBuf)>,
     directories: Vec<PathBuf>,
@@ -102,14 +102,22 @@ impl Registry {
         Registry { registered: Vec::new(), loaded: Vec::new(), directories }
     }
 
-    /// Adds a table of the host's own.
-    pub(crate) fn register(&mut self, table: Table) -> Result<()> {
-        if self.registered.iter().any(|known| known.id() == table.id()) {
-            let reason = "is registered already".to_owned();
-            return Err(Error::Transform { id: table.id().to_owned(), reason });
+    /// Adds a transform of the host's own. One of the same name makes way and is given back, so that it can be dropped
+    /// where no lock is held.
+    pub(crate) fn register(&mut self, callee: Callee) -> Option<Callee> {
+        match self.registered.iter_mut().find(|known| known.id() == callee.id()) {
+            Some(known) => Some(std::mem::replace(known, callee)),
+            None => {
+                self.registered.push(callee);
+                None
+            }
         }
-        self.registered.push(table);
-        Ok(())
+    }
+
+    /// Takes a transform of the host's own out.
+    pub(crate) fn unregister(&mut self, id: &str) -> Option<Callee> {
+        let place = self.registered.iter().position(|known| known.id() == id)?;
+        Some(self.registered.remove(place))
     }
 
     /// Adds the tables of a file. Those of another file, or of this one as it was, make way.
@@ -126,8 +134,8 @@ impl Registry {
         Ok(tables.len())
     }
 
-    /// The table of each stage of a chain.
-    pub(crate) fn find_all(&mut self, chain: &ChainSpec) -> Result<Vec<Table>> {
+    /// What each stage of a chain names.
+    pub(crate) fn find_all(&mut self, chain: &ChainSpec) -> Result<Vec<Callee>> {
         let place = |error, stage: &StageSpec| match error {
             Error::UnknownTransform { id, hint, .. } => Error::UnknownTransform { id, hint, at: stage.at },
             error => error,
@@ -139,18 +147,22 @@ impl Registry {
             .collect()
     }
 
-    /// The table that a stage of a chain names.
-    pub(crate) fn find(&mut self, target: &Target) -> Result<Table> {
+    /// What a stage of a chain names.
+    pub(crate) fn find(&mut self, target: &Target) -> Result<Callee> {
         match target {
             Target::Name(name) => self.find_name(name),
-            Target::File { path, id } => self.find_file(path, id.as_deref()),
+            Target::File { path, id } => self.find_file(path, id.as_deref()).map(Callee::Table),
         }
     }
 
-    fn find_name(&mut self, name: &str) -> Result<Table> {
-        if let Some(table) = self.registered.iter().find(|table| table.id() == name) {
-            return Ok(table.clone());
+    fn find_name(&mut self, name: &str) -> Result<Callee> {
+        if let Some(callee) = self.registered.iter().find(|callee| callee.id() == name) {
+            return Ok(callee.clone());
         }
+        self.find_table(name).map(Callee::Table)
+    }
+
+    fn find_table(&mut self, name: &str) -> Result<Table> {
         if let Some((table, _)) = self.loaded.iter().find(|(table, _)| table.id() == name) {
             return Ok(table.clone());
         }
@@ -169,7 +181,7 @@ impl Registry {
     }
 
     fn hint_for(&self, name: &str) -> String {
-        let mut names: Vec<_> = self.registered.iter().map(Table::id).collect();
+        let mut names: Vec<_> = self.registered.iter().map(Callee::id).collect();
         names.extend(self.loaded.iter().map(|(table, _)| table.id()));
         names.extend(library::bundled().iter().map(Table::id));
         let files = self.plugin_names();
@@ -245,13 +257,17 @@ impl Registry {
 
     /// Every transform that a bare name can reach, with its origin; files that cannot be loaded are left out
     /// and reported beside.
-    pub(crate) fn list(&mut self) -> (Vec<(Table, TransformOrigin)>, Vec<Error>) {
-        let mut found: Vec<(Table, TransformOrigin)> = Vec::new();
+    pub(crate) fn list(&mut self) -> (Vec<(Callee, TransformOrigin)>, Vec<Error>) {
+        let mut found: Vec<(Callee, TransformOrigin)> = Vec::new();
         let mut errors = Vec::new();
-        found.extend(self.registered.iter().cloned().map(|table| (table, TransformOrigin::Registered)));
+        found.extend(self.registered.iter().cloned().map(|callee| (callee, TransformOrigin::Registered)));
         let loaded = self.loaded.iter();
-        found.extend(loaded.map(|(table, path)| (table.clone(), TransformOrigin::File(path.clone()))));
-        found.extend(library::bundled().into_iter().map(|table| (table, TransformOrigin::Bundled)));
+        found.extend(
+            loaded.map(|(table, path)| (Callee::Table(table.clone()), TransformOrigin::File(path.clone()))),
+        );
+        found.extend(
+            library::bundled().into_iter().map(|table| (Callee::Table(table), TransformOrigin::Bundled)),
+        );
         for directory in self.directories.clone() {
             let Ok(entries) = fs::read_dir(&directory) else { continue };
             let mut files: Vec<_> = entries
@@ -261,8 +277,11 @@ impl Registry {
             files.sort();
             for file in files {
                 match self.load(&file) {
-                    Ok(tables) => found
-                        .extend(tables.into_iter().map(|table| (table, TransformOrigin::File(file.clone())))),
+                    Ok(tables) => found.extend(
+                        tables
+                            .into_iter()
+                            .map(|table| (Callee::Table(table), TransformOrigin::File(file.clone()))),
+                    ),
                     // Other libraries may lie beside plugins.
                     Err(Error::Plugin { reason, .. }) if reason.starts_with(library::NO_ENTRY) => {}
                     Err(error) => errors.push(error),

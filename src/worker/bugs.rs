@@ -101,6 +101,7 @@ mod tests {
             taps: Arc::default(),
             mailboxes: vec![Mailbox::new(Box::new(|| {}))],
             offload: Offload::default(),
+            tickets: Arc::default(),
             spin: Duration::ZERO,
             stop: Arc::default(),
             chain_epoch: 0.into(),

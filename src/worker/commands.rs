@@ -31,6 +31,7 @@ impl<D: Driver> Worker<D> {
                 Command::List { to } => self.list(&to),
                 Command::OffloadResult(result) => self.resume_offloaded(*result),
                 Command::DatagramResult(result) => self.resume_datagram(*result),
+                Command::LateAnswer { socket, answer } => self.answered_late(socket, answer),
                 Command::CloseListener { id } => self.close_listener(id),
                 Command::Drain { within } => self.drain(within),
             }

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::datagram_socket::LateDatagram;
+use super::late::desk;
 use super::{ListenerState, Socket, Worker, log_transform_error};
 use crate::bug;
 use crate::chain::DATAGRAM;
@@ -69,7 +71,7 @@ impl<D: Driver> Worker<D> {
 
     /// Any datagram: that is admitted or dropped, answered at once or later.
     fn datagram(&mut self, token: Token, from: &Peer, datagram: Datagram, fault: Option<(usize, Fault)>) {
-        let Worker { driver, pool, scratch, recorder, sockets, listeners, shared, timers, .. } = self;
+        let Worker { index, driver, pool, scratch, recorder, sockets, listeners, shared, timers, .. } = self;
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
         let Some(Some(state)) = listeners.get(socket.state as usize) else { return };
         let log_fault = |(stage, fault)| {
@@ -109,6 +111,7 @@ impl<D: Driver> Worker<D> {
         }
         let recv_buf = driver.recv_buf();
         let mut cx = state.context(pool, scratch, recorder, now);
+        cx.desk = desk(&shared.tickets, (*index, token), socket.late.len());
         let mut outcome = socket.session.answer(recv_buf, from, &mut cx);
         let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());
         if is_recorded {
@@ -122,6 +125,16 @@ impl<D: Driver> Worker<D> {
                 Reply::Owned(bytes) => bytes,
             };
             state.record_datagram(recorder, now, from, for_taps, answer);
+        }
+        if let Some(message) = outcome.later {
+            match driver.reply_to() {
+                Some(to) => {
+                    let late = LateDatagram { to, from: from.clone(), message };
+                    socket.late.insert(late.message.ticket(), late);
+                }
+                None => drop_it(DropReason::Undelivered),
+            }
+            return;
         }
         match std::mem::replace(&mut outcome.reply, Reply::Nothing) {
             Reply::Nothing => {}
@@ -240,10 +253,10 @@ impl ListenerState {
         let limits = &self.listener.limits;
         let recorded = Recorded {
             time,
-            listener: limits.listener,
+            listener: limits.local.listener,
             connection: 0,
             peer,
-            kind: limits.kind,
+            kind: limits.local.kind,
             flags: DATAGRAM,
             outcome,
         };

@@ -89,8 +89,8 @@ impl<D: Driver> Worker<D> {
             Some(Socket::Listener { state, retry_at }) => (state, retry_at, 0),
             Some(Socket::Datagrams(socket)) => {
                 let owed = socket.owed();
-                let DatagramSocket { state, session, deadline, .. } = *socket;
-                self.drop_in_background(session);
+                let DatagramSocket { state, session, deadline, late, .. } = *socket;
+                self.drop_in_background((session, late));
                 (state, deadline, owed)
             }
             Some(Socket::Connection(_) | Socket::Offloaded(_)) | None => {

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::offloaded::{DatagramResult, OffloadResult};
+use crate::driver::Token;
+use crate::later::LateAnswer;
 use crate::listener::Listener;
 use crate::net::guard::PeerPermit;
 use crate::peer::Peer;
@@ -22,6 +24,8 @@ pub(crate) enum Command<S> {
     OffloadResult(Box<OffloadResult>),
     /// A datagram that the thread pool has processed.
     DatagramResult(Box<DatagramResult>),
+    /// The answer of a message that waits for it.
+    LateAnswer { socket: Token, answer: LateAnswer },
     /// Say which connections there are.
     List { to: Sender<ConnectionInfo> },
     /// Stop listening; connections go on.

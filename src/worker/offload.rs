@@ -41,6 +41,7 @@ fn with_context<R>(
         now,
         sends_left: TURN_SENDS,
         may_block: true,
+        desk: None,
         is_draining: false,
     });
     (result, stats, bug::take())
@@ -159,10 +160,10 @@ impl<D: Driver> Worker<D> {
                     let limits = &state.listener.limits;
                     let recorded = Recorded {
                         time: self.driver.now(),
-                        listener: limits.listener,
+                        listener: limits.local.listener,
                         connection: offloaded.id,
                         peer: &offloaded.peer,
-                        kind: limits.kind,
+                        kind: limits.local.kind,
                         flags: 0,
                         outcome: TapOutcome::Dropped(DropReason::Undelivered),
                     };
@@ -203,7 +204,13 @@ impl<D: Driver> Worker<D> {
         }
         let Some(mut bytes) = bytes else {
             if is_recorded {
-                state.record_datagram(&mut self.recorder, now, &from, TapOutcome::Dropped(DropReason::QueueFull), &[]);
+                state.record_datagram(
+                    &mut self.recorder,
+                    now,
+                    &from,
+                    TapOutcome::Dropped(DropReason::QueueFull),
+                    &[],
+                );
             }
             return stats.dropped(DropReason::QueueFull, 1);
         };

@@ -10,6 +10,7 @@ use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work};
 use crate::context::Context;
 use crate::driver::{Driver, Progress, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel};
+use crate::later::{Desk, Owner};
 use crate::limits::TURN_CONTINUED;
 use crate::timer::Moment;
 
@@ -30,6 +31,7 @@ impl<D: Driver> Worker<D> {
         enter: impl FnOnce(&mut Connection, &mut Context<'_>, &mut D) -> Step,
     ) {
         let Worker {
+            index,
             driver,
             pool,
             scratch,
@@ -50,6 +52,15 @@ impl<D: Driver> Worker<D> {
         let mut cx = state.context(pool, scratch, recorder, driver.now());
         cx.is_draining = *life != State::Running;
         let connection = &mut served.connection;
+        // Only functions ask for tickets.
+        if !(connection.generation().is_fast() && cx.current.is_fast()) {
+            cx.desk = Some(Desk {
+                tickets: &shared.tickets,
+                owner: Owner { worker: *index, socket: token },
+                waiting_bytes_max: cx.limits.high_water_bytes,
+                order: None,
+            });
+        }
         if let Some(submitted_in) = connection.submitted_in() {
             if submitted_in == *turn && driver.report_sent(token) {
                 state.await_submitted(connection, driver.unsent(token), &cx);

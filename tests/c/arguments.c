@@ -8,9 +8,9 @@
 
 static int called, released;
 
-static int pass(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int pass(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)data, (void)len, (void)flags, (void)out;
+  (void)user, (void)session, (void)message, (void)out;
   called++;
   return RESAY_PASS;
 }
@@ -88,18 +88,23 @@ static void null_pointers(resay_engine *engine)
 static void releases(resay_engine *engine)
 {
   released = 0;
-  CHECK_CODE(resay_register_callback(NULL, "x", pass, &released, count, NULL), RESAY_E_ARG);
+  CHECK_CODE(add_function(NULL, "x", pass, &released, count), RESAY_E_ARG);
   CHECK(released == 1);
-  CHECK_CODE(resay_register_callback(engine, NULL, pass, &released, count, NULL), RESAY_E_ARG);
+  CHECK_CODE(add_function(engine, NULL, pass, &released, count), RESAY_E_ARG);
   CHECK(released == 2);
-  CHECK_CODE(resay_register_callback(engine, "x", NULL, &released, count, NULL), RESAY_E_ARG);
+  CHECK_CODE(add_function(engine, "x", NULL, &released, count), RESAY_E_ARG);
   CHECK(released == 3);
-  CHECK_CODE(resay_register_callback(engine, "Not a name", pass, &released, count, NULL), RESAY_E_PLUGIN);
+  CHECK_CODE(add_function(engine, "Not a name", pass, &released, count), RESAY_E_PLUGIN);
   CHECK(released == 4);
-  CHECK_CODE(resay_register_callback(engine, "x", pass, &released, count, NULL), 0);
+  CHECK_CODE(add_function(engine, "x", pass, &released, count), 0);
   CHECK(released == 4);
-  CHECK_CODE(resay_register_callback(engine, "x", pass, &released, count, NULL), RESAY_E_PLUGIN);
+  /* The first one makes way: no chain uses it. */
+  CHECK_CODE(add_function(engine, "x", pass, &released, count), 0);
   CHECK(released == 5);
+  CHECK_CODE(resay_unregister(engine, "x"), 0);
+  CHECK(released == 6);
+  CHECK_CODE(resay_unregister(engine, "x"), RESAY_E_HANDLE);
+  CHECK_CODE(resay_unregister(engine, NULL), RESAY_E_ARG);
 }
 
 static void ids(resay_engine *engine)

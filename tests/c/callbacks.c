@@ -64,13 +64,15 @@ static void forbidden(struct script *s)
   }
 }
 
-static int transform(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int transform(void *user, void **session, const resay_message *message, resay_out *out)
 {
   struct script *s = user;
+  const uint8_t *data = message->data;
+  size_t i, len = message->len;
   uint8_t *room;
-  size_t i;
+  CHECK(session == NULL && message->struct_size == sizeof *message && message->listener == LATEST(listener));
   __atomic_add_fetch(&s->seen, 1, __ATOMIC_RELAXED);
-  __atomic_store_n(&s->flags, flags, __ATOMIC_RELAXED);
+  __atomic_store_n(&s->flags, message->flags, __ATOMIC_RELAXED);
   if (len == 0) return RESAY_PASS;
   switch (data[0]) {
   case 'p': return RESAY_PASS;
@@ -138,7 +140,7 @@ static resay_engine *engine_with(const char *chain, const char *where, char *url
   resay_engine *engine = new_engine();
   memset(&script, 0, sizeof script);
   script.engine = engine;
-  CHECK_CODE(resay_register_callback(engine, "mine", transform, &script, release, NULL), 0);
+  CHECK_CODE(add_function(engine, "mine", transform, &script, release), 0);
   CHECK_CODE(resay_chain(engine, 0, chain, NULL), 0);
   script.listener = add(engine, where, url);
   CHECK_CODE(resay_start(engine, 1, NULL), 0);
@@ -357,9 +359,9 @@ static void several(void)
   int i;
   memset(&script, 0, sizeof script);
   script.engine = engine;
-  CHECK_CODE(resay_register_callback(engine, "mine", transform, &script, release, NULL), 0);
+  CHECK_CODE(add_function(engine, "mine", transform, &script, release), 0);
   CHECK_CODE(resay_chain(engine, 0, "mine", NULL), 0);
-  add(engine, "tcp://127.0.0.1:0?frame=lines", url);
+  script.listener = add(engine, "tcp://127.0.0.1:0?frame=lines", url);
   CHECK_CODE(resay_start(engine, 3, NULL), 0);
   for (i = 0; i < 4; i++) CHECK(pthread_create(&chatting[i], NULL, chatter, url) == 0);
   for (i = 0; i < 100; i++) CHECK_CODE(resay_chain(engine, 0, i % 2 ? "mine" : "mine | identity", NULL), 0);
@@ -369,9 +371,9 @@ static void several(void)
 }
 
 /* On a lent thread a signal handler cannot be told from the callback in which it came, and is obeyed. */
-static int stopping(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int stopping(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)data, (void)len, (void)flags, (void)out;
+  (void)session, (void)message, (void)out;
   CHECK_CODE(resay_stop(user), RESAY_E_STATE);
   return RESAY_PASS;
 }
@@ -391,7 +393,7 @@ static void stop_on_a_lent_thread(void)
   resay_engine *engine = new_engine();
   pthread_t asking;
   char url[128];
-  CHECK_CODE(resay_register_callback(engine, "stopping", stopping, engine, NULL, NULL), 0);
+  CHECK_CODE(add_function(engine, "stopping", stopping, engine, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, "stopping", NULL), 0);
   add(engine, "tcp://127.0.0.1:0", url);
   CHECK(pthread_create(&asking, NULL, ask_lent, url) == 0);

@@ -60,6 +60,20 @@ static inline resay_engine *new_engine(void)
   return new_engine();
 }
 
+/* Registers a function without sessions. */
+static inline int add_function(resay_engine *engine, const char *id,
+                               int (*call)(void *, void **, const resay_message *, resay_out *), void *user,
+                               resay_release release)
+{
+  resay_function function;
+  memset(&function, 0, sizeof function);
+  function.struct_size = sizeof function;
+  function.user = user;
+  function.call = call;
+  function.release = release;
+  return resay_register_function(engine, id, &function, NULL);
+}
+
 /* Adds a listener; its URL with the real port goes to url, which has 128 bytes. */
 static inline resay_id add(resay_engine *engine, const char *what, char *url)
 {

@@ -36,6 +36,7 @@ static const struct row rows[] = {
   {"RESAY_FD_DUP", (long long)(RESAY_FD_DUP), 2LL},
   {"RESAY_PASS", (long long)(RESAY_PASS), 0LL},
   {"RESAY_REPLACE", (long long)(RESAY_REPLACE), 1LL},
+  {"RESAY_LATER", (long long)(RESAY_LATER), 6LL},
   {"RESAY_EVENT_LISTENING", (long long)(RESAY_EVENT_LISTENING), 1LL},
   {"RESAY_EVENT_LISTENER_CLOSED", (long long)(RESAY_EVENT_LISTENER_CLOSED), 2LL},
   {"RESAY_EVENT_ACCEPTED", (long long)(RESAY_EVENT_ACCEPTED), 4LL},

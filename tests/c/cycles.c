@@ -57,10 +57,10 @@ static long blocks;
 
 static int released;
 
-static int shout(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int shout(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)flags;
-  resay_out_write(out, data, len);
+  (void)user, (void)session;
+  resay_out_write(out, message->data, message->len);
   resay_out_write(out, "!", 1);
   return RESAY_REPLACE;
 }
@@ -86,7 +86,7 @@ static void cycle(int number)
   char bytes[64];
   char url[128];
   event.struct_size = sizeof event;
-  CHECK_CODE(resay_register_callback(engine, "shout", shout, malloc(16), release, NULL), 0);
+  CHECK_CODE(add_function(engine, "shout", shout, malloc(16), release), 0);
   CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ALL, 16, &events, NULL), 0);
   CHECK_CODE(resay_tap_open(engine, NULL, &tap, NULL), 0);
   CHECK_CODE(resay_log(engine, RESAY_LOG_TRACE, write_line, NULL), 0);

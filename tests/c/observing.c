@@ -28,9 +28,9 @@ static resay_event next_of(resay_events *events, uint32_t kind)
   return event;
 }
 
-static int failing(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int failing(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)data, (void)len, (void)flags, (void)out;
+  (void)user, (void)session, (void)message, (void)out;
   return RESAY_E_DATA;
 }
 
@@ -51,7 +51,7 @@ static void every_kind(void)
   CHECK_CODE(resay_events_next(events, &event, 0), 0);
   CHECK_CODE(resay_events_next(events, &event, 1), 0);
   stream = add(engine, "tcp://127.0.0.1:0?max_connections=1", url);
-  CHECK_CODE(resay_register_callback(engine, "failing", failing, NULL, NULL, NULL), 0);
+  CHECK_CODE(add_function(engine, "failing", failing, NULL, NULL), 0);
   CHECK_CODE(resay_start(engine, 1, NULL), 0);
   CHECK(readable(fd));
   CHECK(strstr(next_of(events, RESAY_EVENT_ENGINE).text, "backend") != NULL);

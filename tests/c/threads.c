@@ -14,9 +14,9 @@ struct shared {
   int number, started;
 };
 
-static int pass(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int pass(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)data, (void)len, (void)flags, (void)out;
+  (void)user, (void)session, (void)message, (void)out;
   return RESAY_PASS;
 }
 
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
     memset(&shared, 0, sizeof shared);
     shared.engine = new_engine();
     CHECK(pthread_barrier_init(&shared.begin, NULL, THREADS) == 0);
-    CHECK_CODE(resay_register_callback(shared.engine, "mine", pass, NULL, NULL, NULL), 0);
+    CHECK_CODE(add_function(shared.engine, "mine", pass, NULL, NULL), 0);
     CHECK_CODE(resay_events_open(shared.engine, RESAY_EVENT_ALL, 128, &shared.events, NULL), 0);
     CHECK_CODE(resay_tap_open(shared.engine, NULL, &shared.tap, NULL), 0);
     add(shared.engine, "tcp://127.0.0.1:0", shared.url);

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::common::plugin::*;
 use crate::common::*;
 use crate::{compile, root};
-use resay::{CloseReason, DropReason, EventKind, LogLevel, Output, Verdict};
+use resay::{CloseReason, DropReason, EventKind, LogLevel, Message, Output, Verdict};
 
 /// Transforms that answer as they should until a message begins with an X.
 const BAD: &str = r#"
@@ -193,11 +193,11 @@ fn a_transform_that_closes_before_one_that_drops() {
         let directory = directory();
         let library = compile(directory.path(), "bad", BAD);
         let is_hit = |data: &[u8]| data.first() == Some(&b'X');
-        let closing = move |data: &[u8], _: u32, out: &mut Output<'_>| match is_hit(data) {
+        let closing = move |data: &Message<'_>, out: &mut Output<'_>| match is_hit(data) {
             true if out.write(data) => Verdict::Close,
             _ => Verdict::Pass,
         };
-        let dropping = move |data: &[u8], _: u32, _: &mut Output<'_>| {
+        let dropping = move |data: &Message<'_>, _: &mut Output<'_>| {
             if is_hit(data) { Verdict::Drop } else { Verdict::Pass }
         };
         let plugin = |id: &str| format!("{}#{id}", library.display());

@@ -8,7 +8,7 @@ use super::options::backlog;
 use crate::error::{Error, Result};
 use crate::net::unix_file::SocketFile;
 use crate::options::Options;
-use crate::peer::SocketKind;
+use crate::peer::{Peer, SocketKind};
 use crate::sys::{self, Handover, OnAccept};
 
 /// A socket that is bound, and listens if its kind does.
@@ -58,6 +58,16 @@ impl Bound {
         handover.close_on_exec().map_err(failed("set FD_CLOEXEC of"))?;
         self.socket = handover.keep().map_err(failed("adopt"))?;
         Ok(())
+    }
+}
+
+impl Bound {
+    /// The address that the socket is bound to.
+    pub(crate) fn local(&self) -> Peer {
+        let Ok(local) = SockRef::from(&self.socket).local_addr() else { return Peer::Unnamed };
+        let path = || local.as_pathname().map(|path| Peer::Path(path.to_owned()));
+        let name = || local.as_abstract_namespace().map(|name| Peer::Abstract(name.to_owned()));
+        local.as_socket().map(Peer::Ip).or_else(path).or_else(name).unwrap_or(Peer::Unnamed)
     }
 }
 

@@ -1,18 +1,19 @@
 //! A created transform.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::fmt;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use resay_plugin::abi::{self, resay_kv};
+use resay_plugin::abi::{self, resay_kv, resay_transform};
 
+use super::callee::Callee;
 use super::host::{Host, Services};
 use super::lifecycle::LibraryUse;
 use super::running::{controlling, running};
 use super::status::{Fault, Status};
-use super::table::{OptionHelp, SessionState, Table};
+use super::table::{OptionHelp, SessionState};
 use super::text::ErrorText;
 use crate::error::{Error, Result};
 use crate::lock::lock;
@@ -20,7 +21,8 @@ use crate::values::nearest;
 
 /// A transform that has been created. Destroyed when the last user is gone.
 pub(crate) struct Instance {
-    pub(super) table: Table,
+    pub(super) callee: Callee,
+    name: &'static CStr,
     pub(super) own: *mut c_void,
     /// Set by a panic in the plugin: nothing is sent through it any more.
     quarantined: AtomicBool,
@@ -41,13 +43,13 @@ unsafe impl Sync for Instance {}
 impl Instance {
     /// Creates an instance. Options that the transform does not declare are refused here, with what it offers.
     pub(crate) fn create(
-        table: Table,
+        callee: Callee,
         options: &[(String, Vec<u8>)],
         services: &Services,
     ) -> Result<Instance> {
-        let id = table.id();
+        let (id, name) = (callee.id(), callee.name());
         let fault = |reason: String| Error::Transform { id: id.to_owned(), reason };
-        let declared = table.options();
+        let declared = callee.options();
         let mut keys = Vec::with_capacity(options.len());
         for (key, _) in options {
             if !declared.iter().any(|option| option.key == key) {
@@ -63,15 +65,21 @@ impl Instance {
                 value: abi::resay_bytes { ptr: value.as_ptr(), len: value.len() },
             })
             .collect();
-        let library = table.library.map(|library| library.enter(id)).transpose().map_err(fault)?;
-        let table = controlling(id, || table.select(&pairs)).map_err(fault)?;
-        let session_state = controlling(id, || table.session_state()).map_err(fault)?;
+        let library = callee.library().map(|library| library.enter(name)).transpose().map_err(fault)?;
+        let callee = controlling(name, || callee.select(&pairs)).map_err(fault)?;
+        let session_state = controlling(name, || callee.session_state()).map_err(fault)?;
         let host = Host::new(id, services);
         let mut own = ptr::null_mut();
-        if let Some(create) = table.fields.create {
+        let mut threading = abi::RESAY_SHARED;
+        if let Callee::Table(table) = &callee {
+            threading = table.fields.threading;
+        }
+        if let Callee::Table(table) = &callee
+            && let Some(create) = table.fields.create
+        {
             let mut text = ErrorText::new();
             // SAFETY: every pointer lives during the call, `host` until destroy().
-            let status = controlling(id, || unsafe {
+            let status = controlling(name, || unsafe {
                 create(table.raw, host.as_ptr(), pairs.as_ptr(), pairs.len(), &mut own, &mut text.as_abi())
             });
             if status != abi::RESAY_OK {
@@ -80,54 +88,70 @@ impl Instance {
         }
         // A worker's own instance is entered by other threads too: by those for transforms that may block, and by the
         // one that closes the sessions of a chain that was replaced.
-        let is_serial = table.fields.threading != abi::RESAY_SHARED;
+        let is_serial = threading != abi::RESAY_SHARED;
         let serial = is_serial.then(Mutex::default);
         let quarantined = AtomicBool::new(false);
-        Ok(Instance { table, own, quarantined, session_state, serial, _host: host, _library: library })
+        Ok(Instance { callee, name, own, quarantined, session_state, serial, _host: host, _library: library })
     }
 
     pub(crate) fn id(&self) -> &'static str {
-        self.table.id()
+        self.callee.id()
     }
 
     pub(crate) fn needs_messages(&self) -> bool {
-        self.table.needs_messages()
+        self.callee.needs_messages()
+    }
+
+    /// The table, if it is one.
+    pub(super) fn fields(&self) -> Option<&resay_transform> {
+        match &self.callee {
+            Callee::Table(table) => Some(&*table.fields),
+            Callee::Function(_) => None,
+        }
     }
 
     /// Whether it works in place: the length stays, no other memory is needed.
     pub(crate) fn is_map(&self) -> bool {
-        self.table.fields.map.is_some()
+        self.fields().is_some_and(|fields| fields.map.is_some())
     }
 
     /// Whether it is a function of the host's: see [`Session::call`](super::Session::call).
     pub(crate) fn is_function(&self) -> bool {
-        self.table.function.is_some()
+        matches!(self.callee, Callee::Function(_))
     }
 
-    /// Whether it says something when a connection opens. Only `process` can.
+    /// Whether it may say something when a connection opens. Only `process` and functions can.
     pub(crate) fn greets(&self) -> bool {
-        self.table.fields.caps & abi::RESAY_CAP_GREETS != 0 && self.table.fields.process.is_some()
+        match self.fields() {
+            Some(fields) => fields.caps & abi::RESAY_CAP_GREETS != 0 && fields.process.is_some(),
+            None => self.has_session(),
+        }
     }
 
     /// Whether it wants to hear of conversations, or remembers something of them.
-    pub(super) fn has_session(&self) -> bool {
-        let fields = &*self.table.fields;
-        fields.session_size > 0 || fields.session_open.is_some() || fields.session_close.is_some()
+    pub(crate) fn has_session(&self) -> bool {
+        match &self.callee {
+            Callee::Table(table) => {
+                let fields = &*table.fields;
+                fields.session_size > 0 || fields.session_open.is_some() || fields.session_close.is_some()
+            }
+            Callee::Function(function) => function.layout().is_some(),
+        }
     }
 
     pub(crate) fn is_offloaded(&self) -> bool {
-        self.table.is_offloaded()
+        self.callee.is_offloaded()
     }
 
     /// Calls into the plugin, known to [`running_transform`](super::running_transform) meanwhile.
     #[inline(always)]
     pub(super) fn enter<R>(&self, call: impl FnOnce() -> R) -> R {
-        running(self.table.id(), call)
+        running(self.name, call)
     }
 
     /// The declared bound of the output for `len` bytes of input; `None` where there is none.
     pub(super) fn output_bound(&self, len: usize) -> Option<usize> {
-        let fields = &*self.table.fields;
+        let fields = self.fields()?;
         match fields.out_div {
             0 => None,
             div => len
@@ -142,6 +166,14 @@ impl Instance {
             self.quarantined.store(true, Ordering::Relaxed);
         }
         status
+    }
+
+    /// Remembers the panic of a function.
+    #[cold]
+    pub(super) fn note(&self, fault: &Fault) {
+        if *fault == Fault::Status(abi::RESAY_E_PANIC) {
+            self.quarantined.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The same for `map`, which has no more to ask for.
@@ -163,16 +195,16 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        if let Some(destroy) = self.table.fields.destroy {
+        if let Some(destroy) = self.fields().and_then(|fields| fields.destroy) {
             // SAFETY: what create() gave, once, after the last call that could use it.
-            controlling(self.table.id(), || unsafe { destroy(self.own) });
+            controlling(self.name, || unsafe { destroy(self.own) });
         }
     }
 }
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Instance({})", self.table.id())
+        write!(f, "Instance({})", self.id())
     }
 }
 

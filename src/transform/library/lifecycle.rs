@@ -1,6 +1,6 @@
 //! What all instances of one plugin file share: `init()` before the first, `shutdown()` after the last.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ pub(crate) struct PluginLibrary {
 pub(super) struct LibraryUse {
     library: &'static PluginLibrary,
     /// The transform.
-    id: &'static str,
+    name: &'static CStr,
 }
 
 impl PluginLibrary {
@@ -39,22 +39,22 @@ impl PluginLibrary {
     }
 
     /// Before an instance is created.
-    pub(super) fn enter(&'static self, id: &'static str) -> Result<LibraryUse, String> {
+    pub(super) fn enter(&'static self, name: &'static CStr) -> Result<LibraryUse, String> {
         let mut instances = lock(&self.instances);
         if *instances == 0
             && let Some(init) = self.init
         {
-            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+            let file = self.path.file_name().unwrap_or_default().to_string_lossy();
             let path = CString::new(self.path.as_os_str().as_bytes()).map_err(|_| "its path has a NUL")?;
             let mut text = ErrorText::new();
             // SAFETY: a function of a library that stays loaded; the pointers live during the call.
-            let status = controlling(id, || unsafe { init(path.as_ptr(), &mut text.as_abi()) });
+            let status = controlling(name, || unsafe { init(path.as_ptr(), &mut text.as_abi()) });
             if status != abi::RESAY_OK {
-                return Err(format!("init of {name}: {}", text.or(&Fault::Status(status).to_string())));
+                return Err(format!("init of {file}: {}", text.or(&Fault::Status(status).to_string())));
             }
         }
         *instances += 1;
-        Ok(LibraryUse { library: self, id })
+        Ok(LibraryUse { library: self, name })
     }
 }
 
@@ -67,7 +67,7 @@ impl Drop for LibraryUse {
         {
             // SAFETY: a function of a library that stays loaded; no instance of it is left, and none is created
             // while the lock is held.
-            controlling(self.id, || unsafe { shutdown() });
+            controlling(self.name, || unsafe { shutdown() });
         }
     }
 }

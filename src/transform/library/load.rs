@@ -91,7 +91,8 @@ pub(crate) fn load(file: &Path, change: Change) -> Result<Loaded> {
 
 fn open(path: &Path) -> std::result::Result<Library, String> {
     // SAFETY: running a library's initialisers is what loading a plugin means; the user named this file.
-    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| without(path, innermost(&error)))
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|error| without(path, innermost(&error)))
 }
 
 /// Opens a copy of the file that is in memory only, and in which nobody can write.

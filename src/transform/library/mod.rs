@@ -1,6 +1,8 @@
 //! Unsafe boundary: plugins. The ABI table of `resay_plugin.h` as values that safe code can call.
 //!
-//! - [`Table`]: one transform as a library, or the host, offers it, checked once.
+//! - [`Table`]: one transform as a library, or the host, offers it in a table, checked once.
+//! - [`HostFunction`](function::HostFunction): a function of the host's, called straight; [`Output`] what it answers with.
+//! - [`Callee`]: one or the other.
 //! - [`Instance`]: a created one, with its options and what the host offers it.
 //! - `PluginLibrary`: what the instances of one file share, `init()` and `shutdown()`.
 //! - [`Stages`]: the instances of a chain, in order, and the layout of a session's memory.
@@ -12,11 +14,14 @@
 //! errors cannot.
 
 mod beside;
+mod callee;
+mod conversation;
 mod function;
 mod host;
 mod instance;
 mod lifecycle;
 mod load;
+mod output;
 mod own;
 mod running;
 mod session;
@@ -24,13 +29,20 @@ mod status;
 mod table;
 mod text;
 
-pub use function::{Output, Verdict};
+pub(crate) use callee::Callee;
+pub use callee::Transform;
+pub use conversation::Conversation;
+pub(crate) use conversation::LocalEnd;
+pub(crate) use function::Called;
+pub use function::{Function, Message, Needs};
 pub(crate) use host::{Counters, Services};
 pub(crate) use instance::Instance;
 pub(crate) use load::{Change, Loaded, NO_ENTRY, bundled, load};
+pub(crate) use output::CallContext;
+pub use output::{Output, Verdict};
 pub(crate) use own::own_library;
 pub use running::running_transform;
-pub(crate) use session::{MapStopped, Session, SessionPeer, Stages};
+pub(crate) use session::{MapStopped, Session, Stages};
 pub(crate) use status::{Fault, Status};
+pub use table::OptionHelp;
 pub(crate) use table::Table;
-pub use table::{OptionHelp, Transform};

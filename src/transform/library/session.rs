@@ -10,13 +10,17 @@ use std::sync::Arc;
 
 use resay_plugin::abi::{self, resay_bytes, resay_io, resay_peer};
 
+use super::callee::Callee;
+use super::conversation::Conversation;
+use super::function::Called;
 use super::instance::Instance;
+use super::output::CallContext;
 use super::status::{Fault, Status};
-use super::table::session_align;
+use super::table::{Table, session_align};
 use super::text::ErrorText;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::peer::{Peer, SocketKind};
+use crate::peer::SocketKind;
 
 /// What one transform may remember of one conversation, saved.
 const SAVED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -78,17 +82,22 @@ impl Stages {
         let mut list = Vec::with_capacity(instances.len());
         let mut has_sessions = false;
         for instance in instances {
-            let fields = &*instance.table.fields;
             has_sessions |= instance.has_session();
             let too_large = |_| Error::Transform {
                 id: instance.id().to_owned(),
                 reason: "the sessions of this chain are too large".to_owned(),
             };
-            let part = Layout::from_size_align(fields.session_size as usize, session_align(fields))
-                .map_err(too_large)?;
+            let part = match &instance.callee {
+                Callee::Table(Table { fields, .. }) => {
+                    Layout::from_size_align(fields.session_size as usize, session_align(fields))
+                        .map_err(too_large)?
+                }
+                Callee::Function(function) => function.layout().unwrap_or(Layout::new::<()>()),
+            };
             let (extended, offset) = layout.extend(part).map_err(too_large)?;
             layout = extended;
-            list.push(Stage { map: instance.table.fields.map, instance, offset });
+            let map = instance.fields().and_then(|fields| fields.map);
+            list.push(Stage { map, instance, offset });
         }
         Ok(Stages { list, layout: layout.pad_to_align(), has_sessions })
     }
@@ -108,32 +117,21 @@ impl Stages {
     }
 }
 
-/// Who a session is with, in the ABI's terms.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SessionPeer<'a> {
-    pub(crate) kind: SocketKind,
-    pub(crate) id: u64,
-    pub(crate) local: &'a str,
-    pub(crate) peer: &'a Peer,
-    pub(crate) listener: &'a str,
-}
-
-/// The same as C strings, made when the first transform asks.
+/// A conversation as C strings, made when the first transform asks.
 struct Described {
-    local: CString,
+    /// Of the listener; `None`: there is none, in a dry run.
+    local: Option<CString>,
     /// `None`: the peer has no name.
     peer: Option<CString>,
-    listener: CString,
 }
 
 impl Described {
-    fn of(peer: &SessionPeer<'_>) -> Described {
+    fn of(peer: &Conversation<'_>) -> Described {
         // A name with a NUL in it cannot be said in C; there is none in an address as it is written.
         let text = |text: &str| CString::new(text).unwrap_or_default();
         Described {
-            local: text(peer.local),
-            peer: peer.peer.url(peer.kind).as_deref().map(text),
-            listener: text(peer.listener),
+            local: Some(peer.url()).filter(|url| !url.is_empty()).map(text),
+            peer: peer.peer.url(peer.kind()).as_deref().map(text),
         }
     }
 }
@@ -151,8 +149,25 @@ pub(crate) struct Session {
     stages: Arc<Stages>,
     /// Dangling where the layout is empty.
     memory: NonNull<u8>,
-    /// How many stages have seen `session_open`.
+    /// How many stages have seen `session_open`, or have begun.
     opened: usize,
+    /// What functions said when they began that was more than that they have. Boxed: most connections have nothing of it.
+    begun: Option<Box<BegunStages>>,
+}
+
+#[derive(Debug, Default)]
+struct BegunStages {
+    list: Vec<Begun>,
+}
+
+/// What a function had to say when it began.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    stage: usize,
+    /// `Ok`: it has a session, and greets. Anything else: it has none.
+    pub(crate) status: Status,
+    pub(crate) greeting: Vec<u8>,
+    pub(crate) delay_us: u64,
 }
 
 // SAFETY: the memory belongs to this value alone; the ABI asks for one call at a time, not for one thread.
@@ -162,7 +177,7 @@ impl Session {
     /// Opens a conversation in every stage, in order; where one refuses, those before it are closed again.
     pub(crate) fn open(
         stages: &Arc<Stages>,
-        peer: &SessionPeer<'_>,
+        peer: &Conversation<'_>,
     ) -> std::result::Result<Session, (usize, Fault)> {
         let mut session = Session::unopened(stages)?;
         session.begin(peer)?;
@@ -179,16 +194,16 @@ impl Session {
             NonNull::new(unsafe { alloc::alloc_zeroed(layout) })
                 .ok_or((0, Fault::Status(abi::RESAY_E_NOMEM)))?
         };
-        Ok(Session { stages: Arc::clone(stages), memory, opened: 0 })
+        Ok(Session { stages: Arc::clone(stages), memory, opened: 0, begun: None })
     }
 
     /// Opens the conversation in every stage, once.
-    pub(crate) fn begin(&mut self, peer: &SessionPeer<'_>) -> std::result::Result<(), (usize, Fault)> {
+    pub(crate) fn begin(&mut self, peer: &Conversation<'_>) -> std::result::Result<(), (usize, Fault)> {
         self.open_stages(peer)
     }
 
     /// Ends the conversation and begins another in the same memory, zeroed.
-    pub(crate) fn renew(&mut self, peer: &SessionPeer<'_>) -> std::result::Result<(), (usize, Fault)> {
+    pub(crate) fn renew(&mut self, peer: &Conversation<'_>) -> std::result::Result<(), (usize, Fault)> {
         if !self.stages.has_sessions {
             return Ok(());
         }
@@ -200,8 +215,13 @@ impl Session {
 
     /// The same conversation in another chain: each transform that remembers something hands it to the one of the
     /// same id there (`resay.session-state/1`). `None` where one cannot; nothing has changed then.
-    pub(crate) fn carry(&self, to: &Arc<Stages>, peer: &SessionPeer<'_>) -> Option<Session> {
-        let carried = Session::open(to, peer).ok()?;
+    pub(crate) fn carry(&self, to: &Arc<Stages>, peer: &Conversation<'_>) -> Option<Session> {
+        let mut carried = Session::open(to, peer).ok()?;
+        if carried.refusal().is_some() {
+            return None;
+        }
+        // In the middle of a conversation nobody is greeted.
+        carried.begun = None;
         let mut taken = vec![false; to.list.len()];
         for from in self.stages.list.iter().filter(|stage| stage.instance.has_session()) {
             let place = (0..to.list.len()).find(|&place| {
@@ -272,24 +292,36 @@ impl Session {
         &self.stages
     }
 
-    fn open_stages(&mut self, peer: &SessionPeer<'_>) -> std::result::Result<(), (usize, Fault)> {
-        let (id, abi_kind) = (peer.id, abi_kind(peer.kind));
+    fn open_stages(&mut self, peer: &Conversation<'_>) -> std::result::Result<(), (usize, Fault)> {
+        let (id, abi_kind) = (peer.id, abi_kind(peer.kind()));
         let mut described = None;
         for index in self.opened..self.stages.list.len() {
             let stage = &self.stages.list[index];
-            let Some(open) = stage.instance.table.fields.session_open else {
+            let fields = match &stage.instance.callee {
+                Callee::Table(table) => &*table.fields,
+                Callee::Function(_) => {
+                    let begun = self.begin_function(index, peer).map_err(|fault| (index, fault))?;
+                    if let Some(begun) = begun {
+                        self.begun.get_or_insert_default().list.push(begun);
+                    }
+                    self.opened = index + 1;
+                    continue;
+                }
+            };
+            let Some(open) = fields.session_open else {
                 self.opened = index + 1;
                 continue;
             };
             let _guard = stage.instance.guard().map_err(|fault| (index, fault))?;
-            let Described { local, peer, listener } = described.get_or_insert_with(|| Described::of(peer));
+            let Described { local, peer } = described.get_or_insert_with(|| Described::of(peer));
+            let pointer = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
             let described = resay_peer {
                 struct_size: size_of::<resay_peer>() as u32,
                 kind: abi_kind,
                 id,
-                local: local.as_ptr(),
-                peer: peer.as_ref().map_or(ptr::null(), |peer| peer.as_ptr()),
-                listener: listener.as_ptr(),
+                local: pointer(local),
+                peer: pointer(peer),
+                listener: pointer(local),
             };
             let mut text = ErrorText::new();
             // SAFETY: the stage's own part of this session's memory, and pointers that live during the call.
@@ -307,16 +339,79 @@ impl Session {
         Ok(())
     }
 
+    /// Lets a function begin; what it had to say.
+    fn begin_function(
+        &self,
+        index: usize,
+        conversation: &Conversation<'_>,
+    ) -> std::result::Result<Option<Begun>, Fault> {
+        let stage = &self.stages.list[index];
+        let Callee::Function(function) = &stage.instance.callee else { return Ok(None) };
+        if function.layout().is_none() {
+            return Ok(None);
+        }
+        let _guard = stage.instance.guard()?;
+        let mut greeting = Vec::new();
+        // SAFETY: the stage's own part of this session's memory, in which no session stands before it is opened.
+        let begin = || unsafe { function.begin(self.part(stage), conversation, &mut greeting) };
+        let (status, delay_us) = stage.instance.enter(begin);
+        match status {
+            Status::Failed(fault) => {
+                stage.instance.note(&fault);
+                Err(Fault::Refused(fault.to_string()))
+            }
+            Status::Ok if greeting.is_empty() => Ok(None),
+            status => Ok(Some(Begun { stage: index, status, greeting, delay_us })),
+        }
+    }
+
+    /// What a stage had to say when it began, once.
+    pub(crate) fn take_begun(&mut self, stage: usize) -> Option<Begun> {
+        let list = &mut self.begun.as_mut()?.list;
+        let place = list.iter().position(|begun| begun.stage == stage)?;
+        let begun = list.get_mut(place)?;
+        let greeting = std::mem::take(&mut begun.greeting);
+        let taken = Begun { stage, status: begun.status.clone(), greeting, delay_us: begun.delay_us };
+        // One without a session is remembered, so that none is ended.
+        if taken.status == Status::Ok {
+            list.swap_remove(place);
+        }
+        Some(taken)
+    }
+
+    fn begun(&self) -> impl Iterator<Item = &Begun> {
+        self.begun.iter().flat_map(|begun| &begun.list)
+    }
+
+    /// Whether a stage had something to say when it began that was not taken.
+    pub(crate) fn has_begun(&self, stage: usize) -> bool {
+        self.begun().any(|begun| begun.stage == stage)
+    }
+
+    /// A function that has refused to begin.
+    pub(crate) fn refusal(&self) -> Option<&Begun> {
+        self.begun().find(|begun| begun.status != Status::Ok)
+    }
+
     fn close_stages(&mut self) {
         while let Some(index) = self.opened.checked_sub(1) {
             self.opened = index;
             let stage = &self.stages.list[index];
-            if let Some(close) = stage.instance.table.fields.session_close {
+            if let Callee::Function(function) = &stage.instance.callee {
+                let is_refused = self.begun().any(|begun| begun.stage == index && begun.status != Status::Ok);
+                if function.layout().is_some() && !is_refused {
+                    // SAFETY: a session of this stage stands there, and no call is made to it after this.
+                    stage.instance.enter(|| unsafe { function.end(self.part(stage)) });
+                }
+                continue;
+            }
+            if let Some(close) = stage.instance.fields().and_then(|fields| fields.session_close) {
                 let _guard = stage.instance.serial.as_ref().map(lock);
                 // SAFETY: this stage saw session_open with the same memory, and sees nothing after this.
                 stage.instance.enter(|| unsafe { close(stage.instance.own, self.part(stage)) });
             }
         }
+        self.begun = None;
     }
 
     fn part(&self, stage: &Stage) -> *mut c_void {
@@ -373,28 +468,36 @@ impl Session {
         }
     }
 
-    /// Calls the function of a stage that is one. Whether `out` holds the answer then; if not, `input` is it.
+    /// Calls the function of a stage that is one.
     #[inline]
     pub(crate) fn call(
         &mut self,
         stage: usize,
-        input: &[u8],
+        message: (&[u8], u32),
         out: &mut Vec<u8>,
         out_max: usize,
-        flags: u32,
-    ) -> (Status, bool) {
-        let instance = self.stages.instance(stage);
-        let Some(function) = &instance.table.function else {
-            return (Status::Failed(Fault::Status(abi::RESAY_E_UNSUPPORTED)), false);
+        context: &CallContext<'_>,
+    ) -> Called {
+        // A stage that has refused the conversation has no session to be called with.
+        let is_open = stage < self.opened && (self.begun.is_none() || self.refusal().is_none());
+        let stage = &self.stages.list[stage];
+        let instance = &*stage.instance;
+        let Callee::Function(function) = &instance.callee else {
+            return Called::failed(Fault::Status(abi::RESAY_E_UNSUPPORTED));
         };
         if let Err(fault) = instance.guard() {
-            return (Status::Failed(fault), false);
+            return Called::failed(fault);
         }
-        let (status, is_replaced) = instance.enter(|| function.call(input, flags, out, out_max));
-        if status == Status::Failed(Fault::Status(abi::RESAY_E_PANIC)) {
-            instance.check(abi::RESAY_E_PANIC);
+        if !is_open && function.layout().is_some() {
+            return Called::failed(Fault::Refused("there is no session".to_owned()));
         }
-        (status, is_replaced)
+        let memory = self.part(stage);
+        // SAFETY: its session stands there if it has sessions, and this call is the only one with `&mut self`.
+        let called = instance.enter(|| unsafe { function.call(memory, message, out, out_max, context) });
+        if let Status::Failed(fault) = &called.status {
+            instance.note(fault);
+        }
+        called
     }
 
     /// The most bytes that a stage says it makes of `len` bytes; `None`: it does not say.
@@ -414,7 +517,7 @@ impl Session {
     ) -> Processed {
         let stage = &self.stages.list[stage];
         let instance = &*stage.instance;
-        let Some(process) = instance.table.fields.process else {
+        let Some(process) = instance.fields().and_then(|fields| fields.process) else {
             return Processed::failed(Fault::Status(abi::RESAY_E_UNSUPPORTED));
         };
         let _guard = match instance.guard() {

@@ -47,6 +47,8 @@ pub(crate) enum Status {
     /// Of several stages: one said Close, and a later one Drop.
     DropAndClose,
     Reset,
+    /// Of a function: the answer comes later.
+    Later,
     Failed(Fault),
 }
 

@@ -1,15 +1,12 @@
-//! One transform as a library, or the host, offers it, checked once.
+//! One transform as a library, or the host, offers it in a table, checked once.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::fmt;
-use std::mem::MaybeUninit;
-use std::ptr;
 use std::sync::Arc;
 
 use resay_plugin::abi::{self, resay_bytes, resay_io, resay_kv, resay_text, resay_transform};
 use resay_plugin::inspect;
 
-use super::function::{Function, Output, Verdict, lasting};
 use super::lifecycle::PluginLibrary;
 
 /// One transform, as its owner offers it. Clones are cheap.
@@ -20,124 +17,15 @@ pub(crate) struct Table {
     /// The fields, as far as the owner's struct goes; the rest is zero.
     pub(super) fields: Arc<resay_transform>,
     id: &'static str,
+    name: &'static CStr,
     /// Of a plugin file: what its instances share.
     pub(super) library: Option<&'static PluginLibrary>,
-    /// What is called instead, where the host gave a function. `raw` is NULL then, and `fields` are all zero.
-    pub(super) function: Option<Arc<Function>>,
 }
 
 // SAFETY: a table is constant data by the ABI's contract and outlives the engine; see `Table::new`.
 unsafe impl Send for Table {}
 // SAFETY: as above.
 unsafe impl Sync for Table {}
-
-/// A transform of the host's own, to be registered with an engine and then named in chains.
-///
-/// ```
-/// use resay_plugin::{Call, Error, Map, Setup, Status, Table};
-///
-/// struct Flip;
-///
-/// impl resay_plugin::Transform for Flip {
-///     type Session = ();
-///     fn create(_: &Setup<'_>) -> Result<Self, Error> {
-///         Ok(Flip)
-///     }
-/// }
-///
-/// impl Map for Flip {
-///     fn map(&self, _: Call<'_, ()>, data: &mut [u8]) -> Status {
-///         data.iter_mut().for_each(|byte| *byte ^= 0x20);
-///         Status::Ok
-///     }
-/// }
-///
-/// static FLIP: Table = Table::map::<Flip>(c"flip").bytewise().build();
-///
-/// let engine = resay::Engine::builder()
-///     .register(resay::Transform::from_table(&FLIP)?)
-///     .listen("tcp://127.0.0.1:0")?
-///     .chain("flip | uppercase")?
-///     .start()?;
-/// let client = resay::Client::open(&engine.urls()[0], None)?;
-/// client.send(b"ABC", None)?;
-/// let mut answer = [0; 8];
-/// assert_eq!(client.recv(&mut answer, None)?, 3);
-/// assert_eq!(&answer[..3], b"ABC"); // flipped, and then upper-cased
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct Transform(pub(crate) Table);
-
-impl Transform {
-    /// A transform that is written with the SDK, `resay-plugin`.
-    pub fn from_table(table: &'static resay_plugin::Table) -> std::result::Result<Transform, String> {
-        // SAFETY: a static table of the SDK keeps the ABI's promises.
-        unsafe { Transform::from_raw(table.raw()) }
-    }
-
-    /// A transform behind a table of `resay_plugin.h`.
-    ///
-    /// # Safety
-    /// `table` is NULL or points to a `resay_transform` of at least `struct_size` bytes that keeps the promises of
-    /// its documentation. It, and all that it points to, stays as it is until the last engine that uses it is gone.
-    pub unsafe fn from_raw(table: *const resay_transform) -> std::result::Result<Transform, String> {
-        // SAFETY: the caller's.
-        unsafe { Table::new(table) }.map(Transform)
-    }
-
-    /// A function of the host's. It is called for each message (on a raw stream, for what each read brought) with
-    /// the flags of `resay_io`, on the worker that has it: by several at once, where there are several. It is dropped
-    /// when the last chain that uses it is gone, and the engine with it.
-    ///
-    /// ```
-    /// use resay::{Output, Transform, Verdict};
-    ///
-    /// let shout = Transform::from_fn("shout", |message: &[u8], _flags, out: &mut Output<'_>| {
-    ///     if message.ends_with(b"!") {
-    ///         return Verdict::Pass;
-    ///     }
-    ///     out.write(message);
-    ///     out.write(b"!");
-    ///     Verdict::Replace
-    /// })?;
-    /// let engine =
-    ///     resay::Engine::builder().register(shout).listen("tcp://127.0.0.1:0")?.chain("shout")?.start()?;
-    /// let client = resay::Client::open(&engine.urls()[0], None)?;
-    /// client.send(b"hey", None)?;
-    /// let mut answer = [0; 8];
-    /// assert_eq!(client.recv(&mut answer, None)?, 4);
-    /// assert_eq!(&answer[..4], b"hey!");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn from_fn(
-        id: &str,
-        call: impl Fn(&[u8], u32, &mut Output<'_>) -> Verdict + Send + Sync + 'static,
-    ) -> std::result::Result<Transform, String> {
-        if !crate::transform::is_name(id) {
-            return Err(not_a_name(id));
-        }
-        // SAFETY: all zero is valid for each field (NULL, None, 0), and what is zero is not used.
-        let fields = unsafe { MaybeUninit::<resay_transform>::zeroed().assume_init() };
-        let function = Some(Arc::new(Function::new(call)));
-        Ok(Transform(Table {
-            raw: ptr::null(),
-            fields: Arc::new(fields),
-            id: lasting(id),
-            library: None,
-            function,
-        }))
-    }
-
-    /// The name that chains know it by.
-    pub fn id(&self) -> &str {
-        self.0.id()
-    }
-}
-
-fn not_a_name(id: &str) -> String {
-    format!("the id {id:?} is not a name ([a-z0-9][a-z0-9._-]*)")
-}
 
 /// An option that a transform declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +49,9 @@ pub struct OptionHelp<'a> {
 impl From<inspect::Transform> for Table {
     fn from(described: inspect::Transform) -> Table {
         let inspect::Transform { raw, fields, id, .. } = described;
-        Table { raw, fields: Arc::new(fields), id, library: None, function: None }
+        // SAFETY: the id was read as a NUL-terminated string, and stays.
+        let name = unsafe { CStr::from_ptr(fields.id) };
+        Table { raw, fields: Arc::new(fields), id, name, library: None }
     }
 }
 
@@ -179,6 +69,11 @@ impl Table {
     /// One of a plugin file.
     pub(super) fn of_library(self, library: &'static PluginLibrary) -> Table {
         Table { library: Some(library), ..self }
+    }
+
+    /// The name that chains know it by, as C has it.
+    pub(super) fn name(&self) -> &'static CStr {
+        self.name
     }
 
     /// The name that chains know it by.
@@ -210,11 +105,8 @@ impl Table {
             .collect()
     }
 
-    /// What the owner's table says; `None` for a function.
+    /// What the owner's table says.
     fn described(&self) -> Option<inspect::Transform> {
-        if self.raw.is_null() {
-            return None;
-        }
         // SAFETY: `Table::new` or `load` read the same; the table stays as it is.
         unsafe { inspect::transform(self.raw) }.ok()
     }

@@ -106,9 +106,9 @@ fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
 fn chain(stages: &[Stage], events: &Arc<Events>) -> Arc<Chain> {
     let text: Vec<_> = stages.iter().map(Stage::to_string).collect();
     let spec = ChainSpec::parse(&text.join(" | ")).unwrap();
-    let tables: Vec<_> = stages.iter().map(transforms::table).collect();
+    let callees: Vec<_> = stages.iter().map(transforms::callee).collect();
     let services = Services { events: Arc::clone(events), counters: Arc::new(Counters::new()) };
-    Arc::new(Chain::create(&spec, &tables, &services).unwrap())
+    Arc::new(Chain::create(&spec, &callees, &services).unwrap())
 }
 
 fn events(closed: &Closed) -> Arc<Events> {
@@ -147,6 +147,7 @@ impl Run {
             taps: Arc::default(),
             mailboxes: woken.iter().map(|woken| Mailbox::new(waker(woken))).collect(),
             offload: Offload::into_queue(Arc::clone(&jobs)),
+            tickets: Arc::default(),
             spin: if case.spins { Duration::from_micros(60) } else { Duration::ZERO },
             stop: Arc::new(AtomicBool::new(false)),
             chain_epoch: AtomicUsize::new(0),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use resay_plugin::{Call, Carry, Error, Io, Map, OptionSpec, Process, Setup, Status, Table, Transform};
 
 use super::stages::{self, ALL_KINDS, GREETING, HELLO_TEXT, Kind, Memory, RAW_KINDS, Stage, Verdict};
-use crate::transform::library::{self, Output};
+use crate::transform::library::{self, Message, Output};
 
 thread_local! {
     /// Instances and sessions that there are: each is to be given back once.
@@ -22,10 +22,10 @@ pub(super) fn living() -> (i64, i64) {
 }
 
 /// What a chain's stage is made of. Functions have no options: one is made for each chain.
-pub(super) fn table(stage: &Stage) -> library::Table {
+pub(super) fn callee(stage: &Stage) -> library::Callee {
     if stage.kind == Kind::Function {
         let own = *stage;
-        let call = move |message: &[u8], _: u32, out: &mut Output<'_>| {
+        let call = move |message: &Message<'_>, out: &mut Output<'_>| {
             let acted = stages::act(&own, 0, message);
             out.write(&acted.bytes());
             match acted.verdict {
