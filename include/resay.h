@@ -24,7 +24,10 @@
  *  - Structs that begin with struct_size may grow. The caller sets it, and each side uses the fields that both know.
  *  - An engine runs in one of three ways: resay_start, resay_run, or resay_poll_fd with resay_run(engine, 0).
  *  - To end: call resay_stop or resay_drain; wait until resay_run has returned 0 on lent threads; call
- *    resay_engine_free. Free clients with resay_client_free.
+ *    resay_engine_free. Free clients with resay_client_free. Taps and queues of events are closed before or after that.
+ *  - A thread is not cancelled (pthread_cancel) inside a call, however long it waits: end the wait with resay_stop, or by a
+ *    signal. A cancellation that was asked for meanwhile takes place after the call. The engine's threads cannot be
+ *    cancelled.
  *  - Callbacks run on workers, and on any thread that calls the engine. resay_function lists what they must not do.
  *  - After fork() the child can only free its copy of the engine; the parent keeps the engine.
  *  - Variables of the environment (RESAY_PLUGIN_PATH, RESAY_NO_URING, TMPDIR, LISTEN_FDS and so on) are read with
@@ -159,7 +162,7 @@ extern "C" {
 #define RESAY_LATER 6
 
 /**
- * In resay_event.kind, and for resay_events, ORed together: a listener accepts connections or datagrams.
+ * In resay_event.kind, and for resay_events_open, ORed together: a listener accepts connections or datagrams.
  */
 #define RESAY_EVENT_LISTENING 1u
 
@@ -418,6 +421,11 @@ typedef struct resay_dry_run resay_dry_run;
 typedef struct resay_engine resay_engine;
 
 /**
+ * A queue of events. It lives for itself: after resay_engine_free its events can still be taken.
+ */
+typedef struct resay_events resay_events;
+
+/**
  * The output of a function. Valid on the function's thread until it returns; later use, or use on another thread, is an
  * error.
  */
@@ -526,7 +534,9 @@ typedef void (*resay_release)(void *user);
  *
  * The engine calls the functions on the thread that serves the connection: after resay_start on the engine's threads,
  * otherwise on threads in resay_run. Several threads may call them at once, but of one session only one at a time. They
- * must not throw or longjmp, and must not block, unless needs has RESAY_NEED_OFFLOAD.
+ * must not throw or longjmp, and must not block, unless needs has RESAY_NEED_OFFLOAD. If one calls pthread_exit, its thread
+ * stops for ever: what it serves is lost until the process ends, its engine answers RESAY_E_BUG, and resay_engine_free
+ * does not wait for it.
  *
  * Inside these and every other callback, do not call functions of the same engine, or functions of any engine or client
  * that wait: they return RESAY_E_STATE. Allowed are resay_answer, the resay_out_ functions, functions of other engines that
@@ -574,6 +584,17 @@ typedef struct resay_function {
    */
   resay_release release;
 } resay_function;
+
+/**
+ * Runs on a thread of the engine's before everything else there. thread is the thread's name, borrowed for the call.
+ * resay_function lists the functions that are allowed inside.
+ */
+typedef void (*resay_thread_begin)(void *user, const char *thread);
+
+/**
+ * Runs on a thread of the engine's after everything else there, and after resay_thread_begin.
+ */
+typedef void (*resay_thread_end)(void *user);
 
 /**
  * The counters of a listener or of a whole engine. The counters of a running engine are read one by one, so they may
@@ -1158,7 +1179,7 @@ int resay_join(struct resay_engine *engine,
  * begins also ends, before resay_join returns 0, and at the latest in resay_engine_free: the place to attach a thread to an
  * interpreter, and to detach it. Threads that the program lends have no hooks.
  *
- * The hooks take the place of those before. release is called with user exactly once, as in resay_register_callback.
+ * The hooks take the place of those before. release is called with user exactly once.
  * Returns 0; RESAY_E_STATE: the engine has run, RESAY_E_ARG.
  */
 int resay_thread_hooks(struct resay_engine *engine,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::*;
 use resay::{
-    CloseReason, DropReason, Engine, Error, Output, SocketKind, Tap, TapOptions, TapOutcome, TapRecord,
+    CloseReason, DropReason, Engine, Error, Message, Output, SocketKind, Tap, TapOptions, TapOutcome, TapRecord,
     Transform, Verdict,
 };
 use resay_plugin::{Call, Map, Setup, Status, Table};
@@ -98,7 +98,7 @@ impl Map for Offloaded {
 
 /// Does what the message says.
 fn obedient() -> Transform {
-    let call = |message: &[u8], _, out: &mut Output<'_>| match message.first() {
+    let call = |message: &Message<'_>, out: &mut Output<'_>| match message.first() {
         Some(b'D') => Verdict::Drop,
         Some(b'C') => {
             out.write(message);

@@ -20,8 +20,25 @@ resay.resay_abi.restype = ctypes.c_uint32
 resay.resay_last_error.restype = ctypes.c_char_p
 resay.resay_out_write.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
 
-Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_ubyte), ctypes.c_size_t,
-                            ctypes.c_uint32, ctypes.c_void_p)
+
+
+class Message(ctypes.Structure):
+    """resay_message, as far as it is used."""
+
+    _fields_ = [("struct_size", ctypes.c_uint32), ("flags", ctypes.c_uint32), ("data", ctypes.c_void_p),
+                ("len", ctypes.c_size_t)]
+
+
+Call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(Message), ctypes.c_void_p)
+
+
+class Function(ctypes.Structure):
+    """resay_function: what is NULL is not called."""
+
+    _fields_ = [("struct_size", ctypes.c_uint32), ("needs", ctypes.c_uint32), ("user", ctypes.c_void_p),
+                ("begin", ctypes.c_void_p), ("call", Call), ("end", ctypes.c_void_p), ("release", ctypes.c_void_p)]
+
+
 Begin = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
 End = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -50,9 +67,10 @@ class Engine:
         self.threads.pop()
 
     def register(self, name, function):
-        def call(_user, data, length, _flags, out):
+        def call(_user, _session, message, out):
             # An exception must not leave a callback: ctypes would print it, and answer 0.
             try:
+                data, length = message.contents.data, message.contents.len
                 answer = function(ctypes.string_at(data, length) if length else b"")
                 if answer is None:
                     return RESAY_PASS
@@ -61,9 +79,9 @@ class Engine:
             except Exception:
                 return RESAY_E_PLUGIN
 
-        callback = Callback(call)
-        self.kept.append(callback)  # The engine has only its address.
-        check(resay.resay_register_callback(self.engine, name, callback, None, None, None))
+        made = Function(ctypes.sizeof(Function), call=Call(call))
+        self.kept.append(made)  # The engine has only the address of the function.
+        check(resay.resay_register_function(self.engine, name, ctypes.byref(made), None))
 
     def close(self):
         """Ends the engine. While these calls wait, ctypes has given the lock back: callbacks can end."""

@@ -7,7 +7,7 @@ use super::engine::{Waits, resay_engine, with_engine};
 use super::error::resay_error;
 
 /// Runs on a thread of the engine's before everything else there. thread is the thread's name, borrowed for the call.
-/// resay_callback lists the functions that are allowed inside.
+/// resay_function lists the functions that are allowed inside.
 pub type resay_thread_begin = Option<unsafe extern "C" fn(user: *mut c_void, thread: *const c_char)>;
 
 /// Runs on a thread of the engine's after everything else there, and after resay_thread_begin.
@@ -18,7 +18,7 @@ pub type resay_thread_end = Option<unsafe extern "C" fn(user: *mut c_void)>;
 /// begins also ends, before resay_join returns 0, and at the latest in resay_engine_free: the place to attach a thread to an
 /// interpreter, and to detach it. Threads that the program lends have no hooks.
 ///
-/// The hooks take the place of those before. release is called with user exactly once, as in resay_register_callback.
+/// The hooks take the place of those before. release is called with user exactly once.
 /// Returns 0; RESAY_E_STATE: the engine has run, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_thread_hooks(

@@ -11,6 +11,7 @@ static const char *const names[CALLS] = {"run", "recv", "send", "event_next", "j
 struct task {
   enum call call;
   resay_engine *engine;
+  resay_events *events;
   resay_client *client;
   const char *url;
   pid_t thread;
@@ -36,7 +37,7 @@ static void *work(void *user)
   case SEND:
     while (result == 0) result = resay_client_send(task->client, much, sizeof much, -1);
     break;
-  case EVENT: result = resay_event_next(task->engine, &event, -1); break;
+  case EVENT: result = resay_events_next(task->events, &event, -1); break;
   case JOIN: result = resay_join(task->engine, -1); break;
   case DRAIN: result = resay_drain(task->engine, -1); break;
   case OPEN: result = resay_client_open(task->url, -1, &task->client, NULL); break;
@@ -67,9 +68,9 @@ static int is_waiting(pid_t thread)
 
 static int inside, may_go;
 
-static int stay(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int stay(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)data, (void)len, (void)flags, (void)out;
+  (void)user, (void)session, (void)message, (void)out;
   tell(&inside, 1);
   while (!look(&may_go)) poll(NULL, 0, 1); /* poll(2) is a cancellation point: this thread is not to end in it */
   return RESAY_PASS;
@@ -87,10 +88,10 @@ static void one(enum call call)
   inside = may_go = 0;
   task.engine = engine;
   task.url = url;
-  CHECK_CODE(resay_register_callback(engine, "stay", stay, NULL, NULL, NULL), 0);
+  CHECK_CODE(add_function(engine, "stay", stay, NULL, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, "stay", NULL), 0);
   add(engine, call == OPEN ? "unix:@resay-cancelling?backlog=1" : "tcp://127.0.0.1:0", url);
-  CHECK_CODE(resay_events(engine, RESAY_EVENT_TRANSFORM_LOG, 8), 0);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_TRANSFORM_LOG, 8, &task.events, NULL), 0);
   if (call != RUN && call != START && call != OPEN) CHECK_CODE(resay_start(engine, 1, NULL), 0);
   if (call == RECV || call == SEND || call == DRAIN) client = dial(url);
   if (call == DRAIN) {
@@ -128,6 +129,7 @@ static void one(enum call call)
   if (call == RUN || call == OPEN || call == START) CHECK_CODE(task.result, 0);
   resay_client_free(call == OPEN ? task.client : client);
   while (count > 0) resay_client_free(queued[--count]);
+  CHECK_CODE(resay_events_close(task.events), 0);
   CHECK_CODE(resay_engine_free(engine), 0);
 }
 

@@ -198,9 +198,9 @@ static void errors_tell_the_place(void)
 static resay_engine *other;
 static int freed = 1;
 
-static int free_it(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int free_it(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)data, (void)len, (void)flags, (void)out;
+  (void)session, (void)message, (void)out;
   freed = resay_engine_free(user == NULL ? other : user);
   return RESAY_PASS;
 }
@@ -210,7 +210,7 @@ static void freeing_answers(void)
   resay_engine *engine = new_engine();
   char url[128];
   other = new_engine();
-  CHECK_CODE(resay_register_callback(engine, "free", free_it, NULL, NULL, NULL), 0);
+  CHECK_CODE(add_function(engine, "free", free_it, NULL, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, "free", NULL), 0);
   add(engine, "tcp://127.0.0.1:0", url);
   CHECK_CODE(resay_start(engine, 1, NULL), 0);
@@ -243,9 +243,9 @@ static void a_client_has_a_descriptor(void)
 
 static int is_inside, may_go;
 
-static int stay(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int stay(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)data, (void)len, (void)flags, (void)out;
+  (void)user, (void)session, (void)message, (void)out;
   __atomic_store_n(&is_inside, 1, __ATOMIC_SEQ_CST);
   while (!__atomic_load_n(&may_go, __ATOMIC_SEQ_CST)) poll(NULL, 0, 1);
   return RESAY_PASS;
@@ -264,7 +264,7 @@ static void draining_does_not_wait_for_a_callback(void)
   resay_client *client;
   char url[128];
   double began, took;
-  CHECK_CODE(resay_register_callback(engine, "stay", stay, NULL, NULL, NULL), 0);
+  CHECK_CODE(add_function(engine, "stay", stay, NULL, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, "stay", NULL), 0);
   add(engine, "tcp://127.0.0.1:0", url);
   CHECK_CODE(resay_start(engine, 1, NULL), 0);

@@ -7,10 +7,10 @@
 
 static int is_inside;
 
-static int leave(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int leave(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)flags, (void)out;
-  if (len == 0 || data[0] != 'x') return RESAY_PASS;
+  (void)user, (void)session, (void)out;
+  if (message->len == 0 || message->data[0] != 'x') return RESAY_PASS;
   __atomic_store_n(&is_inside, 1, __ATOMIC_SEQ_CST);
   pthread_exit(NULL);
 }
@@ -63,7 +63,7 @@ static void on_a_thread_of_the_engine(void)
   resay_engine *engine = new_engine();
   resay_client *client;
   char url[128];
-  CHECK_CODE(resay_register_callback(engine, "leave", leave, NULL, NULL, NULL), 0);
+  CHECK_CODE(add_function(engine, "leave", leave, NULL, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, "leave", NULL), 0);
   add(engine, "tcp://127.0.0.1:0", url);
   CHECK_CODE(resay_start(engine, 2, NULL), 0);
@@ -104,7 +104,7 @@ static void on_a_lent_thread(void)
   resay_client *client;
   pthread_t lent;
   char url[128];
-  CHECK_CODE(resay_register_callback(engine, "leave", leave, NULL, NULL, NULL), 0);
+  CHECK_CODE(add_function(engine, "leave", leave, NULL, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, "leave", NULL), 0);
   add(engine, "tcp://127.0.0.1:0", url);
   CHECK(pthread_create(&lent, NULL, lend, engine) == 0);

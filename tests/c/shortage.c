@@ -22,14 +22,14 @@ static void limit(unsigned long more)
 
 static int reserved = -1, written = -1;
 
-static int reserve(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int reserve(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)flags;
-  if (len > 0 && data[0] == 'r') {
+  (void)user, (void)session;
+  if (message->len > 0 && message->data[0] == 'r') {
     reserved = resay_out_reserve(out, 512 * MIB) != NULL;
     return RESAY_REPLACE;
   }
-  if (len > 0 && data[0] == 'w') {
+  if (message->len > 0 && message->data[0] == 'w') {
     /* The memory of the library itself will do: only its length counts. */
     char *much = malloc(4096);
     size_t i;
@@ -76,7 +76,7 @@ static void hear_the_end(resay_client *client)
 static resay_engine *serve(const char *where, const char *chain, char *url)
 {
   resay_engine *engine = new_engine();
-  CHECK_CODE(resay_register_callback(engine, "reserve", reserve, NULL, NULL, NULL), 0);
+  CHECK_CODE(add_function(engine, "reserve", reserve, NULL, NULL), 0);
   CHECK_CODE(resay_register(engine, &growing, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, chain, NULL), 0);
   add(engine, where, url);

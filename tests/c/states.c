@@ -105,9 +105,9 @@ static void look(resay_engine *engine, char *text, size_t size)
 /* A callback that stays until it may go. */
 static int is_inside, may_go;
 
-static int stay(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int stay(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)data, (void)len, (void)flags, (void)out;
+  (void)user, (void)session, (void)message, (void)out;
   __atomic_store_n(&is_inside, 1, __ATOMIC_SEQ_CST);
   while (!__atomic_load_n(&may_go, __ATOMIC_SEQ_CST)) poll(NULL, 0, 1);
   return RESAY_PASS;
@@ -134,7 +134,7 @@ static void one(const struct row *row, enum state state)
   is_inside = may_go = 0;
   ours = socket(AF_INET, SOCK_DGRAM, 0);
   if (state == DRAINING) {
-    CHECK_CODE(resay_register_callback(engine, "stay", stay, NULL, NULL, NULL), 0);
+    CHECK_CODE(add_function(engine, "stay", stay, NULL, NULL), 0);
     CHECK_CODE(resay_chain(engine, 0, "stay", NULL), 0);
   }
   if (state != NEW && state != STOPPED) listener = add(engine, "tcp://127.0.0.1:0", url);

@@ -13,15 +13,15 @@ static int readable(int fd)
   return poll(&watched, 1, 0) == 1;
 }
 
-static int obey(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int obey(void *user, void **session, const resay_message *message, resay_out *out)
 {
-  (void)user, (void)flags;
-  switch (len > 0 ? data[0] : 0) {
+  (void)user, (void)session;
+  switch (message->len > 0 ? message->data[0] : 0) {
   case 'D': return RESAY_DROP;
   case 'R': return RESAY_RESET;
   case 'F': return RESAY_E_DATA;
-  case 'C': return resay_out_write(out, data, len), RESAY_CLOSE;
-  case 'G': return resay_out_write(out, data, len), resay_out_write(out, data, len), RESAY_REPLACE;
+  case 'C': return resay_out_write(out, message->data, message->len), RESAY_CLOSE;
+  case 'G': return resay_out_write(out, message->data, message->len), resay_out_write(out, message->data, message->len), RESAY_REPLACE;
   default: return RESAY_PASS;
   }
 }
@@ -74,7 +74,7 @@ static void transports(void)
     int k, is_connected = kinds[i] != RESAY_DATAGRAM;
     snprintf(path, sizeof path, "/tmp/resay-tap-%ld.sock", (long)getpid());
     snprintf(what, sizeof what, urls[i], path);
-    CHECK_CODE(resay_register_callback(engine, "obey", obey, NULL, NULL, NULL), 0);
+    CHECK_CODE(add_function(engine, "obey", obey, NULL, NULL), 0);
     CHECK_CODE(resay_chain(engine, 0, "obey", NULL), 0);
     listener = add(engine, what, url);
     CHECK_CODE(resay_start(engine, 1, NULL), 0);
