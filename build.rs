@@ -22,12 +22,13 @@ mod headers {
     use super::fail;
 
     /// What resay.h is made of, in its order.
-    const FFI: [&str; 15] = [
+    const FFI: [&str; 16] = [
         "src/ffi/mod.rs",
         "src/ffi/error.rs",
         "src/ffi/engine.rs",
-        "src/ffi/listener.rs",
         "src/ffi/address.rs",
+        "src/ffi/listener.rs",
+        "src/ffi/connection.rs",
         "src/ffi/callback.rs",
         "src/ffi/function.rs",
         "src/ffi/transform.rs",

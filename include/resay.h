@@ -146,6 +146,21 @@ extern "C" {
 #define RESAY_FD_DUP 2u
 
 /**
+ * In resay_connection.state: both sides may send.
+ */
+#define RESAY_CONNECTION_OPEN 1u
+
+/**
+ * In resay_connection.state: the peer has sent FIN; what it sent before is still being answered.
+ */
+#define RESAY_CONNECTION_HALF_CLOSED 2u
+
+/**
+ * In resay_connection.state: it answers no more; what waits is sent, then it closes.
+ */
+#define RESAY_CONNECTION_ENDING 3u
+
+/**
  * Returned by a function: pass the message on unchanged, without a copy.
  */
 #define RESAY_PASS 0
@@ -302,6 +317,11 @@ extern "C" {
  * In resay_event.code: an answer was longer than the send buffer of its seqpacket socket.
  */
 #define RESAY_CLOSED_ANSWER_TOO_LONG 16
+
+/**
+ * In resay_event.code: the program closed or reset it.
+ */
+#define RESAY_CLOSED_BY_HOST 17
 
 /**
  * In resay_event.code: a transform returned RESAY_DROP.
@@ -463,28 +483,93 @@ typedef struct resay_error {
 } resay_error;
 
 /**
- * The id of a listener of one engine. An engine never reuses an id, so a stale id is always an error. 0 is never valid.
+ * The id of a listener. An id is never reused in a process, and no connection and no listener of another engine has it, so a
+ * stale or foreign id is always RESAY_E_HANDLE. 0 is never valid.
  */
 typedef uint64_t resay_id;
 
 /**
- * A socket address. words holds a sockaddr of len bytes: a sockaddr_in, sockaddr_in6 or sockaddr_un. len is 0 if there is
- * none, as for a unix socket without a name.
+ * A socket address. words begin with a struct sockaddr of len bytes, aligned to 8: sockaddr_in, sockaddr_in6 or sockaddr_un;
+ * behind it are zeros. len 0: there is none, or it is not known. IPv4-mapped IPv6 addresses are IPv4 here.
  */
 typedef struct resay_address {
-  /**
-   * Bytes of the sockaddr; 0: none.
-   */
   uint32_t len;
   /**
-   * 0.
+   * Reserved.
    */
   uint32_t zero;
-  /**
-   * The sockaddr, in memory with the alignment of one. What is behind it is 0.
-   */
   uint64_t words[16];
 } resay_address;
+
+/**
+ * A connection as it was when resay_connection_get asked.
+ */
+typedef struct resay_connection {
+  /**
+   * Set by the caller: sizeof(resay_connection).
+   */
+  uint32_t struct_size;
+  /**
+   * RESAY_STREAM or RESAY_SEQPACKET.
+   */
+  uint32_t kind;
+  /**
+   * Its number in this process. No listener has it, and no connection of another engine.
+   */
+  uint64_t connection;
+  /**
+   * Its listener, which may be closed by now.
+   */
+  resay_id listener;
+  /**
+   * RESAY_CONNECTION_.
+   */
+  uint32_t state;
+  /**
+   * The worker that serves it, from 0.
+   */
+  uint32_t worker;
+  /**
+   * Of unix sockets, the process that connected, as it was then (SO_PEERCRED); -1: not known.
+   */
+  int32_t pid;
+  /**
+   * Its effective user; -1: not known.
+   */
+  uint32_t uid;
+  /**
+   * Its effective group; -1: not known.
+   */
+  uint32_t gid;
+  /**
+   * 1: the program has paused it, or its listener.
+   */
+  uint32_t is_paused;
+  /**
+   * Bytes that the peer has sent.
+   */
+  uint64_t bytes_in;
+  /**
+   * Bytes that the kernel has accepted for the peer.
+   */
+  uint64_t bytes_out;
+  /**
+   * Bytes of answers, and of what the program has sent, that wait for the peer to read, or for their time.
+   */
+  uint64_t waiting_bytes;
+  /**
+   * Milliseconds since it last received something, or was accepted.
+   */
+  uint64_t idle_ms;
+  /**
+   * The other side.
+   */
+  struct resay_address peer;
+  /**
+   * Our side.
+   */
+  struct resay_address local;
+} resay_connection;
 
 /**
  * A message, valid during the call.
@@ -690,7 +775,7 @@ typedef struct resay_event {
    */
   resay_id listener;
   /**
-   * The connection's number in this engine, or 0.
+   * The connection's number, or 0.
    */
   uint64_t connection;
   /**
@@ -933,12 +1018,170 @@ int resay_listener_url(struct resay_engine *engine,
 int resay_listener_port(struct resay_engine *engine, resay_id listener);
 
 /**
- * [*] Closes a listener after it has accepted the connections that wait. Its connections stay open. The id is stale from
- * now on.
- * Returns 0; RESAY_E_HANDLE, RESAY_E_ARG.
+ * [*] Closes a listener after it has accepted the connections that wait. When this returns nobody can connect any more. Its
+ * connections stay open. The id is stale from now on.
+ * Returns 0; RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn, or no descriptors, for ten seconds, and closes it with its
+ * next one, RESAY_E_STATE: inside any callback, RESAY_E_ARG.
  */
 int resay_listener_close(struct resay_engine *engine,
                          resay_id listener);
+
+/**
+ * [*] Writes the numbers of the open connections of a listener, or with 0 of all, in the order in which they came, and
+ * their number to *count. The functions that take a connection's number make an index of all connections when one of them
+ * is called for the first time, which takes one turn of each worker and about 64 bytes a connection from then on; called
+ * before the engine runs, it takes none.
+ * Returns 0; RESAY_E_FULL: there are more than cap; the first cap are written, and ids may be NULL if cap is 0,
+ * RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn for ten seconds, RESAY_E_ARG.
+ */
+int resay_connections(struct resay_engine *engine,
+                      resay_id listener_or_0,
+                      uint64_t *ids,
+                      size_t cap,
+                      size_t *count);
+
+/**
+ * [*] Fills *out with what a connection is now. out->struct_size is sizeof *out. Waits for a turn of the worker that serves
+ * it.
+ * Returns 0; RESAY_E_HANDLE: it is closed, RESAY_E_TIMEOUT: its worker had no turn for ten seconds, RESAY_E_STATE: inside any
+ * callback, RESAY_E_ARG: out is NULL, or its struct_size is not set.
+ */
+int resay_connection_get(struct resay_engine *engine,
+                         uint64_t connection,
+                         struct resay_connection *out);
+
+/**
+ * [*] Sends data to a peer that has not asked: the next bytes of a stream, as they are and without a frame, or one record,
+ * which may be empty. They leave after all answers made before, also after delayed ones, and count as activity for
+ * idle_timeout. data is copied.
+ *
+ * This and the next five functions do not wait: the worker that serves the connection acts in its next turn, in the order of
+ * the calls; call resay_sync to be sure that it has. While a transform with RESAY_MAY_BLOCK has a message of the connection,
+ * they wait for that, apart from resay_connection_reset.
+ * Returns 0; RESAY_E_FULL, and nothing is sent: high_water bytes that the program sent wait for the peer to read, each send
+ * counting 64 more, or a record is longer than max_message; RESAY_E_HANDLE: the connection is closed, or of another engine,
+ * RESAY_E_TIMEOUT, only from the first call (see resay_connections), RESAY_E_ARG. A connection that closes before the next
+ * turn loses the data; resay_stats.undelivered_bytes counts those that it had taken.
+ */
+int resay_connection_send(struct resay_engine *engine,
+                          uint64_t connection,
+                          const void *data,
+                          size_t len);
+
+/**
+ * [*] Ends a connection in good order: answers everything that has arrived, sends FIN, and closes the connection when the
+ * peer has sent FIN too, or after two seconds. Its reason is RESAY_CLOSED_BY_HOST. A paused connection is read for that.
+ * Returns as resay_connection_send does.
+ */
+int resay_connection_shutdown(struct resay_engine *engine,
+                              uint64_t connection);
+
+/**
+ * [*] Closes a connection: drops what has arrived and is not answered, sends what waits, then FIN, like RESAY_CLOSE of a
+ * transform.
+ * Returns as resay_connection_send does.
+ */
+int resay_connection_close(struct resay_engine *engine,
+                           uint64_t connection);
+
+/**
+ * [*] Ends a connection at once: TCP peers receive RST, and everything that waits is lost.
+ * Returns as resay_connection_send does.
+ */
+int resay_connection_reset(struct resay_engine *engine, uint64_t connection);
+
+/**
+ * [*] Stops reading a connection until resay_connection_resume: its peer's bytes stay in the kernel, whose buffers fill. What
+ * was read is answered, and resay_connection_send works. Meanwhile idle_timeout and min_rate do not count the peer's
+ * silence; write_timeout does count. FIN and RST of the peer are noticed at the latest when a send fails or reading goes on.
+ * Returns as resay_connection_send does.
+ */
+int resay_connection_pause(struct resay_engine *engine,
+                           uint64_t connection);
+
+/**
+ * [*] Reads a connection again, unless its listener is paused. The time of idle_timeout begins anew.
+ * Returns as resay_connection_send does.
+ */
+int resay_connection_resume(struct resay_engine *engine, uint64_t connection);
+
+/**
+ * [*] Stops reading all connections of a listener, also those that it accepts from now on, and its datagrams, of which the
+ * kernel keeps what fits its buffer. Does not wait: each worker acts in its next turn. Connections are still accepted.
+ * Returns 0; RESAY_E_HANDLE, RESAY_E_ARG.
+ */
+int resay_listener_pause(struct resay_engine *engine,
+                         resay_id listener);
+
+/**
+ * [*] Ends resay_listener_pause, but not resay_connection_pause.
+ * Returns 0; RESAY_E_HANDLE, RESAY_E_ARG.
+ */
+int resay_listener_resume(struct resay_engine *engine, resay_id listener);
+
+/**
+ * [*] Resets all connections of a listener, as resay_connection_reset does, and returns how many there were. Connections that
+ * wait to be accepted are not among them. It is done when this returns; in the program's own loop, with the next turn.
+ * Errors: RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn for ten seconds, RESAY_E_STATE: inside any callback,
+ * RESAY_E_ARG.
+ */
+int resay_listener_reset(struct resay_engine *engine,
+                         resay_id listener);
+
+/**
+ * [*] on 0: refuses new peers and keeps the address: who connects gets ECONNREFUSED, who sends a UDP datagram gets ICMP "port
+ * unreachable". Connections that wait to be accepted, and datagrams that have arrived, are still served; open connections
+ * stay. on 1: takes peers again. It is in effect when this returns. The file of a unix socket stays; when it takes peers
+ * again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then.
+ * Returns 0, also if nothing changes; RESAY_E_STATE: the engine does not serve yet, the socket came from resay_listen_fd, fd:
+ * or systemd: and others may have it, or it is an abstract unix datagram socket, whose name nobody could keep, or inside any
+ * callback; RESAY_E_SYS: the address could not be taken again, and nothing changed, RESAY_E_TIMEOUT: a worker had no turn
+ * for ten seconds, and acts with its next one, RESAY_E_HANDLE, RESAY_E_ARG.
+ */
+int resay_listener_accept(struct resay_engine *engine,
+                          resay_id listener,
+                          int on);
+
+/**
+ * [*] Waits until every worker has made a whole turn since this was called: it has done what calls before this one asked of
+ * it, emitted its events, and answers through the chain that was set. Waits at most timeout_ms milliseconds; -1: without a
+ * limit.
+ * Returns 0; RESAY_E_TIMEOUT, RESAY_E_STATE: the engine does not run, or it is the calling thread that runs it with resay_run
+ * (which makes a turn), or inside any callback, RESAY_E_ARG.
+ */
+int resay_sync(struct resay_engine *engine,
+               int32_t timeout_ms);
+
+/**
+ * [*] Fills *out with the address that a listener is bound to, with its real port.
+ * Returns 0; RESAY_E_HANDLE, RESAY_E_ARG.
+ */
+int resay_listener_address(struct resay_engine *engine, resay_id listener, struct resay_address *out);
+
+/**
+ * [*] Writes the chain of a listener, or with 0 that of the engine, to buf, NUL-terminated, as resay_chain accepts it; "" is
+ * the plain echo. If need is not NULL, *need becomes the size needed, including the NUL.
+ * Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_HANDLE, RESAY_E_ARG.
+ */
+int resay_listener_chain(struct resay_engine *engine,
+                         resay_id listener_or_0,
+                         char *buf,
+                         size_t cap,
+                         size_t *need);
+
+/**
+ * [*] Writes an option of a listener as it holds to buf, NUL-terminated. Options of the socket are as the kernel reported them
+ * when it was bound: rcvbuf and sndbuf are twice what was set, for example. If need is not NULL, *need becomes the size
+ * needed, including the NUL.
+ * Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_SPEC: unknown key, RESAY_E_HANDLE,
+ * RESAY_E_ARG.
+ */
+int resay_listener_option(struct resay_engine *engine,
+                          resay_id listener,
+                          const char *key,
+                          char *buf,
+                          size_t cap,
+                          size_t *need);
 
 /**
  * [in a callback] Appends len bytes to the answer.

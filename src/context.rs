@@ -47,7 +47,8 @@ impl ConnLimits {
     /// vectors that have grown to twice their bytes.
     #[cfg(debug_assertions)]
     pub(crate) fn cost_max(&self) -> usize {
-        2 * (self.high_water_bytes + 2 * self.read_bytes_max + self.local.answer_bytes_max) + 4096
+        // What the host sends unasked has a high water of its own.
+        2 * (2 * self.high_water_bytes + 2 * self.read_bytes_max + self.local.answer_bytes_max) + 4096
     }
 
     /// What the answers that wait may cost before a read is begun.

@@ -1,10 +1,13 @@
 //! The engine: configure, start, swap, drain, stop. It owns the workers and whatever threads run them.
 
+mod accepting;
 mod after_fork;
 mod answers;
+mod asking;
 mod backend;
 mod builder;
 mod chains;
+mod connections;
 mod inherited_fds;
 mod listeners;
 mod observing;

@@ -55,7 +55,7 @@ pub enum Error {
     /// An unknown or closed id.
     #[error("unknown or closed {0}")]
     Handle(&'static str),
-    /// A limit is reached.
+    /// A limit is reached, or exceeded: nothing was done.
     #[error("{0}")]
     Full(&'static str),
     /// Timed out.

@@ -61,13 +61,14 @@ mod values;
 mod worker;
 
 pub use client::{Client, Received};
+pub use connection::ConnectionState;
 pub use dry_run::{DryRun, DryRunOutput};
 pub use engine::{Backend, Builder, Engine, ListenerId, ListenerInfo, TapOptions, TransformInfo, transforms};
 pub use error::{Error, Result, SpecError};
 pub use event::{EVENT_TEXT_BYTES_MAX, Event, EventCause, EventKind, EventQueue, EventRecord, LogLevel};
 pub use net::socket::read_passed_sockets;
 pub use options::Options;
-pub use peer::{Peer, SocketKind};
+pub use peer::{Credentials, Peer, SocketKind};
 pub use stats::{CloseReason, DropReason, Stats};
 pub use tap::{Tap, TapOutcome, TapRecord};
 pub use transform::library::{

@@ -106,6 +106,11 @@ pub(crate) const TAP_PATIENCE: Duration = Duration::from_secs(1);
 /// Events that may wait in one queue.
 pub(crate) const EVENTS_MAX: usize = 65_536;
 
+/// How long a host that asks a worker waits for its turn.
+pub(crate) const ASK_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks whether the worker is without a thread, so that it can be asked directly.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(1);
+
 /// How long a drain waits beyond its time, in which the workers cut off what is left.
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(250);
 

@@ -1,7 +1,7 @@
 //! One listener as all workers know it.
 
-use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::os::fd::{AsFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::chain::{Chain, Generation};
@@ -14,22 +14,52 @@ use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
 };
 use crate::net::guard::PeerLimiter;
-use crate::net::socket::{Bound, OnAccept};
+use crate::net::socket::{self, Bound, OnAccept};
 use crate::net::unix_file::SocketFile;
 use crate::options::{Frame, Options};
-use crate::peer::SocketKind;
+use crate::peer::{Peer, SocketKind};
 use crate::stats::{Block, Stats};
+use crate::sys;
 use crate::transform::library::LocalEnd;
 
 /// The least that one read asks for, however small the high water.
 const READ_BYTES_MIN: usize = 1024;
 
+/// The number of the next listener, or of the next connection: one counter for all engines of a process, so that a number
+/// of another engine, or of another kind, names nothing.
+pub(crate) fn next_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// Names a listener. Never reused, by no engine of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub(crate) u64);
+
+impl ListenerId {
+    /// The name as a number, for languages that have no types for names. Never 0.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The name with that number; it need not name anything.
+    pub fn from_number(number: u64) -> ListenerId {
+        ListenerId(number)
+    }
+}
+
 /// A listening socket's name, rules and counters. The socket itself is with one worker's driver.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) id: u64,
+    /// Which of its engine's it is: 0 for the first.
+    pub(crate) ordinal: usize,
     pub(crate) url: String,
+    /// The address that its socket has.
+    pub(crate) local: Option<Peer>,
     pub(crate) kind: SocketKind,
+    /// Somebody else has opened the socket, and may have it too.
+    pub(crate) is_adopted: bool,
     pub(crate) options: Options,
     pub(crate) limits: ConnLimits,
     pub(crate) message_bytes_max: usize,
@@ -38,6 +68,10 @@ pub(crate) struct Listener {
     pub(crate) can_multiply: bool,
     /// Sockets that workers serve now.
     sockets: AtomicUsize,
+    /// The host does not want anything to be read of its peers.
+    is_paused: AtomicBool,
+    /// The host wants nobody to come.
+    is_refusing: AtomicBool,
     /// What the kernel made of the options, read when the socket was bound.
     pub(crate) effective: Vec<(String, String)>,
     /// What its connections are told as they are accepted.
@@ -71,7 +105,7 @@ impl Subject for Listener {
 impl Listener {
     /// `effective`: see [`crate::net::socket::effective`].
     pub(crate) fn new(
-        id: u64,
+        ordinal: usize,
         bound: &mut Bound,
         effective: Vec<(String, String)>,
         chain: Arc<Chain>,
@@ -100,6 +134,7 @@ impl Listener {
         } else {
             READ_BYTES_MAX.min(options.high_water_bytes.max(READ_BYTES_MIN))
         };
+        let id = next_number();
         let local = LocalEnd {
             kind,
             url: bound.url.clone(),
@@ -132,14 +167,19 @@ impl Listener {
         let limiter = options.max_per_peer.map(PeerLimiter::new);
         Ok(Listener {
             id,
+            ordinal,
             url: bound.url.clone(),
+            local: sys::local(bound.socket.as_fd()).ok(),
             kind,
+            is_adopted: bound.is_adopted,
             limits,
             message_bytes_max,
             options,
             destinations: bound.destinations,
             can_multiply: bound.can_multiply,
             sockets: AtomicUsize::new(0),
+            is_paused: AtomicBool::new(false),
+            is_refusing: AtomicBool::new(false),
             effective,
             on_accept: std::mem::take(&mut bound.on_accept),
             stats: RwLock::default(),
@@ -243,13 +283,58 @@ impl Listener {
         was_last
     }
 
+    /// A worker has closed its socket, and another one is to follow; whether it was the last. The file stays.
+    pub(crate) fn rests(&self) -> bool {
+        self.sockets.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    /// Whether anything is to be read of its peers.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_paused(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Release);
+    }
+
+    /// Whether nobody is to come.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.is_refusing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_refusing(&self, is_refusing: bool) {
+        self.is_refusing.store(is_refusing, Ordering::Release);
+    }
+
+    /// Takes the place of the socket's file: what `make` gives, once the one that was there is gone.
+    pub(crate) fn replace_file<R>(
+        &self,
+        make: impl FnOnce() -> Result<(Option<SocketFile>, R)>,
+    ) -> Result<R> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(file.take());
+        let (made, rest) = make()?;
+        *file = made;
+        Ok(rest)
+    }
+
     /// What the socket's file has open, if there is one and nobody is at it.
     pub(crate) fn file_descriptor(&self) -> Option<RawFd> {
         self.file.try_lock().ok()?.as_ref().map(SocketFile::descriptor)
     }
 
+    /// How many connections may wait to be accepted.
+    pub(crate) fn waiting_max(&self) -> i32 {
+        socket::waiting_max(&self.options)
+    }
+
+    /// Whether any worker has a socket of it.
+    pub(crate) fn is_served(&self) -> bool {
+        self.sockets.load(Ordering::Relaxed) > 0
+    }
+
     /// Removes the socket's file, if there is one and it is still ours.
-    fn remove_file(&self) {
+    pub(crate) fn remove_file(&self) {
         drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

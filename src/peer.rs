@@ -60,6 +60,17 @@ pub enum Peer {
     Unnamed,
 }
 
+/// Whose process a unix peer is, as it was when it connected (`SO_PEERCRED`, unix(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// The process; 0 where it is not seen from here.
+    pub process: i32,
+    /// The effective user.
+    pub user: u32,
+    /// The effective group.
+    pub group: u32,
+}
+
 impl Peer {
     /// The address as a URL, such as `tcp://127.0.0.1:4000`; `None` for one without a name.
     pub fn url(&self, kind: SocketKind) -> Option<String> {

@@ -80,10 +80,12 @@ pub enum CloseReason {
     LayerFailed,
     /// An answer was longer than the send buffer of its socket, which takes a record whole or not at all.
     AnswerTooLong,
+    /// The host asked for it.
+    ByHost,
 }
 
 /// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
-const CLOSE_REASONS: [(CloseReason, &CStr, &str); 16] = [
+const CLOSE_REASONS: [(CloseReason, &CStr, &str); 17] = [
     (CloseReason::PeerClosed, c"peer_closed", "closed by the peer"),
     (CloseReason::PeerReset, c"peer_reset", "reset by the peer"),
     (CloseReason::IdleTimeout, c"idle_timeout", "silent for longer than idle_timeout"),
@@ -100,9 +102,10 @@ const CLOSE_REASONS: [(CloseReason, &CStr, &str); 16] = [
     (CloseReason::PrefaceRefused, c"preface_refused", "preface refused"),
     (CloseReason::LayerFailed, c"layer_failed", "layer failed"),
     (CloseReason::AnswerTooLong, c"answer_too_long", "answer longer than the send buffer (sndbuf)"),
+    (CloseReason::ByHost, c"by_host", "closed by the program"),
 ];
 
-reasons!(CloseReason, CLOSE_REASONS, 16);
+reasons!(CloseReason, CLOSE_REASONS, 17);
 
 /// In words, for people: they may change.
 impl fmt::Display for CloseReason {

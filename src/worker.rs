@@ -8,21 +8,28 @@
 //!                                    send queue ─> Step ─────────┘   └─< driver: Sent
 //! ```
 
+mod ask;
 mod bugs;
 mod commands;
+mod connection_info;
 mod datagram_socket;
 mod datagrams;
+mod directory;
 mod drain;
+mod host;
 mod late;
 mod listeners;
 mod mailbox;
 mod offload;
 mod offloaded;
+mod seen;
 mod spin;
 mod streams;
 mod swap;
 
-pub use mailbox::ConnectionInfo;
+pub(crate) use ask::{Answer, Ask, Question};
+pub use connection_info::ConnectionInfo;
+pub(crate) use directory::Directory;
 pub(crate) use mailbox::{Command, Mailbox};
 
 use datagram_socket::DatagramSocket;
@@ -34,6 +41,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use crate::buffer::Pool;
@@ -68,8 +76,8 @@ pub(crate) struct Shared<S> {
     pub(crate) stop: Arc<AtomicBool>,
     /// Changes with every swap of any chain, and with every tap that is opened or closed; looked at once a turn.
     pub(crate) chain_epoch: AtomicUsize,
-    /// The number of the last connection.
-    pub(crate) last_connection: AtomicUsize,
+    /// Where its connections are.
+    pub(crate) directory: Directory,
 }
 
 impl<S> Shared<S> {
@@ -108,6 +116,8 @@ pub(crate) struct Worker<D: Driver> {
     listen_error: Option<io::Error>,
     /// Faults of its own that it has found.
     bugs: u64,
+    /// It works on a thread of the host's that only asks something: what may run transforms is left for a turn.
+    is_lent_to_host: bool,
 }
 
 #[derive(Debug)]
@@ -116,6 +126,8 @@ enum Socket {
         /// Its place in `listeners`.
         state: u32,
         retry_at: Moment,
+        /// It does not listen any more, and keeps its address.
+        is_stopped: bool,
     },
     // Boxed, so that a connection's place is a small one.
     Datagrams(Box<DatagramSocket>),
@@ -146,6 +158,10 @@ struct ListenerState {
     connections: u32,
     /// The listener is closed; its state goes with its last connection.
     closed: bool,
+    /// Nobody is to come any more, for now.
+    is_refusing: bool,
+    /// Who waits until nobody comes any more.
+    waiters: Vec<Sender<Answer>>,
     /// Running out of descriptors is logged once, until accept works again.
     accept_failing: bool,
     /// That answers are dropped for `max_amplification` is logged once.
@@ -181,6 +197,7 @@ impl<D: Driver> Worker<D> {
             state: State::Running,
             listen_error: None,
             bugs: 0,
+            is_lent_to_host: false,
         }
     }
 
@@ -275,14 +292,16 @@ impl<D: Driver> Worker<D> {
         let now = self.driver.now();
         while let Some(token) = self.timers.pop(now) {
             match self.sockets.get_mut(token) {
-                Some(Socket::Listener { retry_at, .. }) => {
+                Some(Socket::Listener { retry_at, is_stopped: false, .. }) => {
                     *retry_at = Moment::NEVER;
                     self.driver.resume(token);
                 }
                 Some(Socket::Connection(_)) => self.expire_connection(token),
                 Some(Socket::Datagrams(_)) => self.release_datagrams(token, now),
                 // What closes or offloads a socket disarms its deadline.
-                Some(Socket::Offloaded(_)) | None => bug::found_aside("a deadline of a socket that is here"),
+                Some(Socket::Offloaded(_) | Socket::Listener { .. }) | None => {
+                    bug::found_aside("a deadline of a socket that is here")
+                }
             }
         }
         if let State::Draining { until } = self.state
@@ -308,6 +327,8 @@ impl<D: Driver> Worker<D> {
             socket: None,
             connections: 0,
             closed: false,
+            is_refusing: false,
+            waiters: Vec::new(),
             accept_failing: false,
             is_amplification_logged: Cell::new(false),
             submitted: Cell::default(),

@@ -225,6 +225,18 @@ fn events_log_and_figures() {
     passes("observing");
 }
 
+/// On each of the two drivers; one that is not to be had is left out, and said.
+#[test]
+fn connections_are_directed() {
+    for backend in ["epoll", "uring"] {
+        let Some(mut program) = program("connections", backend, &[]) else { return };
+        let result = program.env("RESAY_TEST_BACKEND", backend).output().unwrap();
+        let is_skipped = result.status.code() == Some(77);
+        println!("{}", text(&result));
+        assert!(result.status.success() || is_skipped, "{backend}: {}", text(&result));
+    }
+}
+
 #[test]
 fn the_client() {
     passes("clients");

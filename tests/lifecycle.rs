@@ -704,7 +704,7 @@ fn events_tell_what_happened() {
         finish(engine);
         for (kind, what) in [
             (EventKind::Listening, "listening"),
-            (EventKind::Accepted, "connection 1 from 127.0.0.1:"),
+            (EventKind::Accepted, " from 127.0.0.1:"),
             (EventKind::Closed, "closed by the peer"),
             (EventKind::ChainChanged, "uppercase"),
             (EventKind::ListenerClosed, "closed"),

@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::output::Chunk;
 use crate::peer::Peer;
 
 /// Bytes that stand before a stream and tell more about it, such as the header of the PROXY protocol.
@@ -61,6 +62,8 @@ pub struct Around {
     pub(super) within: Duration,
     /// The layer has said that our side ends.
     pub(super) is_closed: bool,
+    /// What the host has sent before the stream was open.
+    pub(super) held: Vec<Chunk>,
 }
 
 /// What a preface may take, whatever it is.
@@ -69,7 +72,7 @@ pub(super) const PREFACE_BYTES_MAX: usize = 4096;
 impl Around {
     /// `within`: how long a connection may take to be open.
     pub fn new(preface: Option<Box<dyn Preface>>, layer: Option<Box<dyn Layer>>, within: Duration) -> Around {
-        Around { preface, layer, within, is_closed: false }
+        Around { preface, layer, within, is_closed: false, held: Vec::new() }
     }
 }
 

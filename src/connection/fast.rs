@@ -43,6 +43,7 @@ impl Connection {
             && let Some(window) = buffer.get_mut(start..)
         {
             self.silent_since = cx.now;
+            self.bytes_in += window.len() as u64;
             cx.stats.bytes_in.add(window.len() as u64);
             let messages = if cx.limits.framer.has_messages() {
                 self.answer_frames_in_place::<IS_RECORDED>(window, &mut begun, cx)

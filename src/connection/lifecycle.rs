@@ -25,11 +25,22 @@ impl Connection {
 
     /// The transforms hear of the connection, and may have something to send before they are asked.
     pub(super) fn open(&mut self, cx: &mut Context<'_>) -> Step {
+        let mut step = self.begin_stream(cx);
+        if self.is_held() && self.phase == Phase::Open && !std::mem::replace(&mut self.flags.is_paused, true)
+        {
+            // What leaves at once is followed by no decision about reading.
+            step.rare().reading = Reading::Pause;
+        }
+        step
+    }
+
+    fn begin_stream(&mut self, cx: &mut Context<'_>) -> Step {
         if self.must_offload(cx) {
             return Step::offload(Work::Open);
         }
         self.phase = Phase::Open;
         self.until = Moment::NEVER;
+        self.send_held(cx);
         // What came while the stream was opening is answered in the next turn.
         let has_input = self.unread.as_ref().is_some_and(|unread| !unread.bytes.is_empty());
         self.keep(&[], has_input, cx);
@@ -135,7 +146,7 @@ impl Connection {
         if reply.is_empty() {
             cx.pool.put(reply);
         } else {
-            self.output.queue(Chunk { bytes: reply, messages: 0, is_wire: true }, cx.limits, cx.pool);
+            self.output.queue(Chunk::wire(reply), cx.limits, cx.pool);
         }
         if received.is_err() {
             self.begin_end(End::because(CloseReason::LayerFailed), step, cx);
@@ -229,6 +240,7 @@ impl Connection {
     pub(crate) fn drained(&mut self, cx: &mut Context<'_>) -> Step {
         self.flags.is_drained = true;
         match self.phase {
+            Phase::Opening if self.flags.is_shut_down => self.closing(CloseReason::ByHost, Close::Gently),
             Phase::Opening => self.closing(CloseReason::Drained, Close::Gently),
             _ => self.advance(Step::default(), cx),
         }
@@ -316,7 +328,9 @@ impl Connection {
             && self.phase == Phase::Open
             && !self.unread.as_ref().is_some_and(|unread| unread.has_more)
         {
-            self.begin_end(End::because(CloseReason::Drained), &mut step, cx);
+            let by_host = self.flags.is_shut_down && !cx.is_draining;
+            let reason = if by_host { CloseReason::ByHost } else { CloseReason::Drained };
+            self.begin_end(End::because(reason), &mut step, cx);
         }
         match self.phase {
             Phase::Opening => {}
@@ -338,11 +352,12 @@ impl Connection {
             // A paused connection is read again at half of where it paused.
             let is_free =
                 self.output.cost() <= read_below / 2 && self.output.deferred_count() <= LATE_ANSWERS_MAX / 2;
-            if !has_more && !self.is_owing() && is_free {
+            if !has_more && !self.is_owing() && !self.is_held() && is_free {
                 self.silent_since = cx.now;
                 self.resume(step);
             }
         } else if has_more
+            || self.is_held()
             || self.is_owing()
             || (!self.output.is_flushed() && self.output.cost() > read_below)
             || self.output.deferred_count() >= LATE_ANSWERS_MAX

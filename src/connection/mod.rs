@@ -16,8 +16,10 @@
 //! - [`lifecycle`]: phases, deadlines, the end.
 //! - [`recording`]: what open taps hear of it.
 //! - [`around`]: what stands before and around a stream.
+//! - [`asked`]: what the host asks for; [`request`]: the words for it.
 
 mod around;
+mod asked;
 mod batch;
 mod begun;
 mod deferred;
@@ -27,6 +29,7 @@ mod late;
 mod lifecycle;
 mod output;
 mod recording;
+mod request;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -35,6 +38,7 @@ mod unread;
 pub(crate) use around::MakeAround;
 pub use around::{Around, Layer, Preface, PrefaceProgress};
 pub(crate) use output::Owed;
+pub(crate) use request::{Account, Request, Unasked};
 pub(crate) use step::{Closing, Rare, Reading, RetiredSession, Send, Step, TransformFault, Work};
 
 use std::sync::Arc;
@@ -69,6 +73,9 @@ pub(crate) struct Connection {
     session: Session,
     /// When the peer was last heard of, or since when it is its turn: until then its silence is not its own.
     silent_since: Moment,
+    /// Bytes that its peer has sent, and bytes that the kernel has taken for it.
+    bytes_in: u64,
+    bytes_out: u64,
     /// Open: how long it may stay with a chain that is not its listener's any more. Lingering: how long it is read on.
     /// Opening: how long that may take.
     until: Moment,
@@ -105,6 +112,23 @@ struct Flags {
     is_drained: bool,
     /// A change of the chain may not be followed: the transforms cannot hand over what they remember.
     stays: bool,
+    /// The host does not want it to be read; nor any of its listener's.
+    is_held: bool,
+    is_listener_held: bool,
+    /// The host has asked for the end that a drain brings.
+    is_shut_down: bool,
+}
+
+/// How far a connection is, as its host sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// Both sides may send.
+    Open,
+    /// The peer has ended its side; what it sent is still being answered.
+    HalfClosed,
+    /// It answers no more: what waits is sent, then it ends.
+    Ending,
 }
 
 impl Connection {
@@ -130,6 +154,8 @@ impl Connection {
             generation,
             session,
             silent_since: now,
+            bytes_in: 0,
+            bytes_out: 0,
             until: around.as_ref().map_or(Moment::NEVER, |around| now.after(around.within)),
             unread: None,
             output: Output::new(now),
@@ -182,6 +208,27 @@ impl Connection {
 
     pub(crate) fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Flushing(_) | Phase::Lingering(_))
+    }
+
+    /// How far it is, as its host sees it.
+    pub(crate) fn state(&self) -> ConnectionState {
+        if self.is_ending() {
+            ConnectionState::Ending
+        } else if self.flags.has_peer_ended {
+            ConnectionState::HalfClosed
+        } else {
+            ConnectionState::Open
+        }
+    }
+
+    /// Whether the host has stopped its reading, or its listener's.
+    pub(crate) fn is_paused_by_host(&self) -> bool {
+        self.is_held()
+    }
+
+    /// Bytes that its peer has sent, and bytes that the kernel has taken for it.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        (self.bytes_in, self.bytes_out)
     }
 
     /// Whether `go_on` has something to do: unread input, and room for its answers; or answers that may be sent now.
@@ -241,6 +288,9 @@ impl Connection {
         self.silent_since = cx.now;
         if let Some(monitor) = &mut self.monitor {
             monitor.count(received.len());
+        }
+        if !begun.is_counted {
+            self.bytes_in += received.len() as u64;
         }
         match self.phase {
             Phase::Open => {}
@@ -367,6 +417,7 @@ impl Connection {
         let bytes = recv_buf.buffer.len() - recv_buf.start;
         cx.stats.bytes_in.add(bytes as u64);
         cx.stats.dropped_bytes.add(bytes as u64);
+        self.bytes_in += bytes as u64;
         if self.phase != Phase::Open {
             return Step::default();
         }
@@ -489,6 +540,7 @@ impl Connection {
     #[inline]
     pub(crate) fn sent_at_once(&mut self, cx: &Context<'_>) {
         let (bytes, messages) = self.output.end();
+        self.bytes_out += bytes as u64;
         cx.stats.bytes_out.add(bytes as u64);
         cx.stats.messages_out.add(u64::from(messages));
     }
@@ -507,7 +559,9 @@ impl Connection {
     /// A send that was alone was submitted: how many bytes and messages count as sent when the turn is over.
     #[inline]
     pub(crate) fn submitted(&mut self, turn: TurnNumber) -> (usize, u32) {
-        self.output.submit(turn)
+        let (bytes, messages) = self.output.submit(turn);
+        self.bytes_out += bytes as u64;
+        (bytes, messages)
     }
 
     /// The turn in which it has submitted a send that it has not looked after since.
@@ -525,7 +579,9 @@ impl Connection {
     /// The send that was submitted is to be waited for: how many bytes and messages do not count as sent yet.
     pub(crate) fn await_submitted(&mut self, unsent: usize, now: Moment) -> (usize, u32) {
         self.output.wait(unsent, now);
-        self.output.await_submitted()
+        let (bytes, messages) = self.output.await_submitted();
+        self.bytes_out -= bytes as u64;
+        (bytes, messages)
     }
 
     /// Whether a send is in flight.
@@ -603,13 +659,14 @@ impl Connection {
                 let is_full = !self.output.is_flushed() && cost > read_below;
                 let is_full = is_full || self.output.deferred_count() >= LATE_ANSWERS_MAX;
                 assert!(
-                    is_paused || !(has_more || self.is_owing() || is_full),
+                    is_paused || !(has_more || self.is_owing() || is_full || self.is_held()),
                     "what may not read is paused: {cost} bytes of {read_below}"
                 );
                 assert!(
                     !is_paused
                         || has_more
                         || self.is_owing()
+                        || self.is_held()
                         || cost > read_below / 2
                         || self.output.deferred_count() > LATE_ANSWERS_MAX / 2,
                     "what is paused has a reason: {cost} bytes of {read_below}"

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::batch::Mark;
 use super::deferred::DeferredMessage;
+use super::request::{Permit, Unasked};
 use crate::buffer::Pool;
 use crate::bug;
 use crate::chain::{DelayedRange, stage_bit};
@@ -25,9 +26,10 @@ pub(super) struct Output {
     /// The send is with the driver, which says nothing of it if all of it leaves with the turn's end: it is to be taken for
     /// done in every turn but this one.
     submitted_in: Option<TurnNumber>,
-    /// When the peer was last seen to take something, and how much of the send in flight it had not taken then.
+    /// When the peer was last seen to take something, and how much of the send in flight it had not taken then, of which
+    /// the lower half shows a change as well.
     last_progress: Moment,
-    unsent_then: usize,
+    unsent_then: u32,
     waiting: Option<Box<Waiting>>,
 }
 
@@ -55,6 +57,8 @@ pub(super) struct Chunk {
     pub(super) messages: u32,
     /// A layer has made it for its own sake: it is sent as it is.
     pub(super) is_wire: bool,
+    /// Room for what of it the host has sent unasked.
+    permit: Option<Permit>,
 }
 
 #[derive(Debug)]
@@ -73,7 +77,17 @@ impl Delayed {
 
 impl Chunk {
     pub(super) fn answers(bytes: Vec<u8>, messages: u32) -> Chunk {
-        Chunk { bytes, messages, is_wire: false }
+        Chunk { bytes, messages, is_wire: false, permit: None }
+    }
+
+    /// What a layer says for its own sake.
+    pub(super) fn wire(bytes: Vec<u8>) -> Chunk {
+        Chunk { bytes, messages: 0, is_wire: true, permit: None }
+    }
+
+    /// What answers nothing.
+    pub(super) fn unasked(unasked: Unasked) -> Chunk {
+        Chunk { bytes: unasked.bytes, messages: 0, is_wire: false, permit: Some(unasked.permit) }
     }
 
     /// What it costs while it waits: its memory, and its place.
@@ -103,6 +117,11 @@ pub(crate) struct Owed {
 }
 
 impl Owed {
+    /// Bytes of it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.in_flight_bytes + self.queued_bytes
+    }
+
     /// Counts what of it was delivered and what was not. `unsent`: bytes of the send in flight that the kernel has not
     /// taken; `is_sent`: it has taken all of it.
     pub(crate) fn count(self, unsent: usize, is_sent: bool, stats: &Block) {
@@ -226,7 +245,7 @@ impl Output {
     /// The driver has not sent all of it at once.
     pub(super) fn wait(&mut self, unsent: usize, now: Moment) {
         self.last_progress = now;
-        self.unsent_then = unsent;
+        self.unsent_then = unsent as u32;
     }
 
     /// The send is finished: how many bytes it had, and how many messages it answered.
@@ -250,6 +269,7 @@ impl Output {
                 waiting.cost -= last.cost();
                 last.bytes.extend_from_slice(&chunk.bytes);
                 last.messages += chunk.messages;
+                last.take_permit(chunk.permit);
                 waiting.cost += last.cost();
                 pool.put(chunk.bytes);
             }
@@ -271,7 +291,7 @@ impl Output {
         limits: &ConnLimits,
         pool: &mut Pool,
     ) {
-        let Chunk { bytes, messages, is_wire } = answer;
+        let Chunk { bytes, messages, is_wire, permit } = answer;
         let waiting = self.waiting.get_or_insert_default();
         let (mut from, before) = (0, waiting.delayed.len());
         let rest = (bytes.len(), 0, ranges.is_empty());
@@ -286,14 +306,17 @@ impl Output {
             let due = now.after(Duration::from_micros(delay_us));
             let last = waiting.delayed.back().filter(|last| last.message.is_none());
             let due = last.map_or(due, |last| due.max(last.due));
-            let chunk = Chunk { bytes: pool.copy_of(part), messages: 0, is_wire };
+            let chunk = Chunk { bytes: pool.copy_of(part), messages: 0, is_wire, permit: None };
             waiting.cost += chunk.cost();
             waiting.delayed.push_back(Delayed { due, chunk, message: None });
         }
         waiting.unscheduled += waiting.delayed.len() - before;
         // They are answered when the last part has left.
         match waiting.delayed.back_mut() {
-            Some(last) => last.chunk.messages += messages,
+            Some(last) => {
+                last.chunk.messages += messages;
+                last.chunk.take_permit(permit);
+            }
             None if messages > 0 => bug::found("an answer that has a part to be delayed"),
             None => {}
         }
@@ -479,8 +502,8 @@ impl Output {
         if self.can_send() {
             return false;
         }
-        if unsent != self.unsent_then {
-            self.unsent_then = unsent;
+        if unsent as u32 != self.unsent_then {
+            self.unsent_then = unsent as u32;
             self.last_progress = now;
         }
         self.last_progress.after(timeout) <= now
@@ -541,6 +564,14 @@ impl Output {
 }
 
 impl Chunk {
+    fn take_permit(&mut self, permit: Option<Permit>) {
+        match (&mut self.permit, permit) {
+            (Some(own), Some(other)) => own.join(other),
+            (own @ None, permit) => *own = permit,
+            (Some(_), None) => {}
+        }
+    }
+
     /// The same in memory that is not much larger than its bytes.
     fn kept(self, pool: &mut Pool) -> Chunk {
         if self.bytes.capacity() <= 2 * self.bytes.len() + QUEUED_SEND_BYTES {

@@ -24,7 +24,7 @@ mod slot;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,15 +35,15 @@ use self::slot::{
     Role, Slot, WRITABLE, retry,
 };
 use super::chunks::Chunks;
-use super::{Close, Completion, Datagram, Driver, Progress, RecvBuf, Token};
+use super::{Close, Completion, Datagram, Driver, Facts, Progress, RecvBuf, Token, facts_of};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{
     ACCEPT_BURST, DATAGRAM_BATCH, DATAGRAM_BATCH_BYTES, EVENTS_PER_WAIT, HEADROOM_BYTES, TURN_FLOOD_BYTES,
     UDP_DATAGRAM_BYTES_MAX,
 };
-use crate::peer::{Peer, SocketKind};
+use crate::peer::{Credentials, Peer, SocketKind};
 use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
-use crate::sys::{self, Batch, Descriptors, OnAccept, Record, ReplyTo, Timer};
+use crate::sys::{self, Batch, Descriptors, Holder, OnAccept, Record, ReplyTo, Timer};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -59,6 +59,8 @@ pub(crate) struct Epoll {
     io: Io,
     /// Streams that are not closed and have no socket any more, with what is unsent of each: see [`lose`](Epoll::lose).
     lost: Vec<(Token, usize)>,
+    /// What has the addresses of datagram sockets that refuse.
+    holders: Vec<(Token, Holder)>,
 }
 
 /// All but the slots, so that a slot and this can be used at once.
@@ -128,7 +130,7 @@ impl Epoll {
             spent: Vec::new(),
             descriptors: Arc::default(),
         };
-        Ok((Epoll { slots: Chunks::new(), io, lost: Vec::new() }, waker))
+        Ok((Epoll { slots: Chunks::new(), io, lost: Vec::new(), holders: Vec::new() }, waker))
     }
 
     /// The epoll instance: readable when `wait` would find something.
@@ -217,6 +219,23 @@ impl Epoll {
             Progress::Failed(error) => Err(error),
             Progress::Pending | Progress::Submitted | Progress::Done(_) => Ok(()),
         }
+    }
+
+    fn socket(&self, token: Token) -> Option<BorrowedFd<'_>> {
+        let slot = self.slots.get(token.index()).filter(|slot| slot.version == token.version())?;
+        Some(slot.socket.as_fd())
+    }
+
+    /// Has the address of a datagram socket that refuses.
+    pub(crate) fn put_holder(&mut self, token: Token, holder: Holder) {
+        self.holders.push((token, holder));
+    }
+
+    /// The socket has its address by itself again, or none any more.
+    fn drop_holder(&mut self, token: Token) {
+        let Some(place) = self.holders.iter().position(|(held, _)| *held == token) else { return };
+        let (_, holder) = self.holders.swap_remove(place);
+        self.io.descriptors.remove(holder.as_raw_fd());
     }
 
     /// Notes what is unsent of a stream whose socket is gone, until the worker closes it.
@@ -514,8 +533,48 @@ impl Driver for Epoll {
         self.insert(token, socket, Role::Listener, 0)
     }
 
-    fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
-        sys::peer_user(socket.as_fd())
+    fn peer_credentials(&self, socket: &OwnedFd) -> io::Result<Credentials> {
+        sys::peer_credentials(socket.as_fd())
+    }
+
+    fn facts(&self, token: Token) -> Facts {
+        self.socket(token).map_or_else(Facts::default, facts_of)
+    }
+
+    fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {
+        let socket = self.socket(token)?;
+        match retry(|| sys::accept(socket)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            result => Some(result),
+        }
+    }
+
+    fn refuse(&mut self, token: Token) -> io::Result<()> {
+        let socket = self.socket(token).ok_or_else(gone)?;
+        if let Some(holder) = sys::refuse(socket)? {
+            self.io.descriptors.add(holder.as_raw_fd());
+            self.holders.push((token, holder));
+        }
+        // What it hears of from now on is nothing that waits.
+        if let Some(slot) = self.slot_mut(token)
+            && slot.role == Role::Listener
+        {
+            slot.flags.set(PAUSED);
+        }
+        Ok(())
+    }
+
+    fn stop_refusing(&mut self, token: Token, waiting_max: i32) -> io::Result<()> {
+        sys::stop_refusing(self.socket(token).ok_or_else(gone)?, waiting_max)?;
+        self.drop_holder(token);
+        if self.slot_mut(token).is_some_and(|slot| slot.role == Role::Listener) {
+            self.resume(token);
+        }
+        Ok(())
+    }
+
+    fn accepts_by_itself(&self, _: Token) -> bool {
+        false
     }
 
     fn configure(&self, socket: &OwnedFd, settings: &OnAccept) {
@@ -695,6 +754,7 @@ impl Driver for Epoll {
     fn wait_closed(&mut self) {}
 
     fn close(&mut self, token: Token, how: Close) {
+        self.drop_holder(token);
         if self.slot_mut(token).is_none() {
             return self.lost.retain(|(lost, _)| *lost != token);
         }

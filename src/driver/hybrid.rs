@@ -33,9 +33,9 @@ use std::time::Duration;
 
 use super::epoll::Epoll;
 use super::uring::{Released, ReleasedKind, Uring};
-use super::{Close, Completion, Datagram, Driver, Progress, RecvBuf, Token};
+use super::{Close, Completion, Datagram, Driver, Facts, Progress, RecvBuf, Token, facts_of};
 use crate::buffer::Pool;
-use crate::peer::{Peer, SocketKind};
+use crate::peer::{Credentials, Peer, SocketKind};
 use crate::sys::epoll::Waker;
 use crate::sys::{Descriptors, OnAccept, ReplyTo};
 use crate::timer::Moment;
@@ -286,6 +286,9 @@ impl Ring {
     /// Gives epoll what the ring has released.
     fn migrate_to_epoll(&mut self, epoll: &mut Epoll, released: Released) {
         let Released { token, socket, kind, is_draining, read_bytes_max, outgoing } = released;
+        if let Some(holder) = self.uring.take_holder(token) {
+            epoll.put_holder(token, holder);
+        }
         let result = match kind {
             ReleasedKind::Listener => epoll.add_listener(token, socket),
             ReleasedKind::Stream(kind) => epoll.add_stream(token, socket, kind, read_bytes_max),
@@ -398,8 +401,31 @@ impl Driver for Hybrid {
         ring.uring.add_listener(token, socket)
     }
 
-    fn peer_user(&self, socket: &OwnedFd) -> io::Result<u32> {
-        self.epoll.peer_user(socket)
+    fn peer_credentials(&self, socket: &OwnedFd) -> io::Result<Credentials> {
+        self.epoll.peer_credentials(socket)
+    }
+
+    fn facts(&self, token: Token) -> Facts {
+        match self.ring.as_ref().and_then(|ring| ring.uring.socket(token)) {
+            Some(socket) => facts_of(socket),
+            None => self.epoll.facts(token),
+        }
+    }
+
+    fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {
+        if self.accepts_by_itself(token) { None } else { self.epoll.accept_waiting(token) }
+    }
+
+    fn refuse(&mut self, token: Token) -> io::Result<()> {
+        of!(self, token, driver => driver.refuse(token))
+    }
+
+    fn stop_refusing(&mut self, token: Token, waiting_max: i32) -> io::Result<()> {
+        of!(self, token, driver => driver.stop_refusing(token, waiting_max))
+    }
+
+    fn accepts_by_itself(&self, token: Token) -> bool {
+        self.ring.as_ref().is_some_and(|ring| ring.uring.serves(token))
     }
 
     fn configure(&self, socket: &OwnedFd, settings: &OnAccept) {

@@ -49,12 +49,13 @@ pub(crate) mod uring;
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::buffer::Pool;
-use crate::peer::{Peer, SocketKind};
+use crate::peer::{Credentials, Peer, SocketKind};
 pub(crate) use crate::slab::Token;
-use crate::sys::{LocalAddr, OnAccept, ReplyTo};
+use crate::sys::{self, LocalAddr, OnAccept, ReplyTo};
 use crate::timer::Moment;
 
 /// Something that has happened.
@@ -113,6 +114,15 @@ pub(crate) enum Progress {
     Failed(io::Error),
 }
 
+/// What the kernel knows of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// Our side's address.
+    pub local: Option<Peer>,
+    /// Whose process the peer is, where it is a unix socket.
+    pub credentials: Option<Credentials>,
+}
+
 /// How to close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Close {
@@ -120,6 +130,13 @@ pub(crate) enum Close {
     Gently,
     /// With a reset, where the socket knows it; what the kernel holds is thrown away.
     Reset,
+}
+
+/// Asks the kernel of a socket.
+fn facts_of(socket: BorrowedFd<'_>) -> Facts {
+    let is_unix = sys::get_int(socket, libc::SOL_SOCKET, libc::SO_DOMAIN).is_ok_and(|of| of == libc::AF_UNIX);
+    let credentials = if is_unix { sys::peer_credentials(socket).ok() } else { None };
+    Facts { local: sys::local(socket).ok(), credentials }
 }
 
 /// See the module's documentation.
@@ -137,9 +154,22 @@ pub(crate) trait Driver {
 
     fn add_listener(&mut self, token: Token, socket: Self::Socket) -> io::Result<()>;
     /// Whose process a unix peer is.
-    fn peer_user(&self, socket: &Self::Socket) -> io::Result<u32>;
+    fn peer_credentials(&self, socket: &Self::Socket) -> io::Result<Credentials>;
     /// Sets what a connection that was just accepted has not inherited.
     fn configure(&self, socket: &Self::Socket, settings: &OnAccept);
+    /// What the kernel knows of a connection.
+    fn facts(&self, token: Token) -> Facts;
+    /// A connection that waits at a listener, if there is one, in a turn or between two. Only of a listener that is not
+    /// accepting by itself: see [`refuse`](Driver::refuse).
+    fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(Self::Socket, Peer)>>;
+    /// Begins to refuse whoever comes to a listener or a datagram socket. A listener has to be drained before, where it
+    /// accepts by itself ([`accepts_by_itself`](Driver::accepts_by_itself)); it is paused from then on, and to be closed
+    /// without being drained again. A datagram socket goes on with what has arrived.
+    fn refuse(&mut self, token: Token) -> io::Result<()>;
+    /// Takes peers again. Of unix sockets this is not possible.
+    fn stop_refusing(&mut self, token: Token, waiting_max: i32) -> io::Result<()>;
+    /// Whether the kernel may have accepted connections of a listener that are not reported yet.
+    fn accepts_by_itself(&self, token: Token) -> bool;
     /// `read_bytes_max` bounds one read (a record, for seqpacket).
     fn add_stream(
         &mut self,

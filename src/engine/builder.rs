@@ -183,7 +183,7 @@ impl Builder {
             listeners: Vec::new(),
             closed: ClosedListeners::default(),
             waiting: Vec::new(),
-            last_listener: 0,
+            listeners_made: 0,
             workers: self.threads,
             backend: self.backend,
             spin: self.spin,
@@ -202,6 +202,7 @@ impl Builder {
             services,
             taps,
             ended,
+            accepting: Mutex::new(()),
         };
         engine.open(&listens)?;
         Ok(engine)

@@ -7,27 +7,12 @@ use super::state::{Control, Engine, Waiting};
 use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::listener::Listener;
+pub use crate::listener::ListenerId;
 use crate::lock::lock;
 use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound};
-use crate::peer::SocketKind;
-use crate::worker::{Command, Mailbox};
-
-/// Names a listener of one engine. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ListenerId(u64);
-
-impl ListenerId {
-    /// The name as a number, for languages that have no types for names. Never 0.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-
-    /// The name with that number; it need not name anything.
-    pub fn from_number(number: u64) -> ListenerId {
-        ListenerId(number)
-    }
-}
+use crate::peer::{Peer, SocketKind};
+use crate::worker::Mailbox;
 
 /// A listener as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +24,8 @@ pub struct ListenerInfo {
     pub url: String,
     /// The kind of its socket.
     pub kind: SocketKind,
+    /// The address that its socket has, where it has one.
+    pub local: Option<Peer>,
     /// Its chain, canonical; empty for the plain echo.
     pub chain: String,
     /// Options as the operating system reports them (`getsockopt`): what it made of what was asked for. Linux
@@ -115,9 +102,9 @@ impl Engine {
             let chain = own.as_ref().unwrap_or(&control.chain);
             let effective =
                 socket::effective(bound.socket.as_fd(), bound.kind, &bound.options, &bound.on_accept);
-            control.last_listener += 1;
             let around = control.around.clone();
-            let listener = Listener::new(control.last_listener, bound, effective, Arc::clone(chain), around)?;
+            let listener = Listener::new(control.listeners_made, bound, effective, Arc::clone(chain), around)?;
+            control.listeners_made += 1;
             check_needs(&listener, chain)?;
             listeners.push(Arc::new(listener));
         }
@@ -152,6 +139,17 @@ impl Engine {
         self.find(id).map(|listener| info_of(&listener))
     }
 
+    /// An option of a listener as it holds, as text that [`set`](Engine::set) accepts: for what is the operating system's, as
+    /// that has reported it when the socket was bound (see [`ListenerInfo::effective`]). `None`: there is no such option.
+    pub fn listener_option(&self, id: ListenerId, key: &str) -> Result<Option<String>> {
+        let listener = self.find(id)?;
+        if key == "chain" {
+            return Ok(Some(listener.chain().spec().to_owned()));
+        }
+        let effective = listener.effective.iter().find(|(known, _)| known == key);
+        Ok(effective.map(|(_, value)| value.clone()).or_else(|| listener.options.get(key)))
+    }
+
     /// The URLs of the listeners, with real ports.
     pub fn urls(&self) -> Vec<String> {
         lock(&self.control).listeners.iter().map(|listener| listener.url.clone()).collect()
@@ -159,24 +157,6 @@ impl Engine {
 
     pub(super) fn find(&self, id: ListenerId) -> Result<Arc<Listener>> {
         find_listener(&lock(&self.control), id)
-    }
-
-    /// Closes a listener, once what already waits to be accepted has been. Its connections go on.
-    pub fn close_listener(&self, id: ListenerId) -> Result<()> {
-        let mut control = lock(&self.control);
-        let place = control
-            .listeners
-            .iter()
-            .position(|listener| listener.id == id.0)
-            .ok_or(Error::Handle("listener"))?;
-        let listener = control.listeners.remove(place);
-        control.closed.add(&listener.blocks());
-        control.waiting.retain(|waiting| waiting.listener.id != id.0);
-        for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
-            // A worker that has ended has no listener any more.
-            let _ = mailbox.push(Command::CloseListener { id: id.0 });
-        }
-        Ok(())
     }
 }
 
@@ -190,6 +170,7 @@ fn info_of(listener: &Listener) -> ListenerInfo {
         id: ListenerId(listener.id),
         url: listener.url.clone(),
         kind: listener.kind,
+        local: listener.local.clone(),
         chain: listener.chain().spec().to_owned(),
         effective: listener.effective.clone(),
     }

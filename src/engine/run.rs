@@ -1,12 +1,13 @@
 //! Serving: on threads of the engine's own, on threads that the host lends, or in the host's event loop.
 
 use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::settings::check_threads;
 use super::state::{Control, Engine};
-use super::threads::Gate;
+use super::threads::{Gate, thread_number};
 use crate::driver::Driver;
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
@@ -60,8 +61,9 @@ impl Engine {
         }
         let core = self.core(&mut control)?;
         drop(control);
-        let mut worker =
-            core.workers.iter().find_map(free).ok_or(Error::State("every worker already has a thread"))?;
+        let found = core.workers.iter().zip(&core.runners).find_map(|(worker, by)| Some((free(worker)?, by)));
+        let (mut worker, runner) = found.ok_or(Error::State("every worker already has a thread"))?;
+        runner.store(thread_number(), Ordering::Relaxed);
         let until = timeout.map(|timeout| Instant::now() + timeout);
         let turns = || self.take_turns(&mut worker, until);
         if with_loss(&|| self.ended.lose(), turns)? {
@@ -144,7 +146,7 @@ fn set_timer(worker: &mut Worker<Hybrid>) {
 }
 
 /// The worker, if no thread has it.
-fn free(worker: &Arc<Mutex<Worker<Hybrid>>>) -> Option<MutexGuard<'_, Worker<Hybrid>>> {
+pub(super) fn free(worker: &Arc<Mutex<Worker<Hybrid>>>) -> Option<MutexGuard<'_, Worker<Hybrid>>> {
     match worker.try_lock() {
         Ok(worker) => Some(worker),
         Err(TryLockError::Poisoned(worker)) => Some(worker.into_inner()),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::sys::{Thread, ThreadSettings};
 use crate::tap::Taps;
 use crate::transform::library::Services;
 use crate::transform::registry::Registry;
-use crate::worker::{Command, Mailbox, Shared, Worker};
+use crate::worker::{Command, Directory, Mailbox, Shared, Worker};
 
 /// Sockets, workers and chains. May be used from any thread; dropping it stops it.
 pub struct Engine {
@@ -39,6 +39,8 @@ pub struct Engine {
     pub(super) services: Services,
     pub(super) taps: Arc<Taps>,
     pub(super) ended: Arc<Ended>,
+    /// One at a time closes listeners, or lets them refuse.
+    pub(super) accepting: Mutex<()>,
 }
 
 /// Everything that runs.
@@ -50,20 +52,25 @@ pub(super) struct Core {
     pub(super) reason: String,
     /// What each worker's driver has open.
     pub(super) inherited_fds: Vec<InheritedFds>,
+    /// The workers have threads of the engine's own.
+    pub(super) has_own_threads: bool,
+    /// Which thread of the host's has last run each worker: see [`thread_number`](super::threads::thread_number).
+    pub(super) runners: Vec<AtomicU64>,
 }
 
 impl Core {
     fn new(
         chosen: Chosen,
+        has_own_threads: bool,
         control: &Control,
         stop: &Arc<AtomicBool>,
         events: &Arc<Events>,
         taps: &Arc<Taps>,
     ) -> Result<Core> {
         let Chosen { backend, reason, drivers } = chosen;
-        let workers = drivers.len();
-        let mut mailboxes = Vec::with_capacity(workers);
-        let mut hybrids = Vec::with_capacity(workers);
+        let count = drivers.len();
+        let mut mailboxes = Vec::with_capacity(count);
+        let mut hybrids = Vec::with_capacity(count);
         for (hybrid, waker) in drivers {
             mailboxes.push(Mailbox::new(Box::new(move || waker.wake())));
             hybrids.push(hybrid);
@@ -78,7 +85,7 @@ impl Core {
             spin: control.spin,
             stop: Arc::clone(stop),
             chain_epoch: AtomicUsize::new(0),
-            last_connection: AtomicUsize::new(0),
+            directory: Directory::default(),
         });
         let shared_by_workers = Arc::downgrade(&shared);
         taps.set_notify(move || {
@@ -92,7 +99,8 @@ impl Core {
             .enumerate()
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
             .collect();
-        Ok(Core { workers, shared, backend, reason, inherited_fds })
+        let runners = (0..count).map(|_| AtomicU64::new(0)).collect();
+        Ok(Core { workers, shared, backend, reason, inherited_fds, has_own_threads, runners })
     }
 
     /// Hands a listener's socket to the worker whose turn it is; of datagram sockets, each worker gets one.
@@ -110,7 +118,7 @@ impl Core {
             }
         }
         sockets.insert(0, socket);
-        let first = (listener.id - 1) as usize;
+        let first = listener.ordinal;
         for (offset, socket) in sockets.into_iter().enumerate() {
             let command = Command::Listen { listener: Arc::clone(listener), socket };
             let mailbox = &self.shared.mailboxes[(first + offset) % count];
@@ -131,7 +139,7 @@ pub(super) struct Control {
     pub(super) closed: ClosedListeners,
     /// Listeners whose sockets wait for there to be workers.
     pub(super) waiting: Vec<Waiting>,
-    pub(super) last_listener: u64,
+    pub(super) listeners_made: usize,
     /// How many workers there are, or will be.
     pub(super) workers: usize,
     /// What was asked for.
@@ -168,7 +176,7 @@ impl Engine {
     ) -> Result<&Core> {
         let settings = Arc::clone(&control.thread_settings);
         let chosen = settings.with(|| control.backend.open(control.workers, own_threads))?;
-        let core = Core::new(chosen, control, &self.stop, &self.services.events, &self.taps)?;
+        let core = Core::new(chosen, own_threads, control, &self.stop, &self.services.events, &self.taps)?;
         let gate = start(&core)?;
         let text = format_args!("backend {}: {}", core.backend, core.reason);
         self.services.events.emit_about(LogLevel::Info, EventKind::Engine, &(), text);

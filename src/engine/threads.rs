@@ -1,8 +1,9 @@
 //! The lives of workers on threads of the engine's own, and how many of all have ended.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::driver::hybrid::Hybrid;
@@ -12,6 +13,20 @@ use crate::lock::lock;
 use crate::sys::{Thread, ThreadSettings};
 use crate::tap::Taps;
 use crate::worker::Worker;
+
+/// The number of the calling thread.
+pub(super) fn thread_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    NUMBER.with(|number| {
+        if number.get() == 0 {
+            number.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        number.get()
+    })
+}
 
 /// How many workers have ended.
 #[derive(Debug)]

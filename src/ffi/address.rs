@@ -1,83 +1,92 @@
-//! Addresses as C has them.
+//! Addresses as sockaddr structs.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::ptr;
+
+use socket2::SockAddr;
 
 use crate::Peer;
 
-/// A socket address. words holds a sockaddr of len bytes: a sockaddr_in, sockaddr_in6 or sockaddr_un. len is 0 if there is
-/// none, as for a unix socket without a name.
+/// Words of an address: as much as a sockaddr_storage.
+const WORDS: usize = 16;
+
+/// A socket address. words begin with a struct sockaddr of len bytes, aligned to 8: sockaddr_in, sockaddr_in6 or sockaddr_un;
+/// behind it are zeros. len 0: there is none, or it is not known. IPv4-mapped IPv6 addresses are IPv4 here.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct resay_address {
-    /// Bytes of the sockaddr; 0: none.
     pub len: u32,
-    /// 0.
+    /// Reserved.
     pub zero: u32,
-    /// The sockaddr, in memory with the alignment of one. What is behind it is 0.
     pub words: [u64; 16],
 }
 
 impl resay_address {
-    pub(super) const NONE: resay_address = resay_address { len: 0, zero: 0, words: [0; 16] };
+    pub(super) const NONE: resay_address = resay_address { len: 0, zero: 0, words: [0; WORDS] };
 
-    pub(super) fn of(peer: &Peer) -> resay_address {
-        let family = |family: i32| (family as libc::sa_family_t).to_ne_bytes();
-        let unix = |name: &[&[u8]]| [&family(libc::AF_UNIX)[..], &name.concat()].concat();
-        let bytes = match peer {
-            Peer::Ip(std::net::SocketAddr::V4(address)) => {
-                let (port, ip) = (address.port().to_be_bytes(), address.ip().octets());
-                [&family(libc::AF_INET)[..], &port, &ip, &[0; 8]].concat()
+    /// An address that may not be known.
+    pub(super) fn of(peer: Option<&Peer>) -> resay_address {
+        let address = match peer {
+            None => return resay_address::NONE,
+            Some(Peer::Ip(address)) => Some(SockAddr::from(*address)),
+            Some(Peer::Path(path)) => SockAddr::unix(path).ok(),
+            Some(Peer::Abstract(name)) => {
+                SockAddr::unix(OsStr::from_bytes(&[&[0], name.as_slice()].concat())).ok()
             }
-            Peer::Ip(std::net::SocketAddr::V6(address)) => {
-                let (port, ip) = (address.port().to_be_bytes(), address.ip().octets());
-                let (flow, scope) = (address.flowinfo().to_ne_bytes(), address.scope_id().to_ne_bytes());
-                [&family(libc::AF_INET6)[..], &port, &flow, &ip, &scope].concat()
-            }
-            Peer::Path(path) => unix(&[path.as_os_str().as_bytes(), b"\0"]),
-            Peer::Abstract(name) => unix(&[b"\0", name]),
-            Peer::Unnamed => return resay_address::NONE,
+            Some(Peer::Unnamed) => None,
         };
-        let mut address = resay_address::NONE;
-        if bytes.len() > size_of_val(&address.words) {
-            return address;
+        let mut found = resay_address::NONE;
+        let Some(address) = address else {
+            // Of a socket without a name the kernel says the family.
+            let family = (libc::AF_UNIX as libc::sa_family_t).to_ne_bytes();
+            found.len = family.len() as u32;
+            let mut first = [0; size_of::<u64>()];
+            first.iter_mut().zip(family).for_each(|(to, from)| *to = from);
+            found.words[0] = u64::from_ne_bytes(first);
+            return found;
+        };
+        let len = (address.len() as usize).min(size_of_val(&found.words));
+        found.len = len as u32;
+        // SAFETY: `address` has so many bytes, and the words have at least as many.
+        unsafe {
+            ptr::copy_nonoverlapping(
+                address.as_ptr().cast::<u8>(),
+                found.words.as_mut_ptr().cast::<u8>(),
+                len,
+            );
         }
-        address.len = bytes.len() as u32;
-        for (word, part) in address.words.iter_mut().zip(bytes.chunks(8)) {
-            let mut all = [0; 8];
-            for (to, from) in all.iter_mut().zip(part) {
-                *to = *from;
-            }
-            *word = u64::from_ne_bytes(all);
-        }
-        address
+        found
     }
 }
 
+const _: () = assert!(size_of::<resay_address>() == 8 + size_of::<libc::sockaddr_storage>());
+
 #[cfg(test)]
 mod tests {
+    use std::mem::offset_of;
+
     use super::*;
 
     #[test]
-    fn addresses_are_those_of_the_socket_library() {
-        for text in ["127.0.0.1:80", "[fe80::1%7]:443", "[::1]:65535"] {
-            let ip: std::net::SocketAddr = text.parse().unwrap();
-            let (ours, theirs) = (resay_address::of(&Peer::Ip(ip)), socket2::SockAddr::from(ip));
-            assert_eq!(ours.len, theirs.len(), "{text}");
-            // SAFETY: a sockaddr_storage is plain data, of which so many bytes are written.
-            let theirs =
-                unsafe { std::slice::from_raw_parts(theirs.as_ptr().cast::<u8>(), theirs.len() as usize) };
-            assert_eq!(bytes(&ours), theirs, "{text}");
-        }
-        let path = resay_address::of(&Peer::Path("/run/x".into()));
-        assert_eq!((path.len, &bytes(&path)[2..]), (9, &b"/run/x\0"[..]));
-        let name = resay_address::of(&Peer::Abstract(b"x".to_vec()));
-        assert_eq!((name.len, &bytes(&name)[2..]), (4, &b"\0x"[..]));
-        assert_eq!(resay_address::of(&Peer::Unnamed), resay_address::NONE);
-        assert_eq!(resay_address::of(&Peer::Path("x".repeat(200).into())), resay_address::NONE);
-    }
-
-    fn bytes(address: &resay_address) -> Vec<u8> {
-        let all: Vec<u8> = address.words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        all[..address.len as usize].to_vec()
+    fn addresses_are_as_the_kernel_writes_them() {
+        let bytes = |address: &resay_address| -> Vec<u8> {
+            let all: Vec<u8> = address.words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            assert!(all[address.len as usize..].iter().all(|byte| *byte == 0));
+            all[..address.len as usize].to_vec()
+        };
+        let v4 = resay_address::of(Some(&Peer::Ip("1.2.3.4:258".parse().unwrap())));
+        assert_eq!(v4.len as usize, size_of::<libc::sockaddr_in>());
+        assert_eq!(bytes(&v4)[2..8], [1, 2, 1, 2, 3, 4]);
+        let v6 = resay_address::of(Some(&Peer::Ip("[::1]:258".parse().unwrap())));
+        assert_eq!((v6.len as usize, bytes(&v6)[23]), (size_of::<libc::sockaddr_in6>(), 1));
+        let start = offset_of!(libc::sockaddr_un, sun_path);
+        let path = resay_address::of(Some(&Peer::Path("/run/it".into())));
+        assert_eq!(bytes(&path)[start..], *b"/run/it\0");
+        let name = resay_address::of(Some(&Peer::Abstract(b"it".to_vec())));
+        assert_eq!(bytes(&name)[start..], *b"\0it");
+        let unnamed = resay_address::of(Some(&Peer::Unnamed));
+        assert_eq!((unnamed.len, bytes(&unnamed)[0]), (2, libc::AF_UNIX as u8));
+        assert_eq!(resay_address::of(None).len, 0);
     }
 }

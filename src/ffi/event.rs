@@ -70,6 +70,8 @@ pub const RESAY_CLOSED_PREFACE_REFUSED: i32 = 14;
 pub const RESAY_CLOSED_LAYER_FAILED: i32 = 15;
 /// In resay_event.code: an answer was longer than the send buffer of its seqpacket socket.
 pub const RESAY_CLOSED_ANSWER_TOO_LONG: i32 = 16;
+/// In resay_event.code: the program closed or reset it.
+pub const RESAY_CLOSED_BY_HOST: i32 = 17;
 
 /// In resay_event.code: a transform returned RESAY_DROP.
 pub const RESAY_DROPPED_BY_TRANSFORM: i32 = 1;
@@ -131,6 +133,7 @@ const _: () = {
     assert!(RESAY_CLOSED_PREFACE_REFUSED == CloseReason::PrefaceRefused as i32 + 1);
     assert!(RESAY_CLOSED_LAYER_FAILED == CloseReason::LayerFailed as i32 + 1);
     assert!(RESAY_CLOSED_ANSWER_TOO_LONG == CloseReason::AnswerTooLong as i32 + 1);
+    assert!(RESAY_CLOSED_BY_HOST == CloseReason::ByHost as i32 + 1);
     assert!(RESAY_DROPPED_BY_TRANSFORM == DropReason::ByTransform as i32 + 1);
     assert!(RESAY_DROPPED_TRANSFORM_FAILED == DropReason::TransformFailed as i32 + 1);
     assert!(RESAY_DROPPED_TOO_LONG == DropReason::TooLong as i32 + 1);
@@ -144,7 +147,7 @@ const _: () = {
     assert!(RESAY_DROPPED_UNDELIVERED == DropReason::Undelivered as i32 + 1);
     assert!(RESAY_DROPPED_ANSWER_TOO_LONG == DropReason::AnswerTooLong as i32 + 1);
     // Each reason has a number here.
-    assert!(RESAY_CLOSED_ANSWER_TOO_LONG as usize == CloseReason::ALL.len());
+    assert!(RESAY_CLOSED_BY_HOST as usize == CloseReason::ALL.len());
     assert!(RESAY_DROPPED_ANSWER_TOO_LONG as usize == DropReason::ALL.len());
 };
 
@@ -157,7 +160,7 @@ pub struct resay_event {
     pub kind: u32,
     /// The listener, or 0.
     pub listener: resay_id,
-    /// The connection's number in this engine, or 0.
+    /// The connection's number, or 0.
     pub connection: u64,
     /// The cause, or 0: see the kinds.
     pub code: i32,

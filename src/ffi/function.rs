@@ -259,10 +259,10 @@ pub unsafe extern "C" fn resay_out_peer(
     // SAFETY: NULL or the caller's own.
     unsafe {
         if let Some(peer) = peer.as_mut() {
-            *peer = resay_address::of(conversation.peer());
+            *peer = resay_address::of(Some(conversation.peer()));
         }
         if let Some(local) = local.as_mut() {
-            *local = resay_address::of(conversation.local());
+            *local = resay_address::of(Some(conversation.local()));
         }
     }
     0

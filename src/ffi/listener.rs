@@ -9,7 +9,8 @@ use super::error::{Failure, RESAY_E_ARG, resay_error};
 use super::memory::{give_text, text_of};
 use crate::{Error, ListenerId};
 
-/// The id of a listener of one engine. An engine never reuses an id, so a stale id is always an error. 0 is never valid.
+/// The id of a listener. An id is never reused in a process, and no connection and no listener of another engine has it, so a
+/// stale or foreign id is always RESAY_E_HANDLE. 0 is never valid.
 pub type resay_id = u64;
 
 /// For resay_listen_fd: after success the engine owns the descriptor; the caller must not use or close it.
@@ -117,12 +118,13 @@ pub unsafe extern "C" fn resay_listener_port(engine: *mut resay_engine, listener
     })
 }
 
-/// [*] Closes a listener after it has accepted the connections that wait. Its connections stay open. The id is stale from
-/// now on.
-/// Returns 0; RESAY_E_HANDLE, RESAY_E_ARG.
+/// [*] Closes a listener after it has accepted the connections that wait. When this returns nobody can connect any more. Its
+/// connections stay open. The id is stale from now on.
+/// Returns 0; RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn, or no descriptors, for ten seconds, and closes it with its
+/// next one, RESAY_E_STATE: inside any callback, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listener_close(engine: *mut resay_engine, listener: resay_id) -> c_int {
-    with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+    with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {
         engine.engine.close_listener(ListenerId::from_number(listener))?;
         Ok(0)
     })

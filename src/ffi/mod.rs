@@ -8,8 +8,9 @@
 //! |---|---|
 //! | `error.rs` | codes, `resay_error`, and the wrapper of every call |
 //! | `engine.rs` | an engine behind a pointer: which calls are allowed now; options |
+//! | `address.rs` | socket addresses |
 //! | `listener.rs` | listeners |
-//! | `address.rs` | addresses as C has them |
+//! | `connection.rs` | connections, and listeners while they are served |
 //! | `callback.rs` | functions of the host: what they may do, and their output |
 //! | `function.rs` | functions of the host as transforms, and answers that come later |
 //! | `transform.rs` | plugins, tables, functions, chains |
@@ -32,6 +33,7 @@
 mod address;
 mod callback;
 mod client;
+mod connection;
 mod dry_run;
 mod engine;
 mod error;

@@ -13,10 +13,21 @@ use crate::peer::Peer;
 
 /// getpeername(2).
 pub(crate) fn peer(fd: BorrowedFd<'_>) -> io::Result<Peer> {
+    name_by(fd, libc::getpeername)
+}
+
+/// getsockname(2): our own side.
+pub(crate) fn local(fd: BorrowedFd<'_>) -> io::Result<Peer> {
+    name_by(fd, libc::getsockname)
+}
+
+type GetName = unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32;
+
+fn name_by(fd: BorrowedFd<'_>, call: GetName) -> io::Result<Peer> {
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: `name` has room for `len` bytes; the call writes at most that and says how much.
-    syscall!(unsafe { libc::getpeername(fd.as_raw_fd(), name.as_mut_ptr().cast(), &mut len) })?;
+    // SAFETY: one of the two calls above; `name` has room for `len` bytes, of which it writes at most that and says how much.
+    syscall!(unsafe { call(fd.as_raw_fd(), name.as_mut_ptr().cast(), &mut len) })?;
     // SAFETY: sockaddr_storage is plain data and was zeroed.
     let name = unsafe { name.assume_init() };
     Ok(peer_of(&name, len as usize))

@@ -5,6 +5,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::call::syscall;
+use crate::peer::Credentials;
 
 /// Makes the kernel tell an empty record from the end of a seqpacket connection.
 ///
@@ -43,8 +44,8 @@ pub(crate) fn get_int(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i
     Ok(value)
 }
 
-/// The effective user of the process that connected a unix socket, as it was then (`SO_PEERCRED`, unix(7)).
-pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
+/// Whose process has connected a unix socket (`SO_PEERCRED`, unix(7)).
+pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<Credentials> {
     let mut credentials = MaybeUninit::<libc::ucred>::zeroed();
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the pointer and the size are those of one ucred.
@@ -58,5 +59,6 @@ pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
         )
     })?;
     // SAFETY: plain data, zeroed and then filled.
-    Ok(unsafe { credentials.assume_init() }.uid)
+    let libc::ucred { pid, uid, gid } = unsafe { credentials.assume_init() };
+    Ok(Credentials { process: pid, user: uid, group: gid })
 }

@@ -86,7 +86,7 @@ mod tests {
     use crate::driver::simulator::{Mail, Simulator, World};
     use crate::event::Events;
     use crate::offload::Offload;
-    use crate::worker::{Mailbox, Shared};
+    use crate::worker::{Directory, Mailbox, Shared};
 
     #[test]
     fn faults_are_events_and_their_number_is_bounded() {
@@ -105,7 +105,7 @@ mod tests {
             spin: Duration::ZERO,
             stop: Arc::default(),
             chain_epoch: 0.into(),
-            last_connection: 0.into(),
+            directory: Directory::default(),
         };
         let world = World::new(1, Vec::new(), Mail::default());
         let mut worker = Worker::new(0, Simulator::new(&world), Arc::new(shared));

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
-use super::mailbox::{Command, ConnectionInfo};
-use super::{Served, Socket, State, Worker, state_of};
+use super::connection_info::ConnectionInfo;
+use super::mailbox::Command;
+use super::{State, Worker};
 use crate::driver::Driver;
 use crate::stats::CloseReason;
 
@@ -32,7 +33,10 @@ impl<D: Driver> Worker<D> {
                 Command::OffloadResult(result) => self.resume_offloaded(*result),
                 Command::DatagramResult(result) => self.resume_datagram(*result),
                 Command::LateAnswer { socket, answer } => self.answered_late(socket, answer),
-                Command::CloseListener { id } => self.close_listener(id),
+                Command::Request { token, id, request } => self.request(token, id, request),
+                Command::Ask(ask) => self.answer(&ask, false),
+                Command::HoldListener { id } => self.hold_listener(id),
+                Command::TurnEnded { .. } => {}
                 Command::Drain { within } => self.drain(within),
             }
         }
@@ -40,23 +44,8 @@ impl<D: Driver> Worker<D> {
         self.recorder.wake();
     }
 
-    /// Connections that are with a transform that may block are left out.
     fn list(&self, to: &Sender<ConnectionInfo>) {
-        let now = self.driver.now();
-        for token in self.sockets.tokens() {
-            let Some(Socket::Connection(Served { connection, .. })) = self.sockets.get(token) else {
-                continue;
-            };
-            let Some(state) = state_of(&self.listeners, connection.listener()) else { continue };
-            let info = ConnectionInfo {
-                id: connection.id(),
-                listener: state.listener.url.clone(),
-                peer: connection.peer().clone(),
-                worker: self.index,
-                idle: connection.silent_since().until(now),
-                waiting_bytes: connection.waiting_bytes(),
-                is_ending: connection.is_ending() || self.state != State::Running,
-            };
+        for info in self.sockets.tokens().into_iter().filter_map(|token| self.describe(token)) {
             // Whoever asked may have given up.
             let _ = to.send(info);
         }

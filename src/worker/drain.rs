@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Socket, State, Worker};
+use super::{Socket, State, Worker, state_of};
 use crate::bug;
-use crate::driver::{Driver, Token};
+use crate::driver::{Close, Driver, Token};
 use crate::stats::CloseReason;
 
 impl<D: Driver> Worker<D> {
@@ -15,22 +15,48 @@ impl<D: Driver> Worker<D> {
         // The turn's own reading is older than the command by what the turn has taken.
         self.state = State::Draining { until: self.driver.read_clock().after(within) };
         for token in self.sockets.tokens() {
-            if let Some(Socket::Listener { .. }) = self.sockets.get(token) {
-                self.driver.resume(token);
+            match self.sockets.get(token) {
+                // It accepts nobody any more, and nobody waits.
+                Some(Socket::Listener { is_stopped: true, .. }) => {
+                    self.close_socket(token);
+                    continue;
+                }
+                Some(Socket::Listener { .. } | Socket::Datagrams(_)) => self.driver.resume(token),
+                Some(Socket::Connection(served)) if served.connection.is_paused_by_host() => {
+                    self.step(token, |connection, cx, _| connection.release(cx));
+                }
+                Some(Socket::Connection(_) | Socket::Offloaded(_)) | None => {}
             }
-            self.driver.drain(token);
+            if self.sockets.get(token).is_some() {
+                self.driver.drain(token);
+            }
         }
     }
 
     #[inline(never)]
     pub(super) fn drained(&mut self, token: Token) {
+        let is_running = self.state == State::Running;
         match self.sockets.get_mut(token) {
             // Delayed answers are still owed; nothing new is taken.
             Some(Socket::Datagrams(socket)) if socket.is_owing() => {
                 socket.ends = true;
                 self.driver.pause(token);
             }
-            Some(Socket::Listener { .. } | Socket::Datagrams(_)) => self.close_socket(token),
+            Some(Socket::Listener { state, .. }) => {
+                let state = state_of(&self.listeners, *state);
+                match state.map(|state| (state.closed, state.is_refusing)) {
+                    Some((false, true)) if is_running => self.stop_listening(token),
+                    // It was to refuse, and is not any more.
+                    Some((false, false)) if is_running => {}
+                    _ => self.close_socket(token),
+                }
+            }
+            Some(Socket::Datagrams(socket)) => {
+                let state = state_of(&self.listeners, socket.state);
+                if !is_running || state.is_none_or(|state| state.closed || state.is_refusing) {
+                    self.close_socket(token);
+                }
+            }
             Some(Socket::Connection(_)) => self.step(token, |connection, cx, _| connection.drained(cx)),
             // An offloaded connection is paused, and hears of it when it is back. None: closed earlier in this turn.
             Some(Socket::Offloaded(_)) | None => {}
@@ -39,19 +65,20 @@ impl<D: Driver> Worker<D> {
 
     /// Ends everything now.
     pub(super) fn stop(&mut self, reason: CloseReason) {
+        // First: nothing that refuses for now comes back.
+        self.state = State::Draining { until: self.driver.now() };
         for token in self.sockets.tokens() {
             match self.sockets.get(token) {
                 Some(Socket::Connection(_)) => {
                     self.step(token, |connection, _, _| connection.stopped(reason));
                 }
-                Some(Socket::Offloaded(_)) => self.abandon(token, reason),
+                Some(Socket::Offloaded(_)) => self.abandon(token, reason, Close::Gently),
                 Some(Socket::Listener { .. } | Socket::Datagrams(_)) => self.close_socket(token),
                 None => bug::found_aside("a socket that only its own step closes"),
             }
         }
         // A worker that ends takes no further turn.
         self.recorder.wake();
-        self.state = State::Draining { until: self.driver.now() };
         self.end_if_drained();
     }
 
@@ -81,7 +108,7 @@ mod tests {
     use crate::driver::simulator::{Mail, Simulator, World};
     use crate::offload::Offload;
     use crate::timer::Moment;
-    use crate::worker::{Mailbox, Shared};
+    use crate::worker::{Directory, Mailbox, Shared};
 
     /// A turn that takes seconds takes nothing from the time that a drain gives.
     #[test]
@@ -96,7 +123,7 @@ mod tests {
             spin: Duration::ZERO,
             stop: Arc::default(),
             chain_epoch: 0.into(),
-            last_connection: 0.into(),
+            directory: Directory::default(),
         };
         let mut worker = Worker::new(0, Simulator::new(&world), Arc::new(shared));
         world.borrow_mut().now += 5_000_000;

@@ -4,16 +4,17 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 
 use super::datagram_socket::DatagramSocket;
 use super::mailbox::{Arrival, Command};
-use super::{Served, Socket, State, Worker, state_of, state_of_mut};
+use super::{Answer, ListenerState, Served, Socket, State, Worker, state_of, state_of_mut};
 use crate::bug;
 use crate::connection::Connection;
 use crate::driver::{Close, Driver, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::limits::ACCEPT_RETRY;
-use crate::listener::Listener;
+use crate::listener::{Listener, next_number};
 use crate::net::guard::{PeerKey, PeerPermit};
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
@@ -28,7 +29,7 @@ impl<D: Driver> Worker<D> {
         let token = self.sockets.insert(if is_datagram {
             Socket::Datagrams(Box::new(DatagramSocket::new(state)))
         } else {
-            Socket::Listener { state, retry_at: Moment::NEVER }
+            Socket::Listener { state, retry_at: Moment::NEVER, is_stopped: false }
         });
         let result = if is_datagram {
             self.driver.add_datagram_socket(token, socket, listener.message_bytes_max, listener.destinations)
@@ -41,15 +42,13 @@ impl<D: Driver> Worker<D> {
                     state.socket = Some(token);
                 }
                 if listener.opened() {
-                    self.shared.events.emit_about(
-                        LogLevel::Info,
-                        EventKind::Listening,
-                        &*listener,
-                        "listening",
-                    );
+                    let text = if listener.is_refusing() { "listening again" } else { "listening" };
+                    self.shared.events.emit_about(LogLevel::Info, EventKind::Listening, &*listener, text);
                 }
                 if self.state != State::Running {
                     self.driver.drain(token);
+                } else if is_datagram && listener.is_paused() {
+                    self.driver.pause(token);
                 }
             }
             Err(error) => {
@@ -62,22 +61,39 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    pub(super) fn close_listener(&mut self, id: u64) {
-        let place = self
-            .listeners
-            .iter()
-            .position(|state| state.as_ref().is_some_and(|state| state.listener.id == id));
+    /// Closes a listener for good; `to` hears when nobody can come any more.
+    pub(super) fn close_listener(&mut self, id: u64, to: Sender<Answer>) {
         // All workers are told; this one may not serve it, or not any more.
-        let Some(place) = place else { return };
-        if let Some(state) = state_of_mut(&mut self.listeners, place as u32) {
+        let Some(place) = self.place_with(id) else { return };
+        if let Some(state) = state_of_mut(&mut self.listeners, place) {
             state.closed = true;
             if let Some(token) = state.socket {
-                // What already waits to be accepted was promised to be served: the socket goes when it is empty.
-                self.driver.resume(token);
-                self.driver.drain(token);
+                self.close_when_empty(token, place, to);
             }
         }
-        self.forget_listener_if_over(place);
+        self.forget_listener_if_over(place as usize);
+    }
+
+    /// What already waits to be accepted was promised to be served: the socket goes when it is empty.
+    fn close_when_empty(&mut self, token: Token, place: u32, to: Sender<Answer>) {
+        let (is_stopped, is_datagram) = match self.sockets.get(token) {
+            Some(Socket::Listener { is_stopped, .. }) => (*is_stopped, false),
+            _ => (false, true),
+        };
+        let is_empty = |worker: &mut Self| {
+            !is_datagram && !worker.driver.accepts_by_itself(token) && worker.accept_all(token)
+        };
+        if is_stopped || is_empty(self) {
+            return self.close_socket(token);
+        }
+        if is_datagram && self.is_lent_to_host {
+            // No turn is to be had now: at least nothing more arrives, and the next one answers what has.
+            _ = self.driver.refuse(token);
+        } else if let Some(state) = state_of_mut(&mut self.listeners, place) {
+            state.waiters.push(to);
+        }
+        self.driver.resume(token);
+        self.driver.drain(token);
     }
 
     /// Closes a listening or datagram socket.
@@ -86,7 +102,7 @@ impl<D: Driver> Worker<D> {
             self.answered(token, answers, result);
         }
         let (place, mut armed, owed) = match self.sockets.remove(token) {
-            Some(Socket::Listener { state, retry_at }) => (state, retry_at, 0),
+            Some(Socket::Listener { state, retry_at, .. }) => (state, retry_at, 0),
             Some(Socket::Datagrams(socket)) => {
                 let owed = socket.owed();
                 let DatagramSocket { state, session, deadline, late, .. } = *socket;
@@ -100,11 +116,20 @@ impl<D: Driver> Worker<D> {
         self.timers.arm(token, &mut armed, Moment::NEVER);
         // The file before the socket: while that is open the file's inode is in use, so no file of a successor can have
         // it, and be taken for ours.
-        let was_last = state_of(&self.listeners, place).is_some_and(|state| state.listener.closed());
+        let is_running = self.state == State::Running;
+        // One that refuses has its address for as long as it wants, where it cannot keep it then the name.
+        let comes_back = |state: &ListenerState| state.is_refusing && !state.closed && is_running;
+        let was_last = state_of(&self.listeners, place).is_some_and(|state| {
+            if comes_back(state) { state.listener.rests() } else { state.listener.closed() }
+        });
         self.driver.close(token, Close::Gently);
         if let Some(state) = state_of_mut(&mut self.listeners, place) {
             state.stats.dropped(DropReason::Undelivered, owed as u64);
             state.socket = None;
+            state.waiters.clear();
+            if comes_back(state) {
+                return;
+            }
             state.closed = true;
             if was_last {
                 self.shared.events.emit_about(
@@ -134,11 +159,10 @@ impl<D: Driver> Worker<D> {
             }
         };
         stats.accepted.add(1);
-        let id = self.shared.last_connection.fetch_add(1, Ordering::Relaxed) as u64 + 1;
-        let arrival = Arrival { listener, socket, peer, id, permit };
+        let arrival = Arrival { listener, socket, peer, id: next_number(), permit };
         let target = self.least_loaded();
         self.shared.mailboxes[target].load.fetch_add(1, Ordering::Relaxed);
-        if target == self.index {
+        if target == self.index && !self.is_lent_to_host {
             return self.open(arrival);
         }
         if let Err(Command::Adopt(arrival)) = self.shared.mailboxes[target].push(Command::Adopt(arrival)) {
@@ -162,7 +186,7 @@ impl<D: Driver> Worker<D> {
         }
         let is_asked = options.allow_uid.is_some() || listener.limiter.is_some();
         let user = if listener.kind.is_unix() && is_asked {
-            Some(self.driver.peer_user(socket).map_err(Refusal::Unknown)?)
+            Some(self.driver.peer_credentials(socket).map_err(Refusal::Unknown)?.user)
         } else {
             None
         };
@@ -214,7 +238,7 @@ impl<D: Driver> Worker<D> {
             Ok(session) => {
                 let limits = &listener.limits;
                 let around = listener.around().map(Box::new);
-                let connection = Connection::new(
+                let mut connection = Connection::new(
                     id,
                     place as u32,
                     peer.clone(),
@@ -223,15 +247,22 @@ impl<D: Driver> Worker<D> {
                     limits,
                     self.driver.now(),
                 );
+                if listener.is_paused() && self.state == State::Running {
+                    connection.begin_held();
+                }
                 let served = Served { connection, armed: Moment::NEVER, is_unfinished: false };
                 let token = self.sockets.insert(Socket::Connection(served));
                 if !listener.on_accept.is_empty() {
                     self.driver.configure(&socket, &listener.on_accept);
                 }
+                if self.shared.directory.is_kept() {
+                    self.shared.directory.enter(id, self.index, token, &listener);
+                }
                 match self.driver.add_stream(token, socket, listener.kind, limits.read_bytes_max) {
                     Ok(()) => Ok(token),
                     Err(error) => {
                         self.sockets.remove(token);
+                        self.shared.directory.remove(id);
                         Err((CloseReason::SystemError, error.to_string()))
                     }
                 }
@@ -271,7 +302,7 @@ impl<D: Driver> Worker<D> {
     #[inline(never)]
     pub(super) fn accept_failed(&mut self, token: Token, error: io::Error) {
         // It may have been closed earlier in this turn.
-        let Some(Socket::Listener { state, retry_at }) = self.sockets.get_mut(token) else { return };
+        let Some(Socket::Listener { state, retry_at, .. }) = self.sockets.get_mut(token) else { return };
         let Some(state) = state_of_mut(&mut self.listeners, *state) else { return };
         state.stats.accept_errors.add(1);
         let why = EventCause::of(&error);

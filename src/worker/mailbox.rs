@@ -6,7 +6,10 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::ask::{Answer, Ask};
+use super::connection_info::ConnectionInfo;
 use super::offloaded::{DatagramResult, OffloadResult};
+use crate::connection::Request;
 use crate::driver::Token;
 use crate::later::LateAnswer;
 use crate::listener::Listener;
@@ -28,30 +31,16 @@ pub(crate) enum Command<S> {
     LateAnswer { socket: Token, answer: LateAnswer },
     /// Say which connections there are.
     List { to: Sender<ConnectionInfo> },
-    /// Stop listening; connections go on.
-    CloseListener { id: u64 },
+    /// What the host asks of a connection.
+    Request { token: Token, id: u64, request: Request },
+    /// What the host asks and waits for.
+    Ask(Arc<Ask>),
+    /// The host has stopped the reading of a listener, or lets it go on.
+    HoldListener { id: u64 },
+    /// The turn that somebody waits for is over: whoever drops this tells it.
+    TurnEnded { _to: Sender<Answer> },
     /// Answer what has arrived, then end; what is not done by then is cut off.
     Drain { within: Duration },
-}
-
-/// A connection as it is at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ConnectionInfo {
-    /// Its number in this engine, from 1.
-    pub id: u64,
-    /// The URL of its listener.
-    pub listener: String,
-    /// The other side.
-    pub peer: Peer,
-    /// The worker that serves it.
-    pub worker: usize,
-    /// How long ago it last received something, or was accepted.
-    pub idle: Duration,
-    /// Bytes of answers that wait for the peer to read, or for their time.
-    pub waiting_bytes: usize,
-    /// It is about to end.
-    pub is_ending: bool,
 }
 
 /// A connection on its way to the worker that will serve it.
@@ -94,9 +83,12 @@ impl<S> Mailbox<S> {
             return Err(command);
         }
         queue.commands.push_back(command);
-        self.is_filled.store(true, Ordering::Release);
+        // Whoever has filled it wakes the worker, which looks before it waits again.
+        let was_filled = self.is_filled.swap(true, Ordering::AcqRel);
         drop(queue);
-        (self.wake)();
+        if !was_filled {
+            (self.wake)();
+        }
         Ok(())
     }
 

@@ -6,7 +6,10 @@ use std::sync::{Arc, Weak};
 
 use super::mailbox::Command;
 use super::offloaded::{DatagramResult, OffloadResult, Offloaded};
-use super::{ListenerState, Served, Shared, Socket, Worker, log_transform_error, state_of, state_of_mut};
+use super::seen::Seen;
+use super::{
+    ListenerState, Served, Shared, Socket, State, Worker, log_transform_error, state_of, state_of_mut,
+};
 use crate::buffer::{self, Pool};
 use crate::bug::{self, Bugs};
 use crate::chain::{Generation, Scratch};
@@ -64,6 +67,9 @@ impl<D: Driver> Worker<D> {
             fresh_bytes: if let Work::Receive(bytes) = &work { bytes.len() } else { 0 },
             is_sent: false,
             failed: None,
+            seen: Seen::of(connection),
+            asked: Vec::new(),
+            is_listener_changed: false,
         };
         let Some(state) = state_of(&self.listeners, connection.listener()) else {
             return self.close_broken(token);
@@ -100,6 +106,9 @@ impl<D: Driver> Worker<D> {
             return bug::found_aside("a place that is kept for the connection");
         };
         let (listener, is_sent, failed) = (offloaded.listener, offloaded.is_sent, offloaded.failed.take());
+        let (asked, is_listener_changed) =
+            (std::mem::take(&mut offloaded.asked), offloaded.is_listener_changed);
+        let id = offloaded.id;
         let OffloadResult { token, mut connection, mut step, current, stats, records, bugs } = result;
         // Nothing was read meanwhile: the peer gets its time again.
         connection.resumed(self.driver.now());
@@ -133,16 +142,28 @@ impl<D: Driver> Worker<D> {
             // A swap came meanwhile.
             self.step(token, |connection, cx, _| connection.swap(cx));
         }
+        if self.state != State::Running {
+            self.step(token, |connection, cx, _| connection.release(cx));
+        } else if is_listener_changed && let Some(state) = state_of(&self.listeners, listener) {
+            let is_paused = state.listener.is_paused();
+            self.step(token, |connection, cx, _| connection.hold(is_paused, cx));
+        }
+        for request in asked {
+            self.request(token, id, request);
+        }
     }
 
     /// Closes the socket of an offloaded connection. Its result will be discarded.
-    pub(super) fn abandon(&mut self, token: Token, reason: CloseReason) {
+    pub(super) fn abandon(&mut self, token: Token, reason: CloseReason, how: Close) {
         let unsent = self.driver.unsent(token);
         let Some(Socket::Offloaded(offloaded)) = self.sockets.remove(token) else {
             return bug::found_aside("an offloaded connection");
         };
-        self.driver.close(token, Close::Gently);
+        self.driver.close(token, how);
         self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
+        if self.shared.directory.is_kept() {
+            self.shared.directory.remove(offloaded.id);
+        }
         let place = offloaded.listener as usize;
         if let Some(state) = state_of_mut(&mut self.listeners, offloaded.listener) {
             state.connections -= 1;

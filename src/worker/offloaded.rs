@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use super::seen::Seen;
 use crate::bug::Bugs;
 use crate::chain::Generation;
-use crate::connection::{Connection, Owed, Step};
+use crate::connection::{Connection, Owed, Request, Step};
 use crate::datagram::Outcome;
 use crate::driver::Token;
 use crate::peer::Peer;
@@ -28,6 +29,28 @@ pub(crate) struct Offloaded {
     pub(super) is_sent: bool,
     /// The socket is broken.
     pub(super) failed: Option<io::Error>,
+    pub(super) seen: Seen,
+    /// What the host has asked of it meanwhile, in this order: at most one end and one change of its reading, and sends,
+    /// which their account bounds.
+    pub(super) asked: Vec<Request>,
+    /// So has the reading of its listener.
+    pub(super) is_listener_changed: bool,
+}
+
+impl Offloaded {
+    /// Keeps a request until the connection is back.
+    pub(super) fn ask(&mut self, request: Request) {
+        let is_replaced = |asked: &Request| {
+            matches!(
+                (asked, &request),
+                (Request::Pause | Request::Resume, Request::Pause | Request::Resume)
+                    | (Request::ShutDown, Request::ShutDown)
+                    | (Request::Close, Request::Close)
+            )
+        };
+        self.asked.retain(|asked| !is_replaced(asked));
+        self.asked.push(request);
+    }
 }
 
 /// What a job of an offloaded connection hands back.

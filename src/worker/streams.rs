@@ -287,6 +287,9 @@ impl<D: Driver> Worker<D> {
         self.timers.arm(token, &mut served.armed, Moment::NEVER);
         self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
         let mut connection = served.connection;
+        if self.shared.directory.is_kept() {
+            self.shared.directory.remove(connection.id());
+        }
         let place = connection.listener() as usize;
         if let Some(bugs) = bug::take() {
             self.report(bugs, Some(&connection));

@@ -12,17 +12,18 @@ static void transports(void)
   for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
     resay_engine *engine = new_engine();
     resay_client *client;
+    resay_id listener = 0;
     char where[128], url[128], byte;
     size_t got = 7;
     int is_unix = strncmp(kinds[i], "unix", 4) == 0, is_datagram = strstr(kinds[i], "dgram") || kinds[i][0] == 'u' * !is_unix;
     snprintf(where, sizeof where, is_unix ? "%s/tmp/resay-clients-%ld.sock" : "%s", kinds[i], (long)getpid());
-    if (resay_listen(engine, where, NULL, NULL) != 0) { /* a machine without IPv6 */
+    if (resay_listen(engine, where, &listener, NULL) != 0) { /* a machine without IPv6 */
       CHECK(strstr(where, "[::1]") != NULL);
       printf("skipped %s: %s\n", where, resay_last_error());
       resay_engine_free(engine);
       continue;
     }
-    CHECK_CODE(resay_listener_url(engine, 1, url, sizeof url, NULL), 0);
+    CHECK_CODE(resay_listener_url(engine, listener, url, sizeof url, NULL), 0);
     CHECK_CODE(resay_start(engine, 1, NULL), 0);
     client = dial(url);
     CHECK_CODE(resay_client_recv(client, &byte, 1, &got, 0), RESAY_E_TIMEOUT);

@@ -24,10 +24,10 @@ use std::time::Duration;
 use self::datagrams::DatagramSlot;
 use self::streams::{Listening, Slot};
 use self::world::What;
-use super::{Close, Completion, Driver, Progress, RecvBuf, Token};
+use super::{Close, Completion, Driver, Facts, Progress, RecvBuf, Token};
 use crate::buffer::Pool;
 use crate::limits::HEADROOM_BYTES;
-use crate::peer::{Peer, SocketKind};
+use crate::peer::{Credentials, Peer, SocketKind};
 use crate::sys::{OnAccept, ReplyTo};
 use crate::timer::Moment;
 
@@ -215,22 +215,55 @@ impl Driver for Simulator {
     fn add_listener(&mut self, token: Token, socket: Handle) -> io::Result<()> {
         self.name(token);
         assert_eq!(socket.what, What::Listener);
+        let accepts_by_itself = self.world.borrow_mut().random.one_in(2);
         self.listeners.push(Listening {
             token,
             paused: false,
             draining: false,
+            accepts_by_itself,
             rests_until: 0,
             _handle: socket,
         });
         Ok(())
     }
 
-    fn peer_user(&self, socket: &Handle) -> io::Result<u32> {
-        Ok(match socket.what {
+    fn peer_credentials(&self, socket: &Handle) -> io::Result<Credentials> {
+        let user = match socket.what {
             What::Listener | What::Datagrams => 0,
             // A few users share all clients.
             What::Client(number) => (number % 3) as u32,
-        })
+        };
+        Ok(Credentials { process: 1, user, group: user })
+    }
+
+    fn facts(&self, token: Token) -> Facts {
+        assert!(self.slots.iter().any(|slot| slot.token == token), "facts of an open connection");
+        Facts::default()
+    }
+
+    fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(Handle, Peer)>> {
+        // What the kernel has accepted by itself is over once such a listener is drained.
+        assert!(self.listener(token).is_some(), "an open listener");
+        self.world.borrow_mut().accept().map(Ok)
+    }
+
+    fn refuse(&mut self, token: Token) -> io::Result<()> {
+        if let Some(listening) = self.listener(token) {
+            listening.paused = true;
+        }
+        Ok(())
+    }
+
+    fn stop_refusing(&mut self, token: Token, _: i32) -> io::Result<()> {
+        if let Some(listening) = self.listener(token) {
+            listening.paused = false;
+        }
+        Ok(())
+    }
+
+    fn accepts_by_itself(&self, token: Token) -> bool {
+        let listening = self.listeners.iter().find(|listening| listening.token == token);
+        listening.is_some_and(|listening| listening.accepts_by_itself)
     }
 
     fn configure(&self, _: &Handle, _: &OnAccept) {}

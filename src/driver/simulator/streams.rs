@@ -14,6 +14,8 @@ pub(super) struct Listening {
     pub(super) token: Token,
     pub(super) paused: bool,
     pub(super) draining: bool,
+    /// The kernel accepts without being asked.
+    pub(super) accepts_by_itself: bool,
     /// Nothing may be accepted before this: descriptors had run out.
     pub(super) rests_until: u64,
     pub(super) _handle: Handle,
@@ -64,7 +66,9 @@ impl Simulator {
             assert!(world.now >= listening.rests_until, "accepting before the listener has rested");
             return Some(Completion::Accepted { token, socket, peer });
         }
-        std::mem::take(&mut listening.draining).then_some(Completion::Drained { token })
+        let is_drained = std::mem::take(&mut listening.draining);
+        listening.accepts_by_itself &= !is_drained;
+        is_drained.then_some(Completion::Drained { token })
     }
 
     pub(super) fn next_of_stream(&mut self, place: usize) -> Option<Completion<Handle>> {
@@ -133,7 +137,7 @@ impl Simulator {
             return Some(Completion::Ended { token });
         }
         if std::mem::take(&mut slot.draining) {
-            client.drained_at = Some(client.taken);
+            client.drained_at.get_or_insert(client.taken);
             return Some(Completion::Drained { token });
         }
         None

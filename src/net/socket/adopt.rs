@@ -59,6 +59,7 @@ fn adopt_handed(mut handover: Handover, options: &Options) -> Result<Bound> {
         is_loopback: is_loopback(local),
         destinations: has_destinations,
         can_multiply: false,
+        is_adopted: true,
         options: options.clone(),
         on_accept: on_accept(kind, options, true),
         handover: Some(Handed { handover, listens_later: kind.is_connected() && !listens }),

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use socket2::{SockAddr, SockRef};
 
-use super::options::backlog;
+use super::options::waiting_max;
 use crate::error::{Error, Result};
 use crate::net::unix_file::SocketFile;
 use crate::options::Options;
@@ -26,6 +26,8 @@ pub(crate) struct Bound {
     pub(crate) destinations: bool,
     /// [`siblings`](super::siblings) of it can be opened.
     pub(crate) can_multiply: bool,
+    /// Somebody else has opened it, and may have it too.
+    pub(crate) is_adopted: bool,
     pub(crate) options: Options,
     /// What its connections are told as they are accepted.
     pub(crate) on_accept: OnAccept,
@@ -53,7 +55,7 @@ impl Bound {
         }
         if listens_later {
             let socket = handover.fd().map_err(failed("adopt"))?;
-            SockRef::from(&socket).listen(backlog(&self.options)).map_err(failed("listen on"))?;
+            SockRef::from(&socket).listen(waiting_max(&self.options)).map_err(failed("listen on"))?;
         }
         handover.close_on_exec().map_err(failed("set FD_CLOEXEC of"))?;
         self.socket = handover.keep().map_err(failed("adopt"))?;

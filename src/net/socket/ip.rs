@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::bound::{Bound, is_loopback};
-use super::options::{asked_for, backlog, configure, destinations as reporting, on_accept};
+use super::options::{asked_for, configure, destinations as reporting, on_accept, waiting_max};
 use crate::error::{Error, Result};
 use crate::net::address::{Address, Endpoint, Host, Listen, Zone};
 use crate::options::Options;
@@ -54,8 +54,13 @@ pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Resul
         destinations = true;
     }
     socket.bind(&SockAddr::from(address)).map_err(failed("bind"))?;
+    let socket = if address.port() == 0 {
+        name_port(&socket, kind, &listen.options, destinations).map_err(failed("bind"))?
+    } else {
+        socket
+    };
     if kind == SocketKind::Tcp {
-        socket.listen(backlog(&listen.options)).map_err(failed("listen on"))?;
+        socket.listen(waiting_max(&listen.options)).map_err(failed("listen on"))?;
     }
     let local = socket.local_addr().map_err(failed("read the address of"))?;
     let mut endpoint = Endpoint::from(local.as_socket().unwrap_or(address));
@@ -77,11 +82,52 @@ pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Resul
         is_loopback: is_loopback(&local),
         destinations,
         can_multiply: kind == SocketKind::Udp,
+        is_adopted: false,
         options: listen.options.clone(),
         on_accept: on_accept(kind, &listen.options, false),
         handover: None,
         file: None,
     })
+}
+
+/// The same for a port that the kernel has chosen, bound by its number: a socket loses one that it has not asked for when it
+/// stops listening.
+fn name_port(chosen: &Socket, kind: SocketKind, options: &Options, destinations: bool) -> io::Result<Socket> {
+    let address = chosen.local_addr()?;
+    let socket = open_beside(chosen.as_fd(), kind, options, destinations)?;
+    // At no moment has nobody the port. Listening sockets share one among those that do not listen yet, datagram sockets
+    // among those of one user, here for this moment.
+    if kind == SocketKind::Tcp {
+        socket.set_reuse_address(true)?;
+        socket.bind(&address)?;
+    } else {
+        chosen.set_reuse_port(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address)?;
+        socket.set_reuse_port(false)?;
+    }
+    Ok(socket)
+}
+
+/// A socket like another one, not bound yet.
+fn open_beside(
+    other: BorrowedFd<'_>,
+    kind: SocketKind,
+    options: &Options,
+    destinations: bool,
+) -> io::Result<Socket> {
+    let other = SockRef::from(&other);
+    let domain = other.domain()?;
+    let socket = Socket::new(domain, other.r#type()?.nonblocking().cloexec(), None)?;
+    let is_v6 = domain == Domain::IPV6;
+    if is_v6 {
+        socket.set_only_v6(other.only_v6()?)?;
+    }
+    configure(socket.as_fd(), &asked_for(kind, options))?;
+    if destinations {
+        configure(socket.as_fd(), &reporting(is_v6))?;
+    }
+    Ok(socket)
 }
 
 /// The addresses that a host means; for `Any`, what to listen on.
@@ -136,17 +182,9 @@ pub(crate) fn siblings(
 ) -> io::Result<Vec<OwnedFd>> {
     let reference = SockRef::from(&first);
     let address = reference.local_addr()?;
-    let is_v6 = address.is_ipv6();
     reference.set_reuse_port(true)?;
     let open = || {
-        let socket = Socket::new(reference.domain()?, Type::DGRAM.nonblocking().cloexec(), None)?;
-        if is_v6 {
-            socket.set_only_v6(reference.only_v6()?)?;
-        }
-        configure(socket.as_fd(), &asked_for(SocketKind::Udp, options))?;
-        if destinations {
-            configure(socket.as_fd(), &reporting(is_v6))?;
-        }
+        let socket = open_beside(first, SocketKind::Udp, options, destinations)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address)?;
         Ok(socket.into())

@@ -128,7 +128,8 @@ pub(super) fn on_accept(kind: SocketKind, options: &Options, is_inherited: bool)
     OnAccept::new(settings, is_tcp && is_inherited)
 }
 
-pub(super) fn backlog(options: &Options) -> i32 {
+/// How many connections may wait to be accepted, as listen(2) takes it.
+pub(crate) fn waiting_max(options: &Options) -> i32 {
     i32::try_from(options.backlog).unwrap_or(i32::MAX)
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::bound::Bound;
-use super::options::{asked_for, backlog, configure, on_accept};
+use super::options::{asked_for, configure, on_accept, waiting_max};
 use crate::error::{Error, Result};
 use crate::net::address::{Listen, UnixKind, UnixName};
 use crate::net::unix_file::SocketFile;
@@ -28,7 +28,7 @@ pub(super) fn bind(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<B
     configure(socket.as_fd(), &asked_for(kind, options)).map_err(failed("set options of"))?;
     let listening = |socket: &Socket| match kind {
         SocketKind::UnixDatagram => Ok(()),
-        _ => socket.listen(backlog(options)),
+        _ => socket.listen(waiting_max(options)),
     };
     let mut file = None;
     match name {
@@ -52,6 +52,7 @@ pub(super) fn bind(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<B
         is_loopback: false,
         destinations: false,
         can_multiply: false,
+        is_adopted: false,
         options: options.clone(),
         on_accept: on_accept(kind, options, false),
         handover: None,

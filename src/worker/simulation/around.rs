@@ -102,8 +102,8 @@ impl Surroundings {
     /// What a client may see, and how it may end, whose stream never was open.
     pub(super) fn check_unopened(self, client: &Client, reason: CloseReason, seen: &Seen) -> Checked {
         use CloseReason::{
-            CutOff, Drained, IdleTimeout, LayerFailed, PeerClosed, PeerReset, PrefaceRefused, Stopped,
-            SystemError, TransformFailed,
+            ByHost, CutOff, Drained, IdleTimeout, LayerFailed, PeerClosed, PeerReset, PrefaceRefused,
+            Stopped, SystemError, TransformFailed,
         };
         let Head { is_right, is_cut, name, bytes, .. } = &client.head;
         let is_wrong = !is_right && !is_cut;
@@ -128,7 +128,7 @@ impl Surroundings {
             PeerClosed => ensure!(client.ended_at.is_some(), "an end that nobody told of"),
             PeerReset => ensure!(client.was_reset, "a reset that the client knows nothing of"),
             Drained => ensure!(seen.is_draining, "drained, and nobody drained"),
-            CutOff | Stopped | SystemError | TransformFailed => {}
+            ByHost | CutOff | Stopped | SystemError | TransformFailed => {}
             _ => return Err("a stream that was never open cannot end so".into()),
         }
         let is_bounded = client.taken <= bytes.len().max(4096) + client.largest_read();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::around::Surroundings;
 use super::frames::Frame;
+use super::host::Host;
 use super::stages::{HEAD, Kind, MESSAGE_KINDS, RAW_KINDS, Stage};
 use crate::driver::simulator::{Client, Datagram, HERE, Mail, Plan, Random};
 use crate::options::Options;
@@ -38,6 +39,8 @@ pub(super) struct Case {
     /// After so many turns.
     pub(super) swaps: Vec<usize>,
     pub(super) end: End,
+    /// What its host does meanwhile.
+    pub(super) host: Host,
     pub(super) workers: usize,
     pub(super) spins: bool,
     /// What messages ask of transforms.
@@ -137,6 +140,7 @@ impl Case {
             chains,
             end,
             workers: 1 + random.below(2),
+            host: if kind.is_datagram() { Host::Rests } else { Host::of(random) },
             spins: random.one_in(4),
             tell_every: random.pick(&[1, 4, 40]),
             job_every: random.pick(&[1, 3, 30, 300]),

@@ -10,6 +10,7 @@ mod case;
 mod checks;
 mod datagrams;
 mod frames;
+mod host;
 mod model;
 mod stages;
 mod taps;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use self::around::Surroundings;
 use self::case::{Case, End};
+use self::host::Host;
 use self::stages::Stage;
 use self::taps::Tapped;
 use super::*;
@@ -79,6 +81,8 @@ struct Run {
     tapped: Option<Tapped>,
     /// Lists of connections that workers were asked for, with what each connection may hold.
     listed: RefCell<Vec<(Receiver<ConnectionInfo>, usize)>>,
+    /// Bytes that the host has sent.
+    sent_unasked: usize,
 }
 
 fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
@@ -93,12 +97,13 @@ fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
         destinations: case.kind == SocketKind::Udp,
         options: case.options.clone(),
         can_multiply: false,
+        is_adopted: false,
         file: None,
         on_accept: OnAccept::default(),
         handover: None,
     };
     let around = case.around.map(Surroundings::maker);
-    let listener = Listener::new(1, &mut bound, Vec::new(), Arc::clone(chain), around).unwrap();
+    let listener = Listener::new(0, &mut bound, Vec::new(), Arc::clone(chain), around).unwrap();
     listener.prepare(case.workers, chain.generations(case.workers).unwrap());
     listener
 }
@@ -151,9 +156,13 @@ impl Run {
             spin: if case.spins { Duration::from_micros(60) } else { Duration::ZERO },
             stop: Arc::new(AtomicBool::new(false)),
             chain_epoch: AtomicUsize::new(0),
-            last_connection: AtomicUsize::new(0),
+            directory: Directory::default(),
         });
         let tapped = Tapped::of(seed, &shared.taps);
+        if case.host != Host::Rests {
+            // As if there had been a call before the first connection.
+            shared.directory.keep();
+        }
         let workers: Vec<_> = (0..case.workers)
             .map(|index| Worker::new(index, Simulator::new(&world), Arc::clone(&shared)))
             .collect();
@@ -189,6 +198,7 @@ impl Run {
             met: RefCell::default(),
             tapped,
             listed: RefCell::default(),
+            sent_unasked: 0,
         }
     }
 
@@ -199,6 +209,7 @@ impl Run {
                 return Ok(());
             }
             self.act(step);
+            self.host_acts(step);
             self.tell();
             let worker = alive[self.random.below(alive.len())];
             self.turn(worker);
@@ -263,7 +274,9 @@ impl Run {
             }
             End::CloseListener { after } if step == after => {
                 self.meet("close a listener");
-                self.tell_all(|| Command::CloseListener { id });
+                let (to, _) = channel();
+                let ask = || Ask::new(Question::CloseListener { id }, to.clone());
+                self.tell_all(|| Command::Ask(Arc::new(ask())));
             }
             _ if is_done => self.drain(Duration::from_secs(60)),
             _ => {}
