@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PREFIX/bin/resay
-//!       /include/resay.h, resay_plugin.h, resay_plugin.hpp
+//!       /include/resay.h, resay_plugin.h, resay_plugin.hpp, resay.cdef, resay.json
 //!       /LIBDIR/libresay.so -> libresay.so.1 -> libresay.so.1.0.0, libresay.a
 //!              /pkgconfig/resay.pc, cmake/resay/resay-config.cmake, resay-config-version.cmake
 //!       /lib/resay/plugins/libNAME.so
@@ -114,7 +114,7 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
     let root = request.root();
     let mut tree = Tree { strip: request.strip, written: Vec::new() };
 
-    for header in ["resay.h", "resay_plugin.h", "resay_plugin.hpp"] {
+    for header in ["resay.h", "resay_plugin.h", "resay_plugin.hpp", "resay.cdef", "resay.json"] {
         tree.copy(
             &place.root.join("include").join(header),
             root.join("include").join(header),

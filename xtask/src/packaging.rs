@@ -510,6 +510,10 @@ fn use_debian(place: &Place, top: &Path, packages: &[PathBuf]) -> Result<(), Str
         let notices = root.join("usr/share/doc").join(name).join(NOTICES);
         expect(notices.is_file(), || format!("{} is not there", notices.display()))?;
     }
+    for file in ["resay.h", "resay_plugin.h", "resay.cdef", "resay.json"] {
+        let file = root.join("usr/include").join(file);
+        expect(file.is_file(), || format!("{} is not there", file.display()))?;
+    }
     let libdir = format!("lib/{}", deb::triplet());
     let tree = Tree::new(place, &root, "usr", &libdir);
     tree.link_shared("deb")?;
