@@ -15,6 +15,7 @@
 //! Nothing in there has the prefix in it, so the tree can be moved.
 
 mod describe;
+mod libraries;
 mod notices;
 
 use std::fs;
@@ -27,6 +28,7 @@ use crate::files::{about, files_in, remove};
 use crate::place::Place;
 
 pub(crate) use describe::{Library, PLUGIN_DIRECTORY};
+pub(crate) use libraries::exported;
 pub(crate) use notices::{FILE as NOTICES, linked};
 
 pub(crate) const USAGE: &str = "\
@@ -124,10 +126,11 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
     }
     let libdir = root.join(&request.libdir);
     let shared = ["--strip-unneeded"];
-    tree.copy(&release.join("libresay.so"), libdir.join(&library.file), MODE_PROGRAM, &shared)?;
+    let libraries = libraries::make(place, &release, &library)?;
+    tree.copy(&libraries.shared, libdir.join(&library.file), MODE_PROGRAM, &shared)?;
     tree.link(libdir.join(&library.soname), &library.file)?;
     tree.link(libdir.join("libresay.so"), &library.soname)?;
-    tree.copy(&release.join("libresay.a"), libdir.join("libresay.a"), MODE_FILE, &["--strip-debug"])?;
+    tree.copy(&libraries.archive, libdir.join("libresay.a"), MODE_FILE, &shared)?;
     for (name, text) in library.texts(place, &request.libdir)? {
         tree.write(libdir.join(name), text.as_bytes())?;
     }

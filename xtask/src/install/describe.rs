@@ -106,7 +106,7 @@ fn fill(template: &str, values: &[(&str, String)]) -> Result<String, String> {
 
 /// The libraries of the system that the archive needs, as linker flags: what the compiler says of an archive of the
 /// standard library, which is all that Resay needs too.
-fn private_libraries(place: &Place) -> Result<Vec<String>, String> {
+pub(super) fn private_libraries(place: &Place) -> Result<Vec<String>, String> {
     let archive = place.built.join("native-static-libs.a");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(&rustc);
