@@ -22,7 +22,7 @@ mod headers {
     use super::fail;
 
     /// What resay.h is made of, in its order.
-    const FFI: [&str; 16] = [
+    const FFI: [&str; 17] = [
         "src/ffi/mod.rs",
         "src/ffi/error.rs",
         "src/ffi/engine.rs",
@@ -33,6 +33,7 @@ mod headers {
         "src/ffi/function.rs",
         "src/ffi/transform.rs",
         "src/ffi/dry_run.rs",
+        "src/ffi/lookup.rs",
         "src/ffi/run.rs",
         "src/ffi/threads.rs",
         "src/ffi/observe.rs",

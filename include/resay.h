@@ -177,7 +177,42 @@ extern "C" {
 #define RESAY_LATER 6
 
 /**
- * In resay_event.kind, and for resay_events_open, ORed together: a listener accepts connections or datagrams.
+ * In resay_option_info.flags: an option of the engine, see resay_set. All others are those of listeners.
+ */
+#define RESAY_OPTION_ENGINE 1u
+
+/**
+ * In resay_option_info.flags: it applies to tcp listeners.
+ */
+#define RESAY_OPTION_TCP 2u
+
+/**
+ * In resay_option_info.flags: it applies to udp listeners.
+ */
+#define RESAY_OPTION_UDP 4u
+
+/**
+ * In resay_option_info.flags: it applies to unix listeners.
+ */
+#define RESAY_OPTION_UNIX 8u
+
+/**
+ * In resay_option_info.flags: it applies to unix-dgram listeners.
+ */
+#define RESAY_OPTION_UNIX_DGRAM 16u
+
+/**
+ * In resay_option_info.flags: it applies to unix-seqpacket listeners.
+ */
+#define RESAY_OPTION_UNIX_SEQPACKET 32u
+
+/**
+ * In resay_option_info.flags: it applies to sockets that the program opened.
+ */
+#define RESAY_OPTION_INHERITED 64u
+
+/**
+ * In resay_event.kind, and for resay_events, ORed together: a listener accepts connections or datagrams.
  */
 #define RESAY_EVENT_LISTENING 1u
 
@@ -671,15 +706,128 @@ typedef struct resay_function {
 } resay_function;
 
 /**
- * Runs on a thread of the engine's before everything else there. thread is the thread's name, borrowed for the call.
- * resay_function lists the functions that are allowed inside.
+ * A transform that a chain can name. Valid during the call that it is passed to. No pointer is NULL, except where its
+ * comment says so.
  */
-typedef void (*resay_thread_begin)(void *user, const char *thread);
+typedef struct resay_transform_info {
+  /**
+   * Bytes of this struct that the library knows.
+   */
+  uint32_t struct_size;
+  /**
+   * Its promises: RESAY_CAP_ bits.
+   */
+  uint32_t caps;
+  /**
+   * Its requirements: RESAY_NEED_ bits.
+   */
+  uint32_t needs;
+  /**
+   * RESAY_SHARED, RESAY_PER_WORKER or RESAY_SERIAL.
+   */
+  uint32_t threading;
+  /**
+   * The name in a chain; "" if fault is not NULL.
+   */
+  const char *id;
+  /**
+   * Its version, or "".
+   */
+  const char *version;
+  /**
+   * One line of description, or "".
+   */
+  const char *summary;
+  /**
+   * "registered": by this program; "bundled": in the library; else the path of the plugin file.
+   */
+  const char *origin;
+  /**
+   * options_count options; NULL if there are none. An option that is required has no fallback: NULL.
+   */
+  const resay_option *options;
+  /**
+   * The number of options.
+   */
+  size_t options_count;
+  /**
+   * Bytes from one option to the next: sizeof(resay_option) in the library.
+   */
+  uint32_t option_size;
+  /**
+   * 0.
+   */
+  uint32_t zero;
+  /**
+   * NULL. If a file in a plugin directory cannot be used: the reason.
+   */
+  const char *fault;
+} resay_transform_info;
 
 /**
- * Runs on a thread of the engine's after everything else there, and after resay_thread_begin.
+ * Receives one transform. Called on the calling thread, before the call returns. It may call functions that take an
+ * engine, but not free the one that is asked. It must not throw or longjmp.
  */
-typedef void (*resay_thread_end)(void *user);
+typedef void (*resay_each_transform)(void *user, const struct resay_transform_info *transform);
+
+/**
+ * An option of engines or listeners. Valid as long as the library is loaded. No pointer is NULL.
+ */
+typedef struct resay_option_info {
+  /**
+   * Bytes of this struct that the library knows.
+   */
+  uint32_t struct_size;
+  /**
+   * RESAY_OPTION_ bits.
+   */
+  uint32_t flags;
+  /**
+   * The name.
+   */
+  const char *key;
+  /**
+   * What a value is, apart from words such as "auto": "string", "bool", "integer", "size", "duration", "rate", "octal"
+   * or "list".
+   */
+  const char *type;
+  /**
+   * The unit of a number without one, such as "bytes"; "": there is none, or it must be written, as of a duration.
+   */
+  const char *unit;
+  /**
+   * The default, as resay_set accepts it; "": not set.
+   */
+  const char *fallback;
+  /**
+   * The least number, of a list the least element, as resay_set accepts it; "": no range.
+   */
+  const char *min;
+  /**
+   * The largest.
+   */
+  const char *max;
+  /**
+   * One line of help.
+   */
+  const char *help;
+  /**
+   * The form of a value with its words, such as "SIZE|auto".
+   */
+  const char *value;
+} resay_option_info;
+
+/**
+ * Receives one option. Called on the calling thread, before the call returns. It must not throw or longjmp.
+ */
+typedef void (*resay_each_option)(void *user, const struct resay_option_info *option);
+
+/**
+ * Receives one counter. The name is "transform.counter", valid during the call. Called on the calling thread, before the
+ * call returns. It may call functions that take an engine, but not free the one that is asked. It must not throw or
+ * longjmp.
+ */
+typedef void (*resay_each_counter)(void *user, const char *name, uint64_t value);
 
 /**
  * The counters of a listener or of a whole engine. The counters of a running engine are read one by one, so they may
@@ -1353,6 +1501,42 @@ int resay_dry_run_process(struct resay_dry_run *dry_run,
  * Returns 0; RESAY_E_STATE: inside a function of this dry run, and nothing has happened.
  */
 int resay_dry_run_free(struct resay_dry_run *dry_run);
+
+/**
+ * [*] Adds a directory with plugins: chains that are set from now on find them by name. It is searched after directories
+ * that were added before, and before those of RESAY_PLUGIN_PATH and the installed ones. A relative path is taken from the
+ * working directory of now.
+ * Returns 0; RESAY_E_SYS: it is no directory, RESAY_E_ARG.
+ */
+int resay_plugin_dir(struct resay_engine *engine,
+                     const char *directory,
+                     struct resay_error *err);
+
+/**
+ * [*] Calls each for every transform that a chain of the engine can name; with NULL as the engine, of an engine that is
+ * new. This loads the plugins in the plugin directories. Files there that cannot be used are passed to each after all
+ * transforms, with the reason as fault; libraries that are no plugins are not.
+ * Returns the number of transforms; RESAY_E_ARG: each is NULL.
+ */
+int resay_transforms(struct resay_engine *engine_or_null,
+                     resay_each_transform each,
+                     void *user,
+                     struct resay_error *err);
+
+/**
+ * [*] Calls each for every option that resay_set knows: first those of engines, then those of listeners, which URLs take too.
+ * Returns their number; RESAY_E_ARG: each is NULL.
+ */
+int resay_options(resay_each_option each,
+                  void *user);
+
+/**
+ * [*] Calls each for every counter that the engine's transforms keep. Counters of chains that were replaced stay.
+ * Returns their number; RESAY_E_ARG: each is NULL.
+ */
+int resay_counters(struct resay_engine *engine,
+                   resay_each_counter each,
+                   void *user);
 
 /**
  * [*] Starts this number of threads of the engine, which block all signals, and returns when every listener is served.

@@ -211,6 +211,8 @@ pub struct Key {
     pub name: &'static str,
     /// The form of its value, for example `SIZE`.
     pub value: &'static str,
+    /// What a value is, apart from words such as `auto`.
+    pub kind: ValueType,
     /// The default, as it would be typed; empty where nothing is set by default.
     pub fallback: &'static str,
     /// One line about it.
@@ -233,11 +235,80 @@ impl Key {
     }
 }
 
+/// What a value of an option is, for programs that offer options to people. Its texts are as a value would be typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ValueType {
+    /// `string`, `bool`, `integer`, `size`, `duration` or `rate`, as in plugins; `octal`, `list`.
+    pub name: &'static str,
+    /// The unit of a number without one; empty where there is none, or it must be written.
+    pub unit: &'static str,
+    /// The least number, of a list the least element; empty without a range.
+    pub min: &'static str,
+    /// The largest.
+    pub max: &'static str,
+}
+
+impl ValueType {
+    const TEXT: ValueType = ValueType::within("string", "", "", "");
+    const FLAG: ValueType = ValueType::within("bool", "", "", "");
+
+    const fn within(
+        name: &'static str,
+        unit: &'static str,
+        min: &'static str,
+        max: &'static str,
+    ) -> ValueType {
+        ValueType { name, unit, min, max }
+    }
+}
+
+/// One option of an engine, beside those of its listeners: see [`Engine::set_threads`](crate::Engine::set_threads) and
+/// its neighbours. In C `resay_set` takes both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineKey {
+    /// The name as it is typed.
+    pub name: &'static str,
+    /// The form of its value.
+    pub value: &'static str,
+    /// What a value is.
+    pub kind: ValueType,
+    /// The default, as it would be typed.
+    pub fallback: &'static str,
+    /// One line about it.
+    pub help: &'static str,
+}
+
+/// Every option of an engine.
+pub const ENGINE_KEYS: &[EngineKey] = &[
+    EngineKey {
+        name: "threads",
+        value: "COUNT",
+        kind: ValueType::within("integer", "threads", "1", "256"),
+        fallback: "1",
+        help: "threads that share the connections",
+    },
+    EngineKey {
+        name: "backend",
+        value: "auto|epoll|uring",
+        kind: ValueType::TEXT,
+        fallback: "auto",
+        help: "the interface of the kernel; auto uses io_uring where it is there and faster",
+    },
+    EngineKey {
+        name: "spin",
+        value: "DURATION",
+        kind: ValueType::within("duration", "", "0", "1s"),
+        fallback: "0us",
+        help: "busy-poll for so long before a thread sleeps",
+    },
+];
+
 /// Every option, in the order in which help texts list them.
 pub const KEYS: &[Key] = &[
     Key {
         name: "backlog",
         value: "COUNT",
+        kind: ValueType::within("integer", "connections", "0", "2147483647"),
         fallback: "1024",
         help: "length of the accept queue (Linux clamps it to net.core.somaxconn)",
         applies: CONNECTED,
@@ -247,6 +318,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "nodelay",
         value: "0|1",
+        kind: ValueType::FLAG,
         fallback: "1",
         help: "send small answers without delay (TCP_NODELAY)",
         applies: TCP,
@@ -256,6 +328,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "keepalive",
         value: "0|1|DURATION",
+        kind: ValueType::within("duration", "", "1s", "32767s"),
         fallback: "0",
         help: "probe silent peers (SO_KEEPALIVE), first after DURATION",
         applies: TCP,
@@ -265,6 +338,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "rcvbuf",
         value: "SIZE|auto",
+        kind: ValueType::within("size", "bytes", "1", "2147483647"),
         fallback: "auto",
         help: "size of the kernel's receive buffer (SO_RCVBUF); a unix socket uses the sender's send buffer",
         applies: RECEIVE_BUFFER,
@@ -274,6 +348,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "sndbuf",
         value: "SIZE|auto",
+        kind: ValueType::within("size", "bytes", "1", "2147483647"),
         fallback: "auto",
         help: "size of the kernel's send buffer (SO_SNDBUF)",
         applies: ALL,
@@ -283,6 +358,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "v6only",
         value: "0|1|auto",
+        kind: ValueType::FLAG,
         fallback: "auto",
         help: "an IPv6 socket refuses IPv4 (IPV6_V6ONLY)",
         applies: INTERNET,
@@ -292,6 +368,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "mode",
         value: "OCTAL|auto",
+        kind: ValueType::within("octal", "", "0000", "0777"),
         fallback: "auto",
         help: "permissions of the socket file; auto follows the umask",
         applies: UNIX,
@@ -301,6 +378,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "frame",
         value: "FRAME",
+        kind: ValueType::TEXT,
         fallback: "raw",
         help: "where a message of a stream ends: raw, lines, delim:HEX, len8, len16be|le, len32be|le, \
                varint, fixed:N",
@@ -311,6 +389,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "max_message",
         value: "SIZE|auto",
+        kind: ValueType::within("size", "bytes", "1", "1g"),
         fallback: "auto",
         help: "size of the longest message; auto is the default for the kind of socket",
         applies: ALL,
@@ -320,6 +399,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "max_connections",
         value: "COUNT",
+        kind: ValueType::within("integer", "connections", "1", "4294967295"),
         fallback: "65536",
         help: "most open connections",
         applies: CONNECTED,
@@ -329,6 +409,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "max_per_peer",
         value: "COUNT|off",
+        kind: ValueType::within("integer", "connections", "1", "4294967295"),
         fallback: "off",
         help: "most open connections from one IPv4 address, IPv6 /64 network or, on unix sockets, user",
         applies: CONNECTED,
@@ -338,6 +419,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "allow_uid",
         value: "UID,...|any",
+        kind: ValueType::within("list", "uid", "0", "4294967294"),
         fallback: "any",
         help: "user ids that may connect over a unix socket; others are rejected before anything is read",
         applies: UNIX_CONNECTED,
@@ -347,6 +429,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "idle_timeout",
         value: "DURATION|off",
+        kind: ValueType::within("duration", "", "1ms", "8760h"),
         fallback: "off",
         help: "close a connection when its peer is silent for DURATION",
         applies: CONNECTED,
@@ -356,6 +439,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "write_timeout",
         value: "DURATION",
+        kind: ValueType::within("duration", "", "1ms", "8760h"),
         fallback: "30s",
         help: "close a connection when its peer reads nothing for DURATION while answers wait",
         applies: CONNECTED,
@@ -367,6 +451,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "min_rate",
         value: "SIZE/DURATION|off",
+        kind: ValueType::within("rate", "bytes", "", ""),
         fallback: "off",
         help: "close a connection over which less than SIZE passes in DURATION while a message is unfinished or \
                answers wait",
@@ -377,6 +462,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "max_amplification",
         value: "COUNT|auto|off",
+        kind: ValueType::within("integer", "times", "1", "4294967295"),
         fallback: "auto",
         help: "drop answers of more than COUNT bytes for each byte of the request, whose source can be forged; auto: \
                no limit on loopback addresses, else 1",
@@ -387,6 +473,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "swap_timeout",
         value: "DURATION",
+        kind: ValueType::within("duration", "", "1ms", "8760h"),
         fallback: "1m",
         help: "close a connection that still needs the old chain DURATION after the chain was replaced",
         applies: CONNECTED,
@@ -398,6 +485,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "high_water",
         value: "SIZE",
+        kind: ValueType::within("size", "bytes", "1k", "1g"),
         fallback: "256k",
         help: "size of unsent answers at which Resay stops reading from a connection",
         applies: CONNECTED,
@@ -407,6 +495,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "chain",
         value: "CHAIN",
+        kind: ValueType::TEXT,
         fallback: "",
         help: "chain of this listener, for example uppercase | hex",
         applies: ALL,

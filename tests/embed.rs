@@ -363,6 +363,18 @@ fn plugins_are_loaded_and_loaded_anew() {
     run(program.args(["one.so", "two.so", "turns.so"].map(|file| here.join(file))));
 }
 
+#[test]
+fn what_there_is_can_be_looked_up() {
+    let Some(mut program) = program("lookups", "", &[]) else { return };
+    let plugins = program.get_current_dir().unwrap().join("plugins");
+    fs::create_dir_all(&plugins).unwrap();
+    let flags = ["-std=c99", "-shared", "-fPIC", "-Wno-missing-field-initializers", "-DWORD=\"one\""];
+    compile("cc", &flags, &root().join("tests/c/turns.c"), &plugins.join("libturns.so"));
+    let broken = plugins.join("libbroken.so");
+    fs::write(&broken, "no library").unwrap();
+    run(program.arg(&plugins).arg(&broken).env_remove("RESAY_PLUGIN_PATH"));
+}
+
 /// The blocks of one language in the guide.
 fn blocks(language: &str) -> Vec<String> {
     let guide = fs::read_to_string(root().join("docs/embedding.md")).unwrap();

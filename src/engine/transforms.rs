@@ -32,6 +32,29 @@ impl Engine {
     pub fn load(&self, path: impl AsRef<Path>) -> Result<usize> {
         lock(&self.registry).load_all(path.as_ref())
     }
+
+    /// Adds a directory in which bare names of transforms are looked up, for chains that are set from now on: after those
+    /// that were added before, before `RESAY_PLUGIN_PATH`. A relative one is taken from the directory that the process is in
+    /// now. Fails if it is no directory.
+    pub fn plugin_dir(&self, directory: impl AsRef<Path>) -> Result<()> {
+        let directory = directory.as_ref();
+        let found =
+            std::path::absolute(directory).and_then(|path| match std::fs::metadata(&path)?.is_dir() {
+                true => Ok(path),
+                false => Err(std::io::Error::from_raw_os_error(libc::ENOTDIR)),
+            });
+        let what = || format!("plugin directory {}", directory.display());
+        let path = found.map_err(|source| Error::System { what: what(), source })?;
+        lock(&self.registry).add_directory(path);
+        Ok(())
+    }
+
+    /// Every transform that a chain of this engine can name; beside them, why a file in a plugin directory is none. This loads
+    /// the plugins in these directories.
+    pub fn transforms(&self) -> (Vec<TransformInfo>, Vec<Error>) {
+        let (found, errors) = lock(&self.registry).list();
+        (found.iter().map(|(table, origin)| describe(table, origin.clone())).collect(), errors)
+    }
 }
 
 /// A transform that a chain can name.
@@ -46,6 +69,12 @@ pub struct TransformInfo {
     pub summary: String,
     /// Where it comes from.
     pub origin: TransformOrigin,
+    /// Its promises: `RESAY_CAP_` bits.
+    pub caps: u32,
+    /// Its requirements: `RESAY_NEED_` bits.
+    pub needs: u32,
+    /// `RESAY_SHARED`, `RESAY_PER_WORKER` or `RESAY_SERIAL`.
+    pub threading: u32,
     /// Its options.
     pub options: Vec<OptionHelp<'static>>,
 }
@@ -63,6 +92,9 @@ fn describe(table: &Callee, origin: TransformOrigin) -> TransformInfo {
         version: table.version().to_owned(),
         summary: table.summary().to_owned(),
         origin,
+        caps: table.caps(),
+        needs: table.needs(),
+        threading: table.threading(),
         options: table.options(),
     }
 }

@@ -15,6 +15,7 @@
 //! | `function.rs` | functions of the host as transforms, and answers that come later |
 //! | `transform.rs` | plugins, tables, functions, chains |
 //! | `dry_run.rs` | chains without sockets |
+//! | `lookup.rs` | the transforms and options that there are, counters |
 //! | `run.rs` | the three ways to run; stop, drain, join |
 //! | `threads.rs` | the program's part in the engine's threads |
 //! | `observe.rs` | statistics, the log |
@@ -40,6 +41,7 @@ mod error;
 mod event;
 mod function;
 mod listener;
+mod lookup;
 mod memory;
 mod observe;
 mod run;

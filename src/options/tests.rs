@@ -20,6 +20,63 @@ fn the_table_and_the_defaults_agree() {
 }
 
 #[test]
+fn every_range_is_what_the_parser_takes() {
+    // One less or one more, in the digits and the unit of the text.
+    let beyond = |text: &str, step: i64| {
+        let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+        let number = digits.parse::<i64>().unwrap() + step;
+        (number >= 0).then(|| format!("{number}{}", &text[digits.len()..]))
+    };
+    let mut ranges = 0;
+    for key in KEYS.iter().filter(|key| !key.kind.min.is_empty()) {
+        ranges += 1;
+        for (limit, step) in [(key.kind.min, -1), (key.kind.max, 1)] {
+            let mut options = Options::default();
+            options.set(key.name, limit).unwrap_or_else(|fault| panic!("{}={limit}: {fault}", key.name));
+            let other = match (key.kind.name, limit) {
+                ("octal", "0777") => Some("1000".to_owned()),
+                // 0 turns it off or on.
+                ("duration", "1s") => Some("0.5s".to_owned()),
+                ("duration", "1ms") => Some("0.9ms".to_owned()),
+                (_, "1k") => Some("1023".to_owned()),
+                (_, limit) => beyond(limit, step),
+            };
+            if let Some(other) = other {
+                assert!(options.set(key.name, &other).is_err(), "{}={other}", key.name);
+            }
+        }
+    }
+    assert_eq!(ranges, 14);
+    for key in KEYS {
+        assert_eq!(key.kind.min.is_empty(), key.kind.max.is_empty(), "{}", key.name);
+        // These take "on" as what it is, and not as a truth value.
+        if !matches!(key.name, "keepalive" | "chain") {
+            let is_flag = Options::default().set(key.name, "on").is_ok();
+            assert_eq!(key.kind.name == "bool", is_flag, "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn the_options_of_an_engine_are_what_it_takes() {
+    let [threads, backend, spin] = ENGINE_KEYS else { panic!("{ENGINE_KEYS:?}") };
+    let engine = crate::Engine::builder().build().unwrap();
+    assert_eq!(engine.threads().to_string(), threads.fallback);
+    assert_eq!(engine.backend().to_string(), backend.fallback);
+    assert_eq!(format!("{}us", engine.spin().as_micros()), spin.fallback);
+    for (text, is_good) in [(threads.kind.min, true), (threads.kind.max, true), ("0", false), ("257", false)]
+    {
+        assert_eq!(engine.set_threads(text.parse().unwrap()).is_ok(), is_good, "{text}");
+    }
+    for (text, is_good) in [(spin.kind.min, true), (spin.kind.max, true), ("1.000001s", false)] {
+        assert_eq!(engine.set_spin(parse_duration(text).unwrap()).is_ok(), is_good, "{text}");
+    }
+    for word in backend.value.split('|') {
+        assert!(word.parse::<crate::Backend>().is_ok(), "{word}");
+    }
+}
+
+#[test]
 fn good_values() {
     let table = [
         ("backlog", "0", "0"),

@@ -32,6 +32,8 @@ pub(crate) struct Registry {
     /// From files that the host asked for.
     loaded: Vec<(Table, PathBuf)>,
     directories: Vec<PathBuf>,
+    /// How many of these, the first, the host has named.
+    own_directories: usize,
 }
 
 /// Files that this process has loaded, by what they were then; some could not be used. Libraries are never unloaded, so
@@ -95,11 +97,20 @@ impl Registry {
     /// The plugin path is, after `directories`, `RESAY_PLUGIN_PATH`, and then what is installed (see [`installed`]).
     pub(crate) fn new(directories: Vec<PathBuf>) -> Registry {
         let mut directories = directories;
+        let own_directories = directories.len();
         if let Some(path) = environment::variable("RESAY_PLUGIN_PATH") {
             directories.extend(env::split_paths(&path).filter(|path| path.is_absolute()));
         }
         directories.extend(installed(env::current_exe().ok().as_deref(), library::own_library().as_deref()));
-        Registry { registered: Vec::new(), loaded: Vec::new(), directories }
+        Registry { registered: Vec::new(), loaded: Vec::new(), directories, own_directories }
+    }
+
+    /// Adds a directory of the host's, after those that it has named before. One that is there stays where it is.
+    pub(crate) fn add_directory(&mut self, directory: PathBuf) {
+        if !self.directories.iter().take(self.own_directories).any(|known| *known == directory) {
+            self.directories.insert(self.own_directories, directory);
+            self.own_directories += 1;
+        }
     }
 
     /// Adds a transform of the host's own. One of the same name makes way and is given back, so that it can be dropped

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use resay_plugin::abi::{resay_kv, resay_transform};
+use resay_plugin::abi::{self, resay_kv, resay_transform};
 
 use super::function::{Function, HostFunction, Message, Needs};
 use super::lifecycle::PluginLibrary;
@@ -39,6 +39,28 @@ impl Callee {
 
     pub(crate) fn summary(&self) -> &'static str {
         self.table().map_or("", Table::summary)
+    }
+
+    /// Its promises: `RESAY_CAP_` bits.
+    pub(crate) fn caps(&self) -> u32 {
+        self.table().map_or(0, Table::caps)
+    }
+
+    /// Its requirements: `RESAY_NEED_` bits.
+    pub(crate) fn needs(&self) -> u32 {
+        match self {
+            Callee::Table(table) => table.needs(),
+            Callee::Function(function) => {
+                let bit = |is_needed, bit| if is_needed { bit } else { 0 };
+                let needs = function.needs();
+                bit(needs.messages, abi::RESAY_NEED_MESSAGES) | bit(needs.offload, abi::RESAY_NEED_OFFLOAD)
+            }
+        }
+    }
+
+    /// `RESAY_SHARED`, which functions are, `RESAY_PER_WORKER` or `RESAY_SERIAL`.
+    pub(crate) fn threading(&self) -> u32 {
+        self.table().map_or(abi::RESAY_SHARED, Table::threading)
     }
 
     pub(crate) fn options(&self) -> Vec<OptionHelp<'static>> {

@@ -89,6 +89,21 @@ impl Table {
         self.described().map_or("", |described| described.summary)
     }
 
+    /// `RESAY_CAP_` bits.
+    pub(crate) fn caps(&self) -> u32 {
+        self.fields.caps
+    }
+
+    /// `RESAY_NEED_` bits.
+    pub(crate) fn needs(&self) -> u32 {
+        self.fields.needs
+    }
+
+    /// `RESAY_SHARED`, `RESAY_PER_WORKER` or `RESAY_SERIAL`.
+    pub(crate) fn threading(&self) -> u32 {
+        self.fields.threading
+    }
+
     pub(crate) fn options(&self) -> Vec<OptionHelp<'static>> {
         let options = self.described().map(|described| described.options).unwrap_or_default();
         options
