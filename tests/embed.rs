@@ -426,3 +426,43 @@ fn the_guide_compiles() {
         }
     }
 }
+
+/// Each file that the page names in the line before a block is that block; `RESAY_BLESS=1` writes them anew.
+#[test]
+fn the_page_of_languages_shows_the_examples() {
+    let path = root().join("docs/languages.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let mut shown = String::new();
+    let mut rest = page.as_str();
+    let mut files = BTreeSet::new();
+    while let Some((before, after)) = rest.split_once("`:\n\n```") {
+        let (language, block) = after.split_once('\n').unwrap();
+        let file = before.rsplit('`').next().unwrap();
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        shown.push_str(&format!("{before}`:\n\n```{language}\n{text}```"));
+        rest = match block.strip_prefix("```") {
+            Some(after) => after,
+            None => block.split_once("\n```").unwrap().1,
+        };
+        files.insert(file.to_owned());
+    }
+    shown.push_str(rest);
+    if std::env::var_os("RESAY_BLESS").is_some() {
+        fs::write(&path, &shown).unwrap();
+    } else {
+        let line = shown.lines().zip(page.lines()).position(|(shown, page)| shown != page);
+        assert!(
+            page == shown,
+            "docs/languages.md:{:?} is not as the example; RESAY_BLESS=1 writes it anew",
+            line
+        );
+    }
+    // No tour is missing.
+    for directory in fs::read_dir(root().join("examples")).unwrap() {
+        let Ok(entries) = fs::read_dir(directory.unwrap().path()) else { continue };
+        for entry in entries {
+            let file = entry.unwrap().path().strip_prefix(root()).unwrap().display().to_string();
+            assert!(!file.contains("/tour") || files.contains(&file), "{file} is not in docs/languages.md");
+        }
+    }
+}

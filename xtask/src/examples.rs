@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::place::Place;
 use crate::report::{Outcome, Report, Runner, capture, run, run_example, run_tests};
 
-const C_FLAGS: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+pub(crate) const C_FLAGS: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 const CPP_FLAGS: [&str; 10] = [
     "-std=c++11",
     "-Wall",
@@ -24,6 +24,8 @@ const CPP_FLAGS: [&str; 10] = [
 ];
 /// Examples that begin so are plugins; all others are hosts.
 const PLUGIN_PREFIX: &str = "plugin_";
+/// Examples in Python that begin so take arguments.
+const TOUR_PREFIX: &str = "tour_";
 
 /// What an example's documentation shows instead of a port, which is another one each time.
 const ADDRESS: &str = "127.0.0.1:";
@@ -204,7 +206,9 @@ impl Foreign {
 
 /// Each with python3 against the library that was just built, then the tests of the package.
 pub(crate) fn python(place: &Place, report: &mut Report) {
-    let scripts = files(&place.root.join("examples/python"), "py");
+    let mut scripts = files(&place.root.join("examples/python"), "py");
+    // See languages.rs.
+    scripts.retain(|script| !name_of(script).starts_with(TOUR_PREFIX));
     let tests = place.root.join("python/tests");
     if !exists("python3") {
         report.step("examples in Python", || Outcome::Skipped(missing("python3")));
@@ -246,14 +250,15 @@ pub(crate) fn python(place: &Place, report: &mut Report) {
 }
 
 /// Where examples are compiled to.
-struct Scratch {
+pub(crate) struct Scratch {
     programs: PathBuf,
     plugins: PathBuf,
-    libraries: PathBuf,
+    /// Has the library in it under its names.
+    pub(crate) libraries: PathBuf,
 }
 
 impl Scratch {
-    fn new(place: &Place) -> Result<Scratch, String> {
+    pub(crate) fn new(place: &Place) -> Result<Scratch, String> {
         let top = place.built.join("examples-in-c");
         let scratch = Scratch {
             programs: top.join("programs"),
@@ -288,7 +293,7 @@ impl Scratch {
     }
 
     /// What an example may rely on.
-    fn environment(&self, mut command: Command, place: &Place) -> Command {
+    pub(crate) fn environment(&self, mut command: Command, place: &Place) -> Command {
         let paths = [self.plugins.as_path(), place.built.as_path()];
         command.env("RESAY_LIBRARY", place.built.join("libresay.so"));
         // Neither path can hold a colon that cargo would have let pass.

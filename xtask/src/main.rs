@@ -11,6 +11,7 @@ mod deb;
 mod examples;
 mod files;
 mod install;
+mod languages;
 mod packages;
 mod packaging;
 mod patience;
@@ -30,7 +31,7 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|sanitize..
   check      formatting, what is in packages, lints, documentation, the committed headers, the map (tests/tidy.rs),
              subjects of commits
   test       builds everything; every test of the workspace; instruction counts (benches/instructions.toml); the examples
-             in Rust, C and Python; packages to publish; what install and deb make
+             in Rust, C and Python, and the tour in each language at hand; packages to publish; what install and deb make
   examples   that part of test alone, after a build
   packaging  the last part of test alone
   sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
@@ -187,6 +188,7 @@ fn test(place: &Place, report: &mut Report) {
     examples::rust(place, report);
     examples::c(place, report);
     examples::python(place, report);
+    languages::all(place, report);
     packaging::all(place, report);
 }
 
@@ -195,6 +197,7 @@ fn all_examples(place: &Place, report: &mut Report) {
         examples::rust(place, report);
         examples::c(place, report);
         examples::python(place, report);
+        languages::all(place, report);
     }
 }
 

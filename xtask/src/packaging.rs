@@ -12,6 +12,7 @@ use crate::deb::{self, Refusal, Size};
 use crate::examples::{exists, missing};
 use crate::files::{about, files_in, remove};
 use crate::install::{self, Library, NOTICES, PLUGIN_DIRECTORY, Request};
+use crate::languages::prints_the_tour;
 use crate::packages;
 use crate::place::Place;
 use crate::report::{Outcome, Report, capture};
@@ -53,6 +54,13 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
     report.step("two archives of Rust in one program", || needs(&tools, || moved.two_archives()));
     report.step("the archive in two shared libraries", || needs(&tools, || moved.two_libraries()));
     report.step("CMake, moved", || needs(&[&cc(), "cmake", "make"], || moved.cmake()));
+    report.step("C++17 by CMake, moved", || {
+        let programs = [cxx(), "cmake".to_owned(), "make".to_owned()];
+        match programs.iter().find(|program| !exists(program)) {
+            Some(program) => Outcome::Skipped(missing(program)),
+            None => moved.cmake_tour(),
+        }
+    });
     report.step("command and plugins, moved", || needs(&[&cc()], || moved.command()));
     for (lang, programs) in
         [("c", vec![cc(), "make".to_owned()]), ("c++", vec![cxx(), "make".to_owned()]), ("rust", vec![])]
@@ -255,6 +263,22 @@ impl<'a> Tree<'a> {
         }
         let info = capture(self.resay(&["plugin", "info", &build.join("libquote.so").to_string_lossy()]))?;
         expect(info.contains("quote 1.0.0"), || format!("the plugin in C++: {info}"))
+    }
+
+    /// The tour in C++, as its first lines say.
+    fn cmake_tour(&self) -> Outcome {
+        let build = self.top.join("cmake-tour");
+        let mut configure = Command::new("cmake");
+        configure.arg("-S").arg(self.place.root.join("examples/cpp")).arg("-B").arg(&build);
+        configure.arg(format!("-DCMAKE_PREFIX_PATH={}", self.prefix.display()));
+        let mut make = Command::new("cmake");
+        make.arg("--build").arg(&build);
+        for command in [configure, make] {
+            if let Err(reason) = capture(command) {
+                return Outcome::Failed(reason);
+            }
+        }
+        prints_the_tour(Command::new(build.join("tour")).current_dir(&build))
     }
 
     /// Compiles a plugin that is not bundled, to where plugins are installed.
