@@ -107,6 +107,18 @@ pub(super) fn with_engine(
     err: *mut resay_error,
     body: impl FnOnce(&resay_engine) -> Result<c_int, Failure>,
 ) -> c_int {
+    let mut body = Some(body);
+    // It runs once.
+    run(engine, waits, err, &mut |engine| body.take().map_or(Ok(0), |body| body(engine)))
+}
+
+/// Of one type for all calls: there are many, and this is the larger part of most.
+fn run(
+    engine: *mut resay_engine,
+    waits: Waits,
+    err: *mut resay_error,
+    body: &mut dyn FnMut(&resay_engine) -> Result<c_int, Failure>,
+) -> c_int {
     // SAFETY: the caller's.
     let engine = unsafe { engine.as_ref() };
     let _counted = Counted::new();

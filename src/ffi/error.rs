@@ -126,6 +126,13 @@ impl Drop for NotCancelled {
 
 /// Runs a call; its failure, or its panic, goes to `err`, which is NULL or the caller's own, and to the thread's last error.
 pub(super) fn call(err: *mut resay_error, body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
+    let mut body = Some(body);
+    // It runs once.
+    run(err, &mut || body.take().map_or(Ok(0), |body| body()))
+}
+
+/// Of one type for all calls: there are many, and this is the larger part of most.
+fn run(err: *mut resay_error, body: &mut dyn FnMut() -> Result<c_int, Failure>) -> c_int {
     let _not_cancelled = NotCancelled::new();
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
