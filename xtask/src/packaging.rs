@@ -259,7 +259,7 @@ impl<'a> Tree<'a> {
         for (program, line) in
             [("peer_shared", "hello"), ("peer_static", "hello"), ("abi_shared", ""), ("abi_static", "")]
         {
-            expect_line(Command::new(build.join(program)), line)?;
+            expect_line(by_its_own_path(&build.join(program)), line)?;
         }
         let info = capture(self.resay(&["plugin", "info", &build.join("libquote.so").to_string_lossy()]))?;
         expect(info.contains("quote 1.0.0"), || format!("the plugin in C++: {info}"))
@@ -278,7 +278,7 @@ impl<'a> Tree<'a> {
                 return Outcome::Failed(reason);
             }
         }
-        prints_the_tour(Command::new(build.join("tour")).current_dir(&build))
+        prints_the_tour(by_its_own_path(&build.join("tour")).current_dir(&build))
     }
 
     /// Compiles a plugin that is not bundled, to where plugins are installed.
@@ -429,6 +429,13 @@ impl<'a> Tree<'a> {
         command.arg(&file).env("HOME", &self.top);
         expect_line(command, "--drain-timeout")
     }
+}
+
+/// A program that knows where its library is. Cargo sets a path that would come first, to libraries of a build.
+fn by_its_own_path(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("LD_LIBRARY_PATH");
+    command
 }
 
 fn source(place: &Place, name: &str) -> PathBuf {
