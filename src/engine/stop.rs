@@ -41,6 +41,8 @@ impl Engine {
             // Nothing has been served, so there is nothing to answer: peers that wait are refused.
             self.stop();
             let waiting = std::mem::take(&mut lock(&self.control).waiting);
+            // As a worker does: the file before its socket.
+            waiting.iter().for_each(|waiting| waiting.listener.remove_file());
             drop(waiting);
             return Ok(());
         };

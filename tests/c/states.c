@@ -206,10 +206,13 @@ static void nobody_waits_for_an_engine_that_never_runs(void)
   resay_client *client;
   resay_error error;
   char url[128];
+  add(engine, "unix:states.sock", url);
+  CHECK(access("states.sock", F_OK) == 0);
   add(engine, "tcp://127.0.0.1:0", url);
   CHECK_CODE(resay_drain(engine, 0), 0);
   CHECK_CODE(resay_client_open(url, PATIENCE_MS, &client, &error), RESAY_E_SYS);
   CHECK(error.os_errno == ECONNREFUSED);
+  CHECK(access("states.sock", F_OK) != 0);
   CHECK_CODE(resay_engine_free(engine), 0);
 }
 
