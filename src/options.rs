@@ -299,7 +299,28 @@ pub const ENGINE_KEYS: &[EngineKey] = &[
         value: "DURATION",
         kind: ValueType::within("duration", "", "0", "1s"),
         fallback: "0us",
-        help: "busy-poll for so long before a thread sleeps",
+        help: "time that a thread busy-polls before it sleeps",
+    },
+    EngineKey {
+        name: "thread_name",
+        value: "PREFIX",
+        kind: ValueType::TEXT,
+        fallback: "resay",
+        help: "prefix of the names of the engine's threads, 1 to 15 bytes",
+    },
+    EngineKey {
+        name: "thread_stack",
+        value: "SIZE",
+        kind: ValueType::within("size", "bytes", "128k", "1g"),
+        fallback: "2097152",
+        help: "stack size of the engine's threads",
+    },
+    EngineKey {
+        name: "thread_cpus",
+        value: "LIST",
+        kind: ValueType::within("list", "", "", ""),
+        fallback: "",
+        help: "processors for the engine's threads, for example 0-3,6; empty: those of the thread that starts it",
     },
 ];
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use common::*;
 use resay::{
-    CloseReason, DropReason, Engine, Error, Message, Output, SocketKind, Tap, TapOptions, TapOutcome, TapRecord,
-    Transform, Verdict,
+    CloseReason, DropReason, Engine, Error, Message, Output, SocketKind, Tap, TapOptions, TapOutcome,
+    TapRecord, Transform, Verdict,
 };
 use resay_plugin::{Call, Map, Setup, Status, Table};
 

@@ -103,7 +103,8 @@ impl Engine {
             let effective =
                 socket::effective(bound.socket.as_fd(), bound.kind, &bound.options, &bound.on_accept);
             let around = control.around.clone();
-            let listener = Listener::new(control.listeners_made, bound, effective, Arc::clone(chain), around)?;
+            let listener =
+                Listener::new(control.listeners_made, bound, effective, Arc::clone(chain), around)?;
             control.listeners_made += 1;
             check_needs(&listener, chain)?;
             listeners.push(Arc::new(listener));

@@ -11,7 +11,7 @@ use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{Failure, call, resay_error};
 use super::memory::text_of;
 use crate::options::{AddressKind, ENGINE_KEYS, KEYS, ValueType};
-use crate::{Error, TransformInfo, TransformOrigin};
+use crate::{Error, OptionHelp, TransformInfo, TransformOrigin};
 
 /// In resay_option_info.flags: an option of the engine, see resay_set. All others are those of listeners.
 pub const RESAY_OPTION_ENGINE: u32 = 1u32;
@@ -197,7 +197,7 @@ struct Described {
     fault: Option<CString>,
     /// Point into `option_texts`.
     options: Vec<resay_option>,
-    _option_texts: Vec<[CString; 4]>,
+    _option_texts: Vec<[CString; 7]>,
 }
 
 impl Described {
@@ -210,13 +210,20 @@ impl Described {
         let option_texts: Vec<_> = transform
             .options
             .iter()
-            .map(|option| [option.key, option.kind, option.fallback, option.help].map(text))
+            .map(|option| {
+                let OptionHelp { key, kind, fallback, help, unit, min, max } = *option;
+                [key, kind, fallback, help, unit, min, max].map(text)
+            })
             .collect();
-        let options = option_texts.iter().map(|[key, kind, fallback, help]| resay_option {
+        let or_null = |text: &CString| if text.is_empty() { ptr::null() } else { text.as_ptr() };
+        let options = option_texts.iter().map(|[key, kind, fallback, help, unit, min, max]| resay_option {
             key: key.as_ptr(),
             r#type: kind.as_ptr(),
-            fallback: if fallback.is_empty() { ptr::null() } else { fallback.as_ptr() },
+            fallback: or_null(fallback),
             help: help.as_ptr(),
+            unit: or_null(unit),
+            min: or_null(min),
+            max: or_null(max),
         });
         Described {
             caps: transform.caps,

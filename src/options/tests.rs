@@ -59,7 +59,7 @@ fn every_range_is_what_the_parser_takes() {
 
 #[test]
 fn the_options_of_an_engine_are_what_it_takes() {
-    let [threads, backend, spin] = ENGINE_KEYS else { panic!("{ENGINE_KEYS:?}") };
+    let [threads, backend, spin, name, stack, cpus] = ENGINE_KEYS else { panic!("{ENGINE_KEYS:?}") };
     let engine = crate::Engine::builder().build().unwrap();
     assert_eq!(engine.threads().to_string(), threads.fallback);
     assert_eq!(engine.backend().to_string(), backend.fallback);
@@ -70,6 +70,14 @@ fn the_options_of_an_engine_are_what_it_takes() {
     }
     for (text, is_good) in [(spin.kind.min, true), (spin.kind.max, true), ("1.000001s", false)] {
         assert_eq!(engine.set_spin(parse_duration(text).unwrap()).is_ok(), is_good, "{text}");
+    }
+    assert_eq!(engine.thread_name(), name.fallback);
+    assert_eq!(engine.thread_stack().to_string(), stack.fallback);
+    assert_eq!(engine.thread_cpus(), cpus.fallback);
+    for (text, is_good) in [(stack.kind.min, true), (stack.kind.max, true), ("127k", false), ("1025m", false)]
+    {
+        let bytes = parse_size(text).unwrap() as usize;
+        assert_eq!(engine.set_thread_stack(bytes).is_ok(), is_good, "{text}");
     }
     for word in backend.value.split('|') {
         assert!(word.parse::<crate::Backend>().is_ok(), "{word}");

@@ -169,7 +169,7 @@ static int pass(void *user, void **session, const resay_message *message, resay_
 
 static void transforms(const char *directory, const char *file)
 {
-  static const resay_option option = {"step", "integer", "1", "how far"};
+  static const resay_option option = {.key = "step", .type = "integer", .fallback = "1", .help = "how far"};
   struct counting counting = {NULL, 0};
   struct transforms found, inside;
   struct counters counters = {0, 0};

@@ -6,6 +6,7 @@ mod connect;
 mod datagram;
 mod idle;
 mod pattern;
+mod sample;
 mod stream;
 mod turns;
 
@@ -17,22 +18,10 @@ use crate::workload::{Shape, Workload};
 use turns::{Clock, Turns};
 
 pub(crate) use idle::{IDLE_BYTES, Memory, idle};
+pub(crate) use sample::Sample;
 
 /// How often the clock is read for the end, in turns of the loop.
 const TURNS_PER_LOOK: u32 = 8;
-
-/// What one server did in one round.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    /// Processor time of the server, all its threads and processes, a message.
-    pub(crate) cpu_us: f64,
-    pub(crate) messages_per_s: f64,
-    /// From handing a message to the kernel until its whole answer was read.
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
-    /// Of all datagrams; streams lose none.
-    pub(crate) lost: f64,
-}
 
 /// Loads a server: `warm_up`, then `measured`. `shouts`: answers are in capitals.
 pub(crate) fn run(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Sample;
+use super::sample::Sample;
 use crate::running::Running;
 
 #[derive(Debug, Clone, Copy)]
