@@ -212,7 +212,7 @@ extern "C" {
 #define RESAY_OPTION_INHERITED 64u
 
 /**
- * In resay_event.kind, and for resay_events, ORed together: a listener accepts connections or datagrams.
+ * In resay_event.kind, and for resay_events_open, ORed together: a listener accepts connections or datagrams.
  */
 #define RESAY_EVENT_LISTENING 1u
 
@@ -828,6 +828,17 @@ typedef void (*resay_each_option)(void *user, const struct resay_option_info *op
  * longjmp.
  */
 typedef void (*resay_each_counter)(void *user, const char *name, uint64_t value);
+
+/**
+ * Runs on a thread of the engine's before everything else there. thread is the thread's name, borrowed for the call.
+ * resay_function lists the functions that are allowed inside.
+ */
+typedef void (*resay_thread_begin)(void *user, const char *thread);
+
+/**
+ * Runs on a thread of the engine's after everything else there, and after resay_thread_begin.
+ */
+typedef void (*resay_thread_end)(void *user);
 
 /**
  * The counters of a listener or of a whole engine. The counters of a running engine are read one by one, so they may

@@ -73,13 +73,17 @@ fn resay_json_is_up_to_date() {
 #[test]
 fn resay_json_has_every_name_of_the_headers() {
     // Macros, and what only plugins define.
-    const NO_ITEMS: [&str; 7] = [
+    const NO_ITEMS: [&str; 11] = [
         "RESAY_H",
         "RESAY_PLUGIN_H",
         "RESAY_HAS",
         "RESAY_EXPORT",
         "RESAY_EXTERN_C",
+        "RESAY_NULL",
+        "RESAY_OPTIONS",
         "RESAY_PLUGIN",
+        "RESAY_PLUGIN_WITH",
+        "resay_plugin_end",
         "resay_plugin_v1",
     ];
     let json = parsed(&interface().json().unwrap());
