@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use resay_plugin::file::plain;
+
 /// The result of everything fallible in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -91,15 +93,6 @@ impl Error {
             Error::System { source, .. } => source.raw_os_error(),
             _ => None,
         }
-    }
-}
-
-/// A system error in words alone: the number is in [`Error::os_error`].
-pub(crate) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match (error.raw_os_error(), text.rsplit_once(" (os error ")) {
-        (Some(_), Some((words, _))) => words.to_owned(),
-        _ => text,
     }
 }
 

@@ -262,7 +262,8 @@ static void pauses_and_ends(void)
     char url[128];
     resay_id listener = add(engine, url_of(TRANSPORTS[n]), url);
     resay_event event;
-    CHECK_CODE(resay_events(engine, RESAY_EVENT_CLOSED, 64), 0);
+    resay_events *events;
+    CHECK_CODE(resay_events_open(engine, RESAY_EVENT_CLOSED, 64, &events, NULL), 0);
     CHECK_CODE(resay_start(engine, 2, NULL), 0);
     for (int how = 0; how < 4; how++) {
       resay_client *client = dial(url), *other;
@@ -310,13 +311,14 @@ static void pauses_and_ends(void)
       every_call_is_refused(engine, id);
       for (int found = 0; !found;) { /* the other one ends too */
         event.struct_size = sizeof event;
-        CHECK_CODE(resay_event_next(engine, &event, PATIENCE_MS), 1);
+        CHECK_CODE(resay_events_next(events, &event, PATIENCE_MS), 1);
         found = event.connection == id;
       }
       CHECK(event.code == (how == 0 ? RESAY_CLOSED_PEER_CLOSED : RESAY_CLOSED_BY_HOST));
     }
     CHECK(strcmp(resay_event_code_name(RESAY_EVENT_CLOSED, RESAY_CLOSED_BY_HOST), "by_host") == 0);
     resay_engine_free(engine);
+    CHECK_CODE(resay_events_close(events), 0);
   }
 }
 
@@ -611,13 +613,13 @@ struct bridge {
 };
 
 /* Inside a callback: nothing of the engine's own, and of another one what does not wait. */
-static int bridging(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int bridging(void *user, void **session, const resay_message *message, resay_out *out)
 {
   struct bridge *bridge = user;
-  (void)flags, (void)out;
+  (void)session, (void)out;
   asks_inside(bridge->own, bridge->id, bridge->listener);
   CHECK_CODE(resay_sync(bridge->other, PATIENCE_MS), RESAY_E_STATE);
-  CHECK_CODE(resay_connection_send(bridge->other, bridge->its, data, len), 0);
+  CHECK_CODE(resay_connection_send(bridge->other, bridge->its, message->data, message->len), 0);
   return RESAY_PASS;
 }
 
@@ -627,7 +629,7 @@ static void inside_a_callback(void)
   char url[128], other[128];
   resay_client *client, *its;
   resay_id far;
-  CHECK_CODE(resay_register_callback(bridge.own, "bridging", bridging, &bridge, NULL, NULL), 0);
+  CHECK_CODE(add_function(bridge.own, "bridging", bridging, &bridge, NULL), 0);
   bridge.listener = add(bridge.own, "tcp://127.0.0.1:0", url);
   far = add(bridge.other, "tcp://127.0.0.1:0", other);
   CHECK_CODE(resay_start(bridge.own, 1, NULL), 0);
@@ -742,10 +744,10 @@ static void on_lent_threads(void)
   resay_engine_free(engine);
 }
 
-static int blocking(void *user, const uint8_t *data, size_t len, uint32_t flags, resay_out *out)
+static int blocking(void *user, void **session, const resay_message *message, resay_out *out)
 {
   char byte;
-  (void)data, (void)len, (void)flags, (void)out;
+  (void)session, (void)message, (void)out;
   CHECK(read(((int *)user)[0], &byte, 1) == 1);
   return RESAY_PASS;
 }
@@ -760,7 +762,7 @@ static void sync_has_a_limit(void)
   resay_client *client;
   size_t size;
   CHECK(pipe(ends) == 0);
-  CHECK_CODE(resay_register_callback(engine, "blocking", blocking, ends, NULL, NULL), 0);
+  CHECK_CODE(add_function(engine, "blocking", blocking, ends, NULL), 0);
   CHECK_CODE(resay_chain(engine, listener, "blocking", NULL), 0);
   CHECK_CODE(resay_listener_chain(engine, listener, need, sizeof need, &size), 0);
   CHECK(strcmp(need, "blocking") == 0 && size == strlen(need) + 1);

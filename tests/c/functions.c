@@ -10,13 +10,15 @@
 
 #define LOAD(variable) __atomic_load_n(&(variable), __ATOMIC_ACQUIRE)
 
+static resay_id listening; /* the listener that was added last */
+
 static resay_engine *engine_with(const char *id, const resay_function *function, const char *chain, const char *where,
                                  char *url)
 {
   resay_engine *engine = new_engine();
   CHECK_CODE(resay_register_function(engine, id, function, NULL), 0);
   CHECK_CODE(resay_chain(engine, 0, chain, NULL), 0);
-  add(engine, where, url);
+  listening = add(engine, where, url);
   return engine;
 }
 
@@ -240,7 +242,7 @@ static void addresses(const char *where, int family)
   CHECK(seen_local.len > sizeof local->sa_family && local->sa_family == family);
   if (family == AF_INET) {
     CHECK(seen_peer.len == sizeof *in && seen_local.len == sizeof *in);
-    CHECK(ntohs(in->sin_port) == resay_listener_port(engine, 1) && ntohl(in->sin_addr.s_addr) == INADDR_LOOPBACK);
+    CHECK(ntohs(in->sin_port) == resay_listener_port(engine, listening) && ntohl(in->sin_addr.s_addr) == INADDR_LOOPBACK);
     in = (const struct sockaddr_in *)seen_peer.words;
     CHECK(in->sin_family == AF_INET && in->sin_port != 0 && ntohl(in->sin_addr.s_addr) == INADDR_LOOPBACK);
   }
@@ -692,7 +694,7 @@ static void gone(void)
   resay_engine *engine = late_engine("later", "tcp://127.0.0.1:0?frame=lines", url);
   memset(&to, 0, sizeof to);
   to.sin_family = AF_INET;
-  to.sin_port = htons((uint16_t)resay_listener_port(engine, 1));
+  to.sin_port = htons((uint16_t)resay_listener_port(engine, listening));
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   CHECK(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && write(fd, "a\n", 2) == 2);
   await(1);

@@ -64,13 +64,13 @@ static int offloaded_on;
 static resay_status process(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
-  if (io->out_cap < io->in_len) {
-    io->out_need = io->in_len;
+  if (io->output_cap < io->input_len) {
+    io->output_need = io->input_len;
     return RESAY_MORE_OUT;
   }
   __atomic_store_n(&offloaded_on, self(), __ATOMIC_SEQ_CST);
-  if (io->in_len > 0) memcpy(io->out, io->in, io->in_len);
-  io->in_used = io->out_len = io->in_len;
+  if (io->input_len > 0) memcpy(io->output, io->input, io->input_len);
+  io->input_used = io->output_len = io->input_len;
   return RESAY_OK;
 }
 

@@ -46,16 +46,16 @@ static int reserve(void *user, void **session, const resay_message *message, res
 static resay_status grow(void *instance, void *session, resay_io *io)
 {
   (void)instance, (void)session;
-  if (io->in_len > 0 && io->in[0] == 'g') {
-    io->out_need = io->out_cap * 4;
+  if (io->input_len > 0 && io->input[0] == 'g') {
+    io->output_need = io->output_cap * 4;
     return RESAY_MORE_OUT;
   }
-  if (io->out_cap < io->in_len) {
-    io->out_need = io->in_len;
+  if (io->output_cap < io->input_len) {
+    io->output_need = io->input_len;
     return RESAY_MORE_OUT;
   }
-  if (io->in_len > 0) memcpy(io->out, io->in, io->in_len);
-  io->in_used = io->out_len = io->in_len;
+  if (io->input_len > 0) memcpy(io->output, io->input, io->input_len);
+  io->input_used = io->output_len = io->input_len;
   return RESAY_OK;
 }
 

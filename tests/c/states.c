@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -70,7 +71,7 @@ static const struct row {
   {"listen", listen_tcp, {0, 0, 0, 0, 0, STATE, STATE, STATE, FORKED}},
   {"listen on a descriptor", listen_fd, {0, 0, 0, 0, 0, STATE, STATE, STATE, FORKED}},
   {"port", port, {HANDLE, 0, 0, 0, 0, 0, 0, HANDLE, FORKED}},
-  {"close a listener", close_listener, {HANDLE, 0, 0, 0, 0, 0, 0, HANDLE, FORKED}},
+  {"close a listener", close_listener, {HANDLE, 0, 0, 0, 0, TIMEOUT, 0, HANDLE, FORKED}},
   {"chain", chain, {0, 0, 0, 0, 0, 0, STATE, STATE, FORKED}},
   {"bad chain", bad_chain, {PLUGIN, PLUGIN, PLUGIN, PLUGIN, PLUGIN, PLUGIN, STATE, STATE, FORKED}},
   {"chain of a listener", chain_of, {HANDLE, 0, 0, 0, 0, 0, STATE, STATE, FORKED}},
@@ -125,6 +126,7 @@ static void *lend(void *engine)
 
 static void one(const struct row *row, enum state state)
 {
+  struct sockaddr_in bound = {0};
   resay_engine *engine = new_engine();
   resay_client *client = NULL;
   pthread_t lent;
@@ -133,6 +135,9 @@ static void one(const struct row *row, enum state state)
   listener = 0;
   is_inside = may_go = 0;
   ours = socket(AF_INET, SOCK_DGRAM, 0);
+  bound.sin_family = AF_INET;
+  bound.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  CHECK(bind(ours, (struct sockaddr *)&bound, sizeof bound) == 0);
   if (state == DRAINING) {
     CHECK_CODE(add_function(engine, "stay", stay, NULL, NULL), 0);
     CHECK_CODE(resay_chain(engine, 0, "stay", NULL), 0);

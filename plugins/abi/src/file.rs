@@ -16,6 +16,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::environment;
+
 /// The variable that names further trusted users.
 pub const OWNERS_VARIABLE: &str = "RESAY_PLUGIN_OWNERS";
 
@@ -25,19 +27,20 @@ const STICKY: u32 = 0o1000;
 
 /// Checks a file: the path without symbolic links, or the reason why it may not be loaded.
 pub fn check(path: &Path) -> Result<PathBuf, String> {
-    let file = path.canonicalize().map_err(|error| error.to_string())?;
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    let file = path.canonicalize().map_err(|error| plain(&error))?;
+    let metadata = file.metadata().map_err(|error| plain(&error))?;
     if !metadata.is_file() {
         return Err("is not a file".to_owned());
     }
     let trust = Trust::of_process();
     trust.check(&metadata).map_err(|what| what.text("it", &file))?;
     for directory in file.ancestors().skip(1) {
-        let metadata =
-            directory.symlink_metadata().map_err(|error| format!("{}: {error}", directory.display()))?;
+        let metadata = directory
+            .symlink_metadata()
+            .map_err(|error| format!("{}: {}", directory.display(), plain(&error)))?;
         trust.check(&metadata).map_err(|what| what.text("its directory", directory))?;
     }
-    if !is_complete(&file).map_err(|error| error.to_string())? {
+    if !is_complete(&file).map_err(|error| plain(&error))? {
         return Err("is truncated".to_owned());
     }
     Ok(file)
@@ -59,21 +62,26 @@ enum Untrusted {
     Everyone,
 }
 
+/// A system error in words alone, without its number.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.rsplit_once(" (os error ")) {
+        (Some(_), Some((words, _))) => words.to_owned(),
+        _ => text,
+    }
+}
+
 impl Trust {
     fn of_process() -> Trust {
         unsafe extern "C" {
             fn geteuid() -> u32;
             fn getegid() -> u32;
-            fn getauxval(kind: core::ffi::c_ulong) -> core::ffi::c_ulong;
         }
-        /// Whether the program has more rights than who started it (getauxval(3)).
-        const AT_SECURE: core::ffi::c_ulong = 23;
-        // SAFETY: no arguments, or a number.
-        let (user, group, is_elevated) = unsafe { (geteuid(), getegid(), getauxval(AT_SECURE) != 0) };
-        let owners = match std::env::var(OWNERS_VARIABLE) {
-            Ok(text) if !is_elevated => text.split(',').filter_map(|uid| uid.trim().parse().ok()).collect(),
-            _ => Vec::new(),
-        };
+        // SAFETY: no arguments.
+        let (user, group) = unsafe { (geteuid(), getegid()) };
+        let owners = environment::variable(OWNERS_VARIABLE).and_then(|text| text.into_string().ok());
+        let owners = owners.unwrap_or_default();
+        let owners = owners.split(',').filter_map(|uid| uid.trim().parse().ok()).collect();
         Trust { user, group, owners }
     }
 
