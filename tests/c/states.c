@@ -183,7 +183,8 @@ static void one(const struct row *row, enum state state)
   }
   if (result < 0) {
     look(engine, after, sizeof after);
-    if (strcmp(before, after) != 0) {
+    /* A listener that a worker has no turn for is closed by its next one, as the header says. */
+    if (strcmp(before, after) != 0 && (row->call != close_listener || result != TIMEOUT)) {
       fprintf(stderr, "%s, %s: before\n%s, after\n%s", row->name, names[state], before, after);
       _exit(1);
     }
