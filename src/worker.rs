@@ -121,6 +121,10 @@ pub(crate) struct Worker<D: Driver> {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most sockets are connections, and a box would be a load for each message"
+)]
 enum Socket {
     Listener {
         /// Its place in `listeners`.
