@@ -224,7 +224,8 @@ fn connections_are_listed_whatever_their_peers_are_called() {
 
     let list = controlled.json(&["connections"]);
     let [first, second] = list.as_array().unwrap().as_slice() else { panic!("{list}") };
-    assert_eq!((&first["id"], &second["id"]), (&1.into(), &2.into()));
+    let [first_id, second_id] = [first, second].map(|listed| listed["id"].as_u64().unwrap());
+    assert!(0 < first_id && first_id < second_id, "{list}");
     assert_eq!(first["listener"], controlled.server.url());
     assert_eq!(first["peer"], tcp.local_addr().unwrap().to_string());
     assert_eq!(

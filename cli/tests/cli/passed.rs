@@ -97,7 +97,7 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
   return RESAY_OK;
 }
 static const resay_transform stubborn = {.struct_size = sizeof stubborn, .id = "stubborn", .map = map};
-RESAY_PLUGIN(&stubborn)
+RESAY_PLUGIN(&stubborn);
 "#;
 
 /// A program that a transform starts does not take the sockets for its own. And a worker that does not end is left, after

@@ -56,7 +56,7 @@ static const void *extension(const resay_transform *transform, const char *id) {
 
 static const resay_transform first = {
   sizeof(resay_transform), RESAY_CAP_BYTEWISE | RESAY_CAP_ALIAS, RESAY_NEED_MESSAGES, RESAY_SERIAL,
-  "first", "1.0.0", "everything", NULL, options, 1, 0, 0, 1, 1, 0,
+  "first", "1.0.0", "everything", RESAY_NULL, options, 1, 0, 0, 1, 1, 0,
   create, RESAY_NULL, RESAY_NULL, RESAY_NULL, map, process, extension, sizeof(resay_option), 0};
 static const resay_transform second = {
   sizeof(resay_transform), 0, 0, RESAY_SHARED,
