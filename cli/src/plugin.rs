@@ -174,10 +174,13 @@ fn info(arguments: &InfoArguments) -> Result<Exit, Failure> {
 }
 
 fn bundled_text(transform: &TransformInfo) -> String {
-    let TransformInfo { id, version, summary, origin, .. } = transform;
-    let origin = origin_text(origin);
-    let options = options_text(transform);
-    format!("{id} {version}\n  {:<11} {summary}\n  {:<11} {origin}\n{options}", "summary", "origin")
+    let TransformInfo { id, version, summary, origin, caps, needs, threading, .. } = transform;
+    let (origin, options) = (origin_text(origin), options_text(transform));
+    let contract: String = resay_check::contract_rows(*caps, *needs, *threading)
+        .into_iter()
+        .map(|(name, value)| format!("  {name:<11} {value}\n"))
+        .collect();
+    format!("{id} {version}\n  {:<11} {summary}\n  {:<11} {origin}\n{contract}{options}", "summary", "origin")
 }
 
 fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {

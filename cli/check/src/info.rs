@@ -206,9 +206,9 @@ impl fmt::Display for TransformDescription {
             row(f, "summary", &self.summary)?;
         }
         row(f, "works", if self.has_map { "in place (map)" } else { "from input to output (process)" })?;
-        row(f, "promises", &bits_text(self.caps, CAPS))?;
-        row(f, "needs", &bits_text(self.needs, NEEDS))?;
-        row(f, "threading", &threading_text(self.threading))?;
+        for (name, value) in contract_rows(self.caps, self.needs, self.threading) {
+            row(f, name, &value)?;
+        }
         row(
             f,
             "session",
@@ -241,6 +241,15 @@ impl fmt::Display for TransformDescription {
         }
         Ok(())
     }
+}
+
+/// The rows of a description that say how a transform may be called: names and values.
+pub fn contract_rows(caps: u32, needs: u32, threading: u32) -> [(&'static str, String); 3] {
+    [
+        ("promises", bits_text(caps, CAPS)),
+        ("needs", bits_text(needs, NEEDS)),
+        ("threading", threading_text(threading)),
+    ]
 }
 
 fn row(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {

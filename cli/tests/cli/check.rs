@@ -51,6 +51,11 @@ fn what_is_no_plugin_fails_the_check() {
 #[test]
 fn a_bundled_transform_is_described_by_its_name() {
     let info = run(["plugin", "info", "uppercase"], b"");
+    for row in
+        ["promises    bytewise", "needs       none", "threading   one instance, called by several threads"]
+    {
+        assert!(info.text().contains(row), "{}", info.text());
+    }
     assert_eq!((info.code, info.stderr.as_str()), (Some(0), ""));
     for part in
         ["uppercase ", "  summary     ", "  origin      bundled\n", "    unicode=<bool>  ", "[default: "]
