@@ -15,8 +15,8 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use resay_plugin::Table;
 use resay_transforms::{
-    bandwidth, base64, close, corrupt, crc32, delay, drop, hex, identity, lowercase, prefix, reset, reverse,
-    rot13, slice, sockperf, suffix, template, truncate, uppercase, whoami,
+    bandwidth, base64, close, corrupt, crc32, delay, drop, hex, hold, identity, lowercase, prefix, reset,
+    reverse, rot13, slice, sockperf, suffix, template, truncate, uppercase, whoami,
 };
 use support::table::Instance;
 
@@ -44,6 +44,7 @@ const SUBJECTS: &[Subject] = &[
     ("truncate", &truncate::TABLE, &[]),
     ("slice", &slice::TABLE, &[("size", "64"), ("gap", "1us")]),
     ("bandwidth", &bandwidth::TABLE, &[("rate", "1g")]),
+    ("hold", &hold::TABLE, &[("messages", "4000000000")]),
     ("reset", &reset::TABLE, &[("messages", "4000000000")]),
     ("close", &close::TABLE, &[("messages", "4000000000")]),
 ];

@@ -12,9 +12,11 @@ pub mod crc32;
 pub mod delay;
 pub mod drop;
 pub mod hex;
+pub mod hold;
 pub mod identity;
 pub mod lowercase;
 pub mod prefix;
+pub mod reorder;
 pub mod reset;
 pub mod reverse;
 pub mod rot13;
@@ -28,11 +30,12 @@ pub mod whoami;
 
 mod affix;
 mod bytes;
+mod first;
 
 use resay_plugin::Table;
 
 /// All of them, by name.
-pub static ALL: [&Table; 21] = [
+pub static ALL: [&Table; 23] = [
     &bandwidth::TABLE,
     &base64::TABLE,
     &close::TABLE,
@@ -41,9 +44,11 @@ pub static ALL: [&Table; 21] = [
     &delay::TABLE,
     &drop::TABLE,
     &hex::TABLE,
+    &hold::TABLE,
     &identity::TABLE,
     &lowercase::TABLE,
     &prefix::TABLE,
+    &reorder::TABLE,
     &reset::TABLE,
     &reverse::TABLE,
     &rot13::TABLE,

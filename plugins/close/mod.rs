@@ -4,8 +4,9 @@
 //! On a raw stream each read is a message. A datagram is a conversation of its own and has nothing to close: it is
 //! cut where it is too long.
 
+use crate::first::{self, First};
 use resay_plugin::{
-    Call, Counter, Error, Io, Limits, OptionSpec, Process, Setup, Status, Table, Tally, Transform,
+    Call, Counter, Error, Io, Limits, OptionSpec, Peer, Process, Setup, Status, Table, Transform,
 };
 
 /// The table: bundled into the engine, and exported by `libclose`.
@@ -23,39 +24,47 @@ const OPTIONS: &[OptionSpec] = &[
         c"close behind so many messages; 0: however many, or the first without 'after'",
     )
     .or(c"0"),
+    first::OPTION,
 ];
 
 #[derive(Debug)]
 struct Close {
     limits: Limits,
+    first: First,
     closes: Counter,
 }
 
 impl Transform for Close {
-    /// What a connection has been answered with.
-    type Session = Tally;
+    type Session = first::Session;
 
     fn create(setup: &Setup<'_>) -> Result<Self, Error> {
         let limits = Limits::read(&setup.options, "after", "messages")?;
-        Ok(Self { limits, closes: setup.counter(c"closes") })
+        let first = First::read(&setup.options)?;
+        Ok(Self { limits, first, closes: setup.counter(c"closes") })
+    }
+
+    fn open(&self, call: Call<'_, first::Session>, _: &Peer<'_>) -> Result<(), Error> {
+        self.first.open(call.session);
+        Ok(())
     }
 }
 
 impl Process for Close {
-    fn process(&self, call: Call<'_, Tally>, io: &mut Io<'_>) -> Status {
-        let Call { session: answered, host } = call;
+    fn process(&self, call: Call<'_, first::Session>, io: &mut Io<'_>) -> Status {
+        let Call { session: first::Session { tally: answered, is_spared }, host } = call;
         let input = io.input();
         if io.is_only_end() {
             return Status::Ok; // the end of a raw stream is no message
         }
-        let answer = &input[..self.limits.bytes_left(answered).min(input.len())];
+        let bytes_max = if *is_spared { input.len() } else { self.limits.bytes_left(answered) };
+        let answer = &input[..bytes_max.min(input.len())];
         if !io.write_all(answer) {
             io.need(answer.len());
             return Status::MoreOut;
         }
         io.consume(input.len());
         answered.count(answer.len());
-        if !self.limits.reached(answered) {
+        if *is_spared || !self.limits.reached(answered) {
             return Status::Ok;
         }
         host.add(self.closes, 1);
@@ -103,6 +112,15 @@ mod tests {
         ] {
             assert_eq!(answers(options, &[b"abc", b"def", b"ghi"]), (bytes.to_vec(), n), "{options:?}");
         }
+    }
+
+    #[test]
+    fn the_first_connections_only() {
+        let close = Harness::new(&TABLE, &[("first", "1"), ("after", "4")]).unwrap();
+        let (mut first, mut second) = (close.session().unwrap(), close.session().unwrap());
+        let (cut, whole) = (first.read(b"abcdef"), second.read(b"abcdef"));
+        assert_eq!((cut.status, &cut.output[..]), (RESAY_CLOSE, &b"abcd"[..]));
+        assert_eq!((whole.status, &whole.output[..]), (RESAY_OK, &b"abcdef"[..]));
     }
 
     #[test]

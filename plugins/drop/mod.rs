@@ -1,10 +1,10 @@
-//! `drop`: some messages get no answer: a share of them, as a seed decides, or every n-th.
+//! `drop`: some messages get no answer: a share of them, as a seed decides, every n-th, the first ones, or certain ones.
 //!
 //! On a raw stream each read is a message: what it brought is missing from the answers. The same seed loses the same
 //! messages: those of the instance are counted, whichever connection they come from.
 
 use resay_plugin::dice::{self, Dice, Share};
-use resay_plugin::{Call, Counter, Error, Map, OptionSpec, Setup, Status, Table, Transform};
+use resay_plugin::{Call, Counter, Error, Map, OptionSpec, Options, Setup, Status, Table, Transform};
 
 /// The table: bundled into the engine, and exported by `libdrop`.
 pub static TABLE: Table = Table::map::<Drop>(c"drop")
@@ -15,9 +15,15 @@ pub static TABLE: Table = Table::map::<Drop>(c"drop")
 
 const RATE: &str = "rate";
 const EVERY: &str = "every";
+const FIRST: &str = "first";
+const ONLY: &str = "only";
+/// Of a list of messages.
+const ONLY_MAX: usize = 1024;
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec::rate(c"rate", c"the share of messages that get no answer").or(c"1%"),
     OptionSpec::integer(c"every", c"not a share but each n-th message gets no answer; 0: a share").or(c"0"),
+    OptionSpec::integer(c"first", c"not a share but the first n messages get no answer; 0: a share").or(c"0"),
+    OptionSpec::text(c"only", c"not a share but these messages, counted from 1: 1+2+5").or(c""),
     dice::SEED,
 ];
 
@@ -28,21 +34,51 @@ struct Drop {
     dropped: Counter,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Which {
     Share(Share),
     Every(u64),
+    First(u64),
+    /// In ascending order, counted from 0.
+    Only(Box<[u64]>),
+}
+
+impl Which {
+    fn read(options: &Options<'_>) -> Result<Self, Error> {
+        let only = options.text(ONLY)?;
+        let first: u64 = options.integer(FIRST)?;
+        let every: u64 = options.integer(EVERY)?;
+        let share = Share::new(options.rate(RATE)?);
+        if !only.is_empty() {
+            return match places(only) {
+                Some(places) => Ok(Which::Only(places)),
+                None => {
+                    Err(options.refused(ONLY, "up to 1024 numbers of messages, counted from 1, as 1+2+5"))
+                }
+            };
+        }
+        Ok(match (first, every) {
+            (0, 0) => Which::Share(share),
+            (0, every) => Which::Every(every),
+            (first, _) => Which::First(first),
+        })
+    }
+}
+
+/// The messages that a list names, counted from 0.
+fn places(list: &str) -> Option<Box<[u64]>> {
+    let place = |number: &str| number.trim().parse::<u64>().ok()?.checked_sub(1);
+    let mut places = list.split(['+', ',']).map(place).collect::<Option<Vec<_>>>()?;
+    places.sort_unstable();
+    (places.len() <= ONLY_MAX).then(|| places.into())
 }
 
 impl Transform for Drop {
     type Session = ();
 
     fn create(setup: &Setup<'_>) -> Result<Self, Error> {
-        let options = &setup.options;
-        let every: u64 = options.integer(EVERY)?;
-        let share = Share::new(options.rate(RATE)?);
-        let which = if every > 0 { Which::Every(every) } else { Which::Share(share) };
-        let dice = Dice::of(options, b"drop\0\0\0\0")?;
+        let which = Which::read(&setup.options)?;
+        let dice = Dice::of(&setup.options, b"drop\0\0\0\0")?;
         Ok(Self { which, dice, dropped: setup.counter(c"dropped") })
     }
 }
@@ -50,9 +86,11 @@ impl Transform for Drop {
 impl Map for Drop {
     fn map(&self, call: Call<'_, ()>, _: &mut [u8]) -> Status {
         let place = self.dice.take(1);
-        let hit = match self.which {
+        let hit = match &self.which {
             Which::Share(share) => share.hits(self.dice.at(place)),
             Which::Every(n) => place % n == n - 1,
+            Which::First(n) => place < *n,
+            Which::Only(places) => places.binary_search(&place).is_ok(),
         };
         if !hit {
             return Status::Ok;
@@ -91,6 +129,17 @@ mod tests {
         assert_eq!(dropped(&[("every", "1")], 3), [1, 2, 3]);
         assert_eq!(dropped(&[("every", "2"), ("rate", "1%")], 4), [2, 4]);
         assert_eq!(dropped(&[("every", "18446744073709551615")], 3), []);
+    }
+
+    #[test]
+    fn the_first_ones_and_certain_ones() {
+        assert_eq!(dropped(&[("first", "2")], 5), [1, 2]);
+        assert_eq!(dropped(&[("first", "1"), ("every", "2")], 5), [1]);
+        assert_eq!(dropped(&[("only", "1+2+5")], 8), [1, 2, 5]);
+        assert_eq!(dropped(&[("only", "5, 1,5"), ("first", "3")], 8), [1, 5]);
+        assert_eq!(dropped(&[("only", "9")], 8), []);
+        let longest = vec!["7"; super::ONLY_MAX].join("+");
+        assert_eq!(dropped(&[("only", &longest)], 8), [7]);
     }
 
     #[test]
@@ -139,8 +188,14 @@ mod tests {
             (&[("rate", "2")][..], "option 'rate' is '2', but must be a rate such as 5% or 0.05"),
             (&[("rate", "x"), ("every", "2")], "option 'rate' is 'x', but must be a rate such as 5% or 0.05"),
             (&[("every", "-1")], "option 'every' is '-1', but must be a number in the range of the option"),
+            (
+                &[("only", "1+0")],
+                "option 'only' is '1+0', but must be up to 1024 numbers of messages, counted from 1, as 1+2+5",
+            ),
         ] {
             assert_eq!(Harness::new(&TABLE, options).unwrap_err().text(), expected);
         }
+        let too_long = vec!["7"; super::ONLY_MAX + 1].join("+");
+        assert!(Harness::new(&TABLE, &[("only", &too_long)]).is_err());
     }
 }

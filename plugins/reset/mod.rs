@@ -4,7 +4,8 @@
 //! On a raw stream each read is a message. A datagram is a conversation of its own, so the counts begin anew with
 //! each: one that reaches them gets no answer.
 
-use resay_plugin::{Call, Counter, Error, Limits, Map, OptionSpec, Setup, Status, Table, Tally, Transform};
+use crate::first::{self, First};
+use resay_plugin::{Call, Counter, Error, Limits, Map, OptionSpec, Peer, Setup, Status, Table, Transform};
 
 /// The table: bundled into the engine, and exported by `libreset`.
 pub static TABLE: Table = Table::map::<Reset>(c"reset")
@@ -20,28 +21,35 @@ const OPTIONS: &[OptionSpec] = &[
         c"reset when so many messages have come; 0: however many, or the first without 'after'",
     )
     .or(c"0"),
+    first::OPTION,
 ];
 
 #[derive(Debug)]
 struct Reset {
     limits: Limits,
+    first: First,
     resets: Counter,
 }
 
 impl Transform for Reset {
-    /// What a connection has brought.
-    type Session = Tally;
+    type Session = first::Session;
 
     fn create(setup: &Setup<'_>) -> Result<Self, Error> {
         let limits = Limits::read(&setup.options, "after", "messages")?;
-        Ok(Self { limits, resets: setup.counter(c"resets") })
+        let first = First::read(&setup.options)?;
+        Ok(Self { limits, first, resets: setup.counter(c"resets") })
+    }
+
+    fn open(&self, call: Call<'_, first::Session>, _: &Peer<'_>) -> Result<(), Error> {
+        self.first.open(call.session);
+        Ok(())
     }
 }
 
 impl Map for Reset {
-    fn map(&self, call: Call<'_, Tally>, data: &mut [u8]) -> Status {
-        call.session.count(data.len());
-        if !self.limits.reached(call.session) {
+    fn map(&self, call: Call<'_, first::Session>, data: &mut [u8]) -> Status {
+        call.session.tally.count(data.len());
+        if call.session.is_spared || !self.limits.reached(&call.session.tally) {
             return Status::Ok;
         }
         call.host.add(self.resets, 1);
@@ -95,6 +103,19 @@ mod tests {
         ] {
             assert_eq!(answered(options), n, "{options:?}");
         }
+    }
+
+    #[test]
+    fn the_first_connections_only() {
+        let reset = Harness::new(&TABLE, &[("first", "2"), ("messages", "2")]).unwrap();
+        let mut sessions: Vec<_> = (0..4).map(|_| reset.session().unwrap()).collect();
+        let ends = |session: &mut resay_plugin::harness::Session<'_>| {
+            [session.message(b"x").status, session.message(b"x").status]
+        };
+        let ended: Vec<_> = sessions.iter_mut().map(ends).collect();
+        assert_eq!(ended[..2], [[RESAY_OK, RESAY_RESET]; 2]);
+        assert_eq!(ended[2..], [[RESAY_OK, RESAY_OK]; 2]);
+        assert_eq!(reset.counter("resets"), Some(2));
     }
 
     #[test]

@@ -1,0 +1,3 @@
+//! `libhold.so`: the table of `hold`, exported.
+
+resay_plugin::export!(resay_transforms::hold::TABLE);
