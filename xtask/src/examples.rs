@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::place::Place;
-use crate::report::{Outcome, Report, Runner, capture, run, run_example, run_tests};
+use crate::report::{Outcome, Report, capture, run, run_example};
 
 pub(crate) const C_FLAGS: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 const CPP_FLAGS: [&str; 10] = [
@@ -204,12 +204,11 @@ impl Foreign {
     }
 }
 
-/// Each with python3 against the library that was just built, then the tests of the package.
+/// Each with python3 against the library that was just built.
 pub(crate) fn python(place: &Place, report: &mut Report) {
     let mut scripts = files(&place.root.join("examples/python"), "py");
     // See languages.rs.
     scripts.retain(|script| !name_of(script).starts_with(TOUR_PREFIX));
-    let tests = place.root.join("python/tests");
     if !exists("python3") {
         report.step("examples in Python", || Outcome::Skipped(missing("python3")));
         return;
@@ -224,8 +223,6 @@ pub(crate) fn python(place: &Place, report: &mut Report) {
     let python = |arguments: &[&str]| {
         let mut command = Command::new("python3");
         command.args(arguments).current_dir(&place.root).env("PYTHONDONTWRITEBYTECODE", "1");
-        let package = place.root.join("python");
-        command.env("PYTHONPATH", if package.join("src").is_dir() { package.join("src") } else { package });
         scratch.environment(command, place)
     };
     if scripts.is_empty() {
@@ -234,17 +231,6 @@ pub(crate) fn python(place: &Place, report: &mut Report) {
     for script in scripts {
         report.step(&format!("example {}", shown(place, &script)), || {
             run_example(python(&[&script.to_string_lossy()]))
-        });
-    }
-    if tests.is_dir() {
-        report.step("tests of the Python package", || {
-            if !python(&["-c", "import pytest"]).output().is_ok_and(|output| output.status.success()) {
-                return Outcome::Skipped(missing("pytest"));
-            }
-            run_tests(
-                Runner::Pytest,
-                python(&["-m", "pytest", "-p", "no:cacheprovider", &tests.to_string_lossy()]),
-            )
         });
     }
 }

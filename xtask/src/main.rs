@@ -17,6 +17,7 @@ mod packaging;
 mod patience;
 mod peers;
 mod place;
+mod python;
 mod report;
 mod sanitize;
 mod transcript;
@@ -27,13 +28,15 @@ use std::process::ExitCode;
 use place::Place;
 use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 
-const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|sanitize...
+const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|sanitize...
   check      formatting, what is in packages, lints, documentation, the committed headers, the map (tests/tidy.rs),
              subjects of commits
   test       builds everything; every test of the workspace; instruction counts (benches/instructions.toml); the examples
-             in Rust, C and Python, and the tour in each language at hand; packages to publish; what install and deb make
+             in Rust, C and Python, and the tour in each language at hand; packages to publish; what install and deb make;
+             the Python package
   examples   that part of test alone, after a build
-  packaging  the last part of test alone
+  packaging  the part of test alone that installs
+  python     the part of test alone that builds the Python package, and tests it on each Python at hand
   sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
        cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
        cargo xtask deb [DIR]
@@ -63,9 +66,9 @@ fn main() -> ExitCode {
         return with_place(|place| peers::run(place, arguments));
     }
     if tasks.is_empty()
-        || tasks
-            .iter()
-            .any(|task| !matches!(task.as_str(), "check" | "test" | "examples" | "packaging" | "sanitize"))
+        || tasks.iter().any(|task| {
+            !matches!(task.as_str(), "check" | "test" | "examples" | "packaging" | "python" | "sanitize")
+        })
     {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
                 "check" => check(place, &mut report),
                 "examples" => all_examples(place, &mut report),
                 "packaging" => packaging::all(place, &mut report),
+                "python" => python::all(place, &mut report),
                 "sanitize" => sanitize::sanitize(place, &mut report),
                 _ => test(place, &mut report),
             }
@@ -190,6 +194,7 @@ fn test(place: &Place, report: &mut Report) {
     examples::python(place, report);
     languages::all(place, report);
     packaging::all(place, report);
+    python::all(place, report);
 }
 
 fn all_examples(place: &Place, report: &mut Report) {

@@ -1,0 +1,720 @@
+"""The engine: listeners, chains, transforms in Python, and the three ways to run."""
+
+import atexit
+import ctypes
+import itertools
+import os
+import sys
+import threading
+import time
+import weakref
+from contextlib import contextmanager
+
+from . import _native, _recording, _transforms, faults
+from ._connections import Connections, EventKind, Events
+from ._errors import ForkedError, ResayError, StateError, check
+from ._listener import Listener
+from ._native import lib, text_of
+from ._recording import Message, Recording, Tape
+
+# Options whose numbers are times in seconds.
+_TIMES = frozenset(("idle_timeout", "write_timeout", "swap_timeout", "spin"))
+# Options of the engine; all others are of listeners.
+_OF_ENGINE = frozenset(("spin", "thread_name", "thread_stack", "thread_cpus"))
+# How long the end of the process waits for a transform.
+_EXIT_MS = 2000
+# `run` looks for an exception of a signal handler this often, in case it came inside a transform.
+_RUN_MS = 250
+
+_FAILURES_MAX = 1000
+
+_live = weakref.WeakSet()
+# Engines whose last reference went inside one of their own callbacks. The next engine, or the end, closes them.
+_postponed = []
+
+
+class Stats:
+    """The counters of a listener or an engine."""
+
+    __slots__ = (
+        "open", "accepted", "closed", "messages_in", "messages_out", "bytes_in", "bytes_out", "dropped", "rejected",
+        "transform_errors", "accept_errors", "events_lost", "undelivered_bytes",
+    )
+
+    def __init__(self, struct):
+        for name in self.__slots__:
+            setattr(self, name, getattr(struct, name))
+
+    def __repr__(self):
+        return f"Stats({', '.join(f'{name}={getattr(self, name)}' for name in self.__slots__)})"
+
+
+class Failure:
+    """An exception that a Python transform let out, or an expectation that did not hold."""
+
+    __slots__ = ("exception", "message", "transform", "listener")
+
+    def __init__(self, exception, message, transform, listener):
+        self.exception, self.message, self.transform, self.listener = exception, message, transform, listener
+
+    def __repr__(self):
+        return f"<Failure of {self.transform}: {self.exception!r}>"
+
+
+class _Failures:
+    """What went wrong in transforms. Transforms refer to this and not to the engine, which would never be collected."""
+
+    def __init__(self, engine):
+        self._engine = weakref.ref(engine)
+        self.list = []
+        self.interrupt = None
+
+    def add(self, name, exception, data, message, peer):
+        if isinstance(exception, (KeyboardInterrupt, SystemExit)) and threading.current_thread() is threading.main_thread():
+            self.interrupt = exception  # `run` raises it
+            return
+        engine = self._engine()
+        listener = engine._listeners.get(message.listener) if engine is not None and message is not None else None
+        known = None
+        if message is not None:
+            kind = listener.kind if listener is not None else "tcp"
+            known = Message(data, None, "failed", str(exception), None, message.connection, kind, time.monotonic())
+        elif peer is not None:
+            known = Message(data, None, "failed", str(exception), peer.address, peer.connection, peer.kind, time.monotonic())
+        if len(self.list) < _FAILURES_MAX:
+            self.list.append(Failure(exception, known, name, listener))
+        import logging
+
+        logging.getLogger("resay").error("the transform %s failed", name, exc_info=exception)
+
+
+class Engine:
+    """An echo engine: listeners, a chain of transforms, and the workers that serve them.
+
+    `urls` are opened at once: `tcp://127.0.0.1:0`, `udp://[::1]:9000`, `unix:/run/echo.sock`, `unix-dgram:`, `unix-seqpacket:`.
+    `options` are those of listeners, as in a URL's query; numbers are seconds where an option is a time. `record` keeps what
+    arrives (True, or a number of bytes). `with Engine(...) as engine:` starts it, and closes it at the end.
+    """
+
+    _handle = None
+    _loop = None
+
+    def __init__(
+        self, *urls, chain="", threads=1, backend="auto", record=False, plugin_path=(), timeout=5.0, **options
+    ):
+        _close_postponed()
+        _transforms.refuse_subinterpreter()
+        self._pid = os.getpid()
+        self._lock = threading.Condition(threading.Lock())
+        self._users, self._is_closing, self._has_run = 0, False, False
+        self._threads, self._timeout, self._seed = threads, timeout, None
+        self._listeners, self._closed_listeners = {}, {}
+        self._failures = _Failures(self)
+        self._numbers = itertools.count(1)
+        self._set, self._options = ("", None), {}
+        self._tape, self._connections = None, Connections(self)
+        handle, error = ctypes.c_void_p(), _native.resay_error()
+        check(lib.resay_engine_new(_native.RESAY_ABI, ctypes.byref(handle), ctypes.byref(error)), error)
+        self._handle = handle
+        _live.add(self)
+        try:
+            check(_transforms.hook_threads(handle))
+            if backend != "auto":
+                self._set_option("backend", backend)
+            for key, value in options.items():
+                self._set_option(key, value)
+            for directory in plugin_path:
+                check(lib.resay_plugin_dir(handle, os.fsencode(directory), ctypes.byref(error)), error)
+            if record:
+                self._tape = Tape(self, _recording.DEFAULT_BYTES if record is True else int(record))
+                self._connections.open()
+            if chain:
+                self.chain(chain)
+            for url in urls:
+                self.listen(url)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self):
+        if self._handle is None:
+            return "<Engine: closed>"
+        return f"<Engine {' '.join(each.url for each in self._listeners.values())}>"
+
+    # ------------------------------------------------------------ use and end of the handle
+
+    @contextmanager
+    def _use(self):
+        """The handle, for one call: close() waits for it."""
+        with self._lock:
+            if self._handle is None or self._is_closing:
+                raise StateError("the engine is closed")
+            if self._pid != os.getpid():
+                raise ForkedError("the engine belongs to the parent of this process")
+            self._users += 1
+        try:
+            yield self._handle
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._lock.notify_all()
+
+    def _deadline(self, timeout):
+        return time.monotonic() + (self._timeout if timeout is None else timeout)
+
+    def _refuse_own_loop(self, instead):
+        if self._loop is not None and not self._loop.is_over and self._loop.is_here():
+            raise StateError(f"the engine runs in the event loop of this thread, which this call would stop: use {instead}")
+
+    def _tape_or_refuse(self):
+        if self._tape is None:
+            raise StateError("nothing is recorded: make the engine with record=True")
+        return self._tape
+
+    def _kind_of(self, listener):
+        found = self._listeners.get(listener) or self._closed_listeners.get(listener)
+        return found.kind if found is not None else "tcp"
+
+    def _credentials(self, connection):
+        return self._connections.credentials(connection)
+
+    # ------------------------------------------------------------ options and listeners
+
+    def _set_option(self, key, value):
+        error = _native.resay_error()
+        text = _option_text(key, value)
+        with self._use() as handle:
+            code = lib.resay_set(handle, key.encode(), text.encode(), ctypes.byref(error))
+        check(code, error, text)
+
+    def listen(self, url, *, chain=None, **options):
+        """Opens a listener. Peers can connect from now on; they are served while the engine runs."""
+        with self._prepared(chain) as text:
+            query = _query(options, text)
+            full = url + ("&" if "?" in url else "?") + query if query else url
+            number, error = ctypes.c_uint64(), _native.resay_error()
+            with self._use() as handle:
+                code = lib.resay_listen(handle, full.encode("utf-8", "surrogateescape"), ctypes.byref(number), ctypes.byref(error))
+            check(code, error, full)
+        return self._add(number.value, chain)
+
+    def adopt(self, sock, *, chain=None, **options):
+        """Serves a socket that the program opened, bound and perhaps listening. The program keeps its own, and closes it."""
+        with self._prepared(chain) as text:
+            query = _query(options, text)
+            number, error = ctypes.c_uint64(), _native.resay_error()
+            with self._use() as handle:
+                code = lib.resay_listen_fd(
+                    handle, sock.fileno(), _native.RESAY_FD_DUP, query.encode() or None, ctypes.byref(number), ctypes.byref(error)
+                )
+            check(code, error, query)
+        return self._add(number.value, chain)
+
+    def _add(self, number, chain):
+        listener = Listener(self, number)
+        if chain is not None:
+            listener._set = (chain, None)
+        self._listeners[number] = listener
+        return listener
+
+    @property
+    def listeners(self):
+        """The open listeners, oldest first."""
+        return tuple(self._listeners.values())
+
+    # ------------------------------------------------------------ transforms and chains
+
+    def load(self, path):
+        """Loads a plugin file, and returns the names of its transforms. New chains find them by name."""
+        error = _native.resay_error()
+        before = {info.name for info in _all_transforms(self)}
+        with self._use() as handle:
+            code = lib.resay_load(handle, os.fsencode(path), ctypes.byref(error))
+        check(code, error)
+        names = [info.name for info in _all_transforms(self)]
+        return [name for name in names if name not in before] or names[: code]
+
+    def transform(self, name, function=None):
+        """Gives a function a name for chains: `engine.transform("shout", bytes.upper)`, or as a decorator.
+
+        A name that is given again is replaced, for chains that are set from then on.
+        """
+        if function is None:
+            return lambda function: self.transform(name, function)
+        self._register(name, function, _transforms.is_conversation(function))
+        return function
+
+    def conversation(self, name, function=None):
+        """Gives a generator function a name for chains: one generator talks to each peer."""
+        if function is None:
+            return lambda function: self.conversation(name, function)
+        self._register(name, function, True)
+        return function
+
+    def _register(self, name, function, is_conversation):
+        if not callable(function):
+            raise TypeError(f"a transform is a function, not {type(function).__name__}")
+        if is_conversation:
+            transform = _transforms._Conversation(name, function, self._failures, weakref.ref(self))
+        else:
+            transform = _transforms._Function(name, function, self._failures)
+        error = _native.resay_error()
+        with self._use() as handle:
+            code = _transforms.register(handle, transform, ctypes.byref(error))
+        check(code, error)
+
+    def _as_conversation(self, function):
+        return _AsConversation(function)
+
+    @contextmanager
+    def _prepared(self, chain, seed=None):
+        """A chain as text. Its functions have names only until it is set: the chain itself keeps them."""
+        if chain is None:
+            yield None
+            return
+        names = []
+        try:
+            yield self._text_of(chain, self._seed if seed is None else seed, names)
+        finally:
+            for name in names:
+                try:
+                    with self._use() as handle:
+                        lib.resay_unregister(handle, name.encode())
+                except StateError:
+                    pass  # closed meanwhile: nothing is registered any more
+
+    def _text_of(self, chain, seed, names):
+        if isinstance(chain, (str, faults.Stage)) or callable(chain) or isinstance(chain, _AsConversation):
+            chain = [chain]
+        stages = []
+        for part in chain:
+            if isinstance(part, str):
+                stages += faults._stages_of(part) if seed is not None else [part] if part.strip() else []
+            elif isinstance(part, faults.Stage):
+                stages += part._texts
+            elif callable(part) or isinstance(part, _AsConversation):
+                stages.append(self._name_for(part, names))
+            else:
+                raise TypeError(f"a chain consists of texts, faults and functions, not of {type(part).__name__}")
+        if seed is not None:
+            stages = faults.seeded(stages, seed)
+        return " | ".join(stages)
+
+    def _name_for(self, function, names):
+        is_conversation = isinstance(function, _AsConversation) or _transforms.is_conversation(function)
+        if isinstance(function, _AsConversation):
+            function = function.function
+        letters = [
+            letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-"
+            for letter in getattr(function, "__name__", type(function).__name__).lower()
+        ]
+        name = f"python.{''.join(letters)[:40]}.{next(self._numbers)}"
+        self._register(name, function, is_conversation)
+        names.append(name)
+        return name
+
+    def chain(self, chain=None, *, seed=None):
+        """Replaces the engine's chain, which every listener without a chain of its own uses. Without an argument: as text."""
+        if chain is None:
+            with self._use() as handle:
+                code, text = text_of(lambda buf, cap, need: lib.resay_listener_chain(handle, 0, buf, cap, need))
+            check(code)
+            return text
+        self._set_chain(0, chain, seed)
+        self._set = (chain, seed)
+
+    def _set_chain(self, listener, chain, seed):
+        error = _native.resay_error()
+        with self._prepared(chain, seed) as text:
+            with self._use() as handle:
+                code = lib.resay_chain(handle, listener, text.encode(), ctypes.byref(error))
+            check(code, error, text)
+        self._sync()
+
+    def _sync(self):
+        """Waits until every worker has made a turn: what was changed holds for the next message."""
+        loop = self._loop
+        if loop is not None and not loop.is_over:
+            if loop.is_here():
+                loop.turn()
+            return
+        if self._has_run:
+            with self._use() as handle:
+                code = lib.resay_sync(handle, round(self._timeout * 1000))
+            if code != _native.RESAY_E_STATE:
+                check(code)
+
+    # ------------------------------------------------------------ what happens
+
+    @property
+    def received(self):
+        """What has arrived at all listeners, if the engine records."""
+        return Recording(self._tape_or_refuse())
+
+    @property
+    def failures(self):
+        """Exceptions of Python transforms, and expectations of scripts that did not hold, oldest first."""
+        return self._failures.list
+
+    def raise_failures(self):
+        """Raises what is in `failures`, and empties it: one exception itself; several as an ExceptionGroup, or from Python 3.9
+        and 3.10 on the first with the others as notes."""
+        exceptions = [failure.exception for failure in self._failures.list]
+        self._failures.list.clear()
+        if not exceptions:
+            return
+        if len(exceptions) == 1:
+            raise exceptions[0]
+        if sys.version_info >= (3, 11):
+            raise BaseExceptionGroup(f"{len(exceptions)} failures in transforms", exceptions)
+        first = exceptions[0]
+        first.__notes__ = [f"and also {exception!r}" for exception in exceptions[1:]]
+        raise first
+
+    def stats(self):
+        """The counters of all listeners, closed ones too."""
+        return self._stats(0)
+
+    def _stats(self, listener):
+        stats = _native.sized(_native.resay_stats)
+        with self._use() as handle:
+            code = lib.resay_stats_get(handle, listener, ctypes.byref(stats))
+        check(code)
+        return Stats(stats)
+
+    def events(self, kinds=EventKind.ALL, *, capacity=1024):
+        """The events from now on, for a `for` or an `async for`."""
+        return Events(self, kinds, capacity)
+
+    # ------------------------------------------------------------ running
+
+    @property
+    def is_running(self):
+        """Whether it serves: started, or in `run`, or in an event loop, and not ended."""
+        if self._handle is None or not self._has_run or self._pid != os.getpid():
+            return False
+        if self._loop is not None:
+            return not self._loop.is_over
+        with self._use() as handle:
+            return lib.resay_join(handle, 0) == _native.RESAY_E_TIMEOUT
+
+    def start(self):
+        """Starts threads of the engine's own, which show up in threading.enumerate()."""
+        error = _native.resay_error()
+        with self._use() as handle:
+            code = lib.resay_start(handle, self._threads, ctypes.byref(error))
+        check(code, error)
+        self._has_run = True
+        return self
+
+    def run(self):
+        """Serves here, until stop(), SIGTERM or Ctrl-C, which is raised after a drain."""
+        if self._threads > 1:
+            self._set_option("threads", self._threads)
+        helpers = [
+            threading.Thread(target=self._serve, name=f"resay-{number}", daemon=True) for number in range(1, self._threads)
+        ]
+        with _terminating(self):
+            self._has_run = True
+            for helper in helpers:
+                helper.start()
+            try:
+                self._serve()
+            except BaseException:
+                self._begin_drain()
+                self._serve()
+                raise
+            finally:
+                for helper in helpers:
+                    helper.join()
+
+    def _serve(self):
+        with self._use() as handle:
+            while True:
+                code = lib.resay_run(handle, _RUN_MS)
+                interrupt, self._failures.interrupt = self._failures.interrupt, None
+                if interrupt is not None:
+                    raise interrupt
+                if code == _native.RESAY_E_INTR:
+                    continue
+                if check(code) == 0:
+                    return
+
+    def _begin_drain(self):
+        with self._use() as handle:
+            lib.resay_drain(handle, 0 if self._loop is not None else round(self._timeout * 1000))
+
+    def _poll_fd(self):
+        with self._use() as handle:
+            return check(lib.resay_poll_fd(handle))
+
+    async def start_async(self):
+        """Serves in the running loop of asyncio, uvloop or trio, without a thread."""
+        from . import _loops
+
+        if self._has_run:
+            raise StateError("the engine has run before")
+        self._loop = _loops.attach(self)
+        self._has_run = True
+        return self
+
+    def stop(self):
+        """Stops at once. Connections are cut off."""
+        with self._use() as handle:
+            check(lib.resay_stop(handle))
+            self._finish(handle, -1)
+
+    def _finish(self, handle, timeout_ms):
+        """Waits for the end, and brings it about where the program's own thread serves."""
+        loop = self._loop
+        if loop is not None and not loop.is_over and loop.is_here():
+            while not loop.is_over:
+                code = lib.resay_run(handle, 10)
+                if code == 0 or (code < 0 and code != _native.RESAY_E_INTR):
+                    loop.detach()
+            return
+        if self._has_run:
+            lib.resay_join(handle, timeout_ms)
+
+    def drain(self, timeout=None):
+        """Stops listening, answers what has arrived, closes the connections, and waits for that. Without a `timeout`: as long as
+        it takes."""
+        with self._use() as handle:
+            code = lib.resay_drain(handle, -1 if timeout is None else round(timeout * 1000))
+            check(code)
+            self._finish(handle, -1)
+
+    async def drain_async(self, timeout=None):
+        """`drain`, for a coroutine."""
+        from . import _loops
+
+        if self._loop is None:
+            return await _loops.in_thread(lambda: self.drain(timeout))
+        with self._use() as handle:
+            check(lib.resay_drain(handle, -1 if timeout is None else round(timeout * 1000)))
+        await self._loop_over()
+
+    async def _loop_over(self):
+        from . import _loops
+
+        while self._loop is not None and not self._loop.is_over:
+            await _loops.pause()
+
+    def close(self):
+        """Stops, and frees everything: no thread, descriptor or socket file is left. A second call does nothing."""
+        with self._lock:
+            if self._handle is None or self._is_closing:
+                return
+            self._is_closing = True
+        handle = self._handle
+        if self._pid != os.getpid():
+            self._handle = None
+            self._forget_in_child(handle)
+            return
+        code = lib.resay_stop(handle)
+        if code == _native.RESAY_E_STATE:
+            self._is_closing = False
+            raise StateError("an engine cannot be closed inside one of its own transforms")
+        self._finish(handle, -1)
+        with self._lock:
+            while self._users:
+                self._lock.wait()
+        if self._tape is not None:
+            self._tape.close()
+        self._connections.close()
+        code = lib.resay_engine_free(handle)
+        if code is not None and code < 0:
+            self._is_closing = False
+            check(code)
+        self._handle = None
+        _live.discard(self)
+
+    def _forget_in_child(self, handle):
+        if self._tape is not None and self._tape._tap:
+            lib.resay_tap_close(self._tape._tap)
+            self._tape._tap = None
+        lib.resay_engine_free(handle)
+
+    async def aclose(self):
+        """`close`, for a coroutine."""
+        from . import _loops
+
+        if self._loop is not None or self._handle is None:
+            self.close()
+        else:
+            await _loops.in_thread(self.close)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, exc_type, exc, tb):
+        self.close()
+
+    async def __aenter__(self):
+        return await self.start_async()
+
+    async def __aexit__(self, exc_type, exc, tb):
+        await self.aclose()
+
+    def __del__(self):
+        if self._handle is None or self._pid != os.getpid():
+            return
+        import warnings
+
+        warnings.warn(f"unclosed engine {self!r}", ResourceWarning, stacklevel=2, source=self)
+        _close_quietly(self)
+
+
+class _AsConversation:
+    """A function in a chain that is a conversation although it may not look like one."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function):
+        self.function = function
+
+
+def _close_quietly(engine):
+    try:
+        engine.close()
+    except ResayError:
+        # Inside one of its own transforms: another thread closes it.
+        _postponed.append((engine._handle, engine._tape, engine._connections))
+        engine._handle = None
+
+
+def _close_postponed():
+    while _postponed:
+        handle, tape, connections = _postponed.pop()
+        lib.resay_stop(handle)
+        lib.resay_join(handle, _EXIT_MS)
+        if tape is not None:
+            tape.close()
+        connections.close()
+        lib.resay_engine_free(handle)
+
+
+def _at_exit():
+    """Ends every engine while Python still runs: a thread of theirs must not wait for a lock that nobody gives back."""
+    for engine in list(_live):
+        handle = engine._handle
+        if handle is None or engine._pid != os.getpid():
+            continue
+        lib.resay_stop(handle)
+    for engine in list(_live):
+        handle = engine._handle
+        if handle is None or engine._pid != os.getpid():
+            continue
+        loop = engine._loop
+        if loop is not None and not loop.is_over:
+            loop.is_over = True
+            while lib.resay_run(handle, 10) == 1:
+                pass
+        if engine._has_run and lib.resay_join(handle, _EXIT_MS) < 0:
+            engine._handle = None  # a transform does not return: the process ends without it
+            continue
+        with engine._lock:
+            if engine._users:
+                engine._handle = None
+                continue
+            engine._is_closing = True
+        _close_now(engine, handle)
+    _close_postponed()
+
+
+def _close_now(engine, handle):
+    if engine._tape is not None:
+        engine._tape.close()
+    engine._connections.close()
+    lib.resay_engine_free(handle)
+    engine._handle = None
+
+
+atexit.register(_at_exit)
+
+
+@contextmanager
+def _terminating(engine):
+    """SIGTERM drains, if nothing else was wanted of it, and this is the main thread."""
+    import signal
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: engine._begin_drain())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _option_text(key, value):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, (int, float)) and (key in _TIMES or (key == "keepalive" and value not in (0, 1))):
+        return faults.duration(value)
+    return str(value)
+
+
+def _query(options, chain):
+    """Options and a chain as the query of a URL."""
+    pairs = [(key, _option_text(key, value)) for key, value in options.items()]
+    if chain is not None:
+        pairs.append(("chain", chain))
+    if not pairs:
+        return ""
+    return "&".join(f"{key}={_quoted(value)}" for key, value in pairs)
+
+
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/,=")
+
+
+def _quoted(value):
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in value.encode("utf-8", "surrogateescape"))
+
+
+class TransformInfo:
+    """A transform that chains may name."""
+
+    __slots__ = ("name", "summary", "version", "options", "needs_messages", "is_bytewise")
+
+    def __init__(self, name, summary, version, options, needs_messages, is_bytewise):
+        self.name, self.summary, self.version, self.options = name, summary, version, options
+        self.needs_messages, self.is_bytewise = needs_messages, is_bytewise
+
+    def __repr__(self):
+        return f"<TransformInfo {self.name}: {self.summary}>"
+
+
+def _all_transforms(engine):
+    found = []
+
+    def each(_user, info):
+        info = info.contents
+        options = {
+            (option.key or b"").decode(): (option.help or b"").decode() for option in info.options[: info.options_count]
+        }
+        found.append(
+            TransformInfo(
+                info.id.decode(), (info.summary or b"").decode(), (info.version or b"").decode(), options,
+                bool(info.needs & 1), bool(info.caps & 1),
+            )
+        )
+
+    error = _native.resay_error()
+    callback = _native.each_transform_function(each)
+    if engine is None:
+        code = lib.resay_transforms(None, callback, None, ctypes.byref(error))
+    else:
+        with engine._use() as handle:
+            code = lib.resay_transforms(handle, callback, None, ctypes.byref(error))
+    check(code, error)
+    return found
+
+
+def transforms():
+    """The transforms that chains may name: bundled, and on the plugin path."""
+    return _all_transforms(None)

@@ -1,0 +1,240 @@
+"""A listener: its address, its clients, what it does, what it has seen, and trouble on demand."""
+
+from contextlib import contextmanager
+
+from . import _address, _native
+from ._errors import StateError, WaitTimeout, check
+from ._native import lib, text_of
+from ._recording import Recording, wait_until, wait_until_async
+from ._scripts import replies as _replies
+from ._transforms import PASS
+
+_STREAMS = ("tcp", "unix")
+
+
+class Listener:
+    """A bound socket of an engine. `Engine.listen` and `Engine.adopt` make it."""
+
+    def __init__(self, engine, number):
+        self._engine, self._id = engine, number
+        self.url = self._text(lib.resay_listener_url)
+        self.kind = _address.kind_of(self.url)
+        address = _native.resay_address()
+        with engine._use() as handle:
+            code = lib.resay_listener_address(handle, number, address)
+        check(code)
+        bound = _address.of_struct(address)
+        self.address = _address.reachable(bound)
+        is_internet = isinstance(bound, tuple)
+        self.host, self.port = bound[:2] if is_internet else ("", 0)
+        self.path = "" if is_internet or bound is None else bound if isinstance(bound, str) else "@" + bound[1:].decode(
+            "utf-8", "backslashreplace"
+        )
+        if self.kind not in ("tcp", "udp", "unix", "unix-dgram", "unix-seqpacket"):
+            self.kind = self._kind_of_socket(is_internet)
+        self._recording = None
+        self._set = None
+
+    def __repr__(self):
+        return f"<Listener {self.url}>"
+
+    def _kind_of_socket(self, is_internet):
+        return "tcp" if is_internet else "unix"
+
+    def _text(self, function):
+        with self._engine._use() as handle:
+            code, text = text_of(lambda buf, cap, need: function(handle, self._id, buf, cap, need))
+        check(code)
+        return text
+
+    def _do(self, function, *arguments):
+        with self._engine._use() as handle:
+            return check(function(handle, self._id, *arguments))
+
+    @property
+    def family(self):
+        """The family of its socket, of the socket module."""
+        import socket
+
+        if isinstance(self.address, tuple):
+            return socket.AF_INET6 if len(self.address) == 4 else socket.AF_INET
+        return socket.AF_UNIX
+
+    @property
+    def type(self):
+        """The type of its socket, of the socket module."""
+        import socket
+
+        return {
+            "tcp": socket.SOCK_STREAM, "unix": socket.SOCK_STREAM, "unix-seqpacket": socket.SOCK_SEQPACKET,
+        }.get(self.kind, socket.SOCK_DGRAM)
+
+    # ------------------------------------------------------------ clients
+
+    def connect(self, timeout=5.0):
+        """A plain socket, connected to this listener, and bound where a client must be (unix-dgram)."""
+        import socket
+
+        client = socket.socket(self.family, self.type)
+        try:
+            client.settimeout(timeout)
+            if self.kind == "unix-dgram":
+                client.bind("")  # an abstract name of the kernel's choice: unix(7), autobind
+            client.connect(self.address)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    async def open(self):
+        """Streams of asyncio, connected to this listener, in a running loop. For TCP and unix streams."""
+        import asyncio
+        import socket
+
+        if self.kind not in _STREAMS:
+            raise StateError(f"{self.url} has no streams: use connect()")
+        client = socket.socket(self.family, self.type)
+        client.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(client, self.address)
+            if self.kind == "unix":
+                return await asyncio.open_unix_connection(sock=client)
+            return await asyncio.open_connection(sock=client)
+        except BaseException:
+            client.close()
+            raise
+
+    # ------------------------------------------------------------ what it does
+
+    def chain(self, chain=None, *, seed=None):
+        """Replaces the chain, and returns when every worker has taken it, so that the next message goes through it.
+
+        Without an argument: the chain as text.
+        """
+        if chain is None:
+            return self._text(lib.resay_listener_chain)
+        self._engine._set_chain(self._id, chain, seed)
+        self._set = (chain, seed)
+
+    @contextmanager
+    def chained(self, chain):
+        """Another chain inside a `with`; the old one afterwards."""
+        before, seed = self._set or self._engine._set
+        self.chain(chain)
+        try:
+            yield self
+        finally:
+            self.chain(before, seed=seed)
+
+    def reply(self, replies, *, default=PASS):
+        """Answers from a table, or the same to every message. `default` answers what the table does not have."""
+        self.chain(_replies(replies, default))
+
+    def script(self, script):
+        """Plays a script."""
+        frame = self._option("frame")
+        self.conversation(script._play(frame in ("", "raw")))
+
+    def _option(self, key):
+        with self._engine._use() as handle:
+            code, text = text_of(
+                lambda buf, cap, need: lib.resay_listener_option(handle, self._id, key.encode(), buf, cap, need)
+            )
+        check(code)
+        return text
+
+    def conversation(self, function):
+        """Has a generator function talk to each peer: a decorator."""
+        self.chain([self._engine._as_conversation(function)])
+        return function
+
+    # ------------------------------------------------------------ what it has seen
+
+    @property
+    def received(self):
+        """What has arrived here."""
+        if self._recording is None:
+            self._recording = Recording(self._engine._tape_or_refuse(), "listener", self._id)
+        return self._recording
+
+    @property
+    def connections(self):
+        """Its connections, open and ended, oldest first."""
+        return self._engine._connections.of(self)
+
+    def _connected(self, count):
+        connections = self.connections
+        return connections[count - 1] if len(connections) >= count else None
+
+    def wait_connection(self, count=1, *, timeout=None):
+        """Waits until `count` connections were accepted, and returns the `count`-th."""
+        engine = self._engine
+        engine._refuse_own_loop("wait_connection_async")
+        return wait_until(
+            lambda: self._connected(count), engine._connections.fd, engine._deadline(timeout), lambda s: self._missed(count, s)
+        )
+
+    async def wait_connection_async(self, count=1, *, timeout=None):
+        """`wait_connection`, for a coroutine."""
+        engine = self._engine
+        return await wait_until_async(
+            lambda: self._connected(count), engine._connections.fd, engine._deadline(timeout), lambda s: self._missed(count, s)
+        )
+
+    def _missed(self, count, seconds):
+        seen = self.connections
+        return WaitTimeout(
+            f"waited {seconds:g} s for connection {count} to {self.url}; there were {len(seen)}", code=_native.RESAY_E_TIMEOUT
+        )
+
+    def stats(self):
+        """Its counters."""
+        return self._engine._stats(self._id)
+
+    # ------------------------------------------------------------ trouble
+
+    def refuse(self):
+        """Refuses connections (ICMP unreachable on UDP). The port stays ours."""
+        self._do(lib.resay_listener_accept, 0)
+
+    def accept(self):
+        """Accepts again, on the same port."""
+        self._do(lib.resay_listener_accept, 1)
+
+    @contextmanager
+    def refusing(self):
+        """Refuses inside a `with`."""
+        self.refuse()
+        try:
+            yield self
+        finally:
+            self.accept()
+
+    def pause(self):
+        """Reads nothing, on present and new connections."""
+        self._do(lib.resay_listener_pause)
+        self._engine._sync()
+
+    def resume(self):
+        """Reads again."""
+        self._do(lib.resay_listener_resume)
+        self._engine._sync()
+
+    @contextmanager
+    def paused(self):
+        """Reads nothing inside a `with`."""
+        self.pause()
+        try:
+            yield self
+        finally:
+            self.resume()
+
+    def reset_all(self):
+        """Sends RST to every connected peer, and returns their number."""
+        return self._do(lib.resay_listener_reset)
+
+    def close(self):
+        """Closes the listener. Its connections stay open."""
+        if self._engine._listeners.pop(self._id, None) is not None and self._engine._handle is not None:
+            self._do(lib.resay_listener_close)
+            self._engine._closed_listeners[self._id] = self

@@ -1,0 +1,169 @@
+"""An engine inside the event loop of asyncio, uvloop or trio: no thread. Waiting for a descriptor in either."""
+
+import sys
+
+from ._errors import StateError
+from ._native import RESAY_E_INTR, held
+
+
+def _trio():
+    """The trio module, if this runs in it."""
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        try:
+            trio.lowlevel.current_task()
+            return trio
+        except RuntimeError:
+            pass
+    return None
+
+
+async def readable(fd, timeout):
+    """Waits until a descriptor is readable or the time is over: whether it is. Nobody else may watch this descriptor."""
+    trio = _trio()
+    if trio is not None:
+        with trio.move_on_after(timeout):
+            await trio.lowlevel.wait_readable(fd)
+            return True
+        return False
+
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def is_readable():
+        if not future.done():
+            future.set_result(True)
+
+    timer = loop.call_later(timeout, lambda: future.done() or future.set_result(False))
+    loop.add_reader(fd, is_readable)
+    try:
+        return await future
+    finally:
+        loop.remove_reader(fd)
+        timer.cancel()
+
+
+async def in_thread(function):
+    """Runs a function that waits in another thread."""
+    trio = _trio()
+    if trio is not None:
+        return await trio.to_thread.run_sync(function)
+
+    import asyncio
+
+    return await asyncio.get_running_loop().run_in_executor(None, function)
+
+
+def attach(engine):
+    """Puts an engine into the running loop."""
+    trio = _trio()
+    if trio is not None:
+        return _Trio(engine, trio)
+
+    import asyncio
+
+    try:
+        return _Asyncio(engine, asyncio.get_running_loop())
+    except RuntimeError:
+        raise StateError("there is no running loop of asyncio, uvloop or trio here") from None
+
+
+class _Loop:
+    """What both have in common: a turn, and whose thread it is."""
+
+    def __init__(self, engine):
+        self.handle = engine._handle
+        self.fd = engine._poll_fd()
+        import threading
+
+        self.thread = threading.get_ident()
+        self.is_over = False
+
+    def is_here(self):
+        import threading
+
+        return self.thread == threading.get_ident()
+
+    def turn(self):
+        """Serves whatever is ready: false once the engine has ended."""
+        code = held.resay_run(self.handle, 0)
+        if code == 0 or (code < 0 and code != RESAY_E_INTR):
+            self.detach()
+            return False
+        return True
+
+
+class _Asyncio(_Loop):
+    def __init__(self, engine, loop):
+        super().__init__(engine)
+        self.loop, self.timer, self.due = loop, None, -1
+        loop.add_reader(self.fd, self.ready)
+        self.ready()
+
+    def ready(self):
+        if self.is_over or not self.turn():
+            return
+        wait_ms = held.resay_poll_timeout(self.handle)
+        if wait_ms < 0:
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
+            return
+        due = self.loop.time() + wait_ms / 1000
+        if self.timer is not None:
+            if not self.timer.cancelled() and self.timer.when() <= due:
+                return
+            self.timer.cancel()
+        self.timer = self.loop.call_at(due, self.expired)
+
+    def expired(self):
+        self.timer = None
+        self.ready()
+
+    def detach(self):
+        if self.is_over:
+            return
+        self.is_over = True
+        if self.timer is not None:
+            self.timer.cancel()
+        if not self.loop.is_closed():
+            self.loop.remove_reader(self.fd)
+
+
+class _Trio(_Loop):
+    def __init__(self, engine, trio):
+        super().__init__(engine)
+        self.trio, self.scope = trio, None
+        trio.lowlevel.spawn_system_task(self._serve)
+
+    async def _serve(self):
+        with self.trio.CancelScope() as self.scope:
+            while not self.is_over and self.turn():
+                wait_ms = held.resay_poll_timeout(self.handle)
+                with self.trio.move_on_after(float("inf") if wait_ms < 0 else wait_ms / 1000):
+                    await self.trio.lowlevel.wait_readable(self.fd)
+
+    def detach(self):
+        if self.is_over:
+            return
+        self.is_over = True
+        if self.scope is not None:
+            self.scope.cancel()
+        try:
+            self.trio.lowlevel.notify_closing(self.fd)
+        except RuntimeError:
+            pass  # the loop has ended
+
+
+async def pause():
+    """Lets the loop go on for a moment."""
+    trio = _trio()
+    if trio is not None:
+        await trio.sleep(0.001)
+        return
+
+    import asyncio
+
+    await asyncio.sleep(0.001)

@@ -1,0 +1,284 @@
+"""How processes end: cleanly, with clients busy, after fork, by signals; and what an import costs."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+@pytest.fixture
+def python(backend):
+    """Runs a program: its output."""
+
+    def python(program, *, expect=0, timeout=60, options=()):
+        done = subprocess.run(
+            [sys.executable, "-X", "faulthandler", *options, "-c", textwrap.dedent(program)],
+            capture_output=True, text=True, timeout=timeout, env={**os.environ, "RESAY_TEST_BACKEND": backend},
+        )
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return python
+
+
+BUSY = """
+    import os, socket, subprocess, sys, threading, time
+    import resay
+
+    engine = resay.Engine("tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], chain=lambda data: data, record=True)
+    engine.start()
+    CLIENT = '''
+import socket, sys
+sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+print("up", flush=True)
+try:
+    while True:
+        sock.sendall(b"x" * 64)
+        if not sock.recv(64):
+            break
+except OSError:
+    pass
+'''
+    clients = [
+        subprocess.Popen([sys.executable, "-S", "-c", CLIENT, str(engine.listeners[0].port)], stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    for client in clients:
+        client.stdout.readline()
+    engine.received.wait(100)
+"""
+
+
+@pytest.mark.parametrize("ending", ["", "sys.exit(0)", "engine.close()", "del engine"], ids=["end", "exit", "close", "del"])
+def test_a_process_ends_while_clients_are_busy(python, ending):
+    for _ in range(3):
+        python(textwrap.dedent(BUSY) + ending, options=["-W", "ignore::ResourceWarning"])
+
+
+def test_what_was_left_open_is_said_at_the_end(python):
+    said = python(
+        """
+        import resay
+        def main():
+            resay.Engine("tcp://127.0.0.1:0").start()
+        main()
+        """,
+        options=["-W", "always"],
+    )
+    assert "ResourceWarning: unclosed engine <Engine tcp://127.0.0.1:" in said
+
+
+def test_a_transform_that_never_returns_does_not_keep_the_process(python):
+    python(
+        """
+        import os, threading, resay
+        entered = threading.Event()
+        def forever(data):
+            entered.set()
+            while True:
+                pass
+        engine = resay.Engine("udp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], chain=forever).start()
+        engine.listeners[0].connect().send(b"x")
+        entered.wait()
+        """
+    )
+
+
+RUN = """
+    import os, signal, sys, threading
+    import resay
+
+    def ready():
+        with engine.listeners[0].connect() as sock:
+            sock.sendall(b"x")
+            assert sock.recv(1) == b"x"
+            os.kill(os.getpid(), SIGNAL)
+            assert sock.recv(1) == b"", "a drain ends connections in good order"
+        print("drained")
+
+    engine = resay.Engine("tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], chain=lambda data: data)
+    thread = threading.Thread(target=ready)
+    thread.start()
+"""
+
+
+def test_ctrl_c_in_run_raises_after_a_drain(python):
+    said = python(
+        textwrap.dedent(RUN.replace("SIGNAL", "signal.SIGINT"))
+        + textwrap.dedent(
+            """
+            try:
+                engine.run()
+            except KeyboardInterrupt:
+                thread.join()
+                print("interrupted")
+            engine.close()
+            """
+        )
+    )
+    assert said.split() == ["drained", "interrupted"]
+
+
+def test_sigterm_ends_run_after_a_drain(python):
+    said = python(textwrap.dedent(RUN.replace("SIGNAL", "signal.SIGTERM")) + "engine.run()\nthread.join()\nengine.close()\nprint('over')")
+    assert said.split() == ["drained", "over"]
+
+
+def test_ctrl_c_inside_a_transform_is_raised_by_run(python):
+    said = python(
+        """
+        import os, signal, threading, resay
+        def interrupted(data):
+            signal.raise_signal(signal.SIGINT)
+            return data
+        engine = resay.Engine("udp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], chain=interrupted)
+        sock = engine.listeners[0].connect()
+        sock.send(b"x")
+        try:
+            engine.run()
+        except KeyboardInterrupt:
+            print("interrupted")
+        engine.close()
+        """
+    )
+    assert said.split() == ["interrupted"]
+
+
+def test_the_child_of_a_fork_leaves_the_engine_to_its_parent(python):
+    said = python(
+        """
+        import os, sys, resay
+        engine = resay.Engine("tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], record=True, chain=bytes.upper).start()
+        listener = engine.listeners[0]
+        child = os.fork()
+        if not child:
+            try:
+                listener.chain("hex")
+            except resay.ForkedError:
+                print("forked", flush=True)
+            assert not engine.is_running
+            engine.close()
+            with resay.Engine("tcp://127.0.0.1:0", chain=bytes.upper) as own:
+                with own.listeners[0].connect() as sock:
+                    sock.sendall(b"a")
+                    print(sock.recv(1), flush=True)
+            sys.exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        with listener.connect() as sock:
+            sock.sendall(b"b")
+            print(sock.recv(1))
+        engine.close()
+        """,
+        options=["-W", "ignore"],
+    )
+    assert said.split() == ["forked", "b'A'", "b'B'"]
+
+
+def test_an_import_brings_little(python):
+    said = python(
+        """
+        import sys
+        import resay
+        print([name for name in ("asyncio", "dataclasses", "typing", "inspect", "socket", "logging") if name in sys.modules])
+        """,
+        options=["-I"],
+    )
+    assert said.strip() == "[]"
+
+
+def test_a_subinterpreter_is_refused(python):
+    try:
+        import _xxsubinterpreters  # noqa: F401
+    except ImportError:
+        if sys.version_info < (3, 13):
+            pytest.skip("there are no subinterpreters here")
+    said = python(
+        """
+        import sys
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        number = interpreters.create("legacy") if sys.version_info >= (3, 13) else interpreters.create()
+        code = '''
+try:
+    import resay
+    resay.Engine()
+except Exception as error:
+    print(type(error).__name__)
+'''
+        try:
+            interpreters.run_string(number, code) if not hasattr(interpreters, "exec") else interpreters.exec(number, code)
+        except Exception as error:
+            print(type(error).__name__)
+        """
+    )
+    assert said.split()[-1] in ("StateError", "ImportError")
+
+
+def test_gevent_with_all_its_patches(python):
+    pytest.importorskip("gevent")
+    said = python(
+        """
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent, os, threading
+        import resay
+        with resay.Engine("tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], chain=bytes.upper, record=True) as engine:
+            listener = engine.listeners[0]
+            def client():
+                with listener.connect() as sock:
+                    sock.sendall(b"a")
+                    return sock.recv(1)
+            jobs = [gevent.spawn(client) for _ in range(5)]
+            gevent.joinall(jobs)
+            print([job.value for job in jobs])
+            engine.received.wait(5)
+        """
+    )
+    assert said.strip() == "[b'A', b'A', b'A', b'A', b'A']"
+
+
+def test_the_command_is_the_packaged_one(python):
+    import resay
+
+    command = resay.find_command()
+    assert os.access(command, os.X_OK)
+    for arguments in ([str(command)], [sys.executable, "-m", "resay"]):
+        said = subprocess.run([*arguments, "--version"], capture_output=True, text=True, check=True).stdout
+        assert resay.__version__ in said
+    assert (resay.get_include() / "resay.h").is_file() and resay.get_library().is_file()
+
+
+def test_coverage_sees_every_line_of_a_transform(python, tmp_path):
+    pytest.importorskip("coverage")
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            import resay
+            def transform(data):
+                doubled = data + data
+                return doubled
+            with resay.Engine("tcp://127.0.0.1:0", chain=transform) as engine:
+                with engine.listeners[0].connect() as sock:
+                    sock.sendall(b"x")
+                    assert sock.recv(2) == b"xx"
+            """
+        )
+    )
+    cores = ["ctrace", "pytrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
+    for core in cores:
+        environment = {**os.environ, "COVERAGE_CORE": core, "COVERAGE_FILE": str(tmp_path / core)}
+        subprocess.run([sys.executable, "-m", "coverage", "run", str(program)], env=environment, check=True, cwd=tmp_path)
+        report = subprocess.run(
+            [sys.executable, "-m", "coverage", "report"], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
+        ).stdout
+        assert report.split()[-1] == "100%", (core, report)
+
+
+def test_signals_are_left_alone():
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -1,0 +1,288 @@
+//! The Python package, as its users get it: a wheel, installed into a fresh environment outside the tree for each Python
+//! at hand, and tested there on both drivers. What a registry does not give is skipped, by name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::examples::missing;
+use crate::files::{about, files_in, remove};
+use crate::place::Place;
+use crate::report::{Outcome, Report, Runner, capture, run, run_tests};
+
+/// Those that the package names: `Requires-Python`.
+const MINORS: [&str; 5] = ["3.9", "3.10", "3.11", "3.12", "3.13"];
+/// Without these there is no test; the others are for tests that skip themselves.
+const NEEDED: [&str; 3] = ["pytest", "pytest-asyncio", "hypothesis"];
+const WANTED: [&str; 5] = ["trio", "uvloop", "gevent", "coverage", "pytest-xdist"];
+/// The wheel is to stay below this.
+const WHEEL_BYTES_MAX: u64 = 3 << 20;
+
+/// Builds the wheel, and runs every step on that.
+pub(crate) fn all(place: &Place, report: &mut Report) {
+    let pythons = pythons();
+    let Some((_, newest)) = pythons.last() else {
+        report.step("Python package", || Outcome::Skipped(missing("python3 with venv, 3.9 or later")));
+        return;
+    };
+    let top = match Top::new() {
+        Ok(top) => top,
+        Err(reason) => {
+            report.step("Python package", || Outcome::Failed(reason));
+            return;
+        }
+    };
+    let builder = Environment { directory: top.path.join("builder") };
+    if !report.step("environment to build the wheel", || {
+        builder.make(newest, &["hatchling"]).unwrap_or_else(Outcome::Failed)
+    }) || !builder.has("hatchling")
+    {
+        return;
+    }
+    let mut wheel = None;
+    report.step("wheel", || match build_wheel(place, &builder, &top) {
+        Ok(path) => {
+            wheel = Some(path);
+            Outcome::Ok
+        }
+        Err(reason) => Outcome::Failed(reason),
+    });
+    let Some(wheel) = wheel else { return };
+    report.step("sdist, and the wheel out of it", || build_sdist(place, &builder, &top));
+    for (name, python) in &pythons {
+        test(place, report, &top, (name, python), &wheel);
+    }
+    check_types(place, report, &top, newest, &wheel);
+}
+
+/// The Pythons at hand, oldest first, with their names: of pyenv, and on the path.
+fn pythons() -> Vec<(String, PathBuf)> {
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
+    let versions = root.map(|root| root.join("versions"));
+    let mut installed: Vec<PathBuf> = versions
+        .and_then(|versions| fs::read_dir(versions).ok())
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+        .unwrap_or_default();
+    installed.sort();
+    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    for minor in MINORS {
+        let of_pyenv = installed.iter().rev().find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.strip_prefix(minor).is_some_and(|rest| rest.starts_with('.'))
+        });
+        let candidates = of_pyenv
+            .map(|path| path.join("bin/python"))
+            .into_iter()
+            .chain([PathBuf::from(format!("python{minor}"))]);
+        found.extend(
+            candidates.filter(|python| works(python, minor)).map(|it| (minor.to_owned(), it)).take(1),
+        );
+    }
+    for pypy in ["pypy3"].map(PathBuf::from).into_iter().filter(|python| works(python, "")) {
+        found.insert(0, ("PyPy".to_owned(), pypy));
+    }
+    if found.is_empty() && works(Path::new("python3"), "") {
+        found.push(("3".to_owned(), PathBuf::from("python3")));
+    }
+    found
+}
+
+/// Whether it is of that version, can make environments, and is new enough.
+fn works(python: &Path, minor: &str) -> bool {
+    let code = "import ensurepip, sys, venv; assert sys.version_info >= (3, 9); print('%d.%d' % sys.version_info[:2])";
+    let output = Command::new(python).args(["-c", code]).output();
+    output.is_ok_and(|output| {
+        output.status.success()
+            && (minor.is_empty() || String::from_utf8_lossy(&output.stdout).trim() == minor)
+    })
+}
+
+/// A directory outside of the tree, removed in the end.
+struct Top {
+    path: PathBuf,
+}
+
+impl Top {
+    fn new() -> Result<Top, String> {
+        let path = std::env::temp_dir().join(format!("resay-python-{}", std::process::id()));
+        remove(&path)?;
+        fs::create_dir_all(&path).map_err(about(&path))?;
+        Ok(Top { path })
+    }
+}
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        // What is left of it is in nobody's way.
+        let _ = remove(&self.path);
+    }
+}
+
+/// A virtual environment.
+struct Environment {
+    directory: PathBuf,
+}
+
+impl Environment {
+    fn python(&self) -> Command {
+        let mut command = Command::new(self.directory.join("bin/python"));
+        command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("PYTHONPATH").current_dir(&self.directory);
+        command
+    }
+
+    /// Makes it, with packages. Skipped: they cannot be had.
+    fn make(&self, python: &Path, packages: &[&str]) -> Result<Outcome, String> {
+        let mut command = Command::new(python);
+        command.args(["-m", "venv"]).arg(&self.directory);
+        capture(command)?;
+        Ok(match self.install(packages) {
+            Ok(_) => Outcome::Ok,
+            Err(_) => Outcome::Skipped(format!("pip cannot install {}", packages.join(", "))),
+        })
+    }
+
+    fn install(&self, packages: &[impl AsRef<std::ffi::OsStr>]) -> Result<String, String> {
+        let mut pip = self.python();
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary"])
+            .args(packages);
+        capture(pip)
+    }
+
+    fn has(&self, module: &str) -> bool {
+        let mut command = self.python();
+        command.args(["-c", &format!("import {module}")]);
+        command.output().is_ok_and(|output| output.status.success())
+    }
+}
+
+/// Builds the wheel: of the release, whose size is checked.
+fn build_wheel(place: &Place, builder: &Environment, top: &Top) -> Result<PathBuf, String> {
+    let wheel = wheel_of(place, builder, &place.root.join("python"), &top.path.join("wheel"))?;
+    let bytes = fs::metadata(&wheel).map_err(about(&wheel))?.len();
+    println!("{}: {bytes} bytes", wheel.display());
+    if bytes > WHEEL_BYTES_MAX {
+        return Err(format!("the wheel has {bytes} bytes, more than {WHEEL_BYTES_MAX}"));
+    }
+    Ok(wheel)
+}
+
+fn wheel_of(place: &Place, builder: &Environment, source: &Path, to: &Path) -> Result<PathBuf, String> {
+    let mut pip = builder.python();
+    pip.args(["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]);
+    pip.arg(to).arg(source).env("CARGO_TARGET_DIR", place.target()?);
+    match run(pip) {
+        Outcome::Ok => {}
+        other => return Err(format!("pip wheel: {other:?}")),
+    }
+    files_in(to)?.pop().ok_or_else(|| "pip wheel has made nothing".to_owned())
+}
+
+/// An sdist has the sources of the engine; a wheel is built out of it as pip does.
+fn build_sdist(place: &Place, builder: &Environment, top: &Top) -> Outcome {
+    let steps = || {
+        let directory = top.path.join("sdist");
+        fs::create_dir_all(&directory).map_err(about(&directory))?;
+        let mut command = builder.python();
+        command.args(["-m", "hatchling", "build", "--target", "sdist", "--directory"]).arg(&directory);
+        command.current_dir(place.root.join("python"));
+        capture(command)?;
+        let sdist = files_in(&directory)?.pop().ok_or("hatchling has made nothing")?;
+        wheel_of(place, builder, &sdist, &top.path.join("wheel-of-sdist"))
+    };
+    match steps() {
+        Ok(_) => Outcome::Ok,
+        Err(reason) => Outcome::Failed(reason),
+    }
+}
+
+/// The tests of the package on one Python.
+fn test(place: &Place, report: &mut Report, top: &Top, (name, python): (&str, &Path), wheel: &Path) {
+    let environment = Environment { directory: top.path.join(format!("python-{name}")) };
+    let mut ready = false;
+    report.step(&format!("Python {name}: environment"), || {
+        let made = environment.make(python, &NEEDED).unwrap_or_else(Outcome::Failed);
+        if made != Outcome::Ok {
+            return made;
+        }
+        for package in WANTED {
+            if environment.install(&[package]).is_err() {
+                println!("Python {name}: pip cannot install {package}; its tests skip themselves");
+            }
+        }
+        let mut pip = environment.python();
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]).arg(wheel);
+        match capture(pip) {
+            Ok(_) => {
+                ready = true;
+                Outcome::Ok
+            }
+            Err(reason) => Outcome::Failed(reason),
+        }
+    });
+    if !ready {
+        return;
+    }
+    for backend in ["epoll", "uring"] {
+        report.step(&format!("Python {name}: tests on {backend}"), || {
+            if let (Some(why), "uring") = (crate::uring_refusal(), backend) {
+                return Outcome::Skipped(why);
+            }
+            let tests = environment.directory.join("tests");
+            if let Err(reason) = copy(&place.root.join("python/tests"), &tests) {
+                return Outcome::Failed(reason);
+            }
+            let mut pytest = environment.python();
+            pytest.args(["-m", "pytest", "-p", "no:cacheprovider", "-W", "error"]);
+            pytest.arg(format!("--resay-backend={backend}")).arg(&tests);
+            pytest.env("RESAY_DOCS", place.root.join("docs")).env_remove("RESAY_PLUGIN_PATH");
+            run_tests(Runner::Pytest, pytest)
+        });
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    fs::create_dir_all(to).map_err(about(to))?;
+    for file in files_in(from)? {
+        let name = file.file_name().unwrap_or_default();
+        if file.is_file() {
+            fs::copy(&file, to.join(name)).map_err(about(&file))?;
+        }
+    }
+    Ok(())
+}
+
+/// The stubs: by mypy and pyright against the tests of users, by stubtest against the package itself.
+fn check_types(place: &Place, report: &mut Report, top: &Top, python: &Path, wheel: &Path) {
+    let environment = Environment { directory: top.path.join("types") };
+    let mut ready = false;
+    report.step("Python types: environment", || {
+        let packages = ["mypy", "pytest", "pytest-asyncio", "hypothesis", "trustme", "pyright[nodejs]"];
+        let made = environment.make(python, &packages).unwrap_or_else(Outcome::Failed);
+        let wheel = wheel.as_os_str();
+        ready = made == Outcome::Ok && environment.install(&[wheel]).is_ok();
+        made
+    });
+    if !ready {
+        return;
+    }
+    let examples = place.root.join("python/tests/test_examples.py");
+    let checks: [(&str, &[&str], Option<&Path>); 3] = [
+        ("mypy --strict", &["-m", "mypy", "--strict", "--cache-dir=/dev/null"], Some(&examples)),
+        ("pyright", &["-m", "pyright"], Some(&examples)),
+        ("stubtest", &["-m", "mypy.stubtest", "resay", "--ignore-missing-stub"], None),
+    ];
+    for (name, arguments, file) in checks {
+        report.step(&format!("Python types: {name}"), || {
+            let mut command = environment.python();
+            command.args(arguments);
+            if let Some(file) = file {
+                command.arg(file);
+            }
+            match capture(command) {
+                Ok(_) => Outcome::Ok,
+                Err(reason) => Outcome::Failed(reason),
+            }
+        });
+    }
+}
