@@ -1,0 +1,28 @@
+"""Every block of docs/python.md and of the README runs."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+DOCS = Path(os.environ.get("RESAY_DOCS", HERE.parent.parent / "docs"))
+PAGES = [page for page in (DOCS / "python.md",) if page.is_file()]
+BLOCKS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.S | re.M), 1)
+]
+
+
+@pytest.mark.skipif(not BLOCKS, reason="the documentation is not at hand")
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_runs(block, pytester, request):
+    if "def test_" not in block:
+        exec(compile(block, "docs/python.md", "exec"), {"__name__": "docs"})
+        return
+    pytester.makepyfile(block)
+    backend = request.config.getoption("--resay-backend")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"--resay-backend={backend}")
+    result.assert_outcomes(passed=block.count("def test_"))
