@@ -60,6 +60,11 @@ def _known(enum, number):
         return number  # of a later version of the library
 
 
+def _peer_in(text):
+    """The peer at the beginning of an event's text."""
+    return text.split(" ", 1)[0][:-1] if ": " in text else text
+
+
 class Event:
     """Something that has happened in an engine. `time` compares with time.monotonic()."""
 
@@ -274,7 +279,7 @@ class Connections:
 
     def fd(self):
         self.open()
-        return self._queue.fd if self._queue.is_open else -1
+        return self._queue.fd if self._queue.is_open and not self._queue.has_ended else -1
 
     def drain(self):
         """Takes all events that have happened."""
@@ -295,7 +300,7 @@ class Connections:
         if event.kind == _native.RESAY_EVENT_ACCEPTED:
             listener = self._engine._listeners.get(event.listener)
             if connection is None and listener is not None:
-                peer = _address.of_text(event.text.decode("utf-8", "surrogateescape").split(" ", 1)[0])
+                peer = _address.of_text(_peer_in(event.text.decode("utf-8", "surrogateescape")))
                 self._known[number] = Connection(number, listener, peer)
         elif connection is not None and connection._reason is None:
             connection._reason = _known(CloseReason, event.code)

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 import weakref
 from contextlib import contextmanager
 
@@ -406,6 +407,7 @@ class Engine:
             code = lib.resay_start(handle, self._threads, ctypes.byref(error))
         check(code, error)
         self._has_run = True
+        self._sync()  # the threads are known to `threading` from here on
         return self
 
     def run(self):
@@ -560,10 +562,10 @@ class Engine:
     def __del__(self):
         if self._handle is None or self._pid != os.getpid():
             return
-        import warnings
-
-        warnings.warn(f"unclosed engine {self!r}", ResourceWarning, stacklevel=2, source=self)
-        _close_quietly(self)
+        try:
+            _warn(self)
+        finally:
+            _close_quietly(self)
 
 
 class _AsConversation:
@@ -573,6 +575,10 @@ class _AsConversation:
 
     def __init__(self, function):
         self.function = function
+
+
+def _warn(engine):
+    warnings.warn(f"unclosed engine {engine!r}", ResourceWarning, stacklevel=3, source=engine)
 
 
 def _close_quietly(engine):
@@ -597,10 +603,15 @@ def _close_postponed():
 
 def _at_exit():
     """Ends every engine while Python still runs: a thread of theirs must not wait for a lock that nobody gives back."""
+    error = None
     for engine in list(_live):
         handle = engine._handle
         if handle is None or engine._pid != os.getpid():
             continue
+        try:
+            _warn(engine)
+        except ResourceWarning as warning:  # of a filter that makes it an error
+            error = warning
         lib.resay_stop(handle)
     for engine in list(_live):
         handle = engine._handle
@@ -621,6 +632,8 @@ def _at_exit():
             engine._is_closing = True
         _close_now(engine, handle)
     _close_postponed()
+    if error is not None:
+        raise error
 
 
 def _close_now(engine, handle):

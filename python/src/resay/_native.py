@@ -184,6 +184,8 @@ class resay_tap_record(Structure):
         ("data_len", c_size_t),
         ("answer", c_void_p),
         ("answer_len", c_size_t),
+        ("message_bytes", c_uint64),
+        ("answer_bytes", c_uint64),
     ]
 
 

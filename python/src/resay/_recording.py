@@ -27,7 +27,7 @@ _READ_BYTES = 256 << 10
 # While another thread may take what this one waits for.
 _LOOK_AGAIN = 0.05
 
-_RECORD = struct.Struct("=4Q2IIi6Q")
+_RECORD = struct.Struct("=4Q2IIi8Q")
 _OUTCOMES = {1: "answered", 2: "dropped", 3: "closed", 4: "reset", 5: "failed", 6: "unsendable"}
 _FAILED = 5
 
@@ -97,9 +97,9 @@ class Tape:
             self._lost = lib.resay_tap_lost(tap)
             lib.resay_tap_close(tap)
 
-    @property
-    def is_open(self):
-        return bool(self._tap)
+    def waiting_fd(self):
+        """The descriptor to wait for; -1: nothing more will come."""
+        return self.fd if self._tap and not self.has_ended else -1
 
     def list_of(self, what, number):
         """The list of a view, which may still be empty."""
@@ -127,6 +127,7 @@ class Tape:
             self._of_connection = {number: each for number, each in self._of_connection.items()}
             self._lost_before = self.lost
 
+    has_ended = False
     _lost = 0
     _lost_before = 0
 
@@ -145,6 +146,9 @@ class Tape:
                 continue
             if count == _native.RESAY_E_INTR:
                 continue
+            if count == _native.RESAY_E_STATE:
+                self.has_ended = True
+                return
             if check(count) == 0:
                 return
             self._take(count)
@@ -162,6 +166,7 @@ class Tape:
         records = memoryview(self._records).cast("B")[: count * _RECORD.size]
         for (
             _, time_ns, listener, connection, _, _, outcome, reason, peer, peer_len, data, data_len, answer, answer_len,
+            _, answer_bytes,
         ) in _RECORD.iter_unpack(records):
             data = bytes(view[data - base : data - base + data_len]) if data_len else b""
             answered = None
@@ -351,13 +356,11 @@ class Recording(Sequence):
     def _until(self, look, timeout, wanted):
         engine = self._tape._engine
         engine._refuse_own_loop("wait_async")
-        return wait_until(look, lambda: self._tape.fd if self._tape.is_open else -1, engine._deadline(timeout), self._missed(wanted))
+        return wait_until(look, self._tape.waiting_fd, engine._deadline(timeout), self._missed(wanted))
 
     async def _until_async(self, look, timeout, wanted):
         engine = self._tape._engine
-        return await wait_until_async(
-            look, lambda: self._tape.fd if self._tape.is_open else -1, engine._deadline(timeout), self._missed(wanted)
-        )
+        return await wait_until_async(look, self._tape.waiting_fd, engine._deadline(timeout), self._missed(wanted))
 
     def _missed(self, wanted):
         return lambda seconds: WaitTimeout(
@@ -401,7 +404,7 @@ def wait_until(look, fd_of, deadline, missed):
             raise missed(time.monotonic() - begin)
         fd = fd_of()
         if fd < 0:
-            raise StateError("the engine was closed while something waited for it")
+            raise StateError("the engine has ended: nothing more will come")
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         poll.poll(1000 * (_LOOK_AGAIN if left is None else min(left, _LOOK_AGAIN)))
@@ -421,7 +424,7 @@ async def wait_until_async(look, fd_of, deadline, missed):
             raise missed(time.monotonic() - begin)
         fd = fd_of()
         if fd < 0:
-            raise StateError("the engine was closed while something waited for it")
+            raise StateError("the engine has ended: nothing more will come")
         # A copy: each loop watches a descriptor for one waiter only.
         copy = os.dup(fd)
         try:
