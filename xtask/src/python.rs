@@ -233,7 +233,7 @@ fn test(place: &Place, report: &mut Report, top: &Top, (name, python): (&str, &P
                 return Outcome::Failed(reason);
             }
             let mut pytest = environment.python();
-            pytest.args(["-m", "pytest", "-p", "no:cacheprovider", "-W", "error"]);
+            pytest.args(["-m", "pytest", "-p", "no:cacheprovider"]);
             pytest.arg(format!("--resay-backend={backend}")).arg(&tests);
             pytest.env("RESAY_DOCS", place.root.join("docs")).env_remove("RESAY_PLUGIN_PATH");
             run_tests(Runner::Pytest, pytest)

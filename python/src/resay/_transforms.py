@@ -241,7 +241,7 @@ class _Conversation(_Transform):
         self.engine, self.talks = engine, {}
 
     def begin(self, _user, session, peer, out):
-        known = None
+        known = number = None
         try:
             peer = peer.contents
             listener = (peer.listener or b"").decode("utf-8", "replace")
@@ -256,9 +256,13 @@ class _Conversation(_Transform):
                 talk.generator = None
                 greeting = end.value if isinstance(end.value, Last) else CLOSE if end.value is None else Last(end.value)
             if peer.kind == _native.RESAY_DATAGRAM:
-                return _native.RESAY_PASS  # nothing is sent to a datagram's peer unasked
-            return _greet(greeting, out)
+                return 0  # nothing is sent to a datagram's peer unasked
+            status = _greet(greeting, out)
+            if status != 0:
+                self.talks.pop(number)  # a session that has not begun has no end
+            return status
         except BaseException as error:
+            self.talks.pop(number, None)
             return self.failed(error, b"", None, known)
 
     def call(self, _user, session, message, out):
@@ -328,10 +332,11 @@ def _end(value, out):
 
 
 def _greet(greeting, out):
-    """A greeting has no message that could pass: PASS and None are silence."""
+    """A greeting has no message that could pass: PASS and None are silence. 0: the conversation goes on."""
     if greeting is None or greeting is PASS:
-        return _native.RESAY_PASS
-    return apply(greeting, out)
+        return 0
+    status = apply(greeting, out)
+    return 0 if status == _native.RESAY_REPLACE else status
 
 
 def _addresses(peer, out):
