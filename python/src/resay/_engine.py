@@ -306,10 +306,8 @@ class Engine:
         is_conversation = isinstance(function, _AsConversation) or _transforms.is_conversation(function)
         if isinstance(function, _AsConversation):
             function = function.function
-        letters = [
-            letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-"
-            for letter in getattr(function, "__name__", type(function).__name__).lower()
-        ]
+        known_as = getattr(function, "__name__", type(function).__name__).lower()
+        letters = [letter for letter in known_as if letter.isascii() and (letter.isalnum() or letter in "._-")]
         name = f"python.{''.join(letters)[:40]}.{next(self._numbers)}"
         self._register(name, function, is_conversation)
         names.append(name)
