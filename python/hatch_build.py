@@ -53,12 +53,16 @@ class ResayBuildHook(BuildHookInterface):
             files[str(trampoline)] = f"resay/lib/{TRAMPOLINE}"
         for header in HEADERS:
             files[str(rust / "include" / header)] = f"resay/include/{header}"
+        for licence in ("LICENSE-APACHE", "LICENSE-MIT"):
+            files[str(rust / licence)] = f"resay-{self.metadata.version}.dist-info/licenses/{licence}"
         interface = rust / "include/resay.json"
         if interface.is_file():
             files[str(interface)] = "resay/include/resay.json"
         if version == "editable":
             # An editable install imports from src: the files must lie there.
             for source, target in files.items():
+                if not target.startswith("resay/"):
+                    continue
                 place = root / "src" / target
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, place)

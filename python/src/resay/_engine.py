@@ -333,16 +333,19 @@ class Engine:
 
     def _sync(self):
         """Waits until every worker has made a turn: what was changed holds for the next message."""
-        loop = self._loop
-        if loop is not None and not loop.is_over:
-            if loop.is_here():
-                loop.turn()
-            return
-        if self._has_run:
+        if not self._turn_here() and self._has_run and not (self._loop is not None and self._loop.is_over):
             with self._use() as handle:
                 code = lib.resay_sync(handle, round(self._timeout * 1000))
             if code != _native.RESAY_E_STATE:
                 check(code)
+
+    def _turn_here(self):
+        """Makes a turn, if the engine is served by the event loop of this thread: whether it is."""
+        loop = self._loop
+        if loop is None or loop.is_over or not loop.is_here():
+            return False
+        loop.turn()
+        return True
 
     # ------------------------------------------------------------ what happens
 

@@ -196,10 +196,12 @@ class Listener:
     def refuse(self):
         """Refuses connections (ICMP unreachable on UDP). The port stays ours."""
         self._do(lib.resay_listener_accept, 0)
+        self._engine._turn_here()
 
     def accept(self):
         """Accepts again, on the same port."""
         self._do(lib.resay_listener_accept, 1)
+        self._engine._turn_here()
 
     @contextmanager
     def refusing(self):
@@ -231,7 +233,9 @@ class Listener:
 
     def reset_all(self):
         """Sends RST to every connected peer, and returns their number."""
-        return self._do(lib.resay_listener_reset)
+        count = self._do(lib.resay_listener_reset)
+        self._engine._turn_here()
+        return count
 
     def close(self):
         """Closes the listener. Its connections stay open."""
