@@ -25,7 +25,7 @@ mod transcript;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use place::Place;
+use place::{Place, uring_refusal};
 use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 
 const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|sanitize...
@@ -234,15 +234,6 @@ fn uring(place: &Place, runner: Runner, arguments: &str) -> Outcome {
     match uring_refusal() {
         None => engine(place, runner, arguments, "uring"),
         Some(why) => Outcome::Skipped(why),
-    }
-}
-
-/// Why io_uring cannot be had here, if the kernel has been told to refuse it (io_uring_setup(2)).
-fn uring_refusal() -> Option<String> {
-    match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
-        Ok(value) if value.trim() == "0" => None,
-        Ok(value) => Some(format!("kernel.io_uring_disabled is {}", value.trim())),
-        Err(_) => Some("this kernel has no io_uring that resay could use".to_owned()),
     }
 }
 

@@ -43,3 +43,12 @@ impl Place {
         version.is_ok_and(|output| output.status.success())
     }
 }
+
+/// Why io_uring cannot be had here, if the kernel has been told to refuse it (io_uring_setup(2)).
+pub(crate) fn uring_refusal() -> Option<String> {
+    match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
+        Ok(value) if value.trim() == "0" => None,
+        Ok(value) => Some(format!("kernel.io_uring_disabled is {}", value.trim())),
+        Err(_) => Some("this kernel has no io_uring that resay could use".to_owned()),
+    }
+}

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::examples::missing;
 use crate::files::{about, files_in, remove};
-use crate::place::Place;
+use crate::place::{Place, uring_refusal};
 use crate::report::{Outcome, Report, Runner, capture, run, run_tests};
 
 /// Those that the package names: `Requires-Python`.
@@ -225,7 +225,7 @@ fn test(place: &Place, report: &mut Report, top: &Top, (name, python): (&str, &P
     }
     for backend in ["epoll", "uring"] {
         report.step(&format!("Python {name}: tests on {backend}"), || {
-            if let (Some(why), "uring") = (crate::uring_refusal(), backend) {
+            if let (Some(why), "uring") = (uring_refusal(), backend) {
                 return Outcome::Skipped(why);
             }
             let tests = environment.directory.join("tests");
@@ -267,10 +267,22 @@ fn check_types(place: &Place, report: &mut Report, top: &Top, python: &Path, whe
         return;
     }
     let examples = place.root.join("python/tests/test_examples.py");
+    let allowed = place.root.join("python/stubtest.txt");
     let checks: [(&str, &[&str], Option<&Path>); 3] = [
         ("mypy --strict", &["-m", "mypy", "--strict", "--cache-dir=/dev/null"], Some(&examples)),
         ("pyright", &["-m", "pyright"], Some(&examples)),
-        ("stubtest", &["-m", "mypy.stubtest", "resay", "--ignore-missing-stub"], None),
+        (
+            "stubtest",
+            &[
+                "-m",
+                "mypy.stubtest",
+                "resay",
+                "--ignore-missing-stub",
+                "--ignore-unused-allowlist",
+                "--allowlist",
+            ],
+            Some(&allowed),
+        ),
     ];
     for (name, arguments, file) in checks {
         report.step(&format!("Python types: {name}"), || {

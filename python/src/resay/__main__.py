@@ -5,5 +5,11 @@ import sys
 
 from . import find_command
 
-command = str(find_command())
-os.execv(command, [command, *sys.argv[1:]])
+
+def main():
+    command = str(find_command())
+    os.execv(command, [command, *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

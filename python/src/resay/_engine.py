@@ -29,9 +29,9 @@ _RUN_MS = 250
 
 _FAILURES_MAX = 1000
 
-_live = weakref.WeakSet()
+_live: weakref.WeakSet = weakref.WeakSet()
 # Engines whose last reference went inside one of their own callbacks. The next engine, or the end, closes them.
-_postponed = []
+_postponed: list = []
 
 
 class Stats:

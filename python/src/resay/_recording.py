@@ -249,7 +249,7 @@ class Recording(Sequence):
             return self[:] == list(other)
         return NotImplemented
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self):
         return f"<Recording of {len(self)} messages>"

@@ -109,7 +109,7 @@ def _checked(data):
 
 
 # What C points to, by the address that C knows. An entry leaves when the engine releases it.
-_alive = {}
+_alive: dict = {}
 
 
 def _release(user):
