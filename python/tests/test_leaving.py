@@ -127,6 +127,22 @@ def test_sigterm_ends_run_after_a_drain(python):
     assert said.split() == ["drained", "over"]
 
 
+def test_a_signal_handler_may_stop_what_runs(python):
+    said = python(
+        textwrap.dedent(RUN.replace("SIGNAL", "signal.SIGUSR1"))
+        + textwrap.dedent(
+            """
+            signal.signal(signal.SIGUSR1, lambda *_: engine.drain())
+            engine.run()
+            thread.join()
+            engine.close()
+            print("over")
+            """
+        )
+    )
+    assert said.split() == ["drained", "over"]
+
+
 def test_ctrl_c_inside_a_transform_is_raised_by_run(python):
     said = python(
         """

@@ -270,7 +270,7 @@ fn check_types(place: &Place, report: &mut Report, top: &Top, python: &Path, whe
     let allowed = place.root.join("python/stubtest.txt");
     let checks: [(&str, &[&str], Option<&Path>); 3] = [
         ("mypy --strict", &["-m", "mypy", "--strict", "--cache-dir=/dev/null"], Some(&examples)),
-        ("pyright", &["-m", "pyright"], Some(&examples)),
+        ("pyright", &["-m", "pyright", "--pythonpath", "bin/python"], Some(&examples)),
         (
             "stubtest",
             &[

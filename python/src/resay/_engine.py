@@ -108,6 +108,7 @@ class Engine:
         self._pid = os.getpid()
         self._lock = threading.Condition(threading.Lock())
         self._users, self._is_closing, self._has_run = 0, False, False
+        self._serving = set()  # threads in `run`
         self._threads, self._timeout, self._seed = threads, timeout, None
         self._listeners, self._closed_listeners = {}, {}
         self._failures = _Failures(self)
@@ -426,13 +427,26 @@ class Engine:
                 self._serve()
             except BaseException:
                 self._begin_drain()
-                self._serve()
+                try:
+                    self._serve()
+                except BaseException:  # a second Ctrl-C
+                    with self._use() as handle:
+                        lib.resay_stop(handle)
+                    raise
                 raise
             finally:
                 for helper in helpers:
                     helper.join()
 
     def _serve(self):
+        here = threading.get_ident()
+        self._serving.add(here)
+        try:
+            self._serve_here()
+        finally:
+            self._serving.discard(here)
+
+    def _serve_here(self):
         with self._use() as handle:
             while True:
                 code = lib.resay_run(handle, _RUN_MS)
@@ -469,7 +483,10 @@ class Engine:
             self._finish(handle, -1)
 
     def _finish(self, handle, timeout_ms):
-        """Waits for the end, and brings it about where the program's own thread serves."""
+        """Waits for the end, and brings it about where the program's own thread serves. A signal handler inside `run` does not
+        wait: `run` returns when it is over."""
+        if threading.get_ident() in self._serving:
+            return
         loop = self._loop
         if loop is not None and not loop.is_over and loop.is_here():
             while not loop.is_over:
@@ -506,6 +523,8 @@ class Engine:
 
     def close(self):
         """Stops, and frees everything: no thread, descriptor or socket file is left. A second call does nothing."""
+        if threading.get_ident() in self._serving:
+            raise StateError("an engine cannot be closed inside its own run(): stop it")
         with self._lock:
             if self._handle is None or self._is_closing:
                 return

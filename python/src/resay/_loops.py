@@ -74,7 +74,7 @@ class _Loop:
     """What both have in common: a turn, and whose thread it is."""
 
     def __init__(self, engine):
-        self.handle = engine._handle
+        self.handle, self.failures = engine._handle, engine._failures
         self.fd = engine._poll_fd()
         import threading
 
@@ -89,6 +89,10 @@ class _Loop:
     def turn(self):
         """Serves whatever is ready: false once the engine has ended."""
         code = held.resay_run(self.handle, 0)
+        interrupt = self.failures.interrupt
+        if interrupt is not None:  # Ctrl-C inside a transform
+            self.failures.interrupt = None
+            raise interrupt
         if code == 0 or (code < 0 and code != RESAY_E_INTR):
             self.detach()
             return False
