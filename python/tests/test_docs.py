@@ -1,5 +1,6 @@
 """Every block of docs/python.md and of the README runs."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -26,3 +27,12 @@ def test_a_block_runs(block, pytester, request):
     backend = request.config.getoption("--resay-backend")
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"--resay-backend={backend}")
     result.assert_outcomes(passed=block.count("def test_"))
+
+
+def test_the_notebook_runs_and_runs_again():
+    notebook = json.loads((HERE / "notebook.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    names = {}
+    for cell in [*cells[:3], cells[1], *cells[2:]]:
+        exec(compile(cell, "notebook.ipynb", "exec"), names)
+    assert (names["answer"], names["cut"]) == (b"HELLO!", b"hel")

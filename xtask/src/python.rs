@@ -14,7 +14,7 @@ use crate::report::{Outcome, Report, Runner, capture, run, run_tests};
 const MINORS: [&str; 5] = ["3.9", "3.10", "3.11", "3.12", "3.13"];
 /// Without these there is no test; the others are for tests that skip themselves.
 const NEEDED: [&str; 3] = ["pytest", "pytest-asyncio", "hypothesis"];
-const WANTED: [&str; 5] = ["trio", "uvloop", "gevent", "coverage", "pytest-xdist"];
+const WANTED: [&str; 6] = ["trio", "uvloop", "gevent", "coverage", "pytest-xdist", "matplotlib"];
 /// The wheel is to stay below this.
 const WHEEL_BYTES_MAX: u64 = 3 << 20;
 
