@@ -16,7 +16,7 @@ from conftest import ask
 def test_each_kind_echoes(make, url, kind):
     engine = make(url(kind), chain="uppercase").start()
     listener = engine.listeners[0]
-    assert listener.kind == kind and repr(listener.url) in repr(repr(listener))
+    assert listener.kind == kind and listener.url in repr(listener)
     with listener.connect() as sock:
         assert ask(sock, b"hello") == b"HELLO"
     assert (listener.family, listener.type) == (sock.family, sock.type)

@@ -25,12 +25,12 @@ def python(backend):
 
 
 BUSY = """
-    import os, socket, subprocess, sys, threading, time
-    import resay
+import os, socket, subprocess, sys, threading, time
+import resay
 
-    engine = resay.Engine("tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], chain=lambda data: data, record=True)
-    engine.start()
-    CLIENT = '''
+engine = resay.Engine("tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], chain=lambda data: data, record=True)
+engine.start()
+CLIENT = '''
 import socket, sys
 sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 print("up", flush=True)
@@ -42,20 +42,20 @@ try:
 except OSError:
     pass
 '''
-    clients = [
-        subprocess.Popen([sys.executable, "-S", "-c", CLIENT, str(engine.listeners[0].port)], stdout=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    for client in clients:
-        client.stdout.readline()
-    engine.received.wait(100)
+clients = [
+    subprocess.Popen([sys.executable, "-S", "-c", CLIENT, str(engine.listeners[0].port)], stdout=subprocess.PIPE)
+    for _ in range(3)
+]
+for client in clients:
+    client.stdout.readline()
+engine.received.wait(100)
 """
 
 
 @pytest.mark.parametrize("ending", ["", "sys.exit(0)", "engine.close()", "del engine"], ids=["end", "exit", "close", "del"])
 def test_a_process_ends_while_clients_are_busy(python, ending):
     for _ in range(3):
-        python(textwrap.dedent(BUSY) + ending, options=["-W", "ignore::ResourceWarning"])
+        python(BUSY + ending, options=["-W", "ignore::ResourceWarning"])
 
 
 def test_what_was_left_open_is_said_at_the_end(python):
@@ -205,33 +205,34 @@ def test_an_import_brings_little(python):
     assert said.strip() == "[]"
 
 
+SUBINTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+number = interpreters.create("legacy") if sys.version_info >= (3, 13) else interpreters.create()
+code = '''
+try:
+    import resay
+    resay.Engine()
+except Exception as error:
+    print(type(error).__name__, flush=True)
+'''
+try:
+    interpreters.exec(number, code) if hasattr(interpreters, "exec") else interpreters.run_string(number, code)
+except Exception as error:
+    print(type(error).__name__, flush=True)
+"""
+
+
 def test_a_subinterpreter_is_refused(python):
     try:
         import _xxsubinterpreters  # noqa: F401
     except ImportError:
         if sys.version_info < (3, 13):
             pytest.skip("there are no subinterpreters here")
-    said = python(
-        """
-        import sys
-        try:
-            import _interpreters as interpreters
-        except ImportError:
-            import _xxsubinterpreters as interpreters
-        number = interpreters.create("legacy") if sys.version_info >= (3, 13) else interpreters.create()
-        code = '''
-try:
-    import resay
-    resay.Engine()
-except Exception as error:
-    print(type(error).__name__)
-'''
-        try:
-            interpreters.run_string(number, code) if not hasattr(interpreters, "exec") else interpreters.exec(number, code)
-        except Exception as error:
-            print(type(error).__name__)
-        """
-    )
+    said = python(SUBINTERPRETER)
     assert said.split()[-1] in ("StateError", "ImportError")
 
 

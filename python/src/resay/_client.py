@@ -6,7 +6,7 @@ from . import _native
 from ._engine import Engine
 from ._errors import StateError, check
 from ._native import lib
-from ._transforms import CLOSE, PASS, RESET, Last
+from ._transforms import CLOSE, RESET, Last
 
 
 def _ms(timeout):
@@ -110,8 +110,7 @@ def dry_run(chain, messages, *, kind="tcp", frame="raw"):
         try:
             answers = []
             for message in messages:
-                answers.append(_answer(run, bytes(message)))
-                engine.raise_failures()
+                answers.append(_answer(run, bytes(message), engine))
             return answers
         finally:
             lib.resay_dry_run_free(run)
@@ -119,15 +118,14 @@ def dry_run(chain, messages, *, kind="tcp", frame="raw"):
         engine.close()
 
 
-def _answer(run, message):
+def _answer(run, message, engine):
     cap, need = max(4096, 2 * len(message)), ctypes.c_size_t()
     buf = ctypes.create_string_buffer(cap)
     code = lib.resay_dry_run_process(run, message, len(message), buf, cap, ctypes.byref(need))
     if code == _native.RESAY_E_FULL:
         buf = ctypes.create_string_buffer(need.value)
         code = lib.resay_dry_run_process(run, message, len(message), buf, need.value, ctypes.byref(need))
-    if code == _native.RESAY_E_DATA:
-        return None
+    engine.raise_failures()
     check(code)
     answer = buf.raw[: need.value]
     if code == _native.RESAY_DROP:
@@ -136,4 +134,4 @@ def _answer(run, message):
         return RESET
     if code == _native.RESAY_CLOSE:
         return Last(answer) if answer else CLOSE
-    return message if code == _native.RESAY_PASS and PASS else answer
+    return answer

@@ -11,7 +11,7 @@ from ._native import lib
 from ._recording import Recording, wait_until, wait_until_async
 
 # Events that wait for somebody to look; one that finds no room is lost, and counted.
-_CAPACITY = 16384
+_CAPACITY = 4096
 # Ended connections that are remembered.
 _ENDED_MAX = 65536
 
@@ -243,21 +243,19 @@ class Connection:
 
 
 class Connections:
-    """All connections of an engine. Its queue opens when somebody looks, or with the recording."""
+    """All connections of an engine, out of a queue of events that is read when somebody looks."""
 
     def __init__(self, engine):
         self._engine, self._lock = engine, threading.Lock()
         self._queue, self._known = None, {}
-        self._ended = 0
+        self._ended = self._lost = 0
 
     def open(self):
-        if self._queue is None:
-            queue = _Queue(self._engine, _native.RESAY_EVENT_ACCEPTED | _native.RESAY_EVENT_CLOSED, _CAPACITY)
-            self._queue = queue
-            self._find_open()
+        """Begins, before there are listeners."""
+        self._queue = _Queue(self._engine, _native.RESAY_EVENT_ACCEPTED | _native.RESAY_EVENT_CLOSED, _CAPACITY)
 
-    def _find_open(self):
-        """Connections that were accepted before the queue was there."""
+    def _look_around(self):
+        """Nobody has looked for so long that events were lost: the engine tells which connections are open."""
         cap, count = 1024, ctypes.c_size_t()
         while True:
             numbers = (ctypes.c_uint64 * cap)()
@@ -266,8 +264,12 @@ class Connections:
             if count.value <= cap:
                 break
             cap = count.value + 64
-        for number in sorted(numbers[: count.value]):
+        is_open = set(numbers[: count.value])
+        for number in sorted(is_open):
             self._find(number)
+        for number, connection in self._known.items():
+            if connection._reason is None and number not in is_open:
+                connection._reason = CloseReason.SYSTEM_ERROR  # which it was is lost
 
     def _find(self, number):
         info = _native.sized(_native.resay_connection)
@@ -278,21 +280,21 @@ class Connections:
             self._known[number] = Connection(number, listener, _address.of_struct(info.peer))
 
     def fd(self):
-        self.open()
+        """The descriptor to wait for; -1: nothing more will happen."""
         return self._queue.fd if self._queue.is_open and not self._queue.has_ended else -1
 
     def drain(self):
         """Takes all events that have happened."""
         with self._lock:
-            if self._queue is None:
-                if self._engine._handle is None:
-                    return
-                self.open()
-            while True:
+            while self._queue is not None:
                 event = self._queue.next()
                 if event is None:
-                    return
+                    break
                 self._take(event)
+            lost = self._queue.lost if self._queue is not None else 0
+            if lost != self._lost and not self._queue.has_ended:
+                self._lost = lost
+                self._look_around()
 
     def _take(self, event):
         number = event.connection

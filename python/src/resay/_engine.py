@@ -23,7 +23,7 @@ _TIMES = frozenset(("idle_timeout", "write_timeout", "swap_timeout", "spin"))
 # Options of the engine; all others are of listeners.
 _OF_ENGINE = frozenset(("spin", "thread_name", "thread_stack", "thread_cpus"))
 # How long the end of the process waits for a transform.
-_EXIT_MS = 2000
+_EXIT_MS = 1000
 # `run` looks for an exception of a signal handler this often, in case it came inside a transform.
 _RUN_MS = 250
 
@@ -127,9 +127,9 @@ class Engine:
                 self._set_option(key, value)
             for directory in plugin_path:
                 check(lib.resay_plugin_dir(handle, os.fsencode(directory), ctypes.byref(error)), error)
+            self._connections.open()
             if record:
                 self._tape = Tape(self, _recording.DEFAULT_BYTES if record is True else int(record))
-                self._connections.open()
             if chain:
                 self.chain(chain)
             for url in urls:
@@ -643,8 +643,10 @@ def _at_exit():
             while lib.resay_run(handle, 10) == 1:
                 pass
         if engine._has_run and lib.resay_join(handle, _EXIT_MS) < 0:
-            engine._handle = None  # a transform does not return: the process ends without it
-            continue
+            _transforms.interrupt_threads()
+            if lib.resay_join(handle, _EXIT_MS) < 0:
+                engine._handle = None  # a transform does not return: the process ends without it
+                continue
         with engine._lock:
             if engine._users:
                 engine._handle = None

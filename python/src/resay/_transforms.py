@@ -359,12 +359,25 @@ def register(handle, transform, error):
 # ---------------------------------------------------------------- threads of the engine
 
 
+# Those of all engines.
+_threads = set()
+
+
+def interrupt_threads():
+    """[at the end of the process] Raises SystemExit in transforms that do not return, on the engines' threads."""
+    if sys.implementation.name == "cpython":
+        raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        for thread in list(_threads):
+            raise_in(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+
+
 def _thread_begins(name):
     """[on a thread of the engine] Makes the thread known to `threading`, debuggers and coverage."""
     if isinstance(name, bytes):
         name = name.decode("utf-8", "replace")
     thread = threading.current_thread()  # makes an entry of threading.enumerate()
     thread.name = name
+    _threads.add(threading.get_ident())
     trace = getattr(threading, "_trace_hook", None)
     if trace is not None:
         sys.settrace(trace)
@@ -377,6 +390,7 @@ def _thread_ends():
     """[on a thread of the engine] Takes the entry back: it would stay for ever."""
     sys.settrace(None)
     sys.setprofile(None)
+    _threads.discard(threading.get_ident())
     threading._active.pop(threading.get_ident(), None)
 
 
