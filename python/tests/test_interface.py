@@ -103,6 +103,21 @@ def test_the_enums_name_all_that_the_header_has():
     } | {CONSTANTS["RESAY_TAP_ANSWERED"]}
 
 
+def test_numbers_are_seconds_where_an_option_is_a_time():
+    from resay import _engine
+
+    times = set()
+
+    @_native.each_option_function
+    def each(_user, info):
+        if info.contents.type == b"duration":
+            times.add(info.contents.key.decode())
+
+    assert _native.lib.resay_options(each, None) == 0
+    # keepalive is a flag too.
+    assert times == _engine._TIMES | {"keepalive"}
+
+
 def test_the_trampoline_is_there():
     """Every test of transforms runs through it; test_transforms.py also runs without."""
     assert _transforms._trampoline is not None

@@ -729,9 +729,12 @@ def _all_transforms(engine):
 
     def each(_user, info):
         info = info.contents
-        options = {
-            (option.key or b"").decode(): (option.help or b"").decode() for option in info.options[: info.options_count]
-        }
+        if info.fault:
+            return  # a file on the plugin path that is no plugin
+        options = {}
+        for number in range(info.options_count):
+            option = _native.resay_option.from_address(info.options + number * info.option_size)
+            options[option.key.decode()] = (option.help or b"").decode()
         found.append(
             TransformInfo(
                 info.id.decode(), (info.summary or b"").decode(), (info.version or b"").decode(), options,

@@ -203,8 +203,26 @@ class resay_transform_info(Structure):
         ("version", c_char_p),
         ("summary", c_char_p),
         ("origin", c_char_p),
-        ("options", POINTER(resay_option)),
+        ("options", c_void_p),
         ("options_count", c_size_t),
+        ("option_size", c_uint32),
+        ("zero", c_uint32),
+        ("fault", c_char_p),
+    ]
+
+
+class resay_option_info(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("key", c_char_p),
+        ("type", c_char_p),
+        ("unit", c_char_p),
+        ("fallback", c_char_p),
+        ("min", c_char_p),
+        ("max", c_char_p),
+        ("help", c_char_p),
+        ("value", c_char_p),
     ]
 
 
@@ -216,6 +234,7 @@ release_function = CFUNCTYPE(None, c_void_p)
 thread_begin_function = CFUNCTYPE(None, c_void_p, c_char_p)
 thread_end_function = CFUNCTYPE(None, c_void_p)
 each_transform_function = CFUNCTYPE(None, c_void_p, POINTER(resay_transform_info))
+each_option_function = CFUNCTYPE(None, c_void_p, POINTER(resay_option_info))
 
 _engine = c_void_p
 _id = c_uint64
@@ -256,6 +275,7 @@ PROTOTYPES = {
     "resay_load": (c_int, [_engine, c_char_p, _error]),
     "resay_plugin_dir": (c_int, [_engine, c_char_p, _error]),
     "resay_transforms": (c_int, [_engine, each_transform_function, c_void_p, _error]),
+    "resay_options": (c_int, [each_option_function, c_void_p]),
     "resay_register_function": (c_int, [_engine, c_char_p, POINTER(resay_function), _error]),
     "resay_unregister": (c_int, [_engine, c_char_p]),
     "resay_out_write": (c_int, [c_void_p, c_char_p, c_size_t]),
