@@ -80,6 +80,7 @@ class _Loop:
 
         self.thread = threading.get_ident()
         self.is_over = False
+        self.run = held.resay_run
 
     def is_here(self):
         import threading
@@ -88,50 +89,28 @@ class _Loop:
 
     def turn(self):
         """Serves whatever is ready: false once the engine has ended."""
-        code = held.resay_run(self.handle, 0)
+        code = self.run(self.handle, 0)
         interrupt = self.failures.interrupt
         if interrupt is not None:  # Ctrl-C inside a transform
             self.failures.interrupt = None
             raise interrupt
-        if code == 0 or (code < 0 and code != RESAY_E_INTR):
-            self.detach()
-            return False
-        return True
+        if code == 1 or code == RESAY_E_INTR:
+            return True
+        self.detach()
+        return False
 
 
 class _Asyncio(_Loop):
     def __init__(self, engine, loop):
         super().__init__(engine)
-        self.loop, self.timer, self.due = loop, None, -1
-        loop.add_reader(self.fd, self.ready)
-        self.ready()
-
-    def ready(self):
-        if self.is_over or not self.turn():
-            return
-        wait_ms = held.resay_poll_timeout(self.handle)
-        if wait_ms < 0:
-            if self.timer is not None:
-                self.timer.cancel()
-                self.timer = None
-            return
-        due = self.loop.time() + wait_ms / 1000
-        if self.timer is not None:
-            if not self.timer.cancelled() and self.timer.when() <= due:
-                return
-            self.timer.cancel()
-        self.timer = self.loop.call_at(due, self.expired)
-
-    def expired(self):
-        self.timer = None
-        self.ready()
+        self.loop = loop
+        loop.add_reader(self.fd, self.turn)  # readable for deadlines too
+        self.turn()
 
     def detach(self):
         if self.is_over:
             return
         self.is_over = True
-        if self.timer is not None:
-            self.timer.cancel()
         if not self.loop.is_closed():
             self.loop.remove_reader(self.fd)
 
@@ -145,9 +124,7 @@ class _Trio(_Loop):
     async def _serve(self):
         with self.trio.CancelScope() as self.scope:
             while not self.is_over and self.turn():
-                wait_ms = held.resay_poll_timeout(self.handle)
-                with self.trio.move_on_after(float("inf") if wait_ms < 0 else wait_ms / 1000):
-                    await self.trio.lowlevel.wait_readable(self.fd)
+                await self.trio.lowlevel.wait_readable(self.fd)
 
     def detach(self):
         if self.is_over:

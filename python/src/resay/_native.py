@@ -285,7 +285,6 @@ PROTOTYPES = {
     "resay_start": (c_int, [_engine, c_uint32, _error]),
     "resay_run": (c_int, [_engine, c_int32]),
     "resay_poll_fd": (c_int, [_engine]),
-    "resay_poll_timeout": (c_int32, [_engine]),
     "resay_stop": (c_int, [_engine]),
     "resay_drain": (c_int, [_engine, c_int32]),
     "resay_join": (c_int, [_engine, c_int32]),
