@@ -136,6 +136,118 @@ def starting():
 
 
 def importing():
+    """Processor time of `import resay` over `pass`, and of that with an engine."""
+    import resource
+
+    def processor_ms(code):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        for _ in range(50):
+            subprocess.run([sys.executable, "-c", code], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) / 50 * 1000
+
+    nothing = processor_ms("pass")
+    for code in ("import resay", "import resay; resay.Engine"):
+        print(f"{code:28} {'mean':10} {processor_ms(code) - nothing:10.3f} ms")
+
+
+def main():
+    async with resay.Engine(sys.argv[1], chain=bytes.upper) as engine:
+        print(engine.listeners[0].url, flush=True)
+        await asyncio.Event().wait()
+uvloop.run(main())
+""",
+    "uvloop": """
+import asyncio, os, socket, sys, uvloop
+class Stream(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def data_received(self, data):
+        self.transport.write(data.upper())
+class Datagram(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def datagram_received(self, data, peer):
+        self.transport.sendto(data.upper(), peer)
+async def main():
+    loop, url = asyncio.get_running_loop(), sys.argv[1]
+    if url.startswith("tcp"):
+        server = await loop.create_server(Stream, "127.0.0.1", 0)
+        url = "tcp://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    elif url.startswith("udp"):
+        transport, _ = await loop.create_datagram_endpoint(Datagram, ("127.0.0.1", 0))
+        url = "udp://127.0.0.1:%d" % transport.get_extra_info("sockname")[1]
+    else:
+        await loop.create_unix_server(Stream, url.partition(":")[2])
+    print(url, flush=True)
+    await asyncio.Event().wait()
+uvloop.run(main())
+""",
+}
+
+
+def pin():
+    """Server and load on one core: the steadiest figures of processor time."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def measure(server, url, connections=50):
+    """Loads a server: processor time and latency as `resay bench` reports them."""
+    process = subprocess.Popen([sys.executable, "-c", SERVERS[server], url], stdout=subprocess.PIPE, text=True, preexec_fn=pin)
+    try:
+        address = process.stdout.readline().strip()
+        arguments = [
+            str(resay.find_command()), "bench", address, "-c", str(connections), "-s", "64", "-d", f"{SECONDS}s", "--warmup", "300ms",
+            "--expect", "uppercase", "--server-pid", str(process.pid), "--json", "-",
+        ]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True, preexec_fn=pin)
+        return json.loads(done.stdout)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def find(document, *names):
+    """The first number in a document with one of these names."""
+    if isinstance(document, dict):
+        for name in names:
+            if isinstance(document.get(name), (int, float)):
+                return document[name]
+        document = list(document.values())
+    if isinstance(document, list):
+        for each in document:
+            found = find(each, *names)
+            if found is not None:
+                return found
+    return None
+
+
+def compare(title, servers, url_of, names, connections=50):
+    """Measures servers in turns, and prints the median of each and its ratio to the last."""
+    values = {server: [] for server in servers}
+    for _ in range(ROUNDS):
+        for server in servers:
+            values[server].append(find(measure(server, url_of(), connections), *names))
+    medians = {server: statistics.median(values[server]) for server in servers}
+    for server in servers:
+        print(f"{title:28} {server:10} {medians[server]:10.3f}  {medians[server] / medians[servers[-1]]:.2f} of {servers[-1]}", flush=True)
+
+
+def starting():
+    """All sockets of a test's server, up and down."""
+    from resay.pytest import Server
+
+    times = []
+    for _ in range(200):
+        begin = time.perf_counter()
+        with Server() as server:
+            for name in ("tcp", "tcp6", "udp", "udp6", "unix", "unix_dgram", "unix_seqpacket"):
+                getattr(server, name)
+        times.append((time.perf_counter() - begin) * 1000)
+    print(f"{'seven sockets, up and down':28} {'median':10} {statistics.median(times):10.3f} ms")
+
+
+def importing():
     """Processor time of `import resay` over `pass`."""
 
     def processor_ms(code):

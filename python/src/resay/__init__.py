@@ -14,50 +14,58 @@ bundled faults with types. The pytest plugin comes with the package: ask for the
 
 import os as _os
 
-from . import _native, faults
-from ._client import Client, dry_run
-from ._connections import CloseReason, Connection, Event, EventKind, Events
-from ._engine import Engine, Failure, Stats, TransformInfo, transforms
-from ._errors import (
-    BugError, ExpectationError, ForkedError, PluginError, ResayError, SpecError, StateError, WaitTimeout,
-)
-from ._listener import Listener
-from ._recording import Message, Recording
-from ._scripts import Script
-from ._transforms import CLOSE, PASS, RESET, EndOfStream, Last, Peer, Verdict
-from .faults import Stage
+# Where names are. A module is loaded when one of its names is first used: `import resay` alone costs next to nothing.
+_HOMES = {
+    "_client": ("Client", "dry_run"),
+    "_connections": ("CloseReason", "Connection", "Event", "EventKind", "Events"),
+    "_engine": ("Engine", "Failure", "Stats", "TransformInfo", "transforms"),
+    "_errors": (
+        "BugError", "ExpectationError", "ForkedError", "PluginError", "ResayError", "SpecError", "StateError", "WaitTimeout",
+    ),
+    "_listener": ("Listener",),
+    "_recording": ("Message", "Recording"),
+    "_scripts": ("Script",),
+    "_transforms": ("CLOSE", "PASS", "RESET", "EndOfStream", "Last", "Peer", "Verdict"),
+    "faults": ("Stage",),
+}
+# Types of arguments: the stubs have them for type checkers.
+_ALIASES = ("Address", "Kind", "Reply", "Function", "Conversation", "Transform", "Chain")
 
-__version__ = _native.lib.resay_version().decode()
-abi = _native.RESAY_ABI
-
-__all__ = [
-    "CLOSE", "PASS", "RESET", "BugError", "Client", "CloseReason", "Connection", "EndOfStream", "Engine", "Event", "EventKind",
-    "Events", "ExpectationError", "Failure", "ForkedError", "Last", "Listener", "Message", "Peer", "PluginError", "Recording",
-    "ResayError", "Script", "SpecError", "Stage", "StateError", "Stats", "TransformInfo", "Verdict", "WaitTimeout", "abi", "dry_run",
-    "faults", "find_command", "get_include", "get_library", "transforms",
+__all__ = sorted(name for names in _HOMES.values() for name in names) + [
+    "abi", "faults", "find_command", "get_include", "get_library",
 ]
 
-for _name in __all__:
-    _object = globals()[_name] if _name in globals() else None
-    if isinstance(_object, type) or callable(_object):
-        if getattr(_object, "__module__", "").startswith("resay._"):
-            _object.__module__ = "resay"
-del _name, _object
 
-# Annotations that exist for type checkers, and at run time as texts for those who look.
-_ALIASES = ("Address", "Kind", "Reply", "Function", "Conversation", "Transform", "Chain")
+def _module(name):
+    import sys
+
+    full = f"resay.{name}"
+    __import__(full)
+    return sys.modules[full]
 
 
 def __getattr__(name):
+    if name in ("__version__", "abi"):
+        native = _module("_native")
+        globals().update(__version__=native.lib.resay_version().decode(), abi=native.RESAY_ABI)
+        return globals()[name]
     if name in _ALIASES:
-        from . import _aliases
-
-        return getattr(_aliases, name)
-    if name == "pytest":
-        import importlib
-
-        return importlib.import_module("resay.pytest")
+        return getattr(_module("_aliases"), name)
+    if name in ("faults", "plot", "pytest"):
+        return _module(name)
+    for home, names in _HOMES.items():
+        if name in names:
+            module = _module(home)
+            for each in names:
+                found = globals()[each] = getattr(module, each)
+                if home != "faults" and hasattr(found, "__module__") and callable(found):
+                    found.__module__ = "resay"
+            return globals()[name]
     raise AttributeError(f"module 'resay' has no attribute {name!r}")
+
+
+def __dir__():
+    return [*globals(), *__all__, *_ALIASES, "__version__"]
 
 
 def _here(*parts):
@@ -75,7 +83,7 @@ def get_library():
     """The shared library, libresay.so.1."""
     from pathlib import Path
 
-    return Path(_native.library_path)
+    return Path(_module("_native").library_path)
 
 
 def find_command():
