@@ -360,7 +360,7 @@ def register(handle, transform, error):
 
 
 # Those of all engines.
-_threads = set()
+_threads: set = set()
 
 
 def interrupt_threads():
