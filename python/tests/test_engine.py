@@ -285,7 +285,7 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
 static const resay_transform flip = {
   .struct_size = sizeof flip, .caps = RESAY_CAP_BYTEWISE, .id = "flip", .version = "1.0.0", .map = map,
 };
-RESAY_PLUGIN(&flip)
+RESAY_PLUGIN(&flip);
 """
     )
     library = tmp_path / "libflip.so"

@@ -113,7 +113,7 @@ def test_numbers_are_seconds_where_an_option_is_a_time():
         if info.contents.type == b"duration":
             times.add(info.contents.key.decode())
 
-    assert _native.lib.resay_options(each, None) == 0
+    assert _native.lib.resay_options(each, None) >= 0
     # keepalive is a flag too.
     assert times == _engine._TIMES | {"keepalive"}
 

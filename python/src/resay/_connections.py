@@ -34,6 +34,8 @@ class CloseReason(IntEnum):
     TOO_SLOW = 13
     PREFACE_REFUSED = 14
     LAYER_FAILED = 15
+    ANSWER_TOO_LONG = 16
+    BY_HOST = 17
 
 
 class EventKind(IntFlag):
@@ -222,10 +224,12 @@ class Connection:
     def pause(self):
         """Reads nothing more: the peer's buffers fill."""
         self._do("resay_connection_pause")
+        self.listener._engine._sync()
 
     def resume(self):
         """Reads again."""
         self._do("resay_connection_resume")
+        self.listener._engine._sync()
 
     def wait_closed(self, timeout=None):
         """Waits until it has ended, and returns why."""

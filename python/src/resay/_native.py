@@ -190,7 +190,15 @@ class resay_tap_record(Structure):
 
 
 class resay_option(Structure):
-    _fields_ = [("key", c_char_p), ("type", c_char_p), ("fallback", c_char_p), ("help", c_char_p)]
+    _fields_ = [
+        ("key", c_char_p),
+        ("type", c_char_p),
+        ("fallback", c_char_p),
+        ("help", c_char_p),
+        ("unit", c_char_p),
+        ("min", c_char_p),
+        ("max", c_char_p),
+    ]
 
 
 class resay_transform_info(Structure):
