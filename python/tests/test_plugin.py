@@ -24,7 +24,7 @@ def run(pytester, request):
 def test_the_plugin_imports_nothing_until_it_is_used(run):
     run(
         """
-        import os
+        import sys
         def test_nothing():
             assert "resay" not in sys.modules
         """,

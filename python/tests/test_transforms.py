@@ -342,6 +342,19 @@ def test_a_script_goes_on_with_the_next_connection(make):
     assert script.remaining == 0 and engine.failures == []
 
 
+def test_a_script_greets_no_connection_that_was_open_before(make):
+    engine = make("tcp://127.0.0.1:0").start()
+    listener = engine.listeners[0]
+    script = resay.Script().greet(b"hi").expect(b"a", b"1")
+    with listener.connect() as old:
+        assert ask(old, b"x") == b"x"
+        listener.script(script)
+        with listener.connect() as new:
+            assert new.recv(10) == b"hi" and script.remaining == 1
+            assert ask(old, b"a") == b"1"
+    assert engine.failures == []
+
+
 def test_a_script_plays_for_ever(make):
     engine = make("tcp://127.0.0.1:0", "udp://127.0.0.1:0").start()
     for listener in engine.listeners:

@@ -258,8 +258,8 @@ class Connections:
         """Begins, before there are listeners."""
         self._queue = _Queue(self._engine, _native.RESAY_EVENT_ACCEPTED | _native.RESAY_EVENT_CLOSED, _CAPACITY)
 
-    def _look_around(self):
-        """Nobody has looked for so long that events were lost: the engine tells which connections are open."""
+    def open_now(self):
+        """The numbers of the connections that are open, by the engine itself."""
         cap, count = 1024, ctypes.c_size_t()
         while True:
             numbers = (ctypes.c_uint64 * cap)()
@@ -268,7 +268,11 @@ class Connections:
             if count.value <= cap:
                 break
             cap = count.value + 64
-        is_open = set(numbers[: count.value])
+        return set(numbers[: count.value])
+
+    def _look_around(self):
+        """Nobody has looked for so long that events were lost: the engine tells which connections are open."""
+        is_open = self.open_now()
         for number in sorted(is_open):
             self._find(number)
         for number, connection in self._known.items():

@@ -132,8 +132,8 @@ class Listener:
 
     def script(self, script):
         """Plays a script."""
-        frame = self._option("frame")
-        self.conversation(script._play(frame in ("", "raw")))
+        is_raw = self._option("frame") in ("", "raw")
+        self.conversation(script._play(is_raw, self._engine._connections.open_now()))
 
     def _option(self, key):
         with self._engine._use() as handle:

@@ -62,12 +62,12 @@ class Script:
 
     # ------------------------------------------------------------ playing
 
-    def _play(self, is_raw):
-        """A conversation that plays the steps."""
+    def _play(self, is_raw, old):
+        """A conversation that plays the steps. `old` connections go on with it where they are: nobody greets them."""
 
         def script(peer):
             player = _Player(self, is_raw and peer.kind in ("tcp", "unix"), peer.kind in ("udp", "unix-dgram"))
-            reply = player.begin()
+            reply = None if peer.connection in old else player.begin()
             while True:
                 try:
                     data = yield reply
