@@ -11,6 +11,7 @@ pub mod corrupt;
 pub mod crc32;
 pub mod delay;
 pub mod drop;
+pub mod duplicate;
 pub mod hex;
 pub mod hold;
 pub mod identity;
@@ -35,7 +36,7 @@ mod first;
 use resay_plugin::Table;
 
 /// All of them, by name.
-pub static ALL: [&Table; 23] = [
+pub static ALL: [&Table; 24] = [
     &bandwidth::TABLE,
     &base64::TABLE,
     &close::TABLE,
@@ -43,6 +44,7 @@ pub static ALL: [&Table; 23] = [
     &crc32::TABLE,
     &delay::TABLE,
     &drop::TABLE,
+    &duplicate::TABLE,
     &hex::TABLE,
     &hold::TABLE,
     &identity::TABLE,

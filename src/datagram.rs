@@ -15,7 +15,7 @@ use crate::chain::{
 use crate::context::{Context, Reply};
 use crate::driver::{Datagram, RecvBuf};
 use crate::later::{Desk, LateAnswer, LateVerdict, Ticket};
-use crate::limits::{DELAYED_DATAGRAM_BYTES_MAX, DELAYED_DATAGRAMS_MAX};
+use crate::limits::{DATAGRAM_COPIES_MAX, DELAYED_DATAGRAM_BYTES_MAX, DELAYED_DATAGRAMS_MAX};
 use crate::peer::Peer;
 use crate::stats::DropReason;
 use crate::sys::{LocalAddr, ReplyTo};
@@ -66,6 +66,8 @@ pub(crate) struct Outcome {
     pub(crate) reply: Reply,
     /// How long an owned reply is to be held back.
     pub(crate) delay: Duration,
+    /// How many more times an owned reply is to be sent.
+    pub(crate) copies: u32,
     pub(crate) fault: Option<(usize, Fault)>,
     /// The answer comes later.
     pub(crate) later: Option<DeferredDatagram>,
@@ -74,8 +76,14 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    const NOTHING: Outcome =
-        Outcome { reply: Reply::Nothing, delay: Duration::ZERO, fault: None, later: None, dropped: None };
+    const NOTHING: Outcome = Outcome {
+        reply: Reply::Nothing,
+        delay: Duration::ZERO,
+        copies: 0,
+        fault: None,
+        later: None,
+        dropped: None,
+    };
 
     fn dropped(reason: DropReason) -> Outcome {
         Outcome { dropped: Some(reason), ..Outcome::NOTHING }
@@ -137,7 +145,14 @@ pub(crate) struct DelayedDatagrams {
     last: u64,
 }
 
-type DelayedDatagram = (ReplyTo, Box<[u8]>);
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct DelayedDatagram {
+    pub(crate) to: ReplyTo,
+    pub(crate) bytes: Box<[u8]>,
+    /// How many answers it is: none, if it is the copy of one.
+    pub(crate) answers: usize,
+}
 
 impl DelayedDatagrams {
     /// Keeps a copy of an answer, in memory of its own length; the answer comes back, and whether there was room.
@@ -145,10 +160,23 @@ impl DelayedDatagrams {
         if !self.has_room(bytes.len()) {
             return Err(bytes);
         }
-        self.bytes += bytes.len();
-        self.last += 1;
-        self.answers.insert((due, self.last), (to, bytes.as_slice().into()));
+        self.insert(due, DelayedDatagram { to, bytes: bytes.as_slice().into(), answers: 1 });
         Ok(bytes)
+    }
+
+    /// Keeps copies of an answer, to be sent behind it, as far as there is room.
+    pub(crate) fn keep_copies(&mut self, due: Moment, to: ReplyTo, bytes: &[u8], copies: u32) {
+        for _ in 0..copies {
+            if self.has_room(bytes.len()) {
+                self.insert(due, DelayedDatagram { to, bytes: bytes.into(), answers: 0 });
+            }
+        }
+    }
+
+    fn insert(&mut self, due: Moment, datagram: DelayedDatagram) {
+        self.bytes += datagram.bytes.len();
+        self.last += 1;
+        self.answers.insert((due, self.last), datagram);
     }
 
     /// Whether an answer of so many bytes may be kept.
@@ -161,9 +189,9 @@ impl DelayedDatagrams {
         if self.next() > now {
             return None;
         }
-        let (_, (to, bytes)) = self.answers.pop_first()?;
-        self.bytes -= bytes.len();
-        Some((to, bytes))
+        let (_, datagram) = self.answers.pop_first()?;
+        self.bytes -= datagram.bytes.len();
+        Some(datagram)
     }
 
     /// When the next one is due.
@@ -354,7 +382,9 @@ fn reply(
     delay_us: u64,
     cx: &mut Context<'_>,
 ) -> Outcome {
-    if out.len() > cx.limits.max_amplification.saturating_mul(message_bytes) {
+    let copies = cx.scratch.copies.min(DATAGRAM_COPIES_MAX);
+    let sent_bytes = out.len().saturating_mul(1 + copies as usize);
+    if sent_bytes > cx.limits.max_amplification.saturating_mul(message_bytes) {
         cx.pool.put(out);
         cx.stats.dropped(DropReason::Amplified, 1);
         return Outcome::dropped(DropReason::Amplified);
@@ -362,7 +392,7 @@ fn reply(
     // One datagram, one answer: ranges of it all wait for the last.
     let longest_us = ranges.iter().map(|range| range.delay_us).max().unwrap_or(0);
     let delay = Duration::from_micros(longest_us.saturating_add(delay_us));
-    Outcome { reply: Reply::Owned(out), delay, ..Outcome::NOTHING }
+    Outcome { reply: Reply::Owned(out), delay, copies, ..Outcome::NOTHING }
 }
 
 /// Whether a datagram is answered. If not, that is counted.

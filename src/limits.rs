@@ -25,6 +25,8 @@ pub(crate) const DATAGRAM_BATCH: usize = 32;
 pub(crate) const DATAGRAM_BATCH_BYTES: usize = 64 * 1024 * 1024;
 /// What one waiting answer counts towards the high water beside its bytes, whatever it holds.
 pub(crate) const QUEUED_SEND_BYTES: usize = 64;
+/// How many more times an answer to a datagram is sent, whatever a transform wants.
+pub(crate) const DATAGRAM_COPIES_MAX: u32 = 8;
 /// Delayed answers of one datagram socket, and their bytes.
 pub(crate) const DELAYED_DATAGRAMS_MAX: usize = 64 * 1024;
 pub(crate) const DELAYED_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -108,6 +108,8 @@ impl Instance {
                 output_len: 0,
                 output_need: 0,
                 delay_us: 0,
+                copies: 0,
+                zero: 0,
             };
             // SAFETY: as above; the room is apart from the input, and was initialised when it was made.
             let status = unsafe { process(self.instance, self.session, &mut io) };

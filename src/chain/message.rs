@@ -175,6 +175,7 @@ impl Generation {
         let mut at = Place::Message;
         let mut outcome = ChainOutcome::Answer;
         cx.scratch.replaced = None;
+        cx.scratch.copies = 0;
         for stage in first..self.stages.len() {
             let instance = self.stages.instance(stage);
             let status = if instance.is_map() && greeter != Some(stage) {
@@ -282,7 +283,7 @@ fn process(
     cx: &mut ChainContext<'_>,
     delays: &mut Delays,
 ) -> Status {
-    let Scratch { buffers: [first, second], room, .. } = &mut *cx.scratch;
+    let Scratch { buffers: [first, second], room, copies, .. } = &mut *cx.scratch;
     let (input, output): (&[u8], &mut Vec<u8>) = match (source, target) {
         (Place::Message, Place::Out) => (message, &mut *cx.out),
         (Place::Message, Place::Scratch(0)) => (message, first),
@@ -317,6 +318,7 @@ fn process(
         if let Status::Failed(_) = processed.status {
             return processed.status;
         }
+        *copies = copies.saturating_add(processed.copies);
         match target {
             // What another stage is going to change has no ranges any more: the message waits as a whole.
             Place::Message | Place::Scratch(_) => stage_us = stage_us.max(processed.delay_us),

@@ -15,6 +15,8 @@ pub(crate) struct Scratch {
     pub(super) room: Vec<u8>,
     /// The buffer that holds the last message's answer, where a chain that works in place has not left it there.
     pub(super) replaced: Option<usize>,
+    /// How many more times the last message's answer is to be sent, if it is a datagram.
+    pub(crate) copies: u32,
     /// For streams that leave nothing unread.
     pub(super) stream: StreamInput,
 }

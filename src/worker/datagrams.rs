@@ -10,7 +10,7 @@ use crate::bug;
 use crate::chain::DATAGRAM;
 use crate::connection::TransformFault;
 use crate::context::Reply;
-use crate::datagram;
+use crate::datagram::{self, DelayedDatagram};
 use crate::driver::{Datagram, Driver, RecvBuf, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::peer::Peer;
@@ -136,6 +136,12 @@ impl<D: Driver> Worker<D> {
             }
             return;
         }
+        let copied = match &outcome.reply {
+            Reply::Owned(bytes) if outcome.copies > 0 && has_room => {
+                driver.reply_to().map(|to| (to, bytes.clone()))
+            }
+            _ => None,
+        };
         match std::mem::replace(&mut outcome.reply, Reply::Nothing) {
             Reply::Nothing => {}
             Reply::InRecvBuf(range) => driver.reply_from_recv_buf(range),
@@ -155,6 +161,11 @@ impl<D: Driver> Worker<D> {
                 timers.arm(token, &mut socket.deadline, socket.delayed.next());
             }
         }
+        if let Some((to, bytes)) = copied {
+            let due = driver.read_clock().after(outcome.delay);
+            socket.delayed.keep_copies(due, to, &bytes, outcome.copies);
+            timers.arm(token, &mut socket.deadline, socket.delayed.next());
+        }
         if outcome.is_amplified() {
             state.log_amplified(&shared.events, from);
         }
@@ -169,10 +180,10 @@ impl<D: Driver> Worker<D> {
             socket.deadline = Moment::NEVER;
         }
         while let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token)
-            && let Some((to, bytes)) = socket.delayed.take_due(now)
+            && let Some(DelayedDatagram { to, bytes, answers }) = socket.delayed.take_due(now)
         {
             let result = self.driver.send_to(token, &to, &bytes);
-            self.answered(token, 1, result);
+            self.answered(token, answers, result);
         }
         if let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) {
             self.timers.arm(token, &mut socket.deadline, socket.delayed.next());

@@ -50,6 +50,12 @@ impl<D: Driver> Worker<D> {
             socket.late.insert(message.ticket(), LateDatagram { to, from, message });
             return;
         }
+        if let Reply::Owned(bytes) = &outcome.reply
+            && outcome.copies > 0
+        {
+            socket.delayed.keep_copies(now.after(outcome.delay), to, bytes, outcome.copies);
+            timers.arm(token, &mut socket.deadline, socket.delayed.next());
+        }
         match outcome.reply {
             Reply::Owned(bytes) if outcome.delay.is_zero() => {
                 let result = driver.send_to(token, &to, &bytes);

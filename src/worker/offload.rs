@@ -293,6 +293,12 @@ impl<D: Driver> Worker<D> {
             let fault = TransformFault { generation: Arc::clone(&state.generation), stage, fault };
             log_transform_error(&self.shared.events, state, &fault, 0, &from);
         }
+        if let Reply::Owned(bytes) = &outcome.reply
+            && outcome.copies > 0
+        {
+            socket.delayed.keep_copies(now.after(outcome.delay), to, bytes, outcome.copies);
+            self.timers.arm(token, &mut socket.deadline, socket.delayed.next());
+        }
         match outcome.reply {
             Reply::Owned(bytes) if outcome.delay.is_zero() => {
                 let result = self.driver.send_to(token, &to, &bytes);

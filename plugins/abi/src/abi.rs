@@ -230,6 +230,11 @@ pub struct resay_io {
     /// Set by the callee: the delay of this call's output in microseconds. On a stream, later output waits behind
     /// it. 0 before the call.
     pub delay_us: u64,
+    /// Set by the callee, for a datagram: how many more times the answer is sent. 0 before the call; the host may send fewer. If
+    /// struct_size does not cover it, the host has no such thing.
+    pub copies: u32,
+    /// Reserved.
+    pub zero: u32,
 }
 
 /// The peer of a session. Valid during session_open(): copy what you need later.

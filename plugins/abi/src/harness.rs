@@ -270,6 +270,8 @@ pub struct Answer {
     pub output: Vec<u8>,
     /// The delay of the output, summed over the calls.
     pub delay: Duration,
+    /// How many more times a datagram is to be sent.
+    pub copies: u32,
     /// The result of each call, in order: more than one if the status was
     /// [`Status::MoreOut`](crate::Status::MoreOut).
     pub pieces: Vec<Piece>,
@@ -288,7 +290,13 @@ pub struct Piece {
 impl Answer {
     /// Of no call yet.
     fn new() -> Self {
-        Self { status: abi::RESAY_OK, output: Vec::new(), delay: Duration::ZERO, pieces: Vec::new() }
+        Self {
+            status: abi::RESAY_OK,
+            output: Vec::new(),
+            delay: Duration::ZERO,
+            copies: 0,
+            pieces: Vec::new(),
+        }
     }
 
     fn add(&mut self, status: abi::resay_status, output: Vec<u8>, delay: Duration) {
@@ -375,6 +383,8 @@ impl Session<'_> {
                 output_len: 0,
                 output_need: 0,
                 delay_us: 0,
+                copies: 0,
+                zero: 0,
             };
             // SAFETY: as above; in and out are apart, and room() keeps to a bound that may be relied on.
             let status = unsafe { process(self.harness.instance, self.memory.start, &mut io) };
@@ -383,6 +393,7 @@ impl Session<'_> {
             assert!(io.output_len <= room, "produced {} where {room} fit", io.output_len);
             out.truncate(io.output_len);
             answer.add(status, out, Duration::from_micros(io.delay_us));
+            answer.copies = answer.copies.max(io.copies);
             used += io.input_used;
             match status {
                 abi::RESAY_OK => assert!(used == input.len(), "RESAY_OK with {} unread", input.len() - used),

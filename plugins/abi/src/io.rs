@@ -121,6 +121,15 @@ impl<'a> Io<'a> {
         self.raw.delay_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     }
 
+    /// Sends the answer to a datagram so many more times. Hosts limit this, and older ones ignore it.
+    #[inline]
+    pub fn copies(&mut self, times: u32) {
+        let known = core::mem::offset_of!(abi::resay_io, copies) + size_of::<u32>();
+        if self.raw.struct_size as usize >= known {
+            self.raw.copies = times;
+        }
+    }
+
     /// Whether this call begins a message. Always false on a raw stream, which has no messages.
     #[inline]
     pub fn begins_message(&self) -> bool {

@@ -234,6 +234,8 @@ fn io(input: &[u8], out: &mut [u8], flags: u32) -> resay_io {
         output_len: 99,
         output_need: 0,
         delay_us: 0,
+        copies: 0,
+        zero: 0,
     }
 }
 

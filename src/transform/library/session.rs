@@ -68,11 +68,20 @@ pub(crate) struct Processed {
     pub(crate) room_wanted: usize,
     /// For how long the output is to be held back.
     pub(crate) delay_us: u64,
+    /// How many more times a datagram is to be sent.
+    pub(crate) copies: u32,
 }
 
 impl Processed {
     fn failed(fault: Fault) -> Processed {
-        Processed { status: Status::Failed(fault), used: 0, written: 0, room_wanted: 0, delay_us: 0 }
+        Processed {
+            status: Status::Failed(fault),
+            used: 0,
+            written: 0,
+            room_wanted: 0,
+            delay_us: 0,
+            copies: 0,
+        }
     }
 }
 
@@ -270,6 +279,8 @@ impl Session {
                 output_len: 0,
                 output_need: 0,
                 delay_us: 0,
+                copies: 0,
+                zero: 0,
             };
             // SAFETY: the stage's own open session, which save() only reads, and a writable buffer.
             let code = stage.instance.enter(|| unsafe {
@@ -536,6 +547,8 @@ impl Session {
             output_len: 0,
             output_need: 0,
             delay_us: 0,
+            copies: 0,
+            zero: 0,
         };
         // SAFETY: the input is readable and the output writable for the lengths given; the session's part is this
         // stage's.
@@ -561,6 +574,7 @@ impl Session {
             written: if is_believed { io.output_len } else { 0 },
             room_wanted: io.output_need,
             delay_us: io.delay_us,
+            copies: io.copies,
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) fn save(
             output_len: 0,
             output_need: 0,
             delay_us: 0,
+            copies: 0,
+            zero: 0,
         };
         let io = place_struct(&arena.structs, io, 0);
         // SAFETY: a living instance, a session that no call uses, a call's memory of ours.

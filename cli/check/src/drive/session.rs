@@ -264,6 +264,8 @@ impl<'i, 'a> Session<'i, 'a> {
                 output_len: 0,
                 output_need: 0,
                 delay_us: 0,
+                copies: 0,
+                zero: 0,
             };
             let io = place_struct(&arena.structs, io, extra(self.instance.shape));
             let status = {

@@ -51,6 +51,8 @@ pub(crate) fn measure(request: &Request) -> Check<Verdict> {
                     output_len: 0,
                     output_need: 0,
                     delay_us: 0,
+                    copies: 0,
+                    zero: 0,
                 };
                 // SAFETY: as above.
                 let status = unsafe { process(instance.own(), session.place.cast(), &mut io) };
