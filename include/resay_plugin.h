@@ -479,6 +479,15 @@ typedef struct resay_io {
    * it. 0 before the call.
    */
   uint64_t delay_us;
+  /**
+   * Set by the callee, for a datagram: how many more times the answer is sent. 0 before the call; the host may send fewer. If
+   * struct_size does not cover it, the host has no such thing.
+   */
+  uint32_t copies;
+  /**
+   * Reserved.
+   */
+  uint32_t zero;
 } resay_io;
 
 /**

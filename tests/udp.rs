@@ -197,6 +197,32 @@ fn an_answer_that_is_too_long_to_send() {
     });
 }
 
+/// Copies follow their answer, at once and delayed, behind functions that work elsewhere too. They are no messages, but
+/// count as bytes, and towards the limit of amplification.
+#[test]
+fn a_datagram_may_be_answered_twice() {
+    isolated(|| {
+        for chain in
+            ["duplicate:rate=100%", "duplicate:rate=1 | uppercase", "delay:time=1ms | duplicate:rate=1"]
+        {
+            let (engine, url) = serve("udp://127.0.0.1:0", chain);
+            let peer = Peer::connect(&url);
+            for message in [&b"ONE"[..], b"", b"THREE"] {
+                peer.send(message);
+                assert_eq!([peer.message(), peer.message()], [message, message], "{chain}");
+            }
+            let stats = eventually_stats(&engine, "copies are counted", |stats| stats.bytes_out == 16);
+            assert_eq!((stats.messages_in, stats.messages_out, stats.dropped), (3, 3, 0), "{chain}");
+            finish(engine);
+        }
+        let (engine, url) = serve("udp://127.0.0.1:0?max_amplification=1", "duplicate:rate=1");
+        Peer::connect(&url).send(b"x");
+        let stats = eventually_stats(&engine, "it is dropped", |stats| stats.dropped == 1);
+        assert_eq!(stats.dropped_by(DropReason::Amplified), 1);
+        finish(engine);
+    });
+}
+
 /// An answer that is longer than its request could hit somebody who never asked: it is dropped, logged once, and
 /// counted. Loopback addresses have no such limit, nobody outside can forge them; the option sets another, or none.
 #[test]
