@@ -26,6 +26,8 @@ pub(crate) struct Instance {
     pub(super) own: *mut c_void,
     /// Set by a panic in the plugin: nothing is sent through it any more.
     quarantined: AtomicBool,
+    /// Neither that nor a lock: [`guard`](Instance::guard) has nothing to say.
+    is_unguarded: AtomicBool,
     /// How its sessions are carried to another instance.
     pub(super) session_state: Option<SessionState>,
     /// For `RESAY_SERIAL`.
@@ -90,8 +92,18 @@ impl Instance {
         // one that closes the sessions of a chain that was replaced.
         let is_serial = threading != abi::RESAY_SHARED;
         let serial = is_serial.then(Mutex::default);
-        let quarantined = AtomicBool::new(false);
-        Ok(Instance { callee, name, own, quarantined, session_state, serial, _host: host, _library: library })
+        let (quarantined, is_unguarded) = (AtomicBool::new(false), AtomicBool::new(!is_serial));
+        Ok(Instance {
+            callee,
+            name,
+            own,
+            quarantined,
+            is_unguarded,
+            session_state,
+            serial,
+            _host: host,
+            _library: library,
+        })
     }
 
     pub(crate) fn id(&self) -> &'static str {
@@ -163,7 +175,7 @@ impl Instance {
     pub(super) fn check(&self, status: i32) -> Status {
         let status = Status::from_code(status);
         if matches!(status, Status::Failed(Fault::Status(abi::RESAY_E_PANIC))) {
-            self.quarantined.store(true, Ordering::Relaxed);
+            self.quarantine();
         }
         status
     }
@@ -172,7 +184,7 @@ impl Instance {
     #[cold]
     pub(super) fn note(&self, fault: &Fault) {
         if *fault == Fault::Status(abi::RESAY_E_PANIC) {
-            self.quarantined.store(true, Ordering::Relaxed);
+            self.quarantine();
         }
     }
 
@@ -182,6 +194,18 @@ impl Instance {
             Status::MoreOut | Status::MoreIn => Status::Failed(Fault::Broken("MORE_OUT or MORE_IN from map")),
             status => status,
         }
+    }
+
+    #[cold]
+    fn quarantine(&self) {
+        self.quarantined.store(true, Ordering::Relaxed);
+        self.is_unguarded.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a call needs no [`guard`](Instance::guard), as most do.
+    #[inline]
+    pub(super) fn is_unguarded(&self) -> bool {
+        self.is_unguarded.load(Ordering::Relaxed)
     }
 
     #[inline]

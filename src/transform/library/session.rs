@@ -448,12 +448,14 @@ impl Session {
     pub(crate) fn map_all(&mut self, data: &mut [u8]) -> std::result::Result<(), MapStopped> {
         let mut stopped = None;
         for (index, stage) in self.stages.list.iter().enumerate() {
-            let guard = match stage.instance.guard() {
-                Ok(guard) => guard,
-                Err(fault) => return Err(MapStopped::at(index, Status::Failed(fault))),
+            let status = if stage.instance.is_unguarded() {
+                stage.instance.enter(|| self.call_map(stage, data))
+            } else {
+                match self.map_guarded(stage, data) {
+                    Ok(status) => status,
+                    Err(fault) => return Err(MapStopped::at(index, Status::Failed(fault))),
+                }
             };
-            let status = stage.instance.enter(|| self.call_map(stage, data));
-            drop(guard);
             if status != abi::RESAY_OK {
                 let is_end = status == abi::RESAY_CLOSE;
                 let status = match stage.instance.check_map(status) {
@@ -468,6 +470,12 @@ impl Session {
             }
         }
         stopped.map_or(Ok(()), Err)
+    }
+
+    #[inline(never)]
+    fn map_guarded(&self, stage: &Stage, data: &mut [u8]) -> std::result::Result<i32, Fault> {
+        let _guard = stage.instance.guard()?;
+        Ok(stage.instance.enter(|| self.call_map(stage, data)))
     }
 
     #[inline]
