@@ -235,6 +235,9 @@ fn test(place: &Place, report: &mut Report, top: &Top, (name, python): (&str, &P
             let mut pytest = environment.python();
             pytest.args(["-m", "pytest", "-p", "no:cacheprovider"]);
             pytest.arg(format!("--resay-backend={backend}")).arg(&tests);
+            if environment.has("xdist") {
+                pytest.args(["-n", "2"]);
+            }
             pytest.env("RESAY_DOCS", place.root.join("docs")).env_remove("RESAY_PLUGIN_PATH");
             run_tests(Runner::Pytest, pytest)
         });
