@@ -208,3 +208,14 @@ def test_a_loop_that_ends_first(make):
     engine = make("tcp://127.0.0.1:0")
     asyncio.run(engine.start_async())
     engine.close()
+
+
+def test_another_thread_closes_an_engine_of_a_loop(run, make):
+    async def main():
+        engine = await make("tcp://127.0.0.1:0").start_async()
+        with engine.listeners[0].connect() as sock:
+            assert await in_thread(converse, sock, b"a") == [b"a"]
+        await in_thread(engine.close)
+        assert not engine.is_running
+
+    run(main)

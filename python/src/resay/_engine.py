@@ -496,6 +496,8 @@ class Engine:
             return
         if self._has_run:
             lib.resay_join(handle, timeout_ms)
+        while loop is not None and not loop.is_over:
+            time.sleep(0.001)  # its thread returns from its last turn
 
     def drain(self, timeout=None):
         """Stops listening, answers what has arrived, closes the connections, and waits for that. Without a `timeout`: as long as
