@@ -186,6 +186,11 @@ class Io {
     return true;
   }
   void delay_us(uint64_t microseconds) { raw_->delay_us = microseconds; }
+  // Sends the answer to a datagram so many more times; older hosts ignore it.
+  void copies(uint32_t times)
+  {
+    if (RESAY_HAS(raw_, copies)) raw_->copies = times;
+  }
 
   bool begins_message() const { return (raw_->flags & RESAY_IO_BEGIN) != 0; }
   bool ends_message() const { return (raw_->flags & RESAY_IO_END) != 0; }

@@ -16,7 +16,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = "libresay.so.1"
 TRAMPOLINE = "libresay_python.so"
-HEADERS = ("resay.h", "resay_plugin.h")
+HEADERS = ("resay.h", "resay_plugin.h", "resay_plugin.hpp")
 
 
 class Failure(Exception):
