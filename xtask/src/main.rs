@@ -36,7 +36,7 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|san
              the Python package
   examples   that part of test alone, after a build
   packaging  the part of test alone that installs
-  python     the part of test alone that builds the Python package, and tests it on each Python at hand
+  python     the part of test alone that builds the Python package, and tests it on each Python at hand, on both drivers
   sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
        cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
        cargo xtask deb [DIR]
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
                 "check" => check(place, &mut report),
                 "examples" => all_examples(place, &mut report),
                 "packaging" => packaging::all(place, &mut report),
-                "python" => python::all(place, &mut report),
+                "python" => python::all(place, &mut report, python::Drivers::All),
                 "sanitize" => sanitize::sanitize(place, &mut report),
                 _ => test(place, &mut report),
             }
@@ -194,7 +194,7 @@ fn test(place: &Place, report: &mut Report) {
     examples::python(place, report);
     languages::all(place, report);
     packaging::all(place, report);
-    python::all(place, report);
+    python::all(place, report, python::Drivers::InTurn);
 }
 
 fn all_examples(place: &Place, report: &mut Report) {

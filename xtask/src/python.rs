@@ -15,11 +15,21 @@ const MINORS: [&str; 5] = ["3.9", "3.10", "3.11", "3.12", "3.13"];
 /// Without these there is no test; the others are for tests that skip themselves.
 const NEEDED: [&str; 3] = ["pytest", "pytest-asyncio", "hypothesis"];
 const WANTED: [&str; 6] = ["trio", "uvloop", "gevent", "coverage", "pytest-xdist", "matplotlib"];
+const BACKENDS: [&str; 2] = ["epoll", "uring"];
 /// The wheel is to stay below this.
 const WHEEL_BYTES_MAX: u64 = 3 << 20;
 
+/// On which drivers a Python runs the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drivers {
+    /// On both.
+    All,
+    /// The newest on both, and the others on one in turn, which takes half the time.
+    InTurn,
+}
+
 /// Builds the wheel, and runs every step on that.
-pub(crate) fn all(place: &Place, report: &mut Report) {
+pub(crate) fn all(place: &Place, report: &mut Report, drivers: Drivers) {
     let pythons = pythons();
     let Some((_, newest)) = pythons.last() else {
         report.step("Python package", || Outcome::Skipped(missing("python3 with venv, 3.9 or later")));
@@ -49,8 +59,12 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
     });
     let Some(wheel) = wheel else { return };
     report.step("sdist, and the wheel out of it", || build_sdist(place, &builder, &top));
-    for (name, python) in &pythons {
-        test(place, report, &top, (name, python), &wheel);
+    for (index, (name, python)) in pythons.iter().enumerate() {
+        let backends = match drivers {
+            Drivers::InTurn if index + 1 < pythons.len() => &BACKENDS[index % 2..][..1],
+            Drivers::All | Drivers::InTurn => &BACKENDS[..],
+        };
+        test(place, report, &top, (name, python), (&wheel, backends));
     }
     check_types(place, report, &top, newest, &wheel);
 }
@@ -204,7 +218,13 @@ fn build_sdist(place: &Place, builder: &Environment, top: &Top) -> Outcome {
 }
 
 /// The tests of the package on one Python.
-fn test(place: &Place, report: &mut Report, top: &Top, (name, python): (&str, &Path), wheel: &Path) {
+fn test(
+    place: &Place,
+    report: &mut Report,
+    top: &Top,
+    (name, python): (&str, &Path),
+    (wheel, backends): (&Path, &[&str]),
+) {
     let environment = Environment { directory: top.path.join(format!("python-{name}")) };
     let mut ready = false;
     report.step(&format!("Python {name}: environment"), || {
@@ -230,9 +250,9 @@ fn test(place: &Place, report: &mut Report, top: &Top, (name, python): (&str, &P
     if !ready {
         return;
     }
-    for backend in ["epoll", "uring"] {
+    for backend in backends {
         report.step(&format!("Python {name}: tests on {backend}"), || {
-            if let (Some(why), "uring") = (uring_refusal(), backend) {
+            if let (Some(why), "uring") = (uring_refusal(), *backend) {
                 return Outcome::Skipped(why);
             }
             let tests = environment.directory.join("tests");
