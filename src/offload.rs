@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{OFFLOAD_END, OFFLOAD_THREADS};
 use crate::lock::lock;
-use crate::sys::{Thread, ThreadSettings, with_loss};
+use crate::sys::{Thread, ThreadSettings};
 
 type Job = Box<dyn FnOnce() + Send>;
+type Lost = Arc<dyn Fn() + Send + Sync>;
 
 /// The thread pool of one engine; each thread starts when a job would have to wait.
 #[derive(Default)]
 pub(crate) struct Offload {
     state: Mutex<Option<Running>>,
     threads: Arc<ThreadSettings>,
+    /// Hears of a thread that the host has ended in the middle of a transform.
+    lost: Option<Lost>,
     /// Pools that are ending and may still have threads.
     ending: Mutex<Vec<Arc<ThreadPool>>>,
     /// Where jobs go instead, in a simulation.
@@ -75,6 +78,12 @@ thread_local! {
 }
 
 impl ThreadPool {
+    /// One of its threads does nothing more.
+    fn count_out(&self) {
+        lock(&self.count).threads -= 1;
+        self.changed.notify_all();
+    }
+
     /// Waits until threads that have nothing more to do are gone, and with them what they have of the system.
     fn join(&self) {
         if IS_OFFLOADED.get() {
@@ -105,10 +114,12 @@ impl Offload {
         offload
     }
 
-    /// A pool whose threads have these settings.
-    pub(crate) fn new(threads: Arc<ThreadSettings>) -> Offload {
+    /// A pool whose threads have these settings. `lost` is called on a thread that the host has ended in the middle of a
+    /// transform; it must not call the host.
+    pub(crate) fn new(threads: Arc<ThreadSettings>, lost: impl Fn() + Send + Sync + 'static) -> Offload {
         let mut offload = Offload::default();
         offload.threads = threads;
+        offload.lost = Some(Arc::new(lost));
         offload
     }
 
@@ -126,15 +137,22 @@ impl Offload {
         let mut count = lock(&running.pool.count);
         if count.jobs >= count.threads && count.threads < OFFLOAD_THREADS {
             let (waiting, pool) = (Arc::clone(&running.waiting), Arc::clone(&running.pool));
-            let spawned = self.threads.start(&format!("offload-{}", count.threads), move || {
-                IS_OFFLOADED.set(true);
-                let is_over = || {
-                    lock(&pool.count).threads -= 1;
-                    pool.changed.notify_all();
-                };
-                with_loss(&is_over, || work(&waiting, &pool));
-                is_over();
-            });
+            let (losing, lost) = (Arc::clone(&pool), self.lost.clone());
+            let on_loss = move || {
+                losing.count_out();
+                lost.iter().for_each(|lost| lost());
+            };
+            let name = format!("offload-{}", count.threads);
+            let spawned = self.threads.start_when(
+                &name,
+                |_| true,
+                on_loss,
+                move || {
+                    IS_OFFLOADED.set(true);
+                    work(&waiting, &pool);
+                    pool.count_out();
+                },
+            );
             if let Ok(thread) = spawned {
                 count.threads += 1;
                 lock(&running.pool.threads).push(thread);

@@ -66,6 +66,7 @@ impl Core {
         stop: &Arc<AtomicBool>,
         events: &Arc<Events>,
         taps: &Arc<Taps>,
+        ended: &Arc<Ended>,
     ) -> Result<Core> {
         let Chosen { backend, reason, drivers } = chosen;
         let count = drivers.len();
@@ -80,7 +81,10 @@ impl Core {
             events: Arc::clone(events),
             taps: Arc::clone(taps),
             mailboxes,
-            offload: Offload::new(Arc::clone(&control.thread_settings)),
+            offload: Offload::new(Arc::clone(&control.thread_settings), {
+                let ended = Arc::clone(ended);
+                move || ended.poison()
+            }),
             tickets: Arc::default(),
             spin: control.spin,
             stop: Arc::clone(stop),
@@ -176,7 +180,8 @@ impl Engine {
     ) -> Result<&Core> {
         let settings = Arc::clone(&control.thread_settings);
         let chosen = settings.with(|| control.backend.open(control.workers, own_threads))?;
-        let core = Core::new(chosen, own_threads, control, &self.stop, &self.services.events, &self.taps)?;
+        let events = &self.services.events;
+        let core = Core::new(chosen, own_threads, control, &self.stop, events, &self.taps, &self.ended)?;
         let gate = start(&core)?;
         let text = format_args!("backend {}: {}", core.backend, core.reason);
         self.services.events.emit_about(LogLevel::Info, EventKind::Engine, &(), text);

@@ -73,9 +73,14 @@ impl Ended {
 }
 
 impl Ended {
+    /// Something that was with a thread is lost: the engine should go.
+    pub(super) fn poison(&self) {
+        self.is_poisoned.store(true, Ordering::Relaxed);
+    }
+
     /// The host has ended the thread of a worker in the middle of a callback. It is not told: that would be another callback.
     pub(super) fn lose(&self) {
-        self.is_poisoned.store(true, Ordering::Relaxed);
+        self.poison();
         let mut ended = lock(&self.workers);
         *ended += 1;
         let is_last = *ended == self.all.load(Ordering::Relaxed);
