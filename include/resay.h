@@ -982,7 +982,8 @@ typedef struct resay_tap_options {
 } resay_tap_options;
 
 /**
- * A message and what became of it, as known when it was processed.
+ * A message and what became of it, as known when it was processed. If its answer comes later (RESAY_LATER), there is a
+ * record when that has come, or when the message is given up.
  */
 typedef struct resay_tap_record {
   /**
@@ -990,7 +991,8 @@ typedef struct resay_tap_record {
    */
   uint64_t sequence;
   /**
-   * When the turn of the worker began in which it was processed, in nanoseconds of CLOCK_MONOTONIC, to the microsecond.
+   * When the turn of the worker began in which it was processed, or answered later, in nanoseconds of CLOCK_MONOTONIC, to
+   * the microsecond.
    */
   uint64_t time_ns;
   /**
@@ -1211,8 +1213,8 @@ int resay_connection_get(struct resay_engine *engine,
 
 /**
  * [*] Sends data to a peer that has not asked: the next bytes of a stream, as they are and without a frame, or one record,
- * which may be empty. They leave after all answers made before, also after delayed ones, and count as activity for
- * idle_timeout. data is copied.
+ * which may be empty. They leave after the answers to all messages received before, also after delayed ones and those that
+ * are still to come (RESAY_LATER), and count as activity for idle_timeout. data is copied.
  *
  * This and the next five functions do not wait: the worker that serves the connection acts in its next turn, in the order of
  * the calls; call resay_sync to be sure that it has. While a transform with RESAY_MAY_BLOCK has a message of the connection,
@@ -1236,8 +1238,8 @@ int resay_connection_shutdown(struct resay_engine *engine,
                               uint64_t connection);
 
 /**
- * [*] Closes a connection: drops what has arrived and is not answered, sends what waits, then FIN, like RESAY_CLOSE of a
- * transform.
+ * [*] Closes a connection: drops what has arrived and is not answered, also messages that are to be answered later
+ * (RESAY_LATER), sends what waits, then FIN, like RESAY_CLOSE of a transform.
  * Returns as resay_connection_send does.
  */
 int resay_connection_close(struct resay_engine *engine,
@@ -1305,8 +1307,8 @@ int resay_listener_accept(struct resay_engine *engine,
  * [*] Waits until every worker has made a whole turn since this was called: it has done what calls before this one asked of
  * it, emitted its events, and answers through the chain that was set. Waits at most timeout_ms milliseconds; -1: without a
  * limit.
- * Returns 0; RESAY_E_TIMEOUT, RESAY_E_STATE: the engine does not run, or it is the calling thread that runs it with resay_run
- * (which makes a turn), or inside any callback, RESAY_E_ARG.
+ * Returns 0, also once the engine has ended; RESAY_E_TIMEOUT, RESAY_E_STATE: the engine has not run yet, or it is the calling
+ * thread that runs it with resay_run (which makes a turn), or inside any callback, RESAY_E_ARG.
  */
 int resay_sync(struct resay_engine *engine,
                int32_t timeout_ms);

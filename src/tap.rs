@@ -23,7 +23,7 @@ pub(crate) use channel::Settings;
 pub use reader::Tap;
 pub(crate) use record::Recorded;
 pub use record::{TapOutcome, TapRecord};
-pub(crate) use recorder::{Collected, Recorder};
+pub(crate) use recorder::{Collected, KeptMessage, Recorder};
 pub(crate) use registry::Taps;
 
 #[cfg(test)]

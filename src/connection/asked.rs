@@ -23,10 +23,16 @@ impl Connection {
                 Phase::Opening => self.closing(CloseReason::ByHost, Close::Gently),
                 Phase::Open => {
                     let mut step = Step::default();
+                    self.give_up_unanswered(cx);
                     self.begin_end(End::because(CloseReason::ByHost), &mut step, cx);
                     self.advance(step, cx)
                 }
-                Phase::Flushing(_) | Phase::Lingering(_) => Step::default(),
+                // It may wait for answers that come later.
+                Phase::Flushing(_) => {
+                    self.give_up_unanswered(cx);
+                    self.advance(Step::default(), cx)
+                }
+                Phase::Lingering(_) => Step::default(),
             },
             Request::Reset => {
                 let reason = match self.phase {

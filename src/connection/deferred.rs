@@ -3,6 +3,7 @@
 use crate::chain::{Deferred, DeferredAnswer};
 use crate::later::{LateAnswer, LateVerdict, Ticket};
 use crate::limits::QUEUED_SEND_BYTES;
+use crate::tap::KeptMessage;
 
 /// A message whose answer comes later.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct DeferredMessage {
     pub(super) closes: bool,
     /// The order of its first ticket, if it has had one.
     pub(super) order: Option<u64>,
+    /// For taps, which hear of it when it is known what becomes of it.
+    pub(super) kept: Option<KeptMessage>,
 }
 
 /// What it waits for.
@@ -46,13 +49,15 @@ impl DeferredMessage {
         end: usize,
         flags: u32,
         messages: u32,
+        kept: Option<KeptMessage>,
     ) -> DeferredMessage {
         let Deferred { stage, answer, delay_us } = deferred;
         let state = DeferredState::of(answer);
         let order = state.order();
         let tail = frame.get(end..).unwrap_or_default().to_vec();
         let input_bytes = frame.len();
-        DeferredMessage { stage, state, tail, flags, messages, input_bytes, delay_us, closes: false, order }
+        let closes = false;
+        DeferredMessage { stage, state, tail, flags, messages, input_bytes, delay_us, closes, order, kept }
     }
 
     /// It goes on to another function, and waits there.
@@ -69,7 +74,8 @@ impl DeferredMessage {
             DeferredState::ToCome(_) => 0,
             DeferredState::Answered { bytes, .. } => bytes.capacity(),
         };
-        2 * QUEUED_SEND_BYTES + size_of::<DeferredMessage>() + self.tail.capacity() + answer
+        let kept = self.kept.as_ref().map_or(0, KeptMessage::cost);
+        2 * QUEUED_SEND_BYTES + size_of::<DeferredMessage>() + self.tail.capacity() + answer + kept
     }
 
     pub(super) fn is_answered(&self) -> bool {

@@ -143,7 +143,7 @@ impl Connection {
         };
         let outcome = self.generation.end_stream(&mut chain);
         if let Some(deferred) = chain.deferred {
-            let message = DeferredMessage::new(deferred, &[], 0, abi::RESAY_IO_EOF, 0);
+            let message = DeferredMessage::new(deferred, &[], 0, abi::RESAY_IO_EOF, 0, None);
             batch.defer(message, &[], cx.pool);
         }
         batch.end = match outcome {
@@ -361,7 +361,7 @@ impl Connection {
             }
         }
         let has_answer = matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close);
-        if is_recorded {
+        if is_recorded && deferred.is_none() {
             let answer = match (answer_in_out, &batch.out) {
                 _ if !has_answer => &[],
                 (Some(range), Some(out)) => bug::part(out, range),
@@ -374,7 +374,9 @@ impl Connection {
         }
         if let Some(deferred) = deferred {
             let frame = bug::part(window, begin..batch.used);
-            let message = DeferredMessage::new(deferred, frame, found.body.end, flags, 1);
+            // Taps hear of it when its answer comes, or when it is given up.
+            let kept = is_recorded.then(|| cx.recorder.kept());
+            let message = DeferredMessage::new(deferred, frame, found.body.end, flags, 1, kept);
             batch.defer(message, bug::part(window, ..batch.in_place), cx.pool);
         }
         self.take_outcome(window, begin, outcome, batch, cx)

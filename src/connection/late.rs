@@ -1,5 +1,6 @@
 //! Answers that come later: the message goes on from where it waits, once all before it have.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use super::Connection;
 use super::batch::End;
 use super::deferred::{DeferredMessage, DeferredState};
 use super::output::{Chunk, Undelivered};
+use super::recording::tap_outcome;
 use super::step::Step;
+use crate::bug;
 use crate::chain::{ChainContext, ChainOutcome};
 use crate::context::Context;
 use crate::frame::Found;
@@ -52,7 +55,7 @@ impl Connection {
         };
         message.closes |= verdict == LateVerdict::Close;
         let mut answer = cx.pool.take(bytes.len());
-        let (mut outcome, delay_us) = match verdict {
+        let (mut outcome, delay_us, body) = match verdict {
             LateVerdict::Answer | LateVerdict::Close => {
                 match self.run_behind(&mut message, bytes, &mut answer, cx) {
                     Some(resumed) => resumed,
@@ -62,10 +65,10 @@ impl Connection {
                     }
                 }
             }
-            LateVerdict::Drop => (ChainOutcome::Drop, 0),
-            LateVerdict::Reset => (ChainOutcome::Reset, 0),
+            LateVerdict::Drop => (ChainOutcome::Drop, 0, 0..0),
+            LateVerdict::Reset => (ChainOutcome::Reset, 0, 0..0),
             LateVerdict::Fail(code) => {
-                (ChainOutcome::Failed { stage: message.stage, fault: Fault::Status(code) }, 0)
+                (ChainOutcome::Failed { stage: message.stage, fault: Fault::Status(code) }, 0, 0..0)
             }
         };
         if message.closes {
@@ -76,6 +79,10 @@ impl Connection {
             };
         }
         let has_answer = matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close);
+        if message.kept.is_some() {
+            let body = if has_answer { bug::part(&answer, body) } else { &[] };
+            self.record_deferred(&message, tap_outcome(&outcome), body, cx);
+        }
         if has_answer && (cx.limits.records || !answer.is_empty()) {
             let due = cx.now.after(Duration::from_micros(delay_us));
             let chunk = Chunk::answers(answer, message.messages);
@@ -93,21 +100,23 @@ impl Connection {
         };
         // What is behind the message that ends the connection gets no answer.
         let behind = place + usize::from(has_answer && self.output.has_place(place));
+        self.record_given_up(behind, cx);
         count_given_up(self.output.give_up_from(Some(behind)), cx.stats);
         self.begin_end(end, step, cx);
     }
 
-    /// Runs the stages behind its function; what comes of that, in its frame, and for how long it is to be held back.
-    /// `None`: it waits for another function now.
+    /// Runs the stages behind its function; what comes of that, in its frame, for how long it is to be held back, and where
+    /// in it the answer without its frame is. `None`: it waits for another function now.
     fn run_behind(
         &mut self,
         message: &mut DeferredMessage,
         mut bytes: Vec<u8>,
         answer: &mut Vec<u8>,
         cx: &mut Context<'_>,
-    ) -> Option<(ChainOutcome, u64)> {
+    ) -> Option<(ChainOutcome, u64, Range<usize>)> {
         let framer = &cx.limits.framer;
         let mark = framer.open(answer);
+        let mut body = answer.len()..answer.len();
         let mut delays = Vec::new();
         let desk = cx.desk.map(|desk| Desk { order: message.order, ..desk });
         let conversation = cx.limits.conversation(self.id, &self.peer);
@@ -135,13 +144,18 @@ impl Connection {
         }
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
             let found = Found { body: 0..0, len: message.tail.len() };
+            body.end = answer.len();
             if framer.close(answer, mark, &message.tail, &found).is_err() {
                 let stage = generation.last_stage();
                 outcome = ChainOutcome::Failed { stage, fault: Fault::TooLong };
             }
+            if framer.moves_body() {
+                let moved = answer.len().saturating_sub(body.end);
+                body = body.start + moved..body.end + moved;
+            }
         }
         let longest_us = delays.iter().map(|range| range.delay_us).max().unwrap_or(0);
-        Some((outcome, longest_us.saturating_add(message.delay_us)))
+        Some((outcome, longest_us.saturating_add(message.delay_us), body))
     }
 
     /// Counts a message that has nothing to be sent.
@@ -159,13 +173,21 @@ impl Connection {
         stats.dropped_bytes.add(message.input_bytes as u64);
     }
 
+    /// Gives up all messages whose answers have not come; what is behind them goes on.
+    pub(super) fn give_up_unanswered(&mut self, cx: &mut Context<'_>) {
+        self.record_given_up(0, cx);
+        count_given_up(self.output.give_up_deferred(), cx.stats);
+    }
+
     /// Gives up all messages whose answers have not come, and what is behind them.
-    pub(super) fn give_up_deferred(&mut self, stats: &Block) {
-        count_given_up(self.output.give_up_from(None), stats);
+    pub(super) fn give_up_deferred(&mut self, cx: &mut Context<'_>) {
+        self.record_given_up(0, cx);
+        count_given_up(self.output.give_up_from(None), cx.stats);
     }
 }
 
 fn count_given_up(left: Undelivered, stats: &Block) {
     stats.undelivered_bytes.add(left.bytes as u64);
+    stats.dropped_bytes.add(left.input_bytes as u64);
     stats.dropped(DropReason::Undelivered, u64::from(left.messages));
 }

@@ -230,7 +230,7 @@ impl Connection {
         let mut step = Step::default();
         step.rare().retired = retired;
         if !Arc::ptr_eq(&self.generation, cx.current) {
-            self.give_up_deferred(cx.stats);
+            self.give_up_deferred(cx);
             self.begin_end(End::because(CloseReason::ChainReplaced), &mut step, cx);
         }
         self.advance(step, cx)
@@ -509,11 +509,13 @@ impl Connection {
             // What stands before a stream was not counted as the stream's.
             self.unread = None;
         }
+        self.record_given_up(0, cx);
         self.drop_unread(cx);
         let (left, stats) = (self.output.abandon(unsent), cx.stats);
         stats.bytes_out.add(left.taken_bytes as u64);
         stats.messages_out.add(u64::from(left.taken_messages));
         stats.undelivered_bytes.add(left.bytes as u64);
+        stats.dropped_bytes.add(left.input_bytes as u64);
         stats.dropped(DropReason::Undelivered, u64::from(left.messages));
         left.bytes
     }

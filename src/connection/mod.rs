@@ -52,10 +52,11 @@ use crate::limits::LATE_ANSWERS_MAX;
 use crate::net::guard::{MinRateMonitor, PeerPermit};
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
+use crate::tap::TapOutcome;
 use crate::timer::{Moment, TurnNumber};
 use crate::transform::library::Session;
 
-use batch::{Batch, End};
+use batch::{Batch, End, Mark};
 use begun::Begun;
 use output::{Chunk, Output};
 use unread::Unread;
@@ -466,7 +467,7 @@ impl Connection {
     ) -> Step {
         let Batch { delays, answers, end, deferred, .. } = batch;
         if bug::is_tainted() {
-            let late: u32 = deferred.iter().map(|mark| mark.message.messages).sum();
+            let late = self.drop_deferred(&deferred, cx);
             cx.stats.dropped(DropReason::Undelivered, u64::from(answers + late));
             return self.closing(CloseReason::SystemError, Close::Reset);
         }
@@ -504,7 +505,7 @@ impl Connection {
         let is_reset = end.as_ref().is_some_and(|end| end.is_reset);
         match chunk {
             Some(chunk) if is_reset => {
-                let late: u32 = deferred.iter().map(|mark| mark.message.messages).sum();
+                let late = self.drop_deferred(&deferred, cx);
                 cx.stats.undelivered_bytes.add(chunk.bytes.len() as u64);
                 cx.stats.dropped(DropReason::Undelivered, u64::from(chunk.messages + late));
                 cx.pool.put(chunk.bytes);
@@ -526,6 +527,17 @@ impl Connection {
             self.begin_end(end, &mut step, cx);
         }
         self.advance(step, cx)
+    }
+
+    /// Records messages that are given up before they wait; how many they are.
+    #[cold]
+    fn drop_deferred(&self, deferred: &[Mark], cx: &mut Context<'_>) -> u32 {
+        for Mark { message, .. } in deferred {
+            self.record_deferred(message, TapOutcome::Dropped(DropReason::Undelivered), &[], cx);
+        }
+        let input_bytes: usize = deferred.iter().map(|mark| mark.message.input_bytes).sum();
+        cx.stats.dropped_bytes.add(input_bytes as u64);
+        deferred.iter().map(|mark| mark.message.messages).sum()
     }
 
     #[inline]

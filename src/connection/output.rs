@@ -105,6 +105,8 @@ pub(super) struct Undelivered {
     pub(super) taken_messages: u32,
     pub(super) bytes: usize,
     pub(super) messages: u32,
+    /// Bytes of the messages among them that nobody has answered.
+    pub(super) input_bytes: usize,
 }
 
 /// Answers that the kernel has not taken, of a connection that may not come back.
@@ -114,6 +116,14 @@ pub(crate) struct Owed {
     in_flight_messages: u32,
     queued_bytes: usize,
     queued_messages: u32,
+}
+
+impl Undelivered {
+    fn take_in(&mut self, delayed: &Delayed) {
+        self.bytes += delayed.chunk.bytes.len();
+        self.messages += delayed.chunk.messages;
+        self.input_bytes += delayed.message.as_ref().map_or(0, |message| message.input_bytes);
+    }
 }
 
 impl Owed {
@@ -374,6 +384,12 @@ impl Output {
         self.waiting.as_ref().map_or(0, |waiting| waiting.waiting_stages)
     }
 
+    /// Messages whose answers come later, those at a place or behind it.
+    pub(super) fn deferred_from(&self, place: usize) -> impl Iterator<Item = &DeferredMessage> {
+        let delayed = self.waiting.iter().flat_map(move |waiting| waiting.delayed.iter().skip(place));
+        delayed.filter_map(|delayed| delayed.message.as_deref())
+    }
+
     /// An answer has come. Whether a message waits for it.
     pub(super) fn take_answer(&mut self, answer: LateAnswer) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
@@ -446,9 +462,27 @@ impl Output {
         let Some(place) = place.or_else(first) else { return left };
         for delayed in waiting.delayed.drain(place.min(waiting.delayed.len())..) {
             waiting.cost -= delayed.cost();
-            left.bytes += delayed.chunk.bytes.len();
-            left.messages += delayed.chunk.messages;
+            left.take_in(&delayed);
         }
+        waiting.unscheduled = waiting.unscheduled.min(waiting.delayed.len());
+        waiting.count_deferred();
+        self.forget_if_empty();
+        left
+    }
+
+    /// Gives up the messages whose answers have not come, and nothing else.
+    pub(super) fn give_up_deferred(&mut self) -> Undelivered {
+        let mut left = Undelivered::default();
+        let Some(waiting) = &mut self.waiting else { return left };
+        let Waiting { delayed, cost, .. } = &mut **waiting;
+        delayed.retain(|delayed| {
+            let is_made = delayed.message.is_none();
+            if !is_made {
+                *cost -= delayed.cost();
+                left.take_in(delayed);
+            }
+            is_made
+        });
         waiting.unscheduled = waiting.unscheduled.min(waiting.delayed.len());
         waiting.count_deferred();
         self.forget_if_empty();
@@ -537,6 +571,8 @@ impl Output {
                 left.bytes += chunk.bytes.len();
                 left.messages += chunk.messages;
             }
+            let unanswered = waiting.delayed.iter().filter_map(|delayed| delayed.message.as_ref());
+            left.input_bytes = unanswered.map(|message| message.input_bytes).sum();
         }
         left
     }

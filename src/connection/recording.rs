@@ -1,6 +1,7 @@
 //! What open taps hear of a connection's messages.
 
 use super::Connection;
+use super::deferred::DeferredMessage;
 use crate::chain::ChainOutcome;
 use crate::context::Context;
 use crate::stats::{CloseReason, DropReason};
@@ -43,12 +44,35 @@ impl Connection {
             self.record(TapOutcome::Dropped(reason), 0, &[], cx);
         }
     }
+
+    /// Records a message whose answer has come, or will not come any more.
+    #[cold]
+    pub(super) fn record_deferred(
+        &self,
+        message: &DeferredMessage,
+        outcome: TapOutcome,
+        answer: &[u8],
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(kept) = message.kept.as_ref().filter(|_| cx.recorder.is_on()) {
+            cx.recorder.keep_again(kept);
+            self.record(outcome, message.flags, answer, cx);
+        }
+    }
+
+    /// Records the messages that are given up with what waits from a place on.
+    pub(super) fn record_given_up(&self, place: usize, cx: &mut Context<'_>) {
+        if self.output.deferred_count() > 0 {
+            for message in self.output.deferred_from(place) {
+                self.record_deferred(message, TapOutcome::Dropped(DropReason::Undelivered), &[], cx);
+            }
+        }
+    }
 }
 
 /// What a tap hears of an outcome.
 pub(super) fn tap_outcome(outcome: &ChainOutcome) -> TapOutcome {
     match outcome {
-        // The answer may come later.
         ChainOutcome::Answer | ChainOutcome::Later { closes: false } => TapOutcome::Answered,
         ChainOutcome::Drop => TapOutcome::Dropped(DropReason::ByTransform),
         ChainOutcome::Close | ChainOutcome::DropAndClose | ChainOutcome::Later { closes: true } => {

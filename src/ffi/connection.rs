@@ -140,8 +140,8 @@ fn describe(info: &ConnectionInfo) -> resay_connection {
 }
 
 /// [*] Sends data to a peer that has not asked: the next bytes of a stream, as they are and without a frame, or one record,
-/// which may be empty. They leave after all answers made before, also after delayed ones, and count as activity for
-/// idle_timeout. data is copied.
+/// which may be empty. They leave after the answers to all messages received before, also after delayed ones and those that
+/// are still to come (RESAY_LATER), and count as activity for idle_timeout. data is copied.
 ///
 /// This and the next five functions do not wait: the worker that serves the connection acts in its next turn, in the order of
 /// the calls; call resay_sync to be sure that it has. While a transform with RESAY_MAY_BLOCK has a message of the connection,
@@ -192,8 +192,8 @@ pub unsafe extern "C" fn resay_connection_shutdown(engine: *mut resay_engine, co
     ask(engine, connection, Engine::shut_down_connection)
 }
 
-/// [*] Closes a connection: drops what has arrived and is not answered, sends what waits, then FIN, like RESAY_CLOSE of a
-/// transform.
+/// [*] Closes a connection: drops what has arrived and is not answered, also messages that are to be answered later
+/// (RESAY_LATER), sends what waits, then FIN, like RESAY_CLOSE of a transform.
 /// Returns as resay_connection_send does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_connection_close(engine: *mut resay_engine, connection: u64) -> c_int {
@@ -273,8 +273,8 @@ pub unsafe extern "C" fn resay_listener_accept(
 /// [*] Waits until every worker has made a whole turn since this was called: it has done what calls before this one asked of
 /// it, emitted its events, and answers through the chain that was set. Waits at most timeout_ms milliseconds; -1: without a
 /// limit.
-/// Returns 0; RESAY_E_TIMEOUT, RESAY_E_STATE: the engine does not run, or it is the calling thread that runs it with resay_run
-/// (which makes a turn), or inside any callback, RESAY_E_ARG.
+/// Returns 0, also once the engine has ended; RESAY_E_TIMEOUT, RESAY_E_STATE: the engine has not run yet, or it is the calling
+/// thread that runs it with resay_run (which makes a turn), or inside any callback, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_sync(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
     with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {

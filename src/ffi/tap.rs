@@ -64,13 +64,15 @@ pub struct resay_tap_options {
     pub data_bytes_max: usize,
 }
 
-/// A message and what became of it, as known when it was processed.
+/// A message and what became of it, as known when it was processed. If its answer comes later (RESAY_LATER), there is a
+/// record when that has come, or when the message is given up.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct resay_tap_record {
     /// Counts the records of this tap, from 1, lost ones too: a gap is as many as were lost.
     pub sequence: u64,
-    /// When the turn of the worker began in which it was processed, in nanoseconds of CLOCK_MONOTONIC, to the microsecond.
+    /// When the turn of the worker began in which it was processed, or answered later, in nanoseconds of CLOCK_MONOTONIC, to
+    /// the microsecond.
     pub time_ns: u64,
     /// The listener.
     pub listener: resay_id,

@@ -9,7 +9,7 @@ use crate::stats::{CloseReason, DropReason};
 use crate::sys;
 use crate::timer::Moment;
 
-/// What became of a message when it was processed.
+/// What became of a message when it was processed; if its answer comes later, when that has come, or when it is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TapOutcome {

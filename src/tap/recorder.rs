@@ -42,6 +42,20 @@ struct Open {
     is_dirty: bool,
 }
 
+/// A message as it came, for a record that is written when its answer has come.
+#[derive(Debug)]
+pub(crate) struct KeptMessage {
+    data: Box<[u8]>,
+    bytes: usize,
+}
+
+impl KeptMessage {
+    /// What it takes of memory.
+    pub(crate) fn cost(&self) -> usize {
+        self.data.len()
+    }
+}
+
 /// A record that is to be written later.
 #[derive(Debug)]
 pub(crate) struct Collected {
@@ -125,6 +139,17 @@ impl Recorder {
     pub(crate) fn keep_length(&mut self, bytes: usize) {
         self.keep(&[]);
         self.data_bytes = bytes;
+    }
+
+    /// The message that was kept last, for later.
+    pub(crate) fn kept(&self) -> KeptMessage {
+        KeptMessage { data: self.data.as_slice().into(), bytes: self.data_bytes }
+    }
+
+    /// Keeps a message again, whose answer has come.
+    pub(crate) fn keep_again(&mut self, message: &KeptMessage) {
+        self.keep(&message.data);
+        self.data_bytes = message.bytes;
     }
 
     /// Records the message that was kept.

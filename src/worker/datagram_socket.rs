@@ -1,10 +1,11 @@
 //! What a worker knows of one datagram socket.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::datagram::{DatagramSession, DeferredDatagram, DelayedDatagrams};
 use crate::peer::Peer;
 use crate::sys::ReplyTo;
+use crate::tap::KeptMessage;
 use crate::timer::Moment;
 
 /// A datagram whose answer comes later.
@@ -13,6 +14,8 @@ pub(super) struct LateDatagram {
     pub(super) to: ReplyTo,
     pub(super) from: Peer,
     pub(super) message: DeferredDatagram,
+    /// For taps, which hear of it when it is known what becomes of it.
+    pub(super) kept: Option<KeptMessage>,
 }
 
 /// A socket whose messages are datagrams.
@@ -26,6 +29,9 @@ pub(super) struct DatagramSocket {
     pub(super) deadline: Moment,
     /// Datagrams that are with transforms that may block.
     pub(super) offloaded: usize,
+    /// Those of them that taps are to hear of, by numbers of their own.
+    pub(super) recorded: BTreeMap<u64, (Peer, KeptMessage)>,
+    pub(super) last_recorded: u64,
     /// Datagrams whose answers come later, by the numbers of their tickets.
     pub(super) late: HashMap<u64, LateDatagram>,
     /// It is to be closed when it owes no answer.
@@ -40,9 +46,26 @@ impl DatagramSocket {
             delayed: DelayedDatagrams::default(),
             deadline: Moment::NEVER,
             offloaded: 0,
+            recorded: BTreeMap::new(),
+            last_recorded: 0,
             late: HashMap::new(),
             ends: false,
         }
+    }
+
+    /// Keeps a datagram for taps that goes to a transform that may block. Its number.
+    pub(super) fn note_recorded(&mut self, from: &Peer, kept: KeptMessage) -> u64 {
+        self.last_recorded += 1;
+        self.recorded.insert(self.last_recorded, (from.clone(), kept));
+        self.last_recorded
+    }
+
+    /// What taps are to hear of that nobody will answer.
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = (&Peer, &KeptMessage)> {
+        let mut late: Vec<_> = self.late.iter().collect();
+        late.sort_unstable_by_key(|(ticket, _)| **ticket);
+        let late = late.into_iter().filter_map(|(_, late)| Some((&late.from, late.kept.as_ref()?)));
+        late.chain(self.recorded.values().map(|(from, kept)| (from, kept)))
     }
 
     /// Answers that are still to come.

@@ -114,7 +114,8 @@ impl<D: Driver> Worker<D> {
         cx.desk = desk(&shared.tickets, (*index, token), socket.late.len());
         let mut outcome = socket.session.answer(recv_buf, from, &mut cx);
         let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());
-        if is_recorded {
+        let is_later = outcome.later.is_some();
+        if is_recorded && !is_later {
             let for_taps =
                 if has_room { outcome.for_taps() } else { TapOutcome::Dropped(DropReason::QueueFull) };
             let recv_buf = driver.recv_buf();
@@ -129,10 +130,17 @@ impl<D: Driver> Worker<D> {
         if let Some(message) = outcome.later {
             match driver.reply_to() {
                 Some(to) => {
-                    let late = LateDatagram { to, from: from.clone(), message };
+                    let kept = is_recorded.then(|| recorder.kept());
+                    let late = LateDatagram { to, from: from.clone(), message, kept };
                     socket.late.insert(late.message.ticket(), late);
                 }
-                None => drop_it(DropReason::Undelivered),
+                None => {
+                    if is_recorded {
+                        let outcome = TapOutcome::Dropped(DropReason::Undelivered);
+                        state.record_datagram(recorder, now, from, outcome, &[]);
+                    }
+                    drop_it(DropReason::Undelivered);
+                }
             }
             return;
         }

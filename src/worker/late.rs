@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::datagram_socket::LateDatagram;
-use super::{Socket, Worker, log_transform_error, state_of};
+use super::datagram_socket::{DatagramSocket, LateDatagram};
+use super::{ListenerState, Socket, Worker, log_transform_error, state_of};
 use crate::connection::TransformFault;
 use crate::context::Reply;
 use crate::datagram;
@@ -11,6 +11,8 @@ use crate::driver::{Driver, Token};
 use crate::later::{Desk, LateAnswer, Owner, Tickets};
 use crate::limits::{DELAYED_DATAGRAM_BYTES_MAX, LATE_ANSWERS_MAX};
 use crate::stats::DropReason;
+use crate::tap::{Recorder, TapOutcome};
+use crate::timer::Moment;
 
 impl<D: Driver> Worker<D> {
     /// An answer has come. What it is for may be gone.
@@ -29,12 +31,24 @@ impl<D: Driver> Worker<D> {
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
         let Some(state) = state_of(listeners, socket.state) else { return };
         let Some(late) = socket.late.remove(&answer.ticket) else { return };
-        let LateDatagram { to, from, message } = late;
+        let LateDatagram { to, from, message, kept } = late;
         let generation = Arc::clone(message.generation());
         let mut cx = state.context(pool, scratch, recorder, driver.read_clock());
         cx.desk = desk(&shared.tickets, (*index, token), socket.late.len());
         let now = cx.now;
         let outcome = datagram::resume(message, answer, &from, &mut cx);
+        if outcome.later.is_none()
+            && let Some(kept) = kept.as_ref().filter(|_| recorder.is_on())
+        {
+            let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());
+            let (for_taps, answer) = match &outcome.reply {
+                _ if !has_room => (TapOutcome::Dropped(DropReason::QueueFull), &[][..]),
+                Reply::Owned(bytes) => (outcome.for_taps(), bytes.as_slice()),
+                Reply::Nothing | Reply::InRecvBuf(_) => (outcome.for_taps(), &[][..]),
+            };
+            recorder.keep_again(kept);
+            state.record_datagram(recorder, now, &from, for_taps, answer);
+        }
         if outcome.is_amplified() {
             state.log_amplified(&shared.events, &from);
         }
@@ -47,7 +61,7 @@ impl<D: Driver> Worker<D> {
             shared.drop_in_background(Some(generation));
         }
         if let Some(message) = outcome.later {
-            socket.late.insert(message.ticket(), LateDatagram { to, from, message });
+            socket.late.insert(message.ticket(), LateDatagram { to, from, message, kept });
             return;
         }
         if let Reply::Owned(bytes) = &outcome.reply
@@ -74,6 +88,21 @@ impl<D: Driver> Worker<D> {
             Reply::Nothing | Reply::InRecvBuf(_) => {}
         }
         self.end_datagrams_if_done(token);
+    }
+}
+
+/// Records the datagrams that a closing socket gives up.
+pub(super) fn record_given_up(
+    socket: &DatagramSocket,
+    state: &ListenerState,
+    now: Moment,
+    recorder: &mut Recorder,
+) {
+    if recorder.is_on() {
+        for (from, kept) in socket.unanswered() {
+            recorder.keep_again(kept);
+            state.record_datagram(recorder, now, from, TapOutcome::Dropped(DropReason::Undelivered), &[]);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
 use super::datagram_socket::DatagramSocket;
+use super::late::record_given_up;
 use super::mailbox::{Arrival, Command};
 use super::{Answer, ListenerState, Served, Socket, State, Worker, state_of, state_of_mut};
 use crate::bug;
@@ -105,6 +106,9 @@ impl<D: Driver> Worker<D> {
             Some(Socket::Listener { state, retry_at, .. }) => (state, retry_at, 0),
             Some(Socket::Datagrams(socket)) => {
                 let owed = socket.owed();
+                if let Some(state) = state_of(&self.listeners, socket.state).filter(|_| owed > 0) {
+                    record_given_up(&socket, state, self.driver.now(), &mut self.recorder);
+                }
                 let DatagramSocket { state, session, deadline, late, .. } = *socket;
                 self.drop_in_background((session, late));
                 (state, deadline, owed)

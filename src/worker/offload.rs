@@ -159,11 +159,12 @@ impl<D: Driver> Worker<D> {
         let Some(Socket::Offloaded(offloaded)) = self.sockets.remove(token) else {
             return bug::found_aside("an offloaded connection");
         };
-        self.driver.close(token, how);
-        self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
+        // First: to a program whose peer has seen the end, it is closed.
         if self.shared.directory.is_kept() {
             self.shared.directory.remove(offloaded.id);
         }
+        self.driver.close(token, how);
+        self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
         let place = offloaded.listener as usize;
         if let Some(state) = state_of_mut(&mut self.listeners, offloaded.listener) {
             state.connections -= 1;
@@ -235,8 +236,8 @@ impl<D: Driver> Worker<D> {
             }
             return stats.dropped(DropReason::QueueFull, 1);
         };
-        // For a tap: the transforms change the other.
-        let message = is_recorded.then(|| bytes.clone());
+        // The transforms change the other.
+        let message = is_recorded.then(|| socket.note_recorded(&from, self.recorder.kept()));
         socket.offloaded += 1;
         let (listener, generation) = (Arc::clone(listener), Arc::clone(generation));
         let (shared, index) = (Arc::downgrade(&self.shared), self.index);
@@ -267,6 +268,7 @@ impl<D: Driver> Worker<D> {
         // The socket may have been closed meanwhile.
         let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
         socket.offloaded -= 1;
+        let message = message.and_then(|number| socket.recorded.remove(&number));
         let Some(state) = state_of(&self.listeners, socket.state) else { return };
         if let Some(bugs) = bugs {
             bug::put(bugs);
@@ -276,13 +278,13 @@ impl<D: Driver> Worker<D> {
             }
         }
         let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());
-        if let Some(message) = message {
+        if let Some((_, message)) = message.filter(|_| self.recorder.is_on()) {
             let (for_taps, answer) = match &outcome.reply {
                 _ if !has_room => (TapOutcome::Dropped(DropReason::QueueFull), &[][..]),
                 Reply::Owned(bytes) => (outcome.for_taps(), bytes.as_slice()),
                 Reply::Nothing | Reply::InRecvBuf(_) => (outcome.for_taps(), &[][..]),
             };
-            self.recorder.keep(&message);
+            self.recorder.keep_again(&message);
             state.record_datagram(&mut self.recorder, came, &from, for_taps, answer);
         }
         if outcome.is_amplified() {

@@ -73,8 +73,8 @@ pub(crate) struct DatagramResult {
     pub(super) token: Token,
     pub(super) to: ReplyTo,
     pub(super) from: Peer,
-    /// The datagram and when it came, where a tap was open then.
-    pub(super) message: Option<Vec<u8>>,
+    /// Its number among those that taps are to hear of, and when it came.
+    pub(super) message: Option<u64>,
     pub(super) came: Moment,
     pub(super) outcome: Outcome,
     pub(super) stats: Block,

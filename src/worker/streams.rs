@@ -283,13 +283,14 @@ impl<D: Driver> Worker<D> {
             return bug::found_aside("the connection that its step closes");
         };
         let Closing { reason, how, error } = closing;
-        self.driver.close(token, how);
-        self.timers.arm(token, &mut served.armed, Moment::NEVER);
-        self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
         let mut connection = served.connection;
+        // First: to a program whose peer has seen the end, it is closed.
         if self.shared.directory.is_kept() {
             self.shared.directory.remove(connection.id());
         }
+        self.driver.close(token, how);
+        self.timers.arm(token, &mut served.armed, Moment::NEVER);
+        self.shared.mailboxes[self.index].load.fetch_sub(1, Ordering::Relaxed);
         let place = connection.listener() as usize;
         if let Some(bugs) = bug::take() {
             self.report(bugs, Some(&connection));
