@@ -237,6 +237,18 @@ fn connections_are_directed() {
     }
 }
 
+/// On each of the two drivers; one that is not to be had is left out, and said.
+#[test]
+fn parts_of_the_interface_that_meet() {
+    for backend in ["epoll", "uring"] {
+        let Some(mut program) = program("interplay", backend, &[]) else { return };
+        let result = program.env("RESAY_TEST_BACKEND", backend).output().unwrap();
+        let is_skipped = result.status.code() == Some(77);
+        println!("{}", text(&result));
+        assert!(result.status.success() || is_skipped, "{backend}: {}", text(&result));
+    }
+}
+
 #[test]
 fn the_client() {
     passes("clients");
@@ -340,9 +352,14 @@ fn valgrind_finds_nothing_lost() {
     if !exists("valgrind") {
         return;
     }
-    for (name, argument) in
-        [("cycles", "30"), ("arguments", ""), ("callbacks", "quick"), ("functions", "quick"), ("clients", "")]
-    {
+    for (name, argument) in [
+        ("cycles", "30"),
+        ("arguments", ""),
+        ("callbacks", "quick"),
+        ("functions", "quick"),
+        ("clients", ""),
+        ("interplay", "quick"),
+    ] {
         let Some(checked) = program(name, "-checked", &[]) else { return };
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["-q", "--error-exitcode=9", "--leak-check=full"]);
