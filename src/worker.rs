@@ -364,6 +364,11 @@ impl<D: Driver> Worker<D> {
 }
 
 impl ListenerState {
+    /// Whether the host has stopped its reading. When it is closed nobody could let that go on.
+    fn holds(&self) -> bool {
+        self.listener.is_paused() && !self.closed
+    }
+
     /// What a step of a connection or a datagram of this listener takes.
     #[inline]
     fn context<'a>(

@@ -119,7 +119,7 @@ pub unsafe extern "C" fn resay_listener_port(engine: *mut resay_engine, listener
 }
 
 /// [*] Closes a listener after it has accepted the connections that wait. When this returns nobody can connect any more. Its
-/// connections stay open. The id is stale from now on.
+/// connections stay open; the end of the listener ends its resay_listener_pause. The id is stale from now on.
 /// Returns 0; RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn, or no descriptors, for ten seconds, and closes it with its
 /// next one, RESAY_E_STATE: inside any callback, RESAY_E_ARG.
 #[unsafe(no_mangle)]

@@ -125,12 +125,12 @@ impl<D: Driver> Worker<D> {
         let Some(place) = self.place_with(id) else { return };
         let Some(state) = state_of(&self.listeners, place) else { return };
         // What is to end in good order is read.
-        let is_paused = state.listener.is_paused() && self.state == State::Running;
+        let is_paused = state.holds() && self.state == State::Running;
         let socket = state.socket;
         if let Some(token) = socket
             && let Some(Socket::Datagrams(_)) = self.sockets.get(token)
         {
-            if is_paused && !state.closed {
+            if is_paused {
                 self.driver.pause(token);
             } else {
                 self.driver.resume(token);

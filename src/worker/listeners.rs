@@ -68,6 +68,10 @@ impl<D: Driver> Worker<D> {
         let Some(place) = self.place_with(id) else { return };
         if let Some(state) = state_of_mut(&mut self.listeners, place) {
             state.closed = true;
+            if state.listener.is_paused() {
+                // Nobody could let its connections go on any more. In a turn: it may run transforms.
+                _ = self.shared.mailboxes[self.index].push(Command::HoldListener { id });
+            }
             if let Some(token) = state.socket {
                 self.close_when_empty(token, place, to);
             }
@@ -251,7 +255,7 @@ impl<D: Driver> Worker<D> {
                     limits,
                     self.driver.now(),
                 );
-                if listener.is_paused() && self.state == State::Running {
+                if state.holds() && self.state == State::Running {
                     connection.begin_held();
                 }
                 let served = Served { connection, armed: Moment::NEVER, is_unfinished: false };

@@ -145,7 +145,7 @@ impl<D: Driver> Worker<D> {
         if self.state != State::Running {
             self.step(token, |connection, cx, _| connection.release(cx));
         } else if is_listener_changed && let Some(state) = state_of(&self.listeners, listener) {
-            let is_paused = state.listener.is_paused();
+            let is_paused = state.holds();
             self.step(token, |connection, cx, _| connection.hold(is_paused, cx));
         }
         for request in asked {
