@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Connection;
 use super::batch::End;
 use super::deferred::{DeferredMessage, DeferredState};
 use super::output::{Chunk, Undelivered};
 use super::recording::tap_outcome;
 use super::step::Step;
+use super::{Connection, Phase};
 use crate::bug;
 use crate::chain::{ChainContext, ChainOutcome};
 use crate::context::Context;
@@ -102,6 +102,10 @@ impl Connection {
         let behind = place + usize::from(has_answer && self.output.has_place(place));
         self.record_given_up(behind, cx);
         count_given_up(self.output.give_up_from(Some(behind)), cx.stats);
+        if let Phase::Flushing(reason) = &mut self.phase {
+            // What has ended it since came behind this message.
+            *reason = end.reason;
+        }
         self.begin_end(end, step, cx);
     }
 

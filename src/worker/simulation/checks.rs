@@ -565,6 +565,8 @@ pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
         "a send that failed",
         "accept: aborted",
         "accept: out of descriptors",
+        "an answer that came later",
+        "an answer that came later, and found nobody",
         "an answer that was held back",
         "close a listener",
         "a balance",

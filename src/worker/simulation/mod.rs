@@ -33,6 +33,7 @@ use super::*;
 use crate::chain::Chain;
 use crate::driver::simulator::{self, Random, Simulator, World};
 use crate::event::Events;
+use crate::later::{Owner, Unclaimed};
 use crate::net::address::Address;
 use crate::net::socket::Bound;
 use crate::offload::JobQueue;
@@ -159,6 +160,8 @@ impl Run {
             directory: Directory::default(),
         });
         let tapped = Tapped::of(seed, &shared.taps);
+        // Records of a stream's messages would have another order than the messages; chains would end in the middle.
+        transforms::put_off(case.swaps.is_empty() && (tapped.is_none() || case.kind.is_datagram()));
         if case.host != Host::Rests {
             // As if there had been a call before the first connection.
             shared.directory.keep();
@@ -214,6 +217,7 @@ impl Run {
             let worker = alive[self.random.below(alive.len())];
             self.turn(worker);
             self.run_job();
+            self.answer_later();
             if let Some(tapped) = &mut self.tapped {
                 tapped.read();
             }
@@ -244,12 +248,34 @@ impl Run {
 
     /// A job of the offload comes to an end, or is refused.
     fn run_job(&mut self) {
-        self.settled = if self.jobs.len() > 0 { 0 } else { self.settled + 1 };
+        let waits = self.jobs.len() + transforms::to_come() > 0;
+        self.settled = if waits { 0 } else { self.settled + 1 };
         self.jobs.refuse(self.random.one_in(40));
         if self.jobs.len() > 0 && self.random.one_in(self.case.job_every) {
             let place = self.random.below(self.jobs.len());
             self.meet(if place > 0 { "jobs in another order" } else { "jobs" });
             self.jobs.take(place)();
+        }
+    }
+
+    /// An answer comes that a function has put off, whichever.
+    fn answer_later(&mut self) {
+        let count = transforms::to_come();
+        if count == 0 || !self.random.one_in(self.case.job_every.min(30)) {
+            return;
+        }
+        let answer = transforms::take_to_come(self.random.below(count));
+        match self.shared.tickets.claim(answer.ticket, answer.bytes.len()) {
+            Ok(Owner { worker, socket }) => {
+                self.meet("an answer that came later");
+                let _ = self.shared.mailboxes[worker].push(Command::LateAnswer { socket, answer });
+            }
+            Err(Unclaimed::Full) => {
+                self.meet("an answer that came later, and found no room");
+                transforms::put_back(answer);
+            }
+            Err(Unclaimed::Unknown) => self.meet("an answer that came later, and found nobody"),
+            Err(Unclaimed::TooLong) => panic!("an answer that would have been too long at once"),
         }
     }
 
@@ -262,7 +288,8 @@ impl Run {
         let is_datagram = self.case.kind.is_datagram();
         let waits = self.workers.iter().any(|w| w.is_alive() && w.until_deadline().is_some());
         // Clients that neither read nor end keep a connection for ever, and rightly so.
-        let is_at_rest = self.world.borrow().is_at_rest() && self.jobs.len() == 0 && !waits;
+        let is_over_elsewhere = self.jobs.len() + transforms::to_come() == 0;
+        let is_at_rest = self.world.borrow().is_at_rest() && is_over_elsewhere && !waits;
         let is_done = is_at_rest || (is_over && !is_datagram);
         let id = self.listener.id;
         match self.case.end {

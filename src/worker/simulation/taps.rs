@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Run;
 use super::case::End;
 use super::checks::{Checked, ensure};
-use super::stages::Kind;
 use crate::driver::simulator::Client;
 use crate::peer::Peer;
 use crate::stats::{DropReason, Stats};
@@ -86,11 +85,7 @@ impl Run {
 
     fn check_record_counts(&self, stats: &Stats, records: &[Kept]) -> Checked {
         let count = records.len() as u64;
-        // A datagram that a transform has for good has none.
-        let may_miss = self.case.kind.is_datagram() && self.case.has(Kind::may_block);
-        let lost = if may_miss { stats.dropped_by(DropReason::Undelivered) } else { 0 };
-        let is_right = (stats.messages_in - lost..=stats.messages_in).contains(&count);
-        ensure!(is_right, "{count} records, {stats:?}");
+        ensure!(stats.messages_in == count, "{count} records, {stats:?}");
         let with = |wanted: DropReason| {
             let is_it = |record: &&Kept| match record.outcome {
                 TapOutcome::Dropped(reason) | TapOutcome::Failed(reason) | TapOutcome::Unsendable(reason) => {
@@ -105,7 +100,7 @@ impl Run {
         };
         for reason in [Amplified, BadSource, GroupDestination, QueueFull, TooLong, TransformFailed, Unnamed] {
             // Of a raw stream, reads count when all of them is answered, and are recorded before.
-            let is_inexact = may_miss || (self.case.is_raw() && reason == TransformFailed);
+            let is_inexact = self.case.is_raw() && reason == TransformFailed;
             let dropped = stats.dropped_by(reason);
             ensure!(is_inexact || with(reason) == dropped, "{} records of {reason}: {stats:?}", with(reason));
         }
@@ -164,7 +159,7 @@ impl Run {
             open.remove(place);
         }
         let is_cut_short = self.stopped || !matches!(self.case.end, End::WhenDone);
-        let is_all = open.is_empty() || is_cut_short || self.case.has(Kind::may_block);
+        let is_all = open.is_empty() || is_cut_short;
         ensure!(is_all, "{} datagrams have no record", open.len());
         Ok(())
     }

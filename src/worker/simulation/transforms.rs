@@ -1,6 +1,6 @@
 //! The transforms of the simulation, behind tables as those of plugins are.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::time::Duration;
@@ -8,12 +8,35 @@ use std::time::Duration;
 use resay_plugin::{Call, Carry, Error, Io, Map, OptionSpec, Process, Setup, Status, Table, Transform};
 
 use super::stages::{self, ALL_KINDS, GREETING, HELLO_TEXT, Kind, Memory, RAW_KINDS, Stage, Verdict};
+use crate::later::{LateAnswer, LateVerdict};
 use crate::transform::library::{self, Message, Output};
 
 thread_local! {
     /// Instances and sessions that there are: each is to be given back once.
     static INSTANCES: Cell<i64> = const { Cell::new(0) };
     static SESSIONS: Cell<i64> = const { Cell::new(0) };
+    /// Whether functions answer some messages later, and the answers that are to come.
+    static PUTS_OFF: Cell<bool> = const { Cell::new(false) };
+    static TO_COME: RefCell<Vec<LateAnswer>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lets functions answer some messages later, or not, and forgets what is to come.
+pub(super) fn put_off(puts_off: bool) {
+    PUTS_OFF.set(puts_off);
+    TO_COME.take();
+}
+
+/// The answers that are to come.
+pub(super) fn to_come() -> usize {
+    TO_COME.with_borrow(Vec::len)
+}
+
+pub(super) fn take_to_come(place: usize) -> LateAnswer {
+    TO_COME.with_borrow_mut(|answers| answers.remove(place))
+}
+
+pub(super) fn put_back(answer: LateAnswer) {
+    TO_COME.with_borrow_mut(|answers| answers.push(answer));
 }
 
 /// Instances and sessions of this thread that are not given back.
@@ -27,6 +50,18 @@ pub(super) fn callee(stage: &Stage) -> library::Callee {
         let own = *stage;
         let call = move |message: &Message<'_>, out: &mut Output<'_>| {
             let acted = stages::act(&own, 0, message);
+            let is_put_off = PUTS_OFF.get() && !(message.len() + usize::from(own.key)).is_multiple_of(3);
+            if let Some(ticket) = out.later().filter(|_| is_put_off) {
+                let verdict = match acted.verdict {
+                    Verdict::Answer => LateVerdict::Answer,
+                    Verdict::Drop => LateVerdict::Drop,
+                    Verdict::Close => LateVerdict::Close,
+                    Verdict::Reset => LateVerdict::Reset,
+                    Verdict::Fail => LateVerdict::Fail(Status::BadData.code()),
+                };
+                put_back(LateAnswer { ticket, verdict, bytes: acted.bytes() });
+                return library::Verdict::Later;
+            }
             out.write(&acted.bytes());
             match acted.verdict {
                 Verdict::Answer => library::Verdict::Replace,
