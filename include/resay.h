@@ -1180,7 +1180,7 @@ int resay_listener_port(struct resay_engine *engine, resay_id listener);
 
 /**
  * [*] Closes a listener after it has accepted the connections that wait. When this returns nobody can connect any more. Its
- * connections stay open. The id is stale from now on.
+ * connections stay open; the end of the listener ends its resay_listener_pause. The id is stale from now on.
  * Returns 0; RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn, or no descriptors, for ten seconds, and closes it with its
  * next one, RESAY_E_STATE: inside any callback, RESAY_E_ARG.
  */
@@ -1331,9 +1331,9 @@ int resay_listener_chain(struct resay_engine *engine,
                          size_t *need);
 
 /**
- * [*] Writes an option of a listener as it holds to buf, NUL-terminated. Options of the socket are as the kernel reported them
- * when it was bound: rcvbuf and sndbuf are twice what was set, for example. If need is not NULL, *need becomes the size
- * needed, including the NUL.
+ * [*] Writes an option of a listener as it holds to buf, NUL-terminated; its default, if it means nothing for the listener's
+ * kind of socket. Options of the socket are as the kernel reported them when it was bound: rcvbuf and sndbuf are twice what
+ * was set, for example. If need is not NULL, *need becomes the size needed, including the NUL.
  * Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_SPEC: unknown key, RESAY_E_HANDLE,
  * RESAY_E_ARG.
  */

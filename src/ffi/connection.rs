@@ -323,9 +323,8 @@ pub unsafe extern "C" fn resay_listener_chain(
 }
 
 /// [*] Writes an option of a listener as it holds to buf, NUL-terminated; its default, if it means nothing for the listener's
-/// kind of socket. Options of the socket are as the kernel reported them
-/// when it was bound: rcvbuf and sndbuf are twice what was set, for example. If need is not NULL, *need becomes the size
-/// needed, including the NUL.
+/// kind of socket. Options of the socket are as the kernel reported them when it was bound: rcvbuf and sndbuf are twice what
+/// was set, for example. If need is not NULL, *need becomes the size needed, including the NUL.
 /// Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_SPEC: unknown key, RESAY_E_HANDLE,
 /// RESAY_E_ARG.
 #[unsafe(no_mangle)]
