@@ -134,6 +134,18 @@ fn passes(name: &str) {
     }
 }
 
+/// On each of the two drivers; one that is not to be had is left out, and said.
+#[track_caller]
+fn passes_on_both_drivers(name: &str) {
+    for backend in ["epoll", "uring"] {
+        let Some(mut program) = program(name, backend, &[]) else { return };
+        let result = program.env("RESAY_TEST_BACKEND", backend).output().unwrap();
+        let is_skipped = result.status.code() == Some(77);
+        println!("{}", text(&result));
+        assert!(result.status.success() || is_skipped, "{backend}: {}", text(&result));
+    }
+}
+
 #[test]
 fn the_header_is_clean_in_every_language() {
     let (here, built) = place("header");
@@ -225,28 +237,19 @@ fn events_log_and_figures() {
     passes("observing");
 }
 
-/// On each of the two drivers; one that is not to be had is left out, and said.
 #[test]
 fn connections_are_directed() {
-    for backend in ["epoll", "uring"] {
-        let Some(mut program) = program("connections", backend, &[]) else { return };
-        let result = program.env("RESAY_TEST_BACKEND", backend).output().unwrap();
-        let is_skipped = result.status.code() == Some(77);
-        println!("{}", text(&result));
-        assert!(result.status.success() || is_skipped, "{backend}: {}", text(&result));
-    }
+    passes_on_both_drivers("connections");
 }
 
-/// On each of the two drivers; one that is not to be had is left out, and said.
 #[test]
 fn parts_of_the_interface_that_meet() {
-    for backend in ["epoll", "uring"] {
-        let Some(mut program) = program("interplay", backend, &[]) else { return };
-        let result = program.env("RESAY_TEST_BACKEND", backend).output().unwrap();
-        let is_skipped = result.status.code() == Some(77);
-        println!("{}", text(&result));
-        assert!(result.status.success() || is_skipped, "{backend}: {}", text(&result));
-    }
+    passes_on_both_drivers("interplay");
+}
+
+#[test]
+fn listeners_share_a_port() {
+    passes_on_both_drivers("sharing");
 }
 
 #[test]

@@ -272,7 +272,7 @@ impl Run {
             }
             Err(Unclaimed::Full) => {
                 self.meet("an answer that came later, and found no room");
-                transforms::put_back(answer);
+                transforms::keep_to_come(answer);
             }
             Err(Unclaimed::Unknown) => self.meet("an answer that came later, and found nobody"),
             Err(Unclaimed::TooLong) => panic!("an answer that would have been too long at once"),

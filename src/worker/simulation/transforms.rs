@@ -35,7 +35,7 @@ pub(super) fn take_to_come(place: usize) -> LateAnswer {
     TO_COME.with_borrow_mut(|answers| answers.remove(place))
 }
 
-pub(super) fn put_back(answer: LateAnswer) {
+pub(super) fn keep_to_come(answer: LateAnswer) {
     TO_COME.with_borrow_mut(|answers| answers.push(answer));
 }
 
@@ -59,7 +59,7 @@ pub(super) fn callee(stage: &Stage) -> library::Callee {
                     Verdict::Reset => LateVerdict::Reset,
                     Verdict::Fail => LateVerdict::Fail(Status::BadData.code()),
                 };
-                put_back(LateAnswer { ticket, verdict, bytes: acted.bytes() });
+                keep_to_come(LateAnswer { ticket, verdict, bytes: acted.bytes() });
                 return library::Verdict::Later;
             }
             out.write(&acted.bytes());
