@@ -355,14 +355,9 @@ fn valgrind_finds_nothing_lost() {
     if !exists("valgrind") {
         return;
     }
-    for (name, argument) in [
-        ("cycles", "30"),
-        ("arguments", ""),
-        ("callbacks", "quick"),
-        ("functions", "quick"),
-        ("clients", ""),
-        ("interplay", "quick"),
-    ] {
+    for (name, argument) in
+        [("cycles", "30"), ("arguments", ""), ("callbacks", "quick"), ("functions", "quick"), ("clients", "")]
+    {
         let Some(checked) = program(name, "-checked", &[]) else { return };
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["-q", "--error-exitcode=9", "--leak-check=full"]);

@@ -672,6 +672,7 @@ static void engines_call_each_other(void)
     CHECK_CODE(resay_client_recv(client, heard + have, sizeof heard - have, &got, PATIENCE_MS), 0);
     have += got;
   }
+  wait_until(&inside, 1); /* it is done with the tap and the queue */
   CHECK(memmem(heard, 9, "hello", 5) != NULL && memmem(heard, 9, "told", 4) != NULL);
   resay_client_free(client);
   CHECK_CODE(resay_tap_close(other_tap), 0);
