@@ -63,7 +63,10 @@ mod worker;
 pub use client::{Client, Received};
 pub use connection::ConnectionState;
 pub use dry_run::{DryRun, DryRunOutput};
-pub use engine::{Backend, Builder, Engine, ListenerId, ListenerInfo, TapOptions, TransformInfo, transforms};
+pub use engine::{
+    Backend, Builder, Engine, ListenerId, ListenerInfo, Reconfiguration, TapOptions, TransformInfo,
+    transforms,
+};
 pub use error::{Error, Result, SpecError};
 pub use event::{EVENT_TEXT_BYTES_MAX, Event, EventCause, EventKind, EventQueue, EventRecord, LogLevel};
 pub use net::socket::read_passed_sockets;

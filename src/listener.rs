@@ -16,7 +16,7 @@ use crate::limits::{
 use crate::net::guard::PeerLimiter;
 use crate::net::socket::{self, Bound, OnAccept};
 use crate::net::unix_file::SocketFile;
-use crate::options::{Frame, Options};
+use crate::options::{AddressKind, Frame, KEYS, Options};
 use crate::peer::{Peer, SocketKind};
 use crate::stats::{Block, Stats};
 use crate::sys;
@@ -66,27 +66,42 @@ pub(crate) struct Listener {
     pub(crate) destinations: bool,
     /// Every worker may have a socket of its own.
     pub(crate) can_multiply: bool,
+    is_loopback: bool,
+    /// Counts the changes of its options: a connection keeps the edition that it began with.
+    pub(crate) edition: u64,
+    /// What the kernel made of the options, read when the socket was bound.
+    pub(crate) effective: Vec<(String, String)>,
+    /// What its connections are told as they are accepted.
+    pub(crate) on_accept: OnAccept,
+    /// Where there is a `max_per_peer`.
+    pub(crate) limiter: Option<Arc<PeerLimiter>>,
+    /// What stands before and around its streams.
+    around: Option<MakeAround>,
+    chain: Arc<CurrentChain>,
+    common: Arc<Common>,
+}
+
+/// What all editions of a listener have together.
+#[derive(Debug, Default)]
+struct Common {
     /// Sockets that workers serve now.
     sockets: AtomicUsize,
     /// The host does not want anything to be read of its peers.
     is_paused: AtomicBool,
     /// The host wants nobody to come.
     is_refusing: AtomicBool,
-    /// What the kernel made of the options, read when the socket was bound.
-    pub(crate) effective: Vec<(String, String)>,
-    /// What its connections are told as they are accepted.
-    pub(crate) on_accept: OnAccept,
     /// A block a worker, once there are workers.
     stats: RwLock<Arc<[Arc<Block>]>>,
-    chain: Mutex<Current>,
-    /// Where there is a `max_per_peer`.
-    pub(crate) limiter: Option<Arc<PeerLimiter>>,
-    /// Counts the changes of `chain`.
-    chain_number: AtomicU64,
-    /// What stands before and around its streams.
-    around: Option<MakeAround>,
     /// The socket's file, until the listener is closed.
     file: Mutex<Option<SocketFile>>,
+}
+
+/// The chain of all editions whose messages are found in the same way.
+#[derive(Debug)]
+struct CurrentChain {
+    current: Mutex<Current>,
+    /// Counts the changes.
+    number: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -113,57 +128,15 @@ impl Listener {
     ) -> Result<Listener> {
         let options = bound.options.clone();
         let kind = bound.kind;
-        let message_bytes_max = options.max_message_bytes.unwrap_or(match kind {
-            SocketKind::Udp => UDP_DATAGRAM_BYTES_MAX,
-            SocketKind::UnixDatagram | SocketKind::UnixSeqpacket => UNIX_RECORD_BYTES_MAX,
-            SocketKind::Tcp | SocketKind::UnixStream => STREAM_MESSAGE_BYTES_MAX,
-        });
-        let records = kind == SocketKind::UnixSeqpacket;
-        // Where records or datagrams are messages, there is nothing to frame.
-        let frame = if kind.is_datagram() || records { &Frame::Raw } else { &options.frame };
-        if let Frame::Fixed(bytes) = frame
-            && *bytes > message_bytes_max
-        {
-            let text = format!("frame={frame}");
-            let reason = format!("is over max_message ({message_bytes_max} bytes)");
-            return Err(SpecError::new("option", &text, "frame=fixed:".len(), reason).into());
-        }
-        let framer = Framer::new(frame, message_bytes_max);
-        let read_bytes_max = if records {
-            message_bytes_max
-        } else {
-            READ_BYTES_MAX.min(options.high_water_bytes.max(READ_BYTES_MIN))
-        };
         let id = next_number();
         let local = LocalEnd {
             kind,
             url: bound.url.clone(),
             listener: id,
             address: bound.local(),
-            answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX).saturating_mul(16),
+            answer_bytes_max: 0,
         };
-        let limits = ConnLimits {
-            local,
-            framer,
-            records,
-            // Only UDP sources can be forged.
-            max_amplification: if kind == SocketKind::Udp {
-                options.max_amplification.limit(bound.is_loopback)
-            } else {
-                usize::MAX
-            },
-            read_bytes_max,
-            min_rate: options.min_rate,
-            idle_timeout: options.idle_timeout,
-            write_timeout: options.write_timeout,
-            swap_timeout: options.swap_timeout,
-            // A record beside one that waits must fit.
-            high_water_bytes: if records {
-                options.high_water_bytes.max(2 * read_bytes_max)
-            } else {
-                options.high_water_bytes
-            },
-        };
+        let (message_bytes_max, limits) = limits_of(local, &options, bound.is_loopback)?;
         let limiter = options.max_per_peer.map(PeerLimiter::new);
         Ok(Listener {
             id,
@@ -177,18 +150,72 @@ impl Listener {
             options,
             destinations: bound.destinations,
             can_multiply: bound.can_multiply,
-            sockets: AtomicUsize::new(0),
-            is_paused: AtomicBool::new(false),
-            is_refusing: AtomicBool::new(false),
+            is_loopback: bound.is_loopback,
+            edition: 0,
             effective,
             on_accept: std::mem::take(&mut bound.on_accept),
-            stats: RwLock::default(),
             limiter,
-            around: around.filter(|_| !records),
-            chain: Mutex::new(Current { chain, generations: Vec::new() }),
-            chain_number: AtomicU64::new(0),
-            file: Mutex::new(bound.file.take()),
+            around: around.filter(|_| kind != SocketKind::UnixSeqpacket),
+            chain: CurrentChain::new(chain, Vec::new()),
+            common: Arc::new(Common { file: Mutex::new(bound.file.take()), ..Common::default() }),
         })
+    }
+
+    /// The same listener with other options, for those who come from now on: the same number, socket, counters and, unless
+    /// messages are found otherwise, chain. Fails where an option is settled when the socket is bound.
+    pub(crate) fn revised(&self, options: &Options) -> Result<Listener> {
+        let kind = address_kind(self.kind);
+        for key in KEYS.iter().filter(|key| key.is_settled(kind)) {
+            if let (old, Some(new)) = (self.options.get(key.name), options.get(key.name))
+                && old.as_ref() != Some(&new)
+            {
+                let text = format!("{}={new}", key.name);
+                let reason = format!("{} is settled when the socket is bound: it cannot change", key.name);
+                return Err(SpecError::new("option", &text, 0, reason).into());
+            }
+        }
+        let (message_bytes_max, limits) = limits_of(self.limits.local.clone(), options, self.is_loopback)?;
+        let limiter = match (&self.limiter, options.max_per_peer) {
+            (Some(limiter), Some(most)) if Some(most) == self.options.max_per_peer => {
+                Some(Arc::clone(limiter))
+            }
+            // Those that are here keep their places, so they count under the new limit too.
+            (Some(limiter), Some(most)) => Some(limiter.with_limit(most)),
+            (None, most) => most.map(PeerLimiter::new),
+            (Some(_), None) => None,
+        };
+        let chain = if self.has_same_messages(options) {
+            Arc::clone(&self.chain)
+        } else {
+            let current = self.current();
+            CurrentChain::new(Arc::clone(&current.chain), current.generations.clone())
+        };
+        Ok(Listener {
+            id: self.id,
+            ordinal: self.ordinal,
+            url: self.url.clone(),
+            local: self.local.clone(),
+            kind: self.kind,
+            is_adopted: self.is_adopted,
+            limits,
+            message_bytes_max,
+            options: options.clone(),
+            destinations: self.destinations,
+            can_multiply: self.can_multiply,
+            is_loopback: self.is_loopback,
+            edition: self.edition + 1,
+            effective: self.effective.clone(),
+            on_accept: socket::on_accept_revised(self.kind, options, self.is_adopted),
+            limiter,
+            around: self.around.clone(),
+            chain,
+            common: Arc::clone(&self.common),
+        })
+    }
+
+    /// Whether messages would be found as now.
+    fn has_same_messages(&self, options: &Options) -> bool {
+        (&self.options.frame, self.options.max_message_bytes) == (&options.frame, options.max_message_bytes)
     }
 
     /// Whether the peers of streams are known only when they have said something.
@@ -203,25 +230,25 @@ impl Listener {
 
     /// Makes room for each worker's counters, and hands out the generations. Before any worker sees the listener.
     pub(crate) fn prepare(&self, workers: usize, generations: Vec<Arc<Generation>>) {
-        *self.stats.write().unwrap_or_else(PoisonError::into_inner) =
+        *self.common.stats.write().unwrap_or_else(PoisonError::into_inner) =
             (0..workers).map(|_| Arc::default()).collect();
         self.current().generations = generations;
     }
 
     /// The workers that it was prepared for are not to be.
     pub(crate) fn unprepare(&self) {
-        *self.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        *self.common.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         self.current().generations.clear();
-        self.sockets.store(0, Ordering::Relaxed);
+        self.common.sockets.store(0, Ordering::Relaxed);
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
-        self.chain.lock().unwrap_or_else(PoisonError::into_inner)
+        self.chain.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The counters, a block for each worker.
     pub(crate) fn blocks(&self) -> Arc<[Arc<Block>]> {
-        Arc::clone(&self.stats.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.common.stats.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The counters that worker `worker`, and nobody else, adds to.
@@ -252,9 +279,19 @@ impl Listener {
         Arc::clone(&self.current().generations[worker])
     }
 
+    /// Whether a swap of one edition's chain is one of the other's.
+    pub(crate) fn has_chain_of(&self, other: &Listener) -> bool {
+        Arc::ptr_eq(&self.chain, &other.chain)
+    }
+
+    /// The generations of its chain, a worker each.
+    pub(crate) fn generations(&self) -> Vec<Arc<Generation>> {
+        self.current().generations.clone()
+    }
+
     /// Counts the swaps.
     pub(crate) fn chain_number(&self) -> u64 {
-        self.chain_number.load(Ordering::Acquire)
+        self.chain.number.load(Ordering::Acquire)
     }
 
     /// The hot swap: workers notice at their next turn. What was there before is given back, so that it is
@@ -265,18 +302,18 @@ impl Listener {
         generations: Vec<Arc<Generation>>,
     ) -> (Arc<Chain>, Vec<Arc<Generation>>) {
         let old = std::mem::replace(&mut *self.current(), Current { chain, generations });
-        self.chain_number.fetch_add(1, Ordering::Release);
+        self.chain.number.fetch_add(1, Ordering::Release);
         (old.chain, old.generations)
     }
 
     /// A worker serves a socket; whether it is the first.
     pub(crate) fn opened(&self) -> bool {
-        self.sockets.fetch_add(1, Ordering::Relaxed) == 0
+        self.common.sockets.fetch_add(1, Ordering::Relaxed) == 0
     }
 
     /// A worker has closed its socket; whether it was the last. Then the file goes too.
     pub(crate) fn closed(&self) -> bool {
-        let was_last = self.sockets.fetch_sub(1, Ordering::Relaxed) == 1;
+        let was_last = self.common.sockets.fetch_sub(1, Ordering::Relaxed) == 1;
         if was_last {
             self.remove_file();
         }
@@ -285,25 +322,25 @@ impl Listener {
 
     /// A worker has closed its socket, and another one is to follow; whether it was the last. The file stays.
     pub(crate) fn rests(&self) -> bool {
-        self.sockets.fetch_sub(1, Ordering::Relaxed) == 1
+        self.common.sockets.fetch_sub(1, Ordering::Relaxed) == 1
     }
 
     /// Whether anything is to be read of its peers.
     pub(crate) fn is_paused(&self) -> bool {
-        self.is_paused.load(Ordering::Acquire)
+        self.common.is_paused.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_paused(&self, is_paused: bool) {
-        self.is_paused.store(is_paused, Ordering::Release);
+        self.common.is_paused.store(is_paused, Ordering::Release);
     }
 
     /// Whether nobody is to come.
     pub(crate) fn is_refusing(&self) -> bool {
-        self.is_refusing.load(Ordering::Acquire)
+        self.common.is_refusing.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_refusing(&self, is_refusing: bool) {
-        self.is_refusing.store(is_refusing, Ordering::Release);
+        self.common.is_refusing.store(is_refusing, Ordering::Release);
     }
 
     /// Takes the place of the socket's file: what `make` gives, once the one that was there is gone.
@@ -311,7 +348,7 @@ impl Listener {
         &self,
         make: impl FnOnce() -> Result<(Option<SocketFile>, R)>,
     ) -> Result<R> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.common.file.lock().unwrap_or_else(PoisonError::into_inner);
         drop(file.take());
         let (made, rest) = make()?;
         *file = made;
@@ -320,7 +357,7 @@ impl Listener {
 
     /// What the socket's file has open, if there is one and nobody is at it.
     pub(crate) fn file_descriptor(&self) -> Option<RawFd> {
-        self.file.try_lock().ok()?.as_ref().map(SocketFile::descriptor)
+        self.common.file.try_lock().ok()?.as_ref().map(SocketFile::descriptor)
     }
 
     /// How many connections may wait to be accepted.
@@ -330,11 +367,79 @@ impl Listener {
 
     /// Whether any worker has a socket of it.
     pub(crate) fn is_served(&self) -> bool {
-        self.sockets.load(Ordering::Relaxed) > 0
+        self.common.sockets.load(Ordering::Relaxed) > 0
     }
 
     /// Removes the socket's file, if there is one and it is still ours.
     pub(crate) fn remove_file(&self) {
-        drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.common.file.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// The longest message, and what connections and datagrams are bound by.
+fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(usize, ConnLimits)> {
+    let kind = local.kind;
+    let message_bytes_max = options.max_message_bytes.unwrap_or(match kind {
+        SocketKind::Udp => UDP_DATAGRAM_BYTES_MAX,
+        SocketKind::UnixDatagram | SocketKind::UnixSeqpacket => UNIX_RECORD_BYTES_MAX,
+        SocketKind::Tcp | SocketKind::UnixStream => STREAM_MESSAGE_BYTES_MAX,
+    });
+    let records = kind == SocketKind::UnixSeqpacket;
+    // Where records or datagrams are messages, there is nothing to frame.
+    let frame = if kind.is_datagram() || records { &Frame::Raw } else { &options.frame };
+    if let Frame::Fixed(bytes) = frame
+        && *bytes > message_bytes_max
+    {
+        let text = format!("frame={frame}");
+        let reason = format!("is over max_message ({message_bytes_max} bytes)");
+        return Err(SpecError::new("option", &text, "frame=fixed:".len(), reason).into());
+    }
+    let framer = Framer::new(frame, message_bytes_max);
+    let read_bytes_max = if records {
+        message_bytes_max
+    } else {
+        READ_BYTES_MAX.min(options.high_water_bytes.max(READ_BYTES_MIN))
+    };
+    let answer_bytes_max = message_bytes_max.max(READ_BYTES_MAX).saturating_mul(16);
+    let limits = ConnLimits {
+        local: LocalEnd { answer_bytes_max, ..local },
+        framer,
+        records,
+        // Only UDP sources can be forged.
+        max_amplification: if kind == SocketKind::Udp {
+            options.max_amplification.limit(is_loopback)
+        } else {
+            usize::MAX
+        },
+        read_bytes_max,
+        min_rate: options.min_rate,
+        idle_timeout: options.idle_timeout,
+        write_timeout: options.write_timeout,
+        swap_timeout: options.swap_timeout,
+        // A record beside one that waits must fit.
+        high_water_bytes: if records {
+            options.high_water_bytes.max(2 * read_bytes_max)
+        } else {
+            options.high_water_bytes
+        },
+    };
+    Ok((message_bytes_max, limits))
+}
+
+/// The kind of address that such sockets have.
+fn address_kind(kind: SocketKind) -> AddressKind {
+    match kind {
+        SocketKind::Tcp => AddressKind::Tcp,
+        SocketKind::Udp => AddressKind::Udp,
+        SocketKind::UnixStream => AddressKind::UnixStream,
+        SocketKind::UnixDatagram => AddressKind::UnixDatagram,
+        SocketKind::UnixSeqpacket => AddressKind::UnixSeqpacket,
+    }
+}
+
+impl CurrentChain {
+    fn new(chain: Arc<Chain>, generations: Vec<Arc<Generation>>) -> Arc<CurrentChain> {
+        let current = Mutex::new(Current { chain, generations });
+        Arc::new(CurrentChain { current, number: AtomicU64::new(0) })
     }
 }

@@ -17,8 +17,7 @@ use crate::values::{
 };
 
 pub use crate::frame::Frame;
-pub(crate) use crate::values::nearest;
-pub use crate::values::{ValueFault, parse_bool, parse_duration, parse_size};
+pub use crate::values::{ValueFault, nearest, parse_bool, parse_duration, parse_size};
 
 /// What a listener and its connections do, apart from the address and the transforms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,6 +231,19 @@ impl Key {
     /// Whether the option means something for such a socket.
     pub fn applies_to(&self, kind: AddressKind) -> bool {
         self.applies.contains(&kind)
+    }
+
+    /// Whether the option is settled when such a socket is bound. All others can change while the listener is served: see
+    /// [`Engine::reconfigure`](crate::Engine::reconfigure).
+    pub fn is_settled(&self, kind: AddressKind) -> bool {
+        match self.name {
+            "backlog" | "rcvbuf" | "v6only" | "mode" => true,
+            // Connections of unix sockets inherit nothing: they are told.
+            "sndbuf" => !matches!(kind, AddressKind::UnixStream | AddressKind::UnixSeqpacket),
+            // The driver has buffers for it.
+            "max_message" => matches!(kind, AddressKind::Udp | AddressKind::UnixDatagram),
+            _ => false,
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub fn parse_bool(text: &str) -> Result<bool, ValueFault> {
 }
 
 /// The candidate that was probably meant by `word`: a slip of the keys away, or begun with it.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     if word.len() > NEAREST_BYTES_MAX {
         return None;
     }

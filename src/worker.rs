@@ -22,6 +22,7 @@ mod listeners;
 mod mailbox;
 mod offload;
 mod offloaded;
+mod revise;
 mod seen;
 mod spin;
 mod streams;
@@ -164,6 +165,8 @@ struct ListenerState {
     closed: bool,
     /// Nobody is to come any more, for now.
     is_refusing: bool,
+    /// Another edition has taken its place: only connections that began with it are left.
+    is_superseded: bool,
     /// Who waits until nobody comes any more.
     waiters: Vec<Sender<Answer>>,
     /// Running out of descriptors is logged once, until accept works again.
@@ -317,26 +320,15 @@ impl<D: Driver> Worker<D> {
 
     /// The place of a listener's state, which is made where this worker has not heard of it.
     fn place_of(&mut self, listener: &Arc<Listener>) -> usize {
-        let is_it = |state: &Option<ListenerState>| {
-            state.as_ref().is_some_and(|state| state.listener.id == listener.id)
-        };
-        if let Some(place) = self.listeners.iter().position(is_it) {
-            return place;
+        if let Some(place) = self.place_with(listener.id) {
+            // Somebody may come from a worker that has heard of another edition, later or earlier than this one.
+            return self.revise_at(place as usize, listener);
         }
-        let state = ListenerState {
-            chain_number: listener.chain_number(),
-            generation: listener.generation(self.index),
-            stats: listener.stats_of(self.index),
-            listener: Arc::clone(listener),
-            socket: None,
-            connections: 0,
-            closed: false,
-            is_refusing: false,
-            waiters: Vec::new(),
-            accept_failing: false,
-            is_amplification_logged: Cell::new(false),
-            submitted: Cell::default(),
-        };
+        let state = ListenerState::new(listener, self.index);
+        self.put(state)
+    }
+
+    fn put(&mut self, state: ListenerState) -> usize {
         match self.listeners.iter().position(Option::is_none) {
             Some(place) => {
                 self.listeners[place] = Some(state);
@@ -367,6 +359,24 @@ impl ListenerState {
     /// Whether the host has stopped its reading. When it is closed nobody could let that go on.
     fn holds(&self) -> bool {
         self.listener.is_paused() && !self.closed
+    }
+
+    fn new(listener: &Arc<Listener>, worker: usize) -> ListenerState {
+        ListenerState {
+            chain_number: listener.chain_number(),
+            generation: listener.generation(worker),
+            stats: listener.stats_of(worker),
+            listener: Arc::clone(listener),
+            socket: None,
+            connections: 0,
+            closed: false,
+            is_refusing: false,
+            is_superseded: false,
+            waiters: Vec::new(),
+            accept_failing: false,
+            is_amplification_logged: Cell::new(false),
+            submitted: Cell::default(),
+        }
     }
 
     /// What a step of a connection or a datagram of this listener takes.

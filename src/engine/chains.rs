@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// No message will ever pass another chain of an engine that has ended.
-    fn check_served(&self) -> Result<()> {
+    pub(super) fn check_served(&self) -> Result<()> {
         if self.has_ended() { Err(Error::State("the engine has ended")) } else { Ok(()) }
     }
 
@@ -81,7 +81,7 @@ impl Engine {
         options.chain.as_ref().map(|text| self.create_chain(&ChainSpec::parse(text)?)).transpose()
     }
 
-    fn create_chain(&self, spec: &ChainSpec) -> Result<Arc<Chain>> {
+    pub(super) fn create_chain(&self, spec: &ChainSpec) -> Result<Arc<Chain>> {
         let tables = lock(&self.registry).find_all(spec)?;
         for path in new_overwritten_plugins() {
             let text = format_args!(
@@ -95,11 +95,11 @@ impl Engine {
     }
 
     /// The generations of a chain for the workers that there are; none, while there are none.
-    fn generations_of(&self, chain: &Chain) -> Result<Vec<Arc<Generation>>> {
+    pub(super) fn generations_of(&self, chain: &Chain) -> Result<Vec<Arc<Generation>>> {
         self.core.get().map_or(Ok(Vec::new()), |core| chain.generations(core.workers.len()))
     }
 
-    fn announce_swap(&self, spec: &ChainSpec, about: &impl Subject) {
+    pub(super) fn announce_swap(&self, spec: &ChainSpec, about: &impl Subject) {
         if let Some(core) = self.core.get() {
             core.shared.chain_epoch.fetch_add(1, Ordering::Release);
             core.shared.mailboxes.iter().for_each(Mailbox::wake);

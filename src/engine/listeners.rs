@@ -14,6 +14,9 @@ use crate::net::socket::{self, Bound};
 use crate::peer::{Peer, SocketKind};
 use crate::worker::Mailbox;
 
+/// Sockets that are bound, with the chains that their listeners have for themselves.
+pub(super) type Opened = Vec<(Bound, Option<Arc<Chain>>)>;
+
 /// A listener as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -68,7 +71,23 @@ impl Engine {
             .ok_or(Error::State("the descriptor is no socket"))
     }
 
+    /// Adds several listeners, also while running: all of them, or none. Answers the names for each; a name of sockets that the
+    /// service manager has passed may stand for several.
+    pub fn listen_all(&self, listens: &[Listen]) -> Result<Vec<Vec<ListenerId>>> {
+        let (opened, counts) = self.bind_all(listens)?;
+        let mut control = lock(&self.control);
+        let mut ids = self.serve(&mut control, opened)?.into_iter();
+        Ok(counts.into_iter().map(|count| ids.by_ref().take(count).collect()).collect())
+    }
+
     pub(super) fn open(&self, listens: &[Listen]) -> Result<Vec<ListenerId>> {
+        let (opened, _) = self.bind_all(listens)?;
+        let mut control = lock(&self.control);
+        self.serve(&mut control, opened)
+    }
+
+    /// Creates the chains of listeners and binds their sockets; how many there are of each, too.
+    pub(super) fn bind_all(&self, listens: &[Listen]) -> Result<(Opened, Vec<usize>)> {
         // Everything that can be wrong without a socket is found before one is bound.
         if self.is_ending() {
             return Err(Error::State("the engine is ending or has ended"));
@@ -78,22 +97,19 @@ impl Engine {
             chains.push(self.own_chain(&listen.options)?);
         }
         let settings = Arc::clone(&lock(&self.control).thread_settings);
-        let mut opened = Vec::with_capacity(listens.len());
+        let (mut opened, mut counts) = (Vec::with_capacity(listens.len()), Vec::with_capacity(listens.len()));
         for (listen, own) in listens.iter().zip(chains) {
-            for bound in settings.with(|| socket::bind(listen))? {
-                opened.push((bound, own.clone()));
-            }
+            let before = opened.len();
+            opened.extend(
+                settings.with(|| socket::bind(listen))?.into_iter().map(|bound| (bound, own.clone())),
+            );
+            counts.push(opened.len() - before);
         }
-        let mut control = lock(&self.control);
-        self.serve(&mut control, opened)
+        Ok((opened, counts))
     }
 
     /// Hands bound sockets to workers, or keeps them until there are some: all of them, or none.
-    fn serve(
-        &self,
-        control: &mut Control,
-        mut opened: Vec<(Bound, Option<Arc<Chain>>)>,
-    ) -> Result<Vec<ListenerId>> {
+    pub(super) fn serve(&self, control: &mut Control, mut opened: Opened) -> Result<Vec<ListenerId>> {
         if self.is_ending() {
             return Err(Error::State("the engine is ending or has ended"));
         }

@@ -82,8 +82,8 @@ impl Address {
         }
     }
 
-    /// Why an option that exists means nothing here.
-    fn refuses(&self, key: &str) -> Option<String> {
+    /// Why an option that exists means nothing here; `None`: it means something, or there is no such option.
+    pub fn refuses(&self, key: &str) -> Option<String> {
         let key = Key::find(key)?;
         let (name, kind) = (key.name, self.kind());
         if !key.applies_to(kind) {

@@ -39,7 +39,7 @@ impl PeerKey {
 #[derive(Debug)]
 pub(crate) struct PeerLimiter {
     most: u32,
-    taken: Mutex<HashMap<PeerKey, u32>>,
+    taken: Arc<Mutex<HashMap<PeerKey, u32>>>,
 }
 
 /// One connection's part of them, which is free again once this is dropped.
@@ -51,7 +51,12 @@ pub(crate) struct PeerPermit {
 
 impl PeerLimiter {
     pub(crate) fn new(most: u32) -> Arc<PeerLimiter> {
-        Arc::new(PeerLimiter { most, taken: Mutex::default() })
+        Arc::new(PeerLimiter { most, taken: Arc::default() })
+    }
+
+    /// The same connections under another limit.
+    pub(crate) fn with_limit(&self, most: u32) -> Arc<PeerLimiter> {
+        Arc::new(PeerLimiter { most, taken: Arc::clone(&self.taken) })
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<PeerKey, u32>> {

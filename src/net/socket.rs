@@ -12,7 +12,7 @@ pub(crate) use adopt::adopt;
 use adopt::adopt_number;
 pub(crate) use bound::Bound;
 pub(crate) use ip::{resolve, siblings};
-pub(crate) use options::{effective, waiting_max};
+pub(crate) use options::{effective, on_accept_revised, waiting_max};
 use passed::passed_by_systemd;
 pub use passed::read_passed_sockets;
 

@@ -28,6 +28,7 @@ impl<D: Driver> Worker<D> {
         for command in commands {
             match command {
                 Command::Listen { listener, socket } => self.listen(listener, socket),
+                Command::Revise { listener } => self.revise(&listener),
                 Command::Adopt(arrival) => self.open(arrival),
                 Command::List { to } => self.list(&to),
                 Command::OffloadResult(result) => self.resume_offloaded(*result),

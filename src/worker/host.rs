@@ -136,7 +136,7 @@ impl<D: Driver> Worker<D> {
                 self.driver.resume(token);
             }
         }
-        for token in self.connections_of(place) {
+        for token in self.connections_of(id) {
             if let Some(Socket::Offloaded(offloaded)) = self.sockets.get_mut(token) {
                 offloaded.is_listener_changed = true;
             }
@@ -145,9 +145,8 @@ impl<D: Driver> Worker<D> {
     }
 
     fn reset_all(&mut self, id: u64) -> usize {
-        let Some(place) = self.place_with(id) else { return 0 };
         let mut count = 0;
-        for token in self.connections_of(place) {
+        for token in self.connections_of(id) {
             let id = match self.sockets.get(token) {
                 Some(Socket::Connection(served)) => served.connection.id(),
                 Some(Socket::Offloaded(offloaded)) => offloaded.id,
@@ -164,10 +163,13 @@ impl<D: Driver> Worker<D> {
         count
     }
 
-    fn connections_of(&self, place: u32) -> Vec<Token> {
+    /// The connections of a listener, of all its editions.
+    fn connections_of(&self, id: u64) -> Vec<Token> {
+        let is_its =
+            |place: u32| state_of(&self.listeners, place).is_some_and(|state| state.listener.id == id);
         let is_of = |token: &Token| match self.sockets.get(*token) {
-            Some(Socket::Connection(served)) => served.connection.listener() == place,
-            Some(Socket::Offloaded(offloaded)) => offloaded.listener == place,
+            Some(Socket::Connection(served)) => is_its(served.connection.listener()),
+            Some(Socket::Offloaded(offloaded)) => is_its(offloaded.listener),
             Some(Socket::Listener { .. } | Socket::Datagrams(_)) | None => false,
         };
         self.sockets.tokens().into_iter().filter(is_of).collect()
@@ -175,8 +177,8 @@ impl<D: Driver> Worker<D> {
 
     /// The place of the listener with that number, if this worker knows it.
     pub(super) fn place_with(&self, id: u64) -> Option<u32> {
-        let is_it =
-            |state: &Option<ListenerState>| state.as_ref().is_some_and(|state| state.listener.id == id);
+        let is_it = |state: &ListenerState| state.listener.id == id && !state.is_superseded;
+        let is_it = |state: &Option<ListenerState>| state.as_ref().is_some_and(is_it);
         self.listeners.iter().position(is_it).map(|place| place as u32)
     }
 

@@ -241,6 +241,8 @@ impl<D: Driver> Worker<D> {
         let Arrival { listener, socket, peer, id, permit } = arrival;
         let place = self.place_of(&listener);
         let Some(state) = state_of_mut(&mut self.listeners, place as u32) else { return };
+        // It may have changed on the way.
+        let listener = Arc::clone(&state.listener);
         let generation = Arc::clone(&state.generation);
         let opened = match Session::unopened(generation.stages()) {
             Ok(session) => {

@@ -21,6 +21,8 @@ use crate::peer::Peer;
 pub(crate) enum Command<S> {
     /// Serve this listener's socket.
     Listen { listener: Arc<Listener>, socket: S },
+    /// The listener's options have changed.
+    Revise { listener: Arc<Listener> },
     /// Serve a connection that another worker accepted.
     Adopt(Arrival<S>),
     /// A connection whose message the thread pool has processed.

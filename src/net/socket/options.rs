@@ -128,6 +128,21 @@ pub(super) fn on_accept(kind: SocketKind, options: &Options, is_inherited: bool)
     OnAccept::new(settings, is_tcp && is_inherited)
 }
 
+/// What the connections of a listener are told whose options have changed since its socket was bound: what they inherit of
+/// that is what held then.
+pub(crate) fn on_accept_revised(kind: SocketKind, options: &Options, is_inherited: bool) -> OnAccept {
+    let is_tcp = kind == SocketKind::Tcp;
+    if !is_tcp {
+        return on_accept(kind, options, is_inherited);
+    }
+    let mut settings = if is_inherited { neutral(kind) } else { Vec::new() };
+    settings.extend(asked_for(kind, options));
+    if options.keepalive == Keepalive::Off {
+        settings.push(Setting::new(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 0));
+    }
+    OnAccept::new(settings, is_inherited)
+}
+
 /// How many connections may wait to be accepted, as listen(2) takes it.
 pub(crate) fn waiting_max(options: &Options) -> i32 {
     i32::try_from(options.backlog).unwrap_or(i32::MAX)
