@@ -6,6 +6,8 @@
 //! ```text
 //! request = line                       at most 65,536 bytes, and all of it within 2 s
 //!   stats | connections | listeners    a report about each (module `report`)
+//!   config                             the configuration that holds (module `config::snapshot`)
+//!   reload                             read the configuration file again; answered when that is done
 //!   chain NUMBER SPEC                  swap the chain of that listener, or with 0 the engine's; the answer is
 //!                                      that of `listeners`
 //!   drain DURATION                     as SIGTERM with that time; answered when it is over
@@ -42,6 +44,7 @@ use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
 use crate::log::{Log, escape_into};
 use crate::output;
+use crate::reload::Reloader;
 use report::{Connection, Ended, Listener, Stats};
 
 /// Reading and writing for the owner, nothing for anybody else; connecting takes the right to write (unix(7)).
@@ -86,14 +89,21 @@ impl Control {
     }
 
     /// Serves on threads of its own, which end with the process. `order` is told what concerns the whole service.
-    pub(crate) fn serve<F>(&self, engine: &Arc<Engine>, log: &Log, order: F) -> io::Result<()>
+    pub(crate) fn serve<F>(
+        &self,
+        engine: &Arc<Engine>,
+        reloader: Option<&Arc<Reloader>>,
+        log: &Log,
+        order: F,
+    ) -> io::Result<()>
     where
         F: Fn(Order, Waiter) + Clone + Send + 'static,
     {
         let started = Instant::now();
         for number in 0..THREADS {
             let (listener, order) = (Arc::clone(&self.listener), order.clone());
-            let desk = Desk { engine: Arc::clone(engine), log: log.clone(), started };
+            let desk =
+                Desk { engine: Arc::clone(engine), reloader: reloader.cloned(), log: log.clone(), started };
             thread::Builder::new()
                 .name(format!("control-{number}"))
                 .spawn(move || desk.accept_for_ever(&listener, order))?;
@@ -130,6 +140,8 @@ enum Request {
     Stats,
     Connections,
     Listeners,
+    Config,
+    Reload,
     Chain { listener: u64, spec: String },
     Drain { within: Duration },
     Stop,
@@ -145,6 +157,8 @@ impl FromStr for Request {
             ("stats", "") => Ok(Request::Stats),
             ("connections", "") => Ok(Request::Connections),
             ("listeners", "") => Ok(Request::Listeners),
+            ("config", "") => Ok(Request::Config),
+            ("reload", "") => Ok(Request::Reload),
             ("stop", "") => Ok(Request::Stop),
             ("drain", within) => {
                 let within = parse_duration(within).map_err(|error| wrong(&error.to_string()))?;
@@ -156,7 +170,7 @@ impl FromStr for Request {
                 let listener = listener.parse().map_err(|_| wrong("a listener's number is expected"))?;
                 Ok(Request::Chain { listener, spec: spec.to_owned() })
             }
-            _ => Err(wrong("there are stats, connections, listeners, chain, drain and stop")),
+            _ => Err(wrong("there are stats, connections, listeners, config, reload, chain, drain and stop")),
         }
     }
 }
@@ -165,6 +179,8 @@ impl FromStr for Request {
 #[derive(Debug)]
 struct Desk {
     engine: Arc<Engine>,
+    /// Where there is a configuration file.
+    reloader: Option<Arc<Reloader>>,
     log: Log,
     started: Instant,
 }
@@ -196,13 +212,15 @@ impl Desk {
             Ok(Some(line)) => line.parse(),
             Err(failure) => Err(failure),
         };
-        let is_chain = matches!(request, Ok(Request::Chain { .. }));
+        let is_chain = matches!(request, Ok(Request::Chain { .. } | Request::Reload));
         let answer = match request {
             Ok(Request::Drain { within }) => return order(Order::Drain { within }, Waiter { client }),
             Ok(Request::Stop) => return order(Order::Stop, Waiter { client }),
             Ok(Request::Stats) => output::json(&Stats::of(&self.engine, self.started.elapsed())),
             Ok(Request::Connections) => self.connections(),
             Ok(Request::Listeners) => self.listeners(),
+            Ok(Request::Config) => self.reloader().and_then(|reloader| output::json(&reloader.snapshot())),
+            Ok(Request::Reload) => self.reload(),
             Ok(Request::Chain { listener, spec }) => self.set_chain(listener, &spec),
             Err(failure) => Err(failure),
         };
@@ -211,13 +229,29 @@ impl Desk {
         let _ = write_answer(&client, &warnings, answer);
     }
 
+    fn reloader(&self) -> Result<&Reloader, Failure> {
+        let without =
+            || Failure::new(Exit::Usage, "the server was started without a configuration file (--config)");
+        self.reloader.as_deref().ok_or_else(without)
+    }
+
+    fn reload(&self) -> Result<String, Failure> {
+        output::json(&self.reloader()?.reload(&self.engine, &self.log, "control socket")?)
+    }
+
     fn connections(&self) -> Result<String, Failure> {
         let connections = self.engine.connections(LIST_PATIENCE);
         output::json(&connections.into_iter().map(Connection::from).collect::<Vec<_>>())
     }
 
     fn listeners(&self) -> Result<String, Failure> {
-        output::json(&self.engine.listeners().into_iter().map(Listener::from).collect::<Vec<_>>())
+        let names = self.reloader.as_ref().map(|reloader| reloader.names()).unwrap_or_default();
+        let listeners = self.engine.listeners().into_iter();
+        let named = listeners.map(|info| {
+            let name = names.get(&info.id.number()).cloned();
+            Listener { name, ..Listener::from(info) }
+        });
+        output::json(&named.collect::<Vec<_>>())
     }
 
     fn set_chain(&self, listener: u64, spec: &str) -> Result<String, Failure> {
@@ -333,6 +367,8 @@ mod tests {
             ("stats ", Request::Stats),
             ("connections", Request::Connections),
             ("listeners", Request::Listeners),
+            ("config", Request::Config),
+            ("reload", Request::Reload),
             ("stop", Request::Stop),
             ("drain 250ms", Request::Drain { within: Duration::from_millis(250) }),
             ("chain 0 identity", chain(0, "identity")),

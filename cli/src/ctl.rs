@@ -17,6 +17,7 @@ use crate::control::report::{Connection, Counts, Ended, Listener, State, Stats};
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure, complain};
 use crate::log::escape_into;
+use crate::reload::Reloaded;
 use crate::{help, output};
 
 /// Show the state of a running server, change its chains, stop it
@@ -60,6 +61,13 @@ enum Command {
         #[arg(value_name = "SPEC")]
         spec: Option<String>,
     },
+    /// Read the configuration file again and make the server as it says; print what has changed
+    ///
+    /// All of it, or nothing: the file is checked, chains are created and new sockets are bound first. Listeners are
+    /// matched by name and address. One that is as before stays, with its connections; a changed chain is swapped;
+    /// other options hold for new connections; a listener that is gone from the file is closed, and its connections go
+    /// on. The same as SIGHUP.
+    Reload,
     /// Drain: stop listening, answer all input that has arrived, end; wait for it
     Drain {
         /// Time limit; connections that are open then are cut off
@@ -78,13 +86,15 @@ Examples:
   resay ctl /tmp/e.ctl chain tcp://127.0.0.1:8888 uppercase
   resay ctl /tmp/e.ctl chain all 'uppercase | identity'
   resay ctl /tmp/e.ctl chain all                      # shows them
+  resay ctl /tmp/e.ctl reload                         # of serve --config
   resay ctl /tmp/e.ctl drain --within 30s";
 
 fn long_help() -> String {
     let statuses = "\
 Exit status:
   0  done
-  2  usage: a bad chain, an unknown or closed listener
+  2  usage: a bad chain, an unknown or closed listener, a fault in the
+     configuration
   3  nobody is at SOCKET, or it may not be used
   4  no answer in time; drain: not all was done in time, and the rest was cut off
   5  the server ended before it had answered
@@ -110,6 +120,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
                 found => listeners_text(found),
             })
         }
+        Command::Reload => shown(&server.ask::<Reloaded>("reload")?, *json, |reloaded| {
+            reloaded.changes.iter().map(|change| printable(change) + "\n").collect()
+        }),
         Command::Drain { within } => shown(&server.drain(*within)?, *json, ended_text),
         Command::Stop => shown(&server.ask::<Ended>("stop")?, *json, ended_text),
     }?;
@@ -125,13 +138,13 @@ fn shown<T: Serialize>(report: &T, json: bool, text: impl FnOnce(&T) -> String) 
 }
 
 /// The other side of the control socket.
-struct Server<'a> {
-    socket: &'a Path,
-    timeout: Duration,
+pub(crate) struct Server<'a> {
+    pub(crate) socket: &'a Path,
+    pub(crate) timeout: Duration,
 }
 
 impl Server<'_> {
-    fn ask<T: DeserializeOwned>(&self, request: &str) -> Result<T, Failure> {
+    pub(crate) fn ask<T: DeserializeOwned>(&self, request: &str) -> Result<T, Failure> {
         self.ask_within(request, self.timeout)
     }
 
@@ -267,7 +280,14 @@ fn listeners_text(listeners: &[Listener]) -> String {
     let row = |listener: &Listener| {
         [listener.id.to_string(), printable(&listener.url), chain_text(&listener.chain)]
     };
-    table(["ID", "LISTENER", "CHAIN"], listeners.iter().map(row))
+    if listeners.iter().all(|listener| listener.name.is_none()) {
+        return table(["ID", "LISTENER", "CHAIN"], listeners.iter().map(row));
+    }
+    let named = |listener: &Listener| {
+        let [id, url, chain] = row(listener);
+        [id, printable(listener.name.as_deref().unwrap_or("-")), url, chain]
+    };
+    table(["ID", "NAME", "LISTENER", "CHAIN"], listeners.iter().map(named))
 }
 
 fn connections_text(connections: &[Connection]) -> String {

@@ -33,6 +33,16 @@ pub(crate) enum Format {
     Json,
 }
 
+impl Format {
+    /// As it is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Format::Text => "text",
+            Format::Json => "json",
+        }
+    }
+}
+
 /// The log. Clones write to the same place.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {

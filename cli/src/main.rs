@@ -1,10 +1,11 @@
-//! The command `resay`: serve, ctl, send, repl, bench and plugin, each in a module of its own, over the public API of the
+//! The command `resay`: serve, config, ctl, send, repl, bench and plugin, each in a module of its own, over the public API of the
 //! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
 //! it takes orders, `help` what help texts share, `output` standard output, `signals` the handlers, `start` what comes
 //! before `main`. `completions` and `man` print what goes with an installed command.
 
 mod bench;
 mod completions;
+mod config;
 mod control;
 mod crash;
 mod ctl;
@@ -15,6 +16,7 @@ mod log;
 mod man;
 mod output;
 mod plugin;
+mod reload;
 mod repl;
 mod send;
 mod serve;
@@ -40,6 +42,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Config(config::Arguments),
     Ctl(ctl::Arguments),
     Send(send::Arguments),
     Repl(repl::Arguments),
@@ -79,6 +82,7 @@ fn run() -> Result<Exit, Failure> {
             crash::install();
             serve::run(&arguments)
         }
+        Command::Config(arguments) => config::run(&arguments),
         Command::Ctl(arguments) => ctl::run(&arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Repl(arguments) => repl::run(&arguments),

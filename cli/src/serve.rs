@@ -11,7 +11,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -24,10 +24,12 @@ use resay::{Backend, CloseReason, DropReason, Engine, LogLevel, Options, Stats};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::config::{self, Config};
 use crate::control::{Control, Order, Waiter};
 use crate::exit::{Exit, Failure};
 use crate::help;
 use crate::log::{Format, Log};
+use crate::reload::{self, Reloader};
 use crate::{output, plugin, signals};
 
 /// Listen and answer
@@ -37,15 +39,15 @@ use crate::{output, plugin, signals};
 ///
 /// SIGTERM or SIGINT drains: the server stops listening, answers all input that has arrived, closes every
 /// connection and exits 0. A second signal stops it at once, also with exit status 0. If a thread does not end
-/// in time, the exit status is 4. SIGHUP has no effect.
+/// in time, the exit status is 4. SIGHUP reads the file of --config again, and has no effect without one.
 /// A signal that was ignored before the start, as nohup does with SIGHUP, stays ignored.
 ///
 /// With --control, `resay ctl` shows the state of the running server, swaps chains, drains and stops it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Arguments {
     /// Where to listen, for example tcp://127.0.0.1:8888 or unix:/tmp/e.sock
-    #[arg(required = true, value_name = "URL")]
+    #[arg(required_unless_present = "config", value_name = "URL")]
     urls: Vec<String>,
     /// The chain of transforms for every message, for example 'uppercase | identity'
     #[arg(short, long, value_name = "CHAIN", default_value = "", hide_default_value = true)]
@@ -90,7 +92,35 @@ pub(crate) struct Arguments {
     /// Time limit for draining; connections that are open then are cut off
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     drain_timeout: Duration,
+    /// Take listeners and settings from a TOML file, in place of URLs and of the options above; SIGHUP and
+    /// `resay ctl reload` read it again
+    #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS)]
+    config: Option<PathBuf>,
+    /// Only say what is wrong with the file
+    #[arg(long, requires = "config", conflicts_with = "diff")]
+    check: bool,
+    /// Only print what a reload would change in the server that runs with this file's control socket; exit with status 1
+    /// if that is something
+    #[arg(long, requires = "config")]
+    diff: bool,
 }
+
+/// What a file says.
+const SETTINGS: [&str; 13] = [
+    "urls",
+    "transform",
+    "set",
+    "threads",
+    "backend",
+    "spin",
+    "thread_name",
+    "thread_stack",
+    "thread_cpus",
+    "plugin_directories",
+    "control",
+    "log",
+    "drain_timeout",
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,7 +128,9 @@ Examples:
   resay serve tcp://127.0.0.1:0 udp://127.0.0.1:0 unix:/tmp/e.sock
   resay serve tcp://127.0.0.1:8888 -t 'uppercase | identity' --set frame=lines
   resay serve 'tcp://:8888?idle_timeout=30s' --threads 4 --log json -v
-  resay serve tcp://127.0.0.1:8888 --control /tmp/e.ctl   # see `resay help ctl`";
+  resay serve tcp://127.0.0.1:8888 --control /tmp/e.ctl   # see `resay help ctl`
+  resay serve --config /etc/resay/resay.toml   # see `resay help config`
+  resay serve --config /etc/resay/resay.toml --check";
 
 fn long_help() -> String {
     [EXAMPLES, help::URLS, &help::options(), help::CHAINS, help::STATUSES].join("\n\n")
@@ -113,6 +145,18 @@ const WAITERS_MAX: usize = 16;
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let Some(file) = &arguments.config else { return serve_until_end(arguments, None) };
+    if arguments.check {
+        return config::check(file);
+    }
+    let config = Config::read(file)?;
+    if arguments.diff {
+        return reload::diff(&config);
+    }
+    serve_until_end(&arguments.with(&config), Some((file.as_path(), config)))
+}
+
+fn serve_until_end(arguments: &Arguments, config: Option<(&Path, Config)>) -> Result<Exit, Failure> {
     let system = |what: &'static str| {
         move |error: io::Error| Failure::new(Exit::Unreachable, format!("{what}: {error}"))
     };
@@ -120,33 +164,58 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let signals = signals::handle(&[SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
     let log = Log::start(arguments.log, arguments.quiet).map_err(system("start the log's thread"))?;
     let mut waiters = Vec::new();
-    let result = serve(arguments, signals, &log, &mut waiters);
+    let result = serve(arguments, config, signals, &log, &mut waiters);
     log.flush(LAST_WAIT);
     // Who waits for the end of their connections sees it now, when there is nothing else left.
     drop(waiters);
     result
 }
 
+impl Arguments {
+    /// What the command line would be that says the same as a file, apart from listeners.
+    fn with(&self, config: &Config) -> Arguments {
+        Arguments {
+            transform: config.chain.clone(),
+            threads: config.threads,
+            backend: config.backend.to_string(),
+            control: config.control.clone(),
+            log: config.log,
+            drain_timeout: config.drain_timeout,
+            ..self.clone()
+        }
+    }
+}
+
 fn serve(
     arguments: &Arguments,
+    config: Option<(&Path, Config)>,
     signals: Signals,
     log: &Log,
     waiters: &mut Vec<(Order, Waiter)>,
 ) -> Result<Exit, Failure> {
     // First, so that a server which is already there keeps everything of this one from beginning.
     let control = arguments.control.as_deref().map(Control::open).transpose()?;
-    let engine = Arc::new(start(arguments, log)?);
+    let (engine, reloader) = match config {
+        Some((file, config)) => {
+            let events = log.clone();
+            let builder = config.builder()?.on_event(level(arguments), move |event| events.event(event));
+            let (engine, reloader) = Reloader::start(file, &config, builder)?;
+            (engine, Some(Arc::new(reloader)))
+        }
+        None => (start(arguments, log)?, None),
+    };
+    let engine = Arc::new(engine);
     let (words, heard) = mpsc::channel();
     if let Some(control) = &control {
         let words = words.clone();
         // The receiver lives as long as anybody is to be heard.
         let order = move |order, waiter| drop(words.send(Word::Order(order, waiter)));
-        control.serve(&engine, log, order).map_err(no_thread)?;
+        control.serve(&engine, reloader.as_ref(), log, order).map_err(no_thread)?;
     }
     announce(&engine, log);
     describe(&engine, arguments, log);
     let undelivered_before = Arc::new(AtomicU64::new(0));
-    let service = Service { engine: Arc::clone(&engine), log: log.clone(), undelivered_before };
+    let service = Service { engine: Arc::clone(&engine), reloader, log: log.clone(), undelivered_before };
     service.watch(signals, words)?;
     let end = service.run(&heard, arguments.drain_timeout, waiters)?;
     // The place is free before anybody is told of the end.
@@ -288,6 +357,8 @@ impl End {
 /// From serving to the end.
 struct Service {
     engine: Arc<Engine>,
+    /// Where there is a configuration file.
+    reloader: Option<Arc<Reloader>>,
     log: Log,
     /// Bytes that were lost before draining began.
     undelivered_before: Arc<AtomicU64>,
@@ -315,11 +386,12 @@ impl Service {
                 }
                 (Some(Word::Ended), phase) => return self.ended(phase),
                 (Some(Word::Signal(SIGHUP)), _) => {
-                    self.emit("SIGHUP: there is no configuration file to read again");
+                    self.reload()?;
                 }
                 (Some(Word::Signal(signal)), Phase::Serving) => {
                     let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                    phase = self.drain(name, drain_timeout)?;
+                    let within = self.reloader.as_ref().map_or(drain_timeout, |held| held.drain_timeout());
+                    phase = self.drain(name, within)?;
                 }
                 (Some(Word::Signal(_)), Phase::Draining { .. }) => {
                     self.emit("another signal: ending at once");
@@ -361,6 +433,17 @@ impl Service {
                 let _ = words.send(Word::Signal(signal));
             }
         })
+    }
+
+    /// Reads the configuration file again, on a thread of its own: chains may take long to create.
+    fn reload(&self) -> Result<(), Failure> {
+        let Some(reloader) = self.reloader.clone() else {
+            self.emit("SIGHUP: there is no configuration file to read again");
+            return Ok(());
+        };
+        let (engine, log) = (Arc::clone(&self.engine), self.log.clone());
+        // Both say themselves what has become of it.
+        spawn("reload", move || drop(reloader.reload(&engine, &log, "SIGHUP")))
     }
 
     /// Begins to drain.

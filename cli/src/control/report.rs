@@ -53,6 +53,9 @@ pub(crate) struct Counts {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Listener {
     pub(crate) id: u64,
+    /// Its name in the configuration file, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
     pub(crate) url: String,
     /// Canonical; empty for the plain echo.
     pub(crate) chain: String,
@@ -133,7 +136,7 @@ impl Counts {
 impl From<ListenerInfo> for Listener {
     fn from(info: ListenerInfo) -> Listener {
         let effective = info.effective.into_iter().collect();
-        Listener { id: info.id.number(), url: info.url, chain: info.chain, effective }
+        Listener { id: info.id.number(), name: None, url: info.url, chain: info.chain, effective }
     }
 }
 

@@ -7,7 +7,7 @@ fn help_mentions_every_argument() {
         (
             &["serve", "--help"],
             &[
-                "<URL>...",
+                "[URL]...",
                 "-t, --transform",
                 "--set",
                 "--threads",

@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod completions;
+mod config;
 mod crash;
 mod ctl;
 mod help;

@@ -1,0 +1,115 @@
+//! `resay config`: what can be said of configuration files without a server.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::{Config, Snapshot, schema};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// Describe, check and show configuration files
+///
+/// `resay serve --config FILE` reads them. The keys are the options of `resay serve` and of its listeners.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the JSON Schema of configuration files, for editors
+    Schema,
+    /// Print a file with every key, its meaning and its default
+    Example,
+    /// Say what is wrong with a file: with line, column and the nearest name for an unknown key
+    Check {
+        /// The configuration
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print what a file comes to: all values, with defaults and variables put in
+    Show {
+        /// The configuration
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  resay config example > resay.toml
+  resay config check resay.toml
+  resay config show resay.toml
+  resay config schema > resay.schema.json";
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let text = match &arguments.command {
+        Command::Schema => output::json(&schema::schema())? + "\n",
+        Command::Example => schema::example(),
+        Command::Check { file } => return check(file),
+        Command::Show { file, json } => {
+            let snapshot = Config::read(file)?.snapshot();
+            if *json { output::json(&snapshot)? + "\n" } else { shown(&snapshot) }
+        }
+    };
+    output::print(text).map(|()| Exit::Done)
+}
+
+/// Reads a file, finds its plugins and tries its chains; no socket is opened.
+pub(crate) fn check(file: &Path) -> Result<Exit, Failure> {
+    Config::read(file)?.check()?;
+    output::print(format!("{}: good\n", file.display())).map(|()| Exit::Done)
+}
+
+/// As a file that says the same, for each address on its own.
+fn shown(snapshot: &Snapshot) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    for (key, value) in &snapshot.settings {
+        match key.as_str() {
+            "control" if value.is_empty() => {}
+            "plugin_dirs" => {
+                let paths: Vec<_> = value.split(':').filter(|path| !path.is_empty()).map(quoted).collect();
+                let _ = writeln!(text, "plugin_dirs = [{}]", paths.join(", "));
+            }
+            _ => _ = writeln!(text, "{key} = {}", quoted(value)),
+        }
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for listener in &snapshot.listeners {
+        // One table for each address: the second and later ones need names of their own.
+        names.push(&listener.name);
+        let count = names.iter().filter(|name| **name == listener.name).count();
+        let name = if count > 1 { format!("{}.{count}", listener.name) } else { listener.name.clone() };
+        let _ =
+            writeln!(text, "\n[[listener]]\nname = {}\nlisten = {}", quoted(&name), quoted(&listener.url));
+        for (key, value) in &listener.options {
+            let _ = writeln!(text, "{key} = {}", quoted(value));
+        }
+    }
+    text
+}
+
+/// A basic string of TOML.
+fn quoted(value: &str) -> String {
+    let mut text = String::from("\"");
+    for letter in value.chars() {
+        match letter {
+            '"' | '\\' => text.extend(['\\', letter]),
+            // A variable no more.
+            '$' => text.push_str("$$"),
+            letter if letter.is_control() => _ = write!(text, "\\u{:04x}", u32::from(letter)),
+            letter => text.push(letter),
+        }
+    }
+    text.push('"');
+    text
+}

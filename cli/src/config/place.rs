@@ -1,0 +1,105 @@
+//! Places in a file, and what is wrong there.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::exit::{Exit, Failure};
+
+/// Faults that are shown; more of them are seldom of use.
+const FAULTS_MAX: usize = 20;
+
+/// The file, and what was found wrong in it so far.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+    faults: RefCell<Vec<(usize, String)>>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(path: &'a Path, text: &'a str) -> Source<'a> {
+        Source { path, text, faults: RefCell::default() }
+    }
+
+    /// Notes a fault at a byte of the file.
+    pub(super) fn fault(&self, at: usize, message: impl Into<String>) {
+        self.faults.borrow_mut().push((at, message.into()));
+    }
+
+    pub(super) fn has_faults(&self) -> bool {
+        !self.faults.borrow().is_empty()
+    }
+
+    /// All faults, in the order of the file.
+    pub(super) fn failure(&self) -> Failure {
+        let mut faults = self.faults.borrow_mut();
+        faults.sort();
+        let more = faults.len().saturating_sub(FAULTS_MAX);
+        let mut texts: Vec<_> =
+            faults.iter().take(FAULTS_MAX).map(|(at, message)| self.shown(*at, message)).collect();
+        if more > 0 {
+            texts.push(format!("and {more} more"));
+        }
+        Failure::new(Exit::Usage, texts.join("\n"))
+    }
+
+    /// FILE:LINE
+    pub(super) fn line(&self, at: usize) -> String {
+        format!("{}:{}", self.path.display(), self.position(at).0)
+    }
+
+    fn position(&self, at: usize) -> (usize, usize, &'a str) {
+        let mut at = at.min(self.text.len());
+        while !self.text.is_char_boundary(at) {
+            at -= 1;
+        }
+        let (before, after) = self.text.split_at(at);
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let end = after.find('\n').map_or(self.text.len(), |end| at + end);
+        let line = self.text.get(start..end).unwrap_or_default().trim_end_matches('\r');
+        let column = before.get(start..).unwrap_or_default().chars().count() + 1;
+        (before.matches('\n').count() + 1, column, line)
+    }
+
+    fn shown(&self, at: usize, message: &str) -> String {
+        let (number, column, line) = self.position(at);
+        let head = format!("{}:{number}:{column}: {message}", self.path.display());
+        // A caret below a tab or an escape sequence would point elsewhere; the head has the column.
+        if line.contains(char::is_control) {
+            return head;
+        }
+        format!("{head}\n  {line}\n  {:>column$}", '^')
+    }
+}
+
+/// A value as the text that would be typed on the command line.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: String,
+    /// Where it stands.
+    span: Range<usize>,
+    /// Its letters stand there as they are: no escapes, no variables.
+    is_verbatim: bool,
+}
+
+impl Text {
+    pub(super) fn new(source: &Source<'_>, text: String, span: Range<usize>) -> Text {
+        let raw = source.text.get(span.clone()).unwrap_or_default();
+        let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+        Text { is_verbatim: inner == text || raw == text, text, span }
+    }
+
+    /// The place in the file of its byte `at`.
+    pub(super) fn at(&self, at: usize) -> usize {
+        if !self.is_verbatim {
+            return self.span.start;
+        }
+        let quote = usize::from(self.span.len() != self.text.len());
+        self.span.start + quote + at.min(self.text.len())
+    }
+
+    pub(super) fn start(&self) -> usize {
+        self.span.start
+    }
+}

@@ -1,0 +1,383 @@
+//! From the text of a file to a [`Config`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use resay::net::address::Listen;
+use resay::options::{ENGINE_KEYS, KEYS, Key, nearest, parse_duration, parse_size};
+use resay::transform::spec::ChainSpec;
+use resay::{Engine, Error, Options};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::place::{Source, Text};
+use super::{Config, Entry};
+use crate::exit::Failure;
+use crate::log::Format;
+
+/// The keys at the top beside those of the engine.
+pub(super) const TOP: [&str; 7] =
+    ["log", "drain_timeout", "control", "plugin_dirs", "chain", "defaults", "listener"];
+/// The keys of a listener beside its options.
+pub(super) const LISTENER: [&str; 2] = ["name", "listen"];
+/// Letters of a name.
+const NAME_BYTES_MAX: usize = 64;
+
+pub(super) fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
+    let source = Source::new(path, text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in &errors {
+            source.fault(error.span().map_or(0, |span| span.start), error.message());
+        }
+        return Err(source.failure());
+    }
+    let config = Reader { source: &source }.config(document.get_ref());
+    if source.has_faults() { Err(source.failure()) } else { Ok(config) }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reader<'a> {
+    source: &'a Source<'a>,
+}
+
+impl Reader<'_> {
+    fn config(self, table: &DeTable<'_>) -> Config {
+        let mut config = Config {
+            threads: 1,
+            backend: resay::Backend::Auto,
+            spin: Duration::ZERO,
+            thread_name: "resay".to_owned(),
+            thread_stack: 2 << 20,
+            thread_cpus: String::new(),
+            log: Format::Text,
+            drain_timeout: Duration::from_secs(5),
+            control: None,
+            plugin_dirs: Vec::new(),
+            chain: String::new(),
+            listeners: Vec::new(),
+        };
+        let mut defaults = Options::default();
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "defaults" => self.defaults(value, &mut defaults),
+                // When the defaults are known.
+                "listener" => {}
+                "plugin_dirs" => config.plugin_dirs = self.paths(value),
+                name => self.top(key, name, value, &mut config),
+            }
+        }
+        match table.get("listener") {
+            Some(value) => self.listeners(value, &defaults, &mut config.listeners),
+            None => {
+                self.source.fault(self.source.text.len(), "there is no [[listener]]: nothing would listen")
+            }
+        }
+        config
+    }
+
+    fn top(
+        self,
+        key: &Spanned<impl AsRef<str>>,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        config: &mut Config,
+    ) {
+        let engine = ENGINE_KEYS.iter().map(|key| key.name);
+        if !engine.clone().chain(TOP).any(|known| known == name) {
+            let tables = "the options of all listeners stand under [defaults]";
+            let message = match (Key::find(name), nearest(name, engine.chain(TOP))) {
+                (Some(_), _) => format!("{name:?} is an option of listeners; {tables}"),
+                (_, Some(near)) => format!("unknown key {name:?}, did you mean {near:?}?"),
+                _ => format!("unknown key {name:?}; {tables}"),
+            };
+            return self.source.fault(key.span().start, message);
+        }
+        let Some(text) = self.text(value) else { return };
+        if let Err((at, message)) = set_top(config, name, &text.text) {
+            self.source.fault(text.at(at), message);
+        }
+    }
+
+    fn defaults(self, value: &Spanned<DeValue<'_>>, defaults: &mut Options) {
+        let DeValue::Table(table) = value.get_ref() else {
+            return self.source.fault(value.span().start, "a table is expected: [defaults]");
+        };
+        for (key, value) in table {
+            if key.get_ref() == "chain" {
+                let message = "the chain of all listeners stands above the tables: chain = \"...\"";
+                self.source.fault(key.span().start, message);
+            } else {
+                self.option(key.get_ref(), key.span().start, value, defaults);
+            }
+        }
+    }
+
+    fn option(self, key: &str, at: usize, value: &Spanned<DeValue<'_>>, options: &mut Options) {
+        let Some(text) = self.text(value) else { return };
+        if let Err(fault) = options.set(key, &text.text) {
+            let at = if fault.in_key { at + fault.at } else { text.at(fault.at) };
+            self.source.fault(at, fault.message);
+        }
+    }
+
+    fn listeners(self, value: &Spanned<DeValue<'_>>, defaults: &Options, entries: &mut Vec<Entry>) {
+        let DeValue::Array(tables) = value.get_ref() else {
+            return self.source.fault(value.span().start, "tables are expected: [[listener]]");
+        };
+        let mut names: Vec<String> = Vec::new();
+        for value in tables.iter() {
+            let DeValue::Table(table) = value.get_ref() else {
+                self.source.fault(value.span().start, "tables are expected: [[listener]]");
+                continue;
+            };
+            let name = self.name(value.span().start, table);
+            if let Some(name) = &name {
+                if names.contains(name) {
+                    let message = format!("another listener has the name {name:?} already");
+                    self.source.fault(table.get("name").map_or(0, |name| name.span().start), message);
+                }
+                names.push(name.clone());
+            }
+            self.listener(value.span().start, &name.unwrap_or_default(), table, defaults, entries);
+        }
+    }
+
+    fn name(self, start: usize, table: &DeTable<'_>) -> Option<String> {
+        let Some(value) = table.get("name") else {
+            self.source.fault(start, "the listener has no name: name = \"public\"");
+            return None;
+        };
+        let text = self.text(value)?;
+        let is_good = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        let wrong = text.text.find(|letter| !is_good(letter));
+        if !(1..=NAME_BYTES_MAX).contains(&text.text.len()) || wrong.is_some() {
+            let message =
+                format!("a name has 1 to {NAME_BYTES_MAX} letters, digits, hyphens, dots and underscores");
+            self.source.fault(text.at(wrong.unwrap_or(0)), message);
+            return None;
+        }
+        Some(text.text)
+    }
+
+    fn listener(
+        self,
+        start: usize,
+        name: &str,
+        table: &DeTable<'_>,
+        defaults: &Options,
+        entries: &mut Vec<Entry>,
+    ) {
+        for key in table.keys() {
+            let known = || KEYS.iter().map(|key| key.name).chain(LISTENER);
+            let word = key.get_ref().as_ref();
+            if !known().any(|name| name == word) {
+                let message = match nearest(word, known()) {
+                    Some(near) => format!("unknown key {word:?} of a listener, did you mean {near:?}?"),
+                    None => format!(
+                        "unknown key {word:?} of a listener; there are {}",
+                        known().collect::<Vec<_>>().join(", ")
+                    ),
+                };
+                self.source.fault(key.span().start, message);
+            }
+        }
+        let Some(listen) = table.get("listen") else {
+            return self
+                .source
+                .fault(start, "the listener has no address: listen = \"tcp://127.0.0.1:8888\"");
+        };
+        let urls = self.texts(listen);
+        if urls.is_empty() {
+            self.source
+                .fault(listen.span().start, "an address is expected: listen = \"tcp://127.0.0.1:8888\"");
+        }
+        let mut used: Vec<&str> = Vec::new();
+        let first = entries.len();
+        let mut is_whole = true;
+        for url in &urls {
+            let bare = match Listen::parse(&url.text, defaults) {
+                Ok(listen) => listen.address,
+                Err(error) => {
+                    self.source.fault(url.at(error.at), error.message);
+                    is_whole = false;
+                    continue;
+                }
+            };
+            // What means nothing for this address stays out of what is compared with a later file.
+            let mut options = Options::default();
+            let meant = |key: &str| bare.refuses(key).is_none();
+            for key in KEYS.iter().filter(|key| meant(key.name) && key.name != "chain") {
+                if let Some(value) = defaults.get(key.name) {
+                    // Its own text: it is taken.
+                    let _ = options.set(key.name, &value);
+                }
+            }
+            for (key, value) in table {
+                let word = key.get_ref().as_ref();
+                if let Some(known) = Key::find(word)
+                    && meant(word)
+                {
+                    // What is wrong with a value is said once.
+                    if used.contains(&known.name) {
+                        if let Some(text) = self.quiet_text(value) {
+                            let _ = options.set(word, &text);
+                        }
+                    } else {
+                        used.push(known.name);
+                        self.option(word, key.span().start, value, &mut options);
+                    }
+                }
+            }
+            match Listen::parse(&url.text, &options) {
+                Ok(listen) => {
+                    let address = &listen.address;
+                    if entries.iter().skip(first).any(|entry| entry.listen.address == *address) {
+                        self.source.fault(url.start(), format!("{address} stands here already"));
+                    }
+                    let place = self.source.line(start);
+                    entries.push(Entry { name: name.to_owned(), listen, place });
+                }
+                Err(error) => self.source.fault(url.at(error.at), error.message),
+            }
+        }
+        for key in table.keys() {
+            let word = key.get_ref().as_ref();
+            if is_whole && !urls.is_empty() && Key::find(word).is_some() && !used.contains(&word) {
+                let address = entries.get(first).map(|entry| entry.listen.address.clone());
+                let reason = address.and_then(|address| address.refuses(word));
+                let reason = reason.unwrap_or_else(|| format!("{word} means nothing here"));
+                self.source.fault(key.span().start, reason);
+            }
+        }
+    }
+
+    fn paths(self, value: &Spanned<DeValue<'_>>) -> Vec<PathBuf> {
+        self.texts(value).into_iter().map(|text| text.text.into()).collect()
+    }
+
+    /// A text, or an array of texts.
+    fn texts(self, value: &Spanned<DeValue<'_>>) -> Vec<Text> {
+        match value.get_ref() {
+            DeValue::Array(values) => values.iter().filter_map(|value| self.text(value)).collect(),
+            _ => self.text(value).into_iter().collect(),
+        }
+    }
+
+    /// A value as it would be typed: numbers, flags and lists too.
+    fn text(self, value: &Spanned<DeValue<'_>>) -> Option<Text> {
+        match plain(value) {
+            Ok(text) => Some(Text::new(self.source, text, value.span())),
+            Err((at, message)) => {
+                // Within a string the place counts from its quotation mark.
+                self.source.fault(value.span().start + at.map_or(0, |at| at + 1), message);
+                None
+            }
+        }
+    }
+
+    fn quiet_text(self, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        plain(value).ok()
+    }
+}
+
+/// The text of a value, with its variables; else what is wrong, and at which byte of a string.
+fn plain(value: &Spanned<DeValue<'_>>) -> Result<String, (Option<usize>, String)> {
+    match value.get_ref() {
+        DeValue::String(text) => expand(text).map_err(|(at, message)| (Some(at), message)),
+        DeValue::Boolean(on) => Ok(u8::from(*on).to_string()),
+        DeValue::Integer(number) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix());
+            number.map(|number| number.to_string()).map_err(|error| (None, error.to_string()))
+        }
+        DeValue::Array(values) => {
+            let texts: Result<Vec<_>, _> = values.iter().map(plain).collect();
+            texts.map(|texts| texts.join(",")).map_err(|(_, message)| (None, message))
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => Err((
+            None,
+            format!("a text, a number or a list is expected, not a {}", value.get_ref().type_str()),
+        )),
+    }
+}
+
+/// Puts variables of the environment in: `${NAME}`. `$$` is a dollar sign.
+fn expand(text: &str) -> Result<String, (usize, String)> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some(dollar) = rest.find('$') {
+        let at = text.len() - rest.len() + dollar;
+        let (before, after) =
+            (rest.get(..dollar).unwrap_or_default(), rest.get(dollar + 1..).unwrap_or_default());
+        expanded += before;
+        if let Some(after) = after.strip_prefix('$') {
+            expanded.push('$');
+            rest = after;
+            continue;
+        }
+        let Some(named) = after.strip_prefix('{') else {
+            expanded.push('$');
+            rest = after;
+            continue;
+        };
+        let Some((name, after)) = named.split_once('}') else {
+            return Err((at, "the variable does not end: ${NAME}; $$ is a dollar sign".to_owned()));
+        };
+        let value = resay_plugin::environment::variable(name);
+        let value = value.ok_or_else(|| (at, format!("the variable {name} is not set")))?;
+        expanded += value.to_str().ok_or_else(|| (at, format!("the variable {name} is not UTF-8")))?;
+        rest = after;
+    }
+    Ok(expanded + rest)
+}
+
+fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, String)> {
+    let spec = |error: Error| match error {
+        Error::Spec(error) => (error.at, error.message),
+        error => (0, error.to_string()),
+    };
+    let value = |fault: resay::options::ValueFault| (fault.at, fault.message);
+    match key {
+        "threads" => {
+            let wrong = |_| (0, "a number of threads is expected: 1 to 256".to_owned());
+            let threads = text.parse().map_err(wrong)?;
+            Engine::builder().threads(threads).map_err(spec)?;
+            config.threads = threads;
+        }
+        "backend" => {
+            let wrong = |error: resay::SpecError| (error.at, error.message);
+            config.backend = text.parse().map_err(wrong)?;
+        }
+        "spin" => {
+            config.spin = parse_duration(text).map_err(value)?;
+            Engine::builder().spin(config.spin).map_err(spec)?;
+        }
+        "thread_name" => {
+            Engine::builder().thread_name(text).map_err(spec)?;
+            text.clone_into(&mut config.thread_name);
+        }
+        "thread_stack" => {
+            config.thread_stack = parse_size(text).map_err(value)?;
+            let bytes = usize::try_from(config.thread_stack).unwrap_or(usize::MAX);
+            Engine::builder().thread_stack(bytes).map_err(spec)?;
+        }
+        "thread_cpus" => {
+            Engine::builder().thread_cpus(text).map_err(spec)?;
+            text.clone_into(&mut config.thread_cpus);
+        }
+        "log" => {
+            config.log =
+                Format::from_str(text, false).map_err(|_| (0, "text or json is expected".to_owned()))?;
+        }
+        "drain_timeout" => config.drain_timeout = parse_duration(text).map_err(value)?,
+        "control" => config.control = Some(text.into()),
+        "chain" => {
+            ChainSpec::parse(text).map_err(|error| (error.at, error.message))?;
+            text.clone_into(&mut config.chain);
+        }
+        // The caller knows the names.
+        _ => return Err((0, format!("unknown key {key:?}"))),
+    }
+    Ok(())
+}

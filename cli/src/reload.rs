@@ -1,0 +1,169 @@
+//! The configuration that a server runs with, and its replacement by what the file says later.
+//!
+//! ```text
+//! SIGHUP, ctl reload ──> read, check ──> compare ──> Engine::reconfigure: all of it, or nothing
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use resay::{Builder, Engine, ListenerId, LogLevel, Reconfiguration};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Change, Config, Snapshot, changes, line, matched};
+use crate::ctl::Server;
+use crate::exit::{Exit, Failure};
+use crate::log::Log;
+use crate::{output, plugin};
+
+/// How long a running server may take to say what it runs with.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+/// The settings that can change while the server runs; listeners apart.
+const LIVE: [&str; 2] = ["chain", "drain_timeout"];
+
+/// What holds, and where it is read again.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    file: PathBuf,
+    /// One reload at a time, from its reading to its end.
+    turn: Mutex<()>,
+    /// Only looked at and replaced under its lock: nobody waits for a reload who asks for a name.
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    snapshot: Snapshot,
+    drain_timeout: Duration,
+    /// The listeners of each address of the snapshot.
+    ids: Vec<Vec<ListenerId>>,
+}
+
+/// The answer to `reload`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reloaded {
+    /// A line for each change, as `--diff` prints them.
+    pub(crate) changes: Vec<String>,
+}
+
+impl Reloader {
+    /// Opens the listeners of a configuration, and starts the engine.
+    pub(crate) fn start(
+        file: &Path,
+        config: &Config,
+        builder: Builder,
+    ) -> Result<(Engine, Reloader), Failure> {
+        plugin::check_directories(&config.plugin_dirs)?;
+        let engine = builder.build()?;
+        let listens: Vec<_> = config.listeners.iter().map(|entry| entry.listen.clone()).collect();
+        let ids = engine.listen_all(&listens)?;
+        engine.start()?;
+        let held = Held { snapshot: config.snapshot(), drain_timeout: config.drain_timeout, ids };
+        let reloader = Reloader { file: file.to_owned(), turn: Mutex::new(()), held: Mutex::new(held) };
+        Ok((engine, reloader))
+    }
+
+    /// Reads the file again, and makes the server as it says: all of it, or nothing. What has changed, or why nothing has,
+    /// goes to the log as well.
+    pub(crate) fn reload(&self, engine: &Engine, log: &Log, whence: &str) -> Result<Reloaded, Failure> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        match self.reload_now(engine) {
+            Ok(changes) => {
+                let count = changes.len();
+                for change in &changes {
+                    log.emit(LogLevel::Info, "", format_args!("reload: {change}"));
+                }
+                let took = began.elapsed();
+                log.emit(LogLevel::Info, "", format_args!("{whence}: reloaded in {took:?}, changes {count}"));
+                Ok(Reloaded { changes })
+            }
+            Err(failure) => {
+                let text = format_args!("{whence}: not reloaded, nothing has changed: {}", failure.text());
+                log.emit(LogLevel::Error, "", text);
+                Err(failure)
+            }
+        }
+    }
+
+    fn reload_now(&self, engine: &Engine) -> Result<Vec<String>, Failure> {
+        let config = Config::read(&self.file)?;
+        let new = config.snapshot();
+        let (old, old_ids) = {
+            let held = self.held();
+            (held.snapshot.clone(), held.ids.clone())
+        };
+        let found = changes(&old, &new);
+        for change in &found {
+            if let Change::Setting { key, .. } = change
+                && !LIVE.contains(&key.as_str())
+            {
+                let text =
+                    format!("{key} cannot change while the server runs ({})", line(change, &old, &new));
+                return Err(Failure::new(Exit::Usage, text));
+            }
+        }
+        let pairs = matched(&old, &new);
+        let mut wanted = Reconfiguration { chain: config.chain.clone(), ..Reconfiguration::default() };
+        for (place, entry) in config.listeners.iter().enumerate() {
+            match pairs.iter().find(|pair| pair.1 == place).and_then(|pair| old_ids.get(pair.0)) {
+                Some(ids) => {
+                    wanted.keep.extend(ids.iter().map(|id| (*id, entry.listen.options.clone())));
+                }
+                None => wanted.open.push(entry.listen.clone()),
+            }
+        }
+        for (place, ids) in old_ids.iter().enumerate() {
+            if !pairs.iter().any(|pair| pair.0 == place) {
+                wanted.close.extend(ids);
+            }
+        }
+        let mut opened = engine.reconfigure(&wanted)?.into_iter();
+        let ids = (0..config.listeners.len()).map(|place| {
+            let kept = pairs.iter().find(|pair| pair.1 == place).and_then(|pair| old_ids.get(pair.0));
+            kept.cloned().or_else(|| opened.next()).unwrap_or_default()
+        });
+        let ids = ids.collect();
+        let lines = found.iter().map(|change| line(change, &old, &new)).collect();
+        *self.held() = Held { snapshot: new, drain_timeout: config.drain_timeout, ids };
+        Ok(lines)
+    }
+
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.held().drain_timeout
+    }
+
+    /// The names of the listeners, by their numbers.
+    pub(crate) fn names(&self) -> BTreeMap<u64, String> {
+        let held = self.held();
+        let named = held.ids.iter().zip(&held.snapshot.listeners);
+        named.flat_map(|(ids, listener)| ids.iter().map(|id| (id.number(), listener.name.clone()))).collect()
+    }
+
+    /// The configuration that holds.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.held().snapshot.clone()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Prints what a reload would change in the server that listens on the file's control socket.
+pub(crate) fn diff(config: &Config) -> Result<Exit, Failure> {
+    let new = config.snapshot();
+    let socket: &PathBuf = config.control.as_ref().ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            "--diff asks the running server: the file must have its control socket (control)",
+        )
+    })?;
+    let old: Snapshot = Server { socket, timeout: ASK_LIMIT }.ask("config")?;
+    let found = changes(&old, &new);
+    let text: String = found.iter().map(|change| line(change, &old, &new) + "\n").collect();
+    output::print(text)?;
+    Ok(if found.is_empty() { Exit::Done } else { Exit::Unexpected })
+}
