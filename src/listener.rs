@@ -16,7 +16,7 @@ use crate::limits::{
 use crate::net::guard::PeerLimiter;
 use crate::net::socket::{self, Bound, OnAccept};
 use crate::net::unix_file::SocketFile;
-use crate::options::{AddressKind, Frame, KEYS, Options};
+use crate::options::{AddressKind, Frame, KEYS, Keepalive, Options};
 use crate::peer::{Peer, SocketKind};
 use crate::stats::{Block, Stats};
 use crate::sys;
@@ -204,7 +204,7 @@ impl Listener {
             can_multiply: self.can_multiply,
             is_loopback: self.is_loopback,
             edition: self.edition + 1,
-            effective: self.effective.clone(),
+            effective: effective_after(&self.effective, options),
             on_accept: socket::on_accept_revised(self.kind, options, self.is_adopted),
             limiter,
             around: self.around.clone(),
@@ -424,6 +424,19 @@ fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(u
         },
     };
     Ok((message_bytes_max, limits))
+}
+
+/// What connections have now of what the kernel made of the options that they are told.
+fn effective_after(effective: &[(String, String)], options: &Options) -> Vec<(String, String)> {
+    let told = |(key, value): &(String, String)| {
+        let value = match key.as_str() {
+            "nodelay" => u8::from(options.nodelay).to_string(),
+            "keepalive" => u8::from(options.keepalive != Keepalive::Off).to_string(),
+            _ => value.clone(),
+        };
+        (key.clone(), value)
+    };
+    effective.iter().map(told).collect()
 }
 
 /// The kind of address that such sockets have.

@@ -237,9 +237,7 @@ impl Key {
     /// [`Engine::reconfigure`](crate::Engine::reconfigure).
     pub fn is_settled(&self, kind: AddressKind) -> bool {
         match self.name {
-            "backlog" | "rcvbuf" | "v6only" | "mode" => true,
-            // Connections of unix sockets inherit nothing: they are told.
-            "sndbuf" => !matches!(kind, AddressKind::UnixStream | AddressKind::UnixSeqpacket),
+            "backlog" | "rcvbuf" | "sndbuf" | "v6only" | "mode" => true,
             // The driver has buffers for it.
             "max_message" => matches!(kind, AddressKind::Udp | AddressKind::UnixDatagram),
             _ => false,

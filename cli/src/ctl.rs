@@ -13,11 +13,10 @@ use resay::{Client, CloseReason, DropReason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::control::report::{Connection, Counts, Ended, Listener, State, Stats};
+use crate::control::report::{Connection, Counts, Ended, Listener, Reloaded, State, Stats};
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure, complain};
 use crate::log::escape_into;
-use crate::reload::Reloaded;
 use crate::{help, output};
 
 /// Show the state of a running server, change its chains, stop it

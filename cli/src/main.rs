@@ -42,7 +42,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
-    Config(config::Arguments),
+    Config(config::command::Arguments),
     Ctl(ctl::Arguments),
     Send(send::Arguments),
     Repl(repl::Arguments),
@@ -82,7 +82,7 @@ fn run() -> Result<Exit, Failure> {
             crash::install();
             serve::run(&arguments)
         }
-        Command::Config(arguments) => config::run(&arguments),
+        Command::Config(arguments) => config::command::run(&arguments),
         Command::Ctl(arguments) => ctl::run(&arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Repl(arguments) => repl::run(&arguments),

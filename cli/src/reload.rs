@@ -5,14 +5,19 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use resay::{Builder, Engine, ListenerId, LogLevel, Reconfiguration};
-use serde::{Deserialize, Serialize};
+use resay::{Builder, Engine, Error, ListenerId, LogLevel, Reconfiguration};
 
-use crate::config::{Change, Config, Snapshot, changes, line, matched};
+use crate::config::read;
+use crate::config::settings::Config;
+use crate::config::snapshot::{Change, Snapshot, changes, line, matched};
+use crate::control::report::Reloaded;
 use crate::ctl::Server;
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
@@ -29,6 +34,8 @@ pub(crate) struct Reloader {
     file: PathBuf,
     /// One reload at a time, from its reading to its end.
     turn: Mutex<()>,
+    /// A thread that a signal has begun has not read the file yet: it will find what later signals are about.
+    is_requested: AtomicBool,
     /// Only looked at and replaced under its lock: nobody waits for a reload who asks for a name.
     held: Mutex<Held>,
 }
@@ -41,13 +48,6 @@ struct Held {
     ids: Vec<Vec<ListenerId>>,
 }
 
-/// The answer to `reload`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Reloaded {
-    /// A line for each change, as `--diff` prints them.
-    pub(crate) changes: Vec<String>,
-}
-
 impl Reloader {
     /// Opens the listeners of a configuration, and starts the engine.
     pub(crate) fn start(
@@ -58,17 +58,50 @@ impl Reloader {
         plugin::check_directories(&config.plugin_dirs)?;
         let engine = builder.build()?;
         let listens: Vec<_> = config.listeners.iter().map(|entry| entry.listen.clone()).collect();
-        let ids = engine.listen_all(&listens)?;
+        let ids = engine.listen_all(&listens).map_err(|error| with_place(config, error))?;
         engine.start()?;
         let held = Held { snapshot: config.snapshot(), drain_timeout: config.drain_timeout, ids };
-        let reloader = Reloader { file: file.to_owned(), turn: Mutex::new(()), held: Mutex::new(held) };
+        let reloader = Reloader {
+            file: file.to_owned(),
+            turn: Mutex::new(()),
+            is_requested: AtomicBool::new(false),
+            held: Mutex::new(held),
+        };
         Ok((engine, reloader))
+    }
+
+    /// Reloads on a thread of its own, since chains may take long to create. However many signals come, one reload runs and
+    /// one waits.
+    pub(crate) fn request(self: &Arc<Self>, engine: &Arc<Engine>, log: &Log) -> io::Result<()> {
+        if self.is_requested.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let (reloader, engine, log) = (Arc::clone(self), Arc::clone(engine), log.clone());
+        let begun = thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            let turn = reloader.take_turn();
+            reloader.is_requested.store(false, Ordering::Release);
+            // The log has what has become of it.
+            let _ = reloader.reload_and_log(&engine, &log, "SIGHUP");
+            drop(turn);
+        });
+        if begun.is_err() {
+            self.is_requested.store(false, Ordering::Release);
+        }
+        begun.map(drop)
+    }
+
+    fn take_turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the file again, and makes the server as it says: all of it, or nothing. What has changed, or why nothing has,
     /// goes to the log as well.
     pub(crate) fn reload(&self, engine: &Engine, log: &Log, whence: &str) -> Result<Reloaded, Failure> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.take_turn();
+        self.reload_and_log(engine, log, whence)
+    }
+
+    fn reload_and_log(&self, engine: &Engine, log: &Log, whence: &str) -> Result<Reloaded, Failure> {
         let began = Instant::now();
         match self.reload_now(engine) {
             Ok(changes) => {
@@ -89,7 +122,7 @@ impl Reloader {
     }
 
     fn reload_now(&self, engine: &Engine) -> Result<Vec<String>, Failure> {
-        let config = Config::read(&self.file)?;
+        let config = read::read(&self.file)?;
         let new = config.snapshot();
         let (old, old_ids) = {
             let held = self.held();
@@ -120,7 +153,7 @@ impl Reloader {
                 wanted.close.extend(ids);
             }
         }
-        let mut opened = engine.reconfigure(&wanted)?.into_iter();
+        let mut opened = engine.reconfigure(&wanted).map_err(|error| with_place(&config, error))?.into_iter();
         let ids = (0..config.listeners.len()).map(|place| {
             let kept = pairs.iter().find(|pair| pair.1 == place).and_then(|pair| old_ids.get(pair.0));
             kept.cloned().or_else(|| opened.next()).unwrap_or_default()
@@ -150,6 +183,14 @@ impl Reloader {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A failure of the engine; for a chain that cannot be, with the listener whose it is.
+fn with_place(config: &Config, error: Error) -> Failure {
+    let is_of_chain =
+        matches!(error, Error::Transform { .. } | Error::UnknownTransform { .. } | Error::Plugin { .. });
+    let placed = if is_of_chain { config.check().err() } else { None };
+    placed.unwrap_or_else(|| error.into())
 }
 
 /// Prints what a reload would change in the server that listens on the file's control socket.

@@ -24,7 +24,8 @@ use resay::{Backend, CloseReason, DropReason, Engine, LogLevel, Options, Stats};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::config::{self, Config};
+use crate::config::settings::Config;
+use crate::config::{command, read};
 use crate::control::{Control, Order, Waiter};
 use crate::exit::{Exit, Failure};
 use crate::help;
@@ -147,9 +148,9 @@ const WAITERS_MAX: usize = 16;
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Some(file) = &arguments.config else { return serve_until_end(arguments, None) };
     if arguments.check {
-        return config::check(file);
+        return command::check(file);
     }
-    let config = Config::read(file)?;
+    let config = read::read(file)?;
     if arguments.diff {
         return reload::diff(&config);
     }
@@ -435,15 +436,15 @@ impl Service {
         })
     }
 
-    /// Reads the configuration file again, on a thread of its own: chains may take long to create.
+    /// Reads the configuration file again, if there is one.
     fn reload(&self) -> Result<(), Failure> {
-        let Some(reloader) = self.reloader.clone() else {
-            self.emit("SIGHUP: there is no configuration file to read again");
-            return Ok(());
-        };
-        let (engine, log) = (Arc::clone(&self.engine), self.log.clone());
-        // Both say themselves what has become of it.
-        spawn("reload", move || drop(reloader.reload(&engine, &log, "SIGHUP")))
+        match &self.reloader {
+            Some(reloader) => reloader.request(&self.engine, &self.log).map_err(no_thread),
+            None => {
+                self.emit("SIGHUP: there is no configuration file to read again");
+                Ok(())
+            }
+        }
     }
 
     /// Begins to drain.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{Config, Snapshot, schema};
+use super::read::read;
+use super::schema;
+use super::snapshot::Snapshot;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -56,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Example => schema::example(),
         Command::Check { file } => return check(file),
         Command::Show { file, json } => {
-            let snapshot = Config::read(file)?.snapshot();
+            let snapshot = read(file)?.snapshot();
             if *json { output::json(&snapshot)? + "\n" } else { shown(&snapshot) }
         }
     };
@@ -65,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 /// Reads a file, finds its plugins and tries its chains; no socket is opened.
 pub(crate) fn check(file: &Path) -> Result<Exit, Failure> {
-    Config::read(file)?.check()?;
+    read(file)?.check()?;
     output::print(format!("{}: good\n", file.display())).map(|()| Exit::Done)
 }
 

@@ -1,5 +1,7 @@
-//! From the text of a file to a [`Config`].
+//! From a file to a [`Config`], or to all that is wrong in it.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +14,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::place::{Source, Text};
-use super::{Config, Entry};
-use crate::exit::Failure;
+use super::settings::{Config, Entry};
+use crate::exit::{Exit, Failure};
 use crate::log::Format;
 
 /// The keys at the top beside those of the engine.
@@ -24,7 +26,24 @@ pub(super) const LISTENER: [&str; 2] = ["name", "listen"];
 /// Letters of a name.
 const NAME_BYTES_MAX: usize = 64;
 
-pub(super) fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
+/// A file is not read beyond this.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Reads a file: its text only. All that is wrong in it is in the failure.
+pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Usage, format!("configuration {}: {error}", path.display()))
+    };
+    let mut text = String::new();
+    let mut file = File::open(path).map_err(|error| failed(&error))?.take(FILE_BYTES_MAX + 1);
+    file.read_to_string(&mut text).map_err(|error| failed(&error))?;
+    if file.limit() == 0 {
+        return Err(failed(&format_args!("it is over {FILE_BYTES_MAX} bytes")));
+    }
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
     let source = Source::new(path, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {

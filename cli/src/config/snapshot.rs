@@ -6,7 +6,7 @@ use std::fmt;
 use resay::options::KEYS;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Entry};
+use super::settings::{Config, Entry};
 
 /// All that a configuration says, defaults too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -90,6 +90,13 @@ pub(crate) struct Ended {
     pub(crate) ended: String,
 }
 
+/// The answer to `reload`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reloaded {
+    /// A line for each change, as `--diff` prints them.
+    pub(crate) changes: Vec<String>,
+}
+
 impl Stats {
     pub(super) fn of(engine: &Engine, uptime: Duration) -> Stats {
         let listeners = engine.listeners().into_iter().filter_map(|listener| {

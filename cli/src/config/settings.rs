@@ -1,0 +1,91 @@
+//! What a configuration says, as values.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use resay::net::address::Listen;
+use resay::{Backend, Engine, SocketKind};
+
+use crate::exit::Failure;
+use crate::log::Format;
+use crate::plugin;
+
+/// A configuration that has been read; what names in it mean has still to be found out.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) threads: usize,
+    pub(crate) backend: Backend,
+    pub(crate) spin: Duration,
+    pub(crate) thread_name: String,
+    pub(crate) thread_stack: u64,
+    pub(crate) thread_cpus: String,
+    pub(crate) log: Format,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) control: Option<PathBuf>,
+    pub(crate) plugin_dirs: Vec<PathBuf>,
+    /// The chain of all listeners that have none of their own.
+    pub(crate) chain: String,
+    /// One for each URL, in the order of the file.
+    pub(crate) listeners: Vec<Entry>,
+}
+
+/// One URL of a listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) listen: Listen,
+    /// Where the listener begins in the file: FILE:LINE.
+    pub(crate) place: String,
+}
+
+impl Config {
+    /// Finds the plugins and tries every chain, without a socket.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        plugin::check_directories(&self.plugin_dirs)?;
+        let engine = self.builder()?.build()?;
+        for entry in &self.listeners {
+            let chain = entry.listen.options.chain.as_deref().unwrap_or(&self.chain);
+            let (kind, is_framed) = kind_of(entry);
+            let tried = resay::DryRun::new(chain, &self.plugin_dirs, kind, is_framed);
+            tried.map_err(|error| {
+                let failure = Failure::from(error);
+                Failure::new(
+                    failure.exit,
+                    format!("{}: listener {:?}: {}", entry.place, entry.name, failure.text()),
+                )
+            })?;
+        }
+        drop(engine);
+        Ok(())
+    }
+
+    /// An engine without listeners.
+    pub(crate) fn builder(&self) -> Result<resay::Builder, Failure> {
+        let mut builder = Engine::builder()
+            .threads(self.threads)?
+            .spin(self.spin)?
+            .backend(self.backend)
+            .thread_name(&self.thread_name)?
+            .thread_stack(usize::try_from(self.thread_stack).unwrap_or(usize::MAX))?
+            .thread_cpus(&self.thread_cpus)?
+            .chain(&self.chain)?;
+        for directory in &self.plugin_dirs {
+            builder = builder.plugin_dir(directory);
+        }
+        Ok(builder)
+    }
+}
+
+fn kind_of(entry: &Entry) -> (SocketKind, bool) {
+    use resay::net::address::{Address, UnixKind};
+    let kind = match &entry.listen.address {
+        Address::Udp(_) => SocketKind::Udp,
+        Address::Unix { kind: UnixKind::Stream, .. } => SocketKind::UnixStream,
+        Address::Unix { kind: UnixKind::Datagram, .. } => SocketKind::UnixDatagram,
+        Address::Unix { kind: UnixKind::Seqpacket, .. } => SocketKind::UnixSeqpacket,
+        // What is handed over shows its kind only when it is there: the widest check is that of messages.
+        Address::Fd(_) | Address::Systemd(_) => return (SocketKind::Udp, true),
+        _ => SocketKind::Tcp,
+    };
+    (kind, entry.listen.options.frame != resay::options::Frame::Raw)
+}

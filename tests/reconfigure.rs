@@ -1,0 +1,168 @@
+//! Many changes at once while an engine serves: all of them, or none; and what becomes of those who are connected.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use resay::net::address::Listen;
+use resay::{CloseReason, Engine, ListenerId, Options, Reconfiguration};
+
+/// Options out of pairs.
+fn options(pairs: &[&str]) -> Options {
+    let mut options = Options::default();
+    pairs.iter().for_each(|pair| options.set_pair(pair).unwrap());
+    options
+}
+
+fn keep(id: ListenerId, pairs: &[&str]) -> Reconfiguration {
+    Reconfiguration { keep: vec![(id, options(pairs))], ..Reconfiguration::default() }
+}
+
+fn start(url: &str, threads: usize) -> (Engine, ListenerId, String) {
+    let engine = engine_builder().threads(threads).unwrap().listen(url).unwrap().start().unwrap();
+    let info = engine.listeners().remove(0);
+    (engine, info.id, info.url)
+}
+
+/// Waits until workers have noticed what was changed.
+fn noticed(engine: &Engine) {
+    engine.sync(Some(PATIENCE)).unwrap();
+}
+
+#[test]
+fn connections_keep_the_options_that_they_began_with_and_new_ones_have_the_new() {
+    isolated(|| {
+        for transport in Transport::connected() {
+            let directory = directory();
+            let (engine, id, url) = start(&transport.url(directory.path()), 2);
+            let old = Peer::connect(&url);
+            assert_eq!(old.ask(b"before"), b"before");
+            engine.reconfigure(&keep(id, &["idle_timeout=1ms", "max_connections=3"])).unwrap();
+            noticed(&engine);
+            // The same listener: its number, its counters, its address.
+            let info = engine.listener(id).unwrap();
+            assert_eq!((info.id, &info.url), (id, &url));
+            assert_eq!(engine.listener_option(id, "max_connections").unwrap().as_deref(), Some("3"));
+            // A silent newcomer is closed for that, and the silent old one is not.
+            assert_eq!(Peer::connect(&url).to_end(), b"");
+            eventually_stats(&engine, "the newcomer is closed", |stats| {
+                stats.closed_by(CloseReason::IdleTimeout) == 1
+            });
+            assert_eq!(old.ask(b"after"), b"after");
+            // It counts towards the new limit.
+            engine.reconfigure(&keep(id, &["max_connections=1"])).unwrap();
+            noticed(&engine);
+            let rejected = Peer::try_connect(&url);
+            eventually_stats(&engine, "one is rejected", |stats| stats.rejected == 1);
+            drop(rejected);
+            // What is asked of the listener concerns the connections of all its editions.
+            engine.reconfigure(&keep(id, &[])).unwrap();
+            noticed(&engine);
+            let new = Peer::connect(&url);
+            assert_eq!(new.ask(b"new"), b"new");
+            assert_eq!(engine.listener_stats(id).unwrap().open, 2);
+            assert_eq!(engine.reset_listener(id).unwrap(), 2);
+            finish(engine);
+        }
+    });
+}
+
+#[test]
+fn a_chain_is_swapped_for_all_whose_messages_are_found_as_before() {
+    isolated(|| {
+        let (engine, id, url) = start("tcp://127.0.0.1:0", 2);
+        let raw = Peer::connect(&url);
+        assert_eq!(raw.ask(b"a\n"), b"a\n");
+        engine.reconfigure(&keep(id, &["nodelay=0", "chain=uppercase"])).unwrap();
+        noticed(&engine);
+        assert_eq!(raw.ask(b"b\n"), b"B\n");
+        // Under another frame nobody but those who come has the chain.
+        engine.reconfigure(&keep(id, &["frame=lines", "chain=rot13"])).unwrap();
+        noticed(&engine);
+        assert_eq!(raw.ask(b"c\n"), b"C\n");
+        let framed = Peer::connect(&url);
+        assert_eq!(framed.ask(b"c\n"), b"p\n");
+        // The listener's own, and the engine's.
+        engine.reconfigure(&keep(id, &["frame=lines"])).unwrap();
+        noticed(&engine);
+        assert_eq!(framed.ask(b"d\n"), b"d\n");
+        engine.set_chain("uppercase").unwrap();
+        noticed(&engine);
+        assert_eq!(framed.ask(b"e\n"), b"E\n");
+        drop((raw, framed));
+        finish(engine);
+    });
+}
+
+#[test]
+fn datagrams_follow_at_once_on_every_worker() {
+    isolated(|| {
+        let (engine, id, url) = start("udp://127.0.0.1:0", 3);
+        let peers: Vec<Peer> = (0..16).map(|_| Peer::connect(&url)).collect();
+        peers.iter().for_each(|peer| assert_eq!(peer.ask(b"a"), b"a"));
+        engine.reconfigure(&keep(id, &["max_amplification=1", "chain=hex"])).unwrap();
+        noticed(&engine);
+        peers.iter().for_each(|peer| peer.send(b"a"));
+        eventually_stats(&engine, "answers of twice the length are dropped", |stats| stats.dropped == 16);
+        engine.reconfigure(&keep(id, &["max_amplification=2", "chain=hex"])).unwrap();
+        noticed(&engine);
+        peers.iter().for_each(|peer| assert_eq!(peer.ask_for(b"a", 2), b"61"));
+        finish(engine);
+    });
+}
+
+#[test]
+fn what_fails_changes_nothing() {
+    isolated(|| {
+        let (engine, id, url) = start("tcp://127.0.0.1:0", 2);
+        let peer = Peer::connect(&url);
+        assert_eq!(peer.ask(b"a"), b"a");
+        let before = (descriptors(), engine.listeners(), engine.chain());
+        let open = |url: &str| Listen::parse(url, &Options::default()).unwrap();
+        let good = Reconfiguration {
+            chain: "uppercase".to_owned(),
+            open: vec![open("tcp://127.0.0.1:0"), open("udp://127.0.0.1:0")],
+            keep: vec![(id, options(&["idle_timeout=1ms"]))],
+            close: Vec::new(),
+        };
+        let with = |change: &dyn Fn(&mut Reconfiguration)| {
+            let mut wanted = good.clone();
+            change(&mut wanted);
+            wanted
+        };
+        let table = [
+            with(&|wanted| wanted.chain = "uppercas".to_owned()),
+            with(&|wanted| wanted.chain = "a ||".to_owned()),
+            with(&|wanted| wanted.open.push(open(&url))),
+            with(&|wanted| wanted.open.push(open("tcp://127.0.0.1:0?frame=fixed:9&max_message=8"))),
+            with(&|wanted| wanted.open.push(open("tcp://127.0.0.1:0?chain=uppercas"))),
+            with(&|wanted| wanted.keep[0].1 = options(&["backlog=7"])),
+            with(&|wanted| wanted.keep[0].1 = options(&["frame=fixed:9", "max_message=8"])),
+            with(&|wanted| wanted.keep[0].1 = options(&["chain=uppercas"])),
+            with(&|wanted| wanted.keep.push((ListenerId::from_number(u64::MAX), Options::default()))),
+            with(&|wanted| wanted.close.push(ListenerId::from_number(u64::MAX))),
+        ];
+        for (number, wanted) in table.iter().enumerate() {
+            engine.reconfigure(wanted).unwrap_err();
+            noticed(&engine);
+            assert_eq!((descriptors(), engine.listeners(), engine.chain()), before, "{number}");
+            assert_eq!(peer.ask(b"a"), b"a", "{number}");
+        }
+        let opened = engine.reconfigure(&good).unwrap();
+        assert_eq!(opened.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+        noticed(&engine);
+        assert_eq!(peer.ask(b"a"), b"A");
+        let new = engine.listener(opened[0][0]).unwrap();
+        assert_eq!(Peer::connect(&new.url).ask(b"a"), b"A");
+        // One that is closed leaves its connections alone.
+        let close = Reconfiguration { close: vec![id], ..Reconfiguration::default() };
+        engine.reconfigure(&close).unwrap();
+        assert!(Peer::try_connect(&url).is_err());
+        assert_eq!(peer.ask(b"a"), b"A");
+        drop(peer);
+        engine.drain(Duration::from_secs(5)).unwrap();
+        drop(engine);
+    });
+}
