@@ -144,7 +144,10 @@ impl<D: Driver> Worker<D> {
         }
         if self.state != State::Running {
             self.step(token, |connection, cx, _| connection.release(cx));
-        } else if is_listener_changed && let Some(state) = state_of(&self.listeners, listener) {
+        } else if is_listener_changed
+            // It may have been the last connection of a listener that was closed, and is over by now.
+            && let Some(Some(state)) = self.listeners.get(listener as usize)
+        {
             let is_paused = state.holds();
             self.step(token, |connection, cx, _| connection.hold(is_paused, cx));
         }

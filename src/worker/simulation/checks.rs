@@ -593,6 +593,7 @@ pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
         "a stream that was not open in time",
         "a swap while a stream was opening",
         "a swap within a layer",
+        "another edition while somebody is connected",
         "all ended in good order",
         "an answer that was held back, through a layer",
         "jobs",

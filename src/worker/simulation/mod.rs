@@ -45,6 +45,10 @@ use crate::transform::spec::ChainSpec;
 
 const SEEDS: u64 = 1200;
 const STEPS_MAX: usize = 100_000;
+/// Steps between two editions of the listener.
+const REVISED_EVERY: usize = 41;
+/// More of them, and a world in which nothing else happens would never rest.
+const EDITIONS_MAX: u64 = 12;
 
 /// How connections ended, as the engine tells its host: by peer.
 type Closed = Arc<Mutex<Vec<(Peer, CloseReason)>>>;
@@ -284,6 +288,13 @@ impl Run {
         if self.case.swaps.get(self.swapped_at.len()) == Some(&step) {
             self.swap();
         }
+        let is_closed = matches!(self.case.end, End::CloseListener { after } if step >= after);
+        // Not before all have heard of the last one: what comes behind them must not wait for ever.
+        let is_told =
+            self.untold.is_empty() && self.drained_at.is_none() && self.listener.edition < EDITIONS_MAX;
+        if step % REVISED_EVERY == 7 && is_told && !is_closed {
+            self.revise();
+        }
         let is_over = self.world.borrow().clients.iter().all(simulator::Client::is_over);
         let is_datagram = self.case.kind.is_datagram();
         let waits = self.workers.iter().any(|w| w.is_alive() && w.until_deadline().is_some());
@@ -344,6 +355,17 @@ impl Run {
         self.noticed_at.push(None);
         self.blind.fill(true);
         self.meet("swap");
+    }
+
+    /// Another edition of the listener, which every worker hears of in its time; what holds for connections is the same.
+    fn revise(&mut self) {
+        self.listener = Arc::new(self.listener.revised(&self.case.options).unwrap());
+        let listener = Arc::clone(&self.listener);
+        self.tell_all(|| Command::Revise { listener: Arc::clone(&listener) });
+        let stats = self.listener.stats();
+        if stats.accepted > stats.closed {
+            self.meet("another edition while somebody is connected");
+        }
     }
 
     fn meet(&self, what: &'static str) {
