@@ -66,7 +66,7 @@ impl<'a> Source<'a> {
         let (number, column, line) = self.position(at);
         let head = format!("{}:{number}:{column}: {message}", self.path.display());
         // A caret below a tab or an escape sequence would point elsewhere; the head has the column.
-        if line.contains(char::is_control) {
+        if line.is_empty() || line.contains(char::is_control) {
             return head;
         }
         format!("{head}\n  {line}\n  {:>column$}", '^')
