@@ -361,7 +361,7 @@ pub const KEYS: &[Key] = &[
         value: "0|1|DURATION",
         kind: ValueType::within("duration", "", "1s", "32767s"),
         fallback: "0",
-        help: "probe silent peers (SO_KEEPALIVE), first after DURATION",
+        help: "probe silent peers (SO_KEEPALIVE), first after DURATION; without an answer they are gone after twice that time",
         applies: TCP,
         set: |options, text| put(&mut options.keepalive, parse_keepalive(text)),
         get: |options| Some(keepalive_text(options.keepalive)),

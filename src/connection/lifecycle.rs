@@ -256,7 +256,15 @@ impl Connection {
         let reason = match (self.phase, error.kind()) {
             (Phase::Lingering(reason), _) => reason,
             _ if error.raw_os_error() == Some(libc::EMSGSIZE) => CloseReason::AnswerTooLong,
-            (_, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => CloseReason::PeerReset,
+            // It vanished, where the kernel's probes stay without an answer (tcp(7)).
+            (
+                _,
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable,
+            ) => CloseReason::PeerReset,
             _ => CloseReason::SystemError,
         };
         Closing { reason, how: Close::Gently, error: Some(error) }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use socket2::{SockAddr, SockRef};
 
 use super::bound::{Bound, Handed, is_loopback};
-use super::ip::canonical;
+use super::ip::{canonical, refuse_group};
 use super::options::{asked_for, destinations, neutral, on_accept};
 use crate::error::{Error, Result};
 use crate::net::address::{Address, UnixKind, UnixName};
@@ -103,6 +103,11 @@ impl Found {
         };
         if !is_bound {
             return Err(wrong("it is not bound to an address, so nobody can reach it (bind(2))"));
+        }
+        if kind == SocketKind::Udp
+            && let Some(address) = local.as_socket()
+        {
+            refuse_group(&address)?;
         }
         let listens = kind.is_connected() && int(libc::SO_ACCEPTCONN)? != 0;
         Ok(Found { kind, local, is_v6: domain == libc::AF_INET6, listens })

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -30,15 +31,51 @@ pub(super) fn asked_for(kind: SocketKind, options: &Options) -> Vec<Setting> {
             Keepalive::Off => {}
             Keepalive::On => settings.push(Setting::new(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)),
             Keepalive::After(idle) => {
-                let seconds = i32::try_from(idle.as_secs()).unwrap_or(i32::MAX);
+                let probing = Probing::after(idle, options.write_timeout);
                 settings.push(Setting::new(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1));
-                settings.push(Setting::new(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds));
+                for (option, value) in [
+                    (libc::TCP_KEEPIDLE, probing.idle_seconds),
+                    (libc::TCP_KEEPINTVL, probing.interval_seconds),
+                    (libc::TCP_KEEPCNT, PROBES),
+                ] {
+                    settings.push(Setting::new(libc::IPPROTO_TCP, option, value));
+                }
+                // Multipath TCP took this one later than the others.
+                let (option, value) = (libc::TCP_USER_TIMEOUT, probing.user_timeout_ms);
+                settings.push(Setting::optional(libc::IPPROTO_TCP, option, value));
             }
         }
         // An echo owes urgent bytes too (RFC 6093): they stay in the stream. Multipath TCP has none.
         settings.push(Setting::optional(libc::SOL_SOCKET, libc::SO_OOBINLINE, 1));
     }
     settings
+}
+
+/// Probes of a silent peer that stay without an answer before it is taken for gone.
+const PROBES: i32 = 3;
+/// The longest time between two of them; the system's own is as long.
+const PROBE_INTERVAL_SECONDS_MAX: i32 = 75;
+
+/// What follows from `keepalive=DURATION` (tcp(7)).
+#[derive(Debug, PartialEq, Eq)]
+struct Probing {
+    idle_seconds: i32,
+    interval_seconds: i32,
+    user_timeout_ms: i32,
+}
+
+impl Probing {
+    /// The system's own interval and count would take another 11 minutes to notice that a silent peer is gone, and its
+    /// retransmissions about 15 where an answer is on the way: then nobody probes.
+    fn after(idle: Duration, write_timeout: Duration) -> Probing {
+        let idle_seconds = i32::try_from(idle.as_secs()).unwrap_or(i32::MAX);
+        let interval_seconds = (idle_seconds / 3).clamp(1, PROBE_INTERVAL_SECONDS_MAX);
+        let probing =
+            Duration::from_secs((i64::from(idle_seconds) + i64::from(PROBES * interval_seconds)) as u64);
+        // The timeout also ends peers that answer and do not read: that is for `write_timeout` to decide.
+        let user_timeout_ms = i32::try_from(probing.max(write_timeout).as_millis()).unwrap_or(i32::MAX);
+        Probing { idle_seconds, interval_seconds, user_timeout_ms }
+    }
 }
 
 /// The send buffer: what is asked for, or, where records leave whole or not at all, as much as the longest one takes.
@@ -199,5 +236,27 @@ fn effective_backlog(options: &Options) -> u32 {
     match limit.map(|text| text.trim().parse()) {
         Ok(Ok(limit)) => options.backlog.min(limit),
         _ => options.backlog,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probing_follows_the_time_that_was_asked_for() {
+        let ms = Duration::from_millis;
+        for (idle, write, interval_seconds, user_timeout_ms) in [
+            (1, 1000, 1, 4000),
+            (1, 3000, 1, 4000),
+            (1, 30_000, 1, 30_000),
+            (3, 1000, 1, 6000),
+            (90, 30_000, 30, 180_000),
+            (300, 30_000, 75, 525_000),
+            (32_767, 30_000, 75, 32_992_000),
+        ] {
+            let probing = Probing::after(Duration::from_secs(idle as u64), ms(write));
+            assert_eq!(probing, Probing { idle_seconds: idle, interval_seconds, user_timeout_ms }, "{idle}");
+        }
     }
 }
