@@ -4,9 +4,11 @@
 //! bounded [queues](EventQueue), from which the owner takes records when it likes.
 
 mod description;
+mod peer_lines;
 mod queue;
 
 pub use description::{Event, EventCause, EventKind, LogLevel};
+pub(crate) use peer_lines::{More, PeerLine, PeerLines};
 pub use queue::{EVENT_TEXT_BYTES_MAX, EventRecord};
 
 use std::cell::Cell;

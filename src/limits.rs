@@ -19,6 +19,11 @@ pub(crate) const MESSAGE_BYTES_CEILING: usize = 1024 * 1024 * 1024;
 /// Faults of Resay itself that each worker emits as events; from then on one whenever their number has doubled.
 pub(crate) const BUG_EVENTS: u64 = 16;
 
+/// A line of the log that peers can cause is emitted once in this time for each listener and reason; what a transform logs
+/// while it works, so many times.
+pub(crate) const PEER_LINE_PERIOD: Duration = Duration::from_secs(10);
+pub(crate) const TRANSFORM_LINES_MAX: u64 = 100;
+
 /// Datagrams that one system call may bring.
 pub(crate) const DATAGRAM_BATCH: usize = 32;
 /// Memory for them, of which only what is used is touched; one datagram always has a place.
@@ -40,6 +45,8 @@ pub(crate) const LOCK_AGAIN: Duration = Duration::from_millis(5);
 pub(crate) const PRIVATE_NAMES_MAX: usize = 16;
 /// Connections that one listener may bring in a turn, before the others are served again.
 pub(crate) const ACCEPT_BURST: u32 = 64;
+/// Connections in a row that may fail as accept(2) brings them, before their listener rests.
+pub(crate) const ACCEPT_FAILURES_MAX: u32 = 16;
 /// How long a listener rests when descriptors or memory have run out.
 pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long a connection that we closed is read on, so that what the peer still sends does not turn our last

@@ -8,7 +8,7 @@ use crate::chain::{Chain, Generation};
 use crate::connection::{Around, MakeAround};
 use crate::context::ConnLimits;
 use crate::error::{Result, SpecError};
-use crate::event::Subject;
+use crate::event::{PeerLines, Subject};
 use crate::frame::Framer;
 use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
@@ -84,6 +84,8 @@ pub(crate) struct Listener {
 /// What all editions of a listener have together.
 #[derive(Debug, Default)]
 struct Common {
+    /// What its peers cause in the log.
+    lines: PeerLines,
     /// Sockets that workers serve now.
     sockets: AtomicUsize,
     /// The host does not want anything to be read of its peers.
@@ -118,6 +120,11 @@ impl Subject for Listener {
 }
 
 impl Listener {
+    /// What its peers cause in the log.
+    pub(crate) fn lines(&self) -> &PeerLines {
+        &self.common.lines
+    }
+
     /// `effective`: see [`crate::net::socket::effective`].
     pub(crate) fn new(
         ordinal: usize,

@@ -51,7 +51,7 @@ use crate::chain::{Generation, Scratch};
 use crate::connection::{Connection, TransformFault};
 use crate::context::Context;
 use crate::driver::{Completion, Driver, Token};
-use crate::event::{Event, EventCause, EventKind, Events, LogLevel};
+use crate::event::{Event, EventCause, EventKind, Events, LogLevel, PeerLine};
 use crate::later::Tickets;
 use crate::limits::TURN_SENDS;
 use crate::listener::Listener;
@@ -169,8 +169,8 @@ struct ListenerState {
     is_superseded: bool,
     /// Who waits until nobody comes any more.
     waiters: Vec<Sender<Answer>>,
-    /// Running out of descriptors is logged once, until accept works again.
-    accept_failing: bool,
+    /// Connections in a row that failed as they were accepted.
+    accept_failures: u32,
     /// That answers are dropped for `max_amplification` is logged once.
     is_amplification_logged: Cell<bool>,
     /// Bytes and messages of the sends that were submitted in this turn: they count as sent when it is over.
@@ -373,7 +373,7 @@ impl ListenerState {
             is_refusing: false,
             is_superseded: false,
             waiters: Vec::new(),
-            accept_failing: false,
+            accept_failures: 0,
             is_amplification_logged: Cell::new(false),
             submitted: Cell::default(),
         }
@@ -441,17 +441,19 @@ fn log_transform_error(
     fault: &TransformFault,
     connection: u64,
     peer: &Peer,
+    now: Moment,
 ) {
     let TransformFault { generation, stage, fault } = fault;
+    let (level, more) = state.listener.lines().next(PeerLine::TransformFailed, LogLevel::Warn, now.as_micros());
     events.emit(&Event {
-        level: LogLevel::Warn,
+        level,
         kind: EventKind::TransformFailed,
         listener: &state.listener.url,
         listener_id: state.listener.id,
         connection,
         peer: Some(peer),
         cause: Some(if generation.is_function(*stage) { EventCause::Function } else { EventCause::Table }),
-        text: &format_args!("transform {}: {fault}", generation.stage_id(*stage)),
+        text: &format_args!("transform {}: {fault}{more}", generation.stage_id(*stage)),
     });
 }
 

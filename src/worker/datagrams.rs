@@ -74,9 +74,10 @@ impl<D: Driver> Worker<D> {
         let Worker { index, driver, pool, scratch, recorder, sockets, listeners, shared, timers, .. } = self;
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
         let Some(Some(state)) = listeners.get(socket.state as usize) else { return };
+        let now = driver.now();
         let log_fault = |(stage, fault)| {
             let fault = TransformFault { generation: Arc::clone(&state.generation), stage, fault };
-            log_transform_error(&shared.events, state, &fault, 0, from);
+            log_transform_error(&shared.events, state, &fault, 0, from, now);
         };
         if let Some(fault) = fault {
             return log_fault(fault);
@@ -86,7 +87,6 @@ impl<D: Driver> Worker<D> {
             let RecvBuf { buffer, start } = driver.recv_buf();
             recorder.keep(bug::part(buffer, start..));
         }
-        let now = driver.now();
         let drop_it = |reason: DropReason| {
             state.stats.dropped(reason, 1);
             shared.events.emit(&Event {

@@ -54,7 +54,7 @@ impl<D: Driver> Worker<D> {
         }
         if let Some((stage, fault)) = outcome.fault {
             let fault = TransformFault { generation: Arc::clone(&generation), stage, fault };
-            log_transform_error(&shared.events, state, &fault, 0, &from);
+            log_transform_error(&shared.events, state, &fault, 0, &from, now);
         }
         if !Arc::ptr_eq(&generation, &state.generation) {
             // It may be the last user of a chain that was replaced.

@@ -13,8 +13,8 @@ use super::{Answer, ListenerState, Served, Socket, State, Worker, state_of, stat
 use crate::bug;
 use crate::connection::Connection;
 use crate::driver::{Close, Driver, Token};
-use crate::event::{Event, EventCause, EventKind, LogLevel};
-use crate::limits::ACCEPT_RETRY;
+use crate::event::{Event, EventCause, EventKind, LogLevel, PeerLine};
+use crate::limits::{ACCEPT_FAILURES_MAX, ACCEPT_RETRY};
 use crate::listener::{Listener, next_number};
 use crate::net::guard::{PeerKey, PeerPermit};
 use crate::peer::Peer;
@@ -140,11 +140,12 @@ impl<D: Driver> Worker<D> {
             }
             state.closed = true;
             if was_last {
+                let text = format_args!("closed{}", state.listener.lines().take_rest());
                 self.shared.events.emit_about(
                     LogLevel::Info,
                     EventKind::ListenerClosed,
                     &*state.listener,
-                    "closed",
+                    text,
                 );
             }
         }
@@ -156,14 +157,13 @@ impl<D: Driver> Worker<D> {
         // The listener may have been closed earlier in this turn; the connection goes with its socket.
         let Some(Socket::Listener { state, .. }) = self.sockets.get(token) else { return };
         let Some(state) = state_of_mut(&mut self.listeners, *state) else { return };
-        state.accept_failing = false;
+        state.accept_failures = 0;
         let (listener, stats) = (Arc::clone(&state.listener), Arc::clone(&state.stats));
         let permit = match self.admit(&listener, &socket, &peer) {
             Ok(permit) => permit,
             Err(reason) => {
                 stats.rejected.add(1);
-                let text = format_args!("rejected {peer}: {reason}");
-                return self.shared.events.emit_about(LogLevel::Info, EventKind::Rejected, &*listener, text);
+                return self.log_rejected(&listener, &peer, &reason);
             }
         };
         stats.accepted.add(1);
@@ -220,11 +220,17 @@ impl<D: Driver> Worker<D> {
         match permit(&state.listener, PeerKey::of(connection.peer(), None)) {
             Ok(permit) => self.step(token, |connection, cx, _| connection.identified(permit, cx)),
             Err(reason) => {
-                let text = format_args!("rejected {}: {reason}", connection.peer());
-                self.shared.events.emit_about(LogLevel::Info, EventKind::Rejected, &*state.listener, text);
+                self.log_rejected(&state.listener, connection.peer(), &reason);
                 self.step(token, |connection, _, _| connection.refused());
             }
         }
+    }
+
+    fn log_rejected(&self, listener: &Listener, peer: &Peer, reason: &Refusal) {
+        let now_us = self.driver.now().as_micros();
+        let (level, more) = listener.lines().next(reason.line(), LogLevel::Info, now_us);
+        let text = format_args!("rejected {peer}: {reason}{more}");
+        self.shared.events.emit_about(level, EventKind::Rejected, listener, text);
     }
 
     /// The worker with the fewest connections; this one among equals, and while draining.
@@ -316,7 +322,9 @@ impl<D: Driver> Worker<D> {
         let Some(state) = state_of_mut(&mut self.listeners, *state) else { return };
         state.stats.accept_errors.add(1);
         let why = EventCause::of(&error);
-        if concerns_one_connection(&error) {
+        state.accept_failures = state.accept_failures.saturating_add(1);
+        // Of one that fails for good the next will be no better, whatever the error.
+        if concerns_one_connection(&error) && state.accept_failures < ACCEPT_FAILURES_MAX {
             let text = format_args!("accept: {error}");
             return self.shared.events.emit_caused(
                 LogLevel::Debug,
@@ -328,16 +336,10 @@ impl<D: Driver> Worker<D> {
         }
         // Descriptors or memory have run out, or something unknown is wrong: trying again at once would only
         // turn the worker in circles.
-        if !std::mem::replace(&mut state.accept_failing, true) {
-            let text = format_args!("accept: {error}; trying again every {ACCEPT_RETRY:?}");
-            self.shared.events.emit_caused(
-                LogLevel::Warn,
-                EventKind::AcceptFailed,
-                &*state.listener,
-                why,
-                text,
-            );
-        }
+        let now_us = self.driver.now().as_micros();
+        let (level, more) = state.listener.lines().next(PeerLine::AcceptFailed, LogLevel::Warn, now_us);
+        let text = format_args!("accept: {error}; trying again every {ACCEPT_RETRY:?}{more}");
+        self.shared.events.emit_caused(level, EventKind::AcceptFailed, &*state.listener, why, text);
         self.driver.pause(token);
         self.timers.arm(token, retry_at, self.driver.now().after(ACCEPT_RETRY));
     }
@@ -359,6 +361,17 @@ enum Refusal {
     User(u32),
     Unknown(io::Error),
     TooMany(u32),
+}
+
+impl Refusal {
+    fn line(&self) -> PeerLine {
+        match self {
+            Refusal::Full(_) => PeerLine::RejectedFull,
+            Refusal::User(_) => PeerLine::RejectedUser,
+            Refusal::Unknown(_) => PeerLine::RejectedUnknown,
+            Refusal::TooMany(_) => PeerLine::RejectedPeer,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {

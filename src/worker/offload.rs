@@ -296,7 +296,7 @@ impl<D: Driver> Worker<D> {
         state.stats.add_block(&stats);
         if let Some((stage, fault)) = outcome.fault {
             let fault = TransformFault { generation: Arc::clone(&state.generation), stage, fault };
-            log_transform_error(&self.shared.events, state, &fault, 0, &from);
+            log_transform_error(&self.shared.events, state, &fault, 0, &from, now);
         }
         if let Reply::Owned(bytes) = &outcome.reply
             && outcome.copies > 0

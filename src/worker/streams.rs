@@ -9,7 +9,7 @@ use crate::bug;
 use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work};
 use crate::context::Context;
 use crate::driver::{Driver, Progress, Token};
-use crate::event::{Event, EventCause, EventKind, LogLevel};
+use crate::event::{Event, EventCause, EventKind, LogLevel, PeerLine};
 use crate::later::{Desk, Owner};
 use crate::limits::TURN_CONTINUED;
 use crate::timer::Moment;
@@ -263,7 +263,10 @@ impl<D: Driver> Worker<D> {
     fn socket_failed(&self, state: u32, error: &io::Error) {
         if let Some(state) = state_of(&self.listeners, state) {
             let why = EventCause::of(error);
-            self.shared.events.emit_caused(LogLevel::Warn, EventKind::Dropped, &*state.listener, why, error);
+            let now_us = self.driver.now().as_micros();
+            let (level, more) = state.listener.lines().next(PeerLine::SocketFailed, LogLevel::Warn, now_us);
+            let text = format_args!("{error}{more}");
+            self.shared.events.emit_caused(level, EventKind::Dropped, &*state.listener, why, text);
         }
     }
 
@@ -357,7 +360,8 @@ fn apply_rare<D: Driver>(
 ) -> Option<Rest> {
     let Rare { fault, retired, reading, has_delays, shuts_down, mut close, is_identified, offload } = rare;
     if let Some(fault) = fault {
-        super::log_transform_error(&shared.events, state, &fault, connection.id(), connection.peer());
+        let (id, peer) = (connection.id(), connection.peer());
+        super::log_transform_error(&shared.events, state, &fault, id, peer, driver.now());
     }
     shared.drop_in_background(retired);
     match reading {

@@ -11,8 +11,10 @@ use resay_plugin::inspect;
 
 use super::running;
 use super::text::text;
-use crate::event::{Event, EventKind, Events, LogLevel};
+use crate::event::{Event, EventKind, Events, LogLevel, More, PeerLine, PeerLines};
+use crate::limits::TRANSFORM_LINES_MAX;
 use crate::lock::lock;
+use crate::sys;
 
 const COUNTERS_MAX: usize = 256;
 /// The longest line that a transform logs; what is more is cut.
@@ -67,6 +69,7 @@ pub(crate) struct Services {
 struct HostContext {
     id: &'static str,
     services: Services,
+    lines: PeerLines,
 }
 
 unsafe extern "C" fn host_log(ctx: *mut c_void, level: c_int, utf8: *const c_char, len: usize) {
@@ -78,15 +81,23 @@ unsafe extern "C" fn host_log(ctx: *mut c_void, level: c_int, utf8: *const c_cha
     // SAFETY: the plugin lends `len` bytes for the call; no line is as long as the limit.
     let line = unsafe { std::slice::from_raw_parts(utf8.cast::<u8>(), len.min(LINE_BYTES_MAX)) };
     let line = String::from_utf8_lossy(line);
+    let level = LogLevel::from_number(level);
+    // What it logs as it is created is its owner's doing; all else may be a peer's.
+    let (level, more) = if running::current() == abi::RESAY_THREAD_CONTROL || level >= LogLevel::Debug {
+        (level, More(0))
+    } else {
+        let now_us = sys::monotonic_micros();
+        context.lines.next_of(PeerLine::FromTransform, level, now_us, TRANSFORM_LINES_MAX)
+    };
     context.services.events.emit(&Event {
-        level: LogLevel::from_number(level),
+        level,
         kind: EventKind::TransformLog,
         listener: "",
         listener_id: 0,
         connection: 0,
         peer: None,
         cause: None,
-        text: &format_args!("{}: {line}", context.id),
+        text: &format_args!("{}: {line}{more}", context.id),
     });
 }
 
@@ -137,7 +148,7 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(id: &'static str, services: &Services) -> Host {
-        let context = Box::new(HostContext { id, services: services.clone() });
+        let context = Box::new(HostContext { id, services: services.clone(), lines: PeerLines::default() });
         let table = Box::new(resay_host {
             struct_size: size_of::<resay_host>() as u32,
             abi_minor: abi::RESAY_PLUGIN_ABI_MINOR,
