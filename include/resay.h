@@ -269,6 +269,11 @@ extern "C" {
 #define RESAY_EVENT_ENGINE 1024u
 
 /**
+ * A transform has not returned for 5 seconds: the text names it. Once for each call.
+ */
+#define RESAY_EVENT_TRANSFORM_STUCK 2048u
+
+/**
  * For resay_events_open: all kinds, including those of later versions.
  */
 #define RESAY_EVENT_ALL 4294967295u
@@ -359,6 +364,11 @@ extern "C" {
 #define RESAY_CLOSED_BY_HOST 17
 
 /**
+ * Too many messages of its chain waited for a thread: the chain has a transform that may block.
+ */
+#define RESAY_CLOSED_OVERLOADED 18
+
+/**
  * In resay_event.code: a transform returned RESAY_DROP.
  */
 #define RESAY_DROPPED_BY_TRANSFORM 1
@@ -417,6 +427,11 @@ extern "C" {
  * In resay_event.code: the answer was longer than a datagram of its socket may be.
  */
 #define RESAY_DROPPED_ANSWER_TOO_LONG 12
+
+/**
+ * Too many messages of its chain waited for a thread: the chain has a transform that may block.
+ */
+#define RESAY_DROPPED_OVERLOADED 13
 
 /**
  * Size of resay_event.text in bytes, including the NUL.

@@ -93,9 +93,17 @@ pub(crate) const STREAM_CHUNK_BYTES: usize = 64 * 1024;
 /// Memory between two transforms that a worker keeps for its next turn.
 pub(crate) const SCRATCH_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
 
-/// Threads for transforms that may block, and how long they are waited for at the end.
+/// Threads for transforms that may block: for each chain, and in all. As many again may destroy what transforms leave. How long
+/// they are waited for at the end.
 pub(crate) const OFFLOAD_THREADS: usize = 4;
+pub(crate) const OFFLOAD_THREADS_MAX: usize = 64;
 pub(crate) const OFFLOAD_END: Duration = Duration::from_secs(1);
+/// Messages of one chain that may wait for them.
+pub(crate) const OFFLOAD_QUEUE_MAX: usize = 4096;
+/// How often a connection whose message is with them is looked at: whether its peer is still there.
+pub(crate) const OFFLOAD_LOOK: Duration = Duration::from_secs(1);
+/// How long a call of a transform may take before that is logged.
+pub(crate) const TRANSFORM_PATIENCE: Duration = Duration::from_secs(5);
 /// Datagrams of one socket that may be with those threads.
 pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 

@@ -1,21 +1,54 @@
-//! A few threads for transforms that may block, so that workers never do.
+//! Threads for transforms that may block, so that workers never do, and others for what is to be destroyed.
+//!
+//! Each chain has a share of the threads: one whose transforms do not return keeps its own, and no more. What waits for a
+//! thread is bounded for each chain; beyond that a job is refused. Of several chains whose jobs wait each has its turn.
 
 use std::cell::Cell;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::CStr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use crate::limits::{OFFLOAD_END, OFFLOAD_THREADS};
+use crate::limits::{
+    OFFLOAD_END, OFFLOAD_QUEUE_MAX, OFFLOAD_THREADS, OFFLOAD_THREADS_MAX, TRANSFORM_PATIENCE,
+};
 use crate::lock::lock;
-use crate::sys::{Thread, ThreadSettings};
+use crate::sys::{Thread, ThreadSettings, with_loss};
+use crate::transform::library::{RunningThread, watched};
 
 type Job = Box<dyn FnOnce() + Send>;
 type Lost = Arc<dyn Fn() + Send + Sync>;
 
-/// The thread pool of one engine; each thread starts when a job would have to wait.
+/// The number of a chain, whose jobs have a share of the threads.
+pub(crate) type ShareId = u64;
+
+/// The number of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct JobId(u64);
+
+/// A job that is given back.
+pub(crate) enum Refused {
+    /// Too many of its chain wait.
+    Full(Job),
+    /// No thread can be started.
+    NoThread(Job),
+}
+
+/// A transform that has not returned for [`TRANSFORM_PATIENCE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stuck {
+    pub(crate) transform: Option<&'static CStr>,
+    pub(crate) share: ShareId,
+    pub(crate) since: Instant,
+}
+
+/// The threads of one engine; each starts when a job would have to wait.
 #[derive(Default)]
 pub(crate) struct Offload {
-    state: Mutex<Option<Running>>,
+    /// Where transforms run.
+    working: Mutex<Option<Arc<ThreadPool>>>,
+    /// Where what they leave is destroyed: transforms that do not return hold up nothing of it.
+    retiring: Mutex<Option<Arc<ThreadPool>>>,
     threads: Arc<ThreadSettings>,
     /// Hears of a thread that the host has ended in the middle of a transform.
     lost: Option<Lost>,
@@ -30,7 +63,8 @@ pub(crate) struct Offload {
 #[cfg(test)]
 #[derive(Default)]
 pub(crate) struct JobQueue {
-    jobs: Mutex<Vec<Job>>,
+    jobs: Mutex<Vec<(JobId, Job)>>,
+    count: std::sync::atomic::AtomicU64,
     refusing: std::sync::atomic::AtomicBool,
 }
 
@@ -47,29 +81,128 @@ impl JobQueue {
 
     /// Takes one of [`len`](Self::len) jobs, to be run or dropped.
     pub(crate) fn take(&self, place: usize) -> Box<dyn FnOnce() + Send> {
-        lock(&self.jobs).remove(place)
+        lock(&self.jobs).remove(place).1
     }
 
-    fn put(&self, job: Job) -> Result<(), Job> {
+    fn cancel(&self, id: JobId) -> Option<Job> {
+        let mut jobs = lock(&self.jobs);
+        let place = jobs.iter().position(|job| job.0 == id)?;
+        Some(jobs.remove(place).1)
+    }
+
+    fn put(&self, job: Job) -> Result<JobId, Refused> {
         if self.refusing.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(job);
+            return Err(Refused::NoThread(job));
         }
-        lock(&self.jobs).push(job);
-        Ok(())
+        let id = JobId(self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        lock(&self.jobs).push((id, job));
+        Ok(id)
     }
-}
-
-struct Running {
-    jobs: Sender<Job>,
-    waiting: Arc<Mutex<Receiver<Job>>>,
-    pool: Arc<ThreadPool>,
 }
 
 #[derive(Default)]
 struct ThreadPool {
-    count: Mutex<Count>,
-    changed: Condvar,
+    state: Mutex<State>,
+    /// There is a job, or the pool ends.
+    has_job: Condvar,
+    /// A thread is gone.
+    has_ended: Condvar,
     threads: Mutex<Vec<Thread<()>>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of each chain that has jobs, by its number.
+    shares: BTreeMap<ShareId, Share>,
+    /// Those of which jobs wait, in the order of their turns.
+    order: VecDeque<ShareId>,
+    /// What runs, by the numbers of the threads.
+    running: BTreeMap<usize, Running>,
+    threads: usize,
+    threads_born: usize,
+    jobs_born: u64,
+    /// What is still waiting is not to be done any more.
+    ends: bool,
+}
+
+#[derive(Default)]
+struct Share {
+    waiting: BTreeMap<JobId, Job>,
+    running: usize,
+}
+
+impl Share {
+    /// Jobs that need a thread now.
+    fn ready(&self) -> usize {
+        self.waiting.len().min(OFFLOAD_THREADS.saturating_sub(self.running))
+    }
+}
+
+struct Running {
+    share: ShareId,
+    since: Instant,
+    thread: RunningThread,
+    is_told: bool,
+}
+
+impl State {
+    fn put(&mut self, share: ShareId, job: Job) -> JobId {
+        let id = JobId(self.jobs_born);
+        self.jobs_born += 1;
+        let place = self.shares.entry(share).or_default();
+        if place.waiting.is_empty() {
+            self.order.push_back(share);
+        }
+        place.waiting.insert(id, job);
+        id
+    }
+
+    /// The next job whose chain may have another thread; of a pool that ends, any.
+    fn next(&mut self) -> Option<(ShareId, Job)> {
+        for _ in 0..self.order.len() {
+            let share = self.order.pop_front()?;
+            let Some(place) = self.shares.get_mut(&share) else { continue };
+            if !self.ends && place.running >= OFFLOAD_THREADS {
+                self.order.push_back(share);
+                continue;
+            }
+            let Some((_, job)) = place.waiting.pop_first() else { continue };
+            place.running += 1;
+            if !place.waiting.is_empty() {
+                self.order.push_back(share);
+            }
+            return Some((share, job));
+        }
+        None
+    }
+
+    fn done(&mut self, share: ShareId) {
+        if let Some(place) = self.shares.get_mut(&share) {
+            place.running -= 1;
+        }
+        self.forget_if_over(share);
+    }
+
+    fn cancel(&mut self, share: ShareId, id: JobId) -> Option<Job> {
+        let place = self.shares.get_mut(&share)?;
+        let job = place.waiting.remove(&id)?;
+        if place.waiting.is_empty() {
+            self.order.retain(|&other| other != share);
+        }
+        self.forget_if_over(share);
+        Some(job)
+    }
+
+    fn forget_if_over(&mut self, share: ShareId) {
+        if self.shares.get(&share).is_some_and(|place| place.running == 0 && place.waiting.is_empty()) {
+            self.shares.remove(&share);
+        }
+    }
+
+    fn wants_thread(&self) -> bool {
+        let ready: usize = self.shares.values().map(|share| share.running + share.ready()).sum();
+        ready > self.threads && self.threads < OFFLOAD_THREADS_MAX
+    }
 }
 
 thread_local! {
@@ -78,10 +211,89 @@ thread_local! {
 }
 
 impl ThreadPool {
-    /// One of its threads does nothing more.
-    fn count_out(&self) {
-        lock(&self.count).threads -= 1;
-        self.changed.notify_all();
+    /// `waiting_max`: jobs of one chain that may wait.
+    fn run(
+        self: &Arc<Self>,
+        share: ShareId,
+        job: Job,
+        waiting_max: usize,
+        start: impl FnOnce(usize, Arc<ThreadPool>) -> Option<Thread<()>>,
+    ) -> Result<JobId, Refused> {
+        let mut state = lock(&self.state);
+        if state.shares.get(&share).is_some_and(|place| place.waiting.len() >= waiting_max) {
+            return Err(Refused::Full(job));
+        }
+        let id = state.put(share, job);
+        if state.wants_thread() {
+            let number = state.threads_born;
+            if let Some(thread) = start(number, Arc::clone(self)) {
+                state.threads += 1;
+                state.threads_born += 1;
+                lock(&self.threads).push(thread);
+            }
+        }
+        if state.threads == 0
+            && let Some(job) = state.cancel(share, id)
+        {
+            return Err(Refused::NoThread(job));
+        }
+        drop(state);
+        self.has_job.notify_one();
+        Ok(id)
+    }
+
+    /// What a thread does.
+    fn work(&self, number: usize, lost: Option<&Lost>) {
+        IS_OFFLOADED.set(true);
+        watched(|thread| self.work_watched(number, thread, lost));
+    }
+
+    fn work_watched(&self, number: usize, thread: &RunningThread, lost: Option<&Lost>) {
+        let current = Cell::new(None);
+        // Also if the job ends the thread.
+        let end_job = || {
+            if let Some(share) = current.take() {
+                let mut state = lock(&self.state);
+                state.running.remove(&number);
+                state.done(share);
+            }
+        };
+        let is_over = || {
+            end_job();
+            lock(&self.state).threads -= 1;
+            self.has_ended.notify_all();
+        };
+        let on_loss = || {
+            is_over();
+            lost.into_iter().for_each(|lost| lost());
+        };
+        with_loss(&on_loss, || {
+            let mut state = lock(&self.state);
+            loop {
+                let Some((share, job)) = state.next() else {
+                    if state.ends {
+                        break;
+                    }
+                    state = self.has_job.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                };
+                current.set(Some(share));
+                let is_wanted = !state.ends;
+                let running =
+                    Running { share, since: Instant::now(), thread: thread.clone(), is_told: false };
+                state.running.insert(number, running);
+                drop(state);
+                // Dropping it gives back what it holds, which is all that is wanted at the end.
+                if is_wanted {
+                    job()
+                } else {
+                    drop(job)
+                }
+                end_job();
+                state = lock(&self.state);
+            }
+        });
+        is_over();
     }
 
     /// Waits until threads that have nothing more to do are gone, and with them what they have of the system.
@@ -94,15 +306,6 @@ impl ThreadPool {
             thread.join();
         }
     }
-}
-
-#[derive(Default)]
-struct Count {
-    threads: usize,
-    /// Jobs that wait or run.
-    jobs: usize,
-    /// What is still waiting is not to be done any more.
-    ends: bool,
 }
 
 impl Offload {
@@ -123,69 +326,84 @@ impl Offload {
         offload
     }
 
-    /// Runs a job on one of the threads. The job comes back where no thread can be started.
-    pub(crate) fn run(&self, job: Job) -> Result<(), Job> {
+    /// Runs a job of a chain on one of the threads.
+    pub(crate) fn run(&self, share: ShareId, job: Job) -> Result<JobId, Refused> {
+        self.run_in(&self.working, "offload", share, job, OFFLOAD_QUEUE_MAX)
+    }
+
+    /// Runs a job that destroys something of a chain, on threads of its own. It comes back where no thread can be started.
+    pub(crate) fn destroy(&self, share: ShareId, job: Job) -> Result<(), Job> {
+        match self.run_in(&self.retiring, "destroy", share, job, usize::MAX) {
+            Ok(_) => Ok(()),
+            Err(Refused::Full(job) | Refused::NoThread(job)) => Err(job),
+        }
+    }
+
+    fn run_in(
+        &self,
+        pool: &Mutex<Option<Arc<ThreadPool>>>,
+        name: &str,
+        share: ShareId,
+        job: Job,
+        waiting_max: usize,
+    ) -> Result<JobId, Refused> {
         #[cfg(test)]
         if let Some(queue) = &self.queue {
             return queue.put(job);
         }
-        let mut state = lock(&self.state);
-        let running = state.get_or_insert_with(|| {
-            let (jobs, waiting) = mpsc::channel::<Job>();
-            Running { jobs, waiting: Arc::new(Mutex::new(waiting)), pool: Arc::default() }
+        // Held until the job is in: whoever ends the pool finds all of them.
+        let mut place = lock(pool);
+        let pool = place.get_or_insert_default();
+        pool.run(share, job, waiting_max, |number, pool| {
+            let lost = self.lost.clone();
+            self.threads.start(&format!("{name}-{number}"), move || pool.work(number, lost.as_ref())).ok()
+        })
+    }
+
+    /// Takes back a job that no thread has begun.
+    pub(crate) fn cancel(&self, share: ShareId, id: JobId) -> Option<Job> {
+        #[cfg(test)]
+        if let Some(queue) = &self.queue {
+            return queue.cancel(id);
+        }
+        let pool = lock(&self.working).clone()?;
+        lock(&pool.state).cancel(share, id)
+    }
+
+    /// Transforms that do not return and of which nobody has heard yet.
+    pub(crate) fn take_stuck(&self) -> Vec<Stuck> {
+        let Some(pool) = lock(&self.working).clone() else { return Vec::new() };
+        let mut state: MutexGuard<'_, State> = lock(&pool.state);
+        let is_stuck =
+            |running: &&mut Running| !running.is_told && running.since.elapsed() >= TRANSFORM_PATIENCE;
+        let stuck = state.running.values_mut().filter(is_stuck).map(|running| {
+            running.is_told = true;
+            Stuck { transform: running.thread.transform(), share: running.share, since: running.since }
         });
-        let mut count = lock(&running.pool.count);
-        if count.jobs >= count.threads && count.threads < OFFLOAD_THREADS {
-            let (waiting, pool) = (Arc::clone(&running.waiting), Arc::clone(&running.pool));
-            let (losing, lost) = (Arc::clone(&pool), self.lost.clone());
-            let on_loss = move || {
-                losing.count_out();
-                lost.iter().for_each(|lost| lost());
-            };
-            let name = format!("offload-{}", count.threads);
-            let spawned = self.threads.start_when(
-                &name,
-                |_| true,
-                on_loss,
-                move || {
-                    IS_OFFLOADED.set(true);
-                    work(&waiting, &pool);
-                    pool.count_out();
-                },
-            );
-            if let Ok(thread) = spawned {
-                count.threads += 1;
-                lock(&running.pool.threads).push(thread);
-            }
-        }
-        if count.threads == 0 {
-            return Err(job);
-        }
-        count.jobs += 1;
-        drop(count);
-        running.jobs.send(job).map_err(|refused| refused.0)
+        stuck.collect()
     }
 
     /// Ends the threads, and waits for them until `until`, at most a second; what waits is not done any more. One whose
     /// transform does not come back is left to itself, and waited for again the next time.
     pub(crate) fn end(&self, until: Option<Instant>) {
-        let patience = |now: Instant| {
-            until.map_or(Duration::MAX, |until| until.saturating_duration_since(now)).min(OFFLOAD_END)
-        };
         let mut ending = lock(&self.ending);
-        if let Some(Running { jobs, pool, .. }) = lock(&self.state).take() {
-            drop(jobs);
-            lock(&pool.count).ends = true;
-            ending.push(pool);
+        for pool in [&self.working, &self.retiring] {
+            if let Some(pool) = lock(pool).take() {
+                lock(&pool.state).ends = true;
+                pool.has_job.notify_all();
+                ending.push(pool);
+            }
         }
+        let now = Instant::now();
+        let until = until.map_or(now + OFFLOAD_END, |until| until.min(now + OFFLOAD_END));
         ending.retain(|pool| {
-            let count = lock(&pool.count);
-            let (count, _) = pool
-                .changed
-                .wait_timeout_while(count, patience(Instant::now()), |count| count.threads > 0)
+            let patience = until.saturating_duration_since(Instant::now());
+            let (state, _) = pool
+                .has_ended
+                .wait_timeout_while(lock(&pool.state), patience, |state| state.threads > 0)
                 .unwrap_or_else(PoisonError::into_inner);
-            let is_stuck = count.threads > 0;
-            drop(count);
+            let is_stuck = state.threads > 0;
+            drop(state);
             if !is_stuck {
                 pool.join();
             }
@@ -206,23 +424,10 @@ impl std::fmt::Debug for Offload {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>, pool: &ThreadPool) {
-    loop {
-        // The lock is held while waiting: whoever has it is the next in line.
-        let job = lock(waiting).recv();
-        let Ok(job) = job else { return };
-        if lock(&pool.count).ends {
-            // Dropping it gives back what it holds, which is all that is still wanted.
-            drop(job);
-        } else {
-            job();
-        }
-        lock(&pool.count).jobs -= 1;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     #[test]
@@ -231,24 +436,94 @@ mod tests {
         let (done, seen) = mpsc::channel();
         for n in 0..100 {
             let done = done.clone();
-            assert!(offload.run(Box::new(move || done.send(n).unwrap())).is_ok());
+            assert!(offload.run(1, Box::new(move || done.send(n).unwrap())).is_ok());
         }
         let mut numbers: Vec<i32> = (0..100).map(|_| seen.recv().unwrap()).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
-        let pool = Arc::clone(&lock(&offload.state).as_ref().unwrap().pool);
+        let pool = Arc::clone(lock(&offload.working).as_ref().unwrap());
         offload.end(None);
-        assert_eq!(lock(&pool.count).threads, 0);
+        assert_eq!(lock(&pool.state).threads, 0);
+        assert!(lock(&pool.state).shares.is_empty());
+    }
+
+    /// Jobs that wait until the test lets them go.
+    struct Gate {
+        entered: (mpsc::Sender<()>, mpsc::Receiver<()>),
+        open: Arc<(Mutex<bool>, Condvar)>,
+    }
+
+    impl Gate {
+        fn new() -> Gate {
+            Gate { entered: mpsc::channel(), open: Arc::default() }
+        }
+
+        fn job(&self) -> Job {
+            let (entered, open) = (self.entered.0.clone(), Arc::clone(&self.open));
+            Box::new(move || {
+                _ = entered.send(());
+                drop(open.1.wait_while(lock(&open.0), |is_open| !*is_open));
+            })
+        }
+
+        fn release(&self) {
+            *lock(&self.open.0) = true;
+            self.open.1.notify_all();
+        }
+    }
+
+    #[test]
+    fn a_chain_that_blocks_keeps_its_share_and_no_more() {
+        let (offload, gate) = (Offload::default(), Gate::new());
+        for _ in 0..100 {
+            assert!(offload.run(1, gate.job()).is_ok());
+        }
+        (0..OFFLOAD_THREADS).for_each(|_| gate.entered.1.recv().unwrap());
+        let (done, seen) = mpsc::channel();
+        let (others, retired) = (done.clone(), done);
+        assert!(offload.run(2, Box::new(move || others.send("another chain").unwrap())).is_ok());
+        assert_eq!(seen.recv().unwrap(), "another chain");
+        assert!(offload.destroy(1, Box::new(move || retired.send("retired").unwrap())).is_ok());
+        assert_eq!(seen.recv().unwrap(), "retired");
+        assert!(gate.entered.1.try_recv().is_err(), "no more than its share");
+        gate.release();
+    }
+
+    #[test]
+    fn a_job_that_waits_can_be_taken_back() {
+        let (offload, gate) = (Offload::default(), Gate::new());
+        let jobs: Vec<_> = (0..10).map(|_| offload.run(1, gate.job()).ok().unwrap()).collect();
+        (0..OFFLOAD_THREADS).for_each(|_| gate.entered.1.recv().unwrap());
+        assert!(offload.cancel(1, jobs[0]).is_none(), "it has begun");
+        for &job in &jobs[OFFLOAD_THREADS..] {
+            assert!(offload.cancel(1, job).is_some());
+            assert!(offload.cancel(1, job).is_none());
+        }
+        let pool = Arc::clone(lock(&offload.working).as_ref().unwrap());
+        assert!(lock(&pool.state).order.is_empty());
+        gate.release();
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let (offload, gate) = (Offload::default(), Gate::new());
+        for _ in 0..OFFLOAD_THREADS {
+            assert!(offload.run(1, gate.job()).is_ok());
+            gate.entered.1.recv().unwrap();
+        }
+        for _ in 0..OFFLOAD_QUEUE_MAX {
+            assert!(offload.run(1, Box::new(|| {})).is_ok());
+        }
+        assert!(matches!(offload.run(1, Box::new(|| {})), Err(Refused::Full(_))));
+        assert!(offload.run(2, Box::new(|| {})).is_ok(), "another chain");
+        gate.release();
     }
 
     #[test]
     fn a_job_that_does_not_come_back_holds_nothing_up() {
-        let offload = Offload::default();
-        let (_never, forever) = mpsc::channel::<()>();
-        let stuck: Job = Box::new(move || {
-            let _ = forever.recv_timeout(Duration::from_secs(3600));
-        });
-        assert!(offload.run(stuck).is_ok());
+        let (offload, gate) = (Offload::default(), Gate::new());
+        assert!(offload.run(1, gate.job()).is_ok());
         offload.end(None);
+        gate.release();
     }
 }

@@ -82,10 +82,12 @@ pub enum CloseReason {
     AnswerTooLong,
     /// The host asked for it.
     ByHost,
+    /// Too many messages of its chain waited for a thread: the chain has a transform that may block.
+    Overloaded,
 }
 
 /// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
-const CLOSE_REASONS: [(CloseReason, &CStr, &str); 17] = [
+const CLOSE_REASONS: [(CloseReason, &CStr, &str); 18] = [
     (CloseReason::PeerClosed, c"peer_closed", "closed by the peer"),
     (CloseReason::PeerReset, c"peer_reset", "reset by the peer"),
     (CloseReason::IdleTimeout, c"idle_timeout", "silent for longer than idle_timeout"),
@@ -103,9 +105,10 @@ const CLOSE_REASONS: [(CloseReason, &CStr, &str); 17] = [
     (CloseReason::LayerFailed, c"layer_failed", "layer failed"),
     (CloseReason::AnswerTooLong, c"answer_too_long", "answer longer than the send buffer (sndbuf)"),
     (CloseReason::ByHost, c"by_host", "closed by the program"),
+    (CloseReason::Overloaded, c"overloaded", "too many messages wait for a transform that may block"),
 ];
 
-reasons!(CloseReason, CLOSE_REASONS, 17);
+reasons!(CloseReason, CLOSE_REASONS, 18);
 
 /// In words, for people: they may change.
 impl fmt::Display for CloseReason {
@@ -142,10 +145,12 @@ pub enum DropReason {
     Undelivered,
     /// The answer was longer than a datagram of its socket may be: 65,507 bytes over UDP, else what the send buffer takes.
     AnswerTooLong,
+    /// Too many messages of its chain waited for a thread: the chain has a transform that may block.
+    Overloaded,
 }
 
 /// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
-const DROP_REASONS: [(DropReason, &CStr, &str); 12] = [
+const DROP_REASONS: [(DropReason, &CStr, &str); 13] = [
     (DropReason::ByTransform, c"by_transform", "dropped by a transform"),
     (DropReason::TransformFailed, c"transform_failed", "a transform failed"),
     (DropReason::TooLong, c"too_long", "longer than max_message"),
@@ -158,9 +163,10 @@ const DROP_REASONS: [(DropReason, &CStr, &str); 12] = [
     (DropReason::SendFailed, c"send_failed", "the answer could not be sent"),
     (DropReason::Undelivered, c"undelivered", "the connection broke before the answer was sent"),
     (DropReason::AnswerTooLong, c"answer_too_long", "the answer is longer than its socket can send"),
+    (DropReason::Overloaded, c"overloaded", "too many messages wait for a transform that may block"),
 ];
 
-reasons!(DropReason, DROP_REASONS, 12);
+reasons!(DropReason, DROP_REASONS, 13);
 
 /// In words, for people: they may change.
 impl fmt::Display for DropReason {

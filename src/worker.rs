@@ -55,7 +55,7 @@ use crate::event::{Event, EventCause, EventKind, Events, LogLevel, PeerLine};
 use crate::later::Tickets;
 use crate::limits::TURN_SENDS;
 use crate::listener::Listener;
-use crate::offload::Offload;
+use crate::offload::{Offload, ShareId};
 use crate::peer::Peer;
 use crate::slab::Slab;
 use crate::stats::{Block, CloseReason, DropReason};
@@ -83,9 +83,9 @@ pub(crate) struct Shared<S> {
 
 impl<S> Shared<S> {
     /// See [`Worker::drop_in_background`].
-    fn drop_in_background(&self, what: Option<impl Send + 'static>) {
+    fn drop_in_background(&self, share: ShareId, what: Option<impl Send + 'static>) {
         let Some(what) = what else { return };
-        if let Err(job) = self.offload.run(Box::new(move || drop(what))) {
+        if let Err(job) = self.offload.destroy(share, Box::new(move || drop(what))) {
             // Without a thread to be had, here is better than never.
             job();
         }
@@ -305,8 +305,9 @@ impl<D: Driver> Worker<D> {
                 }
                 Some(Socket::Connection(_)) => self.expire_connection(token),
                 Some(Socket::Datagrams(_)) => self.release_datagrams(token, now),
-                // What closes or offloads a socket disarms its deadline.
-                Some(Socket::Offloaded(_) | Socket::Listener { .. }) | None => {
+                Some(Socket::Offloaded(_)) => self.look_at_offloaded(token),
+                // What closes a socket disarms its deadline.
+                Some(Socket::Listener { .. }) | None => {
                     bug::found_aside("a deadline of a socket that is here")
                 }
             }
@@ -341,9 +342,10 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Drops something elsewhere: it may be the last user of transforms, and destroying those may take its time.
-    fn drop_in_background(&self, what: impl Send + 'static) {
-        self.shared.drop_in_background(Some(what));
+    /// Drops something elsewhere: it may be the last user of transforms, and destroying those may take its time. `share`: of
+    /// the chain.
+    fn drop_in_background(&self, share: ShareId, what: impl Send + 'static) {
+        self.shared.drop_in_background(share, Some(what));
     }
 
     /// Forgets a listener that is closed and has no connection left here.
@@ -351,7 +353,8 @@ impl<D: Driver> Worker<D> {
         let is_over =
             |state: &ListenerState| state.closed && state.socket.is_none() && state.connections == 0;
         let over = self.listeners.get_mut(place).and_then(|state| state.take_if(|state| is_over(state)));
-        self.shared.drop_in_background(over);
+        let share = over.as_ref().map_or(0, |state| state.generation.share());
+        self.shared.drop_in_background(share, over);
     }
 }
 

@@ -676,3 +676,171 @@ fn datagrams_that_are_away_are_bounded() {
         finish(engine);
     });
 }
+
+/// A chain whose calls do not return keeps its share of the threads: another one that needs them works, and what a third
+/// leaves is destroyed.
+#[test]
+fn a_chain_that_blocks_leaves_threads_to_the_others() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::all() {
+            let (engine, url) = gate.serve(transport, "blocks");
+            let (other, third) = (plain_listener(&engine), plain_listener(&engine));
+            let ids: Vec<_> = engine.listeners().iter().map(|listener| listener.id).collect();
+            engine.set_chain_of(ids[1], &gate.chain("maps")).unwrap();
+            let peers: Vec<_> = (0..10).map(|_| Peer::connect(&url)).collect();
+            peers.iter().for_each(|peer| peer.send(b"B"));
+            eventually_counted(&engine, "blocks.entered", 4);
+            let asking = Peer::connect(&other);
+            asking.send(b"other");
+            assert_eq!(asking.try_recv(5).unwrap(), b"other", "{transport:?}");
+            for _ in 0..3 {
+                engine.set_chain_of(ids[2], &gate.chain("hold")).unwrap();
+                engine.set_chain_of(ids[2], "uppercase").unwrap();
+                assert_eq!(Peer::connect(&third).ask(b"x"), b"X");
+            }
+            eventually_counted(&engine, "hold.destroyed", 3);
+            assert_eq!(counter(&engine, "blocks.entered"), 4, "{transport:?}: no more than its share");
+            gate.release(10);
+            peers.iter().for_each(|peer| assert_eq!(peer.message(), b"B", "{transport:?}"));
+            drop((peers, asking));
+            finish(engine);
+        }
+    });
+}
+
+/// Whoever resets while its message is with a transform is given up: descriptors, and the place in `max_per_peer`, also where
+/// no thread has begun with it.
+#[test]
+fn a_peer_that_is_gone_is_given_up_while_a_transform_has_its_message() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::connected() {
+            let url = format!("{}?max_per_peer=6", transport.url(gate.directory.path()));
+            let (engine, url) = serve(&url, &gate.chain("blocks"));
+            let other = plain_listener(&engine);
+            assert_eq!(Peer::connect(&other).ask(b"x"), b"X");
+            eventually_stats(&engine, "it has left", |stats| stats.open == 0);
+            let before = descriptors().len();
+            let peers: Vec<_> = (0..6).map(|_| Peer::connect(&url)).collect();
+            peers.iter().for_each(|peer| assert_eq!(peer.ask(b"open"), b"open"));
+            peers.iter().for_each(|peer| peer.send(b"B"));
+            eventually_counted(&engine, "blocks.entered", 4);
+            peers.into_iter().for_each(Peer::reset);
+            let stats = eventually_stats(&engine, "all are given up", |stats| stats.open == 0);
+            assert_eq!(stats.closed_by(CloseReason::PeerReset), 6, "{transport:?} {stats:?}");
+            eventually("the descriptors are given back", || match descriptors().len() {
+                // The ring may have come meanwhile.
+                now if now <= before + 4 => Ok(()),
+                now => Err(format!("{now}, before {before}")),
+            });
+            let again: Vec<_> = (0..6).map(|_| Peer::connect(&url)).collect();
+            let stats = eventually_stats(&engine, "they come again", |stats| stats.open == 6);
+            assert_eq!(stats.rejected, 0, "{transport:?} {stats:?}");
+            gate.release(4);
+            assert_eq!(again[0].ask(b"now"), b"now", "{transport:?}");
+            drop(again);
+            let stats = finish(engine);
+            assert_eq!(stats.dropped_by(DropReason::Undelivered), 6, "{transport:?} {stats:?}");
+        }
+    });
+}
+
+/// The operator replaces the chain that does not return: its connections are over after `swap_timeout`. So is one that has ended
+/// its side, after `idle_timeout`: it may be gone.
+#[test]
+fn a_connection_whose_time_is_up_is_given_up_while_a_transform_has_its_message() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::connected() {
+            let url = format!("{}?swap_timeout=1s", transport.url(gate.directory.path()));
+            let (engine, url) = serve(&url, &gate.chain("blocks"));
+            let peer = Peer::connect(&url);
+            peer.send(b"B");
+            eventually_counted(&engine, "blocks.entered", 1);
+            engine.set_chain_of(engine.listeners()[0].id, "uppercase").unwrap();
+            assert_answers(&url);
+            let stats = eventually_stats(&engine, "it is over", |stats| stats.closed == 2);
+            assert_eq!(stats.closed_by(CloseReason::ChainReplaced), 1, "{transport:?} {stats:?}");
+            gate.release(1);
+            drop(peer);
+            finish(engine);
+        }
+        let (engine, url) = serve("tcp://127.0.0.1:0?idle_timeout=1s", &gate.chain("blocks"));
+        let (ended, waiting) = (Peer::connect(&url), Peer::connect(&url));
+        ended.send(b"B");
+        waiting.send(b"B");
+        eventually_counted(&engine, "blocks.entered", 2);
+        ended.half_close();
+        let stats = eventually_stats(&engine, "one is over", |stats| stats.closed > 0);
+        assert_eq!((stats.closed_by(CloseReason::IdleTimeout), stats.open), (1, 1), "{stats:?}");
+        gate.release(2);
+        assert_eq!(waiting.message(), b"B");
+        drop((ended, waiting));
+        finish(engine);
+    });
+}
+
+/// What waits for a thread is bounded: beyond that a connection is closed, and that has a name.
+#[test]
+fn messages_beyond_the_bound_of_a_chain_are_refused() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        const PEERS: usize = 4096 + 4 + 20;
+        if raise_descriptor_limit() < 2 * PEERS as u64 + 200 {
+            return skipped("a chain with 4,100 messages: too few descriptors");
+        }
+        let (engine, url) = gate.serve(Transport::UnixStream, "blocks");
+        let other = plain_listener(&engine);
+        let peers: Vec<_> = (0..PEERS)
+            .map(|_| {
+                let peer = Peer::connect(&url);
+                assert_eq!(peer.ask(b"open"), b"open");
+                peer
+            })
+            .collect();
+        peers.iter().for_each(|peer| peer.send(b"B"));
+        let stats = eventually_stats(&engine, "the last are refused", |stats| stats.closed == 20);
+        assert_eq!(stats.closed_by(CloseReason::Overloaded), 20, "{stats:?}");
+        assert_eq!(stats.dropped_by(DropReason::Overloaded), 20, "{stats:?}");
+        assert_eq!(Peer::connect(&other).ask(b"x"), b"X");
+        gate.release(4);
+        engine.stop();
+        engine.join(PATIENCE).unwrap();
+        gate.release(PEERS);
+        drop(peers);
+        finish(engine);
+    });
+}
+
+/// A call that does not return is named, once.
+#[test]
+fn a_transform_that_does_not_return_is_named() {
+    isolated(|| {
+        let Some(gate) = Gate::new() else { return };
+        for transport in Transport::all() {
+            let log = Log::default();
+            let builder = log.builder().listen(&transport.url(gate.directory.path())).unwrap();
+            let engine = builder.chain(&gate.chain("=identity | blocks")).unwrap().start().unwrap();
+            let peer = Peer::connect(&engine.urls()[0]);
+            peer.send(b"B");
+            eventually_counted(&engine, "blocks.entered", 1);
+            let witness = Peer::connect(&engine.urls()[0]);
+            eventually("it is named", || {
+                // Datagrams have no deadline: the next one looks.
+                assert_eq!(witness.ask(b"x"), b"x");
+                match log.lines(EventKind::TransformStuck) {
+                    lines if lines.is_empty() => Err(String::new()),
+                    _ => Ok(()),
+                }
+            });
+            let lines = log.lines(EventKind::TransformStuck);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].1.contains("transform blocks has not returned for 5."), "{lines:?}");
+            gate.release(1);
+            assert_eq!(peer.message(), b"B");
+            drop((peer, witness));
+            finish(engine);
+        }
+    });
+}

@@ -167,6 +167,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "chain",
         &[
+            "offload",
             "transform::registry",
             "transform::library",
             "transform::spec",
@@ -178,7 +179,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "later",
         ],
     ),
-    ("offload", &["sys", "limits", "lock"]),
+    ("offload", &["transform::library", "sys", "limits", "lock"]),
     ("client", &["net::socket", "net::address", "sys", "peer", "lock", "error"]),
     ("transform::registry", &["transform::library", "transform::spec", "transform", "values", "error"]),
     (

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::offload::ShareId;
 use crate::transform::library::{Instance, Stages};
 
 /// One chain as it stands, immutable. Changing a chain makes another generation.
@@ -21,10 +22,12 @@ pub(crate) struct Generation {
     is_offloaded: bool,
     /// The one and not the other.
     is_fast: bool,
+    /// Of its chain.
+    share: ShareId,
 }
 
 impl Generation {
-    pub(crate) fn new(instances: Vec<Arc<Instance>>) -> Result<Generation> {
+    pub(crate) fn new(instances: Vec<Arc<Instance>>, share: ShareId) -> Result<Generation> {
         let stages = Stages::new(instances)?;
         let all = || (0..stages.len()).map(|stage| stages.instance(stage));
         let makes_output = |instance: &Instance| !instance.is_map() && !instance.is_function();
@@ -51,6 +54,7 @@ impl Generation {
             hears_end,
             is_offloaded,
             is_fast,
+            share,
         })
     }
 
@@ -82,6 +86,11 @@ impl Generation {
     /// Whether some transform may block, so that messages go through off the worker.
     pub(crate) fn is_offloaded(&self) -> bool {
         self.is_offloaded
+    }
+
+    /// The share of the threads for transforms that may block that all generations of its chain have together.
+    pub(crate) fn share(&self) -> ShareId {
+        self.share
     }
 
     pub(crate) fn last_stage(&self) -> usize {

@@ -20,10 +20,12 @@ pub(crate) use stream::{StreamContext, StreamOutcome};
 pub(crate) use stream_input::StreamInput;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use resay_plugin::abi;
 
 use crate::error::Result;
+use crate::offload::ShareId;
 use crate::transform::library::{Callee, Instance, Services};
 use crate::transform::spec::ChainSpec;
 
@@ -32,6 +34,8 @@ use crate::transform::spec::ChainSpec;
 pub(crate) struct Chain {
     /// The text, canonical.
     spec: String,
+    /// Its number in this process.
+    share: ShareId,
     stages: Vec<Template>,
 }
 
@@ -54,7 +58,9 @@ impl Chain {
             let first = Arc::new(Instance::create(callee.clone(), &options, services)?);
             stages.push(Template { callee: callee.clone(), options, services: services.clone(), first });
         }
-        Ok(Chain { spec: spec.to_string(), stages })
+        static CHAINS: AtomicU64 = AtomicU64::new(1);
+        let share = CHAINS.fetch_add(1, Ordering::Relaxed);
+        Ok(Chain { spec: spec.to_string(), share, stages })
     }
 
     pub(crate) fn spec(&self) -> &str {
@@ -78,7 +84,7 @@ impl Chain {
             .map(|worker| {
                 let instances =
                     self.stages.iter().map(|stage| instance(stage, worker)).collect::<Result<_>>()?;
-                Generation::new(instances).map(Arc::new)
+                Generation::new(instances, self.share).map(Arc::new)
             })
             .collect()
     }

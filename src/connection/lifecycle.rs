@@ -7,7 +7,7 @@ use super::around::PREFACE_BYTES_MAX;
 use super::output::Chunk;
 use super::{
     Around, Closing, Connection, End, Phase, PrefaceProgress, Reading, RetiredSession, Send, Session, Step,
-    TransformFault, Work,
+    TransformFault, Work, broken_by,
 };
 use crate::bug;
 use crate::context::{ConnLimits, Context};
@@ -198,7 +198,7 @@ impl Connection {
     fn replace_chain(&mut self, session: Session, cx: &Context<'_>) -> Box<RetiredSession> {
         let generation = std::mem::replace(&mut self.generation, Arc::clone(cx.current));
         let session = std::mem::replace(&mut self.session, session);
-        Box::new(RetiredSession { _session: session, _generation: generation })
+        Box::new(RetiredSession { _session: session, generation })
     }
 
     /// The listener's chain was changed.
@@ -253,19 +253,9 @@ impl Connection {
 
     /// What the end of a connection is whose socket is broken.
     pub(crate) fn closing_after(&self, error: io::Error) -> Closing {
-        let reason = match (self.phase, error.kind()) {
-            (Phase::Lingering(reason), _) => reason,
-            _ if error.raw_os_error() == Some(libc::EMSGSIZE) => CloseReason::AnswerTooLong,
-            // It vanished, where the kernel's probes stay without an answer (tcp(7)).
-            (
-                _,
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::TimedOut
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable,
-            ) => CloseReason::PeerReset,
-            _ => CloseReason::SystemError,
+        let reason = match self.phase {
+            Phase::Lingering(reason) => reason,
+            _ => broken_by(&error),
         };
         Closing { reason, how: Close::Gently, error: Some(error) }
     }
@@ -503,6 +493,15 @@ impl Connection {
         if let Some(monitor) = &mut self.monitor {
             monitor.note(false, 0, now);
         }
+    }
+
+    /// Its part of `max_per_peer` stays with the worker while it is away, to be given back whenever the peer goes.
+    pub(crate) fn take_permit(&mut self) -> Option<Box<PeerPermit>> {
+        self.permit.take()
+    }
+
+    pub(crate) fn put_permit(&mut self, permit: Option<Box<PeerPermit>>) {
+        self.permit = permit;
     }
 
     /// The driver reads nothing of it while it is away.

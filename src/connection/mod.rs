@@ -39,7 +39,7 @@ pub(crate) use around::MakeAround;
 pub use around::{Around, Layer, Preface, PrefaceProgress};
 pub(crate) use output::Owed;
 pub(crate) use request::{Account, Request, Unasked};
-pub(crate) use step::{Closing, Rare, Reading, RetiredSession, Send, Step, TransformFault, Work};
+pub(crate) use step::{Closing, Rare, Reading, RetiredSession, Send, Step, TransformFault, Work, broken_by};
 
 use std::sync::Arc;
 
@@ -180,6 +180,11 @@ impl Connection {
 
     pub(crate) fn generation(&self) -> &Arc<Generation> {
         &self.generation
+    }
+
+    /// Of its chain.
+    pub(crate) fn share(&self) -> u64 {
+        self.generation.share()
     }
 
     pub(crate) fn silent_since(&self) -> Moment {

@@ -101,7 +101,14 @@ pub(crate) struct TransformFault {
 #[derive(Debug)]
 pub(crate) struct RetiredSession {
     pub(super) _session: Session,
-    pub(super) _generation: Arc<Generation>,
+    pub(super) generation: Arc<Generation>,
+}
+
+impl RetiredSession {
+    /// Of its chain.
+    pub(crate) fn share(&self) -> u64 {
+        self.generation.share()
+    }
 }
 
 /// What a connection does off the worker, since a transform may block.
@@ -115,4 +122,18 @@ pub(crate) enum Work {
     Swap,
     /// The same, or end: its time with the old chain is over.
     SwapOrEnd,
+}
+
+/// Why a connection is over whose socket has this error.
+pub(crate) fn broken_by(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        _ if error.raw_os_error() == Some(libc::EMSGSIZE) => CloseReason::AnswerTooLong,
+        // It vanished, where the kernel's probes stay without an answer (tcp(7)).
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable => CloseReason::PeerReset,
+        _ => CloseReason::SystemError,
+    }
 }

@@ -43,7 +43,7 @@ use crate::limits::{
 };
 use crate::peer::{Credentials, Peer, SocketKind};
 use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
-use crate::sys::{self, Batch, Descriptors, Holder, OnAccept, Record, ReplyTo, Timer};
+use crate::sys::{self, Batch, Descriptors, Holder, OnAccept, Presence, Record, ReplyTo, Timer};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -539,6 +539,10 @@ impl Driver for Epoll {
 
     fn facts(&self, token: Token) -> Facts {
         self.socket(token).map_or_else(Facts::default, facts_of)
+    }
+
+    fn presence(&self, token: Token) -> Presence {
+        self.socket(token).map_or(Presence::Here, sys::presence)
     }
 
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {

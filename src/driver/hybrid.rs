@@ -37,7 +37,7 @@ use super::{Close, Completion, Datagram, Driver, Facts, Progress, RecvBuf, Token
 use crate::buffer::Pool;
 use crate::peer::{Credentials, Peer, SocketKind};
 use crate::sys::epoll::Waker;
-use crate::sys::{Descriptors, OnAccept, ReplyTo};
+use crate::sys::{self, Descriptors, OnAccept, Presence, ReplyTo};
 use crate::timer::Moment;
 
 /// What io_uring serves; the rest is epoll's.
@@ -409,6 +409,13 @@ impl Driver for Hybrid {
         match self.ring.as_ref().and_then(|ring| ring.uring.socket(token)) {
             Some(socket) => facts_of(socket),
             None => self.epoll.facts(token),
+        }
+    }
+
+    fn presence(&self, token: Token) -> Presence {
+        match self.ring.as_ref().and_then(|ring| ring.uring.socket(token)) {
+            Some(socket) => sys::presence(socket),
+            None => self.epoll.presence(token),
         }
     }
 

@@ -55,7 +55,7 @@ use std::time::Duration;
 use crate::buffer::Pool;
 use crate::peer::{Credentials, Peer, SocketKind};
 pub(crate) use crate::slab::Token;
-use crate::sys::{self, LocalAddr, OnAccept, ReplyTo};
+use crate::sys::{self, LocalAddr, OnAccept, Presence, ReplyTo};
 use crate::timer::Moment;
 
 /// Something that has happened.
@@ -159,6 +159,8 @@ pub(crate) trait Driver {
     fn configure(&self, socket: &Self::Socket, settings: &OnAccept);
     /// What the kernel knows of a connection.
     fn facts(&self, token: Token) -> Facts;
+    /// Whether the peer of a connection is still there, also of one that is paused.
+    fn presence(&self, token: Token) -> Presence;
     /// A connection that waits at a listener, if there is one, in a turn or between two. Only of a listener that is not
     /// accepting by itself: see [`refuse`](Driver::refuse).
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(Self::Socket, Peer)>>;

@@ -93,10 +93,12 @@ pub enum EventKind {
     ChainChanged,
     /// The engine's state changed; at level error, a fault of Resay itself was found.
     Engine,
+    /// A transform has not returned for a long time.
+    TransformStuck,
 }
 
 /// The kinds in the order of their bits, with their names.
-const KINDS: [(EventKind, &CStr); 11] = [
+const KINDS: [(EventKind, &CStr); 12] = [
     (EventKind::Listening, c"listening"),
     (EventKind::ListenerClosed, c"listener_closed"),
     (EventKind::Accepted, c"accepted"),
@@ -108,12 +110,13 @@ const KINDS: [(EventKind, &CStr); 11] = [
     (EventKind::TransformLog, c"transform_log"),
     (EventKind::ChainChanged, c"chain_changed"),
     (EventKind::Engine, c"engine"),
+    (EventKind::TransformStuck, c"transform_stuck"),
 ];
 
 impl EventKind {
     /// All of them, in the order of their bits.
-    pub const ALL: [EventKind; 11] = {
-        let mut all = [KINDS[0].0; 11];
+    pub const ALL: [EventKind; 12] = {
+        let mut all = [KINDS[0].0; 12];
         let mut place = 0;
         while place < all.len() {
             all[place] = KINDS[place].0;

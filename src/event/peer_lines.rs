@@ -90,7 +90,7 @@ mod tests {
     fn one_line_a_period_and_the_number_of_those_between() {
         let lines = PeerLines::default();
         let period = PEER_LINE_PERIOD.as_micros() as u64;
-        let mut next = |line, now| lines.next(line, LogLevel::Warn, now);
+        let next = |line, now| lines.next(line, LogLevel::Warn, now);
         assert_eq!(next(PeerLine::TransformFailed, 0), (LogLevel::Warn, More(0)), "the first");
         for now in 1..1000 {
             assert_eq!(next(PeerLine::TransformFailed, now), (LogLevel::Debug, More(0)));

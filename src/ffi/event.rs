@@ -35,6 +35,8 @@ pub const RESAY_EVENT_CHAIN_CHANGED: u32 = 512u32;
 /// In resay_event.kind: the engine's state changed, such as its driver or its end. At RESAY_LOG_ERROR: a worker failed, or
 /// found a bug of Resay; text has its place and the number of bugs found.
 pub const RESAY_EVENT_ENGINE: u32 = 1024u32;
+/// A transform has not returned for 5 seconds: the text names it. Once for each call.
+pub const RESAY_EVENT_TRANSFORM_STUCK: u32 = 2048u32;
 /// For resay_events_open: all kinds, including those of later versions.
 pub const RESAY_EVENT_ALL: u32 = 0xffff_ffff_u32;
 
@@ -72,6 +74,8 @@ pub const RESAY_CLOSED_LAYER_FAILED: i32 = 15;
 pub const RESAY_CLOSED_ANSWER_TOO_LONG: i32 = 16;
 /// In resay_event.code: the program closed or reset it.
 pub const RESAY_CLOSED_BY_HOST: i32 = 17;
+/// Too many messages of its chain waited for a thread: the chain has a transform that may block.
+pub const RESAY_CLOSED_OVERLOADED: i32 = 18;
 
 /// In resay_event.code: a transform returned RESAY_DROP.
 pub const RESAY_DROPPED_BY_TRANSFORM: i32 = 1;
@@ -97,6 +101,8 @@ pub const RESAY_DROPPED_SEND_FAILED: i32 = 10;
 pub const RESAY_DROPPED_UNDELIVERED: i32 = 11;
 /// In resay_event.code: the answer was longer than a datagram of its socket may be.
 pub const RESAY_DROPPED_ANSWER_TOO_LONG: i32 = 12;
+/// Too many messages of its chain waited for a thread: the chain has a transform that may block.
+pub const RESAY_DROPPED_OVERLOADED: i32 = 13;
 
 /// Size of resay_event.text in bytes, including the NUL.
 pub const RESAY_EVENT_TEXT_BYTES: usize = 96;
@@ -116,6 +122,7 @@ const _: () = {
     assert!(RESAY_EVENT_TRANSFORM_LOG == 1 << EventKind::TransformLog as u32);
     assert!(RESAY_EVENT_CHAIN_CHANGED == 1 << EventKind::ChainChanged as u32);
     assert!(RESAY_EVENT_ENGINE == 1 << EventKind::Engine as u32);
+    assert!(RESAY_EVENT_TRANSFORM_STUCK == 1 << EventKind::TransformStuck as u32);
     assert!(RESAY_EVENT_ALL == u32::MAX);
     assert!(RESAY_CLOSED_PEER_CLOSED == CloseReason::PeerClosed as i32 + 1);
     assert!(RESAY_CLOSED_PEER_RESET == CloseReason::PeerReset as i32 + 1);
@@ -134,6 +141,7 @@ const _: () = {
     assert!(RESAY_CLOSED_LAYER_FAILED == CloseReason::LayerFailed as i32 + 1);
     assert!(RESAY_CLOSED_ANSWER_TOO_LONG == CloseReason::AnswerTooLong as i32 + 1);
     assert!(RESAY_CLOSED_BY_HOST == CloseReason::ByHost as i32 + 1);
+    assert!(RESAY_CLOSED_OVERLOADED == CloseReason::Overloaded as i32 + 1);
     assert!(RESAY_DROPPED_BY_TRANSFORM == DropReason::ByTransform as i32 + 1);
     assert!(RESAY_DROPPED_TRANSFORM_FAILED == DropReason::TransformFailed as i32 + 1);
     assert!(RESAY_DROPPED_TOO_LONG == DropReason::TooLong as i32 + 1);
@@ -146,9 +154,10 @@ const _: () = {
     assert!(RESAY_DROPPED_SEND_FAILED == DropReason::SendFailed as i32 + 1);
     assert!(RESAY_DROPPED_UNDELIVERED == DropReason::Undelivered as i32 + 1);
     assert!(RESAY_DROPPED_ANSWER_TOO_LONG == DropReason::AnswerTooLong as i32 + 1);
+    assert!(RESAY_DROPPED_OVERLOADED == DropReason::Overloaded as i32 + 1);
     // Each reason has a number here.
-    assert!(RESAY_CLOSED_BY_HOST as usize == CloseReason::ALL.len());
-    assert!(RESAY_DROPPED_ANSWER_TOO_LONG as usize == DropReason::ALL.len());
+    assert!(RESAY_CLOSED_OVERLOADED as usize == CloseReason::ALL.len());
+    assert!(RESAY_DROPPED_OVERLOADED as usize == DropReason::ALL.len());
 };
 
 /// An event. Later versions may add kinds and codes.

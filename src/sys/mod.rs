@@ -42,4 +42,4 @@ pub(crate) use sockets::{accept, adopt, close_on_exec, disconnect};
 pub(crate) use threads::{Cpus, Thread, ThreadHooks, ThreadSettings, lose, start_helper, with_loss};
 pub(crate) use timer::Timer;
 pub(crate) use transfers::{Record, recv, recv_datagram, recv_record, recv_unix, send};
-pub(crate) use waiting::{clear, event_fd, signal, wait_readable};
+pub(crate) use waiting::{Presence, clear, event_fd, presence, signal, wait_readable};

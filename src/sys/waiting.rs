@@ -19,6 +19,28 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io
     Ok(syscall!(unsafe { libc::ppoll(&mut watched, 1, time, ptr::null()) })? > 0)
 }
 
+/// Whether somebody is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Here,
+    /// It has ended its side, and may still read.
+    Ended,
+    /// The connection is broken: nothing can be sent any more.
+    Gone,
+}
+
+/// Looks with poll(2), without waiting.
+pub(crate) fn presence(fd: BorrowedFd<'_>) -> Presence {
+    let mut watched = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one pollfd that lives during the call, which does not wait.
+    let found = unsafe { libc::poll(&mut watched, 1, 0) };
+    match watched.revents {
+        _ if found <= 0 => Presence::Here,
+        events if events & (libc::POLLERR | libc::POLLHUP) != 0 => Presence::Gone,
+        _ => Presence::Ended,
+    }
+}
+
 /// eventfd(2): non-blocking, closed by exec.
 pub(crate) fn event_fd() -> io::Result<OwnedFd> {
     // SAFETY: takes no pointer.

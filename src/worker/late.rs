@@ -58,7 +58,7 @@ impl<D: Driver> Worker<D> {
         }
         if !Arc::ptr_eq(&generation, &state.generation) {
             // It may be the last user of a chain that was replaced.
-            shared.drop_in_background(Some(generation));
+            shared.drop_in_background(generation.share(), Some(generation));
         }
         if let Some(message) = outcome.later {
             socket.late.insert(message.ticket(), LateDatagram { to, from, message, kept });

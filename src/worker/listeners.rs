@@ -114,7 +114,8 @@ impl<D: Driver> Worker<D> {
                     record_given_up(&socket, state, self.driver.now(), &mut self.recorder);
                 }
                 let DatagramSocket { state, session, deadline, late, .. } = *socket;
-                self.drop_in_background((session, late));
+                let share = state_of(&self.listeners, state).map_or(0, |state| state.generation.share());
+                self.drop_in_background(share, (session, late));
                 (state, deadline, owed)
             }
             Some(Socket::Connection(_) | Socket::Offloaded(_)) | None => {

@@ -1,8 +1,10 @@
 //! Messages for transforms that may block. The whole connection goes along: it does no I/O, so it can work anywhere.
 //! Meanwhile its socket is paused, and what happens to its send is noted.
 
+use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::mailbox::Command;
 use super::offloaded::{DatagramResult, OffloadResult, Offloaded};
@@ -17,11 +19,13 @@ use crate::connection::{TransformFault, Work};
 use crate::context::{Context, Reply};
 use crate::datagram::DatagramSession;
 use crate::driver::{Close, Driver, RecvBuf, Token};
-use crate::event::{Event, EventCause, EventKind, LogLevel};
-use crate::limits::{OFFLOADED_DATAGRAMS_MAX, TURN_SENDS};
+use crate::event::{Event, EventCause, EventKind, LogLevel, PeerLine};
+use crate::limits::{OFFLOAD_LOOK, OFFLOADED_DATAGRAMS_MAX, TURN_SENDS};
 use crate::listener::Listener;
+use crate::offload::Refused;
 use crate::peer::Peer;
 use crate::stats::{Block, CloseReason, DropReason};
+use crate::sys::Presence;
 use crate::tap::{Recorded, Recorder, TapOutcome};
 use crate::timer::Moment;
 
@@ -66,7 +70,12 @@ impl<D: Driver> Worker<D> {
             unread_bytes: connection.unread_bytes(),
             fresh_bytes: if let Work::Receive(bytes) = &work { bytes.len() } else { 0 },
             is_sent: false,
-            failed: None,
+            permit: None,
+            share: 0,
+            job: None,
+            since: self.driver.now(),
+            until: Moment::NEVER,
+            armed: Moment::NEVER,
             seen: Seen::of(connection),
             asked: Vec::new(),
             is_listener_changed: false,
@@ -79,6 +88,10 @@ impl<D: Driver> Worker<D> {
             return bug::found_aside(expected);
         };
         let Served { mut connection, mut armed, .. } = served;
+        // Where its own transforms may not block, those of the chain may that it is to follow.
+        let own = connection.generation();
+        let share = if own.is_offloaded() { own.share() } else { state.generation.share() };
+        let permit = connection.take_permit();
         self.driver.pause(token);
         connection.set_paused();
         self.timers.arm(token, &mut armed, Moment::NEVER);
@@ -92,25 +105,94 @@ impl<D: Driver> Worker<D> {
             let result = OffloadResult { token, connection, step, current, stats, records, bugs };
             send_back(&shared, index, Command::OffloadResult(Box::new(result)));
         };
-        // Without a thread to be had, blocking is better than losing the message.
-        if let Err(job) = self.shared.offload.run(Box::new(job)) {
-            job();
+        let job = match self.shared.offload.run(share, Box::new(job)) {
+            Ok(job) => Some(job),
+            // Without a thread to be had, blocking is better than losing the message.
+            Err(Refused::NoThread(job)) => {
+                job();
+                None
+            }
+            Err(Refused::Full(job)) => {
+                self.drop_in_background(share, job);
+                return self.abandon_for(
+                    token,
+                    CloseReason::Overloaded,
+                    DropReason::Overloaded,
+                    Close::Reset,
+                );
+            }
+        };
+        let look_at = self.driver.now().after(OFFLOAD_LOOK);
+        let Some(Socket::Offloaded(offloaded)) = self.sockets.get_mut(token) else {
+            return bug::found_aside("the connection that was just offloaded");
+        };
+        (offloaded.permit, offloaded.share, offloaded.job) = (permit, share, job);
+        self.timers.arm(token, &mut offloaded.armed, look_at);
+    }
+
+    /// Some time has passed since a connection was offloaded: gives it up where its peer is gone, or its time is.
+    pub(super) fn look_at_offloaded(&mut self, token: Token) {
+        self.log_stuck();
+        let now = self.driver.now();
+        let presence = self.driver.presence(token);
+        let Some(Socket::Offloaded(offloaded)) = self.sockets.get_mut(token) else { return };
+        offloaded.armed = Moment::NEVER;
+        let Some(state) = state_of(&self.listeners, offloaded.listener) else { return };
+        if state.generation.share() == offloaded.share {
+            offloaded.until = Moment::NEVER;
+        } else if offloaded.until == Moment::NEVER {
+            offloaded.until = now.after(state.listener.limits.swap_timeout);
+        }
+        let idle_timeout = state.listener.limits.idle_timeout;
+        let is_over = |timeout: Duration| offloaded.since.after(timeout) <= now;
+        let reason = match presence {
+            Presence::Gone => Some(CloseReason::PeerReset),
+            // Whoever waits for an answer is not idle; whoever has closed everything looks the same as who has ended one side.
+            Presence::Ended if idle_timeout.is_some_and(is_over) => Some(CloseReason::IdleTimeout),
+            _ if offloaded.until <= now => Some(CloseReason::ChainReplaced),
+            _ => None,
+        };
+        match reason {
+            Some(reason) => self.abandon(token, reason, Close::Gently),
+            None => {
+                self.timers.arm(token, &mut offloaded.armed, now.after(OFFLOAD_LOOK).min(offloaded.until))
+            }
+        }
+    }
+
+    /// Names transforms that do not return, each call once.
+    fn log_stuck(&self) {
+        for stuck in self.shared.offload.take_stuck() {
+            let state = self.listeners.iter().flatten().find(|state| state.generation.share() == stuck.share);
+            let name = stuck.transform.map_or("?".into(), CStr::to_string_lossy);
+            let text = format_args!("transform {name} has not returned for {:?}", stuck.since.elapsed());
+            let Some(state) = state else {
+                self.shared.events.emit_about(LogLevel::Warn, EventKind::TransformStuck, &(), text);
+                continue;
+            };
+            let now_us = self.driver.now().as_micros();
+            let (level, more) = state.listener.lines().next(PeerLine::TransformStuck, LogLevel::Warn, now_us);
+            let text = format_args!("{text}{more}");
+            self.shared.events.emit_about(level, EventKind::TransformStuck, &*state.listener, text);
         }
     }
 
     pub(super) fn resume_offloaded(&mut self, result: OffloadResult) {
         let Some(place) = self.sockets.get_mut(result.token) else {
-            return self.drop_in_background(result);
+            return self.drop_in_background(result.connection.share(), result);
         };
         let Socket::Offloaded(offloaded) = place else {
             return bug::found_aside("a place that is kept for the connection");
         };
-        let (listener, is_sent, failed) = (offloaded.listener, offloaded.is_sent, offloaded.failed.take());
+        self.timers.arm(result.token, &mut offloaded.armed, Moment::NEVER);
+        let (listener, is_sent) = (offloaded.listener, offloaded.is_sent);
+        let permit = offloaded.permit.take();
         let (asked, is_listener_changed) =
             (std::mem::take(&mut offloaded.asked), offloaded.is_listener_changed);
         let id = offloaded.id;
         let OffloadResult { token, mut connection, mut step, current, stats, records, bugs } = result;
         // Nothing was read meanwhile: the peer gets its time again.
+        connection.put_permit(permit);
         connection.resumed(self.driver.now());
         let served = Served { connection, armed: Moment::NEVER, is_unfinished: false };
         *place = Socket::Connection(served);
@@ -135,9 +217,6 @@ impl<D: Driver> Worker<D> {
         if is_sent {
             self.sent(token, Vec::new());
         }
-        if let Some(error) = failed {
-            return self.failed(token, error);
-        }
         if !is_current {
             // A swap came meanwhile.
             self.step(token, |connection, cx, _| connection.swap(cx));
@@ -158,10 +237,21 @@ impl<D: Driver> Worker<D> {
 
     /// Closes the socket of an offloaded connection. Its result will be discarded.
     pub(super) fn abandon(&mut self, token: Token, reason: CloseReason, how: Close) {
+        self.abandon_for(token, reason, DropReason::Undelivered, how);
+    }
+
+    /// The same, with what becomes of its message.
+    fn abandon_for(&mut self, token: Token, reason: CloseReason, dropped: DropReason, how: Close) {
         let unsent = self.driver.unsent(token);
-        let Some(Socket::Offloaded(offloaded)) = self.sockets.remove(token) else {
+        let Some(Socket::Offloaded(mut offloaded)) = self.sockets.remove(token) else {
             return bug::found_aside("an offloaded connection");
         };
+        self.timers.arm(token, &mut offloaded.armed, Moment::NEVER);
+        drop(offloaded.permit.take());
+        if let Some(job) = offloaded.job.and_then(|job| self.shared.offload.cancel(offloaded.share, job)) {
+            // No thread has begun with it.
+            self.drop_in_background(offloaded.share, job);
+        }
         // First: to a program whose peer has seen the end, it is closed.
         if self.shared.directory.is_kept() {
             self.shared.directory.remove(offloaded.id);
@@ -178,7 +268,7 @@ impl<D: Driver> Worker<D> {
             state.stats.dropped_bytes.add(in_hand as u64);
             if in_hand > 0 {
                 state.stats.messages_in.add(1);
-                state.stats.dropped(DropReason::Undelivered, 1);
+                state.stats.dropped(dropped, 1);
                 if self.recorder.is_on() {
                     // Its bytes are with the transform.
                     self.recorder.keep_length(in_hand);
@@ -190,7 +280,7 @@ impl<D: Driver> Worker<D> {
                         peer: &offloaded.peer,
                         kind: limits.local.kind,
                         flags: 0,
-                        outcome: TapOutcome::Dropped(DropReason::Undelivered),
+                        outcome: TapOutcome::Dropped(dropped),
                     };
                     self.recorder.record(&recorded, &[]);
                 }
@@ -242,6 +332,7 @@ impl<D: Driver> Worker<D> {
         // The transforms change the other.
         let message = is_recorded.then(|| socket.note_recorded(&from, self.recorder.kept()));
         socket.offloaded += 1;
+        let share = generation.share();
         let (listener, generation) = (Arc::clone(listener), Arc::clone(generation));
         let (shared, index) = (Arc::downgrade(&self.shared), self.index);
         let mut recorder = self.recorder.for_job();
@@ -260,9 +351,24 @@ impl<D: Driver> Worker<D> {
             let result = DatagramResult { token, to, from, message, came: now, outcome, stats, bugs };
             send_back(&shared, index, Command::DatagramResult(Box::new(result)));
         };
-        if let Err(job) = self.shared.offload.run(Box::new(job)) {
-            job();
+        match self.shared.offload.run(share, Box::new(job)) {
+            Ok(_) => {}
+            Err(Refused::NoThread(job)) => job(),
+            Err(Refused::Full(job)) => {
+                self.drop_in_background(share, job);
+                let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
+                socket.offloaded -= 1;
+                let recorded = message.and_then(|number| socket.recorded.remove(&number));
+                let Some(state) = state_of(&self.listeners, socket.state) else { return };
+                if let Some((from, message)) = recorded {
+                    self.recorder.keep_again(&message);
+                    let outcome = TapOutcome::Dropped(DropReason::Overloaded);
+                    state.record_datagram(&mut self.recorder, now, &from, outcome, &[]);
+                }
+                state.stats.dropped(DropReason::Overloaded, 1);
+            }
         }
+        self.log_stuck();
     }
 
     pub(super) fn resume_datagram(&mut self, result: DatagramResult) {

@@ -1,6 +1,5 @@
 //! What goes to the threads that may be blocked: what stands in its place meanwhile, and what comes back.
 
-use std::io;
 use std::sync::Arc;
 
 use super::seen::Seen;
@@ -9,6 +8,8 @@ use crate::chain::Generation;
 use crate::connection::{Connection, Owed, Request, Step};
 use crate::datagram::Outcome;
 use crate::driver::Token;
+use crate::net::guard::PeerPermit;
+use crate::offload::{JobId, ShareId};
 use crate::peer::Peer;
 use crate::stats::Block;
 use crate::sys::ReplyTo;
@@ -27,8 +28,16 @@ pub(crate) struct Offloaded {
     pub(super) fresh_bytes: usize,
     /// The send that was in flight is finished.
     pub(super) is_sent: bool,
-    /// The socket is broken.
-    pub(super) failed: Option<io::Error>,
+    /// Its part of `max_per_peer`.
+    pub(super) permit: Option<Box<PeerPermit>>,
+    /// Its job, and whose share of the threads that has.
+    pub(super) share: ShareId,
+    pub(super) job: Option<JobId>,
+    pub(super) since: Moment,
+    /// How long it may stay with a chain that is not its listener's any more.
+    pub(super) until: Moment,
+    /// When it is looked at again.
+    pub(super) armed: Moment,
     pub(super) seen: Seen,
     /// What the host has asked of it meanwhile, in this order: at most one end and one change of its reading, and sends,
     /// which their account bounds.

@@ -30,7 +30,7 @@ impl<D: Driver> Worker<D> {
             closed: old.closed,
             is_refusing: old.is_refusing,
             waiters: std::mem::take(&mut old.waiters),
-            accept_failing: old.accept_failing,
+            accept_failures: old.accept_failures,
             ..ListenerState::new(listener, self.index)
         };
         new.is_amplification_logged.set(old.is_amplification_logged.get());

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::{ListenerState, Served, Socket, State, Worker, state_of, state_of_mut};
 use crate::bug;
-use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work};
+use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work, broken_by};
 use crate::context::Context;
-use crate::driver::{Driver, Progress, Token};
+use crate::driver::{Close, Driver, Progress, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel, PeerLine};
 use crate::later::{Desk, Owner};
 use crate::limits::TURN_CONTINUED;
@@ -254,7 +254,8 @@ impl<D: Driver> Worker<D> {
                 let state = socket.state;
                 self.socket_failed(state, &error);
             }
-            Some(Socket::Offloaded(offloaded)) => offloaded.failed = Some(error),
+            // Whatever comes back, nobody can have it.
+            Some(Socket::Offloaded(_)) => self.abandon(token, broken_by(&error), Close::Gently),
             // It was closed earlier in this turn.
             None => {}
         }
@@ -324,7 +325,7 @@ impl<D: Driver> Worker<D> {
         // Its sessions are closed when it is dropped, and what it used last is destroyed: not here, where that could take
         // its time.
         if connection.generation().is_offloaded() || !is_current {
-            self.drop_in_background(connection);
+            self.drop_in_background(connection.generation().share(), connection);
         }
         self.forget_listener_if_over(place);
     }
@@ -363,7 +364,8 @@ fn apply_rare<D: Driver>(
         let (id, peer) = (connection.id(), connection.peer());
         super::log_transform_error(&shared.events, state, &fault, id, peer, driver.now());
     }
-    shared.drop_in_background(retired);
+    let share = retired.as_ref().map_or(0, |retired| retired.share());
+    shared.drop_in_background(share, retired);
     match reading {
         Reading::AsBefore => {}
         Reading::Pause => driver.pause(token),

@@ -19,17 +19,18 @@ impl<D: Driver> Worker<D> {
 
     /// Connections whose transforms remember nothing follow now; the others when they can, or never.
     pub(super) fn take_chains(&mut self) {
-        let mut changed = false;
-        for state in self.listeners.iter_mut().flatten() {
+        let mut changed = Vec::new();
+        for (place, state) in self.listeners.iter_mut().enumerate() {
+            let Some(state) = state else { continue };
             let number = state.listener.chain_number();
             if number != state.chain_number {
                 state.chain_number = number;
                 let old = std::mem::replace(&mut state.generation, state.listener.generation(self.index));
-                self.shared.drop_in_background(Some(old));
-                changed = true;
+                changed.push((place as u32, old.share()));
+                self.shared.drop_in_background(old.share(), Some(old));
             }
         }
-        if !changed {
+        if changed.is_empty() {
             return;
         }
         for token in self.sockets.tokens() {
@@ -42,7 +43,8 @@ impl<D: Driver> Worker<D> {
                 }
                 Some(Socket::Datagrams(socket)) => {
                     let session = std::mem::take(&mut socket.session);
-                    self.drop_in_background(session);
+                    let old = changed.iter().find(|(place, _)| *place == socket.state);
+                    self.drop_in_background(old.map_or(0, |(_, share)| *share), session);
                 }
                 // An offloaded connection follows when it is back.
                 Some(Socket::Listener { .. } | Socket::Offloaded(_)) | None => {}

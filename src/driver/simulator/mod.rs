@@ -28,7 +28,7 @@ use super::{Close, Completion, Driver, Facts, Progress, RecvBuf, Token};
 use crate::buffer::Pool;
 use crate::limits::HEADROOM_BYTES;
 use crate::peer::{Credentials, Peer, SocketKind};
-use crate::sys::{OnAccept, ReplyTo};
+use crate::sys::{OnAccept, Presence, ReplyTo};
 use crate::timer::Moment;
 
 /// One worker's part of the simulated kernel.
@@ -239,6 +239,11 @@ impl Driver for Simulator {
     fn facts(&self, token: Token) -> Facts {
         assert!(self.slots.iter().any(|slot| slot.token == token), "facts of an open connection");
         Facts::default()
+    }
+
+    fn presence(&self, token: Token) -> Presence {
+        assert!(self.slots.iter().any(|slot| slot.token == token), "presence at an open connection");
+        Presence::Here
     }
 
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(Handle, Peer)>> {

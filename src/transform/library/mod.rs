@@ -42,6 +42,7 @@ pub(crate) use output::CallContext;
 pub use output::{Output, Verdict};
 pub(crate) use own::own_library;
 pub use running::running_transform;
+pub(crate) use running::{RunningThread, watched};
 pub(crate) use session::{MapStopped, Session, Stages};
 pub(crate) use status::{Fault, Status};
 pub use table::OptionHelp;
