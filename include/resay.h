@@ -434,6 +434,11 @@ extern "C" {
 #define RESAY_DROPPED_OVERLOADED 13
 
 /**
+ * The send buffer of its unix datagram socket is full of answers that peers, perhaps others, have not read.
+ */
+#define RESAY_DROPPED_SOCKET_FULL 14
+
+/**
  * Size of resay_event.text in bytes, including the NUL.
  */
 #define RESAY_EVENT_TEXT_BYTES 96

@@ -147,10 +147,12 @@ pub enum DropReason {
     AnswerTooLong,
     /// Too many messages of its chain waited for a thread: the chain has a transform that may block.
     Overloaded,
+    /// The send buffer of its unix datagram socket is full of answers that peers, perhaps others, have not read.
+    SocketFull,
 }
 
 /// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
-const DROP_REASONS: [(DropReason, &CStr, &str); 13] = [
+const DROP_REASONS: [(DropReason, &CStr, &str); 14] = [
     (DropReason::ByTransform, c"by_transform", "dropped by a transform"),
     (DropReason::TransformFailed, c"transform_failed", "a transform failed"),
     (DropReason::TooLong, c"too_long", "longer than max_message"),
@@ -164,9 +166,14 @@ const DROP_REASONS: [(DropReason, &CStr, &str); 13] = [
     (DropReason::Undelivered, c"undelivered", "the connection broke before the answer was sent"),
     (DropReason::AnswerTooLong, c"answer_too_long", "the answer is longer than its socket can send"),
     (DropReason::Overloaded, c"overloaded", "too many messages wait for a transform that may block"),
+    (
+        DropReason::SocketFull,
+        c"socket_full",
+        "the socket's send buffer is full of answers that peers have not read",
+    ),
 ];
 
-reasons!(DropReason, DROP_REASONS, 13);
+reasons!(DropReason, DROP_REASONS, 14);
 
 /// In words, for people: they may change.
 impl fmt::Display for DropReason {

@@ -545,6 +545,10 @@ impl Driver for Epoll {
         self.socket(token).map_or(Presence::Here, sys::presence)
     }
 
+    fn is_send_buffer_full(&self, token: Token) -> bool {
+        self.socket(token).is_some_and(sys::is_send_buffer_full)
+    }
+
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {
         let socket = self.socket(token)?;
         match retry(|| sys::accept(socket)) {

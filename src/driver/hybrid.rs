@@ -419,6 +419,13 @@ impl Driver for Hybrid {
         }
     }
 
+    fn is_send_buffer_full(&self, token: Token) -> bool {
+        match self.ring.as_ref().and_then(|ring| ring.uring.socket(token)) {
+            Some(socket) => sys::is_send_buffer_full(socket),
+            None => self.epoll.is_send_buffer_full(token),
+        }
+    }
+
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {
         if self.accepts_by_itself(token) { None } else { self.epoll.accept_waiting(token) }
     }

@@ -161,6 +161,8 @@ pub(crate) trait Driver {
     fn facts(&self, token: Token) -> Facts;
     /// Whether the peer of a connection is still there, also of one that is paused.
     fn presence(&self, token: Token) -> Presence;
+    /// Whether a unix datagram socket takes no answer for anybody, since peers have not read theirs.
+    fn is_send_buffer_full(&self, token: Token) -> bool;
     /// A connection that waits at a listener, if there is one, in a turn or between two. Only of a listener that is not
     /// accepting by itself: see [`refuse`](Driver::refuse).
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(Self::Socket, Peer)>>;

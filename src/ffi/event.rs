@@ -103,6 +103,8 @@ pub const RESAY_DROPPED_UNDELIVERED: i32 = 11;
 pub const RESAY_DROPPED_ANSWER_TOO_LONG: i32 = 12;
 /// Too many messages of its chain waited for a thread: the chain has a transform that may block.
 pub const RESAY_DROPPED_OVERLOADED: i32 = 13;
+/// The send buffer of its unix datagram socket is full of answers that peers, perhaps others, have not read.
+pub const RESAY_DROPPED_SOCKET_FULL: i32 = 14;
 
 /// Size of resay_event.text in bytes, including the NUL.
 pub const RESAY_EVENT_TEXT_BYTES: usize = 96;
@@ -155,9 +157,10 @@ const _: () = {
     assert!(RESAY_DROPPED_UNDELIVERED == DropReason::Undelivered as i32 + 1);
     assert!(RESAY_DROPPED_ANSWER_TOO_LONG == DropReason::AnswerTooLong as i32 + 1);
     assert!(RESAY_DROPPED_OVERLOADED == DropReason::Overloaded as i32 + 1);
+    assert!(RESAY_DROPPED_SOCKET_FULL == DropReason::SocketFull as i32 + 1);
     // Each reason has a number here.
     assert!(RESAY_CLOSED_OVERLOADED as usize == CloseReason::ALL.len());
-    assert!(RESAY_DROPPED_OVERLOADED as usize == DropReason::ALL.len());
+    assert!(RESAY_DROPPED_SOCKET_FULL as usize == DropReason::ALL.len());
 };
 
 /// An event. Later versions may add kinds and codes.

@@ -33,7 +33,9 @@ pub(crate) use descriptors::{Descriptors, close_copy};
 pub(crate) use files::{open_directory, open_entry, open_to_lock, path_of, rename, unlink, without_umask};
 pub(crate) use memory::zeroed;
 pub(crate) use names::{Sockaddr, interface_index, local, peer, peer_of_sockaddr, sockaddr_of};
-pub(crate) use options::{get_int, keep_urgent_inline, peer_credentials, tell_empty_records};
+pub(crate) use options::{
+    get_int, is_send_buffer_full, keep_urgent_inline, peer_credentials, tell_empty_records,
+};
 pub(crate) use process::{effective_user, monotonic_micros, monotonic_nanos};
 pub(crate) use refusing::{Holder, refuse, stop_refusing};
 pub(crate) use rights::{SO_PASSRIGHTS, keep_queued, refuse_descriptors, without_descriptors};

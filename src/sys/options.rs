@@ -35,6 +35,15 @@ pub(crate) fn set_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> 
     Ok(())
 }
 
+/// Whether answers that unix peers have not read fill a socket's send buffer, so that it takes no more for anybody: that, and
+/// not the queue of one peer, is then why it would block (`sock_alloc_send_pskb`).
+pub(crate) fn is_send_buffer_full(fd: BorrowedFd<'_>) -> bool {
+    let mut used: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int (unix(7)).
+    let result = syscall!(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut used) });
+    result.is_ok() && get_int(fd, libc::SOL_SOCKET, libc::SO_SNDBUF).is_ok_and(|size| used >= size)
+}
+
 /// getsockopt(2) of an `int`.
 pub(crate) fn get_int(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
     let mut value: i32 = 0;

@@ -221,13 +221,16 @@ impl<D: Driver> Worker<D> {
             Err(error) => {
                 let full = error.kind() == io::ErrorKind::WouldBlock && state.listener.kind.is_unix();
                 let reason = match error.raw_os_error() {
+                    _ if full && self.driver.is_send_buffer_full(token) => DropReason::SocketFull,
                     _ if full => DropReason::PeerFull,
                     Some(libc::EMSGSIZE) => DropReason::AnswerTooLong,
                     _ => DropReason::SendFailed,
                 };
                 stats.dropped(reason, answers as u64);
-                let (why, text) =
-                    (EventCause::Dropped(reason), format_args!("an answer could not be sent: {error}"));
+                let (why, text) = (
+                    EventCause::Dropped(reason),
+                    format_args!("an answer could not be sent: {reason} ({error})"),
+                );
                 self.shared.events.emit_caused(
                     LogLevel::Debug,
                     EventKind::Dropped,

@@ -246,6 +246,10 @@ impl Driver for Simulator {
         Presence::Here
     }
 
+    fn is_send_buffer_full(&self, _: Token) -> bool {
+        false
+    }
+
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(Handle, Peer)>> {
         // What the kernel has accepted by itself is over once such a listener is drained.
         assert!(self.listener(token).is_some(), "an open listener");

@@ -553,8 +553,8 @@ pub(super) fn check_met(stats: &Stats, met: &BTreeMap<&'static str, u64>) {
         }
     }
     for reason in DropReason::ALL {
-        // Those need thousands of them.
-        if !matches!(reason, DropReason::QueueFull | DropReason::Overloaded) {
+        // Those need thousands of them, or the kernel's own socket.
+        if !matches!(reason, DropReason::QueueFull | DropReason::Overloaded | DropReason::SocketFull) {
             assert!(stats.dropped_by(reason) > 0, "no message was dropped because of {reason}");
         }
     }
