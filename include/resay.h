@@ -439,6 +439,36 @@ extern "C" {
 #define RESAY_DROPPED_SOCKET_FULL 14
 
 /**
+ * In resay_event.code: its source is a UDP socket of this engine.
+ */
+#define RESAY_DROPPED_OWN_ADDRESS 15
+
+/**
+ * In resay_event.code: its source port is not in from_ports.
+ */
+#define RESAY_DROPPED_FROM_PORT 16
+
+/**
+ * In resay_event.code: its source is in a network that allow and deny keep out.
+ */
+#define RESAY_DROPPED_DENIED 17
+
+/**
+ * In resay_event.code: it arrived with the hop limit of a server's answer (loop_mark).
+ */
+#define RESAY_DROPPED_LOOP_MARK 18
+
+/**
+ * In resay_event.code: its network, or the listener, has had its rate.
+ */
+#define RESAY_DROPPED_RATE 19
+
+/**
+ * In resay_event.code: it is an answer that came back once too often (loop_hops).
+ */
+#define RESAY_DROPPED_LOOP 20
+
+/**
  * Size of resay_event.text in bytes, including the NUL.
  */
 #define RESAY_EVENT_TEXT_BYTES 96

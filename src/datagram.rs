@@ -26,7 +26,7 @@ use crate::transform::library::{CallContext, Fault, Session};
 /// Whether [`refuse`] needs no asking.
 #[inline]
 pub(crate) fn is_plain(datagram: &Datagram) -> bool {
-    datagram.is_plain_source && !datagram.truncated && datagram.to != LocalAddr::Group
+    datagram.plain_port != 0 && !datagram.truncated && datagram.to != LocalAddr::Group
 }
 
 /// Why a datagram must not even reach a transform, if so.
@@ -459,7 +459,9 @@ mod tests {
                 let mapped = IpAddr::V6(std::net::Ipv4Addr::new(first, rest, rest, rest).to_ipv6_mapped());
                 for ip in [v4, v6, mapped] {
                     let address = SocketAddr::new(ip, port);
-                    if crate::sys::is_plain_source(&name_of(address)) {
+                    let plain_port = crate::sys::plain_port(&name_of(address));
+                    if plain_port != 0 {
+                        assert_eq!(plain_port, port);
                         let peer = Peer::Ip(SocketAddr::new(ip.to_canonical(), port));
                         assert_eq!(refuse(&peer, LocalAddr::Bound, false), None, "{address}");
                         plain += 1;
@@ -472,8 +474,8 @@ mod tests {
         // The addresses that most have are plain.
         assert!(plain > others, "{plain} of {}", plain + others);
         let unix = family_of(libc::AF_UNIX);
-        assert!(!crate::sys::is_plain_source(&[&unix[..], b"/run/x\0\0"].concat()));
-        assert!(!crate::sys::is_plain_source(&unix) && !crate::sys::is_plain_source(&[]));
+        assert_eq!(crate::sys::plain_port(&[&unix[..], b"/run/x\0\0"].concat()), 0);
+        assert!(crate::sys::plain_port(&unix) == 0 && crate::sys::plain_port(&[]) == 0);
     }
 
     /// A name as the kernel writes it (ip(7), ipv6(7)).

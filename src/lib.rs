@@ -86,6 +86,10 @@ pub mod seam {
     pub use crate::connection::{Around, Layer, Preface, PrefaceProgress};
 }
 
+/// What `allow` and `deny` are searched with, for its benchmark.
+#[doc(hidden)]
+pub use net::guard::Prefixes;
+
 /// Its examples in Rust are tested with those of the documentation; the others by `tests/embed.rs`.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]

@@ -1,5 +1,6 @@
 //! One listener as all workers know it.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -13,7 +14,7 @@ use crate::frame::Framer;
 use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
 };
-use crate::net::guard::PeerLimiter;
+use crate::net::guard::{DatagramRules, PeerLimiter, Prefixes};
 use crate::net::socket::{self, Bound, OnAccept};
 use crate::net::unix_file::SocketFile;
 use crate::options::{AddressKind, Frame, KEYS, Keepalive, Options};
@@ -64,9 +65,14 @@ pub(crate) struct Listener {
     pub(crate) limits: ConnLimits,
     pub(crate) message_bytes_max: usize,
     pub(crate) destinations: bool,
+    /// Which networks are served.
+    pub(crate) prefixes: Option<Prefixes>,
+    /// Its address is one of loopback.
+    is_loopback: bool,
+    /// Which datagrams are answered, where not all of them are.
+    pub(crate) datagram_rules: Option<Arc<DatagramRules>>,
     /// Every worker may have a socket of its own.
     pub(crate) can_multiply: bool,
-    is_loopback: bool,
     /// Counts the changes of its options: a connection keeps the edition that it began with.
     pub(crate) edition: u64,
     /// What the kernel made of the options, read when the socket was bound.
@@ -144,6 +150,7 @@ impl Listener {
             answer_bytes_max: 0,
         };
         let (message_bytes_max, limits) = limits_of(local, &options, bound.is_loopback)?;
+        let (datagram_rules, prefixes) = rules_of(kind, &options, bound.is_loopback);
         let limiter = options.max_per_peer.map(PeerLimiter::new);
         Ok(Listener {
             id,
@@ -156,8 +163,10 @@ impl Listener {
             message_bytes_max,
             options,
             destinations: bound.destinations,
-            can_multiply: bound.can_multiply,
+            prefixes,
             is_loopback: bound.is_loopback,
+            datagram_rules,
+            can_multiply: bound.can_multiply,
             edition: 0,
             effective,
             on_accept: std::mem::take(&mut bound.on_accept),
@@ -197,6 +206,7 @@ impl Listener {
             let current = self.current();
             CurrentChain::new(Arc::clone(&current.chain), current.generations.clone())
         };
+        let (_, prefixes) = rules_of(self.kind, options, self.is_loopback);
         Ok(Listener {
             id: self.id,
             ordinal: self.ordinal,
@@ -205,6 +215,8 @@ impl Listener {
             kind: self.kind,
             is_adopted: self.is_adopted,
             limits,
+            prefixes,
+            datagram_rules: self.datagram_rules.clone(),
             message_bytes_max,
             options: options.clone(),
             destinations: self.destinations,
@@ -223,6 +235,33 @@ impl Listener {
     /// Whether messages would be found as now.
     fn has_same_messages(&self, options: &Options) -> bool {
         (&self.options.frame, self.options.max_message_bytes) == (&options.frame, options.max_message_bytes)
+    }
+
+    /// Whether its datagram sockets have something to report of each datagram.
+    pub(crate) fn has_reports(&self) -> bool {
+        self.destinations || self.datagram_rules.as_ref().is_some_and(|rules| rules.needs_hops())
+    }
+
+    /// What holds of an option of the guard.
+    pub(crate) fn guard_option(&self, key: &str) -> Option<String> {
+        let all = (self.kind == SocketKind::Udp).then(|| self.options.guard_texts(self.is_loopback))?;
+        all.into_iter().find_map(|(known, text)| (known == key).then_some(text))
+    }
+
+    /// The address of its sockets, where they are UDP.
+    pub(crate) fn udp_address(&self) -> Option<SocketAddr> {
+        match (self.kind, &self.local) {
+            (SocketKind::Udp, Some(Peer::Ip(address))) => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// Whether a peer's network is served.
+    pub(crate) fn serves(&self, peer: &Peer) -> bool {
+        match (&self.prefixes, peer) {
+            (Some(prefixes), Peer::Ip(address)) => prefixes.allows(address.ip()),
+            _ => true,
+        }
     }
 
     /// Whether the peers of streams are known only when they have said something.
@@ -387,7 +426,7 @@ impl Listener {
 fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(usize, ConnLimits)> {
     let kind = local.kind;
     let message_bytes_max = options.max_message_bytes.unwrap_or(match kind {
-        SocketKind::Udp => UDP_DATAGRAM_BYTES_MAX,
+        SocketKind::Udp => options.guard_message_bytes_max().unwrap_or(UDP_DATAGRAM_BYTES_MAX),
         SocketKind::UnixDatagram | SocketKind::UnixSeqpacket => UNIX_RECORD_BYTES_MAX,
         SocketKind::Tcp | SocketKind::UnixStream => STREAM_MESSAGE_BYTES_MAX,
     });
@@ -414,7 +453,7 @@ fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(u
         records,
         // Only UDP sources can be forged.
         max_amplification: if kind == SocketKind::Udp {
-            options.max_amplification.limit(is_loopback)
+            options.guard_amplification(is_loopback)
         } else {
             usize::MAX
         },
@@ -431,6 +470,19 @@ fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(u
         },
     };
     Ok((message_bytes_max, limits))
+}
+
+/// What is asked of the senders of datagrams, and of connecting peers.
+fn rules_of(
+    kind: SocketKind,
+    options: &Options,
+    is_loopback: bool,
+) -> (Option<Arc<DatagramRules>>, Option<Prefixes>) {
+    match kind {
+        SocketKind::Udp => (DatagramRules::new(options, is_loopback), None),
+        SocketKind::Tcp => (None, Prefixes::new(options.allow.as_deref(), &options.deny)),
+        _ => (None, None),
+    }
 }
 
 /// What connections have now of what the kernel made of the options that they are told.

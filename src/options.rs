@@ -5,8 +5,18 @@
 //! is wrong. Across sources the later one wins; within one URL a key may stand once (`net::address` sees to
 //! that). Sizes take `k`, `m` and `g`, powers of 1024; durations take `us`, `ms`, `s`, `m` and `h`.
 
+mod chosen;
+mod guard;
+
+pub use guard::{GuardLevel, Guarded, LoopHops, Network, Ports, Rate, RateNetworks};
+
 use std::fmt;
 use std::time::Duration;
+
+use guard::{
+    guarded, guarded_text, loop_hops_text, networks_text, parse_loop_hops, parse_loop_mark, parse_networks,
+    parse_ports, parse_rate, parse_rate_networks, ports_text, rate_networks_text, rate_text,
+};
 
 use crate::error::SpecError;
 use crate::limits::MESSAGE_BYTES_CEILING;
@@ -56,6 +66,26 @@ pub struct Options {
     pub min_rate: Option<MinRate>,
     /// `max_amplification`: the most bytes of an answer over UDP for each byte of its request.
     pub max_amplification: MaxAmplification,
+    /// `guard`: what the options from here to `rate_total` are where they are `auto`.
+    pub guard: GuardLevel,
+    /// `allow`: the networks that are served; `None`: all.
+    pub allow: Option<Vec<Network>>,
+    /// `deny`: networks that are not. The longest prefix that holds an address decides, and `deny` at a tie.
+    pub deny: Vec<Network>,
+    /// `from_ports`: the source ports that are answered over UDP.
+    pub from_ports: Guarded<Ports>,
+    /// `loop_hops`: how many answers one peer may send back before that is a loop.
+    pub loop_hops: Guarded<LoopHops>,
+    /// `loop_mark`: the hop limit of answers over UDP: 186 to 254.
+    pub loop_mark: Guarded<u8>,
+    /// `rate`: datagrams of one network that are answered.
+    pub rate: Guarded<Rate>,
+    /// `rate_burst`: how many of them at once; `None`: those of two seconds.
+    pub rate_burst: Option<u32>,
+    /// `rate_networks`: what is one network.
+    pub rate_networks: RateNetworks,
+    /// `rate_total`: datagrams of the listener that are answered.
+    pub rate_total: Guarded<Rate>,
     /// `swap_timeout`: how long a connection that cannot go over to a new chain may keep the old one.
     pub swap_timeout: Duration,
     /// `high_water`: size of unsent answers at which a connection is no longer read.
@@ -118,6 +148,16 @@ impl Default for Options {
             write_timeout: Duration::from_secs(30),
             min_rate: None,
             max_amplification: MaxAmplification::Auto,
+            guard: GuardLevel::Local,
+            allow: None,
+            deny: Vec::new(),
+            from_ports: Guarded::Auto,
+            loop_hops: Guarded::Auto,
+            loop_mark: Guarded::Auto,
+            rate: Guarded::Auto,
+            rate_burst: None,
+            rate_networks: RateNetworks::default(),
+            rate_total: Guarded::Auto,
             swap_timeout: Duration::from_secs(60),
             high_water_bytes: 256 << 10,
             chain: None,
@@ -238,6 +278,9 @@ impl Key {
     pub fn is_settled(&self, kind: AddressKind) -> bool {
         match self.name {
             "backlog" | "rcvbuf" | "sndbuf" | "v6only" | "mode" => true,
+            // Each socket has a memory that follows from them.
+            "allow" | "deny" | "guard" | "from_ports" | "loop_mark" | "loop_hops" | "rate" | "rate_burst"
+            | "rate_networks" | "rate_total" => kind == AddressKind::Udp,
             // The driver has buffers for it.
             "max_message" => matches!(kind, AddressKind::Udp | AddressKind::UnixDatagram),
             _ => false,
@@ -502,6 +545,117 @@ pub const KEYS: &[Key] = &[
         get: |options| Some(max_amplification_text(options.max_amplification)),
     },
     Key {
+        name: "guard",
+        value: "local|public|off",
+        kind: ValueType::TEXT,
+        fallback: "local",
+        help: "what auto means for the options of the guard: local ends loops between servers, public also limits \
+               rates, messages (1472 bytes) and amplification",
+        applies: UDP,
+        set: |options, text| put(&mut options.guard, GuardLevel::parse(text)),
+        get: |options| Some(options.guard.to_string()),
+    },
+    Key {
+        name: "allow",
+        value: "NETWORK,...|any",
+        kind: ValueType::within("list", "", "", ""),
+        fallback: "any",
+        help: "networks that are served, for example 10.0.0.0/8,fd00::/8; others are dropped or rejected before \
+               anything is read",
+        applies: NETWORK,
+        set: |options, text| put(&mut options.allow, parse_networks(text, "any")),
+        get: |options| Some(networks_text(options.allow.as_deref(), "any")),
+    },
+    Key {
+        name: "deny",
+        value: "NETWORK,...|none",
+        kind: ValueType::within("list", "", "", ""),
+        fallback: "none",
+        help: "networks that are not served; the longest prefix of allow and deny decides, deny at a tie",
+        applies: NETWORK,
+        set: |options, text| {
+            put(&mut options.deny, parse_networks(text, "none").map(Option::unwrap_or_default))
+        },
+        get: |options| {
+            let networks = Some(options.deny.as_slice()).filter(|networks| !networks.is_empty());
+            Some(networks_text(networks, "none"))
+        },
+    },
+    Key {
+        name: "from_ports",
+        value: "PORTS|auto|any",
+        kind: ValueType::within("list", "port", "0", "65535"),
+        fallback: "auto",
+        help: "source ports that are answered, for example 1024-65535, which is auto; on loopback addresses that is any",
+        applies: UDP,
+        set: |options, text| put(&mut options.from_ports, guarded(text, "any", parse_ports)),
+        get: |options| Some(guarded_text(&options.from_ports, "any", ports_text)),
+    },
+    Key {
+        name: "loop_hops",
+        value: "COUNT:COUNT|auto|off",
+        kind: ValueType::TEXT,
+        fallback: "auto",
+        help: "answers that one peer may send back before one is dropped: from ports below 32768 or the listener's \
+               own, and from others; auto: 2:256, on loopback addresses 2:off",
+        applies: UDP,
+        set: |options, text| put(&mut options.loop_hops, guarded(text, "off", parse_loop_hops)),
+        get: |options| Some(guarded_text(&options.loop_hops, "off", loop_hops_text)),
+    },
+    Key {
+        name: "loop_mark",
+        value: "HOPS|auto|off",
+        kind: ValueType::within("integer", "hops", "186", "254"),
+        fallback: "auto",
+        help: "hop limit of answers; datagrams that arrive with HOPS-56 to HOPS are answers of servers and dropped; \
+               auto: 216",
+        applies: UDP,
+        set: |options, text| put(&mut options.loop_mark, guarded(text, "off", parse_loop_mark)),
+        get: |options| Some(guarded_text(&options.loop_mark, "off", u8::to_string)),
+    },
+    Key {
+        name: "rate",
+        value: "COUNT/DURATION|auto|off",
+        kind: ValueType::within("rate", "messages", "", ""),
+        fallback: "auto",
+        help: "most datagrams of one network that are answered; auto: off, with guard=public 200/1s",
+        applies: UDP,
+        set: |options, text| put(&mut options.rate, guarded(text, "off", parse_rate)),
+        get: |options| Some(guarded_text(&options.rate, "off", rate_text)),
+    },
+    Key {
+        name: "rate_burst",
+        value: "COUNT|auto",
+        kind: ValueType::within("integer", "messages", "1", "4294967295"),
+        fallback: "auto",
+        help: "datagrams of one network that are answered at once; auto: those of two seconds",
+        applies: UDP,
+        set: |options, text| {
+            put(&mut options.rate_burst, or_auto(text, |text| count_within(text, 1, u32::MAX)))
+        },
+        get: |options| Some(auto_text(options.rate_burst, |count| count.to_string())),
+    },
+    Key {
+        name: "rate_networks",
+        value: "BITS/BITS",
+        kind: ValueType::TEXT,
+        fallback: "24/56",
+        help: "lengths of the prefixes that are one network for rate, for IPv4 and IPv6",
+        applies: UDP,
+        set: |options, text| put(&mut options.rate_networks, parse_rate_networks(text)),
+        get: |options| Some(rate_networks_text(options.rate_networks)),
+    },
+    Key {
+        name: "rate_total",
+        value: "COUNT/DURATION|auto|off",
+        kind: ValueType::within("rate", "messages", "", ""),
+        fallback: "auto",
+        help: "most datagrams of all networks that are answered; auto: off, with guard=public 50000/1s",
+        applies: UDP,
+        set: |options, text| put(&mut options.rate_total, guarded(text, "off", parse_rate)),
+        get: |options| Some(guarded_text(&options.rate_total, "off", rate_text)),
+    },
+    Key {
         name: "swap_timeout",
         value: "DURATION",
         kind: ValueType::within("duration", "", "1ms", "8760h"),
@@ -704,6 +858,7 @@ const ALL: &[AddressKind] = &[
 const TCP: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Inherited];
 /// Before the bind, so not for an inherited socket.
 const UDP: &[AddressKind] = &[AddressKind::Udp, AddressKind::Inherited];
+const NETWORK: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp, AddressKind::Inherited];
 const INTERNET: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp];
 const RECEIVE_BUFFER: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp, AddressKind::Inherited];
 /// Before the bind, so not for an inherited socket.

@@ -149,10 +149,22 @@ pub enum DropReason {
     Overloaded,
     /// The send buffer of its unix datagram socket is full of answers that peers, perhaps others, have not read.
     SocketFull,
+    /// Its source is a UDP socket of this engine.
+    OwnAddress,
+    /// Its source port is not in `from_ports`.
+    FromPort,
+    /// Its source is in a network that `allow` and `deny` keep out.
+    Denied,
+    /// It arrived with the hop limit of a server's answer (`loop_mark`).
+    LoopMark,
+    /// Its network, or the listener, has had its `rate`.
+    Rate,
+    /// It is an answer that came back once too often (`loop_hops`).
+    Loop,
 }
 
 /// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
-const DROP_REASONS: [(DropReason, &CStr, &str); 14] = [
+const DROP_REASONS: [(DropReason, &CStr, &str); 20] = [
     (DropReason::ByTransform, c"by_transform", "dropped by a transform"),
     (DropReason::TransformFailed, c"transform_failed", "a transform failed"),
     (DropReason::TooLong, c"too_long", "longer than max_message"),
@@ -171,9 +183,15 @@ const DROP_REASONS: [(DropReason, &CStr, &str); 14] = [
         c"socket_full",
         "the socket's send buffer is full of answers that peers have not read",
     ),
+    (DropReason::OwnAddress, c"own_address", "the source is a socket of this engine"),
+    (DropReason::FromPort, c"from_port", "source port not in from_ports"),
+    (DropReason::Denied, c"denied", "source not in allow, or in deny"),
+    (DropReason::LoopMark, c"loop_mark", "answer of a server (loop_mark)"),
+    (DropReason::Rate, c"rate", "over the rate"),
+    (DropReason::Loop, c"loop", "answer that came back (loop_hops)"),
 ];
 
-reasons!(DropReason, DROP_REASONS, 14);
+reasons!(DropReason, DROP_REASONS, 20);
 
 /// In words, for people: they may change.
 impl fmt::Display for DropReason {
@@ -259,7 +277,7 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections that are over, whatever the reason.
     pub closed: u64,
-    /// Connections turned away before anything was read: `max_connections`, `max_per_peer`, `allow_uid`.
+    /// Connections turned away before anything was read: `max_connections`, `max_per_peer`, `allow_uid`, `allow` and `deny`.
     pub rejected: u64,
     /// Failures of accept(2).
     pub accept_errors: u64,

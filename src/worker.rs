@@ -55,6 +55,7 @@ use crate::event::{Event, EventCause, EventKind, Events, LogLevel, PeerLine};
 use crate::later::Tickets;
 use crate::limits::TURN_SENDS;
 use crate::listener::Listener;
+use crate::net::guard::OwnAddresses;
 use crate::offload::{Offload, ShareId};
 use crate::peer::Peer;
 use crate::slab::Slab;
@@ -79,6 +80,8 @@ pub(crate) struct Shared<S> {
     pub(crate) chain_epoch: AtomicUsize,
     /// Where its connections are.
     pub(crate) directory: Directory,
+    /// Where its UDP sockets are.
+    pub(crate) own: Arc<OwnAddresses>,
 }
 
 impl<S> Shared<S> {

@@ -201,7 +201,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("driver::uring", &["driver::epoll", "driver", "sys", "peer", "slab", "timer", "buffer", "limits"]),
     ("driver::epoll", &["driver", "sys", "peer", "slab", "timer", "buffer", "limits"]),
     ("driver", &["sys", "peer", "timer", "slab", "buffer", "limits"]),
-    ("net::guard", &["options", "peer", "timer", "limits", "error"]),
+    ("net::guard", &["options", "peer", "timer", "limits", "error", "stats"]),
     ("net::socket", &["net::unix_file", "net::address", "options", "sys", "peer", "limits", "error"]),
     ("net::unix_file", &["sys", "limits"]),
     ("net::address", &["options", "values", "error"]),

@@ -687,27 +687,6 @@ fn answers_are_upper(answers: &[Vec<u8>]) -> bool {
     answers.first().is_some_and(|answer| answer.first().is_some_and(u8::is_ascii_uppercase))
 }
 
-/// sendmsg(2) of a burst that the kernel cuts into datagrams.
-fn send_cut(socket: &Socket, burst: &[u8], segment: usize) {
-    use std::os::fd::AsRawFd;
-    let cut_into = |segment: libc::c_int| {
-        // SAFETY: the pointer and the size are those of one int.
-        let result = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_UDP,
-                libc::UDP_SEGMENT,
-                (&raw const segment).cast(),
-                size_of::<libc::c_int>() as u32,
-            )
-        };
-        assert_eq!(result, 0, "{}", io::Error::last_os_error());
-    };
-    cut_into(segment as libc::c_int);
-    assert_eq!(socket.send(burst).unwrap(), burst.len());
-    cut_into(0);
-}
-
 /// One peer floods the server and never reads; another one is answered all the time.
 #[test]
 fn a_flood_does_not_silence_the_others() {

@@ -31,8 +31,8 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use self::slot::{
-    AWAITS_WRITE, BROKEN, COALESCED, DESTINATIONS, DRAINING, ENDED, PAUSED, QUEUED, READ_TO_END, READABLE,
-    Role, Slot, WRITABLE, retry,
+    AWAITS_WRITE, BROKEN, COALESCED, DRAINING, ENDED, PAUSED, QUEUED, READ_TO_END, READABLE, REPORTS, Role,
+    Slot, WRITABLE, retry,
 };
 use super::chunks::Chunks;
 use super::{Close, Completion, Datagram, Driver, Facts, Progress, RecvBuf, Token, facts_of};
@@ -616,7 +616,7 @@ impl Driver for Epoll {
         token: Token,
         socket: OwnedFd,
         message_bytes_max: usize,
-        destinations: bool,
+        reports: bool,
     ) -> io::Result<()> {
         let is_coalesced = sys::receive_coalesced(socket.as_fd());
         let room = if is_coalesced { UDP_DATAGRAM_BYTES_MAX } else { message_bytes_max };
@@ -627,7 +627,7 @@ impl Driver for Epoll {
         }
         self.insert(token, socket, Role::Datagram, message_bytes_max)?;
         if let Some(slot) = self.slot_mut(token) {
-            slot.flags.put(DESTINATIONS, destinations);
+            slot.flags.put(REPORTS, reports);
             slot.flags.put(COALESCED, is_coalesced);
         }
         Ok(())

@@ -292,8 +292,8 @@ impl Ring {
         let result = match kind {
             ReleasedKind::Listener => epoll.add_listener(token, socket),
             ReleasedKind::Stream(kind) => epoll.add_stream(token, socket, kind, read_bytes_max),
-            ReleasedKind::Datagrams { destinations } => {
-                epoll.add_datagram_socket(token, socket, read_bytes_max, destinations)
+            ReleasedKind::Datagrams { reports } => {
+                epoll.add_datagram_socket(token, socket, read_bytes_max, reports)
             }
         };
         let result = match (result, outgoing) {
@@ -464,14 +464,14 @@ impl Driver for Hybrid {
         token: Token,
         socket: OwnedFd,
         message_bytes_max: usize,
-        destinations: bool,
+        reports: bool,
     ) -> io::Result<()> {
         match &mut self.ring {
             Some(ring) if ring.uring.can_serve_datagrams(message_bytes_max) => {
                 ring.migrate_to_ring(&mut self.epoll);
-                ring.uring.add_datagram_socket(token, socket, message_bytes_max, destinations)
+                ring.uring.add_datagram_socket(token, socket, message_bytes_max, reports)
             }
-            _ => self.epoll.add_datagram_socket(token, socket, message_bytes_max, destinations),
+            _ => self.epoll.add_datagram_socket(token, socket, message_bytes_max, reports),
         }
     }
 

@@ -48,6 +48,7 @@ pub(crate) mod simulator;
 pub(crate) mod uring;
 
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -90,8 +91,11 @@ pub(crate) struct Datagram {
     pub to: LocalAddr,
     /// Its end is lost.
     pub truncated: bool,
-    /// It is known to come from an IP address and a port that can be answered. If not, [`Driver::sender`] tells.
-    pub is_plain_source: bool,
+    /// The port it comes from, if it is known to come from an IP address and a port that can be answered; else 0, and
+    /// [`Driver::sender`] tells.
+    pub plain_port: u16,
+    /// The hop limit it arrived with, where its socket reports it; else 0.
+    pub hops: u8,
 }
 
 /// The bytes of the last completion: `buffer[start..]` arrived, what is before is free to be written to.
@@ -182,13 +186,13 @@ pub(crate) trait Driver {
         kind: SocketKind,
         read_bytes_max: usize,
     ) -> io::Result<()>;
-    /// `destinations`: the socket reports where each datagram was sent to.
+    /// `reports`: the socket reports where each datagram was sent to, or the hop limit it arrived with.
     fn add_datagram_socket(
         &mut self,
         token: Token,
         socket: Self::Socket,
         message_bytes_max: usize,
-        destinations: bool,
+        reports: bool,
     ) -> io::Result<()>;
 
     /// The next of the datagrams that the last completion told of, and its bytes, which `recv_buf` gives too; `None`: that
@@ -220,6 +224,13 @@ pub(crate) trait Driver {
     fn reply_to(&mut self) -> Option<ReplyTo>;
     /// Who sent the datagram in the receive buffer.
     fn sender(&mut self) -> Peer;
+    /// The address of that sender, if it has one.
+    fn source(&mut self) -> Option<SocketAddr> {
+        let sender = self.sender();
+        let source = if let Peer::Ip(address) = &sender { Some(*address) } else { None };
+        self.recycle_peer(sender);
+        source
+    }
     /// Gives back what [`sender`](Driver::sender) gave: the memory of a name serves for the next one.
     fn recycle_peer(&mut self, peer: Peer);
     /// What became of answers that were not told of yet, for a socket that is about to be closed: so many, and how they

@@ -155,7 +155,7 @@ pub(crate) struct Released {
 pub(crate) enum ReleasedKind {
     Listener,
     Stream(SocketKind),
-    Datagrams { destinations: bool },
+    Datagrams { reports: bool },
 }
 
 /// A completion as the ring brought it.
@@ -472,8 +472,8 @@ impl Uring {
             Role::Records { .. } => ReleasedKind::Stream(SocketKind::UnixSeqpacket),
             Role::Listener => ReleasedKind::Listener,
             Role::Datagrams { .. } => {
-                let destinations = self.messages.socket(role).is_some_and(|socket| socket.destinations);
-                ReleasedKind::Datagrams { destinations }
+                let reports = self.messages.socket(role).is_some_and(|socket| socket.reports);
+                ReleasedKind::Datagrams { reports }
             }
         };
         let Some(mut slot) = self.take_slot(token) else { return };

@@ -164,7 +164,8 @@ impl Engine {
             return Ok(Some(listener.chain().spec().to_owned()));
         }
         let effective = listener.effective.iter().find(|(known, _)| known == key);
-        Ok(effective.map(|(_, value)| value.clone()).or_else(|| listener.options.get(key)))
+        let effective = effective.map(|(_, value)| value.clone());
+        Ok(effective.or_else(|| listener.guard_option(key)).or_else(|| listener.options.get(key)))
     }
 
     /// The URLs of the listeners, with real ports.

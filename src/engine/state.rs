@@ -90,6 +90,7 @@ impl Core {
             stop: Arc::clone(stop),
             chain_epoch: AtomicUsize::new(0),
             directory: Directory::default(),
+            own: Arc::default(),
         });
         let shared_by_workers = Arc::downgrade(&shared);
         taps.set_notify(move || {

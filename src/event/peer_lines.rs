@@ -18,6 +18,7 @@ pub(crate) enum PeerLine {
     RejectedUser,
     RejectedUnknown,
     RejectedPeer,
+    RejectedDenied,
     AcceptFailed,
     SocketFailed,
     /// The lines of a transform itself.

@@ -105,6 +105,18 @@ pub const RESAY_DROPPED_ANSWER_TOO_LONG: i32 = 12;
 pub const RESAY_DROPPED_OVERLOADED: i32 = 13;
 /// The send buffer of its unix datagram socket is full of answers that peers, perhaps others, have not read.
 pub const RESAY_DROPPED_SOCKET_FULL: i32 = 14;
+/// In resay_event.code: its source is a UDP socket of this engine.
+pub const RESAY_DROPPED_OWN_ADDRESS: i32 = 15;
+/// In resay_event.code: its source port is not in from_ports.
+pub const RESAY_DROPPED_FROM_PORT: i32 = 16;
+/// In resay_event.code: its source is in a network that allow and deny keep out.
+pub const RESAY_DROPPED_DENIED: i32 = 17;
+/// In resay_event.code: it arrived with the hop limit of a server's answer (loop_mark).
+pub const RESAY_DROPPED_LOOP_MARK: i32 = 18;
+/// In resay_event.code: its network, or the listener, has had its rate.
+pub const RESAY_DROPPED_RATE: i32 = 19;
+/// In resay_event.code: it is an answer that came back once too often (loop_hops).
+pub const RESAY_DROPPED_LOOP: i32 = 20;
 
 /// Size of resay_event.text in bytes, including the NUL.
 pub const RESAY_EVENT_TEXT_BYTES: usize = 96;
@@ -158,9 +170,15 @@ const _: () = {
     assert!(RESAY_DROPPED_ANSWER_TOO_LONG == DropReason::AnswerTooLong as i32 + 1);
     assert!(RESAY_DROPPED_OVERLOADED == DropReason::Overloaded as i32 + 1);
     assert!(RESAY_DROPPED_SOCKET_FULL == DropReason::SocketFull as i32 + 1);
+    assert!(RESAY_DROPPED_OWN_ADDRESS == DropReason::OwnAddress as i32 + 1);
+    assert!(RESAY_DROPPED_FROM_PORT == DropReason::FromPort as i32 + 1);
+    assert!(RESAY_DROPPED_DENIED == DropReason::Denied as i32 + 1);
+    assert!(RESAY_DROPPED_LOOP_MARK == DropReason::LoopMark as i32 + 1);
+    assert!(RESAY_DROPPED_RATE == DropReason::Rate as i32 + 1);
+    assert!(RESAY_DROPPED_LOOP == DropReason::Loop as i32 + 1);
     // Each reason has a number here.
     assert!(RESAY_CLOSED_OVERLOADED as usize == CloseReason::ALL.len());
-    assert!(RESAY_DROPPED_SOCKET_FULL as usize == DropReason::ALL.len());
+    assert!(RESAY_DROPPED_LOOP as usize == DropReason::ALL.len());
 };
 
 /// An event. Later versions may add kinds and codes.

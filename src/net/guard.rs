@@ -1,8 +1,18 @@
 //! What a listener asks of its peers: who may come in, before anything of a connection is read, and how slow it may be.
 
+mod datagrams;
+mod hash;
+mod loops;
 mod min_rate;
+mod own;
+mod prefixes;
+mod rate;
+mod slots;
 
+pub(crate) use datagrams::{DatagramGuard, DatagramRules};
 pub(crate) use min_rate::MinRateMonitor;
+pub(crate) use own::OwnAddresses;
+pub use prefixes::Prefixes;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

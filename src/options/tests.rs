@@ -46,7 +46,7 @@ fn every_range_is_what_the_parser_takes() {
             }
         }
     }
-    assert_eq!(ranges, 14);
+    assert_eq!(ranges, 17);
     for key in KEYS {
         assert_eq!(key.kind.min.is_empty(), key.kind.max.is_empty(), "{}", key.name);
         // These take "on" as what it is, and not as a truth value.
@@ -113,6 +113,28 @@ fn good_values() {
         ("max_amplification", "auto", "auto"),
         ("max_amplification", "off", "off"),
         ("max_amplification", "12", "12"),
+        ("guard", "public", "public"),
+        ("guard", "off", "off"),
+        ("allow", "any", "any"),
+        ("allow", "::ffff:10.1.2.3/104,fd00::1/8,10.1.2.3", "10.0.0.0/8,10.1.2.3/32,fd00::/8"),
+        ("deny", "none", "none"),
+        ("deny", "192.0.2.0/24,192.0.2.1/24", "192.0.2.0/24"),
+        ("from_ports", "any", "any"),
+        ("from_ports", "auto", "auto"),
+        ("from_ports", "53,5000-6000,49152-65535,5500-6001", "53,5000-6001,49152-65535"),
+        ("loop_hops", "off", "off"),
+        ("loop_hops", "auto", "auto"),
+        ("loop_hops", "3:off", "3:off"),
+        ("loop_hops", "1:65535", "1:65535"),
+        ("loop_mark", "off", "off"),
+        ("loop_mark", "200", "200"),
+        ("rate", "200/1s", "200/1s"),
+        ("rate", "off", "off"),
+        ("rate_burst", "auto", "auto"),
+        ("rate_burst", "7", "7"),
+        ("rate_networks", "32/64", "32/64"),
+        ("rate_networks", "0/0", "0/0"),
+        ("rate_total", "1/0.5s", "1/500ms"),
         ("allow_uid", "any", "any"),
         ("allow_uid", "0", "0"),
         ("allow_uid", "1000,0,33,1000", "0,33,1000"),
@@ -154,6 +176,26 @@ fn bad_values() {
         ("max_per_peer", "none", 0, "begins with a digit"),
         ("max_amplification", "0", 0, "1 to 4294967295; or auto, off"),
         ("max_amplification", "none", 0, "begins with a digit"),
+        ("guard", "on", 0, "local, public, off"),
+        ("allow", "10.0.0.0/33", 9, "0 to 32"),
+        ("allow", "10.0.0.0/8,none", 11, "a network is expected"),
+        ("allow", "", 0, "a network is expected"),
+        ("deny", "any", 0, "or none"),
+        ("deny", "fd00::/129", 7, "0 to 128"),
+        ("from_ports", "1024-", 5, "a port is expected"),
+        ("from_ports", "9-8", 0, "the range is empty"),
+        ("from_ports", "1,65536", 2, "0 to 65535"),
+        ("loop_hops", "2", 1, "two numbers"),
+        ("loop_hops", "0:1", 0, "1 to 65535"),
+        ("loop_hops", "2:x", 2, "digit"),
+        ("loop_mark", "185", 0, "186 to 254"),
+        ("loop_mark", "255", 0, "or auto, or off"),
+        ("rate", "200", 3, "COUNT/DURATION"),
+        ("rate", "0/1s", 0, "1 to 1000000000"),
+        ("rate", "1/1us", 2, "out of range"),
+        ("rate_burst", "0", 0, "1 to 4294967295"),
+        ("rate_networks", "24", 2, "two lengths"),
+        ("rate_networks", "24/129", 3, "0 to 128"),
         ("allow_uid", "", 0, "a user's number is expected"),
         ("allow_uid", "root", 0, "a user's number is expected"),
         ("allow_uid", "0,1000,x", 7, "a user's number is expected"),
@@ -222,8 +264,8 @@ fn pairs_point_at_the_character() {
         ("bcklog=1", 0, "did you mean \"backlog\"?"),
         ("idle-timeout=1s", 0, "did you mean \"idle_timeout\"?"),
         ("high=1", 0, "did you mean \"high_water\"?"),
-        ("allow=10.0.0.0/8", 0, "unknown option \"allow\", did you mean \"allow_uid\"?"),
-        ("deny=1", 0, "unknown option \"deny\"; there are backlog"),
+        ("allow_ids=7", 0, "unknown option \"allow_ids\", did you mean \"allow_uid\"?"),
+        ("forbid=1", 0, "unknown option \"forbid\"; there are backlog"),
         ("proxy=1", 0, "unknown option \"proxy\"; there are backlog"),
     ];
     for (pair, at, message) in table {
@@ -317,7 +359,35 @@ fn options() -> impl Strategy<Value = Options> {
         proptest::option::of(proptest::collection::btree_set(0..u32::MAX, 1..5)),
         proptest::option::of((1..=u64::MAX, timeouts.clone())),
     );
-    (numbers, others, guards).prop_map(|(numbers, others, guards)| Options {
+    let datagrams = (
+        prop_oneof![Just(GuardLevel::Local), Just(GuardLevel::Public), Just(GuardLevel::Off)],
+        networks("any"),
+        networks("none"),
+        guarded_values(proptest::collection::vec((any::<u16>(), any::<u16>()), 1..4).prop_map(|ranges| {
+            let text: Vec<_> = ranges.iter().map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))).collect();
+            parse_ports(&text.join(",")).unwrap()
+        })),
+        guarded_values(
+            (1..=65_535_u32, proptest::option::of(1..=65_535_u32))
+                .prop_map(|(service, client)| LoopHops { service, client }),
+        ),
+        guarded_values(186..=254_u8),
+        guarded_values(rates()),
+        proptest::option::of(1..=u32::MAX),
+        (0..=32_u8, 0..=128_u8).prop_map(|(v4_bits, v6_bits)| RateNetworks { v4_bits, v6_bits }),
+        guarded_values(rates()),
+    );
+    (numbers, others, guards, datagrams).prop_map(|(numbers, others, guards, datagrams)| Options {
+        guard: datagrams.0,
+        allow: datagrams.1,
+        deny: datagrams.2.unwrap_or_default(),
+        from_ports: datagrams.3,
+        loop_hops: datagrams.4,
+        loop_mark: datagrams.5,
+        rate: datagrams.6,
+        rate_burst: datagrams.7,
+        rate_networks: datagrams.8,
+        rate_total: datagrams.9,
         backlog: numbers.0,
         rcvbuf_bytes: numbers.1,
         sndbuf_bytes: numbers.2,
@@ -338,6 +408,28 @@ fn options() -> impl Strategy<Value = Options> {
         swap_timeout: others.6,
         chain: others.7,
     })
+}
+
+fn guarded_values<T: Clone + std::fmt::Debug>(
+    values: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Guarded<T>> {
+    prop_oneof![Just(Guarded::Auto), Just(Guarded::Off), values.prop_map(Guarded::Set)]
+}
+
+fn rates() -> impl Strategy<Value = Rate> {
+    let nanos = Duration::from_millis(1).as_nanos() as u64..=DURATION_MAX.as_nanos() as u64;
+    (1..=1_000_000_000_u32, nanos)
+        .prop_map(|(count, nanos)| Rate { count, within: Duration::from_nanos(nanos) })
+}
+
+fn networks(none: &'static str) -> impl Strategy<Value = Option<Vec<Network>>> {
+    let address = prop_oneof![
+        any::<u32>().prop_map(|bits| std::net::IpAddr::V4(bits.into())),
+        any::<u128>().prop_map(|bits| std::net::IpAddr::V6(bits.into())),
+    ];
+    let network = (address, 0..=128_u8).prop_map(|(address, bits)| Network::of(address, bits).to_string());
+    proptest::option::of(proptest::collection::vec(network, 1..5))
+        .prop_map(move |texts| texts.and_then(|texts| parse_networks(&texts.join(","), none).unwrap()))
 }
 
 proptest! {

@@ -13,8 +13,8 @@ mod name;
 mod reply;
 
 pub(crate) use batch::{Batch, Received, run};
-pub(crate) use control::{CONTROL_BYTES, LocalAddr};
-pub(crate) use name::{NAME_BYTES, is_plain_source};
+pub(crate) use control::{CONTROL_BYTES, ControlInfo, LocalAddr};
+pub(crate) use name::{NAME_BYTES, plain_port};
 pub(crate) use reply::{Reply, ReplyTo};
 
 use std::os::fd::BorrowedFd;
@@ -30,9 +30,8 @@ pub(crate) fn read_sender(peer: &mut Peer, name: &[u8]) {
     read_peer(peer, &name, len);
 }
 
-/// Where a datagram was sent to, and how long each is where several came as one; 0: it is one. From its control messages,
-/// aligned as they are.
-pub(crate) fn read_control(control: &[u8]) -> (LocalAddr, usize) {
+/// What the control messages of a datagram say. They are aligned as they are.
+pub(crate) fn read_control(control: &[u8]) -> ControlInfo {
     control::read(&header_over(control))
 }
 

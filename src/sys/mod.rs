@@ -26,8 +26,8 @@ mod waiting;
 #[cfg(test)]
 pub(crate) use call::syscall;
 pub(crate) use datagram::{
-    Batch, CONTROL_BYTES, LocalAddr, NAME_BYTES, Received, Reply, ReplyTo, is_plain_source, read_control,
-    read_sender, receive_coalesced, run,
+    Batch, CONTROL_BYTES, ControlInfo, LocalAddr, NAME_BYTES, Received, Reply, ReplyTo, plain_port,
+    read_control, read_sender, receive_coalesced, run,
 };
 pub(crate) use descriptors::{Descriptors, close_copy};
 pub(crate) use files::{open_directory, open_entry, open_to_lock, path_of, rename, unlink, without_umask};

@@ -106,6 +106,7 @@ mod tests {
             stop: Arc::default(),
             chain_epoch: 0.into(),
             directory: Directory::default(),
+            own: Arc::default(),
         };
         let world = World::new(1, Vec::new(), Mail::default());
         let mut worker = Worker::new(0, Simulator::new(&world), Arc::new(shared));

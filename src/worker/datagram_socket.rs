@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::datagram::{DatagramSession, DeferredDatagram, DelayedDatagrams};
+use crate::net::guard::DatagramGuard;
 use crate::peer::Peer;
 use crate::sys::ReplyTo;
 use crate::tap::KeptMessage;
@@ -34,12 +35,14 @@ pub(super) struct DatagramSocket {
     pub(super) last_recorded: u64,
     /// Datagrams whose answers come later, by the numbers of their tickets.
     pub(super) late: HashMap<u64, LateDatagram>,
+    /// Where not every datagram is answered.
+    pub(super) guard: Option<DatagramGuard>,
     /// It is to be closed when it owes no answer.
     pub(super) ends: bool,
 }
 
 impl DatagramSocket {
-    pub(super) fn new(state: u32) -> DatagramSocket {
+    pub(super) fn new(state: u32, guard: Option<DatagramGuard>) -> DatagramSocket {
         DatagramSocket {
             state,
             session: DatagramSession::default(),
@@ -49,6 +52,7 @@ impl DatagramSocket {
             recorded: BTreeMap::new(),
             last_recorded: 0,
             late: HashMap::new(),
+            guard,
             ends: false,
         }
     }
@@ -66,6 +70,15 @@ impl DatagramSocket {
         late.sort_unstable_by_key(|(ticket, _)| **ticket);
         let late = late.into_iter().filter_map(|(_, late)| Some((&late.from, late.kept.as_ref()?)));
         late.chain(self.recorded.values().map(|(from, kept)| (from, kept)))
+    }
+
+    /// An answer leaves now that was not sent when its datagram came.
+    pub(super) fn remember(&mut self, to: &ReplyTo, answer: &[u8], now: Moment) {
+        if let Some(guard) = &mut self.guard
+            && let Peer::Ip(peer) = to.peer()
+        {
+            guard.answered(&peer, answer, now);
+        }
     }
 
     /// Answers that are still to come.

@@ -22,16 +22,16 @@ use crate::transform::library::Fault;
 impl<D: Driver> Worker<D> {
     /// Datagrams came: see [`Driver::next_datagram`].
     pub(super) fn datagrams(&mut self, token: Token) {
-        while let Some((datagram, fault)) = self.answer_in_place(token) {
+        while let Some((datagram, found)) = self.answer_in_place(token) {
             let from = self.driver.sender();
-            self.datagram(token, &from, datagram, fault);
+            self.datagram(token, &from, datagram, found);
             self.driver.recycle_peer(from);
         }
     }
 
     /// The way of most datagrams: whoever may be answered, by a chain that works in place. Stops at any other, which is
     /// counted, and at one at which a transform fails.
-    fn answer_in_place(&mut self, token: Token) -> Option<(Datagram, Option<(usize, Fault)>)> {
+    fn answer_in_place(&mut self, token: Token) -> Option<(Datagram, Found)> {
         let Worker { driver, pool, scratch, recorder, sockets, listeners, .. } = self;
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return None };
         let Some(Some(state)) = listeners.get(socket.state as usize) else {
@@ -49,19 +49,38 @@ impl<D: Driver> Worker<D> {
             messages += 1;
             bytes += len as u64;
             if !is_fast || !datagram::is_plain(&datagram) {
-                break Some((datagram, None));
+                break Some((datagram, Found::Nothing));
             }
+            let guard = socket.guard.as_mut();
+            let guard = guard.filter(|guard| !guard.is_idle(datagram.plain_port, datagram.hops));
+            let (message, guarded) = match guard {
+                None => (message, None),
+                Some(guard) => {
+                    let source = driver.source();
+                    let RecvBuf { buffer, start } = driver.recv_buf();
+                    let message = bug::part_mut(buffer, start..);
+                    let refused =
+                        source.and_then(|source| guard.refuse(&source, message, datagram.hops, cx.now));
+                    if let Some(reason) = refused {
+                        break Some((datagram, Found::Refused(reason)));
+                    }
+                    (message, source.map(|source| (guard, source)))
+                }
+            };
             if is_recorded {
                 cx.recorder.keep(message);
             }
             let answered = socket.session.answer_in_place(message, &cx);
+            if let (Ok(true), Some((guard, source))) = (&answered, guarded) {
+                guard.answered(&source, message, cx.now);
+            }
             if is_recorded {
                 record_in_place(driver, &answered, cx.recorder, state);
             }
             match answered {
                 Ok(true) => driver.reply_from_recv_buf(0..len),
                 Ok(false) => {}
-                Err(fault) => break Some((datagram, Some(fault))),
+                Err(fault) => break Some((datagram, Found::Fault(fault))),
             }
         };
         state.stats.messages_in.add(messages);
@@ -70,7 +89,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Any datagram: that is admitted or dropped, answered at once or later.
-    fn datagram(&mut self, token: Token, from: &Peer, datagram: Datagram, fault: Option<(usize, Fault)>) {
+    fn datagram(&mut self, token: Token, from: &Peer, datagram: Datagram, found: Found) {
         let Worker { index, driver, pool, scratch, recorder, sockets, listeners, shared, timers, .. } = self;
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
         let Some(Some(state)) = listeners.get(socket.state as usize) else { return };
@@ -79,9 +98,11 @@ impl<D: Driver> Worker<D> {
             let fault = TransformFault { generation: Arc::clone(&state.generation), stage, fault };
             log_transform_error(&shared.events, state, &fault, 0, from, now);
         };
-        if let Some(fault) = fault {
-            return log_fault(fault);
-        }
+        let refused = match found {
+            Found::Fault(fault) => return log_fault(fault),
+            Found::Refused(reason) => Some(reason),
+            Found::Nothing => None,
+        };
         let is_recorded = recorder.is_on();
         if is_recorded {
             let RecvBuf { buffer, start } = driver.recv_buf();
@@ -100,7 +121,14 @@ impl<D: Driver> Worker<D> {
                 text: &format_args!("dropped a datagram: {reason}"),
             });
         };
-        if let Some(reason) = datagram::refuse(from, datagram.to, datagram.truncated) {
+        let refused = refused.or_else(|| {
+            datagram::refuse(from, datagram.to, datagram.truncated).or_else(|| {
+                let (Some(guard), Peer::Ip(source)) = (&mut socket.guard, from) else { return None };
+                let RecvBuf { buffer, start } = driver.recv_buf();
+                guard.refuse(source, bug::part(buffer, start..), datagram.hops, now)
+            })
+        });
+        if let Some(reason) = refused {
             if is_recorded {
                 state.record_datagram(recorder, now, from, TapOutcome::refused(reason), &[]);
             }
@@ -150,6 +178,18 @@ impl<D: Driver> Worker<D> {
             }
             _ => None,
         };
+        if let (Some(guard), Peer::Ip(peer)) = (&mut socket.guard, from)
+            && outcome.delay.is_zero()
+        {
+            match &outcome.reply {
+                Reply::Nothing => {}
+                Reply::InRecvBuf(range) => {
+                    let recv_buf = driver.recv_buf();
+                    guard.answered(peer, bug::part(recv_buf.buffer, range.clone()), now);
+                }
+                Reply::Owned(bytes) => guard.answered(peer, bytes, now),
+            }
+        }
         match std::mem::replace(&mut outcome.reply, Reply::Nothing) {
             Reply::Nothing => {}
             Reply::InRecvBuf(range) => driver.reply_from_recv_buf(range),
@@ -190,6 +230,7 @@ impl<D: Driver> Worker<D> {
         while let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token)
             && let Some(DelayedDatagram { to, bytes, answers }) = socket.delayed.take_due(now)
         {
+            socket.remember(&to, &bytes, now);
             let result = self.driver.send_to(token, &to, &bytes);
             self.answered(token, answers, result);
         }
@@ -241,6 +282,16 @@ impl<D: Driver> Worker<D> {
             }
         }
     }
+}
+
+/// What is known of a datagram that does not take the way of most.
+enum Found {
+    /// Nothing yet.
+    Nothing,
+    /// It is not to be answered.
+    Refused(DropReason),
+    /// A transform has failed at it, at this stage.
+    Fault((usize, Fault)),
 }
 
 /// Records the datagram that a chain has just answered in place, or not.

@@ -124,6 +124,7 @@ mod tests {
             stop: Arc::default(),
             chain_epoch: 0.into(),
             directory: Directory::default(),
+            own: Arc::default(),
         };
         let mut worker = Worker::new(0, Simulator::new(&world), Arc::new(shared));
         world.borrow_mut().now += 5_000_000;

@@ -16,7 +16,7 @@ use crate::driver::{Close, Driver, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel, PeerLine};
 use crate::limits::{ACCEPT_FAILURES_MAX, ACCEPT_RETRY};
 use crate::listener::{Listener, next_number};
-use crate::net::guard::{PeerKey, PeerPermit};
+use crate::net::guard::{DatagramGuard, PeerKey, PeerPermit};
 use crate::peer::Peer;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
@@ -28,12 +28,16 @@ impl<D: Driver> Worker<D> {
         let state = place as u32;
         let is_datagram = listener.kind.is_datagram();
         let token = self.sockets.insert(if is_datagram {
-            Socket::Datagrams(Box::new(DatagramSocket::new(state)))
+            let guard = listener
+                .datagram_rules
+                .as_ref()
+                .map(|rules| DatagramGuard::new(rules, &self.shared.own, listener.udp_address()));
+            Socket::Datagrams(Box::new(DatagramSocket::new(state, guard)))
         } else {
             Socket::Listener { state, retry_at: Moment::NEVER, is_stopped: false }
         });
         let result = if is_datagram {
-            self.driver.add_datagram_socket(token, socket, listener.message_bytes_max, listener.destinations)
+            self.driver.add_datagram_socket(token, socket, listener.message_bytes_max, listener.has_reports())
         } else {
             self.driver.add_listener(token, socket)
         };
@@ -41,6 +45,9 @@ impl<D: Driver> Worker<D> {
             Ok(()) => {
                 if let Some(state) = state_of_mut(&mut self.listeners, state) {
                     state.socket = Some(token);
+                }
+                if let Some(address) = listener.udp_address() {
+                    self.shared.own.enter(address);
                 }
                 if listener.opened() {
                     let text = if listener.is_refusing() { "listening again" } else { "listening" };
@@ -128,6 +135,10 @@ impl<D: Driver> Worker<D> {
         let is_running = self.state == State::Running;
         // One that refuses has its address for as long as it wants, where it cannot keep it then the name.
         let comes_back = |state: &ListenerState| state.is_refusing && !state.closed && is_running;
+        if let Some(address) = state_of(&self.listeners, place).and_then(|state| state.listener.udp_address())
+        {
+            self.shared.own.remove(address);
+        }
         let was_last = state_of(&self.listeners, place).is_some_and(|state| {
             if comes_back(state) { state.listener.rests() } else { state.listener.closed() }
         });
@@ -207,7 +218,7 @@ impl<D: Driver> Worker<D> {
         if listener.has_preface() {
             return Ok(None);
         }
-        permit(listener, PeerKey::of(peer, user))
+        permit(listener, peer, user)
     }
 
     /// A preface has said who the peer of a connection is.
@@ -218,7 +229,7 @@ impl<D: Driver> Worker<D> {
         let Some(state) = state_of(&self.listeners, connection.listener()) else {
             return self.close_broken(token);
         };
-        match permit(&state.listener, PeerKey::of(connection.peer(), None)) {
+        match permit(&state.listener, connection.peer(), None) {
             Ok(permit) => self.step(token, |connection, cx, _| connection.identified(permit, cx)),
             Err(reason) => {
                 self.log_rejected(&state.listener, connection.peer(), &reason);
@@ -346,9 +357,12 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-/// A peer's part of `max_per_peer`, where there is one and the peer is of a kind that is counted.
-fn permit(listener: &Listener, key: Option<PeerKey>) -> Result<Option<Box<PeerPermit>>, Refusal> {
-    let (Some(limiter), Some(key)) = (&listener.limiter, key) else { return Ok(None) };
+/// A peer's part of `max_per_peer`, where there is one and the peer is of a kind that is counted, if its network is served.
+fn permit(listener: &Listener, peer: &Peer, user: Option<u32>) -> Result<Option<Box<PeerPermit>>, Refusal> {
+    if !listener.serves(peer) {
+        return Err(Refusal::Denied);
+    }
+    let (Some(limiter), Some(key)) = (&listener.limiter, PeerKey::of(peer, user)) else { return Ok(None) };
     match limiter.take(key) {
         Some(permit) => Ok(Some(permit)),
         None => Err(Refusal::TooMany(listener.options.max_per_peer.unwrap_or_default())),
@@ -362,6 +376,7 @@ enum Refusal {
     User(u32),
     Unknown(io::Error),
     TooMany(u32),
+    Denied,
 }
 
 impl Refusal {
@@ -371,6 +386,7 @@ impl Refusal {
             Refusal::User(_) => PeerLine::RejectedUser,
             Refusal::Unknown(_) => PeerLine::RejectedUnknown,
             Refusal::TooMany(_) => PeerLine::RejectedPeer,
+            Refusal::Denied => PeerLine::RejectedDenied,
         }
     }
 }
@@ -382,6 +398,7 @@ impl fmt::Display for Refusal {
             Refusal::User(user) => write!(f, "user {user} is not in allow_uid"),
             Refusal::Unknown(error) => write!(f, "the system does not say whose it is: {error}"),
             Refusal::TooMany(most) => write!(f, "max_per_peer={most}"),
+            Refusal::Denied => write!(f, "its network is not in allow, or is in deny"),
         }
     }
 }

@@ -21,7 +21,9 @@ mod waiting;
 
 pub(crate) use engine::{Log, assert_answers, balanced, directory, engine_builder, finish, serve};
 pub(crate) use isolation::{descriptors, expect_panics, isolated, skipped};
-pub(crate) use peer::{Peer, assert_same, exchange, noise, send_descriptor, send_flags, try_send_descriptor};
+pub(crate) use peer::{
+    Peer, assert_same, exchange, noise, send_cut, send_descriptor, send_flags, try_send_descriptor,
+};
 pub(crate) use process::{Helper, Process, role, say, told};
 pub(crate) use sockets::{
     accepted_end, ip, opened, option, own_network, status_flags, try_set_option, url_of,

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::slot::{COALESCED, DESTINATIONS, DRAINING, READABLE, Slot};
+use super::slot::{COALESCED, DRAINING, READABLE, REPORTS, Slot};
 use super::{Completion, Datagram, Epoll, Io, RecvState, Token};
 use crate::limits::UDP_DATAGRAM_BYTES_MAX;
 use crate::sys::{Batch, Received};
@@ -18,7 +18,7 @@ impl Io {
         // What comes as one may be longer than each.
         let is_coalesced = slot.flags.has(COALESCED);
         let room = if is_coalesced { UDP_DATAGRAM_BYTES_MAX } else { slot.read_bytes_max as usize };
-        let has_control = slot.flags.has_any(DESTINATIONS | COALESCED);
+        let has_control = slot.flags.has_any(REPORTS | COALESCED);
         match batch.receive(slot.socket.as_fd(), room, has_control) {
             Ok(count) => {
                 if count == batch.slots() || slot.flags.has(DRAINING) {
@@ -48,8 +48,8 @@ impl Io {
         let RecvState::Datagrams { message_bytes_max, .. } = self.recv else { return None };
         let (received, bytes) = self.batch.as_mut()?.next()?;
         let truncated = received.truncated || bytes.len() > message_bytes_max;
-        let Received { destination: to, is_plain_source, .. } = received;
-        Some((Datagram { to, truncated, is_plain_source }, bytes))
+        let Received { destination: to, plain_port, hops, .. } = received;
+        Some((Datagram { to, truncated, plain_port, hops }, bytes))
     }
 
     /// The batch, while its datagrams are shown.

@@ -23,7 +23,7 @@ pub(super) const DRAINING: u16 = 1 << 6;
 /// Registered for writability.
 pub(super) const AWAITS_WRITE: u16 = 1 << 7;
 /// A datagram socket that reports where each was sent to, ...
-pub(super) const DESTINATIONS: u16 = 1 << 8;
+pub(super) const REPORTS: u16 = 1 << 8;
 /// ... or that may bring many datagrams of one sender as one.
 pub(super) const COALESCED: u16 = 1 << 9;
 /// A send failed; `outgoing` is what the kernel did not take.

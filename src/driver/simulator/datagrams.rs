@@ -9,13 +9,15 @@ use super::world::{Handle, Random, World};
 use super::{InRecvBuf, Simulator};
 use crate::driver::{self, Completion, Token};
 use crate::peer::Peer;
-use crate::sys::{LocalAddr, ReplyTo, is_plain_source};
+use crate::sys::{LocalAddr, ReplyTo, plain_port};
 
 /// One datagram for the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Datagram {
     pub(crate) from: Peer,
     pub(crate) to: LocalAddr,
+    /// The hop limit it arrives with; 0 where nobody tells.
+    pub(crate) hops: u8,
     pub(crate) bytes: Vec<u8>,
     /// When the server received it.
     pub(crate) received: Option<u64>,
@@ -167,9 +169,9 @@ impl Simulator {
         self.buffer.clear();
         self.buffer.extend_from_slice(&datagram.bytes[..count]);
         let (from, to) = (datagram.from.clone(), datagram.to);
-        let is_plain_source = is_plain_source(&name_of(&from));
+        let (plain_port, hops) = (plain_port(&name_of(&from)), datagram.hops);
         self.recv_buf = InRecvBuf::Datagram { token, from, bytes: count, replied: false };
-        Some(driver::Datagram { to, truncated, is_plain_source })
+        Some(driver::Datagram { to, truncated, plain_port, hops })
     }
 
     pub(super) fn recv_buf_sender(&self) -> Peer {

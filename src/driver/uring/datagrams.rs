@@ -84,13 +84,13 @@ impl Uring {
             return None;
         };
         let control = buffer.get(message.control.clone()).unwrap_or_default();
-        let (destination, segment_bytes) = sys::read_control(control);
-        self.messages.to = destination;
+        let info = sys::read_control(control);
+        let segment_bytes = info.segment_bytes;
         let whole = message.bytes.len();
         let segment_bytes = if segment_bytes == 0 { whole } else { segment_bytes };
         let start = message.bytes.start;
         let received =
-            RecvMessage { token, id, len, message, segment_bytes, start, end: start, is_begun: false };
+            RecvMessage { token, id, len, message, info, segment_bytes, start, end: start, is_begun: false };
         self.recv = RecvSource::Message(received);
         Some(Completion::Datagrams { token })
     }
@@ -100,7 +100,6 @@ impl Uring {
         let RecvSource::Message(received) = &self.recv else { return None };
         let role = self.slot(received.token)?.role;
         let message_bytes_max = self.messages.socket(role)?.message_bytes_max;
-        let to = self.messages.to;
         let RecvSource::Message(received) = &mut self.recv else { return None };
         let whole = &received.message.bytes;
         // Also one without bytes is one.
@@ -114,7 +113,8 @@ impl Uring {
         let truncated = received.message.flags & libc::MSG_TRUNC != 0 || is_too_long;
         let buffer = self.message_buffers.bytes(received.id, received.len);
         let name = buffer.get(received.message.name.clone()).unwrap_or_default();
-        let datagram = Datagram { to, truncated, is_plain_source: sys::is_plain_source(name) };
+        let sys::ControlInfo { to, hops, .. } = received.info;
+        let datagram = Datagram { to, truncated, plain_port: sys::plain_port(name), hops };
         Some((datagram, buffer.get_mut(received.start..received.end).unwrap_or_default()))
     }
 

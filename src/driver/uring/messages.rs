@@ -5,7 +5,7 @@ use super::reply_in_flight::{ReplyInFlight, SendMsg};
 use super::slots::Role;
 use crate::limits::RING_MESSAGE_BUFFERS_MAX;
 use crate::peer::Peer;
-use crate::sys::{self, LocalAddr, Reply};
+use crate::sys::{self, Reply};
 
 /// Headers that are kept for reuse after a burst.
 const TRIMMED_HEADERS: usize = 32;
@@ -15,8 +15,8 @@ const TRIMMED_HEADERS: usize = 32;
 pub(super) struct DatagramSocket {
     pub(super) template: MsghdrTemplate,
     pub(super) message_bytes_max: usize,
-    /// The socket reports where each was sent to.
-    pub(super) destinations: bool,
+    /// The socket reports something of each.
+    pub(super) reports: bool,
     /// The kernel has refused to cut a send into datagrams.
     pub(super) refuses_segments: bool,
 }
@@ -31,8 +31,6 @@ pub(super) struct Messages {
     pub(super) record_template: MsghdrTemplate,
     /// Memory for the name of a datagram's sender.
     pub(super) sender: Peer,
-    /// Where the datagram in the receive buffer was sent to.
-    pub(super) to: LocalAddr,
     /// Answers to what is in the received buffer; all in slot 0, as [`sys::run`] knows them.
     pub(super) replies: Vec<(u16, Reply)>,
     pub(super) in_flight: Vec<Option<ReplyInFlight>>,
@@ -50,7 +48,6 @@ impl Messages {
             record_bytes: Vec::new(),
             record_template: MsghdrTemplate::new(0, 0),
             sender: Peer::Unnamed,
-            to: LocalAddr::Bound,
             replies: Vec::new(),
             in_flight: Vec::new(),
             free: Vec::new(),
@@ -82,14 +79,14 @@ impl Messages {
     pub(super) fn open(
         &mut self,
         message_bytes_max: usize,
-        destinations: bool,
+        reports: bool,
         is_coalesced: bool,
     ) -> Option<u16> {
-        let has_control = destinations || is_coalesced;
+        let has_control = reports || is_coalesced;
         let socket = DatagramSocket {
             template: MsghdrTemplate::new(sys::NAME_BYTES, if has_control { sys::CONTROL_BYTES } else { 0 }),
             message_bytes_max,
-            destinations,
+            reports,
             refuses_segments: false,
         };
         let place = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());

@@ -71,10 +71,10 @@ impl Uring {
         token: Token,
         socket: OwnedFd,
         message_bytes_max: usize,
-        destinations: bool,
+        reports: bool,
     ) -> io::Result<()> {
         let is_coalesced = sys::receive_coalesced(socket.as_fd());
-        let place = self.messages.open(message_bytes_max, destinations, is_coalesced);
+        let place = self.messages.open(message_bytes_max, reports, is_coalesced);
         let place = place.ok_or(io::ErrorKind::InvalidInput)?;
         self.begin(token, socket, Role::Datagrams { socket: place }, message_bytes_max)
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::driver::Token;
+use crate::sys::ControlInfo;
 
 /// What the kernel writes first (`struct io_uring_recvmsg_out`): the lengths of name, control messages and bytes, flags.
 const HEAD_BYTES: usize = 16;
@@ -64,6 +65,8 @@ pub(super) struct RecvMessage {
     /// All that the kernel has written.
     pub(super) len: usize,
     pub(super) message: RecvmsgOut,
+    /// What its control messages say.
+    pub(super) info: ControlInfo,
     pub(super) segment_bytes: usize,
     pub(super) start: usize,
     pub(super) end: usize,

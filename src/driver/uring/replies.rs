@@ -121,7 +121,7 @@ impl Uring {
         let name = buffer.get(received.message.name.clone()).unwrap_or_default();
         let request = Request::plain(Operation::Reply, place);
         // A name that fills all of `sun_path` is one that the kernel does not take back: see `ReplyTo`.
-        let is_plain = received.message.control.is_empty()
+        let is_plain = !received.info.says_destination()
             && answer.count == 1
             && name.len() <= size_of::<libc::sockaddr_un>();
         let entry = if is_plain {

@@ -225,7 +225,7 @@ fn bad_queries() {
         ("tcp://:1?backlog&nodelay=1", 16, "key=value"),
         ("tcp://:1?=1", 9, "unknown option"),
         ("tcp://:1?bcklog=1", 9, "did you mean \"backlog\"?"),
-        ("tcp://:1?nodelay=1&allow=::1", 19, "did you mean \"allow_uid\"?"),
+        ("tcp://:1?nodelay=1&allow_ids=1", 19, "did you mean \"allow_uid\"?"),
         ("tcp://:1?backlog=1&backlog=2", 19, "twice"),
         ("tcp://:1?backlog=1&%62acklog=2", 19, "twice"),
         ("tcp://:1?backlog=1x", 18, "digits only"),

@@ -48,6 +48,11 @@ pub(super) fn asked_for(kind: SocketKind, options: &Options) -> Vec<Setting> {
         // An echo owes urgent bytes too (RFC 6093): they stay in the stream. Multipath TCP has none.
         settings.push(Setting::optional(libc::SOL_SOCKET, libc::SO_OOBINLINE, 1));
     }
+    if kind == SocketKind::Udp
+        && let Some(mark) = options.guard_mark()
+    {
+        settings.extend(marked(mark.into()));
+    }
     settings
 }
 
@@ -76,6 +81,17 @@ impl Probing {
         let user_timeout_ms = i32::try_from(probing.max(write_timeout).as_millis()).unwrap_or(i32::MAX);
         Probing { idle_seconds, interval_seconds, user_timeout_ms }
     }
+}
+
+/// What makes answers leave with a hop limit, and the socket report that of what arrives. On a dual-stack socket those of
+/// IPv4 are for IPv4 packets; a socket of IPv4 has none of IPv6.
+fn marked(hops: i32) -> [Setting; 4] {
+    [
+        Setting::new(libc::IPPROTO_IP, libc::IP_TTL, hops),
+        Setting::new(libc::IPPROTO_IP, libc::IP_RECVTTL, 1),
+        Setting::optional(libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, hops),
+        Setting::optional(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1),
+    ]
 }
 
 /// The send buffer: what is asked for, or, where records leave whole or not at all, as much as the longest one takes.

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::control::{self, CONTROL_BYTES, Control, LocalAddr, Sending};
-use super::name::is_plain_source;
+use super::control::{self, CONTROL_BYTES, Control, ControlInfo, LocalAddr, Sending};
+use super::name::plain_port;
 use super::reply::{Reply, ReplyTo};
 use crate::peer::Peer;
 use crate::sys::call::{transfer, wide};
@@ -28,8 +28,10 @@ pub(crate) struct Received {
     pub destination: LocalAddr,
     /// The datagram was longer than the slot: its end is lost.
     pub truncated: bool,
-    /// See [`is_plain_source`].
-    pub is_plain_source: bool,
+    /// See [`plain_port`].
+    pub plain_port: u16,
+    /// The hop limit it arrived with, where the socket reports it; else 0.
+    pub hops: u8,
 }
 
 /// Slots for one recvmmsg and one sendmmsg. Everything the kernel's structures point at is owned here and
@@ -54,7 +56,7 @@ pub(crate) struct Batch {
     answers: Vec<Answer>,
     /// Memory of answers that do not stand in their slots.
     owned: Vec<Vec<u8>>,
-    /// Some slot came with control messages.
+    /// Some slot came with control messages that its answer needs.
     has_controls: bool,
     sending_headers: Vec<libc::mmsghdr>,
     sending_controls: Vec<Sending>,
@@ -73,7 +75,8 @@ struct Current {
     slot_end: usize,
     segment_bytes: usize,
     destination: LocalAddr,
-    is_plain_source: bool,
+    plain_port: u16,
+    hops: u8,
 }
 
 impl Current {
@@ -85,7 +88,8 @@ impl Current {
         slot_end: 0,
         segment_bytes: 0,
         destination: LocalAddr::Bound,
-        is_plain_source: false,
+        plain_port: 0,
+        hops: 0,
     };
 }
 
@@ -235,8 +239,8 @@ impl Batch {
         } else {
             self.enter_slot()?
         };
-        let Current { destination, is_plain_source, .. } = self.current;
-        Some((Received { destination, truncated, is_plain_source }, self.datagram()))
+        let Current { destination, plain_port, hops, .. } = self.current;
+        Some((Received { destination, truncated, plain_port, hops }, self.datagram()))
     }
 
     /// Goes to the next slot, if there is one; whether the end of what came in it is lost.
@@ -259,7 +263,8 @@ impl Batch {
             slot_end: len,
             segment_bytes: len,
             destination: LocalAddr::Bound,
-            is_plain_source: is_plain_source(bytes_of(name, header.msg_hdr.msg_namelen)),
+            plain_port: plain_port(bytes_of(name, header.msg_hdr.msg_namelen)),
+            hops: 0,
         };
         if has_control {
             self.read_control(slot);
@@ -269,14 +274,15 @@ impl Batch {
 
     /// Notes what the control messages of a slot say.
     fn read_control(&mut self, index: usize) {
-        let (destination, segment_bytes) = control::read(&self.headers[index].msg_hdr);
+        let info = control::read(&self.headers[index].msg_hdr);
+        let ControlInfo { to, segment_bytes, hops } = info;
         let current = &mut self.current;
-        current.destination = destination;
+        (current.destination, current.hops) = (to, hops);
         if segment_bytes > 0 {
             current.segment_bytes = segment_bytes;
             current.end = current.slot_end.min(segment_bytes);
         }
-        self.has_controls = true;
+        self.has_controls |= info.says_destination() || segment_bytes > 0;
     }
 
     /// Of several that came as one: all have the same sender and went to the same address.

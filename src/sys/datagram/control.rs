@@ -82,6 +82,27 @@ enum Info {
     V4(libc::in_pktinfo),
     V6(libc::in6_pktinfo),
     Segment(i32),
+    HopLimit(i32),
+}
+
+/// What control messages say of a datagram.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ControlInfo {
+    pub to: LocalAddr,
+    /// How long each is where several came as one (`UDP_GRO`, udp(7)); 0: it is one.
+    pub segment_bytes: usize,
+    /// The hop limit it arrived with (`IP_RECVTTL`, ip(7); `IPV6_RECVHOPLIMIT`, RFC 3542); 0 where the socket does not
+    /// report it.
+    pub hops: u8,
+}
+
+impl ControlInfo {
+    pub(super) const NOTHING: ControlInfo = ControlInfo { to: LocalAddr::Bound, segment_bytes: 0, hops: 0 };
+
+    /// Whether an answer needs control messages of its own, apart from how it is cut.
+    pub(crate) fn says_destination(&self) -> bool {
+        self.to != LocalAddr::Bound
+    }
 }
 
 /// Calls `found` for each message in a received header that means something here.
@@ -108,6 +129,11 @@ fn for_each_info(header: &libc::msghdr, mut found: impl FnMut(Info)) {
                 (libc::SOL_UDP, libc::UDP_GRO) if holds(size_of::<i32>()) => {
                     found(Info::Segment(ptr::read_unaligned(data.cast::<i32>())));
                 }
+                (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
+                    if holds(size_of::<i32>()) =>
+                {
+                    found(Info::HopLimit(ptr::read_unaligned(data.cast::<i32>())));
+                }
                 _ => {}
             }
             message = libc::CMSG_NXTHDR(header, message);
@@ -115,9 +141,37 @@ fn for_each_info(header: &libc::msghdr, mut found: impl FnMut(Info)) {
     }
 }
 
-/// Where a datagram was sent to, and how long each is where several came as one (`UDP_GRO`, udp(7)); 0: it is one.
-pub(super) fn read(header: &libc::msghdr) -> (LocalAddr, usize) {
-    let (mut destination, mut segment_bytes) = (LocalAddr::Bound, 0);
+/// What came with a datagram.
+#[inline]
+pub(super) fn read(header: &libc::msghdr) -> ControlInfo {
+    match only_hops(header) {
+        Some(hops) => ControlInfo { hops, ..ControlInfo::NOTHING },
+        None => read_all(header),
+    }
+}
+
+/// The hop limit, where nothing else came, which is the case of most.
+#[inline]
+fn only_hops(header: &libc::msghdr) -> Option<u8> {
+    // SAFETY: CMSG_SPACE and CMSG_LEN only compute.
+    let (space, len) = unsafe { (libc::CMSG_SPACE(4) as usize, libc::CMSG_LEN(4) as usize) };
+    if header.msg_control.is_null() || header.msg_controllen != space {
+        return None;
+    }
+    // SAFETY: the kernel filled the control buffer, which is aligned for cmsghdr, and its length: there is room for one
+    // message with an int, and none for more.
+    let (level, kind, message_len, limit) = unsafe {
+        let message = header.msg_control.cast::<libc::cmsghdr>();
+        let limit = ptr::read_unaligned(libc::CMSG_DATA(message).cast::<i32>());
+        ((*message).cmsg_level, (*message).cmsg_type, (*message).cmsg_len, limit)
+    };
+    let is_hops =
+        matches!((level, kind), (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT));
+    (is_hops && message_len == len).then(|| u8::try_from(limit).unwrap_or(0))
+}
+
+fn read_all(header: &libc::msghdr) -> ControlInfo {
+    let ControlInfo { to: mut destination, mut segment_bytes, mut hops } = ControlInfo::NOTHING;
     for_each_info(header, |info| match info {
         Info::V4(info) if is_from_before(&info) => {
             destination = kind_of(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)));
@@ -140,8 +194,9 @@ pub(super) fn read(header: &libc::msghdr) -> (LocalAddr, usize) {
             }
         }
         Info::Segment(bytes) => segment_bytes = usize::try_from(bytes).unwrap_or(0),
+        Info::HopLimit(limit) => hops = u8::try_from(limit).unwrap_or(0),
     });
-    (destination, segment_bytes)
+    ControlInfo { to: destination, segment_bytes, hops }
 }
 
 /// Whether a datagram was in the queue already when the socket was asked to say where each was sent to: the kernel notes
@@ -185,7 +240,8 @@ pub(super) fn back_to(received: &libc::msghdr) -> Sending {
                 back.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
             }
         }
-        Info::Segment(_) => {}
+        // The hop limit of an answer is the socket's.
+        Info::Segment(_) | Info::HopLimit(_) => {}
     });
     back
 }

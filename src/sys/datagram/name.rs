@@ -26,13 +26,13 @@ pub(super) fn header_over(control: &[u8]) -> libc::msghdr {
     header
 }
 
-/// Whether a datagram comes from an IP address and a port that can be answered, as far as the first bytes of its name tell.
-/// Of others a closer look does.
+/// The port that a datagram comes from, if the name that came with it is an IP address and a port that can be answered, as
+/// far as its first bytes tell; else 0. Of others a closer look does.
 #[inline]
-pub(crate) fn is_plain_source(name: &[u8]) -> bool {
+pub(crate) fn plain_port(name: &[u8]) -> u16 {
     // As sockaddr_in and sockaddr_in6 begin: family, port; address, or flow and address (ip(7), ipv6(7)).
     let Some([family_0, family_1, port_0, port_1, v4, _, _, _, v6]) = name.first_chunk() else {
-        return false;
+        return 0;
     };
     let is_usual = match i32::from(libc::sa_family_t::from_ne_bytes([*family_0, *family_1])) {
         // Neither "this network", nor multicast and what is above.
@@ -41,5 +41,5 @@ pub(crate) fn is_plain_source(name: &[u8]) -> bool {
         libc::AF_INET6 => (1..255).contains(v6),
         _ => false,
     };
-    is_usual && (*port_0 | *port_1) != 0
+    if is_usual { u16::from_be_bytes([*port_0, *port_1]) } else { 0 }
 }

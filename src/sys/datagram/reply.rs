@@ -35,7 +35,6 @@ impl ReplyTo {
     }
 
     /// Whom it goes to.
-    #[cfg(test)]
     pub(crate) fn peer(&self) -> crate::peer::Peer {
         peer_of(&self.name, self.name_len)
     }

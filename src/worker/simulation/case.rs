@@ -108,6 +108,17 @@ impl Case {
         if kind == SocketKind::Udp && random.one_in(2) {
             set("max_amplification", random.pick(&["2", "off"]));
         }
+        if kind == SocketKind::Udp {
+            if random.one_in(4) {
+                set("deny", "::1");
+            }
+            if random.one_in(4) {
+                set("from_ports", "20000,20002-20009");
+            }
+            if random.one_in(3) {
+                set("loop_mark", "off");
+            }
+        }
         let is_raw = has_frames && frame == "raw";
         let swaps: Vec<_> = match random.below(6) {
             0 => vec![random.below(200)],
@@ -281,7 +292,9 @@ impl Case {
             (_, 0) => LocalAddr::Group,
             _ => HERE,
         };
-        Datagram { from, to, bytes: self.message(id, random), received: None }
+        let hops =
+            if self.kind.is_unix() { 0 } else { random.pick(&[0, 64, 64, 128, 255, 159, 160, 216, 217]) };
+        Datagram { from, to, hops, bytes: self.message(id, random), received: None }
     }
 }
 

@@ -1,9 +1,12 @@
 //! What must hold of datagrams: each has at most one answer, the right one, and what becomes of it is counted.
 
+use std::net::Ipv6Addr;
+
 use super::Run;
 use super::checks::{Checked, ensure};
 use super::stages::Verdict;
 use crate::driver::simulator::Datagram;
+use crate::options::Guarded;
 use crate::peer::{Peer, SocketKind};
 use crate::stats::{DropReason, Stats};
 use crate::sys::LocalAddr;
@@ -57,7 +60,10 @@ impl Run {
 impl super::Case {
     /// The right answers to a datagram, with the milliseconds that they wait; none where it is to be dropped.
     fn replies(&self, datagram: &Datagram, chains: &[Vec<super::Stage>]) -> Vec<(Vec<u8>, u64)> {
-        if datagram.bytes.len() > self.message_bytes_max || !is_answerable(datagram) {
+        if datagram.bytes.len() > self.message_bytes_max
+            || !is_answerable(datagram)
+            || self.is_refused(datagram)
+        {
             return Vec::new();
         }
         let answers = chains.iter().map(|chain| super::model::answer(chain, &datagram.bytes));
@@ -73,6 +79,17 @@ impl super::Case {
             })
             .map(|(bytes, delay_ms, _)| (bytes, delay_ms))
             .collect()
+    }
+}
+
+impl super::Case {
+    /// Whether the guard drops a datagram.
+    fn is_refused(&self, datagram: &Datagram) -> bool {
+        let Peer::Ip(from) = &datagram.from else { return false };
+        let is_denied = !self.options.deny.is_empty() && from.ip() == Ipv6Addr::LOCALHOST;
+        let is_port_refused = self.options.from_ports != Guarded::Auto && from.port() == 20_001;
+        let is_marked = self.options.loop_mark != Guarded::Off && (160..=216).contains(&datagram.hops);
+        is_denied || is_port_refused || is_marked
     }
 }
 

@@ -162,6 +162,7 @@ impl Run {
             stop: Arc::new(AtomicBool::new(false)),
             chain_epoch: AtomicUsize::new(0),
             directory: Directory::default(),
+            own: Arc::default(),
         });
         let tapped = Tapped::of(seed, &shared.taps);
         // Records of a stream's messages would have another order than the messages; chains would end in the middle.

@@ -96,9 +96,21 @@ impl Run {
             records.iter().filter(is_it).count() as u64
         };
         use DropReason::{
-            Amplified, BadSource, GroupDestination, QueueFull, TooLong, TransformFailed, Unnamed,
+            Amplified, BadSource, Denied, FromPort, GroupDestination, LoopMark, QueueFull, TooLong,
+            TransformFailed, Unnamed,
         };
-        for reason in [Amplified, BadSource, GroupDestination, QueueFull, TooLong, TransformFailed, Unnamed] {
+        for reason in [
+            Amplified,
+            BadSource,
+            Denied,
+            FromPort,
+            GroupDestination,
+            LoopMark,
+            QueueFull,
+            TooLong,
+            TransformFailed,
+            Unnamed,
+        ] {
             // Of a raw stream, reads count when all of them is answered, and are recorded before.
             let is_inexact = self.case.is_raw() && reason == TransformFailed;
             let dropped = stats.dropped_by(reason);

@@ -1,0 +1,72 @@
+//! What guards the datagrams of a listener, with all that `guard` and the address choose for it.
+
+use std::time::Duration;
+
+use super::Options;
+use super::guard::{GuardLevel, LoopHops, Ports, Rate, loop_hops_text, ports_text, rate_text};
+
+impl Options {
+    /// Source ports that are answered; `None`: all.
+    pub(crate) fn guard_ports(&self, is_loopback: bool) -> Option<Ports> {
+        let is_guarded =
+            self.guard == GuardLevel::Public || (self.guard == GuardLevel::Local && !is_loopback);
+        self.from_ports.or_else(|| is_guarded.then(Ports::default))
+    }
+
+    /// When a loop ends.
+    pub(crate) fn guard_hops(&self, is_loopback: bool) -> Option<LoopHops> {
+        let client = (!is_loopback).then_some(CLIENT_HOPS);
+        let is_guarded = self.guard != GuardLevel::Off;
+        self.loop_hops.or_else(|| is_guarded.then_some(LoopHops { service: SERVICE_HOPS, client }))
+    }
+
+    /// The hop limit of answers.
+    pub(crate) fn guard_mark(&self) -> Option<u8> {
+        self.loop_mark.or_else(|| (self.guard != GuardLevel::Off).then_some(LOOP_MARK))
+    }
+
+    /// Answers to one network, and how many at once.
+    pub(crate) fn guard_rate(&self) -> Option<(Rate, u32)> {
+        let rate = self.rate.or_else(|| (self.guard == GuardLevel::Public).then_some(PUBLIC_RATE))?;
+        Some((rate, self.rate_burst.unwrap_or_else(|| rate.default_burst())))
+    }
+
+    /// Answers in all.
+    pub(crate) fn guard_rate_total(&self) -> Option<Rate> {
+        self.rate_total.or_else(|| (self.guard == GuardLevel::Public).then_some(PUBLIC_RATE_TOTAL))
+    }
+
+    /// What holds of the options that may be `auto`, as they would be typed.
+    pub(crate) fn guard_texts(&self, is_loopback: bool) -> [(&'static str, String); 6] {
+        fn text<T>(value: Option<T>, off: &str, text: impl FnOnce(&T) -> String) -> String {
+            value.as_ref().map_or_else(|| off.to_owned(), text)
+        }
+        let burst = self.guard_rate().map(|(_, burst)| burst);
+        [
+            ("from_ports", text(self.guard_ports(is_loopback), "any", ports_text)),
+            ("loop_hops", text(self.guard_hops(is_loopback), "off", loop_hops_text)),
+            ("loop_mark", text(self.guard_mark(), "off", u8::to_string)),
+            ("rate", text(self.guard_rate().map(|(rate, _)| rate), "off", rate_text)),
+            ("rate_burst", text(burst, "auto", u32::to_string)),
+            ("rate_total", text(self.guard_rate_total(), "off", rate_text)),
+        ]
+    }
+
+    /// The longest datagram, where `max_message` does not say it.
+    pub(crate) fn guard_message_bytes_max(&self) -> Option<usize> {
+        (self.guard == GuardLevel::Public).then_some(PUBLIC_MESSAGE_BYTES)
+    }
+
+    /// The most bytes of an answer for each byte of a datagram.
+    pub(crate) fn guard_amplification(&self, is_loopback: bool) -> usize {
+        self.max_amplification.limit(is_loopback && self.guard != GuardLevel::Public)
+    }
+}
+
+const SERVICE_HOPS: u32 = 2;
+const CLIENT_HOPS: u32 = 256;
+const LOOP_MARK: u8 = 216;
+const PUBLIC_RATE: Rate = Rate { count: 200, within: Duration::from_secs(1) };
+const PUBLIC_RATE_TOTAL: Rate = Rate { count: 50_000, within: Duration::from_secs(1) };
+/// What fits into one packet of an Ethernet: 1500 bytes without the headers of IPv4 and UDP.
+const PUBLIC_MESSAGE_BYTES: usize = 1472;
