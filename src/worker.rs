@@ -450,7 +450,8 @@ fn log_transform_error(
     now: Moment,
 ) {
     let TransformFault { generation, stage, fault } = fault;
-    let (level, more) = state.listener.lines().next(PeerLine::TransformFailed, LogLevel::Warn, now.as_micros());
+    let (level, more) =
+        state.listener.lines().next(PeerLine::TransformFailed, LogLevel::Warn, now.as_micros());
     events.emit(&Event {
         level,
         kind: EventKind::TransformFailed,

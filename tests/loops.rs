@@ -301,7 +301,7 @@ fn networks_that_are_not_served() {
             assert_eq!((stats.accepted, stats.bytes_in), (1, 5), "{listen} {options}");
             let lines = log.lines(EventKind::Rejected);
             assert_eq!(lines.len(), 1, "{lines:?}");
-            assert_eq!(lines[0].0, LogLevel::Debug, "{lines:?}");
+            assert_eq!(lines[0].0, LogLevel::Info, "{lines:?}");
         }
     });
 }

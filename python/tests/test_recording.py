@@ -102,9 +102,22 @@ def test_expectations(make):
             engine.received.expect(b"a", ordered=False)
         with pytest.raises(resay.WaitTimeout):
             engine.received.expect(b"a", b"b", b"c", timeout=0.01)
-        threading.Thread(target=sock.send, args=(b"x",)).start()
-        with pytest.raises(resay.ExpectationError, match="no message"):
-            engine.received.expect_nothing(5)
+        over = threading.Event()
+
+        def send_until_over():
+            # Again and again: one message alone might come before anybody expects nothing.
+            while not over.is_set():
+                sock.send(b"x")
+                over.wait(0.01)
+
+        sender = threading.Thread(target=send_until_over)
+        sender.start()
+        try:
+            with pytest.raises(resay.ExpectationError, match="no message"):
+                engine.received.expect_nothing(5)
+        finally:
+            over.set()
+            sender.join()
 
 
 def test_a_long_message_is_whole(make):

@@ -36,6 +36,7 @@ class CloseReason(IntEnum):
     LAYER_FAILED = 15
     ANSWER_TOO_LONG = 16
     BY_HOST = 17
+    OVERLOADED = 18
 
 
 class EventKind(IntFlag):
@@ -52,6 +53,7 @@ class EventKind(IntFlag):
     TRANSFORM_LOG = 256
     CHAIN_CHANGED = 512
     ENGINE = 1024
+    TRANSFORM_STUCK = 2048
     ALL = 0xFFFFFFFF
 
 
