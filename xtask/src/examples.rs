@@ -139,10 +139,11 @@ pub(crate) fn c(place: &Place, report: &mut Report) {
     }
 }
 
-/// Plugins in C++, for the oldest standard.
+/// Plugins in C++, for the oldest standard. The program there is one of the tours, in `languages`.
 fn plugins_in_cpp(place: &Place, scratch: &Scratch, report: &mut Report) {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-    for source in files(&place.root.join("examples/cpp"), "cpp") {
+    let sources = files(&place.root.join("examples/cpp"), "cpp");
+    for source in sources.into_iter().filter(|source| name_of(source).starts_with(PLUGIN_PREFIX)) {
         report.step(&format!("example {}", shown(place, &source)), || {
             if !exists(&compiler) {
                 return Outcome::Skipped(missing(&compiler));
