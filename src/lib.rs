@@ -29,6 +29,7 @@ compile_error!(
 mod buffer;
 mod bug;
 mod chain;
+mod channel;
 pub mod client;
 mod connection;
 mod context;

@@ -42,12 +42,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use crate::buffer::Pool;
 use crate::bug;
 use crate::chain::{Generation, Scratch};
+use crate::channel::Sender;
 use crate::connection::{Connection, TransformFault};
 use crate::context::Context;
 use crate::driver::{Completion, Driver, Token};

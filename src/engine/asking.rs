@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::run::free;
 use super::state::{Core, Engine};
 use super::threads::thread_number;
+use crate::channel::{Nothing, channel};
 use crate::error::{Error, Result};
 use crate::limits::{ASK_AGAIN, ASK_PATIENCE};
 use crate::worker::{Answer, Ask, Command, Question};
@@ -33,7 +33,7 @@ impl Core {
         question: Question,
         patience: Option<Duration>,
     ) -> Result<Vec<Answer>> {
-        let (to, answers) = mpsc::channel();
+        let (to, answers) = channel();
         let mut asks: Vec<(usize, Arc<Ask>)> =
             workers.map(|worker| (worker, Arc::new(Ask::new(question, to.clone())))).collect();
         drop(to);
@@ -56,16 +56,16 @@ impl Core {
                 Some(left) => left,
                 None => ASK_PATIENCE,
             };
-            match answers.recv_timeout(slice) {
+            match answers.receive(slice) {
                 Ok(answer) => found.push(answer),
-                Err(RecvTimeoutError::Disconnected) => return Ok(found),
-                Err(RecvTimeoutError::Timeout) if left.is_some_and(|left| left <= slice) => {
+                Err(Nothing::Ever) => return Ok(found),
+                Err(Nothing::Yet) if left.is_some_and(|left| left <= slice) => {
                     asks.iter().for_each(|(_, ask)| ask.give_up());
                     let limit = patience.unwrap_or_default();
                     return Err(Error::Timeout { what: "wait for the workers", limit });
                 }
-                Err(RecvTimeoutError::Timeout) if can_be_lent => self.ask_directly(&mut asks)?,
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(Nothing::Yet) if can_be_lent => self.ask_directly(&mut asks)?,
+                Err(Nothing::Yet) => {}
             }
         }
     }

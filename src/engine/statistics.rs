@@ -1,11 +1,11 @@
 //! What an engine has done and has open.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::listeners::ListenerId;
 use super::state::Engine;
+use crate::channel::channel;
 use crate::error::Result;
 use crate::lock::lock;
 use crate::stats::Stats;
@@ -30,7 +30,7 @@ impl Engine {
     /// The connections that are open now, in the order in which they came. Workers that have no answer within
     /// `patience` are left out: one on a lent thread answers when it next has a turn.
     pub fn connections(&self, patience: Duration) -> Vec<ConnectionInfo> {
-        let (to, found) = mpsc::channel();
+        let (to, found) = channel();
         for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
             // A worker that has ended has no connections.
             let _ = mailbox.push(Command::List { to: to.clone() });
@@ -38,7 +38,7 @@ impl Engine {
         drop(to);
         let until = Instant::now() + patience;
         let mut connections = Vec::new();
-        while let Ok(info) = found.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        while let Ok(info) = found.receive(until.saturating_duration_since(Instant::now())) {
             connections.push(info);
         }
         connections.sort_by_key(|info| info.id);

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::sync::mpsc::Sender;
 
 use super::connection_info::ConnectionInfo;
+use crate::channel::Sender;
 use crate::driver::Token;
 use crate::lock::lock;
 

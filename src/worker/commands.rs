@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
 
 use super::connection_info::ConnectionInfo;
 use super::mailbox::Command;
 use super::{State, Worker};
+use crate::channel::Sender;
 use crate::driver::Driver;
 use crate::stats::CloseReason;
 
@@ -48,7 +48,7 @@ impl<D: Driver> Worker<D> {
     fn list(&self, to: &Sender<ConnectionInfo>) {
         for info in self.sockets.tokens().into_iter().filter_map(|token| self.describe(token)) {
             // Whoever asked may have given up.
-            let _ = to.send(info);
+            to.send(info);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What the host asks of connections and listeners while they are served.
 
 use std::io;
-use std::sync::mpsc::Sender;
 
 use super::ask::{Answer, Ask, Question};
 use super::connection_info::ConnectionInfo;
 use super::mailbox::Command;
 use super::seen::Seen;
 use super::{ListenerState, Served, Socket, State, Worker, state_of, state_of_mut};
+use crate::channel::Sender;
 use crate::connection::{ConnectionState, Request};
 use crate::driver::{Close, Driver, Token};
 use crate::listener::ListenerId;
@@ -47,7 +47,7 @@ impl<D: Driver> Worker<D> {
             Question::Enter => self.enter_all(),
             Question::Describe { token, id } => {
                 if let Some(info) = self.describe(token).filter(|info| info.id == id) {
-                    tell(&to, Answer::Connection(Box::new(info)));
+                    to.send(Answer::Connection(Box::new(info)));
                 }
             }
             Question::CloseListener { id } => self.close_listener(id, to),
@@ -56,7 +56,7 @@ impl<D: Driver> Worker<D> {
             Question::Replace { id } => self.replace(id),
             Question::Reset { id } => {
                 let count = self.reset_all(id);
-                tell(&to, Answer::Count(count));
+                to.send(Answer::Count(count));
             }
             Question::Nothing => {}
             // The next turn takes it out again: then this one is over.
@@ -206,7 +206,7 @@ impl<D: Driver> Worker<D> {
             }
             Some(Socket::Datagrams(_)) if !is_unix => match self.driver.refuse(token) {
                 Ok(()) => state.is_refusing = true,
-                Err(error) => tell(&to, Answer::Failed(error)),
+                Err(error) => to.send(Answer::Failed(error)),
             },
             Some(Socket::Datagrams(_)) => {
                 state.is_refusing = true;
@@ -264,7 +264,7 @@ impl<D: Driver> Worker<D> {
             Ok(()) => {}
             Err(error) => {
                 let copy = || io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
-                waiters.iter().for_each(|to| tell(to, Answer::Failed(copy())));
+                waiters.iter().for_each(|to| to.send(Answer::Failed(copy())));
             }
         }
     }
@@ -286,7 +286,7 @@ impl<D: Driver> Worker<D> {
         state.is_refusing = result.is_err();
         state.waiters.clear();
         if let Err(error) = result {
-            tell(to, Answer::Failed(error));
+            to.send(Answer::Failed(error));
         }
     }
 
@@ -301,9 +301,4 @@ impl<D: Driver> Worker<D> {
             state.is_refusing = false;
         }
     }
-}
-
-/// Whoever asked may have given up.
-fn tell(to: &Sender<Answer>, answer: Answer) {
-    let _ = to.send(answer);
 }

@@ -4,13 +4,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
 
 use super::datagram_socket::DatagramSocket;
 use super::late::record_given_up;
 use super::mailbox::{Arrival, Command};
 use super::{Answer, ListenerState, Served, Socket, State, Worker, state_of, state_of_mut};
 use crate::bug;
+use crate::channel::Sender;
 use crate::connection::Connection;
 use crate::driver::{Close, Driver, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel, PeerLine};

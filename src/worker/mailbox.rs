@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::ask::{Answer, Ask};
 use super::connection_info::ConnectionInfo;
 use super::offloaded::{DatagramResult, OffloadResult};
+use crate::channel::Sender;
 use crate::connection::Request;
 use crate::driver::Token;
 use crate::later::LateAnswer;

@@ -1,7 +1,6 @@
 //! What must hold: after every turn, at the end of each connection, and of everything.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use super::around::Seen;
@@ -9,6 +8,7 @@ use super::host::{Host, without_unasked};
 use super::model::{Ending, Explained, Model};
 use super::stages::{Kind, Memory};
 use super::{Run, transforms};
+use crate::channel::{Nothing, channel};
 use crate::driver::Close;
 use crate::driver::simulator::{Client, Plan};
 use crate::options::Frame;
@@ -115,7 +115,7 @@ impl Run {
         // Without growth, the high water itself is the bound.
         let limit = if is_strict { high_water } else { high_water.max(read) + growth * read.max(message) };
         let limit = limit + own;
-        let (to, connections) = mpsc::channel();
+        let (to, connections) = channel();
         for (worker, mailbox) in self.workers.iter().zip(&self.shared.mailboxes) {
             if worker.is_alive() {
                 let _ = mailbox.push(Command::List { to: to.clone() });
@@ -124,7 +124,7 @@ impl Run {
         self.listed.borrow_mut().push((connections, limit));
         let mut listed = self.listed.borrow_mut();
         for (connections, limit) in listed.iter() {
-            for info in connections.try_iter() {
+            while let Ok(info) = connections.receive(Duration::ZERO) {
                 let waiting = info.waiting_bytes;
                 if info.worker > 0 {
                     self.meet("a connection of another worker");
@@ -132,9 +132,7 @@ impl Run {
                 ensure!(waiting <= *limit, "{waiting} bytes wait for {}, over {limit}", info.peer);
             }
         }
-        listed.retain(|(connections, _)| {
-            !matches!(connections.try_recv(), Err(mpsc::TryRecvError::Disconnected))
-        });
+        listed.retain(|(connections, _)| connections.receive(Duration::ZERO) != Err(Nothing::Ever));
         Ok(())
     }
 

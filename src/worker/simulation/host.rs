@@ -2,10 +2,9 @@
 //!
 //! What it sends is made of a byte that no answer has, so the model is shown the answers without it.
 
-use std::sync::mpsc::channel;
-
 use super::frames::Frame;
 use super::{Ask, Command, Question, Run, simulator};
+use crate::channel::channel;
 use crate::connection::{Request, Unasked};
 use crate::driver::simulator::{Client, Random};
 
