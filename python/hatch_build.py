@@ -1,7 +1,7 @@
 """Builds what the wheel carries beside Python: the library, the command, the trampoline and the headers.
 
 It needs cargo, and a C compiler for the trampoline: without one the package calls Python functions by ctypes, which is slower.
-RESAY_CARGO_PROFILE is the profile of cargo (`wheel`), RESAY_WHEEL_PLATFORM the platform in the wheel's name.
+RESAY_CARGO_PROFILE is the profile of cargo (`dist`), RESAY_WHEEL_PLATFORM the platform in the wheel's name.
 """
 
 import os
@@ -81,7 +81,7 @@ def _cargo(rust):
             "there is no ready wheel for this machine, and building one needs Rust 1.89 or later. "
             "Install it from https://rustup.rs or with your system's packages, and try again."
         )
-    profile = os.environ.get("RESAY_CARGO_PROFILE", "wheel")
+    profile = os.environ.get("RESAY_CARGO_PROFILE", "dist")
     target = Path(os.environ.get("CARGO_TARGET_DIR", rust / "target"))
     arguments = [cargo, "build", "--locked", "--profile", profile, "--package", "resay", "--package", "resay-cli"]
     done = subprocess.run(arguments, cwd=rust, env={**os.environ, "CARGO_TARGET_DIR": str(target)}, check=False)

@@ -171,13 +171,13 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
 /// Builds all that is installed, and nothing else; where it is.
 fn build(place: &Place) -> Result<PathBuf, String> {
     for what in ["--package resay --package resay-cli", "--package resay-transforms --examples"] {
-        let mut cargo = place.cargo(&format!("build --release {what}"));
+        let mut cargo = place.cargo(&format!("build --profile dist {what}"));
         let status = cargo.stdin(Stdio::null()).status().map_err(|error| format!("cargo: {error}"))?;
         if !status.success() {
-            return Err(format!("cargo build --release {what}: {status}"));
+            return Err(format!("cargo build --profile dist {what}: {status}"));
         }
     }
-    place.release()
+    place.dist()
 }
 
 /// The names of the bundled transforms, which are plugin files too.

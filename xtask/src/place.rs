@@ -25,7 +25,12 @@ impl Place {
         self.built.parent().ok_or_else(|| format!("{} is in no directory", self.built.display()))
     }
 
-    /// Where `cargo build --release` puts libraries and programs.
+    /// Where `cargo build --profile dist` puts libraries and programs.
+    pub(crate) fn dist(&self) -> Result<PathBuf, String> {
+        Ok(self.target()?.join("dist"))
+    }
+
+    /// Where `cargo build --release` puts them, and where `cargo deb` looks.
     pub(crate) fn release(&self) -> Result<PathBuf, String> {
         Ok(self.target()?.join("release"))
     }

@@ -172,7 +172,7 @@ impl Environment {
 
 /// Builds the wheel as it is published, and checks its size.
 fn build_wheel(place: &Place, builder: &Environment, top: &Top) -> Result<PathBuf, String> {
-    let wheel = wheel_of(place, builder, &place.root.join("python"), &top.path.join("wheel"), "wheel")?;
+    let wheel = wheel_of(place, builder, &place.root.join("python"), &top.path.join("wheel"), "dist")?;
     let bytes = fs::metadata(&wheel).map_err(about(&wheel))?.len();
     println!("{}: {bytes} bytes", wheel.display());
     if bytes > WHEEL_BYTES_MAX {
