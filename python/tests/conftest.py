@@ -1,9 +1,14 @@
 """What all tests share. The driver is that of --resay-backend."""
 
+import asyncio
+
 import pytest
 import resay
 
 pytest_plugins = ["pytester"]
+
+# Or pytest-asyncio, which asks for the current loop, has one made on Pythons before 3.12, which nobody closes.
+asyncio.set_event_loop(None)
 
 KINDS = ["tcp", "udp", "unix", "unix-dgram", "unix-seqpacket"]
 
