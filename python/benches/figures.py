@@ -1,8 +1,9 @@
 """The figures of docs/python.md: processor time a message, beside uvloop; starting; importing.
 
-    python figures.py [SECONDS]
+    python figures.py [SECONDS [ROUNDS]]
 
-It needs uvloop, and prints a table. Each pair is measured in turns, since machines drift: compare the ratios.
+SECONDS of load a measurement (1), in so many ROUNDS (5). It needs uvloop, and prints a table. Each pair is measured in turns, since
+machines drift: compare the ratios.
 """
 
 import json
@@ -15,8 +16,8 @@ import time
 
 import resay
 
-ROUNDS = 5
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 
 SERVERS = {
     "function": """
@@ -95,27 +96,13 @@ def measure(server, url, connections=50):
         process.wait()
 
 
-def find(document, *names):
-    """The first number in a document with one of these names."""
-    if isinstance(document, dict):
-        for name in names:
-            if isinstance(document.get(name), (int, float)):
-                return document[name]
-        document = list(document.values())
-    if isinstance(document, list):
-        for each in document:
-            found = find(each, *names)
-            if found is not None:
-                return found
-    return None
-
-
-def compare(title, servers, url_of, names, connections=50):
-    """Measures servers in turns, and prints the median of each and its ratio to the last."""
+def compare(title, servers, url_of, figure, connections=50):
+    """Measures servers in turns, and prints the median of each and its ratio to the last. `figure` is a section and a name of the report."""
+    section, name = figure
     values = {server: [] for server in servers}
     for _ in range(ROUNDS):
         for server in servers:
-            values[server].append(find(measure(server, url_of(), connections), *names))
+            values[server].append(measure(server, url_of(), connections)[section][name])
     medians = {server: statistics.median(values[server]) for server in servers}
     for server in servers:
         print(f"{title:28} {server:10} {medians[server]:10.3f}  {medians[server] / medians[servers[-1]]:.2f} of {servers[-1]}", flush=True)
@@ -152,118 +139,11 @@ def importing():
 
 
 def main():
-    async with resay.Engine(sys.argv[1], chain=bytes.upper) as engine:
-        print(engine.listeners[0].url, flush=True)
-        await asyncio.Event().wait()
-uvloop.run(main())
-""",
-    "uvloop": """
-import asyncio, os, socket, sys, uvloop
-class Stream(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport = transport
-    def data_received(self, data):
-        self.transport.write(data.upper())
-class Datagram(asyncio.DatagramProtocol):
-    def connection_made(self, transport):
-        self.transport = transport
-    def datagram_received(self, data, peer):
-        self.transport.sendto(data.upper(), peer)
-async def main():
-    loop, url = asyncio.get_running_loop(), sys.argv[1]
-    if url.startswith("tcp"):
-        server = await loop.create_server(Stream, "127.0.0.1", 0)
-        url = "tcp://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
-    elif url.startswith("udp"):
-        transport, _ = await loop.create_datagram_endpoint(Datagram, ("127.0.0.1", 0))
-        url = "udp://127.0.0.1:%d" % transport.get_extra_info("sockname")[1]
-    else:
-        await loop.create_unix_server(Stream, url.partition(":")[2])
-    print(url, flush=True)
-    await asyncio.Event().wait()
-uvloop.run(main())
-""",
-}
+    with tempfile.TemporaryDirectory(prefix="resay-", dir="/tmp") as directory:
+        measure_all(directory)
 
 
-def pin():
-    """Server and load on one core: the steadiest figures of processor time."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
-def measure(server, url, connections=50):
-    """Loads a server: processor time and latency as `resay bench` reports them."""
-    process = subprocess.Popen([sys.executable, "-c", SERVERS[server], url], stdout=subprocess.PIPE, text=True, preexec_fn=pin)
-    try:
-        address = process.stdout.readline().strip()
-        arguments = [
-            str(resay.find_command()), "bench", address, "-c", str(connections), "-s", "64", "-d", f"{SECONDS}s", "--warmup", "300ms",
-            "--expect", "uppercase", "--server-pid", str(process.pid), "--json", "-",
-        ]
-        done = subprocess.run(arguments, capture_output=True, text=True, check=True, preexec_fn=pin)
-        return json.loads(done.stdout)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def find(document, *names):
-    """The first number in a document with one of these names."""
-    if isinstance(document, dict):
-        for name in names:
-            if isinstance(document.get(name), (int, float)):
-                return document[name]
-        document = list(document.values())
-    if isinstance(document, list):
-        for each in document:
-            found = find(each, *names)
-            if found is not None:
-                return found
-    return None
-
-
-def compare(title, servers, url_of, names, connections=50):
-    """Measures servers in turns, and prints the median of each and its ratio to the last."""
-    values = {server: [] for server in servers}
-    for _ in range(ROUNDS):
-        for server in servers:
-            values[server].append(find(measure(server, url_of(), connections), *names))
-    medians = {server: statistics.median(values[server]) for server in servers}
-    for server in servers:
-        print(f"{title:28} {server:10} {medians[server]:10.3f}  {medians[server] / medians[servers[-1]]:.2f} of {servers[-1]}", flush=True)
-
-
-def starting():
-    """All sockets of a test's server, up and down."""
-    from resay.pytest import Server
-
-    times = []
-    for _ in range(200):
-        begin = time.perf_counter()
-        with Server() as server:
-            for name in ("tcp", "tcp6", "udp", "udp6", "unix", "unix_dgram", "unix_seqpacket"):
-                getattr(server, name)
-        times.append((time.perf_counter() - begin) * 1000)
-    print(f"{'seven sockets, up and down':28} {'median':10} {statistics.median(times):10.3f} ms")
-
-
-def importing():
-    """Processor time of `import resay` over `pass`."""
-
-    def processor_ms(code):
-        times = []
-        for _ in range(40):
-            before = os.times()
-            subprocess.run([sys.executable, "-c", code], check=True)
-            after = os.times()
-            times.append((after.children_user - before.children_user + after.children_system - before.children_system) * 1000)
-        return sum(times) / len(times)
-
-    print(f"{'import':28} {'mean':10} {processor_ms('import resay') - processor_ms('pass'):10.3f} ms")
-
-
-def main():
-    directory = tempfile.mkdtemp(prefix="resay-", dir="/tmp")
+def measure_all(directory):
     numbers = iter(range(1_000_000))
     urls = {
         "tcp": lambda: "tcp://127.0.0.1:0", "udp": lambda: "udp://127.0.0.1:0", "unix": lambda: f"unix:{directory}/{next(numbers)}",
@@ -271,8 +151,8 @@ def main():
     starting()
     importing()
     for kind, url_of in urls.items():
-        compare(f"{kind}, CPU a message", ["function", "native", "recorded", "uvloop"], url_of, ["cpu_us_per_answer", "server_cpu_us"])
-    compare("tcp in the loop, p50", ["loop", "uvloop"], urls["tcp"], ["p50_us", "p50"], connections=1)
+        compare(f"{kind}, CPU a message", ["function", "native", "recorded", "uvloop"], url_of, ("server", "cpu_us_per_answer"))
+    compare("tcp in the loop, p50", ["loop", "uvloop"], urls["tcp"], ("latency_us", "p50"), connections=1)
 
 
 if __name__ == "__main__":

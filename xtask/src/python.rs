@@ -31,7 +31,7 @@ pub(crate) enum Drivers {
 /// Builds the wheel, and runs every step on that.
 pub(crate) fn all(place: &Place, report: &mut Report, drivers: Drivers) {
     let pythons = pythons();
-    let Some((_, newest)) = pythons.last() else {
+    let Some((newest_name, newest)) = pythons.last() else {
         report.step("Python package", || Outcome::Skipped(missing("python3 with venv, 3.9 or later")));
         return;
     };
@@ -66,6 +66,16 @@ pub(crate) fn all(place: &Place, report: &mut Report, drivers: Drivers) {
         };
         test(place, report, &top, (name, python), (&wheel, backends));
     }
+    report.step("figures of the documentation", || {
+        let environment = Environment::of(&top, newest_name);
+        if !environment.has("uvloop") {
+            return Outcome::Skipped("uvloop is not installed".to_owned());
+        }
+        // Whether they can be had is the question, not what they are.
+        let mut figures = environment.python();
+        figures.arg(place.root.join("python/benches/figures.py")).args(["0.1", "1"]);
+        run(figures)
+    });
     check_types(place, report, &top, newest, &wheel);
 }
 
@@ -139,6 +149,11 @@ struct Environment {
 }
 
 impl Environment {
+    /// That of the tests on one Python.
+    fn of(top: &Top, name: &str) -> Environment {
+        Environment { directory: top.path.join(format!("python-{name}")) }
+    }
+
     fn python(&self) -> Command {
         let mut command = Command::new(self.directory.join("bin/python"));
         command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("PYTHONPATH").current_dir(&self.directory);
@@ -225,7 +240,7 @@ fn test(
     (name, python): (&str, &Path),
     (wheel, backends): (&Path, &[&str]),
 ) {
-    let environment = Environment { directory: top.path.join(format!("python-{name}")) };
+    let environment = Environment::of(top, name);
     let mut ready = false;
     report.step(&format!("Python {name}: environment"), || {
         let made = environment.make(python, &NEEDED).unwrap_or_else(Outcome::Failed);
@@ -256,7 +271,17 @@ fn test(
                 return Outcome::Skipped(why);
             }
             let tests = environment.directory.join("tests");
-            if let Err(reason) = copy(&place.root.join("python/tests"), &tests) {
+            // The pages whose blocks run lie where an sdist has them.
+            let copied = copy(&place.root.join("python/tests"), &tests).and_then(|()| {
+                let docs = environment.directory.join("rust/docs");
+                fs::create_dir_all(&docs).map_err(about(&docs))?;
+                for page in ["README.md", "docs/python.md"] {
+                    let to = environment.directory.join("rust").join(page);
+                    fs::copy(place.root.join(page), &to).map_err(about(&to))?;
+                }
+                Ok(())
+            });
+            if let Err(reason) = copied {
                 return Outcome::Failed(reason);
             }
             let mut pytest = environment.python();
@@ -265,7 +290,7 @@ fn test(
             if environment.has("xdist") {
                 pytest.args(["-n", "2"]);
             }
-            pytest.env("RESAY_DOCS", place.root.join("docs")).env_remove("RESAY_PLUGIN_PATH");
+            pytest.env_remove("RESAY_PLUGIN_PATH");
             run_tests(Runner::Pytest, pytest)
         });
     }
@@ -287,7 +312,7 @@ fn check_types(place: &Place, report: &mut Report, top: &Top, python: &Path, whe
     let environment = Environment { directory: top.path.join("types") };
     let mut ready = false;
     report.step("Python types: environment", || {
-        let packages = ["mypy", "pytest", "pytest-asyncio", "hypothesis", "trustme", "pyright[nodejs]"];
+        let packages = ["mypy", "pytest", "pytest-asyncio", "hypothesis", "pyright[nodejs]"];
         let made = environment.make(python, &packages).unwrap_or_else(Outcome::Failed);
         let wheel = wheel.as_os_str();
         ready = made == Outcome::Ok && environment.install(&[wheel]).is_ok();
