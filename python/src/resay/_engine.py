@@ -496,8 +496,8 @@ class Engine:
             return
         if self._has_run:
             lib.resay_join(handle, timeout_ms)
-        while loop is not None and not loop.is_over:
-            time.sleep(0.001)  # its thread returns from its last turn
+        if loop is not None:
+            loop.over.wait()  # its thread returns from its last turn
 
     def drain(self, timeout=None):
         """Stops listening, answers what has arrived, closes the connections, and waits for that. Without a `timeout`: as long as
@@ -515,13 +515,7 @@ class Engine:
             return await _loops.in_thread(lambda: self.drain(timeout))
         with self._use() as handle:
             check(lib.resay_drain(handle, -1 if timeout is None else round(timeout * 1000)))
-        await self._loop_over()
-
-    async def _loop_over(self):
-        from . import _loops
-
-        while self._loop is not None and not self._loop.is_over:
-            await _loops.pause()
+        await self._loop.wait_over()
 
     def close(self):
         """Stops, and frees everything: no thread, descriptor or socket file is left. A second call does nothing."""

@@ -1,6 +1,7 @@
 """An engine inside the event loop of asyncio, uvloop or trio: no thread. Waiting for a descriptor in either."""
 
 import sys
+import threading
 
 from ._errors import StateError
 from ._native import RESAY_E_INTR, held
@@ -76,16 +77,31 @@ class _Loop:
     def __init__(self, engine):
         self.handle, self.failures = engine._handle, engine._failures
         self.fd = engine._poll_fd()
-        import threading
-
         self.thread = threading.get_ident()
-        self.is_over = False
+        self.over = threading.Event()
         self.run = held.resay_run
 
-    def is_here(self):
-        import threading
+    @property
+    def is_over(self):
+        return self.over.is_set()
 
+    def is_here(self):
         return self.thread == threading.get_ident()
+
+    async def wait_over(self):
+        """Waits until it is over, in this loop or in another."""
+        if self.is_here():
+            await self.over_here.wait()
+        else:
+            await in_thread(self.over.wait)
+
+    def detach(self):
+        """Ends it, in its own thread."""
+        if self.is_over:
+            return
+        self.forget()
+        self.over_here.set()
+        self.over.set()
 
     def turn(self):
         """Serves whatever is ready: false once the engine has ended."""
@@ -103,14 +119,13 @@ class _Loop:
 class _Asyncio(_Loop):
     def __init__(self, engine, loop):
         super().__init__(engine)
-        self.loop = loop
+        import asyncio
+
+        self.loop, self.over_here = loop, asyncio.Event()
         loop.add_reader(self.fd, self.turn)  # readable for deadlines too
         self.turn()
 
-    def detach(self):
-        if self.is_over:
-            return
-        self.is_over = True
+    def forget(self):
         if not self.loop.is_closed():
             self.loop.remove_reader(self.fd)
 
@@ -118,7 +133,7 @@ class _Asyncio(_Loop):
 class _Trio(_Loop):
     def __init__(self, engine, trio):
         super().__init__(engine)
-        self.trio, self.scope = trio, None
+        self.trio, self.scope, self.over_here = trio, None, trio.Event()
         trio.lowlevel.spawn_system_task(self._serve)
 
     async def _serve(self):
@@ -126,25 +141,10 @@ class _Trio(_Loop):
             while not self.is_over and self.turn():
                 await self.trio.lowlevel.wait_readable(self.fd)
 
-    def detach(self):
-        if self.is_over:
-            return
-        self.is_over = True
+    def forget(self):
         if self.scope is not None:
             self.scope.cancel()
         try:
             self.trio.lowlevel.notify_closing(self.fd)
         except RuntimeError:
             pass  # the loop has ended
-
-
-async def pause():
-    """Lets the loop go on for a moment."""
-    trio = _trio()
-    if trio is not None:
-        await trio.sleep(0.001)
-        return
-
-    import asyncio
-
-    await asyncio.sleep(0.001)

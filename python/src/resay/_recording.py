@@ -392,42 +392,48 @@ def _shown(message, begin):
     return "\n".join([head, *rows])
 
 
-def wait_until(look, fd_of, deadline, missed):
-    """Calls `look` until it returns something, whenever a descriptor is readable. `missed` makes the error of a time-out."""
+def _waits(look, fd_of, deadline, missed):
+    """Descriptors to be waited for and for how long, until `look` returns something, which is the generator's result."""
     begin = time.monotonic()
     while True:
         found = look()
         if found is not None:
             return found
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
+        left = _LOOK_AGAIN if deadline is None else deadline - time.monotonic()
+        if left <= 0:
             raise missed(time.monotonic() - begin)
         fd = fd_of()
         if fd < 0:
             raise StateError("the engine has ended: nothing more will come")
+        yield fd, min(left, _LOOK_AGAIN)
+
+
+def wait_until(look, fd_of, deadline, missed):
+    """Calls `look` until it returns something, whenever a descriptor is readable. `missed` makes the error of a time-out."""
+    waits = _waits(look, fd_of, deadline, missed)
+    while True:
+        try:
+            fd, seconds = next(waits)
+        except StopIteration as end:
+            return end.value
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        poll.poll(1000 * (_LOOK_AGAIN if left is None else min(left, _LOOK_AGAIN)))
+        poll.poll(1000 * seconds)
 
 
 async def wait_until_async(look, fd_of, deadline, missed):
     """`wait_until`, for a coroutine."""
     from . import _loops
 
-    begin = time.monotonic()
+    waits = _waits(look, fd_of, deadline, missed)
     while True:
-        found = look()
-        if found is not None:
-            return found
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            raise missed(time.monotonic() - begin)
-        fd = fd_of()
-        if fd < 0:
-            raise StateError("the engine has ended: nothing more will come")
+        try:
+            fd, seconds = next(waits)
+        except StopIteration as end:
+            return end.value
         # A copy: each loop watches a descriptor for one waiter only.
         copy = os.dup(fd)
         try:
-            await _loops.readable(copy, _LOOK_AGAIN if left is None else min(left, _LOOK_AGAIN))
+            await _loops.readable(copy, seconds)
         finally:
             os.close(copy)
