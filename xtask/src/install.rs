@@ -36,7 +36,7 @@ usage: cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-s
   --prefix DIR   where it will live; /usr/local unless said
   --libdir DIR   where libraries go, below the prefix: lib unless said, lib/x86_64-linux-gnu for example
   --destdir DIR  put all of it below DIR instead of /, as packagers do; else DESTDIR of the environment
-  --no-strip     leave symbols and line tables in";
+  --no-strip     leave symbols in";
 
 const MODE_FILE: u32 = 0o644;
 const MODE_PROGRAM: u32 = 0o755;

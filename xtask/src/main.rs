@@ -42,7 +42,7 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|san
        cargo xtask deb [DIR]
        cargo xtask peers [--quick] [--only TEXT]... [--servers A,B,...] [--install] [--help]
        cargo xtask transcript
-  install     builds the release; installs command, libraries, headers, plugins and manual pages under a prefix
+  install     builds with the profile dist; installs command, libraries, headers, plugins and manual pages under a prefix
   deb         makes Debian packages of the same in DIR (default: target/debian)
   peers       measures Resay beside other people's servers, and writes docs/performance.md
   transcript  runs the commands of the terminal in README.md, and writes docs/terminal.svg";
