@@ -22,9 +22,12 @@ mod report;
 mod sanitize;
 mod transcript;
 
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use files::{about, files_in};
 use place::{Place, uring_refusal};
 use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 
@@ -237,26 +240,28 @@ fn uring(place: &Place, runner: Runner, arguments: &str) -> Outcome {
     }
 }
 
-/// Those of them that open sockets.
+/// Those that make engines with what all of these share, `tests/common`, which reads RESAY_BACKEND.
 fn engine(place: &Place, runner: Runner, arguments: &str, backend: &str) -> Outcome {
-    const TESTS: [&str; 12] = [
-        "abi",
-        "guard",
-        "hold",
-        "lifecycle",
-        "memory",
-        "offload",
-        "plugins",
-        "swap",
-        "tcp",
-        "transports",
-        "udp",
-        "unix",
-    ];
+    let suites = match suites_of_the_engine(place) {
+        Ok(suites) => suites,
+        Err(reason) => return Outcome::Failed(reason),
+    };
     let mut command = place.cargo(arguments);
-    for name in TESTS {
-        command.args(["--test", name]);
+    for name in suites {
+        command.arg("--test").arg(name);
     }
     command.env("RESAY_BACKEND", backend);
     run_tests(runner, command)
+}
+
+fn suites_of_the_engine(place: &Place) -> Result<Vec<OsString>, String> {
+    let mut suites = Vec::new();
+    for file in files_in(&place.root.join("tests"))? {
+        let is_one = file.extension().is_some_and(|extension| extension == "rs")
+            && fs::read_to_string(&file).map_err(about(&file))?.lines().any(|line| line == "mod common;");
+        if is_one {
+            suites.extend(file.file_stem().map(OsStr::to_os_string));
+        }
+    }
+    Ok(suites)
 }
