@@ -38,10 +38,7 @@ pub(crate) fn rust(place: &Place, report: &mut Report) {
     }
     for source in files(&place.root.join("examples"), "rs") {
         report.step(&format!("example {}", shown(place, &source)), || {
-            match prints_what_it_shows(place, &source) {
-                Ok(()) => Outcome::Ok,
-                Err(reason) => Outcome::Failed(reason),
-            }
+            prints_what_it_shows(place, &source).into()
         });
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::examples::{C_FLAGS, Scratch, exists, missing};
 use crate::place::Place;
-use crate::report::{Outcome, Report, capture};
+use crate::report::{Outcome, Report, capture, capture_output};
 
 /// What each prints.
 pub(crate) const PRINTED: &str =
@@ -46,7 +46,9 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
     for (source, make) in LANGUAGES {
         report.step(source, || match make(&tour) {
             Ok(command) => {
-                prints_the_tour(tour.scratch.environment(command, place).current_dir(&tour.directory))
+                let mut command = tour.scratch.environment(command, place);
+                command.current_dir(&tour.directory);
+                prints_the_tour(command).into()
             }
             Err(outcome) => outcome,
         });
@@ -54,17 +56,11 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
 }
 
 /// Runs a tour and compares what it prints.
-pub(crate) fn prints_the_tour(command: &mut Command) -> Outcome {
-    let output = match command.stdin(Stdio::null()).output() {
-        Ok(output) => output,
-        Err(error) => return Outcome::Failed(format!("{}: {error}", command.get_program().display())),
-    };
-    let printed = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() && printed == PRINTED {
-        return Outcome::Ok;
+pub(crate) fn prints_the_tour(command: Command) -> Result<(), String> {
+    match capture_output(command)? {
+        printed if printed == PRINTED => Ok(()),
+        printed => Err(format!("prints\n{printed}\nand not\n{PRINTED}")),
     }
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    Outcome::Failed(format!("{}, prints\n{printed}{complaint}\nand not\n{PRINTED}", output.status))
 }
 
 struct Tour {
@@ -227,12 +223,8 @@ impl Tour {
         // Without what it says on the standard error.
         let module = self.directory.join("resay.zig");
         let failed = |error| Outcome::Failed(format!("{}: {error}", module.display()));
-        let mut translate = cached(translate);
-        translate.stdout(fs::File::create(&module).map_err(failed)?);
-        let output = translate.stdin(Stdio::null()).stderr(Stdio::piped()).output().map_err(failed)?;
-        if !output.status.success() {
-            return Err(Outcome::Failed(String::from_utf8_lossy(&output.stderr).into_owned()));
-        }
+        let text = capture_output(cached(translate)).map_err(Outcome::Failed)?;
+        fs::write(&module, text).map_err(failed)?;
         let mut build = Command::new("zig");
         let mut root = OsString::from("-Mroot=");
         root.push(self.source("examples/zig/tour.zig"));

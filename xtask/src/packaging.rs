@@ -27,19 +27,19 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
     report.step("packages to publish, compiled", || packages::compile(place));
     let top = place.built.join("packaging");
     let first = Tree::new(place, &top, "first", "lib");
-    let installed = report.step("install", || outcome(remove(&top).and_then(|()| first.install())));
+    let installed = report.step("install", || remove(&top).and_then(|()| first.install()).into());
     if !installed {
         report.step("packaging", || Outcome::Skipped("nothing was installed".to_owned()));
         return;
     }
     report.step("installed library", || needs(&["readelf"], || first.check_library()));
     report.step("symbols of both libraries", || needs(&["nm"], || first.check_symbols()));
-    report.step("notices of third parties", || outcome(first.check_notices()));
+    report.step("notices of third parties", || first.check_notices().into());
     report.step("pkg-config", || needs(&[&cc(), "pkg-config", "readelf"], || first.link_shared("first")));
     // Nothing may know where it was installed.
     let moved = Tree::new(place, &top, "moved", "lib");
     if !report.step("move the tree", || {
-        outcome(fs::rename(&first.prefix, &moved.prefix).map_err(about(&moved.prefix)))
+        fs::rename(&first.prefix, &moved.prefix).map_err(about(&moved.prefix)).into()
     }) {
         return;
     }
@@ -54,13 +54,7 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
     report.step("two archives of Rust in one program", || needs(&tools, || moved.two_archives()));
     report.step("the archive in two shared libraries", || needs(&tools, || moved.two_libraries()));
     report.step("CMake, moved", || needs(&[&cc(), "cmake", "make"], || moved.cmake()));
-    report.step("C++17 by CMake, moved", || {
-        let programs = [cxx(), "cmake".to_owned(), "make".to_owned()];
-        match programs.iter().find(|program| !exists(program)) {
-            Some(program) => Outcome::Skipped(missing(program)),
-            None => moved.cmake_tour(),
-        }
-    });
+    report.step("C++17 by CMake, moved", || needs(&[&cxx(), "cmake", "make"], || moved.cmake_tour()));
     report.step("command and plugins, moved", || needs(&[&cc()], || moved.command()));
     for (lang, programs) in
         [("c", vec![cc(), "make".to_owned()]), ("c++", vec![cxx(), "make".to_owned()]), ("rust", vec![])]
@@ -85,17 +79,10 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
     });
 }
 
-fn outcome(result: Result<(), String>) -> Outcome {
-    match result {
-        Ok(()) => Outcome::Ok,
-        Err(reason) => Outcome::Failed(reason),
-    }
-}
-
 fn needs(programs: &[&str], step: impl FnOnce() -> Result<(), String>) -> Outcome {
     match programs.iter().find(|program| !exists(program)) {
         Some(program) => Outcome::Skipped(missing(program)),
-        None => outcome(step()),
+        None => step().into(),
     }
 }
 
@@ -244,18 +231,24 @@ impl<'a> Tree<'a> {
         expect(!dynamic.contains("NEEDED"), || format!("needs libraries:\n{dynamic}"))
     }
 
-    /// A project with `find_package(resay)`: configured, built, and each program run.
-    fn cmake(&self) -> Result<(), String> {
-        let build = self.top.join("cmake");
+    /// Configures and builds a project with `find_package(resay)`: where its programs are, and what configuring printed.
+    fn build_by_cmake(&self, project: &str, directory: &str) -> Result<(PathBuf, String), String> {
+        let build = self.top.join(directory);
         let mut configure = Command::new("cmake");
-        configure.arg("-S").arg(self.place.root.join("packaging/test")).arg("-B").arg(&build);
+        configure.arg("-S").arg(self.place.root.join(project)).arg("-B").arg(&build);
         configure.arg(format!("-DCMAKE_PREFIX_PATH={}", self.prefix.display()));
         let said = capture(configure)?;
-        let version = format!("resay {}, plugins in {}", env!("CARGO_PKG_VERSION"), self.prefix.display());
-        expect(said.contains(&version), || format!("no {version:?} in\n{said}"))?;
         let mut make = Command::new("cmake");
         make.arg("--build").arg(&build);
         capture(make)?;
+        Ok((build, said))
+    }
+
+    /// A project with every target: each program runs.
+    fn cmake(&self) -> Result<(), String> {
+        let (build, said) = self.build_by_cmake("packaging/test", "cmake")?;
+        let version = format!("resay {}, plugins in {}", env!("CARGO_PKG_VERSION"), self.prefix.display());
+        expect(said.contains(&version), || format!("no {version:?} in\n{said}"))?;
         for (program, line) in
             [("peer_shared", "hello"), ("peer_static", "hello"), ("abi_shared", ""), ("abi_static", "")]
         {
@@ -266,19 +259,11 @@ impl<'a> Tree<'a> {
     }
 
     /// The tour in C++, as its first lines say.
-    fn cmake_tour(&self) -> Outcome {
-        let build = self.top.join("cmake-tour");
-        let mut configure = Command::new("cmake");
-        configure.arg("-S").arg(self.place.root.join("examples/cpp")).arg("-B").arg(&build);
-        configure.arg(format!("-DCMAKE_PREFIX_PATH={}", self.prefix.display()));
-        let mut make = Command::new("cmake");
-        make.arg("--build").arg(&build);
-        for command in [configure, make] {
-            if let Err(reason) = capture(command) {
-                return Outcome::Failed(reason);
-            }
-        }
-        prints_the_tour(by_its_own_path(&build.join("tour")).current_dir(&build))
+    fn cmake_tour(&self) -> Result<(), String> {
+        let (build, _) = self.build_by_cmake("examples/cpp", "cmake-tour")?;
+        let mut tour = by_its_own_path(&build.join("tour"));
+        tour.current_dir(&build);
+        prints_the_tour(tour)
     }
 
     /// Compiles a plugin that is not bundled, to where plugins are installed.

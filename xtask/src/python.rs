@@ -226,10 +226,7 @@ fn build_sdist(place: &Place, builder: &Environment, top: &Top) -> Outcome {
         // Whether it builds is the question, not how fast it is: this profile takes a fraction of the time.
         wheel_of(place, builder, &sdist, &top.path.join("wheel-of-sdist"), "dev")
     };
-    match steps() {
-        Ok(_) => Outcome::Ok,
-        Err(reason) => Outcome::Failed(reason),
-    }
+    steps().into()
 }
 
 /// The tests of the package on one Python.
@@ -346,10 +343,7 @@ fn check_types(place: &Place, report: &mut Report, top: &Top, python: &Path, whe
             if let Some(file) = file {
                 command.arg(file);
             }
-            match capture(command) {
-                Ok(_) => Outcome::Ok,
-                Err(reason) => Outcome::Failed(reason),
-            }
+            capture(command).into()
         });
     }
 }

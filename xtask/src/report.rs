@@ -22,6 +22,15 @@ pub(crate) enum Outcome {
     Skipped(String),
 }
 
+impl<T> From<Result<T, String>> for Outcome {
+    fn from(result: Result<T, String>) -> Outcome {
+        match result {
+            Ok(_) => Outcome::Ok,
+            Err(reason) => Outcome::Failed(reason),
+        }
+    }
+}
+
 /// What test runners counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -216,7 +225,7 @@ pub(crate) fn run_example(command: Command) -> Outcome {
     match &finished.status {
         Ok(status) if status.success() => Outcome::Ok,
         Ok(status) if status.code() == Some(EXIT_SKIPPED) => {
-            Outcome::Skipped(finished.printed.trim().to_owned())
+            Outcome::Skipped(finished.printed().trim().to_owned())
         }
         _ => Outcome::Failed(finished.show()),
     }
@@ -225,24 +234,37 @@ pub(crate) fn run_example(command: Command) -> Outcome {
 /// Runs a command, which is ended if it hangs, and gives what it prints, on standard output and then on standard error.
 /// Where it fails, that is shown.
 pub(crate) fn capture(command: Command) -> Result<String, String> {
-    let finished = finish(command);
-    match &finished.status {
-        Ok(status) if status.success() => Ok(finished.printed),
-        _ => Err(finished.show()),
-    }
+    finish(command).successful().map(|finished| finished.printed())
+}
+
+/// The same of what it prints on standard output.
+pub(crate) fn capture_output(command: Command) -> Result<String, String> {
+    finish(command).successful().map(|finished| finished.stdout)
 }
 
 /// A command that has ended, or could not begin.
 struct Finished {
     name: String,
     status: Result<ExitStatus, String>,
-    printed: String,
+    stdout: String,
+    stderr: String,
 }
 
 impl Finished {
+    fn printed(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    fn successful(self) -> Result<Finished, String> {
+        match &self.status {
+            Ok(status) if status.success() => Ok(self),
+            _ => Err(self.show()),
+        }
+    }
+
     /// Shows what it printed, and gives the reason of its failure.
     fn show(self) -> String {
-        println!("{}", self.printed);
+        println!("{}", self.printed());
         let reason = self.status.map_or_else(|reason| reason, |status| status.to_string());
         format!("{}: {reason}", self.name)
     }
@@ -253,16 +275,18 @@ fn finish(mut command: Command) -> Finished {
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match spawned {
         Ok(child) => child,
-        Err(error) => return Finished { name, status: Err(error.to_string()), printed: String::new() },
+        Err(error) => {
+            let (stdout, stderr) = (String::new(), String::new());
+            return Finished { name, status: Err(error.to_string()), stdout, stderr };
+        }
     };
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         let stdout = scope.spawn(|| read_all(stdout));
         let stderr = scope.spawn(|| read_all(stderr));
         let status = patience::wait(&mut child).unwrap_or_else(|error| Err(error.to_string()));
-        let mut printed = stdout.join().unwrap_or_default();
-        printed.push_str(&stderr.join().unwrap_or_default());
-        Finished { name, status, printed }
+        let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+        Finished { name, status, stdout, stderr }
     })
 }
 
