@@ -45,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "peer",
             "stats",
             "limits",
+            "channel",
             "lock",
             "error",
             "later",
@@ -73,6 +74,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "stats",
             "bug",
             "limits",
+            "channel",
             "lock",
             "error",
             "later",
@@ -223,6 +225,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("stats", &[]),
     ("bug", &[]),
     ("limits", &[]),
+    ("channel", &["lock"]),
     ("lock", &[]),
     ("error", &[]),
 ];
