@@ -282,7 +282,8 @@ fn test(
                 return Outcome::Failed(reason);
             }
             let mut pytest = environment.python();
-            pytest.args(["-m", "pytest", "-p", "no:cacheprovider"]);
+            // Where a test hangs is shown before the step is ended for it.
+            pytest.args(["-m", "pytest", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=100"]);
             pytest.arg(format!("--resay-backend={backend}")).arg(&tests);
             if environment.has("xdist") {
                 pytest.args(["-n", "2"]);

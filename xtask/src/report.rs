@@ -3,13 +3,16 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::patience;
+use crate::patience::{self, Work};
 
 /// By automake's convention: what an example needs is not there.
 const EXIT_SKIPPED: i32 = 77;
+/// How long the output of a command may stay open after its end.
+const OUTPUT_HELD_MAX: Duration = Duration::from_secs(60);
 
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,25 +112,32 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs a command whose exit status is its outcome; what it prints is seen.
-pub(crate) fn run(mut command: Command) -> Outcome {
-    match command.stdin(Stdio::null()).status() {
+/// Runs a command whose exit status is its outcome; what it prints is seen. It is ended if it hangs.
+pub(crate) fn run(command: Command) -> Outcome {
+    match status_of(command) {
         Ok(status) if status.success() => Outcome::Ok,
         Ok(status) => Outcome::Failed(status.to_string()),
-        Err(error) => Outcome::Failed(format!("{}: {error}", command.get_program().display())),
+        Err(reason) => Outcome::Failed(reason),
     }
 }
 
 /// The same for one that may skip itself; its output says why.
-pub(crate) fn run_or_skip(mut command: Command) -> Outcome {
-    match command.stdin(Stdio::null()).status() {
+pub(crate) fn run_or_skip(command: Command) -> Outcome {
+    match status_of(command) {
         Ok(status) if status.code() == Some(EXIT_SKIPPED) => {
             Outcome::Skipped("the reason is above".to_owned())
         }
         Ok(status) if status.success() => Outcome::Ok,
         Ok(status) => Outcome::Failed(status.to_string()),
-        Err(error) => Outcome::Failed(format!("{}: {error}", command.get_program().display())),
+        Err(reason) => Outcome::Failed(reason),
     }
+}
+
+fn status_of(mut command: Command) -> Result<ExitStatus, String> {
+    let program = command.get_program().display().to_string();
+    let about = |error: io::Error| format!("{program}: {error}");
+    let mut child = command.stdin(Stdio::null()).spawn().map_err(about)?;
+    patience::wait(&mut child, Work::Step).map_err(about)?
 }
 
 /// Whose closing line to count.
@@ -142,11 +152,12 @@ pub(crate) enum Runner {
     Pytest,
 }
 
-/// Runs a test runner; what it prints is seen, and its closing lines are counted.
+/// Runs a test runner; what it prints is seen, and its closing lines are counted. It is ended if it hangs.
 pub(crate) fn run_tests(runner: Runner, mut command: Command) -> Outcome {
     match pass_on(runner, &mut command) {
         Err(error) => Outcome::Failed(format!("{}: {error}", command.get_program().display())),
-        Ok((status, counts)) if !status.success() && counts.failed == 0 => {
+        Ok((Err(reason), _)) => Outcome::Failed(reason),
+        Ok((Ok(status), counts)) if !status.success() && counts.failed == 0 => {
             Outcome::Failed(status.to_string())
         }
         Ok((_, counts)) if counts == Counts::default() => Outcome::Failed("no test was run".to_owned()),
@@ -154,21 +165,40 @@ pub(crate) fn run_tests(runner: Runner, mut command: Command) -> Outcome {
     }
 }
 
-fn pass_on(runner: Runner, command: &mut Command) -> io::Result<(ExitStatus, Counts)> {
+fn pass_on(runner: Runner, command: &mut Command) -> io::Result<(Result<ExitStatus, String>, Counts)> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // nextest sums up on standard error, the others on standard output.
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let counts = thread::scope(|scope| {
-        let from_stderr = scope.spawn(|| copy_and_count(runner, stderr, io::stderr()));
-        let mut counts = copy_and_count(runner, stdout, io::stdout());
-        if let Ok(more) = from_stderr.join() {
-            counts.passed += more.passed;
-            counts.failed += more.failed;
-            counts.skipped += more.skipped;
+    let from_stdout = begin(move || copy_and_count(runner, stdout, io::stdout()));
+    let from_stderr = begin(move || copy_and_count(runner, stderr, io::stderr()));
+    let mut status = patience::wait(&mut child, Work::Step)?;
+    let mut sum = Counts::default();
+    for reading in [from_stdout, from_stderr] {
+        match end_of(&reading) {
+            Ok(counts) => {
+                sum.passed += counts.passed;
+                sum.failed += counts.failed;
+                sum.skipped += counts.skipped;
+            }
+            Err(reason) => status = status.and(Err(reason)),
         }
-        counts
-    });
-    Ok((child.wait()?, counts))
+    }
+    Ok((status, sum))
+}
+
+/// Reads in a thread of its own.
+fn begin<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (to, result) = mpsc::channel();
+    // Nobody waits for it any more: what it read is of no use either.
+    thread::spawn(move || drop(to.send(read())));
+    result
+}
+
+/// What was read, once a command has ended; what it left running may hold its output for ever.
+fn end_of<T>(reading: &Receiver<T>) -> Result<T, String> {
+    reading
+        .recv_timeout(OUTPUT_HELD_MAX)
+        .map_err(|_| "it ended, but left something running that holds its output".to_owned())
 }
 
 fn copy_and_count(runner: Runner, from: Option<impl Read>, mut to: impl Write) -> Counts {
@@ -281,13 +311,12 @@ fn finish(mut command: Command) -> Finished {
         }
     };
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    thread::scope(|scope| {
-        let stdout = scope.spawn(|| read_all(stdout));
-        let stderr = scope.spawn(|| read_all(stderr));
-        let status = patience::wait(&mut child).unwrap_or_else(|error| Err(error.to_string()));
-        let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
-        Finished { name, status, stdout, stderr }
-    })
+    let (stdout, stderr) = (begin(move || read_all(stdout)), begin(move || read_all(stderr)));
+    let status = patience::wait(&mut child, Work::Example).unwrap_or_else(|error| Err(error.to_string()));
+    let (stdout, stderr) = (end_of(&stdout), end_of(&stderr));
+    let status =
+        status.and_then(|status| stdout.as_ref().and(stderr.as_ref()).map_err(String::clone).and(Ok(status)));
+    Finished { name, status, stdout: stdout.unwrap_or_default(), stderr: stderr.unwrap_or_default() }
 }
 
 fn read_all(from: Option<impl Read>) -> String {

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::patience;
+use crate::patience::{self, Work};
 use crate::place::Place;
 use crate::report::{Outcome, capture};
 
@@ -130,7 +130,7 @@ impl Server {
     }
 
     fn ended(mut self) -> Result<(), String> {
-        let status = patience::wait(&mut self.0).map_err(|error| error.to_string())??;
+        let status = patience::wait(&mut self.0, Work::Example).map_err(|error| error.to_string())??;
         if status.success() { Ok(()) } else { Err(format!("resay serve: {status}")) }
     }
 }
