@@ -42,6 +42,13 @@ impl Place {
         command
     }
 
+    /// `rustc`, of the same.
+    pub(crate) fn rustc(&self) -> Command {
+        let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        command.current_dir(&self.root);
+        command
+    }
+
     /// Whether `cargo NAME` exists.
     pub(crate) fn has_cargo(&self, name: &str) -> bool {
         let version = self.cargo(&format!("{name} --version")).output();

@@ -83,7 +83,10 @@ fn foreign(line: &str) -> Option<Linked> {
 /// Where the sources of each package are, by name and version.
 fn directories(place: &Place) -> Result<BTreeMap<(String, String), PathBuf>, String> {
     let mut directories = BTreeMap::new();
-    for manifest in manifests(place.cargo("metadata --format-version 1 --offline --quiet"))? {
+    // Those for other systems were never fetched.
+    let metadata =
+        format!("metadata --format-version 1 --offline --quiet --filter-platform {}", host(place)?);
+    for manifest in manifests(place.cargo(&metadata))? {
         let text = fs::read_to_string(&manifest).map_err(about(&manifest))?;
         let value = |key| value_of(&text, key).map(|value| value.trim_matches('"').to_owned());
         if let (Some(name), Some(version), Some(directory)) =
@@ -93,6 +96,15 @@ fn directories(place: &Place) -> Result<BTreeMap<(String, String), PathBuf>, Str
         }
     }
     Ok(directories)
+}
+
+/// The target that the compiler builds for.
+fn host(place: &Place) -> Result<String, String> {
+    let mut rustc = place.rustc();
+    rustc.arg("-vV");
+    let described = capture(rustc)?;
+    let host = described.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.ok_or("rustc -vV names no host")?.to_owned())
 }
 
 /// The files with a package's licences; there is one at least.

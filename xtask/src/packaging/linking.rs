@@ -43,8 +43,7 @@ impl Tree<'_> {
     /// A program with two archives, each of which has Rust's standard library in it, in both orders.
     pub(super) fn two_archives(&self) -> Result<(), String> {
         let other = self.top.join("libother.a");
-        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let mut compile = Command::new(rustc);
+        let mut compile = self.place.rustc();
         compile.args(["--edition=2024", "-O", "--crate-type=staticlib", "-o"]).arg(&other);
         capture({
             compile.arg(source(self.place, "other.rs")).current_dir(&self.top);
