@@ -399,7 +399,8 @@ extern "C" {
 #define RESAY_DROPPED_UNNAMED 6
 
 /**
- * In resay_event.code: the peer's queue is full.
+ * In resay_event.code: its unix peer has not read earlier answers: its queue is full, or they use its share of the send buffer
+ * of the socket.
  */
 #define RESAY_DROPPED_PEER_FULL 7
 

@@ -2,6 +2,8 @@
 //!
 //! A datagram is a conversation of its own: its session is fresh, and what a peer leaves is never seen by another.
 
+mod unread;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
@@ -22,6 +24,8 @@ use crate::sys::{LocalAddr, ReplyTo};
 use crate::tap::TapOutcome;
 use crate::timer::Moment;
 use crate::transform::library::{CallContext, Fault, Session};
+
+pub(crate) use unread::{Kernel, UnreadAnswers};
 
 /// Whether [`refuse`] needs no asking.
 #[inline]

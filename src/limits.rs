@@ -32,6 +32,8 @@ pub(crate) const DATAGRAM_BATCH_BYTES: usize = 64 * 1024 * 1024;
 pub(crate) const QUEUED_SEND_BYTES: usize = 64;
 /// How many more times an answer to a datagram is sent, whatever a transform wants.
 pub(crate) const DATAGRAM_COPIES_MAX: u32 = 8;
+/// Unix sockets of the system that are looked at when it is to be found who has not read what.
+pub(crate) const UNIX_QUEUES_MAX: usize = 4096;
 /// Delayed answers of one datagram socket, and their bytes.
 pub(crate) const DELAYED_DATAGRAMS_MAX: usize = 64 * 1024;
 pub(crate) const DELAYED_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -48,7 +48,7 @@ impl SocketKind {
 }
 
 /// The other side's address, as accept(2) or recvmsg(2) gives it. IPv4-mapped IPv6 addresses are IPv4 here.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Peer {
     /// A TCP or UDP peer.
     Ip(SocketAddr),

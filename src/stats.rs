@@ -133,7 +133,7 @@ pub enum DropReason {
     GroupDestination,
     /// Its unix sender has no name, or a relative one, which would be a file of ours.
     Unnamed,
-    /// The peer's queue is full.
+    /// Its peer has not read earlier answers: its queue is full, or they use its share of the socket's send buffer.
     PeerFull,
     /// Its answer was longer than `max_amplification` allows, and its source is not verified.
     Amplified,
@@ -171,7 +171,7 @@ const DROP_REASONS: [(DropReason, &CStr, &str); 20] = [
     (DropReason::BadSource, c"bad_source", "the source cannot be answered"),
     (DropReason::GroupDestination, c"group_destination", "sent to a broadcast or multicast address"),
     (DropReason::Unnamed, c"unnamed", "sender has no absolute name"),
-    (DropReason::PeerFull, c"peer_full", "the peer's queue is full"),
+    (DropReason::PeerFull, c"peer_full", "the peer has not read earlier answers"),
     (DropReason::Amplified, c"amplified", "answer exceeds max_amplification"),
     (DropReason::QueueFull, c"queue_full", "too many delayed answers are waiting"),
     (DropReason::SendFailed, c"send_failed", "the answer could not be sent"),

@@ -43,7 +43,7 @@ use crate::limits::{
 };
 use crate::peer::{Credentials, Peer, SocketKind};
 use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
-use crate::sys::{self, Batch, Descriptors, Holder, OnAccept, Presence, Record, ReplyTo, Timer};
+use crate::sys::{self, Batch, Descriptors, Holder, OnAccept, Presence, Record, ReplyTo, SendBuffer, Timer};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -545,8 +545,8 @@ impl Driver for Epoll {
         self.socket(token).map_or(Presence::Here, sys::presence)
     }
 
-    fn is_send_buffer_full(&self, token: Token) -> bool {
-        self.socket(token).is_some_and(sys::is_send_buffer_full)
+    fn send_buffer(&self, token: Token) -> Option<SendBuffer> {
+        self.socket(token).and_then(sys::send_buffer)
     }
 
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {

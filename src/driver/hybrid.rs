@@ -37,7 +37,7 @@ use super::{Close, Completion, Datagram, Driver, Facts, Progress, RecvBuf, Token
 use crate::buffer::Pool;
 use crate::peer::{Credentials, Peer, SocketKind};
 use crate::sys::epoll::Waker;
-use crate::sys::{self, Descriptors, OnAccept, Presence, ReplyTo};
+use crate::sys::{self, Descriptors, OnAccept, Presence, ReplyTo, SendBuffer};
 use crate::timer::Moment;
 
 /// What io_uring serves; the rest is epoll's.
@@ -419,10 +419,10 @@ impl Driver for Hybrid {
         }
     }
 
-    fn is_send_buffer_full(&self, token: Token) -> bool {
+    fn send_buffer(&self, token: Token) -> Option<SendBuffer> {
         match self.ring.as_ref().and_then(|ring| ring.uring.socket(token)) {
-            Some(socket) => sys::is_send_buffer_full(socket),
-            None => self.epoll.is_send_buffer_full(token),
+            Some(socket) => sys::send_buffer(socket),
+            None => self.epoll.send_buffer(token),
         }
     }
 

@@ -56,7 +56,7 @@ use std::time::Duration;
 use crate::buffer::Pool;
 use crate::peer::{Credentials, Peer, SocketKind};
 pub(crate) use crate::slab::Token;
-use crate::sys::{self, LocalAddr, OnAccept, Presence, ReplyTo};
+use crate::sys::{self, LocalAddr, OnAccept, Presence, ReplyTo, SendBuffer};
 use crate::timer::Moment;
 
 /// Something that has happened.
@@ -165,8 +165,8 @@ pub(crate) trait Driver {
     fn facts(&self, token: Token) -> Facts;
     /// Whether the peer of a connection is still there, also of one that is paused.
     fn presence(&self, token: Token) -> Presence;
-    /// Whether a unix datagram socket takes no answer for anybody, since peers have not read theirs.
-    fn is_send_buffer_full(&self, token: Token) -> bool;
+    /// How much of the send buffer of a unix datagram socket is used by answers that peers have not read.
+    fn send_buffer(&self, token: Token) -> Option<SendBuffer>;
     /// A connection that waits at a listener, if there is one, in a turn or between two. Only of a listener that is not
     /// accepting by itself: see [`refuse`](Driver::refuse).
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(Self::Socket, Peer)>>;

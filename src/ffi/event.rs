@@ -89,7 +89,8 @@ pub const RESAY_DROPPED_BAD_SOURCE: i32 = 4;
 pub const RESAY_DROPPED_GROUP_DESTINATION: i32 = 5;
 /// In resay_event.code: the unix sender has no name, or a relative one.
 pub const RESAY_DROPPED_UNNAMED: i32 = 6;
-/// In resay_event.code: the peer's queue is full.
+/// In resay_event.code: its unix peer has not read earlier answers: its queue is full, or they use its share of the send buffer
+/// of the socket.
 pub const RESAY_DROPPED_PEER_FULL: i32 = 7;
 /// In resay_event.code: its answer was longer than max_amplification allows.
 pub const RESAY_DROPPED_AMPLIFIED: i32 = 8;

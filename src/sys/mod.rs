@@ -21,6 +21,7 @@ mod sockets;
 mod threads;
 mod timer;
 mod transfers;
+mod unix_queues;
 mod waiting;
 
 #[cfg(test)]
@@ -34,7 +35,7 @@ pub(crate) use files::{open_directory, open_entry, open_to_lock, path_of, rename
 pub(crate) use memory::zeroed;
 pub(crate) use names::{Sockaddr, interface_index, local, peer, peer_of_sockaddr, sockaddr_of};
 pub(crate) use options::{
-    get_int, is_send_buffer_full, keep_urgent_inline, peer_credentials, tell_empty_records,
+    SendBuffer, get_int, keep_urgent_inline, peer_credentials, send_buffer, tell_empty_records,
 };
 pub(crate) use process::{effective_user, monotonic_micros, monotonic_nanos};
 pub(crate) use refusing::{Holder, refuse, stop_refusing};
@@ -44,4 +45,5 @@ pub(crate) use sockets::{accept, adopt, close_on_exec, disconnect};
 pub(crate) use threads::{Cpus, Thread, ThreadHooks, ThreadSettings, lose, start_helper, with_loss};
 pub(crate) use timer::Timer;
 pub(crate) use transfers::{Record, recv, recv_datagram, recv_record, recv_unix, send};
+pub(crate) use unix_queues::unix_queues;
 pub(crate) use waiting::{Presence, clear, event_fd, presence, signal, wait_readable};

@@ -35,13 +35,28 @@ pub(crate) fn set_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> 
     Ok(())
 }
 
-/// Whether answers that unix peers have not read fill a socket's send buffer, so that it takes no more for anybody: that, and
-/// not the queue of one peer, is then why it would block (`sock_alloc_send_pskb`).
-pub(crate) fn is_send_buffer_full(fd: BorrowedFd<'_>) -> bool {
+/// How much of the send buffer of a unix socket is used by what peers have not read. Once that is all, it takes no more for
+/// anybody: that, and not the queue of one peer, is then why it would block (`sock_alloc_send_pskb`).
+pub(crate) fn send_buffer(fd: BorrowedFd<'_>) -> Option<SendBuffer> {
     let mut used: libc::c_int = 0;
     // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int (unix(7)).
-    let result = syscall!(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut used) });
-    result.is_ok() && get_int(fd, libc::SOL_SOCKET, libc::SO_SNDBUF).is_ok_and(|size| used >= size)
+    syscall!(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut used) }).ok()?;
+    let size = get_int(fd, libc::SOL_SOCKET, libc::SO_SNDBUF).ok()?;
+    Some(SendBuffer { used: used.try_into().ok()?, size: size.try_into().ok()? })
+}
+
+/// The send buffer of a unix socket, in bytes as the kernel charges them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SendBuffer {
+    pub(crate) used: usize,
+    pub(crate) size: usize,
+}
+
+impl SendBuffer {
+    /// Whether it takes nothing more.
+    pub(crate) fn is_full(self) -> bool {
+        self.used >= self.size
+    }
 }
 
 /// getsockopt(2) of an `int`.

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::datagram::{DatagramSession, DeferredDatagram, DelayedDatagrams};
+use crate::datagram::{DatagramSession, DeferredDatagram, DelayedDatagrams, UnreadAnswers};
 use crate::net::guard::DatagramGuard;
-use crate::peer::Peer;
+use crate::peer::{Peer, SocketKind};
 use crate::sys::ReplyTo;
 use crate::tap::KeptMessage;
 use crate::timer::Moment;
@@ -37,12 +37,14 @@ pub(super) struct DatagramSocket {
     pub(super) late: HashMap<u64, LateDatagram>,
     /// Where not every datagram is answered.
     pub(super) guard: Option<DatagramGuard>,
+    /// Of a unix socket: whose answers are unread.
+    pub(super) unread: Option<UnreadAnswers>,
     /// It is to be closed when it owes no answer.
     pub(super) ends: bool,
 }
 
 impl DatagramSocket {
-    pub(super) fn new(state: u32, guard: Option<DatagramGuard>) -> DatagramSocket {
+    pub(super) fn new(state: u32, kind: SocketKind, guard: Option<DatagramGuard>) -> DatagramSocket {
         DatagramSocket {
             state,
             session: DatagramSession::default(),
@@ -53,6 +55,7 @@ impl DatagramSocket {
             last_recorded: 0,
             late: HashMap::new(),
             guard,
+            unread: kind.is_unix().then(UnreadAnswers::default),
             ends: false,
         }
     }
@@ -72,13 +75,28 @@ impl DatagramSocket {
         late.chain(self.recorded.values().map(|(from, kept)| (from, kept)))
     }
 
-    /// An answer leaves now that was not sent when its datagram came.
-    pub(super) fn remember(&mut self, to: &ReplyTo, answer: &[u8], now: Moment) {
+    /// An answer leaves now.
+    pub(super) fn remember(&mut self, peer: &Peer, answer: &[u8], now: Moment) {
         if let Some(guard) = &mut self.guard
-            && let Peer::Ip(peer) = to.peer()
+            && let Peer::Ip(peer) = peer
         {
-            guard.answered(&peer, answer, now);
+            guard.answered(peer, answer, now);
         }
+        if let Some(unread) = &mut self.unread {
+            unread.sent(peer, answer.len());
+        }
+    }
+
+    /// The same of one that was not sent when its datagram came.
+    pub(super) fn remember_late(&mut self, to: &ReplyTo, answer: &[u8], now: Moment) {
+        if self.remembers() {
+            self.remember(&to.peer(), answer, now);
+        }
+    }
+
+    /// Whether anything is to be remembered.
+    pub(super) fn remembers(&self) -> bool {
+        self.guard.is_some() || self.unread.is_some()
     }
 
     /// Answers that are still to come.

@@ -10,11 +10,13 @@ use crate::bug;
 use crate::chain::DATAGRAM;
 use crate::connection::TransformFault;
 use crate::context::Reply;
-use crate::datagram::{self, DelayedDatagram};
+use crate::datagram::{self, DelayedDatagram, Kernel};
 use crate::driver::{Datagram, Driver, RecvBuf, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel};
+use crate::limits::UNIX_QUEUES_MAX;
 use crate::peer::Peer;
 use crate::stats::DropReason;
+use crate::sys::{self, SendBuffer};
 use crate::tap::{Recorded, Recorder, TapOutcome};
 use crate::timer::Moment;
 use crate::transform::library::Fault;
@@ -123,6 +125,10 @@ impl<D: Driver> Worker<D> {
         };
         let refused = refused.or_else(|| {
             datagram::refuse(from, datagram.to, datagram.truncated).or_else(|| {
+                if let Some(unread) = &mut socket.unread {
+                    let is_over = unread.is_over(from, &Queues { driver, token });
+                    return is_over.then_some(DropReason::PeerFull);
+                }
                 let (Some(guard), Peer::Ip(source)) = (&mut socket.guard, from) else { return None };
                 let RecvBuf { buffer, start } = driver.recv_buf();
                 guard.refuse(source, bug::part(buffer, start..), datagram.hops, now)
@@ -178,16 +184,14 @@ impl<D: Driver> Worker<D> {
             }
             _ => None,
         };
-        if let (Some(guard), Peer::Ip(peer)) = (&mut socket.guard, from)
-            && outcome.delay.is_zero()
-        {
+        if outcome.delay.is_zero() && socket.remembers() {
             match &outcome.reply {
                 Reply::Nothing => {}
                 Reply::InRecvBuf(range) => {
                     let recv_buf = driver.recv_buf();
-                    guard.answered(peer, bug::part(recv_buf.buffer, range.clone()), now);
+                    socket.remember(from, bug::part(recv_buf.buffer, range.clone()), now);
                 }
-                Reply::Owned(bytes) => guard.answered(peer, bytes, now),
+                Reply::Owned(bytes) => socket.remember(from, bytes, now),
             }
         }
         match std::mem::replace(&mut outcome.reply, Reply::Nothing) {
@@ -230,7 +234,7 @@ impl<D: Driver> Worker<D> {
         while let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token)
             && let Some(DelayedDatagram { to, bytes, answers }) = socket.delayed.take_due(now)
         {
-            socket.remember(&to, &bytes, now);
+            socket.remember_late(&to, &bytes, now);
             let result = self.driver.send_to(token, &to, &bytes);
             self.answered(token, answers, result);
         }
@@ -251,7 +255,10 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn answered(&mut self, token: Token, answers: usize, result: io::Result<usize>) {
-        let Some(Socket::Datagrams(socket)) = self.sockets.get(token) else { return };
+        let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
+        if let Some(unread) = &mut socket.unread {
+            unread.done(answers);
+        }
         let Some(Some(state)) = self.listeners.get(socket.state as usize) else { return };
         let stats = &state.stats;
         match result {
@@ -262,7 +269,9 @@ impl<D: Driver> Worker<D> {
             Err(error) => {
                 let full = error.kind() == io::ErrorKind::WouldBlock && state.listener.kind.is_unix();
                 let reason = match error.raw_os_error() {
-                    _ if full && self.driver.is_send_buffer_full(token) => DropReason::SocketFull,
+                    _ if full && self.driver.send_buffer(token).is_some_and(SendBuffer::is_full) => {
+                        DropReason::SocketFull
+                    }
                     _ if full => DropReason::PeerFull,
                     Some(libc::EMSGSIZE) => DropReason::AnswerTooLong,
                     _ => DropReason::SendFailed,
@@ -281,6 +290,23 @@ impl<D: Driver> Worker<D> {
                 );
             }
         }
+    }
+}
+
+/// The kernel, for a unix datagram socket.
+struct Queues<'a, D> {
+    driver: &'a D,
+    token: Token,
+}
+
+impl<D: Driver> Kernel for Queues<'_, D> {
+    fn send_buffer(&self) -> Option<SendBuffer> {
+        self.driver.send_buffer(self.token)
+    }
+
+    fn queues(&self, each: impl FnMut(Peer, bool)) {
+        // Where the kernel does not tell, it is done without.
+        let _ = sys::unix_queues(UNIX_QUEUES_MAX, each);
     }
 }
 

@@ -32,7 +32,7 @@ impl<D: Driver> Worker<D> {
                 .datagram_rules
                 .as_ref()
                 .map(|rules| DatagramGuard::new(rules, &self.shared.own, listener.udp_address()));
-            Socket::Datagrams(Box::new(DatagramSocket::new(state, guard)))
+            Socket::Datagrams(Box::new(DatagramSocket::new(state, listener.kind, guard)))
         } else {
             Socket::Listener { state, retry_at: Moment::NEVER, is_stopped: false }
         });

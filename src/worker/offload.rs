@@ -412,7 +412,7 @@ impl<D: Driver> Worker<D> {
         }
         match outcome.reply {
             Reply::Owned(bytes) if outcome.delay.is_zero() => {
-                socket.remember(&to, &bytes, now);
+                socket.remember_late(&to, &bytes, now);
                 let result = self.driver.send_to(token, &to, &bytes);
                 self.answered(token, 1, result);
             }

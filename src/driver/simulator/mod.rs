@@ -28,7 +28,7 @@ use super::{Close, Completion, Driver, Facts, Progress, RecvBuf, Token};
 use crate::buffer::Pool;
 use crate::limits::HEADROOM_BYTES;
 use crate::peer::{Credentials, Peer, SocketKind};
-use crate::sys::{OnAccept, Presence, ReplyTo};
+use crate::sys::{OnAccept, Presence, ReplyTo, SendBuffer};
 use crate::timer::Moment;
 
 /// One worker's part of the simulated kernel.
@@ -246,8 +246,8 @@ impl Driver for Simulator {
         Presence::Here
     }
 
-    fn is_send_buffer_full(&self, _: Token) -> bool {
-        false
+    fn send_buffer(&self, _: Token) -> Option<SendBuffer> {
+        None
     }
 
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(Handle, Peer)>> {
