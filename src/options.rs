@@ -22,12 +22,12 @@ use crate::error::SpecError;
 use crate::limits::MESSAGE_BYTES_CEILING;
 use crate::transform::spec::ChainSpec;
 use crate::values::{
-    DURATION_MAX, auto_text, bool_text, bytes_within, count_within, duration_text, duration_within, or_auto,
-    size_text, size_within,
+    DURATION_MAX, auto_text, bool_text, bytes_within, count_within, duration_within, or_auto, size_text,
+    size_within,
 };
 
 pub use crate::frame::Frame;
-pub use crate::values::{ValueFault, nearest, parse_bool, parse_duration, parse_size};
+pub use crate::values::{ValueFault, duration_text, nearest, parse_bool, parse_duration, parse_size};
 
 /// What a listener and its connections do, apart from the address and the transforms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -351,7 +351,7 @@ pub const ENGINE_KEYS: &[EngineKey] = &[
         name: "spin",
         value: "DURATION",
         kind: ValueType::within("duration", "", "0", "1s"),
-        fallback: "0us",
+        fallback: "0",
         help: "time that a thread busy-polls before it sleeps",
     },
     EngineKey {

@@ -226,8 +226,8 @@ pub(crate) fn size_text(bytes: u64) -> String {
     }
 }
 
-/// The exact text of a duration, in the largest unit that makes it whole.
-pub(crate) fn duration_text(duration: Duration) -> String {
+/// The exact text of a duration, in the largest unit that makes it whole: [`parse_duration`] reads the same.
+pub fn duration_text(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
     if nanoseconds == 0 {
         return "0".to_owned();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use resay::net::address::{Address, UnixKind, UnixName};
-use resay::options::parse_duration;
+use resay::options::{self, parse_duration};
 use resay::transform::spec::{ChainSpec, Target};
 use resay::{Client, CloseReason, DropReason};
 use serde::Serialize;
@@ -149,7 +149,7 @@ impl Server<'_> {
 
     fn drain(&self, within: Duration) -> Result<Ended, Failure> {
         let limit = help::limit(self.timeout).map_or(Duration::ZERO, |timeout| within + timeout);
-        self.ask_within(&format!("drain {}us", within.as_micros()), limit)
+        self.ask_within(&format!("drain {}", options::duration_text(within)), limit)
     }
 
     /// The listeners that are meant, after the swap if there is one.

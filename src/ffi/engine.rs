@@ -13,7 +13,7 @@ use super::error::{
 };
 use super::memory::{give_text, text_of};
 use crate::Engine;
-use crate::options::{ValueFault, parse_duration, parse_size};
+use crate::options::{ValueFault, duration_text, parse_duration, parse_size};
 
 /// An engine: listeners, chains, and the workers that run them.
 pub struct resay_engine {
@@ -296,7 +296,7 @@ pub unsafe extern "C" fn resay_get(
         let value = match key {
             "threads" => Some(engine.threads().to_string()),
             "backend" => Some(engine.backend().to_string()),
-            "spin" => Some(format!("{}us", engine.spin().as_micros())),
+            "spin" => Some(duration_text(engine.spin())),
             "thread_name" => Some(engine.thread_name()),
             "thread_stack" => Some(engine.thread_stack().to_string()),
             "thread_cpus" => Some(engine.thread_cpus()),

@@ -63,7 +63,7 @@ fn the_options_of_an_engine_are_what_it_takes() {
     let engine = crate::Engine::builder().build().unwrap();
     assert_eq!(engine.threads().to_string(), threads.fallback);
     assert_eq!(engine.backend().to_string(), backend.fallback);
-    assert_eq!(format!("{}us", engine.spin().as_micros()), spin.fallback);
+    assert_eq!(duration_text(engine.spin()), spin.fallback);
     for (text, is_good) in [(threads.kind.min, true), (threads.kind.max, true), ("0", false), ("257", false)]
     {
         assert_eq!(engine.set_threads(text.parse().unwrap()).is_ok(), is_good, "{text}");

@@ -152,6 +152,10 @@ static void ids(resay_engine *engine)
   CHECK_CODE(resay_set(engine, "spin", "60us", NULL), 0);
   CHECK_CODE(resay_get(engine, "spin", value, sizeof value, NULL), 0);
   CHECK(strcmp(value, "60us") == 0);
+  CHECK_CODE(resay_set(engine, "spin", "0.5us", NULL), 0);
+  CHECK_CODE(resay_get(engine, "spin", value, sizeof value, NULL), 0);
+  CHECK(strcmp(value, "0.500us") == 0);
+  CHECK_CODE(resay_set(engine, "spin", value, NULL), 0);
   CHECK_CODE(resay_set(engine, "backend", "kqueue", NULL), RESAY_E_SPEC);
   CHECK_CODE(resay_set(engine, "backend", "epoll", NULL), 0);
   CHECK_CODE(resay_get(engine, "backend", value, sizeof value, NULL), 0);

@@ -11,7 +11,7 @@ pub(super) fn schema() -> Value {
     for key in ENGINE_KEYS {
         top.insert(key.name.to_owned(), described(key.kind, key.value, key.fallback, key.help));
     }
-    let duration = ValueType { name: "duration", unit: "", min: "", max: "" };
+    let duration = ValueType { name: "duration", unit: "", min: "0", max: "8760h" };
     let text = ValueType { name: "string", unit: "", min: "", max: "" };
     let mut insert = |name: &str, value: Value| top.insert(name.to_owned(), value);
     insert("log", json!({"enum": ["text", "json"], "default": "text", "description": "format of the log"}));
@@ -61,6 +61,8 @@ fn described(kind: ValueType, form: &str, fallback: &str, help: &str) -> Value {
         "bool" => json!({"type": ["boolean", "integer", "string"]}),
         "integer" | "size" => json!({"type": ["integer", "string"]}),
         "duration" if form.contains('|') => json!({"type": ["boolean", "integer", "string"]}),
+        // Nothing else needs no unit.
+        "duration" if kind.min == "0" => json!({"type": ["integer", "string"], "minimum": 0, "maximum": 0}),
         "list" => json!({"type": ["array", "integer", "string"], "items": {"type": ["integer", "string"]}}),
         _ => json!({"type": "string"}),
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use resay::options::KEYS;
+use resay::options::{KEYS, duration_text};
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Config, Entry};
@@ -58,10 +58,6 @@ impl Entry {
             meant.filter_map(|key| Some((key.name.to_owned(), self.listen.options.get(key.name)?))).collect();
         ListenerSnapshot { name: self.name.clone(), url: self.listen.address.to_string(), options }
     }
-}
-
-fn duration_text(duration: std::time::Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }
 
 /// What the second of two configurations has otherwise. The numbers are places in the lists of listeners.

@@ -236,6 +236,29 @@ fn the_example_is_good_and_what_show_prints_says_the_same_again() {
 }
 
 #[test]
+fn a_duration_is_shown_as_a_file_takes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory);
+    let path = path.to_str().unwrap();
+    for (drain, spin, shown) in [
+        ("90s", "0.5us", ["90s", "0.500us"]),
+        ("1.5h", "60us", ["90m", "60us"]),
+        ("8760h", "1.0005ms", ["8760h", "1000.500us"]),
+        ("0", "0s", ["0", "0"]),
+    ] {
+        let text = format!("drain_timeout = {drain:?}\nspin = {spin:?}\n{LISTENER}idle_timeout = \"25h\"\n");
+        fs::write(path, text).unwrap();
+        let before = run(["config", "show", path], b"").text();
+        for (key, value) in ["drain_timeout", "spin"].into_iter().zip(shown) {
+            assert!(before.contains(&format!("{key} = {value:?}\n")), "{before}");
+        }
+        fs::write(path, &before).unwrap();
+        let again = run(["config", "show", path], b"");
+        assert_eq!((again.text(), again.stderr.as_str()), (before, ""));
+    }
+}
+
+#[test]
 fn the_schema_knows_every_option() {
     let schema: Value = serde_json::from_str(&run(["config", "schema"], b"").text()).unwrap();
     let listener = &schema["properties"]["listener"]["items"]["properties"];
