@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use crate::chain::{Chain, Generation};
 use crate::connection::{Around, MakeAround};
 use crate::context::ConnLimits;
-use crate::error::{Result, SpecError};
+use crate::error::{Error, Result, SpecError};
 use crate::event::{PeerLines, Subject};
 use crate::frame::Framer;
 use crate::limits::{
@@ -102,6 +102,10 @@ struct Common {
     stats: RwLock<Arc<[Arc<Block>]>>,
     /// The socket's file, until the listener is closed.
     file: Mutex<Option<SocketFile>>,
+    /// What the socket was bound with.
+    bound: Options,
+    /// What the kernel made of that.
+    effective: Vec<(String, String)>,
 }
 
 /// The chain of all editions whose messages are found in the same way.
@@ -161,19 +165,24 @@ impl Listener {
             is_adopted: bound.is_adopted,
             limits,
             message_bytes_max,
-            options,
             destinations: bound.destinations,
             prefixes,
             is_loopback: bound.is_loopback,
             datagram_rules,
             can_multiply: bound.can_multiply,
             edition: 0,
-            effective,
+            effective: effective.clone(),
             on_accept: std::mem::take(&mut bound.on_accept),
             limiter,
             around: around.filter(|_| kind != SocketKind::UnixSeqpacket),
             chain: CurrentChain::new(chain, Vec::new()),
-            common: Arc::new(Common { file: Mutex::new(bound.file.take()), ..Common::default() }),
+            common: Arc::new(Common {
+                file: Mutex::new(bound.file.take()),
+                bound: options.clone(),
+                effective,
+                ..Common::default()
+            }),
+            options,
         })
     }
 
@@ -207,6 +216,8 @@ impl Listener {
             CurrentChain::new(Arc::clone(&current.chain), current.generations.clone())
         };
         let (_, prefixes) = rules_of(self.kind, options, self.is_loopback);
+        let on_accept = socket::on_accept_revised(self.kind, &self.common.bound, options, self.is_adopted)
+            .map_err(Error::system(format!("read the options of a new socket for {}", self.url)))?;
         Ok(Listener {
             id: self.id,
             ordinal: self.ordinal,
@@ -223,8 +234,8 @@ impl Listener {
             can_multiply: self.can_multiply,
             is_loopback: self.is_loopback,
             edition: self.edition + 1,
-            effective: effective_after(&self.effective, options),
-            on_accept: socket::on_accept_revised(self.kind, options, self.is_adopted),
+            effective: effective_after(&self.common, options),
+            on_accept,
             limiter,
             around: self.around.clone(),
             chain,
@@ -486,16 +497,18 @@ fn rules_of(
 }
 
 /// What connections have now of what the kernel made of the options that they are told.
-fn effective_after(effective: &[(String, String)], options: &Options) -> Vec<(String, String)> {
+fn effective_after(common: &Common, options: &Options) -> Vec<(String, String)> {
     let told = |(key, value): &(String, String)| {
         let value = match key.as_str() {
             "nodelay" => u8::from(options.nodelay).to_string(),
-            "keepalive" => u8::from(options.keepalive != Keepalive::Off).to_string(),
+            "keepalive" if options.keepalive != common.bound.keepalive => {
+                u8::from(options.keepalive != Keepalive::Off).to_string()
+            }
             _ => value.clone(),
         };
         (key.clone(), value)
     };
-    effective.iter().map(told).collect()
+    common.effective.iter().map(told).collect()
 }
 
 /// The kind of address that such sockets have.

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use common::*;
@@ -66,6 +67,55 @@ fn connections_keep_the_options_that_they_began_with_and_new_ones_have_the_new()
             assert_eq!(engine.reset_listener(id).unwrap(), 2);
             finish(engine);
         }
+    });
+}
+
+/// A connection has what its listener's options say now, not what they said as the socket was bound; of a socket that
+/// somebody else has opened, what it had from before.
+#[test]
+fn probes_of_new_connections_follow_their_option() {
+    /// Whether there are probes, when, how often, how many, and how long nothing may be taken.
+    fn probing(engine: &Engine, id: ListenerId) -> [i32; 5] {
+        let info = engine.listener(id).unwrap();
+        let peer = Peer::connect(&info.url);
+        assert_eq!(peer.ask(b"probes?"), b"probes?");
+        let found = probing_of(accepted_end(&peer).expect("it was accepted"));
+        let told = info.effective.iter().find(|(key, _)| key == "keepalive").unwrap();
+        assert_eq!(told.1, found[0].to_string());
+        found
+    }
+    fn probing_of(socket: impl AsFd + Copy) -> [i32; 5] {
+        let names = [libc::TCP_KEEPIDLE, libc::TCP_KEEPINTVL, libc::TCP_KEEPCNT, libc::TCP_USER_TIMEOUT];
+        let [idle, interval, count, timeout] =
+            names.map(|name| option(socket, libc::IPPROTO_TCP, name).unwrap());
+        [option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE).unwrap(), idle, interval, count, timeout]
+    }
+    isolated(|| {
+        let engine = engine_builder().start().unwrap();
+        let pairs = ["keepalive=3s", "keepalive=0", "keepalive=60s", "keepalive=1", "nodelay=0"];
+        let fresh = pairs.map(|pair| {
+            let id = engine.listen(&format!("tcp://127.0.0.1:0?{pair}")).unwrap();
+            (id, probing(&engine, id))
+        });
+        for (id, _) in fresh {
+            for (pair, (_, wanted)) in pairs.iter().zip(fresh).chain(pairs.iter().zip(fresh).rev()) {
+                engine.reconfigure(&keep(id, &[*pair])).unwrap();
+                noticed(&engine);
+                assert_eq!(probing(&engine, id), wanted, "{pair}");
+            }
+        }
+        let socket = opened("tcp://127.0.0.1:0");
+        try_set_option(&socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1).unwrap();
+        try_set_option(&socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 99).unwrap();
+        let owners = probing_of(&socket);
+        let id = engine.listen_socket(socket.into(), "").unwrap();
+        for (pair, wanted) in [("nodelay=0", owners), ("keepalive=60s", fresh[2].1), ("keepalive=0", owners)]
+        {
+            engine.reconfigure(&keep(id, &[pair])).unwrap();
+            noticed(&engine);
+            assert_eq!(probing(&engine, id), wanted, "{pair}");
+        }
+        finish(engine);
     });
 }
 

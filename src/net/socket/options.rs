@@ -182,18 +182,42 @@ pub(super) fn on_accept(kind: SocketKind, options: &Options, is_inherited: bool)
 }
 
 /// What the connections of a listener are told whose options have changed since its socket was bound: what they inherit of
-/// that is what held then.
-pub(crate) fn on_accept_revised(kind: SocketKind, options: &Options, is_inherited: bool) -> OnAccept {
-    let is_tcp = kind == SocketKind::Tcp;
-    if !is_tcp {
-        return on_accept(kind, options, is_inherited);
+/// that is what `bound` says.
+pub(crate) fn on_accept_revised(
+    kind: SocketKind,
+    bound: &Options,
+    options: &Options,
+    is_inherited: bool,
+) -> io::Result<OnAccept> {
+    if kind != SocketKind::Tcp {
+        return Ok(on_accept(kind, options, is_inherited));
     }
-    let mut settings = if is_inherited { neutral(kind) } else { Vec::new() };
-    settings.extend(asked_for(kind, options));
-    if options.keepalive == Keepalive::Off {
+    let mut settings = asked_for(kind, options);
+    if is_inherited {
+        settings.splice(0..0, neutral(kind));
+    } else {
+        let inherited = asked_for(kind, bound);
+        settings.retain(|setting| !inherited.contains(setting));
+    }
+    if bound.keepalive != Keepalive::Off && options.keepalive == Keepalive::Off {
         settings.push(Setting::new(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 0));
     }
-    OnAccept::new(settings, is_inherited)
+    let has_times = |options: &Options| matches!(options.keepalive, Keepalive::After(_));
+    if has_times(bound) && !has_times(options) {
+        settings.extend(system_probing()?);
+    }
+    Ok(OnAccept::new(settings, is_inherited))
+}
+
+/// The times of probes that a socket has which was told none.
+fn system_probing() -> io::Result<Vec<Setting>> {
+    let untold = Socket::new(Domain::IPV4, Type::STREAM.cloexec(), None)?;
+    let names = [libc::TCP_KEEPIDLE, libc::TCP_KEEPINTVL, libc::TCP_KEEPCNT, libc::TCP_USER_TIMEOUT];
+    let settings = names.map(|name| {
+        let value = sys::get_int(untold.as_fd(), libc::IPPROTO_TCP, name)?;
+        Ok(Setting::optional(libc::IPPROTO_TCP, name, value))
+    });
+    settings.into_iter().collect()
 }
 
 /// How many connections may wait to be accepted, as listen(2) takes it.
