@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::call::syscall;
 use super::names::peer_of;
@@ -101,6 +104,23 @@ pub(super) fn set_status_flags(fd: BorrowedFd<'_>, flags: i32) -> io::Result<()>
     // SAFETY: takes no pointer.
     syscall!(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) }).map(drop)
 }
+
+/// Whether an address means many hosts. The broadcast addresses of networks only the kernel knows: it lets nobody connect to
+/// one who has not asked to broadcast (connect(2)). Nothing is sent.
+#[cold]
+pub(crate) fn is_group(ip: IpAddr) -> io::Result<bool> {
+    let ip = match ip.to_canonical() {
+        IpAddr::V6(ip) => return Ok(ip.is_multicast()),
+        IpAddr::V4(ip) if ip.is_multicast() || ip.is_broadcast() => return Ok(true),
+        IpAddr::V4(ip) => ip,
+    };
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), None)?;
+    let asked = socket.connect(&SocketAddr::from((ip, DISCARD_PORT)).into());
+    Ok(asked.is_err_and(|error| error.raw_os_error() == Some(libc::EACCES)))
+}
+
+/// Any but 0 would do.
+const DISCARD_PORT: u16 = 9;
 
 #[cfg(test)]
 mod tests {

@@ -115,30 +115,12 @@ fn name_port(chosen: &Socket, kind: SocketKind, options: &Options, destinations:
 /// Fails for an address that means many hosts: what is sent there is not to be answered, since one forged request would bring
 /// an answer of each of them.
 pub(super) fn refuse_group(address: &SocketAddr) -> io::Result<()> {
-    let is_group = match address.ip().to_canonical() {
-        ip if ip.is_unspecified() => false,
-        IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast() || is_broadcast_here(ip)?,
-        IpAddr::V6(ip) => ip.is_multicast(),
-    };
-    if !is_group {
+    if !sys::is_group(address.ip())? {
         return Ok(());
     }
     let why = "it is a broadcast or multicast address, and what is sent to a group is not answered";
     Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }
-
-/// Whether an address is the broadcast address of a network of this machine: only the kernel knows, and lets nobody connect to
-/// one who has not asked to broadcast (connect(2)). Nothing is sent.
-fn is_broadcast_here(ip: Ipv4Addr) -> io::Result<bool> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), None)?;
-    match socket.connect(&SockAddr::from(SocketAddr::new(ip.into(), DISCARD_PORT))) {
-        Err(error) => Ok(error.raw_os_error() == Some(libc::EACCES)),
-        Ok(()) => Ok(false),
-    }
-}
-
-/// Any but 0 would do.
-const DISCARD_PORT: u16 = 9;
 
 /// A socket like another one, not bound yet.
 fn open_beside(

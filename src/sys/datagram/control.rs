@@ -1,8 +1,10 @@
 //! Control messages of datagrams: where one was sent to, where its answer is to leave from, how it was cut.
 
 use std::mem::size_of;
-use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ptr;
+
+use crate::sys::sockets::is_group;
 
 /// Room for what comes with a datagram. Beside what this module asks for, a socket that was handed over may report
 /// timestamps, hop limits and the like, and what has no room is lost (`MSG_CTRUNC`, recvmsg(2)).
@@ -174,7 +176,10 @@ fn read_all(header: &libc::msghdr) -> ControlInfo {
     let ControlInfo { to: mut destination, mut segment_bytes, mut hops } = ControlInfo::NOTHING;
     for_each_info(header, |info| match info {
         Info::V4(info) if is_from_before(&info) => {
-            destination = kind_of(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)));
+            let sent_to = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
+            // It is ours or a group's, else the datagram would not be here.
+            let is_group = is_group(sent_to.into()).unwrap_or(false);
+            destination = if is_group { LocalAddr::Group } else { LocalAddr::Unicast };
         }
         Info::V4(info) => {
             let sent_to = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
@@ -203,21 +208,6 @@ fn read_all(header: &libc::msghdr) -> ControlInfo {
 /// the interface, and the address to answer from, only as one arrives. What it was sent to stands in its header.
 fn is_from_before(info: &libc::in_pktinfo) -> bool {
     info.ipi_ifindex == 0 && info.ipi_spec_dst.s_addr == 0
-}
-
-/// What such an address is. It is ours or a group's, else the datagram would not be here; broadcast addresses are those
-/// of networks, so the kernel is asked: it connects to none without `SO_BROADCAST` (EACCES, udp(7)).
-#[cold]
-fn kind_of(sent_to: Ipv4Addr) -> LocalAddr {
-    if sent_to.is_multicast() || sent_to.is_broadcast() {
-        return LocalAddr::Group;
-    }
-    // The port is of no importance: nothing is sent.
-    let asked = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| socket.connect((sent_to, 9)));
-    match asked {
-        Err(error) if error.raw_os_error() == Some(libc::EACCES) => LocalAddr::Group,
-        _ => LocalAddr::Unicast,
-    }
 }
 
 /// What makes an answer leave from the address its request was sent to.
