@@ -19,16 +19,8 @@ pub(crate) use reply::{Reply, ReplyTo};
 
 use std::os::fd::BorrowedFd;
 
-use self::name::{header_over, name_of};
-use super::names::read_peer;
+use self::name::header_over;
 use super::options::set_int;
-use crate::peer::Peer;
-
-/// Reads who sent a datagram from the name that came with it.
-pub(crate) fn read_sender(peer: &mut Peer, name: &[u8]) {
-    let (name, len) = name_of(name);
-    read_peer(peer, &name, len);
-}
 
 /// What the control messages of a datagram say. They are aligned as they are.
 pub(crate) fn read_control(control: &[u8]) -> ControlInfo {

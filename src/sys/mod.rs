@@ -28,12 +28,12 @@ mod waiting;
 pub(crate) use call::syscall;
 pub(crate) use datagram::{
     Batch, CONTROL_BYTES, ControlInfo, LocalAddr, NAME_BYTES, Received, Reply, ReplyTo, plain_port,
-    read_control, read_sender, receive_coalesced, run,
+    read_control, receive_coalesced, run,
 };
 pub(crate) use descriptors::{Descriptors, close_copy};
 pub(crate) use files::{open_directory, open_entry, open_to_lock, path_of, rename, unlink, without_umask};
 pub(crate) use memory::zeroed;
-pub(crate) use names::{Sockaddr, interface_index, local, peer, peer_of_sockaddr, sockaddr_of};
+pub(crate) use names::{Sockaddr, interface_index, local, peer, peer_of_sockaddr, read_sender, sockaddr_of};
 pub(crate) use options::{
     SendBuffer, get_int, keep_urgent_inline, peer_credentials, send_buffer, tell_empty_records,
 };

@@ -166,14 +166,26 @@ pub(crate) fn sockaddr_of(peer: &Peer) -> Sockaddr {
 
 /// The peer whose name these bytes are.
 pub(crate) fn peer_of_sockaddr(bytes: &[u8]) -> Peer {
-    let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let len = bytes.len().min(size_of::<libc::sockaddr_storage>());
-    // SAFETY: both have `len` bytes; sockaddr_storage is plain data and was zeroed.
-    let name = unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), name.as_mut_ptr().cast(), len);
-        name.assume_init()
-    };
+    let (name, len) = name_of(bytes);
     peer_of(&name, len)
+}
+
+/// The same into a peer that is there.
+pub(crate) fn read_sender(peer: &mut Peer, bytes: &[u8]) {
+    let (name, len) = name_of(bytes);
+    read_peer(peer, &name, len);
+}
+
+/// A name as the kernel wrote it. For a path that fills all of `sun_path` it counts the NUL that has no room there, and
+/// takes no name of that length back (unix(7), BUGS).
+pub(super) fn name_of(bytes: &[u8]) -> (libc::sockaddr_storage, usize) {
+    // SAFETY: sockaddr_storage is plain data for which all zero is valid.
+    let mut name: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
+    let len = bytes.len().min(size_of::<libc::sockaddr_storage>());
+    // SAFETY: both have `len` bytes, and they do not overlap: one is ours.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut name).cast::<u8>(), len) };
+    let is_unix = i32::from(name.ss_family) == libc::AF_UNIX;
+    (name, if is_unix { len.min(size_of::<libc::sockaddr_un>()) } else { len })
 }
 
 /// A name as it stands in `sun_path` (unix(7)).

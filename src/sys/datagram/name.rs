@@ -5,18 +5,6 @@ use std::mem::MaybeUninit;
 /// Bytes that the kernel may put in front of a datagram where it comes with its name and control messages.
 pub(crate) const NAME_BYTES: usize = size_of::<libc::sockaddr_storage>();
 
-/// A name as the kernel wrote it. For a path that fills all of `sun_path` it counts the NUL that has no room there, and
-/// takes no name of that length back (unix(7), BUGS).
-pub(super) fn name_of(bytes: &[u8]) -> (libc::sockaddr_storage, usize) {
-    // SAFETY: sockaddr_storage is plain data for which all zero is valid.
-    let mut name: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
-    let len = bytes.len().min(NAME_BYTES);
-    // SAFETY: both have `len` bytes, and they do not overlap: one is ours.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut name).cast::<u8>(), len) };
-    let is_unix = i32::from(name.ss_family) == libc::AF_UNIX;
-    (name, if is_unix { len.min(size_of::<libc::sockaddr_un>()) } else { len })
-}
-
 /// A header as recvmsg(2) would have filled it with these control messages.
 pub(super) fn header_over(control: &[u8]) -> libc::msghdr {
     // SAFETY: msghdr is plain data for which all zero is valid.

@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::control::{self, Sending};
-use super::name::{header_over, name_of};
+use super::name::header_over;
 use crate::sys::call::syscall;
-use crate::sys::names::peer_of;
+use crate::sys::names::{name_of, peer_of};
 
 /// What goes back to the sender of a slot's datagram.
 #[derive(Debug)]
