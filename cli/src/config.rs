@@ -5,8 +5,8 @@
 //!                                   └──> faults: FILE:LINE:COLUMN, the line, a caret
 //! ```
 //!
-//! The options of listeners are those of [`resay::options::KEYS`], and those of the engine those of `ENGINE_KEYS`: a new
-//! option of the engine is an option of the file at once, and in its schema.
+//! The options of listeners are those of [`resay::options::KEYS`]: a new one is an option of the file at once, and in its
+//! schema. What the keys above the tables do is said in `read`: for a new one of `ENGINE_KEYS` too.
 
 pub(crate) mod command;
 mod place;
