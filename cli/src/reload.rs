@@ -21,7 +21,7 @@ use crate::control::report::Reloaded;
 use crate::ctl::Server;
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
-use crate::{output, plugin};
+use crate::output;
 
 /// How long a running server may take to say what it runs with.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -55,7 +55,6 @@ impl Reloader {
         config: &Config,
         builder: Builder,
     ) -> Result<(Engine, Reloader), Failure> {
-        plugin::check_directories(&config.plugin_dirs)?;
         let engine = builder.build()?;
         let listens: Vec<_> = config.listeners.iter().map(|entry| entry.listen.clone()).collect();
         let ids = engine.listen_all(&listens).map_err(|error| with_place(config, error))?;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Args};
 use resay::options::{parse_duration, parse_size};
-use resay::{Backend, CloseReason, DropReason, Engine, LogLevel, Options, Stats};
+use resay::{Builder, CloseReason, DropReason, Engine, LogLevel, Options, Stats};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -31,7 +31,7 @@ use crate::exit::{Exit, Failure};
 use crate::help;
 use crate::log::{Format, Log};
 use crate::reload::{self, Reloader};
-use crate::{output, plugin, signals};
+use crate::{output, signals};
 
 /// Listen and answer
 ///
@@ -146,7 +146,9 @@ const WAITERS_MAX: usize = 16;
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let Some(file) = &arguments.config else { return serve_until_end(arguments, None) };
+    let Some(file) = &arguments.config else {
+        return serve_until_end(arguments, &arguments.config()?, None);
+    };
     if arguments.check {
         return command::check(file);
     }
@@ -154,18 +156,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if arguments.diff {
         return reload::diff(&config);
     }
-    serve_until_end(&arguments.with(&config), Some((file.as_path(), config)))
+    serve_until_end(arguments, &config, Some(file))
 }
 
-fn serve_until_end(arguments: &Arguments, config: Option<(&Path, Config)>) -> Result<Exit, Failure> {
+fn serve_until_end(arguments: &Arguments, config: &Config, file: Option<&Path>) -> Result<Exit, Failure> {
     let system = |what: &'static str| {
         move |error: io::Error| Failure::new(Exit::Unreachable, format!("{what}: {error}"))
     };
     // Before anything listens: one that has come by now ends it properly.
     let signals = signals::handle(&[SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
-    let log = Log::start(arguments.log, arguments.quiet).map_err(system("start the log's thread"))?;
+    let log = Log::start(config.log, arguments.quiet).map_err(system("start the log's thread"))?;
     let mut waiters = Vec::new();
-    let result = serve(arguments, config, signals, &log, &mut waiters);
+    let result = serve(arguments, config, file, signals, &log, &mut waiters);
     log.flush(LAST_WAIT);
     // Who waits for the end of their connections sees it now, when there is nothing else left.
     drop(waiters);
@@ -173,37 +175,57 @@ fn serve_until_end(arguments: &Arguments, config: Option<(&Path, Config)>) -> Re
 }
 
 impl Arguments {
-    /// What the command line would be that says the same as a file, apart from listeners.
-    fn with(&self, config: &Config) -> Arguments {
-        Arguments {
-            transform: config.chain.clone(),
-            threads: config.threads,
-            backend: config.backend.to_string(),
-            control: config.control.clone(),
-            log: config.log,
-            drain_timeout: config.drain_timeout,
-            ..self.clone()
+    /// What a file would say that says the same, apart from listeners.
+    fn config(&self) -> Result<Config, Failure> {
+        Ok(Config {
+            threads: self.threads,
+            backend: self.backend.parse()?,
+            spin: self.spin,
+            thread_name: self.thread_name.clone(),
+            thread_stack: self.thread_stack,
+            thread_cpus: self.thread_cpus.clone(),
+            log: self.log,
+            drain_timeout: self.drain_timeout,
+            control: self.control.clone(),
+            plugin_dirs: self.plugin_directories.clone(),
+            chain: self.transform.clone(),
+            listeners: Vec::new(),
+        })
+    }
+
+    /// Starts an engine with the listeners.
+    fn start(&self, mut builder: Builder) -> Result<Engine, Failure> {
+        for pair in &self.set {
+            // On its own first: this finds a pair that is none.
+            Options::default().set_pair(pair)?;
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            builder = builder.set(key, value)?;
         }
+        for url in &self.urls {
+            builder = builder.listen(url)?;
+        }
+        Ok(builder.start()?)
     }
 }
 
 fn serve(
     arguments: &Arguments,
-    config: Option<(&Path, Config)>,
+    config: &Config,
+    file: Option<&Path>,
     signals: Signals,
     log: &Log,
     waiters: &mut Vec<(Order, Waiter)>,
 ) -> Result<Exit, Failure> {
     // First, so that a server which is already there keeps everything of this one from beginning.
-    let control = arguments.control.as_deref().map(Control::open).transpose()?;
-    let (engine, reloader) = match config {
-        Some((file, config)) => {
-            let events = log.clone();
-            let builder = config.builder()?.on_event(level(arguments), move |event| events.event(event));
-            let (engine, reloader) = Reloader::start(file, &config, builder)?;
+    let control = config.control.as_deref().map(Control::open).transpose()?;
+    let events = log.clone();
+    let builder = config.builder()?.on_event(level(arguments), move |event| events.event(event));
+    let (engine, reloader) = match file {
+        Some(file) => {
+            let (engine, reloader) = Reloader::start(file, config, builder)?;
             (engine, Some(Arc::new(reloader)))
         }
-        None => (start(arguments, log)?, None),
+        None => (arguments.start(builder)?, None),
     };
     let engine = Arc::new(engine);
     let (words, heard) = mpsc::channel();
@@ -214,11 +236,11 @@ fn serve(
         control.serve(&engine, reloader.as_ref(), log, order).map_err(no_thread)?;
     }
     announce(&engine, log);
-    describe(&engine, arguments, log);
+    describe(&engine, config, arguments.verbose > 0, log);
     let undelivered_before = Arc::new(AtomicU64::new(0));
     let service = Service { engine: Arc::clone(&engine), reloader, log: log.clone(), undelivered_before };
     service.watch(signals, words)?;
-    let end = service.run(&heard, arguments.drain_timeout, waiters)?;
+    let end = service.run(&heard, config.drain_timeout, waiters)?;
     // The place is free before anybody is told of the end.
     drop(control);
     waiters.iter().for_each(|(order, waiter)| waiter.answer(end.answer_to(order)));
@@ -230,34 +252,6 @@ fn serve(
         emit_totals(&engine.stats(), &engine.transform_counters(), log);
     }
     Ok(Exit::Done)
-}
-
-fn start(arguments: &Arguments, log: &Log) -> Result<Engine, Failure> {
-    let backend: Backend = arguments.backend.parse()?;
-    plugin::check_directories(&arguments.plugin_directories)?;
-    let events = log.clone();
-    let mut builder = Engine::builder()
-        .threads(arguments.threads)?
-        .spin(arguments.spin)?
-        .backend(backend)
-        .thread_name(&arguments.thread_name)?
-        .thread_stack(usize::try_from(arguments.thread_stack).unwrap_or(usize::MAX))?
-        .thread_cpus(&arguments.thread_cpus)?
-        .chain(&arguments.transform)?
-        .on_event(level(arguments), move |event| events.event(event));
-    for pair in &arguments.set {
-        // On its own first: this finds a pair that is none.
-        Options::default().set_pair(pair)?;
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        builder = builder.set(key, value)?;
-    }
-    for url in &arguments.urls {
-        builder = builder.listen(url)?;
-    }
-    for directory in &arguments.plugin_directories {
-        builder = builder.plugin_dir(directory);
-    }
-    Ok(builder.start()?)
 }
 
 fn level(arguments: &Arguments) -> LogLevel {
@@ -277,21 +271,21 @@ fn announce(engine: &Engine, log: &Log) {
     }
 }
 
-fn describe(engine: &Engine, arguments: &Arguments, log: &Log) {
+fn describe(engine: &Engine, config: &Config, is_verbose: bool, log: &Log) {
     let listeners = engine.listeners();
     let text = format_args!(
         "serving: version {}, listeners {}, threads {}, backend {}, chain {:?}",
         resay::VERSION,
         listeners.len(),
-        arguments.threads,
-        arguments.backend,
-        arguments.transform,
+        config.threads,
+        config.backend,
+        config.chain,
     );
     log.emit(LogLevel::Info, "", text);
-    if let Some(path) = &arguments.control {
+    if let Some(path) = &config.control {
         log.emit(LogLevel::Info, "", format_args!("control socket {}", path.display()));
     }
-    if arguments.verbose == 0 {
+    if !is_verbose {
         return;
     }
     for listener in listeners {

@@ -41,7 +41,6 @@ pub(crate) struct Entry {
 impl Config {
     /// Finds the plugins and tries every chain, without a socket.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        plugin::check_directories(&self.plugin_dirs)?;
         let engine = self.builder()?.build()?;
         for entry in &self.listeners {
             let chain = entry.listen.options.chain.as_deref().unwrap_or(&self.chain);
@@ -61,6 +60,7 @@ impl Config {
 
     /// An engine without listeners.
     pub(crate) fn builder(&self) -> Result<resay::Builder, Failure> {
+        plugin::check_directories(&self.plugin_dirs)?;
         let mut builder = Engine::builder()
             .threads(self.threads)?
             .spin(self.spin)?
