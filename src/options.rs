@@ -22,8 +22,8 @@ use crate::error::SpecError;
 use crate::limits::MESSAGE_BYTES_CEILING;
 use crate::transform::spec::ChainSpec;
 use crate::values::{
-    DURATION_MAX, auto_text, bool_text, bytes_within, count_within, duration_within, or_auto, size_text,
-    size_within,
+    DURATION_MAX, auto_text, bool_text, bytes_within, count_within, duration_within, list_text, or_auto,
+    parse_list, size_text, size_within,
 };
 
 pub use crate::frame::Frame;
@@ -778,24 +778,19 @@ fn parse_allow_uid(text: &str) -> Result<Option<Vec<u32>>, ValueFault> {
     if text == "any" {
         return Ok(None);
     }
-    let mut users = Vec::new();
-    let mut at = 0;
-    for user in text.split(',') {
+    let mut users = parse_list(text, |user| {
         // 2^32 - 1 stands for no user at all (setreuid(2)).
-        let user = count_within(user, 0, u32::MAX - 1).map_err(|fault| {
-            ValueFault::new(at + fault.at, format!("a user's number is expected: {}", fault.message))
-        })?;
-        users.push(user);
-        at = text.len().min(at + text.get(at..).and_then(|rest| rest.find(',')).unwrap_or(text.len()) + 1);
-    }
+        count_within(user, 0, u32::MAX - 1).map_err(|fault| {
+            ValueFault::new(fault.at, format!("a user's number is expected: {}", fault.message))
+        })
+    })?;
     users.sort_unstable();
     users.dedup();
     Ok(Some(users))
 }
 
 fn allow_uid_text(users: Option<&[u32]>) -> String {
-    let Some(users) = users else { return "any".to_owned() };
-    users.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+    users.map_or_else(|| "any".to_owned(), |users| list_text(users, u32::to_string))
 }
 
 fn parse_min_rate(text: &str) -> Result<Option<MinRate>, ValueFault> {
@@ -805,11 +800,10 @@ fn parse_min_rate(text: &str) -> Result<Option<MinRate>, ValueFault> {
     let Some((bytes, within)) = text.split_once('/') else {
         return Err(ValueFault::new(text.len(), "a rate is written SIZE/DURATION: 1k/10s; off turns it off"));
     };
-    let start = bytes.len() + 1;
     Ok(Some(MinRate {
         bytes: size_within(bytes, 1, u64::MAX)?,
         within: duration_within(within, TIMEOUT_MIN, DURATION_MAX, "")
-            .map_err(|fault| ValueFault::new(start + fault.at, fault.message))?,
+            .map_err(|fault| fault.shifted(bytes.len() + 1))?,
     }))
 }
 

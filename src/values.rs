@@ -23,6 +23,11 @@ impl ValueFault {
     pub(crate) fn new(at: usize, message: impl Into<String>) -> ValueFault {
         ValueFault { at, message: message.into() }
     }
+
+    /// The same in a longer text, of which the value begins at byte `start`.
+    pub(crate) fn shifted(self, start: usize) -> ValueFault {
+        ValueFault { at: start + self.at, ..self }
+    }
 }
 
 /// Reads a size in bytes: `65536`, `64k`, `1M`.
@@ -183,6 +188,59 @@ pub(crate) fn duration_nanoseconds(text: &str) -> Result<u128, ValueFault> {
     Ok(whole.saturating_mul(scale).saturating_add(scaled / divisor))
 }
 
+/// Reads values with commas between them. A fault is at its place in the whole.
+pub(crate) fn parse_list<T>(
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, ValueFault>,
+) -> Result<Vec<T>, ValueFault> {
+    let mut at = 0;
+    let each = text.split(',').map(|part| {
+        let value = parse(part).map_err(|fault| fault.shifted(at));
+        at += part.len() + 1;
+        value
+    });
+    each.collect()
+}
+
+pub(crate) fn list_text<T>(values: &[T], text: impl Fn(&T) -> String) -> String {
+    values.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// Reads numbers up to `most` and ranges of them: `0-3,6`. They come in order, and apart. `what` names one.
+pub(crate) fn parse_ranges(text: &str, most: u16, what: &str) -> Result<Vec<(u16, u16)>, ValueFault> {
+    let number = |text: &str| match count_within(text, 0, most.into()) {
+        Ok(number) => Ok(number as u16),
+        Err(fault) => Err(ValueFault::new(fault.at, format!("{what} is expected: {}", fault.message))),
+    };
+    let mut ranges = parse_list(text, |range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let from = number(first)?;
+        let to = number(last).map_err(|fault| fault.shifted(range.len() - last.len()))?;
+        if from > to {
+            return Err(ValueFault::new(0, format!("the range is empty; {to}-{from} is not")));
+        }
+        Ok((from, to))
+    })?;
+    ranges.sort_unstable();
+    let mut merged: Vec<(u16, u16)> = Vec::with_capacity(ranges.len());
+    for (first, last) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if u32::from(first) <= u32::from(*end) + 1 => *end = last.max(*end),
+            _ => merged.push((first, last)),
+        }
+    }
+    Ok(merged)
+}
+
+pub(crate) fn ranges_text(ranges: &[(u16, u16)]) -> String {
+    list_text(
+        ranges,
+        |(first, last)| {
+            if first == last { first.to_string() } else { format!("{first}-{last}") }
+        },
+    )
+}
+
 /// The number that begins `text`, saturated, and what follows it.
 pub(crate) fn leading_number<'a>(text: &'a str, what: &str) -> Result<(u128, &'a str), ValueFault> {
     let digits = leading_digits(text);
@@ -251,3 +309,30 @@ const FRACTION_DIGITS_MAX: usize = 13;
 const NEAREST_BYTES_MAX: usize = 32;
 pub(crate) const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 const _: () = assert!(DURATION_MAX.as_nanos() <= u64::MAX as u128);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_and_written() {
+        for (text, canonical) in [("0", "0"), ("3,1,2,0,6", "0-3,6"), ("0-3,6,7-9", "0-3,6-9"), ("5-5", "5")]
+        {
+            assert_eq!(ranges_text(&parse_ranges(text, 1023, "one").unwrap()), canonical, "{text:?}");
+        }
+        for (text, at) in [
+            ("", 0),
+            (",", 0),
+            ("0,", 2),
+            ("x", 0),
+            ("1024", 0),
+            ("0,3-1", 2),
+            ("0-", 2),
+            ("0-1024", 2),
+            ("-1", 0),
+            ("+1", 0),
+        ] {
+            assert_eq!(parse_ranges(text, 1023, "one").unwrap_err().at, at, "{text:?}");
+        }
+    }
+}

@@ -39,6 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "frame",
             "options",
             "transform::spec",
+            "values",
             "event",
             "tap",
             "sys",

@@ -10,7 +10,8 @@ use crate::limits::{
     SPIN_MAX, THREAD_NAME_BYTES_MAX, THREAD_STACK_BYTES_MAX, THREAD_STACK_BYTES_MIN, THREADS_MAX,
 };
 use crate::lock::lock;
-use crate::sys::{Cpus, ThreadHooks, ThreadSettings};
+use crate::sys::{self, ThreadHooks, ThreadSettings};
+use crate::values::{parse_ranges, ranges_text};
 
 impl Engine {
     /// Sets an option for the listeners that are added from now on.
@@ -102,7 +103,7 @@ impl Engine {
 
     /// The processors that the engine's threads may run on, as text that [`set_thread_cpus`](Engine::set_thread_cpus) accepts.
     pub fn thread_cpus(&self) -> String {
-        lock(&self.control).thread_settings.cpus.to_string()
+        ranges_text(&lock(&self.control).thread_settings.cpus)
     }
 
     /// The same as [`Builder::thread_cpus`](super::Builder::thread_cpus), for an engine that has not run yet.
@@ -153,8 +154,13 @@ pub(super) fn check_thread_stack(bytes: usize) -> Result<()> {
     Err(SpecError::new("thread_stack", &bytes.to_string(), 0, range).into())
 }
 
-pub(super) fn parse_cpus(list: &str) -> Result<Cpus> {
-    Cpus::parse(list).map_err(|(at, message)| SpecError::new("thread_cpus", list, at, message).into())
+/// The processors that a list names, in ranges; empty text is no choice.
+pub(super) fn parse_cpus(list: &str) -> Result<Vec<(u16, u16)>> {
+    if list.is_empty() {
+        return Ok(Vec::new());
+    }
+    parse_ranges(list, sys::CPU_MAX, "a processor's number")
+        .map_err(|fault| SpecError::new("thread_cpus", list, fault.at, fault.message).into())
 }
 
 pub(super) fn check_spin(window: Duration) -> Result<()> {

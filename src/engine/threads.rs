@@ -12,6 +12,7 @@ use crate::event::{EventKind, Events, LogLevel};
 use crate::lock::lock;
 use crate::sys::{Thread, ThreadSettings};
 use crate::tap::Taps;
+use crate::values::ranges_text;
 use crate::worker::Worker;
 
 /// The number of the calling thread.
@@ -164,7 +165,10 @@ impl Gate {
             gate.threads.push(thread);
         }
         let bound = gate.door.wait_for(workers.len());
-        bound.map_err(Error::system(format!("bind a thread to thread_cpus={}", settings.cpus)))?;
+        bound.map_err(Error::system(format!(
+            "bind a thread to thread_cpus={}",
+            ranges_text(&settings.cpus)
+        )))?;
         Ok(gate)
     }
 

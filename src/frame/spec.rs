@@ -132,11 +132,7 @@ fn parse_fixed(argument: Option<&str>, end: usize) -> Result<Frame, ValueFault> 
     if size.is_empty() {
         return Err(ValueFault::new(end, "the size is missing: fixed:64"));
     }
-    let start = end - size.len();
-    match bytes_within(size, 1) {
-        Ok(bytes) => Ok(Frame::Fixed(bytes)),
-        Err(fault) => Err(ValueFault::new(start + fault.at, fault.message)),
-    }
+    bytes_within(size, 1).map(Frame::Fixed).map_err(|fault| fault.shifted(end - size.len()))
 }
 
 const FRAMES: &[&str] =

@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::values::{DURATION_MAX, ValueFault, count_within, duration_text, duration_within};
+use crate::values::{
+    DURATION_MAX, ValueFault, count_within, duration_text, duration_within, list_text, parse_list,
+    parse_ranges, ranges_text,
+};
 
 /// The addresses that share a prefix: `10.0.0.0/8`, `fd00::/8`; a single address is a network too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,8 +68,9 @@ impl FromStr for Network {
         let most = if ip.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
         let prefix_bits = match prefix {
             None => most,
-            Some(prefix) => count_within(prefix, 0, most)
-                .map_err(|fault| ValueFault::new(address.len() + 1 + fault.at, fault.message))?,
+            Some(prefix) => {
+                count_within(prefix, 0, most).map_err(|fault| fault.shifted(address.len() + 1))?
+            }
         };
         Ok(Network::of(ip, prefix_bits as u8))
     }
@@ -249,46 +253,21 @@ pub(super) fn guarded_text<T>(value: &Guarded<T>, off: &str, text: impl FnOnce(&
 }
 
 pub(super) fn parse_ports(text: &str) -> Result<Ports, ValueFault> {
-    let mut ranges = parse_list(text, |range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let port = |text, at| {
-            count_within(text, 0, u16::MAX.into()).map(|port| port as u16).map_err(|fault| {
-                ValueFault::new(at + fault.at, format!("a port is expected: {}", fault.message))
-            })
-        };
-        let (from, to) = (port(first, 0)?, port(last, range.len() - last.len())?);
-        if from > to {
-            return Err(ValueFault::new(0, format!("the range is empty; {to}-{from} is not")));
-        }
-        Ok((from, to))
-    })?;
-    ranges.sort_unstable();
-    let mut merged: Vec<(u16, u16)> = Vec::with_capacity(ranges.len());
-    for (first, last) in ranges {
-        match merged.last_mut() {
-            Some((_, end)) if u32::from(first) <= u32::from(*end) + 1 => *end = last.max(*end),
-            _ => merged.push((first, last)),
-        }
-    }
-    Ok(Ports(merged))
+    parse_ranges(text, u16::MAX, "a port").map(Ports)
 }
 
 pub(super) fn ports_text(ports: &Ports) -> String {
-    let range = |(first, last): &(u16, u16)| {
-        if first == last { first.to_string() } else { format!("{first}-{last}") }
-    };
-    list_text(&ports.0, range)
+    ranges_text(&ports.0)
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<Rate, ValueFault> {
     let Some((count, within)) = text.split_once('/') else {
         return Err(ValueFault::new(text.len(), "a rate is written COUNT/DURATION: 200/1s"));
     };
-    let start = count.len() + 1;
     Ok(Rate {
         count: count_within(count, 1, RATE_MAX)?,
         within: duration_within(within, RATE_WITHIN_MIN, DURATION_MAX, "")
-            .map_err(|fault| ValueFault::new(start + fault.at, fault.message))?,
+            .map_err(|fault| fault.shifted(count.len() + 1))?,
     })
 }
 
@@ -303,11 +282,9 @@ pub(super) fn parse_rate_networks(text: &str) -> Result<RateNetworks, ValueFault
             "two lengths of prefixes are expected, for IPv4 and IPv6: 24/56",
         ));
     };
-    let start = v4.len() + 1;
     Ok(RateNetworks {
         v4_bits: count_within(v4, 0, Ipv4Addr::BITS)? as u8,
-        v6_bits: count_within(v6, 0, Ipv6Addr::BITS)
-            .map_err(|fault| ValueFault::new(start + fault.at, fault.message))? as u8,
+        v6_bits: count_within(v6, 0, Ipv6Addr::BITS).map_err(|fault| fault.shifted(v4.len() + 1))? as u8,
     })
 }
 
@@ -320,8 +297,7 @@ pub(super) fn parse_loop_hops(text: &str) -> Result<LoopHops, ValueFault> {
         let message = "two numbers are expected, for ports of services and of clients: 2:256 or 2:off";
         return Err(ValueFault::new(text.len(), message));
     };
-    let start = service.len() + 1;
-    let at_client = |fault: ValueFault| ValueFault::new(start + fault.at, fault.message);
+    let at_client = |fault: ValueFault| fault.shifted(service.len() + 1);
     Ok(LoopHops {
         service: count_within(service, 1, HOPS_MAX)?,
         client: match client {
@@ -338,21 +314,6 @@ pub(super) fn loop_hops_text(hops: &LoopHops) -> String {
 
 pub(super) fn parse_loop_mark(text: &str) -> Result<u8, ValueFault> {
     count_within(text, MARK_MIN, MARK_MAX).map(|mark| mark as u8)
-}
-
-/// Reads values with commas between them. A fault is at its place in the whole.
-fn parse_list<T>(text: &str, parse: impl Fn(&str) -> Result<T, ValueFault>) -> Result<Vec<T>, ValueFault> {
-    let mut at = 0;
-    let each = text.split(',').map(|part| {
-        let value = parse(part).map_err(|fault| ValueFault::new(at + fault.at, fault.message));
-        at += part.len() + 1;
-        value
-    });
-    each.collect()
-}
-
-fn list_text<T>(values: &[T], text: impl Fn(&T) -> String) -> String {
-    values.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 const RATE_MAX: u32 = 1_000_000_000;

@@ -27,6 +27,8 @@ unsafe extern "C" {
 
 /// `PTHREAD_CANCEL_DISABLE`, the same in all C libraries of Linux.
 const CANCEL_DISABLE: c_int = 1;
+/// The last processor that a `cpu_set_t` has room for.
+pub(crate) const CPU_MAX: u16 = libc::CPU_SETSIZE as u16 - 1;
 /// What threads have that nobody has set.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
@@ -36,8 +38,8 @@ pub(crate) struct ThreadSettings {
     /// What their names begin with.
     pub(crate) name: String,
     pub(crate) stack_bytes: usize,
-    /// Where they may run; empty: wherever the thread may that starts them.
-    pub(crate) cpus: Cpus,
+    /// The processors, in ranges, where they may run; empty: wherever the thread may that starts them.
+    pub(crate) cpus: Vec<(u16, u16)>,
     pub(crate) hooks: Option<Arc<ThreadHooks>>,
 }
 
@@ -47,13 +49,9 @@ pub(crate) struct ThreadHooks {
     pub(crate) end: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Processors by their numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Cpus(Vec<usize>);
-
 impl Default for ThreadSettings {
     fn default() -> ThreadSettings {
-        ThreadSettings { name: "resay".into(), stack_bytes: STACK_BYTES, cpus: Cpus::default(), hooks: None }
+        ThreadSettings { name: "resay".into(), stack_bytes: STACK_BYTES, cpus: Vec::new(), hooks: None }
     }
 }
 
@@ -173,7 +171,7 @@ impl ThreadSettings {
             hold_off_cancellation();
             FATE.set(Arc::as_ptr(&own));
             let _over = Over(&own);
-            if !may_begin(settings.cpus.bind_thread()) {
+            if !may_begin(bind_thread(&settings.cpus)) {
                 return None;
             }
             with_loss(&lost, || {
@@ -307,69 +305,20 @@ impl Drop for SignalsBlocked {
     }
 }
 
-impl Cpus {
-    /// What a `cpu_set_t` has room for.
-    const COUNT: usize = libc::CPU_SETSIZE as usize;
-
-    /// Reads `0-3,6`; empty text is no choice. The error is the byte offset of what is wrong, and what that is.
-    pub(crate) fn parse(text: &str) -> Result<Cpus, (usize, String)> {
-        let mut cpus = Vec::new();
-        let mut at = 0;
-        for part in text.split(',').filter(|_| !text.is_empty()) {
-            let number = |text: &str, at: usize| match text.parse::<usize>() {
-                Ok(cpu) if cpu < Cpus::COUNT && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(cpu),
-                _ => Err((
-                    at,
-                    format!("expected numbers of processors below {}, for example 0-3,6", Cpus::COUNT),
-                )),
-            };
-            match part.split_once('-') {
-                None => cpus.push(number(part, at)?),
-                Some((first, last)) => {
-                    let last_at = at + first.len() + 1;
-                    let (first, last) = (number(first, at)?, number(last, last_at)?);
-                    if last < first {
-                        return Err((last_at, "the range ends before it begins".into()));
-                    }
-                    cpus.extend(first..=last);
-                }
-            }
-            at += part.len() + 1;
-        }
-        cpus.sort_unstable();
-        cpus.dedup();
-        Ok(Cpus(cpus))
+/// sched_setaffinity(2) of the calling thread, to the processors in these ranges, if there are any.
+fn bind_thread(ranges: &[(u16, u16)]) -> io::Result<()> {
+    if ranges.is_empty() {
+        return Ok(());
     }
-
-    /// sched_setaffinity(2) of the calling thread.
-    pub(crate) fn bind_thread(&self) -> io::Result<()> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: cpu_set_t is plain data of which all zero is the empty set; the numbers are below CPU_SETSIZE.
-        let set = unsafe {
-            let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed().assume_init();
-            self.0.iter().for_each(|&cpu| libc::CPU_SET(cpu, &mut set));
-            set
-        };
-        // SAFETY: 0 is the calling thread; the set has the size that is given.
-        syscall!(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(drop)
-    }
-}
-
-impl fmt::Display for Cpus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ranges = self.0.chunk_by(|one, next| one + 1 == *next);
-        for (index, range) in ranges.enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            match range {
-                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
-                [only] => write!(f, "{comma}{only}")?,
-                [] => {}
-            }
-        }
-        Ok(())
-    }
+    let cpus = ranges.iter().flat_map(|(first, last)| *first..=(*last).min(CPU_MAX));
+    // SAFETY: cpu_set_t is plain data of which all zero is the empty set; the numbers are below CPU_SETSIZE.
+    let set = unsafe {
+        let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed().assume_init();
+        cpus.for_each(|cpu| libc::CPU_SET(cpu.into(), &mut set));
+        set
+    };
+    // SAFETY: 0 is the calling thread; the set has the size that is given.
+    syscall!(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(drop)
 }
 
 #[cfg(test)]
@@ -443,17 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_processors_are_read_and_written() {
-        for (text, canonical) in
-            [("", ""), ("0", "0"), ("3,1,2,0,6", "0-3,6"), ("0-3,6,7-9", "0-3,6-9"), ("5-5", "5")]
-        {
-            assert_eq!(Cpus::parse(text).unwrap().to_string(), canonical, "{text:?}");
-        }
-        for (text, at) in
-            [(",", 0), ("0,", 2), ("x", 0), ("1024", 0), ("0,3-1", 4), ("0-", 2), ("-1", 0), ("+1", 0)]
-        {
-            assert_eq!(Cpus::parse(text).unwrap_err().0, at, "{text:?}");
-        }
-        assert!(Cpus(vec![Cpus::COUNT - 1]).bind_thread().is_err(), "no machine has that many");
+    fn processors_that_are_not_there_are_refused() {
+        assert!(bind_thread(&[(CPU_MAX, CPU_MAX)]).is_err(), "no machine has that many");
     }
 }
