@@ -23,15 +23,19 @@ impl Network {
         match address {
             IpAddr::V4(v4) => {
                 let prefix_bits = prefix_bits.min(Ipv4Addr::BITS as u8);
-                let mask = u32::MAX.checked_shl(Ipv4Addr::BITS - u32::from(prefix_bits)).unwrap_or(0);
-                Network { address: Ipv4Addr::from_bits(v4.to_bits() & mask).into(), prefix_bits }
+                Network {
+                    address: Ipv4Addr::from_bits(v4.to_bits() & !behind_v4(prefix_bits)).into(),
+                    prefix_bits,
+                }
             }
             IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
                 Some(v4) if prefix_bits >= MAPPED_BITS => Network::of(v4.into(), prefix_bits - MAPPED_BITS),
                 _ => {
                     let prefix_bits = prefix_bits.min(Ipv6Addr::BITS as u8);
-                    let mask = u128::MAX.checked_shl(Ipv6Addr::BITS - u32::from(prefix_bits)).unwrap_or(0);
-                    Network { address: Ipv6Addr::from_bits(v6.to_bits() & mask).into(), prefix_bits }
+                    Network {
+                        address: Ipv6Addr::from_bits(v6.to_bits() & !behind_v6(prefix_bits)).into(),
+                        prefix_bits,
+                    }
                 }
             },
         }
@@ -40,6 +44,14 @@ impl Network {
     /// The first address.
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// The last address.
+    pub(crate) fn last(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() | behind_v4(self.prefix_bits)).into(),
+            IpAddr::V6(first) => Ipv6Addr::from_bits(first.to_bits() | behind_v6(self.prefix_bits)).into(),
+        }
     }
 
     /// The length of the prefix.
@@ -52,6 +64,15 @@ impl Network {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && Network::of(address, self.prefix_bits) == *self
     }
+}
+
+/// The bits of an address that are behind its prefix.
+fn behind_v4(prefix_bits: u8) -> u32 {
+    u32::MAX.checked_shr(prefix_bits.into()).unwrap_or(0)
+}
+
+fn behind_v6(prefix_bits: u8) -> u128 {
+    u128::MAX.checked_shr(prefix_bits.into()).unwrap_or(0)
 }
 
 /// `::ffff:0:0/96` holds what is IPv4 (RFC 4291, section 2.5.5.2).

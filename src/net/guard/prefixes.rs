@@ -4,7 +4,7 @@
 //! unless `allow` names any. The networks are turned into the places on the line of all addresses where the answer
 //! changes, so a look-up is a search among sorted numbers, however many networks there are.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::options::Network;
 
@@ -26,21 +26,17 @@ impl Prefixes {
             let allowed = allow.unwrap_or_default().iter().map(|network| (network, true));
             allowed.chain(deny.iter().map(|network| (network, false)))
         };
-        let v4 = all().filter_map(|(network, is_allowed)| match network.address() {
-            IpAddr::V4(address) => {
-                let host_bits = u32::from(Ipv4Addr::BITS as u8 - network.prefix_bits());
-                let first = address.to_bits();
-                Some(Rule { first, last: first | mask_u32(host_bits), is_allowed })
+        let v4 = all().filter_map(|(network, is_allowed)| match (network.address(), network.last()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                Some(Rule { first: first.to_bits(), last: last.to_bits(), is_allowed })
             }
-            IpAddr::V6(_) => None,
+            _ => None,
         });
-        let v6 = all().filter_map(|(network, is_allowed)| match network.address() {
-            IpAddr::V6(address) => {
-                let host_bits = u32::from(Ipv6Addr::BITS as u8 - network.prefix_bits());
-                let first = address.to_bits();
-                Some(Rule { first, last: first | mask_u128(host_bits), is_allowed })
+        let v6 = all().filter_map(|(network, is_allowed)| match (network.address(), network.last()) {
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                Some(Rule { first: first.to_bits(), last: last.to_bits(), is_allowed })
             }
-            IpAddr::V4(_) => None,
+            _ => None,
         });
         Some(Prefixes {
             v4: Changes::new(v4.collect(), is_default_allowed),
@@ -55,14 +51,6 @@ impl Prefixes {
             IpAddr::V6(address) => self.v6.at(address.to_bits()),
         }
     }
-}
-
-fn mask_u32(bits: u32) -> u32 {
-    u32::MAX.checked_shr(Ipv4Addr::BITS - bits).unwrap_or(0)
-}
-
-fn mask_u128(bits: u32) -> u128 {
-    u128::MAX.checked_shr(Ipv6Addr::BITS - bits).unwrap_or(0)
 }
 
 /// All addresses from `first` to `last`.
@@ -167,6 +155,8 @@ impl<K: Number> Changes<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
     use proptest::prelude::*;
 
