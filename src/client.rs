@@ -9,11 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket};
 
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::net::address::{Address, UnixKind, UnixName};
+use crate::net::address::{Address, UnixName};
 use crate::net::socket::resolve;
 use crate::peer::SocketKind;
 use crate::sys::{self, Record};
@@ -48,12 +48,9 @@ impl Client {
             let reason = "a descriptor has no address to connect to";
             failed("connect to")(io::Error::new(io::ErrorKind::InvalidInput, reason))
         };
+        let kind = address.socket_kind().ok_or_else(unsuitable)?;
         match &address {
             Address::Tcp(endpoint) | Address::Udp(endpoint) => {
-                let (kind, socket_type) = match &address {
-                    Address::Tcp(_) => (SocketKind::Tcp, Type::STREAM),
-                    _ => (SocketKind::Udp, Type::DGRAM),
-                };
                 let here = IpAddr::V6(Ipv6Addr::LOCALHOST);
                 let mut addresses = resolve(endpoint, here).map_err(failed("resolve"))?;
                 if endpoint.host == crate::net::address::Host::Any {
@@ -65,7 +62,7 @@ impl Client {
                 while let Some(to) = addresses.pop_front() {
                     // A socket that is to be connected anew speaks IPv4 and IPv6.
                     let to = if is_mixed { mapped(to) } else { to };
-                    match connect(Domain::for_address(to), socket_type, &SockAddr::from(to), timeout) {
+                    match connect(Domain::for_address(to), kind, &SockAddr::from(to), timeout) {
                         Ok(socket) => {
                             let mut client = Client::new(socket, kind, url)?;
                             if kind == SocketKind::Udp && !addresses.is_empty() {
@@ -78,19 +75,13 @@ impl Client {
                 }
                 Err(failed("connect to")(last))
             }
-            Address::Unix { kind, name } => {
-                let (kind, socket_type) = match kind {
-                    UnixKind::Stream => (SocketKind::UnixStream, Type::STREAM),
-                    UnixKind::Datagram => (SocketKind::UnixDatagram, Type::DGRAM),
-                    UnixKind::Seqpacket => (SocketKind::UnixSeqpacket, Type::SEQPACKET),
-                };
+            Address::Unix { name, .. } => {
                 let path = match name {
                     UnixName::Path(path) => path.as_os_str().as_bytes().to_vec(),
                     UnixName::Abstract(name) => [&[0], name.as_slice()].concat(),
                 };
                 let to = SockAddr::unix(std::ffi::OsStr::from_bytes(&path)).map_err(failed("connect to"))?;
-                let socket =
-                    connect(Domain::UNIX, socket_type, &to, timeout).map_err(failed("connect to"))?;
+                let socket = connect(Domain::UNIX, kind, &to, timeout).map_err(failed("connect to"))?;
                 Client::new(socket, kind, url)
             }
             Address::Fd(_) | Address::Systemd(_) => Err(unsuitable()),
@@ -355,20 +346,15 @@ impl Wait {
     }
 }
 
-fn connect(
-    domain: Domain,
-    socket_type: Type,
-    to: &SockAddr,
-    timeout: Option<Duration>,
-) -> io::Result<Socket> {
-    let socket = Socket::new(domain, socket_type.cloexec(), None)?;
-    if domain == Domain::IPV6 && socket_type == Type::DGRAM {
+fn connect(domain: Domain, kind: SocketKind, to: &SockAddr, timeout: Option<Duration>) -> io::Result<Socket> {
+    let socket = Socket::new(domain, sys::type_of(kind).cloexec(), None)?;
+    if domain == Domain::IPV6 && kind == SocketKind::Udp {
         socket.set_only_v6(false)?;
     }
     if domain == Domain::UNIX {
         sys::refuse_descriptors(&socket)?;
     }
-    if domain == Domain::UNIX && socket_type == Type::DGRAM {
+    if kind == SocketKind::UnixDatagram {
         // Without a name of its own it could not be answered; the system chooses an abstract one (unix(7)).
         socket.bind(&SockAddr::unix("")?)?;
     }

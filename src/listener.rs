@@ -189,7 +189,7 @@ impl Listener {
     /// The same listener with other options, for those who come from now on: the same number, socket, counters and, unless
     /// messages are found otherwise, chain. Fails where an option is settled when the socket is bound.
     pub(crate) fn revised(&self, options: &Options) -> Result<Listener> {
-        let kind = address_kind(self.kind);
+        let kind = AddressKind::from(self.kind);
         for key in KEYS.iter().filter(|key| key.is_settled(kind)) {
             if let (old, Some(new)) = (self.options.get(key.name), options.get(key.name))
                 && old.as_ref() != Some(&new)
@@ -509,17 +509,6 @@ fn effective_after(common: &Common, options: &Options) -> Vec<(String, String)> 
         (key.clone(), value)
     };
     common.effective.iter().map(told).collect()
-}
-
-/// The kind of address that such sockets have.
-fn address_kind(kind: SocketKind) -> AddressKind {
-    match kind {
-        SocketKind::Tcp => AddressKind::Tcp,
-        SocketKind::Udp => AddressKind::Udp,
-        SocketKind::UnixStream => AddressKind::UnixStream,
-        SocketKind::UnixDatagram => AddressKind::UnixDatagram,
-        SocketKind::UnixSeqpacket => AddressKind::UnixSeqpacket,
-    }
 }
 
 impl CurrentChain {

@@ -20,6 +20,7 @@ use guard::{
 
 use crate::error::SpecError;
 use crate::limits::MESSAGE_BYTES_CEILING;
+use crate::peer::SocketKind;
 use crate::transform::spec::ChainSpec;
 use crate::values::{
     DURATION_MAX, auto_text, bool_text, bytes_within, count_within, duration_within, list_text, or_auto,
@@ -228,6 +229,18 @@ pub enum AddressKind {
     UnixSeqpacket,
     /// `fd` and `systemd`: handed over, of a kind that only the system can tell.
     Inherited,
+}
+
+impl From<SocketKind> for AddressKind {
+    fn from(kind: SocketKind) -> AddressKind {
+        match kind {
+            SocketKind::Tcp => AddressKind::Tcp,
+            SocketKind::Udp => AddressKind::Udp,
+            SocketKind::UnixStream => AddressKind::UnixStream,
+            SocketKind::UnixDatagram => AddressKind::UnixDatagram,
+            SocketKind::UnixSeqpacket => AddressKind::UnixSeqpacket,
+        }
+    }
 }
 
 impl fmt::Display for AddressKind {

@@ -38,7 +38,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use resay::SocketKind;
-use resay::net::address::{Address, UnixKind};
+use resay::net::address::Address;
 use resay::options::{Frame, parse_duration, parse_size};
 use resay_measure::process;
 
@@ -221,7 +221,7 @@ fn plan_of(arguments: &Arguments) -> Result<Plan, Failure> {
     let compares = !arguments.comparing.compare.is_empty();
     let url = arguments.url.as_deref().unwrap_or("tcp://127.0.0.1:0");
     let address: Address = url.parse()?;
-    let kind = kind_of(&address).ok_or_else(|| {
+    let kind = address.socket_kind().ok_or_else(|| {
         Failure::new(Exit::Usage, format!("{url}: a descriptor has no address to connect to"))
     })?;
     if let Address::Tcp(endpoint) | Address::Udp(endpoint) = &address
@@ -280,17 +280,6 @@ fn plan_of(arguments: &Arguments) -> Result<Plan, Failure> {
     })
 }
 
-fn kind_of(address: &Address) -> Option<SocketKind> {
-    match address {
-        Address::Tcp(_) => Some(SocketKind::Tcp),
-        Address::Udp(_) => Some(SocketKind::Udp),
-        Address::Unix { kind: UnixKind::Stream, .. } => Some(SocketKind::UnixStream),
-        Address::Unix { kind: UnixKind::Datagram, .. } => Some(SocketKind::UnixDatagram),
-        Address::Unix { kind: UnixKind::Seqpacket, .. } => Some(SocketKind::UnixSeqpacket),
-        _ => None,
-    }
-}
-
 fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
@@ -303,7 +292,7 @@ mod tests {
     pub(crate) fn plan(url: &str) -> Plan {
         Plan {
             url: url.to_owned(),
-            kind: kind_of(&url.parse().unwrap()).unwrap(),
+            kind: url.parse::<Address>().unwrap().socket_kind().unwrap(),
             connections: 1,
             message_bytes: 64,
             pace: Pace::Closed { pipeline: 1 },

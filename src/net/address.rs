@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use crate::error::SpecError;
 use crate::options::{AddressKind, Key, Options, ValueFault, nearest};
+use crate::peer::SocketKind;
 
 /// One listener as it is asked for: where, and how it behaves there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,13 +73,16 @@ impl Address {
 
     /// The kind of socket, as far as the options differ.
     pub fn kind(&self) -> AddressKind {
+        self.socket_kind().map_or(AddressKind::Inherited, AddressKind::from)
+    }
+
+    /// The kind of socket; `None`: one is handed over, and only the system can tell.
+    pub fn socket_kind(&self) -> Option<SocketKind> {
         match self {
-            Address::Tcp(_) => AddressKind::Tcp,
-            Address::Udp(_) => AddressKind::Udp,
-            Address::Unix { kind: UnixKind::Stream, .. } => AddressKind::UnixStream,
-            Address::Unix { kind: UnixKind::Datagram, .. } => AddressKind::UnixDatagram,
-            Address::Unix { kind: UnixKind::Seqpacket, .. } => AddressKind::UnixSeqpacket,
-            Address::Fd(_) | Address::Systemd(_) => AddressKind::Inherited,
+            Address::Tcp(_) => Some(SocketKind::Tcp),
+            Address::Udp(_) => Some(SocketKind::Udp),
+            Address::Unix { kind, .. } => Some(kind.socket_kind()),
+            Address::Fd(_) | Address::Systemd(_) => None,
         }
     }
 
@@ -105,12 +109,10 @@ impl Address {
     }
 
     fn scheme(&self) -> &'static str {
-        match self {
-            Address::Tcp(_) => "tcp",
-            Address::Udp(_) => "udp",
-            Address::Unix { kind, .. } => kind.scheme(),
-            Address::Fd(_) => "fd",
-            Address::Systemd(_) => "systemd",
+        match (self, self.socket_kind()) {
+            (_, Some(kind)) => kind.scheme(),
+            (Address::Fd(_), None) => "fd",
+            _ => "systemd",
         }
     }
 }
@@ -133,7 +135,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Tcp(endpoint) | Address::Udp(endpoint) => write!(f, "{}://{endpoint}", self.scheme()),
-            Address::Unix { kind, name } => write!(f, "{}:{name}", kind.scheme()),
+            Address::Unix { name, .. } => write!(f, "{}:{name}", self.scheme()),
             Address::Fd(descriptor) => write!(f, "fd:{descriptor}"),
             Address::Systemd(name) => {
                 f.write_str("systemd:")?;
@@ -231,11 +233,12 @@ pub enum UnixKind {
 }
 
 impl UnixKind {
-    fn scheme(self) -> &'static str {
+    /// The same among all kinds of socket.
+    pub fn socket_kind(self) -> SocketKind {
         match self {
-            UnixKind::Stream => "unix",
-            UnixKind::Datagram => "unix-dgram",
-            UnixKind::Seqpacket => "unix-seqpacket",
+            UnixKind::Stream => SocketKind::UnixStream,
+            UnixKind::Datagram => SocketKind::UnixDatagram,
+            UnixKind::Seqpacket => SocketKind::UnixSeqpacket,
         }
     }
 }
@@ -529,7 +532,7 @@ fn port_missing(scheme: &str, host: &Host, at: usize) -> ValueFault {
 }
 
 fn parse_unix(kind: UnixKind, body: Part<'_>) -> Parsed<Address> {
-    let scheme = kind.scheme();
+    let scheme = kind.socket_kind().scheme();
     let name = match body.strip_prefix("@") {
         Some(name) => UnixName::Abstract(parse_sun_path(name, "an abstract name")?.bytes),
         None => UnixName::Path(parse_unix_path(scheme, body)?),

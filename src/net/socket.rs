@@ -33,7 +33,7 @@ pub(crate) fn bind(listen: &Listen) -> Result<Vec<Bound>> {
     match &listen.address {
         Address::Tcp(endpoint) => patiently(|| ip::bind(listen, endpoint, SocketKind::Tcp)),
         Address::Udp(endpoint) => patiently(|| ip::bind(listen, endpoint, SocketKind::Udp)),
-        Address::Unix { kind, name } => patiently(|| unix::bind(listen, *kind, name)),
+        Address::Unix { kind, name } => patiently(|| unix::bind(listen, kind.socket_kind(), name)),
         Address::Fd(fd) => adopt_number(*fd, options).map(|bound| vec![bound]),
         Address::Systemd(name) => {
             passed_by_systemd(name.as_deref())?.into_iter().map(|fd| adopt_number(fd, options)).collect()

@@ -14,7 +14,7 @@ use super::call::syscall;
 use super::names::peer_of;
 use super::rights::without_descriptors;
 use super::waiting::wait_readable;
-use crate::peer::Peer;
+use crate::peer::{Peer, SocketKind};
 
 /// accept4(2): the new connection, non-blocking and close-on-exec, and its peer's name.
 ///
@@ -103,6 +103,15 @@ pub(super) fn status_flags(fd: BorrowedFd<'_>) -> io::Result<i32> {
 pub(super) fn set_status_flags(fd: BorrowedFd<'_>, flags: i32) -> io::Result<()> {
     // SAFETY: takes no pointer.
     syscall!(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) }).map(drop)
+}
+
+/// The type of the sockets of a kind (socket(2)).
+pub(crate) fn type_of(kind: SocketKind) -> Type {
+    match kind {
+        SocketKind::Tcp | SocketKind::UnixStream => Type::STREAM,
+        SocketKind::Udp | SocketKind::UnixDatagram => Type::DGRAM,
+        SocketKind::UnixSeqpacket => Type::SEQPACKET,
+    }
 }
 
 /// Whether an address means many hosts. The broadcast addresses of networks only the kernel knows: it lets nobody connect to

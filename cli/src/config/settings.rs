@@ -77,15 +77,9 @@ impl Config {
 }
 
 fn kind_of(entry: &Entry) -> (SocketKind, bool) {
-    use resay::net::address::{Address, UnixKind};
-    let kind = match &entry.listen.address {
-        Address::Udp(_) => SocketKind::Udp,
-        Address::Unix { kind: UnixKind::Stream, .. } => SocketKind::UnixStream,
-        Address::Unix { kind: UnixKind::Datagram, .. } => SocketKind::UnixDatagram,
-        Address::Unix { kind: UnixKind::Seqpacket, .. } => SocketKind::UnixSeqpacket,
+    match entry.listen.address.socket_kind() {
+        Some(kind) => (kind, entry.listen.options.frame != resay::options::Frame::Raw),
         // What is handed over shows its kind only when it is there: the widest check is that of messages.
-        Address::Fd(_) | Address::Systemd(_) => return (SocketKind::Udp, true),
-        _ => SocketKind::Tcp,
-    };
-    (kind, entry.listen.options.frame != resay::options::Frame::Raw)
+        None => (SocketKind::Udp, true),
+    }
 }

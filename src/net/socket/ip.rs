@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket};
 
 use super::bound::{Bound, is_loopback};
 use super::options::{asked_for, configure, destinations as reporting, on_accept, waiting_max};
@@ -20,9 +20,8 @@ pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Resul
     let is_any = asked.host == Host::Any;
     let addresses = resolve(asked, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).map_err(failed("resolve"))?;
     let mut address = *addresses.first().ok_or(Error::State("no address"))?;
-    let socket_type = if kind == SocketKind::Tcp { Type::STREAM } else { Type::DGRAM };
     let open = |address: &SocketAddr| {
-        Socket::new(Domain::for_address(*address), socket_type.nonblocking().cloexec(), None)
+        Socket::new(Domain::for_address(*address), sys::type_of(kind).nonblocking().cloexec(), None)
     };
     let socket = match open(&address) {
         // A machine without IPv6: all addresses are then those of IPv4.

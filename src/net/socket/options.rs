@@ -234,8 +234,9 @@ pub(crate) fn effective(
     on_accept: &OnAccept,
 ) -> Vec<(String, String)> {
     let alike = match kind {
-        SocketKind::UnixStream => Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None).ok(),
-        SocketKind::UnixSeqpacket => Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None).ok(),
+        SocketKind::UnixStream | SocketKind::UnixSeqpacket => {
+            Socket::new(Domain::UNIX, sys::type_of(kind).cloexec(), None).ok()
+        }
         SocketKind::Tcp | SocketKind::Udp | SocketKind::UnixDatagram => None,
     };
     let socket = match &alike {

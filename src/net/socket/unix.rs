@@ -4,25 +4,20 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket};
 
 use super::bound::Bound;
 use super::options::{asked_for, configure, on_accept, waiting_max};
 use crate::error::{Error, Result};
-use crate::net::address::{Listen, UnixKind, UnixName};
+use crate::net::address::{Listen, UnixName};
 use crate::net::unix_file::SocketFile;
 use crate::peer::SocketKind;
 use crate::sys;
 
-pub(super) fn bind(listen: &Listen, kind: UnixKind, name: &UnixName) -> Result<Bound> {
+pub(super) fn bind(listen: &Listen, kind: SocketKind, name: &UnixName) -> Result<Bound> {
     let failed = |what: &'static str| Error::system(format!("{what} {}", listen.address));
-    let (kind, socket_type) = match kind {
-        UnixKind::Stream => (SocketKind::UnixStream, Type::STREAM),
-        UnixKind::Datagram => (SocketKind::UnixDatagram, Type::DGRAM),
-        UnixKind::Seqpacket => (SocketKind::UnixSeqpacket, Type::SEQPACKET),
-    };
     let options = &listen.options;
-    let socket = Socket::new(Domain::UNIX, socket_type.nonblocking().cloexec(), None)
+    let socket = Socket::new(Domain::UNIX, sys::type_of(kind).nonblocking().cloexec(), None)
         .map_err(failed("open a socket for"))?;
     sys::refuse_descriptors(&socket).map_err(failed("set SO_PASSRIGHTS of"))?;
     configure(socket.as_fd(), &asked_for(kind, options)).map_err(failed("set options of"))?;
