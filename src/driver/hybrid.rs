@@ -201,11 +201,6 @@ impl Ring {
         if self.uring.is_idle() {
             // Whatever happens, happens to epoll.
             self.uring.rest();
-            let timeout = if self.has_epoll_events || epoll.has_leftovers() || !self.failed.is_empty() {
-                Some(Duration::ZERO)
-            } else {
-                timeout
-            };
             return self.wait_epoll(epoll, timeout);
         }
         let result = self.uring.wait(timeout, epoll.poll_fd());
