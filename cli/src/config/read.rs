@@ -240,7 +240,7 @@ impl Reader<'_> {
                 {
                     // What is wrong with a value is said once.
                     if used.contains(&known.name) {
-                        if let Some(text) = self.quiet_text(value) {
+                        if let Ok(text) = plain(value) {
                             let _ = options.set(word, &text);
                         }
                     } else {
@@ -294,10 +294,6 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    fn quiet_text(self, value: &Spanned<DeValue<'_>>) -> Option<String> {
-        plain(value).ok()
     }
 }
 
