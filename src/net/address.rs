@@ -314,14 +314,14 @@ fn parse_url(text: &str) -> Parsed<(Address, Vec<Pair>)> {
     let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme.text)) else {
         return Err(ValueFault::new(0, scheme_hint(text)));
     };
-    let read = match scheme.text.to_ascii_lowercase().as_str() {
-        "tcp" => |_: &str, body| parse_endpoint("tcp", body).map(Address::Tcp),
-        "udp" => |_: &str, body| parse_endpoint("udp", body).map(Address::Udp),
-        "unix" => |_: &str, body| parse_unix(UnixKind::Stream, body),
-        "unix-dgram" => |_: &str, body| parse_unix(UnixKind::Datagram, body),
-        "unix-seqpacket" => |_: &str, body| parse_unix(UnixKind::Seqpacket, body),
-        "fd" => |_: &str, body| parse_descriptor(body),
-        "systemd" => |_: &str, body| parse_systemd(body),
+    let read: fn(Part<'_>) -> Parsed<Address> = match scheme.text.to_ascii_lowercase().as_str() {
+        "tcp" => |body| parse_endpoint("tcp", body).map(Address::Tcp),
+        "udp" => |body| parse_endpoint("udp", body).map(Address::Udp),
+        "unix" => |body| parse_unix(UnixKind::Stream, body),
+        "unix-dgram" => |body| parse_unix(UnixKind::Datagram, body),
+        "unix-seqpacket" => |body| parse_unix(UnixKind::Seqpacket, body),
+        "fd" => parse_descriptor,
+        "systemd" => parse_systemd,
         _ => return Err(ValueFault::new(0, unknown_scheme(text, scheme.text))),
     };
     if let Some((before, _)) = rest.split_once('#') {
@@ -334,7 +334,7 @@ fn parse_url(text: &str) -> Parsed<(Address, Vec<Pair>)> {
         Some((body, query)) => (body, Some(query)),
         None => (rest, None),
     };
-    let address = read(scheme.text, body)?;
+    let address = read(body)?;
     Ok((address, query.map_or(Ok(Vec::new()), parse_query)?))
 }
 
