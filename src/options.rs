@@ -428,7 +428,7 @@ pub const KEYS: &[Key] = &[
         kind: ValueType::within("size", "bytes", "1", "2147483647"),
         fallback: "auto",
         help: "size of the kernel's receive buffer (SO_RCVBUF); a unix socket uses the sender's send buffer",
-        applies: RECEIVE_BUFFER,
+        applies: NETWORK,
         set: |options, text| put(&mut options.rcvbuf_bytes, or_auto(text, parse_socket_buffer)),
         get: |options| Some(auto_text(options.rcvbuf_bytes, |bytes| size_text(bytes.into()))),
     },
@@ -559,7 +559,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "guard",
-        value: "local|public|off",
+        value: GuardLevel::NAMES,
         kind: ValueType::TEXT,
         fallback: "local",
         help: "what auto means for the options of the guard: local ends loops between servers, public also limits \
@@ -863,11 +863,10 @@ const ALL: &[AddressKind] = &[
     AddressKind::Inherited,
 ];
 const TCP: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Inherited];
-/// Before the bind, so not for an inherited socket.
 const UDP: &[AddressKind] = &[AddressKind::Udp, AddressKind::Inherited];
 const NETWORK: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp, AddressKind::Inherited];
+/// Before the bind, so not for an inherited socket.
 const INTERNET: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp];
-const RECEIVE_BUFFER: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp, AddressKind::Inherited];
 /// Before the bind, so not for an inherited socket.
 const UNIX: &[AddressKind] =
     &[AddressKind::UnixStream, AddressKind::UnixDatagram, AddressKind::UnixSeqpacket];
