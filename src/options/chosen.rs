@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Options;
 use super::guard::{GuardLevel, LoopHops, Ports, Rate, loop_hops_text, ports_text, rate_text};
+use super::types::Options;
 
 impl Options {
     /// Source ports that are answered; `None`: all.

@@ -1,8 +1,13 @@
 //! Every option: good values, bad values, and the round trip through text.
 
+use std::time::Duration;
+
+use super::guard::{parse_networks, parse_ports};
+use super::text::{BACKLOG_MAX, HIGH_WATER_BYTES_MIN, MODE_MAX, TIMEOUT_MIN};
 use super::*;
 use crate::frame::DELIMITER_BYTES_MAX;
-use crate::values::edit_distance;
+use crate::limits::MESSAGE_BYTES_CEILING;
+use crate::values::{DURATION_MAX, edit_distance};
 use proptest::prelude::*;
 
 #[test]
