@@ -1,9 +1,13 @@
 //! Good URLs, bad ones with the character that is wrong, and the round trip through text.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use super::parse::SUN_PATH_BYTES_MAX;
 use super::*;
 use crate::options::{Frame, KEYS};
 use proptest::prelude::*;
-use std::time::Duration;
 
 fn endpoint(host: Host, port: u16) -> Endpoint {
     Endpoint { host, port }
