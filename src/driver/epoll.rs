@@ -192,7 +192,9 @@ impl Epoll {
     }
 
     fn insert(&mut self, token: Token, socket: OwnedFd, role: Role, read_bytes_max: usize) -> io::Result<()> {
-        self.io.epoll.watch(socket.as_fd(), name_of(token), READING)?;
+        if let Err(error) = self.io.epoll.watch(socket.as_fd(), name_of(token), READING) {
+            return self.io.descriptors.close(socket, error);
+        }
         self.io.descriptors.add(socket.as_raw_fd());
         let read_bytes_max = u32::try_from(read_bytes_max).unwrap_or(u32::MAX);
         self.slots.put(token.index(), Slot::new(socket, token.version(), role, read_bytes_max));
@@ -596,19 +598,16 @@ impl Driver for Epoll {
         kind: SocketKind,
         read_bytes_max: usize,
     ) -> io::Result<()> {
-        let role = match kind {
-            SocketKind::UnixSeqpacket => {
-                sys::tell_empty_records(socket.as_fd())?;
-                Role::Seqpacket
-            }
-            SocketKind::UnixStream => {
-                // Unlike TCP's, it is not inherited from the listener.
-                sys::keep_urgent_inline(socket.as_fd())?;
-                Role::UnixStream
-            }
-            _ => Role::Stream,
+        let prepared = match kind {
+            SocketKind::UnixSeqpacket => sys::tell_empty_records(socket.as_fd()).map(|()| Role::Seqpacket),
+            // Unlike TCP's, it is not inherited from the listener.
+            SocketKind::UnixStream => sys::keep_urgent_inline(socket.as_fd()).map(|()| Role::UnixStream),
+            _ => Ok(Role::Stream),
         };
-        self.insert(token, socket, role, read_bytes_max)
+        match prepared {
+            Ok(role) => self.insert(token, socket, role, read_bytes_max),
+            Err(error) => self.io.descriptors.close(socket, error),
+        }
     }
 
     fn add_datagram_socket(
@@ -623,7 +622,10 @@ impl Driver for Epoll {
         if self.io.batch.as_ref().is_none_or(|batch| batch.slot_bytes() < room) {
             // Large datagrams are few.
             let slots = (DATAGRAM_BATCH_BYTES / room.max(1)).clamp(1, DATAGRAM_BATCH);
-            self.io.batch = Some(Batch::new(slots, room).ok_or(io::ErrorKind::OutOfMemory)?);
+            let Some(batch) = Batch::new(slots, room) else {
+                return self.io.descriptors.close(socket, io::ErrorKind::OutOfMemory.into());
+            };
+            self.io.batch = Some(batch);
         }
         self.insert(token, socket, Role::Datagram, message_bytes_max)?;
         if let Some(slot) = self.slot_mut(token) {

@@ -3,7 +3,8 @@
 //! Such a child has one thread. What the others were doing when it was made is left half done for ever: nothing that they
 //! change may be looked at, except atomics. Hence a set of numbers made of them.
 
-use std::os::fd::RawFd;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,6 +46,12 @@ impl Descriptors {
         }
     }
 
+    /// Closes a socket that is not served after all. Whoever had it before may have noted it.
+    pub(crate) fn close<T>(&self, socket: OwnedFd, why: io::Error) -> io::Result<T> {
+        self.remove(socket.as_raw_fd());
+        Err(why)
+    }
+
     /// All of them, in order.
     pub(crate) fn list(&self) -> Vec<RawFd> {
         let mut found = Vec::new();
@@ -81,7 +88,6 @@ impl std::fmt::Debug for Descriptors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::{AsRawFd, OwnedFd};
 
     #[test]
     fn what_was_added_is_listed_until_it_is_removed() {

@@ -44,21 +44,19 @@ impl Uring {
         kind: SocketKind,
         read_bytes_max: usize,
     ) -> io::Result<()> {
-        let role = match kind {
-            SocketKind::UnixSeqpacket => {
-                let limit =
-                    self.messages.limit_of_records(read_bytes_max).ok_or(io::ErrorKind::InvalidInput)?;
-                sys::tell_empty_records(socket.as_fd())?;
-                Role::Records { limit }
-            }
-            SocketKind::UnixStream => {
-                // Unlike TCP's, it is not inherited from the listener.
-                sys::keep_urgent_inline(socket.as_fd())?;
-                Role::UnixStream
-            }
-            _ => Role::Stream,
+        let prepared = match kind {
+            SocketKind::UnixSeqpacket => match self.messages.limit_of_records(read_bytes_max) {
+                Some(limit) => sys::tell_empty_records(socket.as_fd()).map(|()| Role::Records { limit }),
+                None => Err(io::ErrorKind::InvalidInput.into()),
+            },
+            // Unlike TCP's, it is not inherited from the listener.
+            SocketKind::UnixStream => sys::keep_urgent_inline(socket.as_fd()).map(|()| Role::UnixStream),
+            _ => Ok(Role::Stream),
         };
-        self.begin(token, socket, role, read_bytes_max)
+        match prepared {
+            Ok(role) => self.begin(token, socket, role, read_bytes_max),
+            Err(error) => self.descriptors.close(socket, error),
+        }
     }
 
     /// Whether such a datagram socket can be added: there is a limit to how many there are.
@@ -74,9 +72,10 @@ impl Uring {
         reports: bool,
     ) -> io::Result<()> {
         let is_coalesced = sys::receive_coalesced(socket.as_fd());
-        let place = self.messages.open(message_bytes_max, reports, is_coalesced);
-        let place = place.ok_or(io::ErrorKind::InvalidInput)?;
-        self.begin(token, socket, Role::Datagrams { socket: place }, message_bytes_max)
+        match self.messages.open(message_bytes_max, reports, is_coalesced) {
+            Some(place) => self.begin(token, socket, Role::Datagrams { socket: place }, message_bytes_max),
+            None => self.descriptors.close(socket, io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     #[inline(never)] // It would make epoll's way through the hybrid longer.

@@ -1,7 +1,7 @@
 //! Listeners, datagrams and records.
 
 use std::net::UdpSocket;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 
 use super::*;
 use crate::driver::uring::slots::RECORD_BURST;
@@ -160,6 +160,35 @@ fn what_was_accepted_for_nobody_is_closed() {
     let open = driver.descriptors().list();
     // The ring's own.
     assert_eq!(open.len(), 1, "{open:?}");
+}
+
+/// A socket that one of two drivers had and the other cannot take is closed, and its number may be somebody else's by then:
+/// a child of fork(2) is not told to close that.
+#[test]
+fn what_cannot_be_taken_over_is_not_noted_any_more() {
+    // No socket, and nothing that epoll could wait for.
+    let wrong = || OwnedFd::from(std::fs::File::open("/proc/self/exe").unwrap());
+    let token = Token::new(0, 0);
+    type Add = fn(&mut Hybrid, Token, OwnedFd) -> io::Result<()>;
+    let unix: [Add; 2] = [
+        |driver, token, socket| driver.add_stream(token, socket, SocketKind::UnixStream, READ_BYTES_MAX),
+        |driver, token, socket| driver.add_stream(token, socket, SocketKind::UnixSeqpacket, 1000),
+    ];
+    let others: [Add; 3] = [
+        |driver, token, socket| driver.add_stream(token, socket, SocketKind::Tcp, READ_BYTES_MAX),
+        |driver, token, socket| driver.add_listener(token, socket),
+        |driver, token, socket| driver.add_datagram_socket(token, socket, 1000, false),
+    ];
+    let check = |driver: &mut Hybrid, add: Add| {
+        let (before, socket) = (driver.descriptors().list(), wrong());
+        driver.descriptors().add(socket.as_raw_fd());
+        add(driver, token, socket).unwrap_err();
+        assert_eq!(driver.descriptors().list(), before);
+    };
+    let mut epoll = Hybrid::epoll().unwrap().0;
+    unix.into_iter().chain(others).for_each(|add| check(&mut epoll, add));
+    let Some(mut driver) = driver() else { return };
+    unix.into_iter().for_each(|add| check(&mut driver, add));
 }
 
 #[test]
