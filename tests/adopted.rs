@@ -7,5 +7,7 @@ mod common;
 mod connections;
 #[path = "adopted/datagrams.rs"]
 mod datagrams;
+#[path = "adopted/kinds.rs"]
+mod kinds;
 #[path = "adopted/refused.rs"]
 mod refused;

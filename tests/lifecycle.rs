@@ -1,5 +1,4 @@
-//! From building to stopping: all or nothing, lent threads, handed-over sockets, listeners that come and go,
-//! draining, dying.
+//! From building to stopping: all or nothing, lent threads, listeners that come and go, draining, dying.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,8 +6,7 @@ mod common;
 use std::fs;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -16,8 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use resay::{CloseReason, Error, EventKind, SocketKind};
-use socket2::{Domain, Socket, Type};
+use resay::{CloseReason, Error, EventKind};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
@@ -480,153 +477,6 @@ fn a_signal_interrupts_a_lent_thread() {
             assert!(!lent.join().unwrap());
         });
         balanced(&engine);
-    });
-}
-
-/// Sockets of every kind that the host has opened, handed over as such.
-#[test]
-fn sockets_that_are_handed_over() {
-    isolated(|| {
-        let directory = directory();
-        let engine = engine_builder().chain("uppercase").unwrap().start().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        let records = Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None).unwrap();
-        records.bind(&file_address(&path("r"))).unwrap();
-        records.listen(5).unwrap();
-        let nonblocking = TcpListener::bind("127.0.0.1:0").unwrap();
-        nonblocking.set_nonblocking(true).unwrap();
-        let sockets: [(OwnedFd, SocketKind); 6] = [
-            (TcpListener::bind("127.0.0.1:0").unwrap().into(), SocketKind::Tcp),
-            (nonblocking.into(), SocketKind::Tcp),
-            (UdpSocket::bind("127.0.0.1:0").unwrap().into(), SocketKind::Udp),
-            (UnixListener::bind(path("s")).unwrap().into(), SocketKind::UnixStream),
-            (UnixDatagram::bind(path("d")).unwrap().into(), SocketKind::UnixDatagram),
-            (records.into(), SocketKind::UnixSeqpacket),
-        ];
-        for (socket, kind) in sockets {
-            let id = engine.listen_socket(socket, "").unwrap();
-            let info = engine.listener(id).unwrap();
-            assert_eq!(info.kind, kind);
-            assert_eq!(Peer::connect(&info.url).ask(b"handed over"), b"HANDED OVER", "{}", info.url);
-        }
-        // With options of its own.
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let id = engine.listen_socket(socket.into(), "frame=lines&chain=identity").unwrap();
-        assert_eq!(Peer::connect(&engine.listener(id).unwrap().url).ask(b"mine\n"), b"mine\n");
-        finish(engine);
-        // Their files belong to whoever made them.
-        for name in ["s", "d", "r"] {
-            assert!(path(name).exists(), "{name}");
-        }
-    });
-}
-
-/// Connections inherit from their listener that closing them waits for the peer (`SO_LINGER`): no worker waits for one.
-#[test]
-fn a_socket_that_lingers() {
-    isolated(|| {
-        let engine = engine_builder().start().unwrap();
-        let socket = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
-        socket.set_linger(Some(Duration::from_secs(3600))).unwrap();
-        let id = engine.listen_socket(socket.into(), "").unwrap();
-        let url = engine.listener(id).unwrap().url;
-        let bystander = Peer::connect(&url);
-        // It has sent all, and reads nothing: its answers wait in the kernel.
-        let silent = Peer::connect_with(&url, |socket| socket.set_recv_buffer_size(4096)).unwrap();
-        silent.send(&noise(100_000, 1));
-        silent.half_close();
-        eventually_stats(&engine, "it is closed", |stats| stats.closed == 1);
-        assert_eq!(bystander.ask(b"and me?"), b"and me?");
-        assert_same("all of it", &noise(100_000, 1), &silent.to_end());
-        drop((bystander, silent));
-        finish(engine);
-    });
-}
-
-/// Whether calls wait is the affair of everybody who shares a socket with us: a parent, a child, another server. Whoever
-/// makes it wait makes no worker wait, neither while it serves nor while it drains.
-#[test]
-fn a_socket_that_somebody_else_makes_blocking() {
-    isolated(|| {
-        let directory = directory();
-        let path = |name: &str| directory.path().join(name);
-        let records = Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None).unwrap();
-        records.bind(&file_address(&path("r"))).unwrap();
-        records.listen(5).unwrap();
-        let sockets: [Socket; 5] = [
-            TcpListener::bind("127.0.0.1:0").unwrap().into(),
-            UdpSocket::bind("127.0.0.1:0").unwrap().into(),
-            UnixListener::bind(path("s")).unwrap().into(),
-            UnixDatagram::bind(path("d")).unwrap().into(),
-            records,
-        ];
-        let engine = engine_builder().start().unwrap();
-        for shared in &sockets {
-            let id = engine.listen_socket(shared.try_clone().unwrap().into(), "").unwrap();
-            let url = engine.listener(id).unwrap().url;
-            for round in 0..3 {
-                shared.set_nonblocking(false).unwrap();
-                let peers: Vec<_> = (0..3).map(|_| Peer::connect(&url)).collect();
-                for peer in &peers {
-                    assert_eq!(peer.ask(b"and now?"), b"and now?", "{url} {round}");
-                }
-            }
-            shared.set_nonblocking(false).unwrap();
-        }
-        engine.drain(PATIENCE).unwrap();
-        balanced(&engine);
-    });
-}
-
-/// The same by number, in a URL.
-#[test]
-fn sockets_that_are_handed_over_by_number() {
-    isolated(|| {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let addresses = [
-            format!("tcp://{}", socket.local_addr().unwrap()),
-            format!("udp://{}", datagrams.local_addr().unwrap()),
-        ];
-        let urls = [socket.into_raw_fd(), datagrams.into_raw_fd()].map(|fd| format!("fd:{fd}"));
-        let engine = engine_builder()
-            .listen(&format!("{}?chain=uppercase", urls[0]))
-            .unwrap()
-            .listen(&urls[1])
-            .unwrap()
-            .start()
-            .unwrap();
-        assert_eq!(engine.urls(), addresses);
-        assert_eq!(Peer::connect(&addresses[0]).ask(b"by number"), b"BY NUMBER");
-        assert_eq!(Peer::connect(&addresses[1]).ask(b"by number"), b"by number");
-        finish(engine);
-    });
-}
-
-/// One number cannot be handed over twice: the second owner would close what belongs to the first, or to
-/// somebody who has got that number since.
-#[test]
-fn a_number_is_handed_over_once() {
-    isolated(|| {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("tcp://{}", socket.local_addr().unwrap());
-        let fd = socket.into_raw_fd();
-        let url = format!("fd:{fd}");
-        let engine = engine_builder().listen(&url).unwrap().start().unwrap();
-        assert_answers(&address);
-        let second = engine.listen(&url);
-        assert!(second.is_err(), "the number is the engine's own already");
-        // SAFETY: only asked whether it is open.
-        let open = unsafe { BorrowedFd::borrow_raw(fd) };
-        assert!(open.try_clone_to_owned().is_ok(), "and it was not closed");
-        assert_answers(&address);
-        finish(engine);
-
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("fd:{}", socket.as_raw_fd());
-        let twice = engine_builder().listen(&url).unwrap().listen(&url).unwrap().build();
-        assert!(twice.is_err(), "nor twice at once");
-        assert!(socket.local_addr().is_ok(), "then it is still ours");
     });
 }
 

@@ -60,66 +60,6 @@ fn answers_come_from_the_address_that_was_asked() {
     });
 }
 
-/// A handed-over socket that is bound to all addresses is no different.
-#[test]
-fn answers_of_an_adopted_socket_too() {
-    isolated(|| {
-        let engine = engine_builder().start().unwrap();
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        engine.listen_socket(socket.into(), "chain=uppercase").unwrap();
-        assert_eq!(Peer::connect(&format!("udp://127.0.0.5:{port}")).ask(b"five"), b"FIVE");
-        finish(engine);
-    });
-}
-
-/// One on which somebody else has asked for more to be told of each datagram, as a service manager does: what we need to
-/// know still has room.
-#[test]
-fn an_adopted_socket_that_tells_more() {
-    use std::os::fd::AsRawFd;
-    if !has_ipv6() {
-        return skipped("IPv6: this machine has no [::1]");
-    }
-    isolated(|| {
-        let engine = engine_builder().start().unwrap();
-        let socket = Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
-        socket.set_only_v6(false).unwrap();
-        socket.bind(&SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0)).into()).unwrap();
-        let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-        for (level, name) in [
-            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
-            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL),
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
-            (libc::IPPROTO_IP, libc::IP_RECVTOS),
-        ] {
-            let one: libc::c_int = 1;
-            // SAFETY: the pointer and the size are those of one int.
-            let result = unsafe {
-                libc::setsockopt(
-                    socket.as_raw_fd(),
-                    level,
-                    name,
-                    (&raw const one).cast(),
-                    size_of::<libc::c_int>() as u32,
-                )
-            };
-            assert_eq!(result, 0, "{level} {name}: {}", io::Error::last_os_error());
-        }
-        let id = engine.listen_socket(socket.into(), "chain=uppercase").unwrap();
-        for address in ["127.0.0.5", "[::1]"] {
-            let peer = Peer::connect(&format!("udp://{address}:{port}"));
-            assert_eq!(peer.ask(b"alone"), b"ALONE", "{address}");
-            send_cut(&peer.socket, b"onetwosix", 3);
-            let answers = [peer.message(), peer.message(), peer.message()];
-            assert_eq!(answers, [b"ONE", b"TWO", b"SIX"], "{address}");
-        }
-        engine.close_listener(id).unwrap();
-        finish(engine);
-    });
-}
-
 /// An empty datagram is a message, and its answer is one; it is no end of anything.
 #[test]
 fn empty_datagrams_are_answered() {

@@ -66,6 +66,38 @@ fn what_waits_from_before_is_answered_from_where_it_was_sent_to() {
     });
 }
 
+/// One on which somebody else has asked for more to be told of each datagram, as a service manager does: what we need to
+/// know still has room.
+#[test]
+fn an_adopted_socket_that_tells_more() {
+    if !has_ipv6() {
+        return skipped("IPv6: this machine has no [::1]");
+    }
+    isolated(|| {
+        let engine = engine_builder().start().unwrap();
+        let (socket, port) = on_all_addresses(Domain::IPV6, false);
+        for (level, name) in [
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
+            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+            (libc::IPPROTO_IP, libc::IP_RECVTOS),
+        ] {
+            try_set_option(&socket, level, name, 1).unwrap();
+        }
+        let id = engine.listen_socket(socket.into(), "chain=uppercase").unwrap();
+        for address in ["127.0.0.5", "[::1]"] {
+            let peer = Peer::connect(&format!("udp://{address}:{port}"));
+            assert_eq!(peer.ask(b"alone"), b"ALONE", "{address}");
+            send_cut(&peer.socket, b"onetwosix", 3);
+            let answers = [peer.message(), peer.message(), peer.message()];
+            assert_eq!(answers, [b"ONE", b"TWO", b"SIX"], "{address}");
+        }
+        engine.close_listener(id).unwrap();
+        finish(engine);
+    });
+}
+
 /// What was sent to everybody is answered no more than later.
 #[test]
 fn what_waits_from_before_for_a_group_is_dropped() {

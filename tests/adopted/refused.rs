@@ -182,7 +182,8 @@ fn a_number_that_is_refused_is_its_owners() {
         // SAFETY: open as long as nobody closes it, which is the question.
         let open = unsafe { BorrowedFd::borrow_raw(number) };
         let taken = opened("tcp://127.0.0.1:0");
-        for others in [None, Some(url_of("tcp", &taken)), Some("fd:9999".to_owned())] {
+        let same = format!("fd:{number}");
+        for others in [None, Some(url_of("tcp", &taken)), Some("fd:9999".to_owned()), Some(same)] {
             let options = if others.is_none() { "frame=fixed:9&max_message=5" } else { "sndbuf=9k" };
             let mut builder = engine_builder().listen(&format!("fd:{number}?{options}")).unwrap();
             if let Some(other) = &others {
