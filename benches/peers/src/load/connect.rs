@@ -99,7 +99,7 @@ impl Turns for Load {
         for event in 0..count {
             let index = self.epoll.index(event);
             if self.read(index)? {
-                clock.record(clock.now_ns().saturating_sub(self.slots[index].since), 1);
+                clock.record(clock.now_ns().saturating_sub(self.slots[index].since));
                 // What was there before is closed when it is replaced.
                 self.slots[index] = self.open(index, clock)?;
             }

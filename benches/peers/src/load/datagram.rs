@@ -173,7 +173,7 @@ impl Peer {
         }
         let lost = number - self.expected;
         self.expected = number + 1;
-        clock.record(now.saturating_sub(self.sent_ns[number as usize % BATCH]), 1);
+        clock.record(now.saturating_sub(self.sent_ns[number as usize % BATCH]));
         Ok(lost)
     }
 

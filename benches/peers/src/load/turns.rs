@@ -37,7 +37,7 @@ impl Clock {
         self.begin.elapsed().as_nanos() as u64
     }
 
-    pub(super) fn record(&mut self, ns: u64, messages: u64) {
-        self.times.saturating_record_n(ns.max(1), messages);
+    pub(super) fn record(&mut self, ns: u64) {
+        self.times.saturating_record(ns.max(1));
     }
 }
