@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::read::read;
+use super::read::{NAME_BYTES_MAX, read};
 use super::schema;
 use super::snapshot::Snapshot;
 use crate::exit::{Exit, Failure};
@@ -85,12 +85,12 @@ fn shown(snapshot: &Snapshot) -> String {
             _ => _ = writeln!(text, "{key} = {}", quoted(value)),
         }
     }
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: Vec<String> = snapshot.listeners.iter().map(|listener| listener.name.clone()).collect();
+    let mut last = "";
     for listener in &snapshot.listeners {
         // One table for each address: the second and later ones need names of their own.
-        names.push(&listener.name);
-        let count = names.iter().filter(|name| **name == listener.name).count();
-        let name = if count > 1 { format!("{}.{count}", listener.name) } else { listener.name.clone() };
+        let name = if listener.name == last { another(&mut names, last) } else { listener.name.clone() };
+        last = &listener.name;
         let _ =
             writeln!(text, "\n[[listener]]\nname = {}\nlisten = {}", quoted(&name), quoted(&listener.url));
         for (key, value) in &listener.options {
@@ -98,6 +98,19 @@ fn shown(snapshot: &Snapshot) -> String {
         }
     }
     text
+}
+
+/// A name like this one that no other listener has.
+fn another(names: &mut Vec<String>, like: &str) -> String {
+    let candidates = (2_u64..).map(|number| {
+        let end = format!(".{number}");
+        let kept = like.len().min(NAME_BYTES_MAX - end.len());
+        like.get(..kept).unwrap_or_default().to_owned() + &end
+    });
+    let mut unused = candidates.filter(|name| !names.contains(name));
+    let name = unused.next().unwrap_or_default();
+    names.push(name.clone());
+    name
 }
 
 /// A basic string of TOML.

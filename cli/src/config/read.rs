@@ -24,7 +24,7 @@ pub(super) const TOP: [&str; 7] =
 /// The keys of a listener beside its options.
 pub(super) const LISTENER: [&str; 2] = ["name", "listen"];
 /// Letters of a name.
-const NAME_BYTES_MAX: usize = 64;
+pub(super) const NAME_BYTES_MAX: usize = 64;
 
 /// A file is not read beyond this.
 const FILE_BYTES_MAX: u64 = 4 << 20;

@@ -259,6 +259,28 @@ fn a_duration_is_shown_as_a_file_takes_it() {
 }
 
 #[test]
+fn each_address_of_a_listener_is_shown_with_a_name_that_a_file_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory);
+    let path = path.to_str().unwrap();
+    let long = "l".repeat(64);
+    let text: String = ["a", "a.2", &long].iter().enumerate().fold(String::new(), |text, (place, name)| {
+        let urls: Vec<_> = (0..3).map(|n| format!("\"tcp://127.0.0.{}:8888\"", 1 + 3 * place + n)).collect();
+        text + &format!("[[listener]]\nname = {name:?}\nlisten = [{}]\n", urls.join(", "))
+    });
+    fs::write(path, text).unwrap();
+    let shown = run(["config", "show", path], b"").text();
+    let names: Vec<_> = shown.lines().filter_map(|line| line.strip_prefix("name = ")).collect();
+    let cut = &long[..62];
+    let ends = [format!("\"{long}\""), format!("\"{cut}.2\""), format!("\"{cut}.3\"")];
+    assert_eq!(names[..6], ["\"a\"", "\"a.3\"", "\"a.4\"", "\"a.2\"", "\"a.2.2\"", "\"a.2.3\""]);
+    assert_eq!(names[6..], ends);
+    fs::write(path, &shown).unwrap();
+    let again = run(["config", "show", path], b"");
+    assert_eq!((again.text(), again.stderr.as_str()), (shown, ""));
+}
+
+#[test]
 fn the_schema_knows_every_option() {
     let schema: Value = serde_json::from_str(&run(["config", "schema"], b"").text()).unwrap();
     let listener = &schema["properties"]["listener"]["items"]["properties"];
