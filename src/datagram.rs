@@ -203,8 +203,13 @@ impl DelayedDatagrams {
         self.answers.first_key_value().map_or(Moment::NEVER, |((due, _), _)| *due)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.answers.len()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// How many answers they are; a copy of one is none.
+    pub(crate) fn answers(&self) -> usize {
+        self.answers.values().map(|datagram| datagram.answers).sum()
     }
 }
 

@@ -155,6 +155,11 @@ fn a_datagram_may_be_answered_twice() {
             assert_eq!((stats.messages_in, stats.messages_out, stats.dropped), (3, 3, 0), "{chain}");
             finish(engine);
         }
+        let (engine, url) = serve("udp://127.0.0.1:0", "delay:time=60m | duplicate:rate=1");
+        Peer::connect(&url).send(b"x");
+        eventually_stats(&engine, "both wait", |stats| stats.messages_in == 1);
+        let stats = finish(engine);
+        assert_eq!(stats.dropped_by(DropReason::Undelivered), 1, "a copy is no message: {stats:?}");
         let (engine, url) = serve("udp://127.0.0.1:0?max_amplification=1", "duplicate:rate=1");
         Peer::connect(&url).send(b"x");
         let stats = eventually_stats(&engine, "it is dropped", |stats| stats.dropped == 1);

@@ -101,10 +101,11 @@ impl DatagramSocket {
 
     /// Answers that are still to come.
     pub(super) fn owed(&self) -> usize {
-        self.delayed.len() + self.offloaded + self.late.len()
+        self.delayed.answers() + self.offloaded + self.late.len()
     }
 
+    /// Whether something is still to be sent.
     pub(super) fn is_owing(&self) -> bool {
-        self.owed() > 0
+        !self.delayed.is_empty() || self.offloaded + self.late.len() > 0
     }
 }
