@@ -159,28 +159,28 @@ pub(crate) struct DelayedDatagram {
 }
 
 impl DelayedDatagrams {
-    /// Keeps a copy of an answer, in memory of its own length; the answer comes back, and whether there was room.
-    pub(crate) fn keep(&mut self, due: Moment, to: ReplyTo, bytes: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
-        if !self.has_room(bytes.len()) {
-            return Err(bytes);
+    /// Keeps an answer, in memory of its own length, and then its copies. Whether there was room for the answer.
+    pub(crate) fn keep(&mut self, due: Moment, to: ReplyTo, bytes: &[u8], copies: u32) -> bool {
+        let is_kept = self.insert(due, to, bytes, 1);
+        if is_kept {
+            self.keep_copies(due, to, bytes, copies);
         }
-        self.insert(due, DelayedDatagram { to, bytes: bytes.as_slice().into(), answers: 1 });
-        Ok(bytes)
+        is_kept
     }
 
     /// Keeps copies of an answer, to be sent behind it, as far as there is room.
     pub(crate) fn keep_copies(&mut self, due: Moment, to: ReplyTo, bytes: &[u8], copies: u32) {
-        for _ in 0..copies {
-            if self.has_room(bytes.len()) {
-                self.insert(due, DelayedDatagram { to, bytes: bytes.into(), answers: 0 });
-            }
-        }
+        (0..copies).all(|_| self.insert(due, to, bytes, 0));
     }
 
-    fn insert(&mut self, due: Moment, datagram: DelayedDatagram) {
-        self.bytes += datagram.bytes.len();
-        self.last += 1;
-        self.answers.insert((due, self.last), datagram);
+    fn insert(&mut self, due: Moment, to: ReplyTo, bytes: &[u8], answers: usize) -> bool {
+        let has_room = self.has_room(bytes.len());
+        if has_room {
+            self.bytes += bytes.len();
+            self.last += 1;
+            self.answers.insert((due, self.last), DelayedDatagram { to, bytes: bytes.into(), answers });
+        }
+        has_room
     }
 
     /// Whether an answer of so many bytes may be kept.

@@ -5,6 +5,10 @@
 
 mod common;
 
+mod offload {
+    mod swaps;
+}
+
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Write};
 use std::os::fd::AsRawFd;
@@ -55,7 +59,12 @@ static void pass_gate(struct own *own) {
 }
 static resay_status enter(struct own *own, const uint8_t *data, size_t len) {
   if (len > 0 && data[0] == 'B') pass_gate(own);
-  return len > 0 && data[len - 1] == 'C' ? RESAY_CLOSE : len > 0 && data[len - 1] == 'D' ? RESAY_DROP : RESAY_OK;
+  switch (len > 0 ? data[len - 1] : 0) {
+  case 'C': return RESAY_CLOSE;
+  case 'D': return RESAY_DROP;
+  case 'F': return RESAY_E_DATA;
+  default: return RESAY_OK;
+  }
 }
 static resay_status map(void *instance, void *session, uint8_t *data, size_t len) {
   (void)session;

@@ -6,11 +6,11 @@ mod common;
 use std::ffi::CString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
-
 use std::process::Command;
+use std::sync::mpsc;
 
 use common::*;
-use resay::{Backend, DropReason, Engine, EventKind, Stats};
+use resay::{Backend, DropReason, Engine, EventKind, Message, Output, Stats, Transform, Verdict};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Asserts that a datagram was dropped for this reason and nothing came back for it. An answer would have been
@@ -165,6 +165,35 @@ fn a_datagram_may_be_answered_twice() {
         let stats = eventually_stats(&engine, "it is dropped", |stats| stats.dropped == 1);
         assert_eq!(stats.dropped_by(DropReason::Amplified), 1);
         finish(engine);
+    });
+}
+
+/// What waits is bounded, and copies take no room that their answer needs.
+#[test]
+fn copies_of_an_answer_come_second() {
+    isolated(|| {
+        // There is room for 17 of these: for eight with their copies, and for one.
+        let answer = vec![b'x'; 64 * 1024 * 1024 * 2 / 35];
+        let (requests, waiting) = mpsc::channel();
+        let later = move |_: &Message<'_>, out: &mut Output<'_>| match out.later() {
+            Some(number) if requests.send(number).is_ok() => Verdict::Later,
+            _ => Verdict::Drop,
+        };
+        let later = Transform::from_fn("later", later).unwrap();
+        let directory = directory();
+        let url = Transport::UnixDatagram.url(directory.path());
+        let builder = engine_builder().register(later).listen(&url).unwrap();
+        let engine = builder.chain("later | delay:time=60m | duplicate:rate=1").unwrap().start().unwrap();
+        let peer = Peer::connect(&engine.urls()[0]);
+        for _ in 0..9 {
+            peer.send(b"x");
+            let number = waiting.recv_timeout(PATIENCE).unwrap();
+            engine.answer(number, Verdict::Replace, &answer).unwrap();
+        }
+        engine.sync(Some(PATIENCE)).unwrap();
+        assert_eq!(engine.stats().dropped, 0, "{:?}", engine.stats());
+        let stats = finish(engine);
+        assert_eq!(stats.dropped_by(DropReason::Undelivered), 9, "{stats:?}");
     });
 }
 

@@ -178,12 +178,6 @@ impl<D: Driver> Worker<D> {
             }
             return;
         }
-        let copied = match &outcome.reply {
-            Reply::Owned(bytes) if outcome.copies > 0 && has_room => {
-                driver.reply_to().map(|to| (to, bytes.clone()))
-            }
-            _ => None,
-        };
         if outcome.delay.is_zero() && socket.remembers() {
             match &outcome.reply {
                 Reply::Nothing => {}
@@ -197,26 +191,23 @@ impl<D: Driver> Worker<D> {
         match std::mem::replace(&mut outcome.reply, Reply::Nothing) {
             Reply::Nothing => {}
             Reply::InRecvBuf(range) => driver.reply_from_recv_buf(range),
-            Reply::Owned(bytes) if outcome.delay.is_zero() => driver.reply(bytes),
+            Reply::Owned(bytes) if outcome.delay.is_zero() => {
+                if outcome.copies > 0
+                    && let Some(to) = driver.reply_to()
+                {
+                    socket.delayed.keep_copies(driver.read_clock(), to, &bytes, outcome.copies);
+                    timers.arm(token, &mut socket.deadline, socket.delayed.next());
+                }
+                driver.reply(bytes);
+            }
             Reply::Owned(bytes) => {
-                let due = driver.read_clock().after(outcome.delay);
-                let kept = match driver.reply_to() {
-                    Some(to) => socket.delayed.keep(due, to, bytes),
-                    None => Err(bytes),
-                };
-                if kept.is_err() {
+                let (due, to) = (driver.read_clock().after(outcome.delay), driver.reply_to());
+                if !to.is_some_and(|to| socket.delayed.keep(due, to, &bytes, outcome.copies)) {
                     drop_it(DropReason::QueueFull);
                 }
-                match kept {
-                    Ok(bytes) | Err(bytes) => pool.put(bytes),
-                }
+                pool.put(bytes);
                 timers.arm(token, &mut socket.deadline, socket.delayed.next());
             }
-        }
-        if let Some((to, bytes)) = copied {
-            let due = driver.read_clock().after(outcome.delay);
-            socket.delayed.keep_copies(due, to, &bytes, outcome.copies);
-            timers.arm(token, &mut socket.deadline, socket.delayed.next());
         }
         if outcome.is_amplified() {
             state.log_amplified(&shared.events, from);

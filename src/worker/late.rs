@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use super::datagram_socket::{DatagramSocket, LateDatagram};
 use super::{ListenerState, Socket, Worker, log_transform_error, state_of};
+use crate::bug;
+use crate::chain::Generation;
 use crate::connection::TransformFault;
 use crate::context::Reply;
-use crate::datagram;
+use crate::datagram::{self, Outcome};
 use crate::driver::{Driver, Token};
 use crate::later::{Desk, LateAnswer, Owner, Tickets};
 use crate::limits::{DELAYED_DATAGRAM_BYTES_MAX, LATE_ANSWERS_MAX};
+use crate::peer::Peer;
 use crate::stats::DropReason;
-use crate::tap::{Recorder, TapOutcome};
+use crate::sys::ReplyTo;
+use crate::tap::{KeptMessage, Recorder, TapOutcome};
 use crate::timer::Moment;
 
 impl<D: Driver> Worker<D> {
@@ -27,7 +31,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn datagram_answered_late(&mut self, token: Token, answer: LateAnswer) {
-        let Worker { index, driver, pool, scratch, recorder, sockets, listeners, shared, timers, .. } = self;
+        let Worker { index, driver, pool, scratch, recorder, sockets, listeners, shared, .. } = self;
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
         let Some(state) = state_of(listeners, socket.state) else { return };
         let Some(late) = socket.late.remove(&answer.ticket) else { return };
@@ -35,19 +39,31 @@ impl<D: Driver> Worker<D> {
         let generation = Arc::clone(message.generation());
         let mut cx = state.context(pool, scratch, recorder, driver.read_clock());
         cx.desk = desk(&shared.tickets, (*index, token), socket.late.len());
-        let now = cx.now;
-        let outcome = datagram::resume(message, answer, &from, &mut cx);
-        if outcome.later.is_none()
-            && let Some(kept) = kept.as_ref().filter(|_| recorder.is_on())
-        {
+        let came = cx.now;
+        let mut outcome = datagram::resume(message, answer, &from, &mut cx);
+        if let Some(message) = outcome.later.take() {
+            socket.late.insert(message.ticket(), LateDatagram { to, from, message, kept });
+            return;
+        }
+        self.deliver_later(token, LateOutcome { to, from, generation, kept, came, outcome });
+    }
+
+    /// Sends what has become of a datagram that was not answered when it came: now, or after its delay.
+    pub(super) fn deliver_later(&mut self, token: Token, late: LateOutcome) {
+        let Worker { driver, pool, recorder, sockets, listeners, shared, timers, .. } = self;
+        let LateOutcome { to, from, generation, kept, came, outcome } = late;
+        let now = driver.read_clock();
+        let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
+        let Some(state) = state_of(listeners, socket.state) else { return };
+        if let Some(kept) = kept.filter(|_| recorder.is_on()) {
             let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());
             let (for_taps, answer) = match &outcome.reply {
                 _ if !has_room => (TapOutcome::Dropped(DropReason::QueueFull), &[][..]),
                 Reply::Owned(bytes) => (outcome.for_taps(), bytes.as_slice()),
                 Reply::Nothing | Reply::InRecvBuf(_) => (outcome.for_taps(), &[][..]),
             };
-            recorder.keep_again(kept);
-            state.record_datagram(recorder, now, &from, for_taps, answer);
+            recorder.keep_again(&kept);
+            state.record_datagram(recorder, came, &from, for_taps, answer);
         }
         if outcome.is_amplified() {
             state.log_amplified(&shared.events, &from);
@@ -60,36 +76,46 @@ impl<D: Driver> Worker<D> {
             // It may be the last user of a chain that was replaced.
             shared.drop_in_background(generation.share(), Some(generation));
         }
-        if let Some(message) = outcome.later {
-            socket.late.insert(message.ticket(), LateDatagram { to, from, message, kept });
-            return;
-        }
-        if let Reply::Owned(bytes) = &outcome.reply
-            && outcome.copies > 0
-        {
-            socket.delayed.keep_copies(now.after(outcome.delay), to, bytes, outcome.copies);
-            timers.arm(token, &mut socket.deadline, socket.delayed.next());
-        }
-        match outcome.reply {
-            Reply::Owned(bytes) if outcome.delay.is_zero() => {
-                socket.remember_late(&to, &bytes, now);
-                let result = driver.send_to(token, &to, &bytes);
-                pool.put(bytes);
-                self.answered(token, 1, result);
-            }
+        let sent = match outcome.reply {
             Reply::Owned(bytes) => {
-                let kept = socket.delayed.keep(now.after(outcome.delay), to, bytes);
-                if kept.is_err() {
-                    state.stats.dropped(DropReason::QueueFull, 1);
-                }
-                let (Ok(bytes) | Err(bytes)) = kept;
+                let sent = if outcome.delay.is_zero() {
+                    socket.remember_late(&to, &bytes, now);
+                    let sent = driver.send_to(token, &to, &bytes);
+                    socket.delayed.keep_copies(now, to, &bytes, outcome.copies);
+                    Some(sent)
+                } else {
+                    if !socket.delayed.keep(now.after(outcome.delay), to, &bytes, outcome.copies) {
+                        state.stats.dropped(DropReason::QueueFull, 1);
+                    }
+                    None
+                };
                 pool.put(bytes);
                 timers.arm(token, &mut socket.deadline, socket.delayed.next());
+                sent
             }
-            Reply::Nothing | Reply::InRecvBuf(_) => {}
+            Reply::Nothing => None,
+            Reply::InRecvBuf(_) => {
+                bug::found_aside("an answer in memory of its own");
+                None
+            }
+        };
+        if let Some(sent) = sent {
+            self.answered(token, 1, sent);
         }
         self.end_datagrams_if_done(token);
     }
+}
+
+/// What has become of a datagram that was not answered when it came.
+pub(super) struct LateOutcome {
+    pub(super) to: ReplyTo,
+    pub(super) from: Peer,
+    /// The chain that it went through, which may have been replaced since.
+    pub(super) generation: Arc<Generation>,
+    /// For taps, and the time that they are told.
+    pub(super) kept: Option<KeptMessage>,
+    pub(super) came: Moment,
+    pub(super) outcome: Outcome,
 }
 
 /// Records the datagrams that a closing socket gives up.

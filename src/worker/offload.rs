@@ -6,16 +6,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::late::LateOutcome;
 use super::mailbox::Command;
 use super::offloaded::{DatagramResult, OffloadResult, Offloaded};
 use super::seen::Seen;
-use super::{
-    ListenerState, Served, Shared, Socket, State, Worker, log_transform_error, state_of, state_of_mut,
-};
+use super::{ListenerState, Served, Shared, Socket, State, Worker, state_of, state_of_mut};
 use crate::buffer::{self, Pool};
 use crate::bug::{self, Bugs};
 use crate::chain::{Generation, Scratch};
-use crate::connection::{TransformFault, Work};
+use crate::connection::Work;
 use crate::context::{Context, Reply};
 use crate::datagram::DatagramSession;
 use crate::driver::{Close, Driver, RecvBuf, Token};
@@ -302,30 +301,19 @@ impl<D: Driver> Worker<D> {
     /// Hands an admitted datagram to the threads that may be blocked, if there is room for it.
     pub(super) fn offload_datagram(&mut self, token: Token, from: Peer) {
         let (to, now, is_recorded) = (self.driver.reply_to(), self.driver.now(), self.recorder.is_on());
-        let recv_buf = self.driver.recv_buf();
-        let bytes = buffer::try_copy(bug::part(recv_buf.buffer, recv_buf.start..));
         let (Some(to), Some(Socket::Datagrams(socket))) = (to, self.sockets.get_mut(token)) else {
             return bug::found_aside("a datagram in the receive buffer, and its socket");
         };
         let Some(state) = state_of(&self.listeners, socket.state) else { return };
         let ListenerState { listener, generation, stats, .. } = state;
-        if socket.offloaded >= OFFLOADED_DATAGRAMS_MAX {
+        let RecvBuf { buffer, start } = self.driver.recv_buf();
+        let has_room = socket.offloaded < OFFLOADED_DATAGRAMS_MAX;
+        let bytes = if has_room { buffer::try_copy(bug::part(buffer, start..)) } else { None };
+        let Some(mut bytes) = bytes else {
             if is_recorded {
                 // It was kept when it was admitted.
                 let outcome = TapOutcome::Dropped(DropReason::QueueFull);
                 state.record_datagram(&mut self.recorder, now, &from, outcome, &[]);
-            }
-            return stats.dropped(DropReason::QueueFull, 1);
-        }
-        let Some(mut bytes) = bytes else {
-            if is_recorded {
-                state.record_datagram(
-                    &mut self.recorder,
-                    now,
-                    &from,
-                    TapOutcome::Dropped(DropReason::QueueFull),
-                    &[],
-                );
             }
             return stats.dropped(DropReason::QueueFull, 1);
         };
@@ -348,7 +336,8 @@ impl<D: Driver> Worker<D> {
                 }
                 outcome
             });
-            let result = DatagramResult { token, to, from, message, came: now, outcome, stats, bugs };
+            let came = now;
+            let result = DatagramResult { token, to, from, generation, message, came, outcome, stats, bugs };
             send_back(&shared, index, Command::DatagramResult(Box::new(result)));
         };
         match self.shared.offload.run(share, Box::new(job)) {
@@ -372,12 +361,13 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn resume_datagram(&mut self, result: DatagramResult) {
-        let DatagramResult { token, to, from, message, came, mut outcome, stats, bugs } = result;
-        let now = self.driver.read_clock();
-        // The socket may have been closed meanwhile.
-        let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
+        let DatagramResult { token, to, from, generation, message, came, mut outcome, stats, bugs } = result;
+        let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else {
+            // It was closed meanwhile.
+            return self.drop_in_background(generation.share(), generation);
+        };
         socket.offloaded -= 1;
-        let message = message.and_then(|number| socket.recorded.remove(&number));
+        let kept = message.and_then(|number| socket.recorded.remove(&number)).map(|(_, kept)| kept);
         let Some(state) = state_of(&self.listeners, socket.state) else { return };
         if let Some(bugs) = bugs {
             bug::put(bugs);
@@ -386,46 +376,8 @@ impl<D: Driver> Worker<D> {
                 outcome.dropped = Some(DropReason::Undelivered);
             }
         }
-        let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());
-        if let Some((_, message)) = message.filter(|_| self.recorder.is_on()) {
-            let (for_taps, answer) = match &outcome.reply {
-                _ if !has_room => (TapOutcome::Dropped(DropReason::QueueFull), &[][..]),
-                Reply::Owned(bytes) => (outcome.for_taps(), bytes.as_slice()),
-                Reply::Nothing | Reply::InRecvBuf(_) => (outcome.for_taps(), &[][..]),
-            };
-            self.recorder.keep_again(&message);
-            state.record_datagram(&mut self.recorder, came, &from, for_taps, answer);
-        }
-        if outcome.is_amplified() {
-            state.log_amplified(&self.shared.events, &from);
-        }
         state.stats.add_block(&stats);
-        if let Some((stage, fault)) = outcome.fault {
-            let fault = TransformFault { generation: Arc::clone(&state.generation), stage, fault };
-            log_transform_error(&self.shared.events, state, &fault, 0, &from, now);
-        }
-        if let Reply::Owned(bytes) = &outcome.reply
-            && outcome.copies > 0
-        {
-            socket.delayed.keep_copies(now.after(outcome.delay), to, bytes, outcome.copies);
-            self.timers.arm(token, &mut socket.deadline, socket.delayed.next());
-        }
-        match outcome.reply {
-            Reply::Owned(bytes) if outcome.delay.is_zero() => {
-                socket.remember_late(&to, &bytes, now);
-                let result = self.driver.send_to(token, &to, &bytes);
-                self.answered(token, 1, result);
-            }
-            Reply::Owned(bytes) => {
-                if socket.delayed.keep(now.after(outcome.delay), to, bytes).is_err() {
-                    state.stats.dropped(DropReason::QueueFull, 1);
-                }
-                self.timers.arm(token, &mut socket.deadline, socket.delayed.next());
-            }
-            Reply::Nothing => {}
-            Reply::InRecvBuf(_) => bug::found_aside("an answer in memory of its own"),
-        }
-        self.end_datagrams_if_done(token);
+        self.deliver_later(token, LateOutcome { to, from, generation, kept, came, outcome });
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct DatagramResult {
     pub(super) token: Token,
     pub(super) to: ReplyTo,
     pub(super) from: Peer,
+    /// The chain that it went through.
+    pub(super) generation: Arc<Generation>,
     /// Its number among those that taps are to hear of, and when it came.
     pub(super) message: Option<u64>,
     pub(super) came: Moment,
