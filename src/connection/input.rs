@@ -289,10 +289,14 @@ impl Connection {
         }
         let framer = &cx.limits.framer;
         let in_place = self.generation.is_in_place();
+        // Where the answers before this one end.
+        let mark = match &mut batch.out {
+            Some(out) if in_place => out.len(),
+            Some(out) => framer.open(out),
+            None => batch.in_place,
+        };
         let mut unused = Vec::new();
         let out = batch.out.as_mut().unwrap_or(&mut unused);
-        let mark = if in_place { out.len() } else { framer.open(out) };
-        let out_begin = out.len();
         // Where the answer to this message stands without its frame: in `out`, or where the message stood.
         let mut answer_in_out = None;
         let first_range = batch.delays.len();
@@ -320,44 +324,39 @@ impl Connection {
             let before = batch.out.as_ref().map_or(0, Vec::len);
             let closed = match (&mut batch.out, replaced) {
                 (Some(out), None) if !in_place => {
-                    let before = out.len();
                     let closed = framer.close(out, mark, bug::part(window, begin..batch.used), found);
-                    let moved = if framer.moves_body() { out.len().saturating_sub(before) } else { 0 };
-                    answer_in_out = Some(out_begin + moved..before + moved);
                     frame_ranges(framer, &mut batch.delays, first_range, before, out.len());
                     if cx.limits.records && batch.delays.len() > first_range {
                         join_ranges(&mut batch.delays, first_range, out.len());
                     }
-                    closed
+                    closed.map(Some)
                 }
                 (out, Some(answer)) => {
                     // The answers are no longer one piece of the window.
                     let out = out.get_or_insert_with(|| cx.pool.copy_of(bug::part(window, ..batch.in_place)));
-                    let frame = bug::part(window, begin..batch.used);
                     let mark = framer.open(out);
-                    let begin = out.len();
                     buffer::append(out, answer);
-                    let before = out.len();
-                    let closed = framer.close(out, mark, frame, found);
-                    let moved = if framer.moves_body() { out.len().saturating_sub(before) } else { 0 };
-                    answer_in_out = Some(begin + moved..before + moved);
-                    closed
+                    framer.close(out, mark, bug::part(window, begin..batch.used), found).map(Some)
                 }
                 (Some(out), None) => {
                     buffer::append(out, bug::part(window, begin..batch.used));
-                    Ok(())
+                    Ok(None)
                 }
                 (None, None) => {
                     batch.in_place = batch.used;
-                    Ok(())
+                    Ok(None)
                 }
             };
             if delay_us > 0 {
                 note_delay(&mut batch.delays, before, batch.out.as_ref().map_or(0, Vec::len), delay_us);
             }
-            if closed.is_err() {
-                batch.delays.truncate(first_range);
-                outcome = ChainOutcome::Failed { stage: self.generation.last_stage(), fault: Fault::TooLong };
+            match closed {
+                Ok(range) => answer_in_out = range,
+                Err(_) => {
+                    let stage = self.generation.last_stage();
+                    outcome = ChainOutcome::Failed { stage, fault: Fault::TooLong };
+                    batch.delays.truncate(first_range);
+                }
             }
         }
         let has_answer = matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close);

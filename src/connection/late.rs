@@ -120,7 +120,7 @@ impl Connection {
     ) -> Option<(ChainOutcome, u64, Range<usize>)> {
         let framer = &cx.limits.framer;
         let mark = framer.open(answer);
-        let mut body = answer.len()..answer.len();
+        let mut body = 0..0;
         let mut delays = Vec::new();
         let desk = cx.desk.map(|desk| Desk { order: message.order, ..desk });
         let conversation = cx.limits.conversation(self.id, &self.peer);
@@ -148,14 +148,12 @@ impl Connection {
         }
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
             let found = Found { body: 0..0, len: message.tail.len() };
-            body.end = answer.len();
-            if framer.close(answer, mark, &message.tail, &found).is_err() {
-                let stage = generation.last_stage();
-                outcome = ChainOutcome::Failed { stage, fault: Fault::TooLong };
-            }
-            if framer.moves_body() {
-                let moved = answer.len().saturating_sub(body.end);
-                body = body.start + moved..body.end + moved;
+            match framer.close(answer, mark, &message.tail, &found) {
+                Ok(range) => body = range,
+                Err(_) => {
+                    let stage = generation.last_stage();
+                    outcome = ChainOutcome::Failed { stage, fault: Fault::TooLong };
+                }
             }
         }
         let longest_us = delays.iter().map(|range| range.delay_us).max().unwrap_or(0);

@@ -14,6 +14,8 @@ mod found;
 mod prefixed;
 mod spec;
 
+use std::ops::Range;
+
 use memchr::memmem::Finder;
 
 use crate::bug;
@@ -102,24 +104,25 @@ impl Framer {
         mark
     }
 
-    /// Ends the frame that was opened at `mark`; `frame` is the one that is answered. Fails where the frame
-    /// cannot say how long the answer is.
+    /// Ends the frame that was opened at `mark`; `frame` is the one that is answered. Where the message stands in `out`.
+    /// Fails where the frame cannot say how long the answer is.
     pub(crate) fn close(
         &self,
         out: &mut Vec<u8>,
         mark: usize,
         frame: &[u8],
         found: &Found,
-    ) -> Result<(), TooLong> {
+    ) -> Result<Range<usize>, TooLong> {
+        let end = out.len();
         match self.kind {
-            Kind::Raw | Kind::Fixed(_) => {}
+            Kind::Raw | Kind::Fixed(_) => Ok(mark..end),
             // The end is the one that came: CR LF stays CR LF, a missing one stays missing.
             Kind::Lines | Kind::Delimiter(_) => {
                 out.extend_from_slice(bug::part(frame, found.body.end..found.len));
+                Ok(mark..end)
             }
-            Kind::Prefixed(length) => return length.close(out, mark),
+            Kind::Prefixed(length) => Ok(mark + length.close(out, mark)?..out.len()),
         }
-        Ok(())
     }
 }
 
@@ -131,7 +134,7 @@ impl Framer {
             Kind::Delimiter(end) => (end.needle(), Found { body: 0..0, len: end.needle().len() }),
             Kind::Raw | Kind::Prefixed(_) | Kind::Fixed(_) => (b"", Found { body: 0..0, len: 0 }),
         };
-        self.close(out, mark, end, &found)
+        self.close(out, mark, end, &found).map(drop)
     }
 
     /// Whether closing a frame moves the message in it.

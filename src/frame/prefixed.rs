@@ -61,8 +61,8 @@ impl Length {
         out.resize(out.len() + self.width().unwrap_or(0), 0);
     }
 
-    /// Writes the length of the message that was appended since [`open`](Self::open), which was at `mark`.
-    pub(super) fn close(self, out: &mut Vec<u8>, mark: usize) -> Result<(), TooLong> {
+    /// Writes the length of the message that was appended since [`open`](Self::open), which was at `mark`. How wide it is.
+    pub(super) fn close(self, out: &mut Vec<u8>, mark: usize) -> Result<usize, TooLong> {
         let length = out.len() - mark - self.width().unwrap_or(0);
         let too_long = |max: u32| TooLong { max: max as usize };
         match self {
@@ -84,9 +84,10 @@ impl Length {
                 // How wide it is shows only now.
                 let (bytes, width) = write_varint(length as u64);
                 out.splice(mark..mark, bytes.into_iter().take(width));
+                return Ok(width);
             }
         }
-        Ok(())
+        Ok(self.width().unwrap_or(0))
     }
 }
 

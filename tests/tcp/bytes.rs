@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::ANY_PORT;
 use crate::common::*;
-use resay::{Backend, CloseReason};
+use resay::{Backend, CloseReason, DropReason, Message, Output, Transform, Verdict};
 
 /// Urgent bytes are a part of the stream: they come back in their place.
 #[test]
@@ -61,6 +61,35 @@ fn urgent_bytes_that_arrived_with_others_are_echoed_on_unix_too() {
     isolated(|| {
         let directory = directory();
         urgent_bytes_among_others(&Transport::UnixStream.url(directory.path()));
+    });
+}
+
+/// A message whose answer does not fit into its frame ends the connection. Those before it have their answers, in whatever
+/// way they were answered.
+#[test]
+fn an_answer_that_is_too_long_for_its_frame_takes_no_other_along() {
+    isolated(|| {
+        let grows = |message: &Message<'_>, out: &mut Output<'_>| match &**message {
+            b"long" if out.write(&[b'x'; 256]) => Verdict::Replace,
+            b"new" if out.write(b"made") => Verdict::Replace,
+            _ => Verdict::Pass,
+        };
+        for (chain, first) in [("grows", "one"), ("grows", "new"), ("grows | prefix:text=a", "one")] {
+            let grows = Transform::from_fn("grows", grows).unwrap();
+            let builder = engine_builder().register(grows).listen("tcp://127.0.0.1:0?frame=len8").unwrap();
+            let engine = builder.chain(chain).unwrap().start().unwrap();
+            let peer = Peer::connect(&engine.urls()[0]);
+            let framed = |text: &str| [&[text.len() as u8][..], text.as_bytes()].concat();
+            peer.send(&[framed(first), framed("two"), framed("long"), framed("three")].concat());
+            let first = if first == "new" { "made" } else { first };
+            let before = if chain.contains("prefix") { "a" } else { "" };
+            let answers = [first, "two"].map(|answer| framed(&format!("{before}{answer}"))).concat();
+            assert_same(chain, &answers, &peer.to_end());
+            drop(peer);
+            let stats = finish(engine);
+            assert_eq!((stats.messages_out, stats.dropped), (2, 1), "{chain} {stats:?}");
+            assert_eq!(stats.dropped_by(DropReason::TransformFailed), 1, "{chain} {stats:?}");
+        }
     });
 }
 
