@@ -1,0 +1,170 @@
+//! What stands before and around a stream.
+
+use super::*;
+
+/// A peer's name and a line feed.
+#[derive(Debug)]
+struct Name;
+
+impl Preface for Name {
+    fn received(&mut self, bytes: &[u8]) -> PrefaceProgress {
+        match bytes.iter().position(|byte| *byte == b'\n') {
+            None => PrefaceProgress::NeedMore,
+            Some(0) => PrefaceProgress::Refuse("no name"),
+            Some(end) => {
+                PrefaceProgress::Done { used: end + 1, peer: Some(Peer::Abstract(bytes[..end].to_vec())) }
+            }
+        }
+    }
+}
+
+/// Says hello, waits for a hello, and turns every bit around from then on.
+#[derive(Debug, Default)]
+struct Flipped {
+    heard: usize,
+    is_broken: bool,
+}
+
+const HELLO: &[u8] = b"hello";
+
+impl Layer for Flipped {
+    fn received(
+        &mut self,
+        wire: &[u8],
+        plain: &mut Vec<u8>,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        for byte in wire {
+            if self.heard < HELLO.len() {
+                if *byte != HELLO[self.heard] {
+                    self.is_broken = true;
+                    reply.extend_from_slice(b"what?");
+                    return Err("no hello");
+                }
+                self.heard += 1;
+                if self.heard == HELLO.len() {
+                    reply.extend_from_slice(HELLO);
+                }
+            } else {
+                plain.push(!byte);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_established(&self) -> bool {
+        self.heard == HELLO.len() && !self.is_broken
+    }
+
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
+        wire.extend(plain.iter().map(|byte| !byte));
+    }
+
+    fn close(&mut self, wire: &mut Vec<u8>) {
+        wire.extend_from_slice(b"bye");
+    }
+}
+
+fn flipped(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| !byte).collect()
+}
+
+fn behind(preface: bool, layer: bool) -> Option<Around> {
+    let preface = preface.then(|| Box::new(Name) as Box<dyn Preface>);
+    let layer = layer.then(|| Box::new(Flipped::default()) as Box<dyn Layer>);
+    Some(Around::new(preface, layer, Duration::from_secs(5)))
+}
+
+#[test]
+fn nothing_reaches_a_stream_before_what_stands_before_it() {
+    for (preface, layer) in [(true, false), (false, true), (true, true)] {
+        // In one read, byte by byte, and cut in the middle.
+        let hello: &[u8] = if layer { HELLO } else { b"" };
+        let name: &[u8] = if preface { b"somebody\n" } else { b"" };
+        let said = |text: &[u8]| if layer { flipped(text) } else { text.to_vec() };
+        let input = [name, hello, &said(b"first\nsecond\n")].concat();
+        for size in [input.len(), 1, 7] {
+            let mut bench = Bench::around("uppercase", &[("frame", "lines")], behind(preface, layer));
+            input.chunks(size).for_each(|piece| bench.receive(piece));
+            bench.end();
+            let bye: &[u8] = if layer { b"bye" } else { b"" };
+            let expected = [hello, &said(b"FIRST\nSECOND\n"), bye].concat();
+            assert_eq!(bench.received(), expected, "{preface} {layer} {size}");
+            assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)));
+            if preface {
+                assert_eq!(bench.connection.peer(), &Peer::Abstract(b"somebody".to_vec()));
+            }
+            bench.assert_balance();
+        }
+    }
+}
+
+#[test]
+fn delayed_and_queued_answers_go_through_the_layer_in_order() {
+    let mut bench = Bench::around("delay:time=5ms", &[("frame", "lines")], behind(false, true));
+    bench.receive(HELLO);
+    bench.window = 10;
+    let lines: Vec<u8> = (0..50).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+    for piece in lines.chunks(33) {
+        bench.receive(&flipped(piece));
+    }
+    for _ in 0..1000 {
+        bench.pass(Duration::from_millis(1));
+        bench.peer_reads(17);
+    }
+    assert_eq!(bench.received(), [HELLO, &flipped(&lines)].concat());
+}
+
+/// A change of the chain while a stream is opening: its first message is the new chain's, and no time with the old one runs.
+#[test]
+fn a_stream_opens_with_the_chain_of_that_moment() {
+    for (preface, layer) in [(true, false), (false, true)] {
+        let mut bench = Bench::around("uppercase", &[("frame", "lines")], behind(preface, layer));
+        bench.receive(if preface { b"some" } else { b"he" });
+        bench.current = generation("rot13");
+        bench.step(Connection::swap);
+        let message = if layer { flipped(b"first\n") } else { b"first\n".to_vec() };
+        bench.receive(&[if preface { &b"body\n"[..] } else { b"llo" }, &message].concat());
+        let answer = if layer { [HELLO, &flipped(b"svefg\n")].concat() } else { b"svefg\n".to_vec() };
+        assert_eq!(bench.received(), answer, "{preface} {layer}");
+        bench.pass(Duration::from_secs(3600));
+        assert_eq!((bench.closed, bench.has_shut_down), (None, false));
+        bench.end();
+        bench.assert_balance();
+    }
+}
+
+/// What came before a stream was open is not the stream's.
+#[test]
+fn an_unfinished_preface_is_in_no_balance() {
+    for (preface, layer) in [(true, false), (false, true), (true, true)] {
+        let mut bench = Bench::around("uppercase", &[], behind(preface, layer));
+        bench.receive(b"hell");
+        bench.end();
+        assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)));
+        assert_eq!(bench.figures().messages_in, 0);
+        bench.assert_balance();
+    }
+}
+
+#[test]
+fn what_cannot_be_agreed_upon_ends_the_connection() {
+    let mut bench = Bench::around("uppercase", &[], behind(false, true));
+    bench.receive(b"GET / HTTP/1.0");
+    assert_eq!(bench.received(), b"what?", "the peer hears why");
+    assert!(bench.has_shut_down);
+    bench.end();
+    assert_eq!(bench.closed, Some((CloseReason::LayerFailed, Close::Gently)));
+
+    for bad in [&b"\n"[..], &[b'x'; 5000]] {
+        let mut bench = Bench::around("uppercase", &[], behind(true, false));
+        bench.receive(bad);
+        assert_eq!(bench.closed, Some((CloseReason::PrefaceRefused, Close::Reset)));
+        assert!(bench.cost_max <= 16 * 1024);
+    }
+    for (preface, layer) in [(true, false), (false, true)] {
+        let mut bench = Bench::around("uppercase", &[], behind(preface, layer));
+        bench.receive(b"h");
+        assert_eq!(bench.pass_until_closed(Duration::from_secs(60)), Duration::from_secs(5));
+    }
+}
