@@ -30,8 +30,9 @@ impl Connection {
         {
             self.go_on_with(place, message, &mut step, cx);
         }
-        // What has kept a connection with its chain may be over.
-        let retired = self.follow(cx);
+        // What has kept a connection with its chain may be over. Where following it may block, the next message or the end of
+        // its time with that chain takes it along: the answer is not to wait for that.
+        let retired = if self.must_offload(cx) { None } else { self.follow(cx) };
         if retired.is_some() {
             step.rare().retired = retired;
         }
