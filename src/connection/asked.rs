@@ -98,11 +98,20 @@ impl Connection {
         self.advance(step, cx)
     }
 
-    /// The stream is open: what was to be sent unasked meanwhile is the first of it.
+    /// The stream is open: what was to be sent unasked meanwhile is the first of it. A preface has done what it was for.
     pub(super) fn send_held(&mut self, cx: &mut Context<'_>) {
-        let held = self.around.as_deref_mut().map(|around| std::mem::take(&mut around.held));
-        for chunk in held.into_iter().flatten() {
+        let Some(around) = self.around.as_deref_mut() else { return };
+        for chunk in std::mem::take(&mut around.held) {
             self.output.queue(chunk, cx.limits, cx.pool);
         }
+        if around.layer.is_none() {
+            self.around = None;
+        }
+    }
+
+    /// Bytes of what waits for the stream to be open.
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = self.around.iter().flat_map(|around| &around.held);
+        held.map(|chunk| chunk.bytes.len()).sum()
     }
 }

@@ -114,7 +114,6 @@ impl Connection {
     /// Goes on with the layer's handshake, and opens the stream when it is over.
     fn establish(&mut self, cx: &mut Context<'_>) -> Step {
         let Some(Around { layer: Some(_), .. }) = self.around.as_deref() else {
-            self.around = None;
             cx.stats.bytes_in.add(self.unread_bytes() as u64);
             return self.open(cx);
         };
@@ -518,7 +517,8 @@ impl Connection {
         }
         self.record_given_up(0, cx);
         self.drop_unread(cx);
-        let (left, stats) = (self.output.abandon(unsent), cx.stats);
+        let (mut left, stats) = (self.output.abandon(unsent), cx.stats);
+        left.bytes += self.held_bytes();
         stats.bytes_out.add(left.taken_bytes as u64);
         stats.messages_out.add(u64::from(left.taken_messages));
         stats.undelivered_bytes.add(left.bytes as u64);

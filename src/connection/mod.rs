@@ -191,14 +191,14 @@ impl Connection {
         self.silent_since
     }
 
-    /// Bytes of answers that the kernel has not taken.
+    /// Bytes for the peer that the kernel has not taken.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.output.bytes()
+        self.output.bytes() + self.held_bytes()
     }
 
-    /// Answers that the kernel has not taken.
+    /// What the kernel has not taken.
     pub(crate) fn owed(&self) -> Owed {
-        self.output.owed()
+        self.output.owed(self.held_bytes())
     }
 
     /// Bytes of input that are not answered.

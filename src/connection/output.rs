@@ -203,14 +203,14 @@ impl Output {
         in_flight + self.waiting.as_deref().map_or(0, answers)
     }
 
-    /// What it owes, for whoever has to count that without it.
-    pub(super) fn owed(&self) -> Owed {
+    /// What it owes, for whoever has to count that without it. `held`: bytes that wait for the stream to be open.
+    pub(super) fn owed(&self, held: usize) -> Owed {
         let messages =
             self.waiting.as_deref().map_or(0, |waiting| waiting.chunks().map(|c| c.messages).sum());
         Owed {
             in_flight_bytes: self.in_flight_bytes,
             in_flight_messages: self.in_flight_messages,
-            queued_bytes: self.bytes() - self.in_flight_bytes,
+            queued_bytes: self.bytes() - self.in_flight_bytes + held,
             queued_messages: messages,
         }
     }

@@ -93,7 +93,7 @@ impl<D: Driver> Worker<D> {
                 connection.waiting_bytes(),
             ),
             Socket::Offloaded(offloaded) => {
-                let waiting = offloaded.owed.bytes();
+                let waiting = offloaded.owed.bytes() + offloaded.asked_bytes();
                 (offloaded.listener, &offloaded.peer, offloaded.id, offloaded.seen, waiting)
             }
             Socket::Listener { .. } | Socket::Datagrams(_) => return None,

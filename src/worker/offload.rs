@@ -262,6 +262,7 @@ impl<D: Driver> Worker<D> {
             state.connections -= 1;
             state.stats.closed(reason);
             offloaded.owed.count(unsent, offloaded.is_sent, &state.stats);
+            state.stats.undelivered_bytes.add(offloaded.asked_bytes() as u64);
             let in_hand = offloaded.unread_bytes + offloaded.fresh_bytes;
             state.stats.bytes_in.add(offloaded.fresh_bytes as u64);
             state.stats.dropped_bytes.add(in_hand as u64);

@@ -60,6 +60,13 @@ impl Offloaded {
         self.asked.retain(|asked| !is_replaced(asked));
         self.asked.push(request);
     }
+
+    /// Bytes that the host has sent it meanwhile.
+    pub(super) fn asked_bytes(&self) -> usize {
+        let bytes =
+            |asked: &Request| if let Request::Send(unasked) = asked { unasked.bytes.len() } else { 0 };
+        self.asked.iter().map(bytes).sum()
+    }
 }
 
 /// What a job of an offloaded connection hands back.

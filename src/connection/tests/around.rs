@@ -1,6 +1,7 @@
 //! What stands before and around a stream.
 
 use super::*;
+use crate::limits::QUEUED_SEND_BYTES;
 
 /// A peer's name and a line feed.
 #[derive(Debug)]
@@ -167,4 +168,52 @@ fn what_cannot_be_agreed_upon_ends_the_connection() {
         bench.receive(b"h");
         assert_eq!(bench.pass_until_closed(Duration::from_secs(60)), Duration::from_secs(5));
     }
+}
+
+/// What a host sends before a stream is open is the first of it. If the stream never opens, it is counted.
+#[test]
+fn what_a_host_sends_before_a_stream_is_open() {
+    let send = |bench: &mut Bench, account: &Arc<Account>| {
+        let unasked = Unasked { bytes: b"early\n".to_vec(), permit: account.take(6).unwrap() };
+        bench.step(|connection, cx| connection.asked(Request::Send(unasked), cx));
+        assert_eq!((bench.connection.waiting_bytes(), bench.connection.owed().bytes()), (6, 6));
+        assert_eq!(bench.received(), b"");
+    };
+    for (preface, layer) in [(true, false), (false, true), (true, true)] {
+        let (account, most) = (Account::new(1000), 1000 - QUEUED_SEND_BYTES);
+        let new = || Bench::around("uppercase", &[("frame", "lines")], behind(preface, layer));
+        let said = |text: &[u8]| if layer { flipped(text) } else { text.to_vec() };
+        let begin: &[u8] = if preface { b"some" } else { b"he" };
+        let name: &[u8] = if preface { b"body\n" } else { b"" };
+        let hello: &[u8] = if layer { HELLO } else { b"" };
+        let mut bench = new();
+        bench.receive(begin);
+        send(&mut bench, &account);
+        let hello_left = if preface { hello } else { &hello[begin.len()..] };
+        bench.receive(&[name, hello_left, &said(b"first\n")].concat());
+        assert_eq!(bench.received(), [hello, &said(b"early\nFIRST\n")].concat(), "{preface} {layer}");
+        drop(bench);
+        drop(account.take(most).expect("all of it has left"));
+
+        for ends in [true, false] {
+            let mut bench = new();
+            bench.receive(begin);
+            send(&mut bench, &account);
+            if ends {
+                bench.end();
+            } else {
+                bench.pass_until_closed(Duration::from_secs(60));
+            }
+            assert!(bench.closed.is_some(), "{preface} {layer}");
+            assert_eq!(bench.figures().undelivered_bytes, 6, "{preface} {layer}");
+            drop(bench);
+            drop(account.take(most).expect("it has gone with its connection"));
+        }
+    }
+    let mut bench = Bench::around("uppercase", &[], behind(false, true));
+    send(&mut bench, &Account::new(1000));
+    bench.receive(b"GET / HTTP/1.0");
+    bench.end();
+    assert_eq!(bench.closed, Some((CloseReason::LayerFailed, Close::Gently)));
+    assert_eq!(bench.figures().undelivered_bytes, 6);
 }
