@@ -4,8 +4,10 @@ use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
+use crate::channel::{Sender, channel};
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, Events, LogLevel};
@@ -54,16 +56,32 @@ impl Ended {
         }
     }
 
+    /// A worker has ended.
     pub(super) fn count(&self) {
+        self.count_and(|| self.events.emit_about(LogLevel::Info, EventKind::Engine, &(), "ended"));
+    }
+
+    /// The host has ended the thread of a worker in the middle of a callback. It is not told: that would be another callback.
+    pub(super) fn lose(&self) {
+        self.poison();
+        self.count_and(|| {});
+    }
+
+    fn count_and(&self, tell: impl FnOnce()) {
         let mut ended = lock(&self.workers);
         *ended += 1;
         let is_last = *ended == self.all.load(Ordering::Relaxed);
         drop(ended);
         if is_last {
-            self.events.emit_about(LogLevel::Info, EventKind::Engine, &(), "ended");
+            tell();
             self.end();
         }
         self.changed.notify_all();
+    }
+
+    /// Something that was with a thread is lost: the engine should go.
+    pub(super) fn poison(&self) {
+        self.is_poisoned.store(true, Ordering::Relaxed);
     }
 
     /// No events and no records of messages will come any more.
@@ -73,74 +91,12 @@ impl Ended {
     }
 }
 
-impl Ended {
-    /// Something that was with a thread is lost: the engine should go.
-    pub(super) fn poison(&self) {
-        self.is_poisoned.store(true, Ordering::Relaxed);
-    }
-
-    /// The host has ended the thread of a worker in the middle of a callback. It is not told: that would be another callback.
-    pub(super) fn lose(&self) {
-        self.poison();
-        let mut ended = lock(&self.workers);
-        *ended += 1;
-        let is_last = *ended == self.all.load(Ordering::Relaxed);
-        drop(ended);
-        if is_last {
-            self.end();
-        }
-        self.changed.notify_all();
-    }
-}
-
 /// Threads that are there, and wait until they may begin; dropped, it ends them.
 #[derive(Default)]
 pub(super) struct Gate {
     threads: Vec<Thread<()>>,
-    // No channel: waiting for one leaves something of the standard library's with a thread of the host's.
-    door: Arc<Door>,
-}
-
-#[derive(Default)]
-struct Door {
-    state: Mutex<DoorState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct DoorState {
-    /// Threads that are where they are to be.
-    bound: usize,
-    /// One of them could not get there.
-    error: Option<io::Error>,
-    /// Whether they may begin.
-    decision: Option<bool>,
-}
-
-impl Door {
-    /// For a thread: waits until it may begin, or is to end.
-    fn wait(&self, bound: io::Result<()>) -> bool {
-        let mut state = lock(&self.state);
-        match bound {
-            Ok(()) => state.bound += 1,
-            Err(error) => state.error = Some(error),
-        }
-        self.changed.notify_all();
-        let decided = self.changed.wait_while(state, |state| state.decision.is_none());
-        decided.unwrap_or_else(PoisonError::into_inner).decision == Some(true)
-    }
-
-    /// Waits until so many threads are where they are to be.
-    fn wait_for(&self, threads: usize) -> io::Result<()> {
-        let missing = |state: &mut DoorState| state.bound < threads && state.error.is_none();
-        let arrived = self.changed.wait_while(lock(&self.state), missing);
-        arrived.unwrap_or_else(PoisonError::into_inner).error.take().map_or(Ok(()), Err)
-    }
-
-    fn decide(&self, may_begin: bool) {
-        lock(&self.state).decision.get_or_insert(may_begin);
-        self.changed.notify_all();
-    }
+    /// A word to each lets it begin; without one it ends.
+    doors: Vec<Sender<()>>,
 }
 
 impl Gate {
@@ -152,36 +108,45 @@ impl Gate {
         ended: &Arc<Ended>,
     ) -> Result<Gate> {
         let mut gate = Gate::default();
+        let (arrives, arrived) = channel();
         for (index, worker) in workers.iter().enumerate() {
             let (worker, events, ended) = (Arc::clone(worker), Arc::clone(events), Arc::clone(ended));
-            let (door, lost_by) = (Arc::clone(&gate.door), Arc::clone(&ended));
+            let lost_by = Arc::clone(&ended);
             let lost = move || lost_by.lose();
-            let wait = move |bound| door.wait(bound);
+            let ((door, opened), arrives) = (channel(), arrives.clone());
+            let wait = move |bound| {
+                arrives.send(bound);
+                opened.receive(Duration::MAX).is_ok()
+            };
             let thread = settings
                 .start_when(&index.to_string(), wait, lost, move || {
                     run_worker(index, &worker, &events, &ended)
                 })
                 .map_err(Error::system(format!("start thread {index}")))?;
             gate.threads.push(thread);
+            gate.doors.push(door);
         }
-        let bound = gate.door.wait_for(workers.len());
-        bound.map_err(Error::system(format!(
-            "bind a thread to thread_cpus={}",
-            ranges_text(&settings.cpus)
-        )))?;
+        // Each waits until it is where it is to be, or says that it cannot get there.
+        for _ in workers {
+            let bound: io::Result<()> = arrived.receive(Duration::MAX).unwrap_or(Ok(()));
+            bound.map_err(Error::system(format!(
+                "bind a thread to thread_cpus={}",
+                ranges_text(&settings.cpus)
+            )))?;
+        }
         Ok(gate)
     }
 
     /// Lets them begin.
     pub(super) fn open(mut self) -> Vec<Thread<()>> {
-        self.door.decide(true);
+        self.doors.iter().for_each(|door| door.send(()));
         std::mem::take(&mut self.threads)
     }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.door.decide(false);
+        self.doors.clear();
         join_all(&mut self.threads);
     }
 }
@@ -213,7 +178,7 @@ fn run_worker(index: usize, worker: &Mutex<Worker<Hybrid>>, events: &Events, end
 /// Counts the end of a life, however it ends.
 fn live(index: usize, events: &Events, ended: &Ended, life: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(life)).is_err() {
-        ended.is_poisoned.store(true, Ordering::Relaxed);
+        ended.poison();
         events.emit_about(
             LogLevel::Error,
             EventKind::Engine,

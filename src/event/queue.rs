@@ -107,6 +107,7 @@ impl Write for Text {
 pub(super) struct Queue {
     /// The bits of the kinds that it takes.
     pub(super) kinds: u32,
+    // Nobody waits in this channel, which would leave something with the thread: that is what the signal is for.
     records: SyncSender<EventRecord>,
     /// Only those who take from the queue ever wait for this.
     waiting: Mutex<Receiver<EventRecord>>,
