@@ -19,7 +19,7 @@ use crate::driver::{Datagram, RecvBuf};
 use crate::later::{Desk, LateAnswer, LateVerdict, Ticket};
 use crate::limits::{DATAGRAM_COPIES_MAX, DELAYED_DATAGRAM_BYTES_MAX, DELAYED_DATAGRAMS_MAX};
 use crate::peer::Peer;
-use crate::stats::DropReason;
+use crate::stats::{Block, DropReason};
 use crate::sys::{LocalAddr, ReplyTo};
 use crate::tap::TapOutcome;
 use crate::timer::Moment;
@@ -89,12 +89,27 @@ impl Outcome {
         dropped: None,
     };
 
-    fn dropped(reason: DropReason) -> Outcome {
+    /// Of a datagram that gets no answer, which is counted.
+    fn dropped(reason: DropReason, stats: &Block) -> Outcome {
+        stats.dropped(reason, 1);
         Outcome { dropped: Some(reason), ..Outcome::NOTHING }
     }
 
-    fn failed(at: (usize, Fault)) -> Outcome {
-        Outcome { fault: Some(at), ..Outcome::dropped(DropReason::TransformFailed) }
+    fn failed(at: (usize, Fault), stats: &Block) -> Outcome {
+        stats.transform_errors.add(1);
+        Outcome { fault: Some(at), ..Outcome::dropped(DropReason::TransformFailed, stats) }
+    }
+
+    /// Of a datagram that a chain has not answered, and will not.
+    fn unanswered(outcome: ChainOutcome, stats: &Block) -> Outcome {
+        match outcome {
+            ChainOutcome::Failed { stage, fault } => Outcome::failed((stage, fault), stats),
+            ChainOutcome::Later { .. } => {
+                bug::found_aside("a ticket for what is answered later");
+                Outcome::dropped(DropReason::Undelivered, stats)
+            }
+            _ => Outcome::dropped(DropReason::ByTransform, stats),
+        }
     }
 
     /// Bytes of an owned reply.
@@ -234,7 +249,10 @@ impl DatagramSession {
             Ok(()) => Ok(true),
             Err(stopped) => {
                 let (stage, status) = *stopped.0;
-                conclude(ChainOutcome::of(stage, status), cx)
+                match ChainOutcome::of(stage, status) {
+                    None | Some(ChainOutcome::Answer | ChainOutcome::Close) => Ok(true),
+                    Some(outcome) => Outcome::unanswered(outcome, cx.stats).fault.map_or(Ok(false), Err),
+                }
             }
         }
     }
@@ -244,14 +262,8 @@ impl DatagramSession {
         let generation = cx.current;
         let session = match self.session_for(from, cx) {
             Ok(Some(session)) => session,
-            Ok(None) => {
-                cx.stats.dropped(DropReason::ByTransform, 1);
-                return Outcome::dropped(DropReason::ByTransform);
-            }
-            Err((stage, fault)) => {
-                count_fault(cx);
-                return Outcome::failed((stage, fault));
-            }
+            Ok(None) => return Outcome::dropped(DropReason::ByTransform, cx.stats),
+            Err(fault) => return Outcome::failed(fault, cx.stats),
         };
         let RecvBuf { buffer, start } = recv_buf;
         let message = bug::part_mut(buffer, start..);
@@ -275,27 +287,19 @@ impl DatagramSession {
         if bug::is_tainted() {
             bug::give_up();
             cx.pool.put(out);
-            cx.stats.dropped(DropReason::Undelivered, 1);
-            return Outcome::dropped(DropReason::Undelivered);
+            return Outcome::dropped(DropReason::Undelivered, cx.stats);
         }
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
             let replaced = cx.scratch.replaced().filter(|_| generation.is_in_place());
-            if let Some(answer) = replaced {
-                let Some(copy) = cx.pool.try_copy_of(answer) else {
-                    cx.stats.dropped(DropReason::Undelivered, 1);
-                    return Outcome::dropped(DropReason::Undelivered);
-                };
-                out = copy;
-            } else if in_place_us > 0 {
-                let Some(copy) = cx.pool.try_copy_of(message) else {
-                    cx.stats.dropped(DropReason::Undelivered, 1);
-                    return Outcome::dropped(DropReason::Undelivered);
-                };
-                out = copy;
-            }
-            let is_in_recv_buf = generation.is_in_place() && replaced.is_none() && in_place_us == 0;
-            if is_in_recv_buf {
-                return Outcome { reply: Reply::InRecvBuf(start..buffer.len()), ..Outcome::NOTHING };
+            match replaced.or((in_place_us > 0).then_some(&*message)) {
+                Some(answer) => match cx.pool.try_copy_of(answer) {
+                    Some(copy) => out = copy,
+                    None => return Outcome::dropped(DropReason::Undelivered, cx.stats),
+                },
+                None if generation.is_in_place() => {
+                    return Outcome { reply: Reply::InRecvBuf(start..buffer.len()), ..Outcome::NOTHING };
+                }
+                None => {}
             }
             return reply(out, message_bytes, &delays, in_place_us, cx);
         }
@@ -307,10 +311,7 @@ impl DatagramSession {
             let later = DeferredDatagram { generation, session, stage, ticket, message_bytes, delay_us };
             return Outcome { later: Some(later), ..Outcome::NOTHING };
         }
-        match conclude(Some(outcome), cx) {
-            Ok(_) => Outcome::dropped(DropReason::ByTransform),
-            Err(fault) => Outcome::failed(fault),
-        }
+        Outcome::unanswered(outcome, cx.stats)
     }
 
     /// `None`: a function has refused to begin.
@@ -364,8 +365,7 @@ pub(crate) fn resume(
     let deferred = chain.deferred;
     if bug::is_tainted() {
         bug::give_up();
-        cx.stats.dropped(DropReason::Undelivered, 1);
-        return Outcome::dropped(DropReason::Undelivered);
+        return Outcome::dropped(DropReason::Undelivered, cx.stats);
     }
     cx.pool.put(bytes);
     if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
@@ -377,10 +377,7 @@ pub(crate) fn resume(
         let later = DeferredDatagram { generation, session, stage, ticket, message_bytes, delay_us };
         return Outcome { later: Some(later), ..Outcome::NOTHING };
     }
-    match conclude(Some(outcome), cx) {
-        Ok(_) => Outcome::dropped(DropReason::ByTransform),
-        Err(fault) => Outcome::failed(fault),
-    }
+    Outcome::unanswered(outcome, cx.stats)
 }
 
 /// Lets an answer out, if it is not too long for its request. `delay_us`: beside the ranges.
@@ -395,38 +392,12 @@ fn reply(
     let sent_bytes = out.len().saturating_mul(1 + copies as usize);
     if sent_bytes > cx.limits.max_amplification.saturating_mul(message_bytes) {
         cx.pool.put(out);
-        cx.stats.dropped(DropReason::Amplified, 1);
-        return Outcome::dropped(DropReason::Amplified);
+        return Outcome::dropped(DropReason::Amplified, cx.stats);
     }
     // One datagram, one answer: ranges of it all wait for the last.
     let longest_us = ranges.iter().map(|range| range.delay_us).max().unwrap_or(0);
     let delay = Duration::from_micros(longest_us.saturating_add(delay_us));
     Outcome { reply: Reply::Owned(out), delay, copies, ..Outcome::NOTHING }
-}
-
-/// Whether a datagram is answered. If not, that is counted.
-#[cold]
-fn conclude(outcome: Option<ChainOutcome>, cx: &Context<'_>) -> Result<bool, (usize, Fault)> {
-    match outcome {
-        None | Some(ChainOutcome::Answer | ChainOutcome::Close) => Ok(true),
-        Some(ChainOutcome::Later { .. }) => {
-            bug::found_aside("a ticket for what is answered later");
-            Ok(false)
-        }
-        Some(ChainOutcome::Drop | ChainOutcome::DropAndClose | ChainOutcome::Reset) => {
-            cx.stats.dropped(DropReason::ByTransform, 1);
-            Ok(false)
-        }
-        Some(ChainOutcome::Failed { stage, fault }) => {
-            count_fault(cx);
-            Err((stage, fault))
-        }
-    }
-}
-
-fn count_fault(cx: &Context<'_>) {
-    cx.stats.transform_errors.add(1);
-    cx.stats.dropped(DropReason::TransformFailed, 1);
 }
 
 #[cfg(test)]
