@@ -117,8 +117,8 @@ impl Client {
         let mut rest = data;
         loop {
             let left = wait.left().map_err(failed)?;
-            self.socket.set_write_timeout(left).map_err(failed)?;
-            let dont_wait = if left.is_none() && timeout.is_some() { libc::MSG_DONTWAIT } else { 0 };
+            self.socket.set_write_timeout(left.filter(|left| !left.is_zero())).map_err(failed)?;
+            let dont_wait = if left == Some(Duration::ZERO) { libc::MSG_DONTWAIT } else { 0 };
             match self.socket.send_with_flags(rest, libc::MSG_NOSIGNAL | dont_wait) {
                 Ok(sent) => {
                     self.remember(data);
@@ -178,7 +178,7 @@ impl Client {
                 }
             }
             let left = wait.left().map_err(failed)?;
-            if left.is_none() && timeout.is_some() {
+            if left == Some(Duration::ZERO) {
                 return Err(failed(io::ErrorKind::TimedOut.into()));
             }
             match sys::wait_readable(fd, left) {
@@ -332,15 +332,16 @@ struct Wait {
 
 impl Wait {
     fn new(timeout: Option<Duration>) -> Wait {
-        Wait { deadline: timeout.map(|timeout| Instant::now() + timeout), is_first: true }
+        // Further away than a clock reaches is for ever.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Wait { deadline, is_first: true }
     }
 
-    /// What is left of the time. The first time, no time left is `None`: try once without waiting.
+    /// What is left of the time. The first time that may be nothing: try once without waiting.
     fn left(&mut self) -> io::Result<Option<Duration>> {
         let is_first = std::mem::replace(&mut self.is_first, false);
         match self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-            Some(Duration::ZERO) if is_first => Ok(None),
-            Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
+            Some(Duration::ZERO) if !is_first => Err(io::ErrorKind::TimedOut.into()),
             left => Ok(left),
         }
     }

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use resay::{CloseReason, Error, EventKind};
+use resay::{Client, CloseReason, Error, EventKind, TapOptions};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
@@ -422,6 +422,32 @@ fn on_lent_threads() {
             lent.into_iter().for_each(|thread| assert!(!thread.join().unwrap().unwrap()));
         });
         engine.join(PATIENCE).unwrap();
+        balanced(&engine);
+    });
+}
+
+/// A time that no clock counts to is one without end, in each call that waits.
+#[test]
+fn the_longest_time_has_no_end() {
+    isolated(|| {
+        let forever = Some(Duration::MAX);
+        let engine = engine_builder().listen("udp://127.0.0.1:0").unwrap().build().unwrap();
+        let url = engine.urls().remove(0);
+        let (events, tap) =
+            (engine.events(u32::MAX, 100).unwrap(), engine.tap(TapOptions::default()).unwrap());
+        thread::scope(|scope| {
+            let lent = scope.spawn(|| engine.run(forever));
+            let client = Client::open(&url, forever).unwrap();
+            client.send(b"hello", forever).unwrap();
+            assert_eq!(client.recv(&mut [0; 8], forever).unwrap(), 5);
+            assert_eq!(tap.read(forever, |_| true).unwrap(), 1);
+            assert!(events.next(forever).unwrap().is_some());
+            assert_eq!(engine.connections(Duration::MAX).len(), 0);
+            engine.sync(forever).unwrap();
+            engine.drain(Duration::MAX).unwrap();
+            assert!(!lent.join().unwrap().unwrap());
+        });
+        engine.join(Duration::MAX).unwrap();
         balanced(&engine);
     });
 }

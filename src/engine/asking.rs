@@ -47,7 +47,7 @@ impl Core {
                 ask.revoke();
             }
         }
-        let until = patience.map(|patience| Instant::now() + patience);
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         let mut found = Vec::new();
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));

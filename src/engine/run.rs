@@ -64,7 +64,7 @@ impl Engine {
         let found = core.workers.iter().zip(&core.runners).find_map(|(worker, by)| Some((free(worker)?, by)));
         let (mut worker, runner) = found.ok_or(Error::State("every worker already has a thread"))?;
         runner.store(thread_number(), Ordering::Relaxed);
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let turns = || self.take_turns(&mut worker, until);
         if with_loss(&|| self.ended.lose(), turns)? {
             return Ok(true);

@@ -36,9 +36,11 @@ impl Engine {
             let _ = mailbox.push(Command::List { to: to.clone() });
         }
         drop(to);
-        let until = Instant::now() + patience;
+        // Further away than a clock reaches is for ever.
+        let until = Instant::now().checked_add(patience);
+        let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
         let mut connections = Vec::new();
-        while let Ok(info) = found.receive(until.saturating_duration_since(Instant::now())) {
+        while let Ok(info) = found.receive(left()) {
             connections.push(info);
         }
         connections.sort_by_key(|info| info.id);

@@ -154,7 +154,7 @@ impl Queue {
     /// time is up. Fails with `State` when the engine has ended and nothing is left, and with `Interrupted` when a
     /// signal came while it waited.
     pub(super) fn next(&self, timeout: Option<Duration>) -> Result<Option<EventRecord>> {
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let has_ended = self.signal.has_ended();
             if let Some(record) = self.take() {

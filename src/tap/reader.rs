@@ -41,7 +41,7 @@ impl Tap {
         mut take: impl FnMut(&TapRecord<'_>) -> bool,
     ) -> Result<usize> {
         let Channel { signal, reader, .. } = &*self.channel;
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let has_ended = signal.has_ended();
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
