@@ -101,6 +101,7 @@ impl Outcome {
     }
 
     /// Of a datagram that a chain has not answered, and will not.
+    #[cold]
     fn unanswered(outcome: ChainOutcome, stats: &Block) -> Outcome {
         match outcome {
             ChainOutcome::Failed { stage, fault } => Outcome::failed((stage, fault), stats),

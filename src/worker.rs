@@ -41,7 +41,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::buffer::Pool;
@@ -85,6 +85,17 @@ pub(crate) struct Shared<S> {
 }
 
 impl<S> Shared<S> {
+    /// A chain was swapped, or a tap opened or closed: every worker looks for that with its next turn.
+    pub(crate) fn announce_change(&self) {
+        self.chain_epoch.fetch_add(1, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Has every worker take a turn.
+    pub(crate) fn wake_all(&self) {
+        self.mailboxes.iter().for_each(Mailbox::wake);
+    }
+
     /// See [`Worker::drop_in_background`].
     fn drop_in_background(&self, share: ShareId, what: Option<impl Send + 'static>) {
         let Some(what) = what else { return };

@@ -1,7 +1,6 @@
 //! The chains of an engine's listeners, and their swaps.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::listeners::{ListenerId, check_needs, find_listener};
 use super::state::Engine;
@@ -13,7 +12,6 @@ use crate::lock::lock;
 use crate::options::Options;
 use crate::transform::registry::new_overwritten_plugins;
 use crate::transform::spec::ChainSpec;
-use crate::worker::Mailbox;
 
 impl Engine {
     /// Changes the engine's chain, also while it runs, for every listener that has no chain of its own. Messages
@@ -101,8 +99,7 @@ impl Engine {
 
     pub(super) fn announce_swap(&self, spec: &ChainSpec, about: &impl Subject) {
         if let Some(core) = self.core.get() {
-            core.shared.chain_epoch.fetch_add(1, Ordering::Release);
-            core.shared.mailboxes.iter().for_each(Mailbox::wake);
+            core.shared.announce_change();
         }
         let text = format_args!("chain {:?}", spec.to_string());
         self.services.events.emit_about(LogLevel::Info, EventKind::ChainChanged, about, text);

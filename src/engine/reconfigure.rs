@@ -12,7 +12,7 @@ use crate::lock::lock;
 use crate::net::address::Listen;
 use crate::options::Options;
 use crate::transform::spec::ChainSpec;
-use crate::worker::{Command, Mailbox};
+use crate::worker::Command;
 
 /// What the listeners of an engine are to be.
 #[derive(Debug, Clone, Default)]
@@ -131,8 +131,7 @@ impl Engine {
                 }
             }
         }
-        core.shared.chain_epoch.fetch_add(1, std::sync::atomic::Ordering::Release);
-        core.shared.mailboxes.iter().for_each(Mailbox::wake);
+        core.shared.announce_change();
         drop(control);
         drop((old, old_chain, old_generations));
         for id in &wanted.close {

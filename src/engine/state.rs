@@ -13,7 +13,7 @@ use crate::chain::{Chain, Generation};
 use crate::connection::MakeAround;
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
-use crate::event::{EventKind, Events, LogLevel};
+use crate::event::{EventKind, LogLevel};
 use crate::listener::Listener;
 use crate::lock::lock;
 use crate::net::socket;
@@ -59,15 +59,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    fn new(
-        chosen: Chosen,
-        has_own_threads: bool,
-        control: &Control,
-        stop: &Arc<AtomicBool>,
-        events: &Arc<Events>,
-        taps: &Arc<Taps>,
-        ended: &Arc<Ended>,
-    ) -> Result<Core> {
+    fn new(engine: &Engine, control: &Control, chosen: Chosen, has_own_threads: bool) -> Core {
         let Chosen { backend, reason, drivers } = chosen;
         let count = drivers.len();
         let mut mailboxes = Vec::with_capacity(count);
@@ -78,25 +70,24 @@ impl Core {
         }
         let inherited_fds = hybrids.iter().map(InheritedFds::of).collect();
         let shared = Arc::new(Shared {
-            events: Arc::clone(events),
-            taps: Arc::clone(taps),
+            events: Arc::clone(&engine.services.events),
+            taps: Arc::clone(&engine.taps),
             mailboxes,
             offload: Offload::new(Arc::clone(&control.thread_settings), {
-                let ended = Arc::clone(ended);
+                let ended = Arc::clone(&engine.ended);
                 move || ended.poison()
             }),
             tickets: Arc::default(),
             spin: control.spin,
-            stop: Arc::clone(stop),
+            stop: Arc::clone(&engine.stop),
             chain_epoch: AtomicUsize::new(0),
             directory: Directory::default(),
             own: Arc::default(),
         });
         let shared_by_workers = Arc::downgrade(&shared);
-        taps.set_notify(move || {
+        engine.taps.set_notify(move || {
             if let Some(shared) = shared_by_workers.upgrade() {
-                shared.chain_epoch.fetch_add(1, Ordering::Release);
-                shared.mailboxes.iter().for_each(Mailbox::wake);
+                shared.announce_change();
             }
         });
         let workers = hybrids
@@ -105,7 +96,7 @@ impl Core {
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
             .collect();
         let runners = (0..count).map(|_| AtomicU64::new(0)).collect();
-        Ok(Core { workers, shared, backend, reason, inherited_fds, has_own_threads, runners })
+        Core { workers, shared, backend, reason, inherited_fds, has_own_threads, runners }
     }
 
     /// Hands a listener's socket to the worker whose turn it is; of datagram sockets, each worker gets one.
@@ -181,8 +172,7 @@ impl Engine {
     ) -> Result<&Core> {
         let settings = Arc::clone(&control.thread_settings);
         let chosen = settings.with(|| control.backend.open(control.workers, own_threads))?;
-        let events = &self.services.events;
-        let core = Core::new(chosen, own_threads, control, &self.stop, events, &self.taps, &self.ended)?;
+        let core = Core::new(self, control, chosen, own_threads);
         let gate = start(&core)?;
         let text = format_args!("backend {}: {}", core.backend, core.reason);
         self.services.events.emit_about(LogLevel::Info, EventKind::Engine, &(), text);

@@ -9,7 +9,7 @@ use super::threads::join_all;
 use crate::error::{Error, Result};
 use crate::limits::DRAIN_GRACE;
 use crate::lock::lock;
-use crate::worker::{Command, Mailbox};
+use crate::worker::Command;
 
 impl Engine {
     /// Ends everything at once: connections are closed, what they had not been sent is counted. Returns
@@ -17,7 +17,7 @@ impl Engine {
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         if let Some(core) = self.core.get() {
-            core.shared.mailboxes.iter().for_each(Mailbox::wake);
+            core.shared.wake_all();
         }
     }
 
