@@ -30,7 +30,6 @@ use crate::transform::spec::ChainSpec;
 pub struct DryRun {
     spec: String,
     generation: Arc<Generation>,
-    kind: SocketKind,
     local: LocalEnd,
     /// Those of `resay_io`.
     flags: u32,
@@ -99,7 +98,6 @@ impl DryRun {
         let mut dry_run = DryRun {
             spec: chain.spec().to_owned(),
             generation,
-            kind,
             local: LocalEnd {
                 kind,
                 url: String::new(),
@@ -139,7 +137,7 @@ impl DryRun {
             return Ok(DryRunOutput::Nothing);
         }
         let (session, output) = self.run(session, None, message)?;
-        if !self.kind.is_datagram() {
+        if !self.is_datagram() {
             self.session = Some(session);
         }
         Ok(output)
@@ -165,6 +163,10 @@ impl DryRun {
         Ok(())
     }
 
+    fn is_datagram(&self) -> bool {
+        self.local.kind.is_datagram()
+    }
+
     fn open(&self) -> Result<Session> {
         let conversation = self.conversation();
         Session::open(self.generation.stages(), &conversation)
@@ -172,7 +174,7 @@ impl DryRun {
     }
 
     fn conversation(&self) -> Conversation<'_> {
-        let id = u64::from(!self.kind.is_datagram());
+        let id = u64::from(!self.is_datagram());
         Conversation { local: &self.local, peer: &Peer::Unnamed, id }
     }
 
@@ -186,11 +188,8 @@ impl DryRun {
         let mut message = message.to_vec();
         let (mut out, mut delays) = (Vec::new(), Vec::new());
         let is_raw = self.flags == 0 && !self.generation.is_in_place();
-        let conversation = Conversation {
-            local: &self.local,
-            peer: &Peer::Unnamed,
-            id: u64::from(!self.kind.is_datagram()),
-        };
+        let conversation =
+            Conversation { local: &self.local, peer: &Peer::Unnamed, id: u64::from(!self.is_datagram()) };
         let call = CallContext { conversation, desk: None };
         let outcome = if is_raw {
             let mut cx = StreamContext {
@@ -241,7 +240,7 @@ impl DryRun {
         let output = match outcome {
             ChainOutcome::Answer => DryRunOutput::Answer(answer),
             ChainOutcome::Close => DryRunOutput::Last(answer),
-            ChainOutcome::DropAndClose if !self.kind.is_datagram() => DryRunOutput::Last(Vec::new()),
+            ChainOutcome::DropAndClose if !self.is_datagram() => DryRunOutput::Last(Vec::new()),
             ChainOutcome::Drop | ChainOutcome::DropAndClose | ChainOutcome::Later { .. } => {
                 DryRunOutput::Nothing
             }
@@ -258,7 +257,10 @@ impl DryRun {
 
 impl fmt::Debug for DryRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DryRun").field("chain", &self.spec).field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("DryRun")
+            .field("chain", &self.spec)
+            .field("kind", &self.local.kind)
+            .finish_non_exhaustive()
     }
 }
 

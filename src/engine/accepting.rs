@@ -58,8 +58,7 @@ impl Engine {
 
     fn accept_again(&self, core: &Core, listener: &Arc<Listener>) -> Result<()> {
         if !listener.kind.is_unix() {
-            let waiting_max = listener.waiting_max();
-            all_done(core.ask_all(Question::StopRefusing { id: listener.id, waiting_max })?, "accept again")?;
+            all_done(core.ask_all(Question::StopRefusing { id: listener.id })?, "accept again")?;
             listener.set_refusing(false);
             return Ok(());
         }
@@ -97,8 +96,7 @@ fn refuse(core: &Core, listener: &Listener) -> Result<()> {
         core.ask_all(Question::Refuse { id: listener.id }).and_then(|answers| all_done(answers, "refuse"));
     if refused.as_ref().is_err_and(|error| !matches!(error, Error::Timeout { .. })) {
         // Where one of several workers cannot, none does.
-        let again = Question::StopRefusing { id: listener.id, waiting_max: listener.waiting_max() };
-        core.ask_all(again)?;
+        core.ask_all(Question::StopRefusing { id: listener.id })?;
         listener.set_refusing(false);
     }
     refused

@@ -1,10 +1,10 @@
 //! What an engine is to be, for an owner that says so when the engine is there already.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::backend::Backend;
-use super::state::Engine;
+use super::state::{Control, Engine};
 use crate::error::{Error, Result, SpecError};
 use crate::limits::{
     SPIN_MAX, THREAD_NAME_BYTES_MAX, THREAD_STACK_BYTES_MAX, THREAD_STACK_BYTES_MIN, THREADS_MAX,
@@ -38,10 +38,7 @@ impl Engine {
     /// The same as [`Builder::threads`](super::Builder::threads), for an engine that has not run yet.
     pub fn set_threads(&self, threads: usize) -> Result<()> {
         check_threads(threads)?;
-        let mut control = lock(&self.control);
-        if self.core.get().is_some() {
-            return Err(Error::State("the engine has already run"));
-        }
+        let mut control = self.before_workers()?;
         control.workers = threads;
         Ok(())
     }
@@ -53,10 +50,7 @@ impl Engine {
 
     /// The same as [`Builder::backend`](super::Builder::backend), for an engine that has not run yet.
     pub fn set_backend(&self, backend: Backend) -> Result<()> {
-        let mut control = lock(&self.control);
-        if self.core.get().is_some() {
-            return Err(Error::State("the engine has already run"));
-        }
+        let mut control = self.before_workers()?;
         control.backend = backend;
         Ok(())
     }
@@ -69,10 +63,7 @@ impl Engine {
     /// The same as [`Builder::spin`](super::Builder::spin), for an engine that has not run yet.
     pub fn set_spin(&self, window: Duration) -> Result<()> {
         check_spin(window)?;
-        let mut control = lock(&self.control);
-        if self.core.get().is_some() {
-            return Err(Error::State("the engine has already run"));
-        }
+        let mut control = self.before_workers()?;
         control.spin = window;
         Ok(())
     }
@@ -124,10 +115,7 @@ impl Engine {
     }
 
     fn set_threads_up(&self, change: impl FnOnce(&mut ThreadSettings)) -> Result<()> {
-        let mut control = lock(&self.control);
-        if self.core.get().is_some() {
-            return Err(Error::State("the engine has already run"));
-        }
+        let mut control = self.before_workers()?;
         let mut settings = ThreadSettings::clone(&control.thread_settings);
         change(&mut settings);
         let before = std::mem::replace(&mut control.thread_settings, Arc::new(settings));
@@ -135,6 +123,15 @@ impl Engine {
         // The host may do something of its own when its hooks go.
         drop(before);
         Ok(())
+    }
+
+    /// What can only be changed while there are no workers.
+    fn before_workers(&self) -> Result<MutexGuard<'_, Control>> {
+        let control = lock(&self.control);
+        match self.core.get() {
+            None => Ok(control),
+            Some(_) => Err(Error::State("the engine has already run")),
+        }
     }
 }
 

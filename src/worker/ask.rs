@@ -20,7 +20,7 @@ pub(crate) enum Question {
     /// Let nobody connect any more, and keep the address.
     Refuse { id: u64 },
     /// Take peers again.
-    StopRefusing { id: u64, waiting_max: i32 },
+    StopRefusing { id: u64 },
     /// Close a socket that refuses; another one follows.
     Replace { id: u64 },
     /// Reset all connections of a listener.

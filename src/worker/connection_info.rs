@@ -38,6 +38,4 @@ pub struct ConnectionInfo {
     pub state: ConnectionState,
     /// The host has stopped its reading, or its listener's.
     pub is_paused: bool,
-    /// It is about to end.
-    pub is_ending: bool,
 }

@@ -52,7 +52,7 @@ impl<D: Driver> Worker<D> {
             }
             Question::CloseListener { id } => self.close_listener(id, to),
             Question::Refuse { id } => self.refuse(id, to),
-            Question::StopRefusing { id, waiting_max } => self.stop_refusing(id, waiting_max, &to),
+            Question::StopRefusing { id } => self.stop_refusing(id, &to),
             Question::Replace { id } => self.replace(id),
             Question::Reset { id } => {
                 let count = self.reset_all(id);
@@ -116,7 +116,6 @@ impl<D: Driver> Worker<D> {
             bytes_out,
             state: if is_running { state } else { ConnectionState::Ending },
             is_paused,
-            is_ending: state == ConnectionState::Ending || !is_running,
         })
     }
 
@@ -269,10 +268,11 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn stop_refusing(&mut self, id: u64, waiting_max: i32, to: &Sender<Answer>) {
+    fn stop_refusing(&mut self, id: u64, to: &Sender<Answer>) {
         let Some(place) = self.place_with(id) else { return };
         let Some(state) = state_of_mut(&mut self.listeners, place) else { return };
         let Some(token) = state.socket.filter(|_| state.is_refusing && !state.closed) else { return };
+        let waiting_max = state.listener.waiting_max();
         let result = match self.sockets.get_mut(token) {
             Some(Socket::Listener { is_stopped: is_stopped @ true, .. }) => {
                 let result = self.driver.stop_refusing(token, waiting_max);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use resay::{CloseReason, ConnectionInfo, DropReason, Engine, ListenerInfo};
+use resay::{CloseReason, ConnectionInfo, ConnectionState, DropReason, Engine, ListenerInfo};
 use serde::{Deserialize, Serialize};
 
 /// The answer to `stats`.
@@ -156,7 +156,7 @@ impl From<ConnectionInfo> for Connection {
             worker: info.worker,
             idle_ms: milliseconds(info.idle),
             waiting_bytes: info.waiting_bytes,
-            state: if info.is_ending { State::Ending } else { State::Open },
+            state: if info.state == ConnectionState::Ending { State::Ending } else { State::Open },
         }
     }
 }

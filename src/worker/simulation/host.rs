@@ -111,8 +111,7 @@ impl Run {
     fn turn_peers_away(&mut self, refuses: bool) {
         self.meet(if refuses { "host: refuse" } else { "host: accept again" });
         let id = self.listener.id;
-        let question =
-            if refuses { Question::Refuse { id } } else { Question::StopRefusing { id, waiting_max: 1 } };
+        let question = if refuses { Question::Refuse { id } } else { Question::StopRefusing { id } };
         let (to, _) = channel();
         self.tell_all(|| Command::Ask(Ask::new(question, to.clone()).into()));
     }
