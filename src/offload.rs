@@ -9,6 +9,7 @@ use std::ffi::CStr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::chain::ShareId;
 use crate::limits::{
     OFFLOAD_END, OFFLOAD_QUEUE_MAX, OFFLOAD_THREADS, OFFLOAD_THREADS_MAX, TRANSFORM_PATIENCE,
 };
@@ -18,9 +19,6 @@ use crate::transform::library::{RunningThread, watched};
 
 type Job = Box<dyn FnOnce() + Send>;
 type Lost = Arc<dyn Fn() + Send + Sync>;
-
-/// The number of a chain, whose jobs have a share of the threads.
-pub(crate) type ShareId = u64;
 
 /// The number of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

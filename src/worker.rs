@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use crate::buffer::Pool;
 use crate::bug;
-use crate::chain::{Generation, Scratch};
+use crate::chain::{Generation, Scratch, ShareId};
 use crate::channel::Sender;
 use crate::connection::{Connection, TransformFault};
 use crate::context::Context;
@@ -56,7 +56,7 @@ use crate::later::Tickets;
 use crate::limits::TURN_SENDS;
 use crate::listener::Listener;
 use crate::net::guard::OwnAddresses;
-use crate::offload::{Offload, ShareId};
+use crate::offload::Offload;
 use crate::peer::Peer;
 use crate::slab::Slab;
 use crate::stats::{Block, CloseReason, DropReason};

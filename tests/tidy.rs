@@ -81,6 +81,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "later",
         ],
     ),
+    ("offload", &["chain", "transform::library", "sys", "limits", "lock"]),
     (
         "listener",
         &[
@@ -170,7 +171,6 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "chain",
         &[
-            "offload",
             "transform::registry",
             "transform::library",
             "transform::spec",
@@ -182,7 +182,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "later",
         ],
     ),
-    ("offload", &["transform::library", "sys", "limits", "lock"]),
     ("client", &["net::socket", "net::address", "sys", "peer", "lock", "error"]),
     ("transform::registry", &["transform::library", "transform::spec", "transform", "values", "error"]),
     (
@@ -474,6 +473,27 @@ fn the_map_names_everything() {
             findings.push(format!(
                 "ARCHITECTURE.md:1: says nothing of the module {module}: name it as {module}.rs or {module}/"
             ));
+        }
+    }
+    report(findings);
+}
+
+#[test]
+fn the_map_is_in_the_order_of_the_layers() {
+    let files = files();
+    let map = text_of(&files, "ARCHITECTURE.md");
+    let row = |module: &str| {
+        let name = module.split("::").next().unwrap_or_default();
+        let names = [format!("`src/{name}.rs`"), format!("`src/{name}/`")];
+        map.lines().position(|line| {
+            let first = line.split('|').nth(1).unwrap_or_default();
+            names.iter().any(|name| first.contains(name.as_str()))
+        })
+    };
+    let mut findings = Vec::new();
+    for (module, may) in LAYERS {
+        for import in may.iter().filter(|import| row(import) < row(module)) {
+            findings.push(format!("ARCHITECTURE.md:1: {import} stands above {module}, which imports it"));
         }
     }
     report(findings);

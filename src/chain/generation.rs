@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::offload::ShareId;
 use crate::transform::library::{Instance, Stages};
+
+/// The number of a chain in this process: its jobs have a share of the threads that may block.
+pub(crate) type ShareId = u64;
 
 /// One chain as it stands, immutable. Changing a chain makes another generation.
 #[derive(Debug)]

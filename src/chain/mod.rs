@@ -12,7 +12,7 @@ mod scratch;
 mod stream;
 mod stream_input;
 
-pub(crate) use generation::Generation;
+pub(crate) use generation::{Generation, ShareId};
 pub(crate) use message::{ChainContext, note_delay, stage_bit};
 pub(crate) use outcome::{ChainOutcome, Deferred, DeferredAnswer, DelayedRange};
 pub(crate) use scratch::Scratch;
@@ -25,7 +25,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use resay_plugin::abi;
 
 use crate::error::Result;
-use crate::offload::ShareId;
 use crate::transform::library::{Callee, Instance, Services};
 use crate::transform::spec::ChainSpec;
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::seen::Seen;
 use crate::bug::Bugs;
-use crate::chain::Generation;
+use crate::chain::{Generation, ShareId};
 use crate::connection::{Connection, Owed, Request, Step};
 use crate::datagram::Outcome;
 use crate::driver::Token;
 use crate::net::guard::PeerPermit;
-use crate::offload::{JobId, ShareId};
+use crate::offload::JobId;
 use crate::peer::Peer;
 use crate::stats::Block;
 use crate::sys::ReplyTo;
