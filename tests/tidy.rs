@@ -200,7 +200,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("driver::hybrid", &["driver::uring", "driver::epoll", "driver", "sys", "peer", "timer", "buffer"]),
-    ("driver::uring", &["driver::epoll", "driver", "sys", "peer", "slab", "timer", "buffer", "limits"]),
+    ("driver::uring", &["driver", "sys", "peer", "slab", "timer", "buffer", "limits"]),
     ("driver::epoll", &["driver", "sys", "peer", "slab", "timer", "buffer", "limits"]),
     ("driver", &["sys", "peer", "timer", "slab", "buffer", "limits"]),
     ("net::guard", &["options", "peer", "timer", "limits", "error", "stats"]),

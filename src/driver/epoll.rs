@@ -35,15 +35,15 @@ use self::slot::{
     Slot, WRITABLE, retry,
 };
 use super::chunks::Chunks;
-use super::{Close, Completion, Datagram, Driver, Facts, Progress, RecvBuf, Token, facts_of};
+use super::{Close, Completion, Datagram, Progress, RecvBuf, Token};
 use crate::buffer::{Outgoing, Pool};
 use crate::limits::{
     ACCEPT_BURST, DATAGRAM_BATCH, DATAGRAM_BATCH_BYTES, EVENTS_PER_WAIT, HEADROOM_BYTES, TURN_FLOOD_BYTES,
     UDP_DATAGRAM_BYTES_MAX,
 };
-use crate::peer::{Credentials, Peer, SocketKind};
+use crate::peer::{Peer, SocketKind};
 use crate::sys::epoll::{EpollFd, IN, OUT, PRI, RDHUP, Waker};
-use crate::sys::{self, Batch, Descriptors, Holder, OnAccept, Presence, Record, ReplyTo, SendBuffer, Timer};
+use crate::sys::{self, Batch, Descriptors, Record, ReplyTo, Timer};
 use crate::timer::Moment;
 
 /// What every socket is registered for. Urgent bytes are in the stream like all others, but reads stop at them.
@@ -59,8 +59,6 @@ pub(crate) struct Epoll {
     io: Io,
     /// Streams that are not closed and have no socket any more, with what is unsent of each: see [`lose`](Epoll::lose).
     lost: Vec<(Token, usize)>,
-    /// What has the addresses of datagram sockets that refuse.
-    holders: Vec<(Token, Holder)>,
 }
 
 /// All but the slots, so that a slot and this can be used at once.
@@ -130,7 +128,7 @@ impl Epoll {
             spent: Vec::new(),
             descriptors: Arc::default(),
         };
-        Ok((Epoll { slots: Chunks::new(), io, lost: Vec::new(), holders: Vec::new() }, waker))
+        Ok((Epoll { slots: Chunks::new(), io, lost: Vec::new() }, waker))
     }
 
     /// The epoll instance: readable when `wait` would find something.
@@ -223,21 +221,13 @@ impl Epoll {
         }
     }
 
-    fn socket(&self, token: Token) -> Option<BorrowedFd<'_>> {
-        let slot = self.slots.get(token.index()).filter(|slot| slot.version == token.version())?;
-        Some(slot.socket.as_fd())
+    pub(crate) fn socket(&self, token: Token) -> Option<BorrowedFd<'_>> {
+        self.slot(token).map(|slot| slot.socket.as_fd())
     }
 
-    /// Has the address of a datagram socket that refuses.
-    pub(crate) fn put_holder(&mut self, token: Token, holder: Holder) {
-        self.holders.push((token, holder));
-    }
-
-    /// The socket has its address by itself again, or none any more.
-    fn drop_holder(&mut self, token: Token) {
-        let Some(place) = self.holders.iter().position(|(held, _)| *held == token) else { return };
-        let (_, holder) = self.holders.swap_remove(place);
-        self.io.descriptors.remove(holder.as_raw_fd());
+    /// Whether a socket is a listener that is here.
+    pub(crate) fn is_listener(&self, token: Token) -> bool {
+        self.slot(token).is_some_and(|slot| slot.role == Role::Listener)
     }
 
     /// Notes what is unsent of a stream whose socket is gone, until the worker closes it.
@@ -247,6 +237,10 @@ impl Epoll {
         self.lost.retain(|(lost, _)| *lost != token);
         self.lost.push((token, unsent));
         Progress::Failed(gone())
+    }
+
+    fn slot(&self, token: Token) -> Option<&Slot> {
+        self.slots.get(token.index()).filter(|slot| slot.version == token.version())
     }
 
     #[inline]
@@ -453,20 +447,19 @@ impl Io {
     }
 }
 
-impl Driver for Epoll {
-    type Socket = OwnedFd;
-
+/// See [`Driver`](super::Driver).
+impl Epoll {
     #[inline]
-    fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Moment {
         self.io.now
     }
 
-    fn read_clock(&self) -> Moment {
+    pub(crate) fn read_clock(&self) -> Moment {
         Moment::from_micros(sys::monotonic_micros())
     }
 
     #[inline(always)]
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let io = &mut self.io;
         // Edges that a turn that was broken off has not looked at do not come again.
         while let Some((name, events)) = io.epoll.event(io.events_seen) {
@@ -489,12 +482,12 @@ impl Driver for Epoll {
         Ok(())
     }
 
-    fn has_found(&self) -> bool {
+    pub(crate) fn has_found(&self) -> bool {
         self.io.events > 0 || !self.io.queue.is_empty()
     }
 
     #[inline(always)]
-    fn next(&mut self) -> Option<Completion<OwnedFd>> {
+    pub(crate) fn next(&mut self) -> Option<Completion<OwnedFd>> {
         if (matches!(self.io.recv, RecvState::Datagrams { .. }) || !self.io.answered.is_empty())
             && let Some(completion) = self.next_of_batch()
         {
@@ -531,27 +524,11 @@ impl Driver for Epoll {
         None
     }
 
-    fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
+    pub(crate) fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
         self.insert(token, socket, Role::Listener, 0)
     }
 
-    fn peer_credentials(&self, socket: &OwnedFd) -> io::Result<Credentials> {
-        sys::peer_credentials(socket.as_fd())
-    }
-
-    fn facts(&self, token: Token) -> Facts {
-        self.socket(token).map_or_else(Facts::default, facts_of)
-    }
-
-    fn presence(&self, token: Token) -> Presence {
-        self.socket(token).map_or(Presence::Here, sys::presence)
-    }
-
-    fn send_buffer(&self, token: Token) -> Option<SendBuffer> {
-        self.socket(token).and_then(sys::send_buffer)
-    }
-
-    fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {
+    pub(crate) fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {
         let socket = self.socket(token)?;
         match retry(|| sys::accept(socket)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -559,39 +536,7 @@ impl Driver for Epoll {
         }
     }
 
-    fn refuse(&mut self, token: Token) -> io::Result<()> {
-        let socket = self.socket(token).ok_or_else(gone)?;
-        if let Some(holder) = sys::refuse(socket)? {
-            self.io.descriptors.add(holder.as_raw_fd());
-            self.holders.push((token, holder));
-        }
-        // What it hears of from now on is nothing that waits.
-        if let Some(slot) = self.slot_mut(token)
-            && slot.role == Role::Listener
-        {
-            slot.flags.set(PAUSED);
-        }
-        Ok(())
-    }
-
-    fn stop_refusing(&mut self, token: Token, waiting_max: i32) -> io::Result<()> {
-        sys::stop_refusing(self.socket(token).ok_or_else(gone)?, waiting_max)?;
-        self.drop_holder(token);
-        if self.slot_mut(token).is_some_and(|slot| slot.role == Role::Listener) {
-            self.resume(token);
-        }
-        Ok(())
-    }
-
-    fn accepts_by_itself(&self, _: Token) -> bool {
-        false
-    }
-
-    fn configure(&self, socket: &OwnedFd, settings: &OnAccept) {
-        settings.apply(socket.as_fd());
-    }
-
-    fn add_stream(
+    pub(crate) fn add_stream(
         &mut self,
         token: Token,
         socket: OwnedFd,
@@ -610,7 +555,7 @@ impl Driver for Epoll {
         }
     }
 
-    fn add_datagram_socket(
+    pub(crate) fn add_datagram_socket(
         &mut self,
         token: Token,
         socket: OwnedFd,
@@ -636,12 +581,12 @@ impl Driver for Epoll {
     }
 
     #[inline(always)]
-    fn next_datagram(&mut self) -> Option<(Datagram, &mut [u8])> {
+    pub(crate) fn next_datagram(&mut self) -> Option<(Datagram, &mut [u8])> {
         self.io.next_datagram()
     }
 
     #[inline(always)]
-    fn recv_buf(&mut self) -> RecvBuf<'_> {
+    pub(crate) fn recv_buf(&mut self) -> RecvBuf<'_> {
         match self.io.recv {
             RecvState::Stream { len } => {
                 RecvBuf { buffer: &mut self.io.buffer[..HEADROOM_BYTES + len], start: HEADROOM_BYTES }
@@ -655,7 +600,12 @@ impl Driver for Epoll {
     }
 
     #[inline(always)]
-    fn send_from_recv_buf(&mut self, token: Token, range: Range<usize>, pool: &mut Pool) -> Progress {
+    pub(crate) fn send_from_recv_buf(
+        &mut self,
+        token: Token,
+        range: Range<usize>,
+        pool: &mut Pool,
+    ) -> Progress {
         let Some(slot) = self.slots.get_mut(token.index()) else { return self.lose(token, range.len()) };
         debug_assert!(slot.outgoing.is_none(), "one send at a time");
         let bytes = &self.io.buffer[range.clone()];
@@ -665,7 +615,7 @@ impl Driver for Epoll {
         }
     }
 
-    fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
+    pub(crate) fn send(&mut self, token: Token, bytes: Vec<u8>) -> Progress {
         let Some(slot) = self.slots.get_mut(token.index()) else { return self.lose(token, bytes.len()) };
         debug_assert!(slot.outgoing.is_none(), "one send at a time");
         let mut outgoing = Outgoing::new(bytes);
@@ -679,7 +629,7 @@ impl Driver for Epoll {
         }
     }
 
-    fn unsent(&self, token: Token) -> usize {
+    pub(crate) fn unsent(&self, token: Token) -> usize {
         match self.slots.get(token.index()) {
             Some(slot) => slot.outgoing.as_ref().map_or(0, |outgoing| outgoing.rest().len()),
             None => self.lost.iter().find(|(lost, _)| *lost == token).map_or(0, |(_, unsent)| *unsent),
@@ -687,35 +637,30 @@ impl Driver for Epoll {
     }
 
     #[inline(always)]
-    fn reply_from_recv_buf(&mut self, range: Range<usize>) {
+    pub(crate) fn reply_from_recv_buf(&mut self, range: Range<usize>) {
         if let Some(batch) = self.io.lent_batch() {
             batch.reply_in_place(range);
         }
     }
 
-    fn reply(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn reply(&mut self, bytes: Vec<u8>) {
         if let Some(batch) = self.io.lent_batch() {
             batch.reply(bytes);
         }
     }
 
-    fn reply_to(&mut self) -> Option<ReplyTo> {
+    pub(crate) fn reply_to(&mut self) -> Option<ReplyTo> {
         self.io.lent_batch().map(|batch| batch.reply_to())
     }
 
-    fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn send_to(&mut self, token: Token, to: &ReplyTo, bytes: &[u8]) -> io::Result<usize> {
         match self.slot_mut(token) {
             Some(slot) => retry(|| to.send(slot.socket.as_fd(), bytes)),
             None => Err(gone()),
         }
     }
 
-    fn take_send_results(&mut self, _: Token) -> Option<(usize, io::Result<usize>)> {
-        // The turn in which they left has told of all.
-        None
-    }
-
-    fn sender(&mut self) -> Peer {
+    pub(crate) fn sender(&mut self) -> Peer {
         let mut sender = std::mem::replace(&mut self.io.sender, Peer::Unnamed);
         if let Some(batch) = self.io.lent_batch() {
             batch.read_sender(&mut sender);
@@ -723,17 +668,17 @@ impl Driver for Epoll {
         sender
     }
 
-    fn recycle_peer(&mut self, peer: Peer) {
+    pub(crate) fn recycle_peer(&mut self, peer: Peer) {
         self.io.sender = peer;
     }
 
-    fn pause(&mut self, token: Token) {
+    pub(crate) fn pause(&mut self, token: Token) {
         if let Some(slot) = self.slot_mut(token) {
             slot.flags.set(PAUSED);
         }
     }
 
-    fn resume(&mut self, token: Token) {
+    pub(crate) fn resume(&mut self, token: Token) {
         if let Some(slot) = self.slots.get_mut(token.index())
             && slot.version == token.version()
         {
@@ -744,7 +689,7 @@ impl Driver for Epoll {
         }
     }
 
-    fn drain(&mut self, token: Token) {
+    pub(crate) fn drain(&mut self, token: Token) {
         if let Some(slot) = self.slots.get_mut(token.index())
             && slot.version == token.version()
         {
@@ -754,17 +699,14 @@ impl Driver for Epoll {
         }
     }
 
-    fn shutdown_write(&mut self, token: Token) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&mut self, token: Token) -> io::Result<()> {
         match self.slot_mut(token) {
             Some(slot) => SockRef::from(&slot.socket).shutdown(std::net::Shutdown::Write),
             None => Ok(()),
         }
     }
 
-    fn wait_closed(&mut self) {}
-
-    fn close(&mut self, token: Token, how: Close) {
-        self.drop_holder(token);
+    pub(crate) fn close(&mut self, token: Token, how: Close) {
         if self.slot_mut(token).is_none() {
             return self.lost.retain(|(lost, _)| *lost != token);
         }

@@ -27,7 +27,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ use super::{Close, Completion, Datagram, Driver, Facts, Progress, RecvBuf, Token
 use crate::buffer::Pool;
 use crate::peer::{Credentials, Peer, SocketKind};
 use crate::sys::epoll::Waker;
-use crate::sys::{self, Descriptors, OnAccept, Presence, ReplyTo, SendBuffer};
+use crate::sys::{self, Descriptors, Holder, OnAccept, Presence, ReplyTo, SendBuffer};
 use crate::timer::Moment;
 
 /// What io_uring serves; the rest is epoll's.
@@ -55,6 +55,8 @@ pub(crate) enum Share {
 pub(crate) struct Hybrid {
     epoll: Epoll,
     ring: Option<Box<Ring>>,
+    /// What has the addresses of datagram sockets that refuse.
+    holders: Vec<(Token, Holder)>,
 }
 
 /// A driver, and what wakes it from another thread.
@@ -88,7 +90,7 @@ impl Hybrid {
     /// Epoll alone.
     pub(crate) fn epoll() -> io::Result<Opened> {
         let (epoll, waker) = Epoll::new()?;
-        Ok((Hybrid { epoll, ring: None }, waker))
+        Ok((Hybrid { epoll, ring: None, holders: Vec::new() }, waker))
     }
 
     /// Epoll with a ring for its share.
@@ -105,7 +107,7 @@ impl Hybrid {
             failed: Vec::new(),
             trim_at: Moment::from_micros(0),
         };
-        Ok((Hybrid { epoll, ring: Some(Box::new(ring)) }, waker))
+        Ok((Hybrid { epoll, ring: Some(Box::new(ring)), holders: Vec::new() }, waker))
     }
 
     /// Why io_uring cannot be used here, if it cannot.
@@ -159,6 +161,18 @@ impl Hybrid {
     #[cfg(test)]
     pub(super) fn epoll_streams_and_listeners(&self) -> Option<(usize, usize)> {
         self.ring.as_ref().map(|ring| (ring.epoll_streams.len(), ring.listeners.len()))
+    }
+
+    fn socket(&self, token: Token) -> Option<BorrowedFd<'_>> {
+        let of_ring = self.ring.as_ref().and_then(|ring| ring.uring.socket(token));
+        of_ring.or_else(|| self.epoll.socket(token))
+    }
+
+    /// A datagram socket has its address by itself again, or none any more.
+    fn drop_holder(&mut self, token: Token) {
+        let Some(place) = self.holders.iter().position(|(held, _)| *held == token) else { return };
+        let (_, holder) = self.holders.swap_remove(place);
+        self.descriptors().remove(holder.as_raw_fd());
     }
 
     /// The ring, if it serves this socket.
@@ -281,9 +295,6 @@ impl Ring {
     /// Gives epoll what the ring has released.
     fn migrate_to_epoll(&mut self, epoll: &mut Epoll, released: Released) {
         let Released { token, socket, kind, is_draining, read_bytes_max, outgoing } = released;
-        if let Some(holder) = self.uring.take_holder(token) {
-            epoll.put_holder(token, holder);
-        }
         let result = match kind {
             ReleasedKind::Listener => epoll.add_listener(token, socket),
             ReleasedKind::Stream(kind) => epoll.add_stream(token, socket, kind, read_bytes_max),
@@ -397,28 +408,19 @@ impl Driver for Hybrid {
     }
 
     fn peer_credentials(&self, socket: &OwnedFd) -> io::Result<Credentials> {
-        self.epoll.peer_credentials(socket)
+        sys::peer_credentials(socket.as_fd())
     }
 
     fn facts(&self, token: Token) -> Facts {
-        match self.ring.as_ref().and_then(|ring| ring.uring.socket(token)) {
-            Some(socket) => facts_of(socket),
-            None => self.epoll.facts(token),
-        }
+        self.socket(token).map_or_else(Facts::default, facts_of)
     }
 
     fn presence(&self, token: Token) -> Presence {
-        match self.ring.as_ref().and_then(|ring| ring.uring.socket(token)) {
-            Some(socket) => sys::presence(socket),
-            None => self.epoll.presence(token),
-        }
+        self.socket(token).map_or(Presence::Here, sys::presence)
     }
 
     fn send_buffer(&self, token: Token) -> Option<SendBuffer> {
-        match self.ring.as_ref().and_then(|ring| ring.uring.socket(token)) {
-            Some(socket) => sys::send_buffer(socket),
-            None => self.epoll.send_buffer(token),
-        }
+        self.socket(token).and_then(sys::send_buffer)
     }
 
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {
@@ -426,11 +428,25 @@ impl Driver for Hybrid {
     }
 
     fn refuse(&mut self, token: Token) -> io::Result<()> {
-        of!(self, token, driver => driver.refuse(token))
+        let socket = self.socket(token).ok_or(io::ErrorKind::NotConnected)?;
+        if let Some(holder) = sys::refuse(socket)? {
+            self.descriptors().add(holder.as_raw_fd());
+            self.holders.push((token, holder));
+        }
+        // A listener was drained and is not the ring's any more. What it hears of from now on is nothing that waits.
+        if self.epoll.is_listener(token) {
+            self.epoll.pause(token);
+        }
+        Ok(())
     }
 
     fn stop_refusing(&mut self, token: Token, waiting_max: i32) -> io::Result<()> {
-        of!(self, token, driver => driver.stop_refusing(token, waiting_max))
+        sys::stop_refusing(self.socket(token).ok_or(io::ErrorKind::NotConnected)?, waiting_max)?;
+        self.drop_holder(token);
+        if self.epoll.is_listener(token) {
+            self.epoll.resume(token);
+        }
+        Ok(())
     }
 
     fn accepts_by_itself(&self, token: Token) -> bool {
@@ -438,7 +454,7 @@ impl Driver for Hybrid {
     }
 
     fn configure(&self, socket: &OwnedFd, settings: &OnAccept) {
-        self.epoll.configure(socket, settings);
+        settings.apply(socket.as_fd());
     }
 
     fn add_stream(
@@ -550,7 +566,8 @@ impl Driver for Hybrid {
     }
 
     fn take_send_results(&mut self, token: Token) -> Option<(usize, io::Result<usize>)> {
-        of!(self, token, driver => driver.take_send_results(token))
+        // Epoll has told of all in the turn in which they left.
+        self.ring_of(token)?.take_send_results(token)
     }
 
     fn sender(&mut self) -> Peer {
@@ -590,6 +607,7 @@ impl Driver for Hybrid {
     }
 
     fn close(&mut self, token: Token, how: Close) {
+        self.drop_holder(token);
         match &mut self.ring {
             None => self.epoll.close(token, how),
             Some(ring) => ring.close(&mut self.epoll, token, how),

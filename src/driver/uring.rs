@@ -68,7 +68,7 @@ use super::{Close, Completion, Datagram, Progress, Token};
 use crate::buffer::Outgoing;
 use crate::limits::RING_REQUESTS;
 use crate::peer::SocketKind;
-use crate::sys::{Descriptors, Holder};
+use crate::sys::Descriptors;
 
 /// How long closed sockets may take until the kernel has ended their requests, which it is asked to at once, and how often
 /// that is looked at.
@@ -115,8 +115,6 @@ pub(crate) struct Uring {
     /// Streams that flood are to go elsewhere.
     releases_floods: bool,
     released: Vec<Released>,
-    /// What has the addresses of datagram sockets that refuse.
-    holders: Vec<(Token, Holder)>,
     descriptors: Arc<Descriptors>,
     /// The ring is enabled, which makes the calling thread its only user.
     is_enabled: bool,
@@ -203,7 +201,6 @@ impl Uring {
             users: 0,
             releases_floods,
             released: Vec::new(),
-            holders: Vec::new(),
             descriptors: Arc::clone(descriptors),
             is_enabled: false,
             is_watching: false,

@@ -18,7 +18,7 @@ use crate::buffer::{Outgoing, Pool};
 use crate::driver::{Close, Progress, RecvBuf};
 use crate::limits::{HEADROOM_BYTES, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_MESSAGE_BUFFER_BYTES};
 use crate::peer::{Peer, SocketKind};
-use crate::sys::{self, Holder, Reply, ReplyTo};
+use crate::sys::{self, Reply, ReplyTo};
 
 impl Uring {
     pub(crate) fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {
@@ -265,35 +265,6 @@ impl Uring {
         self.slot(token).map(|slot| slot.socket.as_fd())
     }
 
-    /// Of a datagram socket. A listener that is to refuse was drained, and is not here any more.
-    pub(crate) fn refuse(&mut self, token: Token) -> io::Result<()> {
-        let socket = self.socket(token).ok_or(io::ErrorKind::NotConnected)?;
-        if let Some(holder) = sys::refuse(socket)? {
-            self.descriptors.add(holder.as_raw_fd());
-            self.holders.push((token, holder));
-        }
-        Ok(())
-    }
-
-    pub(crate) fn stop_refusing(&mut self, token: Token, waiting_max: i32) -> io::Result<()> {
-        let socket = self.socket(token).ok_or(io::ErrorKind::NotConnected)?;
-        sys::stop_refusing(socket, waiting_max)?;
-        self.drop_holder(token);
-        Ok(())
-    }
-
-    /// The socket has its address by itself again, or none any more.
-    fn drop_holder(&mut self, token: Token) {
-        if let Some(holder) = self.take_holder(token) {
-            self.descriptors.remove(holder.as_raw_fd());
-        }
-    }
-
-    pub(crate) fn take_holder(&mut self, token: Token) -> Option<Holder> {
-        let place = self.holders.iter().position(|(held, _)| *held == token)?;
-        Some(self.holders.swap_remove(place).1)
-    }
-
     pub(crate) fn shutdown_write(&mut self, token: Token) -> io::Result<()> {
         match self.slot(token) {
             Some(slot) => SockRef::from(&slot.socket).shutdown(std::net::Shutdown::Write),
@@ -320,7 +291,6 @@ impl Uring {
     }
 
     pub(crate) fn close(&mut self, token: Token, how: Close) {
-        self.drop_holder(token);
         let Some(mut slot) = self.take_slot(token) else { return };
         if how == Close::Reset {
             // Fails on sockets that know no linger; then it is a plain close.
