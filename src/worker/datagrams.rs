@@ -248,7 +248,8 @@ impl<D: Driver> Worker<D> {
     pub(super) fn answered(&mut self, token: Token, answers: usize, result: io::Result<usize>) {
         let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
         if let Some(unread) = &mut socket.unread {
-            unread.done(answers);
+            // The copy of an answer is none, but was sent as well.
+            unread.done(answers.max(1));
         }
         let Some(Some(state)) = self.listeners.get(socket.state as usize) else { return };
         let stats = &state.stats;

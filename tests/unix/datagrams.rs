@@ -29,6 +29,24 @@ fn senders_without_a_name() {
     });
 }
 
+/// Copies of answers are read like answers: a peer that reads all of them gets more for as long as it asks.
+#[test]
+fn copies_that_are_read_hold_nothing() {
+    isolated(|| {
+        let directory = directory();
+        for chain in ["duplicate:rate=1", "delay:time=1ms | duplicate:rate=1"] {
+            let (engine, url) = serve(&Transport::UnixDatagram.url(directory.path()), chain);
+            let (peer, message) = (Peer::connect(&url), noise(40_000, 3));
+            for round in 0..30 {
+                assert_same(&format!("{chain} {round}"), &message, &peer.ask(&message));
+                assert_same(&format!("{chain} {round}"), &message, &peer.message());
+            }
+            let stats = finish(engine);
+            assert_eq!((stats.messages_out, stats.dropped), (30, 0), "{chain} {stats:?}");
+        }
+    });
+}
+
 /// A sender's path may fill all of `sun_path` and have no NUL, one byte more than what is bound through most libraries.
 #[test]
 fn senders_with_the_longest_path() {
