@@ -846,7 +846,10 @@ fn a_transform_that_does_not_return_is_named() {
             });
             let lines = log.lines(EventKind::TransformStuck);
             assert_eq!(lines.len(), 1, "{lines:?}");
-            assert!(lines[0].1.contains("transform blocks has not returned for 5."), "{lines:?}");
+            // A busy machine may look later.
+            let told = lines[0].1.split_once("transform blocks has not returned for ").map(|(_, time)| time);
+            let seconds = told.and_then(|time| time.split(['.', 's']).next()?.parse::<u64>().ok());
+            assert!(seconds.is_some_and(|seconds| seconds >= 5), "{lines:?}");
             gate.release(1);
             assert_eq!(peer.message(), b"B");
             drop((peer, witness));
