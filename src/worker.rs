@@ -234,6 +234,13 @@ impl<D: Driver> Worker<D> {
         self.state != State::Ended
     }
 
+    /// Whether somebody has called it since its last turn began. The wait of that turn may have taken the waking with it, so no
+    /// event tells of it.
+    pub(crate) fn is_called(&self) -> bool {
+        let is_stopped = || self.is_alive() && self.shared.stop.load(Ordering::Acquire);
+        self.shared.mailboxes[self.index].is_filled() || is_stopped()
+    }
+
     /// Opens the listeners that wait in the mailbox, so that whoever starts the worker hears of a failure.
     pub(crate) fn open_listeners(&mut self) -> io::Result<()> {
         self.take_commands();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::run::free;
+use super::run::{free, set_timer};
 use super::state::{Core, Engine};
 use super::threads::thread_number;
 use crate::channel::{Nothing, channel};
@@ -75,7 +75,11 @@ impl Core {
         asks.retain(|(_, ask)| !ask.is_taken());
         for (index, ask) in asks.iter() {
             match free(&self.workers[*index]) {
-                Some(mut worker) => worker.answer(ask, true),
+                Some(mut worker) => {
+                    worker.answer(ask, true);
+                    // What is left for a turn.
+                    set_timer(&mut worker);
+                }
                 None if self.runners[*index].load(Ordering::Relaxed) == thread_number() => {
                     return Err(Error::State("a call that waits for a worker inside one of its callbacks"));
                 }

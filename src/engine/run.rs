@@ -130,7 +130,7 @@ impl Engine {
 
 /// How long until a worker has something to do without any event; `None`: it does not know.
 fn until_due(worker: &Worker<Hybrid>) -> Option<Duration> {
-    if worker.driver().has_leftovers() {
+    if worker.driver().has_leftovers() || worker.is_called() {
         Some(Duration::ZERO)
     } else {
         worker.until_deadline_from(worker.driver().read_clock())
@@ -138,7 +138,7 @@ fn until_due(worker: &Worker<Hybrid>) -> Option<Duration> {
 }
 
 /// Has a foreign loop, if there is one, woken for what is due.
-fn set_timer(worker: &mut Worker<Hybrid>) {
+pub(super) fn set_timer(worker: &mut Worker<Hybrid>) {
     if worker.driver().has_foreign_loop() {
         let until_due = until_due(worker);
         worker.driver_mut().set_timer(until_due);

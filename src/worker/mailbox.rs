@@ -94,6 +94,11 @@ impl<S> Mailbox<S> {
         Ok(())
     }
 
+    /// Whether there is something that the worker has not taken.
+    pub(super) fn is_filled(&self) -> bool {
+        self.is_filled.load(Ordering::Acquire)
+    }
+
     /// Whether the worker has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
@@ -117,7 +122,7 @@ impl<S> Mailbox<S> {
     /// Takes what is there, if there is anything.
     #[inline]
     pub(super) fn take(&self) -> Option<VecDeque<Command<S>>> {
-        if !self.is_filled.load(Ordering::Acquire) {
+        if !self.is_filled() {
             return None;
         }
         let mut queue = self.lock();
