@@ -17,6 +17,7 @@ mod settings;
 mod state;
 mod statistics;
 mod stop;
+mod taken;
 mod threads;
 mod transforms;
 

@@ -381,9 +381,8 @@ impl Offload {
         stuck.collect()
     }
 
-    /// Ends the threads, and waits for them until `until`, at most a second; what waits is not done any more. One whose
-    /// transform does not come back is left to itself, and waited for again the next time.
-    pub(crate) fn end(&self, until: Option<Instant>) {
+    /// Has the threads end; what waits is not done any more.
+    pub(crate) fn begin_end(&self) {
         let mut ending = lock(&self.ending);
         for pool in [&self.working, &self.retiring] {
             if let Some(pool) = lock(pool).take() {
@@ -392,9 +391,17 @@ impl Offload {
                 ending.push(pool);
             }
         }
+    }
+
+    /// Ends the threads, and waits for them until `until`, at most a second; what waits is not done any more. One whose
+    /// transform does not come back is left to itself, and waited for again the next time.
+    pub(crate) fn end(&self, until: Option<Instant>) {
+        self.begin_end();
         let now = Instant::now();
         let until = until.map_or(now + OFFLOAD_END, |until| until.min(now + OFFLOAD_END));
-        ending.retain(|pool| {
+        // Not locked while this waits: whoever only begins the end does not wait.
+        let ending = lock(&self.ending).clone();
+        for pool in ending {
             let patience = until.saturating_duration_since(Instant::now());
             let (state, _) = pool
                 .has_ended
@@ -404,9 +411,9 @@ impl Offload {
             drop(state);
             if !is_stuck {
                 pool.join();
+                lock(&self.ending).retain(|other| !Arc::ptr_eq(other, &pool));
             }
-            is_stuck
-        });
+        }
     }
 }
 

@@ -63,6 +63,69 @@ fn a_loop_of_the_host_hears_of_what_is_left_for_a_turn() {
     });
 }
 
+/// A thread that comes when another has brought its worker to an end serves what is left, not what has ended.
+#[test]
+fn a_thread_that_comes_late_serves_what_is_left() {
+    isolated(|| {
+        let engine = engine_builder().threads(3).unwrap().listen(ANY_PORT).unwrap().build().unwrap();
+        assert!(engine.run(Some(Duration::ZERO)).unwrap());
+        engine.drain(PATIENCE).unwrap();
+        for _ in 0..3 {
+            assert!(!engine.run(None).unwrap());
+        }
+        engine.join(Duration::ZERO).unwrap();
+        assert!(!engine.run(Some(Duration::ZERO)).unwrap(), "it stays at its end");
+        balanced(&engine);
+    });
+}
+
+/// What was stopped before it had a thread has ended when it gets one.
+#[test]
+fn a_thread_that_is_lent_to_a_stopped_engine_comes_back() {
+    isolated(|| {
+        let engine = engine_builder().threads(2).unwrap().listen(ANY_PORT).unwrap().build().unwrap();
+        engine.stop();
+        assert!(!engine.run(None).unwrap());
+        assert!(!engine.run(None).unwrap());
+        engine.join(Duration::ZERO).unwrap();
+    });
+}
+
+/// A host may hold something of its own while it makes a turn without waiting: a thread of the engine's that wants the same, in
+/// a hook, is not waited for.
+#[test]
+fn a_turn_without_waiting_waits_for_no_thread() {
+    isolated(|| {
+        let (tell, told) = mpsc::channel();
+        let (held, hold) = mpsc::channel::<()>();
+        let (tell, hold) = (Mutex::new(tell), Mutex::new(hold));
+        let ended = move || {
+            tell.lock().unwrap().send(()).unwrap();
+            let _ = hold.lock().unwrap().recv();
+        };
+        let builder = engine_builder().listen(ANY_PORT).unwrap().chain("uppercase").unwrap();
+        let engine = builder.thread_hooks(|_| {}, ended).build().unwrap();
+        assert!(engine.run(Some(Duration::ZERO)).unwrap());
+        // The old chain is destroyed on a thread of the engine's.
+        engine.set_chain("lowercase").unwrap();
+        assert!(engine.run(Some(Duration::ZERO)).unwrap());
+        engine.stop();
+        thread::scope(|scope| {
+            let (say, said) = mpsc::channel();
+            let engine = &engine;
+            while engine.run(Some(Duration::ZERO)).unwrap() {}
+            let joins = scope.spawn(|| engine.join(PATIENCE));
+            told.recv_timeout(PATIENCE).expect("a thread of the engine ends");
+            scope.spawn(move || say.send(engine.run(Some(Duration::ZERO)).unwrap()));
+            let alive = said.recv_timeout(PATIENCE);
+            // Also before it fails: the threads would be waited for.
+            drop(held);
+            assert!(!alive.expect("a turn without waiting comes back"));
+            joins.join().unwrap().unwrap();
+        });
+    });
+}
+
 fn becomes_readable(fd: i32) -> bool {
     let mut watched = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // SAFETY: one pollfd.

@@ -5,11 +5,11 @@
 //! that asks takes the worker and asks it directly. No transform runs on it; what would need that is left for a turn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::run::{free, set_timer};
 use super::state::{Core, Engine};
+use super::taken::Runner;
 use super::threads::thread_number;
 use crate::channel::{Nothing, channel};
 use crate::error::{Error, Result};
@@ -80,7 +80,7 @@ impl Core {
                     // What is left for a turn.
                     set_timer(&mut worker);
                 }
-                None if self.runners[*index].load(Ordering::Relaxed) == thread_number() => {
+                None if self.runners[*index].thread() == thread_number() => {
                     return Err(Error::State("a call that waits for a worker inside one of its callbacks"));
                 }
                 None => {}
@@ -101,7 +101,7 @@ impl Engine {
         let core = self.core.get().ok_or(Error::State("the engine does not run"))?;
         let own = thread_number();
         // 0: nobody has run it yet.
-        let waits_for_itself = |runner: &AtomicU64| [0, own].contains(&runner.load(Ordering::Relaxed));
+        let waits_for_itself = |runner: &Runner| [0, own].contains(&runner.thread());
         if !core.has_own_threads && core.runners.iter().any(waits_for_itself) {
             return Err(Error::State("no other thread runs the worker: call run, which makes a turn"));
         }

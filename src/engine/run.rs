@@ -1,13 +1,13 @@
 //! Serving: on threads of the engine's own, on threads that the host lends, or in the host's event loop.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::settings::check_threads;
 use super::state::{Control, Engine};
-use super::threads::{Gate, thread_number};
+use super::taken::Taken;
+use super::threads::Gate;
 use crate::driver::Driver;
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
@@ -55,36 +55,44 @@ impl Engine {
     ///
     /// Fails with `Interrupted` when a signal came, so that the host can look after it.
     pub fn run(&self, timeout: Option<Duration>) -> Result<bool> {
-        let mut control = lock(&self.control);
-        if !control.threads.is_empty() {
-            return Err(Error::State("the engine runs on its own threads"));
+        let core = match self.core.get() {
+            // Without the lock: a host may call this with one of its own held, for which somebody else waits in here.
+            Some(core) => core,
+            None => self.core(&mut lock(&self.control))?,
+        };
+        if core.has_own_threads {
+            let has_ended = lock(&self.control).threads.is_empty();
+            return if has_ended {
+                Ok(false)
+            } else {
+                Err(Error::State("the engine runs on its own threads"))
+            };
         }
-        let core = self.core(&mut control)?;
-        drop(control);
-        let found = core.workers.iter().zip(&core.runners).find_map(|(worker, by)| Some((free(worker)?, by)));
-        let (mut worker, runner) = found.ok_or(Error::State("every worker already has a thread"))?;
-        runner.store(thread_number(), Ordering::Relaxed);
+        let Some(taken) = Taken::one_of(&core.workers, &core.runners)? else { return Ok(false) };
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let turns = || self.take_turns(&mut worker, until);
-        if with_loss(&|| self.ended.lose(), turns)? {
-            return Ok(true);
+        let is_alive = with_loss(&|| self.ended.lose(), || self.take_turns(&taken, until))?;
+        drop(taken);
+        if !is_alive {
+            match timeout {
+                // Whoever does not wait for events does not wait for threads either, which may wait for what the caller has.
+                Some(Duration::ZERO) => core.shared.offload.begin_end(),
+                _ => self.end_offload(until),
+            }
         }
-        self.end_offload(until);
-        Ok(false)
+        Ok(is_alive)
     }
 
     /// Turns of a worker until the time is up; whether it is alive.
-    fn take_turns(&self, worker: &mut Worker<Hybrid>, until: Option<Instant>) -> Result<bool> {
+    fn take_turns(&self, taken: &Taken<'_>, until: Option<Instant>) -> Result<bool> {
+        let mut worker = taken.lock();
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let was_alive = worker.is_alive();
             let turned = worker.turn(left);
             if turned.is_err() || left == Some(Duration::ZERO) {
-                set_timer(worker);
+                set_timer(&mut worker);
             }
-            let alive = turned.map_err(Error::system("wait for events"))?;
-            if !alive {
-                if was_alive {
+            if !turned.map_err(Error::system("wait for events"))? {
+                if taken.end() {
                     self.ended.count();
                 }
                 return Ok(false);

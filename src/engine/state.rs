@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::backend::{Backend, Chosen};
 use super::inherited_fds::InheritedFds;
+use super::taken::Runner;
 use super::threads::{Ended, Gate};
 use crate::chain::{Chain, Generation};
 use crate::connection::MakeAround;
@@ -54,8 +55,8 @@ pub(super) struct Core {
     pub(super) inherited_fds: Vec<InheritedFds>,
     /// The workers have threads of the engine's own.
     pub(super) has_own_threads: bool,
-    /// Which thread of the host's has last run each worker: see [`thread_number`](super::threads::thread_number).
-    pub(super) runners: Vec<AtomicU64>,
+    /// For each worker, what threads of the host's do with it.
+    pub(super) runners: Vec<Runner>,
 }
 
 impl Core {
@@ -95,7 +96,7 @@ impl Core {
             .enumerate()
             .map(|(index, driver)| Arc::new(Mutex::new(Worker::new(index, driver, Arc::clone(&shared)))))
             .collect();
-        let runners = (0..count).map(|_| AtomicU64::new(0)).collect();
+        let runners = (0..count).map(|_| Runner::default()).collect();
         Core { workers, shared, backend, reason, inherited_fds, has_own_threads, runners }
     }
 
