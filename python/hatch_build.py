@@ -17,6 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 LIBRARY = "libresay.so.1"
 TRAMPOLINE = "libresay_python.so"
 HEADERS = ("resay.h", "resay_plugin.h", "resay_plugin.hpp")
+NOTICES = "THIRD-PARTY-NOTICES"
 
 
 class Failure(Exception):
@@ -53,8 +54,8 @@ class ResayBuildHook(BuildHookInterface):
             files[str(trampoline)] = f"resay/lib/{TRAMPOLINE}"
         for header in HEADERS:
             files[str(rust / "include" / header)] = f"resay/include/{header}"
-        for licence in ("LICENSE-APACHE", "LICENSE-MIT"):
-            files[str(rust / licence)] = f"resay-{self.metadata.version}.dist-info/licenses/{licence}"
+        for licence in (rust / "LICENSE-APACHE", rust / "LICENSE-MIT", _notices(rust, made / NOTICES)):
+            files[str(licence)] = f"resay-{self.metadata.version}.dist-info/licenses/{licence.name}"
         interface = rust / "include/resay.json"
         if interface.is_file():
             files[str(interface)] = "resay/include/resay.json"
@@ -82,12 +83,26 @@ def _cargo(rust):
             "Install it from https://rustup.rs or with your system's packages, and try again."
         )
     profile = os.environ.get("RESAY_CARGO_PROFILE", "dist")
-    target = Path(os.environ.get("CARGO_TARGET_DIR", rust / "target"))
-    arguments = [cargo, "build", "--locked", "--profile", profile, "--package", "resay", "--package", "resay-cli"]
-    done = subprocess.run(arguments, cwd=rust, env={**os.environ, "CARGO_TARGET_DIR": str(target)}, check=False)
-    if done.returncode != 0:
+    _run_cargo(rust, "build", "--profile", profile, "--package", "resay", "--package", "resay-cli")
+    return _target(rust) / ("debug" if profile == "dev" else profile)
+
+
+def _notices(rust, path):
+    """Writes the licences of what the library and the command contain of others: the file."""
+    # Cargo has fetched what this machine needs. The list is made of what it knows of all packages, without the network.
+    _run_cargo(rust, "fetch")
+    _run_cargo(rust, "run", "--package", "xtask", "--", "notices", str(path))
+    return path
+
+
+def _run_cargo(rust, command, *arguments):
+    cargo, environment = os.environ.get("CARGO", "cargo"), {**os.environ, "CARGO_TARGET_DIR": str(_target(rust))}
+    if subprocess.run([cargo, command, "--locked", *arguments], cwd=rust, env=environment, check=False).returncode != 0:
         raise Failure("cargo has failed; its messages are above.")
-    return target / ("debug" if profile == "dev" else profile)
+
+
+def _target(rust):
+    return Path(os.environ.get("CARGO_TARGET_DIR", rust / "target"))
 
 
 def _strip(source, target):

@@ -128,3 +128,11 @@ def test_the_version_is_one():
 
     assert resay.__version__ == version("resay")
     assert resay.abi == CONSTANTS["RESAY_ABI"]
+
+
+def test_the_licences_of_what_is_inside_come_with_it():
+    from importlib.metadata import files
+
+    found = {each.name: each.read_text() for each in files("resay") if each.parent.name == "licenses"}
+    assert set(found) == {"LICENSE-APACHE", "LICENSE-MIT", "THIRD-PARTY-NOTICES"}
+    assert "  libc " in found["THIRD-PARTY-NOTICES"] and "  clap " in found["THIRD-PARTY-NOTICES"]

@@ -29,7 +29,7 @@ use crate::place::Place;
 
 pub(crate) use describe::{Library, PLUGIN_DIRECTORY};
 pub(crate) use libraries::exported;
-pub(crate) use notices::{FILE as NOTICES, linked};
+pub(crate) use notices::{FILE as NOTICES, linked, text as notices};
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]

@@ -44,16 +44,18 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|san
        cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
        cargo xtask deb [DIR]
        cargo xtask peers [--quick] [--only TEXT]... [--servers A,B,...] [--install] [--help]
+       cargo xtask notices FILE
        cargo xtask transcript
   install     builds with the profile dist; installs command, libraries, headers, plugins and manual pages under a prefix
   deb         makes Debian packages of the same in DIR (default: target/debian)
+  notices     writes the licences of what command and libraries contain of others
   peers       measures Resay beside other people's servers, and writes docs/performance.md
   transcript  runs the commands of the terminal in README.md, and writes docs/terminal.svg";
 
 fn main() -> ExitCode {
     let tasks: Vec<String> = std::env::args().skip(1).collect();
     if let [first, rest @ ..] = tasks.as_slice()
-        && matches!(first.as_str(), "install" | "deb" | "transcript")
+        && matches!(first.as_str(), "install" | "deb" | "notices" | "transcript")
     {
         return match make(first, rest) {
             Ok(()) => ExitCode::SUCCESS,
@@ -110,6 +112,11 @@ fn make(task: &str, arguments: &[String]) -> Result<(), String> {
         ("install", arguments) => {
             let destdir = std::env::var_os("DESTDIR").map(PathBuf::from);
             install::install(&place, &install::Request::parse(arguments, destdir)?)?
+        }
+        ("notices", [file]) => {
+            let path = PathBuf::from(file);
+            fs::write(&path, install::notices(&place)?).map_err(about(&path))?;
+            vec![path]
         }
         ("transcript", []) => vec![transcript::write(&place)?],
         ("deb", []) => deb(&place, &place.target()?.join("debian"))?,

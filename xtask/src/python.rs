@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::examples::missing;
 use crate::files::{about, files_in, remove};
+use crate::install::NOTICES;
 use crate::place::{Place, uring_refusal};
 use crate::report::{Outcome, Report, Runner, capture, run, run_tests};
 
@@ -185,13 +186,21 @@ impl Environment {
     }
 }
 
-/// Builds the wheel as it is published, and checks its size.
+/// Builds the wheel as it is published, and checks its size and that the licences of all that is in it are there.
 fn build_wheel(place: &Place, builder: &Environment, top: &Top) -> Result<PathBuf, String> {
     let wheel = wheel_of(place, builder, &place.root.join("python"), &top.path.join("wheel"), "dist")?;
     let bytes = fs::metadata(&wheel).map_err(about(&wheel))?.len();
     println!("{}: {bytes} bytes", wheel.display());
     if bytes > WHEEL_BYTES_MAX {
         return Err(format!("the wheel has {bytes} bytes, more than {WHEEL_BYTES_MAX}"));
+    }
+    let mut list = builder.python();
+    list.args(["-m", "zipfile", "-l"]).arg(&wheel);
+    let list = capture(list)?;
+    for text in ["LICENSE-APACHE", "LICENSE-MIT", NOTICES] {
+        if !list.contains(&format!(".dist-info/licenses/{text} ")) {
+            return Err(format!("the wheel lacks {text}"));
+        }
     }
     Ok(wheel)
 }
