@@ -1,6 +1,9 @@
 """What all tests share. The driver is that of --resay-backend."""
 
 import asyncio
+import faulthandler
+import os
+import subprocess
 
 import pytest
 import resay
@@ -10,7 +13,42 @@ pytest_plugins = ["pytester"]
 # Or pytest-asyncio, which asks for the current loop, has one made on Pythons before 3.12, which nobody closes.
 asyncio.set_event_loop(None)
 
+# Far more than any test takes on a busy machine. One that waits for ever is ended with its process, and all threads say where
+# they wait.
+TEST_SECONDS_MAX = 300
+# Of a program that a test runs: less, so that the test can show what that has printed.
+PROGRAM_SECONDS_MAX = 240
+
 KINDS = ["tcp", "udp", "unix", "unix-dgram", "unix-seqpacket"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    # Standard error as it was before pytest caught it.
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        config.add_cleanup(faulthandler.cancel_dump_traceback_later)
+        config.stash[_said_to] = open(os.dup(2), "w")
+        config.add_cleanup(config.stash[_said_to].close)
+
+
+_said_to = pytest.StashKey()
+
+
+@pytest.fixture(autouse=True)
+def bounded(request):
+    faulthandler.dump_traceback_later(TEST_SECONDS_MAX, exit=True, file=request.config.stash[_said_to])
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def finished(arguments, **options):
+    """A program that has ended. One that does not fails the test with what it has printed."""
+    try:
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=PROGRAM_SECONDS_MAX, **options)
+    except subprocess.TimeoutExpired as expired:
+        printed = [each.decode() if isinstance(each, bytes) else each or "" for each in (expired.stdout, expired.stderr)]
+        pytest.fail(f"not over after {PROGRAM_SECONDS_MAX} s: {arguments}\n{''.join(printed)}")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import PROGRAM_SECONDS_MAX
 
 HERE = Path(__file__).parent
 # Of the repository, or in an sdist, which has what the package is built from in rust/.
@@ -24,7 +25,8 @@ def test_a_block_runs(block, pytester, request):
         return
     pytester.makepyfile(block)
     backend = request.config.getoption("--resay-backend")
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"--resay-backend={backend}")
+    options = ["-p", "no:cacheprovider", f"--resay-backend={backend}"]
+    result = pytester.runpytest_subprocess(*options, timeout=PROGRAM_SECONDS_MAX)
     result.assert_outcomes(passed=block.count("def test_"))
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 import resay
-from conftest import ask
+from conftest import ask, finished
 
 
 def test_each_kind_echoes(make, url, kind):
@@ -238,9 +238,11 @@ def test_run_serves_here_until_stop(make):
     engine = make("tcp://127.0.0.1:0")
 
     def client():
-        with engine.listeners[0].connect() as sock:
-            answers.append(ask(sock, b"x"))
-        engine.stop()
+        try:
+            with engine.listeners[0].connect() as sock:
+                answers.append(ask(sock, b"x"))
+        finally:
+            engine.stop()
 
     answers = []
     thread = threading.Thread(target=client)
@@ -254,10 +256,12 @@ def test_run_with_several_threads(make):
     engine = make("tcp://127.0.0.1:0", threads=2)
 
     def client():
-        for _ in range(4):
-            with engine.listeners[0].connect() as sock:
-                answers.append(ask(sock, b"x"))
-        engine.drain(1)
+        try:
+            for _ in range(4):
+                with engine.listeners[0].connect() as sock:
+                    answers.append(ask(sock, b"x"))
+        finally:
+            engine.drain(1)
 
     answers = []
     thread = threading.Thread(target=client)
@@ -269,7 +273,6 @@ def test_run_with_several_threads(make):
 
 def test_a_plugin_file_is_loaded(make, tmp_path):
     import shutil
-    import subprocess
 
     if shutil.which("cc") is None:
         pytest.skip("there is no C compiler")
@@ -289,7 +292,8 @@ RESAY_PLUGIN(&flip);
 """
     )
     library = tmp_path / "libflip.so"
-    subprocess.run(["cc", "-shared", "-fPIC", f"-I{resay.get_include()}", "-o", str(library), str(source)], check=True)
+    done = finished(["cc", "-shared", "-fPIC", f"-I{resay.get_include()}", "-o", str(library), str(source)])
+    assert done.returncode == 0, done.stderr
     engine = make("tcp://127.0.0.1:0")
     assert engine.load(library) == ["flip"]
     engine.chain("flip")

@@ -2,21 +2,21 @@
 
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 
 import pytest
+from conftest import finished
 
 
 @pytest.fixture
 def python(backend):
     """Runs a program: its output."""
 
-    def python(program, *, expect=0, timeout=60, options=()):
-        done = subprocess.run(
+    def python(program, *, expect=0, options=()):
+        done = finished(
             [sys.executable, "-X", "faulthandler", *options, "-c", textwrap.dedent(program)],
-            capture_output=True, text=True, timeout=timeout, env={**os.environ, "RESAY_TEST_BACKEND": backend},
+            env={**os.environ, "RESAY_TEST_BACKEND": backend},
         )
         assert done.returncode == expect, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -265,8 +265,7 @@ def test_the_command_is_the_packaged_one(python):
     command = resay.find_command()
     assert os.access(command, os.X_OK)
     for arguments in ([str(command)], [sys.executable, "-m", "resay"]):
-        said = subprocess.run([*arguments, "--version"], capture_output=True, text=True, check=True).stdout
-        assert resay.__version__ in said
+        assert resay.__version__ in finished([*arguments, "--version"]).stdout
     assert (resay.get_include() / "resay.h").is_file() and resay.get_library().is_file()
 
 
@@ -290,11 +289,10 @@ def test_coverage_sees_every_line_of_a_transform(python, tmp_path):
     cores = ["ctrace", "pytrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
     for core in cores:
         environment = {**os.environ, "COVERAGE_CORE": core, "COVERAGE_FILE": str(tmp_path / core)}
-        subprocess.run([sys.executable, "-m", "coverage", "run", str(program)], env=environment, check=True, cwd=tmp_path)
-        report = subprocess.run(
-            [sys.executable, "-m", "coverage", "report"], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
-        ).stdout
-        assert report.split()[-1] == "100%", (core, report)
+        done = finished([sys.executable, "-m", "coverage", "run", str(program)], env=environment, cwd=tmp_path)
+        assert done.returncode == 0, (core, done)
+        report = finished([sys.executable, "-m", "coverage", "report"], env=environment, cwd=tmp_path)
+        assert report.stdout.split()[-1] == "100%", (core, report)
 
 
 def test_signals_are_left_alone():

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import resay
+from conftest import PROGRAM_SECONDS_MAX
 
 LOOPS = ["asyncio", "uvloop", "trio"]
 
@@ -14,14 +15,20 @@ LOOPS = ["asyncio", "uvloop", "trio"]
 def run(request):
     """Runs a coroutine function in a loop of each kind."""
     if request.param == "trio":
-        return pytest.importorskip("trio").run
+        trio = pytest.importorskip("trio")
+
+        async def bounded(function):
+            with trio.fail_after(PROGRAM_SECONDS_MAX):
+                return await function()
+
+        return lambda function: trio.run(bounded, function)
     if request.param == "uvloop":
         loop = pytest.importorskip("uvloop").new_event_loop()
     else:
         loop = asyncio.new_event_loop()
 
     def run(function):
-        return loop.run_until_complete(asyncio.wait_for(function(), 60))
+        return loop.run_until_complete(asyncio.wait_for(function(), PROGRAM_SECONDS_MAX))
 
     request.addfinalizer(loop.close)
     return run
@@ -195,7 +202,7 @@ def test_streams_of_asyncio(make, url):
             with pytest.raises(resay.StateError):
                 await engine.listen("udp://127.0.0.1:0").open()
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), PROGRAM_SECONDS_MAX))
 
 
 def test_outside_of_a_loop_it_does_not_start(make):

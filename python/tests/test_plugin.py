@@ -3,8 +3,7 @@
 import os
 
 import pytest
-
-pytest.importorskip("pytest")
+from conftest import PROGRAM_SECONDS_MAX
 
 
 @pytest.fixture
@@ -14,7 +13,8 @@ def run(pytester, request):
     def run(source, *options, passed=0, failed=0, skipped=0, errors=0):
         pytester.makepyfile(source)
         backend = request.config.getoption("--resay-backend")
-        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"--resay-backend={backend}", *options)
+        options = ["-p", "no:cacheprovider", f"--resay-backend={backend}", *options]
+        result = pytester.runpytest_subprocess(*options, timeout=PROGRAM_SECONDS_MAX)
         result.assert_outcomes(passed=passed, failed=failed, skipped=skipped, errors=errors)
         return result.stdout.str()
 

@@ -3,13 +3,12 @@
 import logging
 import os
 import socket
-import subprocess
 import sys
 import threading
 
 import pytest
 import resay
-from conftest import ask
+from conftest import ask, finished
 
 
 def test_a_function_on_each_kind(make, url, kind):
@@ -379,11 +378,11 @@ def test_a_script_expects_the_end(make):
 def test_all_of_this_without_the_trampoline(request):
     """As on PyPy: callbacks of ctypes."""
     backend = request.config.getoption("--resay-backend")
-    done = subprocess.run(
+    done = finished(
         [
-            sys.executable, "-m", "pytest", "-q", "-x", f"--resay-backend={backend}", "-p", "no:cacheprovider", __file__,
+            sys.executable, "-m", "pytest", "-v", "-x", f"--resay-backend={backend}", "-p", "no:cacheprovider", __file__,
             f"--deselect={request.node.nodeid}",
         ],
-        env={**os.environ, "RESAY_PYTHON_TRAMPOLINE": "/nowhere"}, capture_output=True, text=True,
+        env={**os.environ, "RESAY_PYTHON_TRAMPOLINE": "/nowhere"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
