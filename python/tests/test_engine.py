@@ -271,6 +271,16 @@ def test_run_with_several_threads(make):
     assert answers == [b"x"] * 4
 
 
+def test_a_helper_of_run_leaves_ctrl_c_to_the_main_thread(make):
+    engine = make("tcp://127.0.0.1:0")
+    engine._failures.interrupt = KeyboardInterrupt()  # as a transform leaves it that runs on the main thread
+    helper = threading.Thread(target=engine._serve)
+    helper.start()
+    engine.stop()
+    helper.join()
+    assert engine._failures.interrupt is not None
+
+
 def test_a_plugin_file_is_loaded(make, tmp_path):
     import shutil
 

@@ -71,6 +71,18 @@ def test_what_was_left_open_is_said_at_the_end(python):
     assert "ResourceWarning: unclosed engine <Engine tcp://127.0.0.1:" in said
 
 
+def test_an_engine_of_a_loop_that_was_left_open_ends_too(python):
+    said = python(
+        """
+        import asyncio, os, resay
+        engine = resay.Engine("tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], chain=bytes.upper)
+        asyncio.run(engine.start_async())
+        """,
+        options=["-W", "ignore::ResourceWarning"],
+    )
+    assert said == ""
+
+
 def test_a_transform_that_never_returns_does_not_keep_the_process(python):
     python(
         """
@@ -141,6 +153,55 @@ def test_a_signal_handler_may_stop_what_runs(python):
         )
     )
     assert said.split() == ["drained", "over"]
+
+
+def test_a_signal_handler_may_come_inside_any_call(python):
+    said = python(
+        """
+        import os, signal, resay
+        engine = resay.Engine("tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"]).start()
+        signal.signal(signal.SIGUSR1, lambda *_: engine.stop())
+        with engine._lock:  # as each call has it for a moment
+            signal.raise_signal(signal.SIGUSR1)
+        print(engine.is_running)
+        engine.close()
+        """
+    )
+    assert said.split() == ["False"]
+
+
+def test_a_second_ctrl_c_ends_the_drain_and_the_engine_can_be_closed(python):
+    said = python(
+        """
+        import os, signal, threading, resay
+
+        def interrupt():
+            listener = engine.listeners[0]
+            with listener.connect() as sock:
+                sock.sendall(b"x")
+                while not engine.stats().messages_in:
+                    pass
+                os.kill(os.getpid(), signal.SIGINT)
+                try:
+                    while True:
+                        listener.connect().close()
+                except OSError:  # it drains
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        engine = resay.Engine(
+            "tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"], chain=resay.faults.delay(3600), timeout=3600
+        )
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            engine.run()
+        except KeyboardInterrupt:
+            engine.close()
+            print("closed")
+        thread.join()
+        """
+    )
+    assert said.split() == ["closed"]
 
 
 def test_ctrl_c_inside_a_transform_is_raised_by_run(python):

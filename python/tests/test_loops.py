@@ -217,6 +217,14 @@ def test_a_loop_that_ends_first(make):
     engine.close()
 
 
+def test_a_loop_of_another_thread_that_ends_first(run, make):
+    engine = make("tcp://127.0.0.1:0")
+    thread = threading.Thread(target=run, args=(engine.start_async,))
+    thread.start()
+    thread.join()
+    engine.close()
+
+
 def test_another_thread_closes_an_engine_of_a_loop(run, make):
     async def main():
         engine = await make("tcp://127.0.0.1:0").start_async()

@@ -106,8 +106,8 @@ class Engine:
         _close_postponed()
         _transforms.refuse_subinterpreter()
         self._pid = os.getpid()
-        self._lock = threading.Condition(threading.Lock())
-        self._users, self._is_closing, self._has_run = 0, False, False
+        self._lock = threading.Condition()  # of an RLock: a signal handler may come while it is held
+        self._users, self._is_closing, self._has_run, self._has_threads = 0, False, False, False
         self._serving = set()  # threads in `run`
         self._threads, self._timeout, self._seed = threads, timeout, None
         self._listeners, self._closed_listeners = {}, {}
@@ -408,7 +408,7 @@ class Engine:
         with self._use() as handle:
             code = lib.resay_start(handle, self._threads, ctypes.byref(error))
         check(code, error)
-        self._has_run = True
+        self._has_run = self._has_threads = True
         self._sync()  # the threads are known to `threading` from here on
         return self
 
@@ -447,15 +447,15 @@ class Engine:
             self._serving.discard(here)
 
     def _serve_here(self):
+        is_main = threading.current_thread() is threading.main_thread()
         with self._use() as handle:
             while True:
                 code = lib.resay_run(handle, _RUN_MS)
-                interrupt, self._failures.interrupt = self._failures.interrupt, None
-                if interrupt is not None:
-                    raise interrupt
-                if code == _native.RESAY_E_INTR:
-                    continue
-                if check(code) == 0:
+                if is_main:  # Ctrl-C is its own
+                    interrupt, self._failures.interrupt = self._failures.interrupt, None
+                    if interrupt is not None:
+                        raise interrupt
+                if code != _native.RESAY_E_INTR and check(code) == 0:
                     return
 
     def _begin_drain(self):
@@ -480,24 +480,29 @@ class Engine:
         """Stops at once. Connections are cut off."""
         with self._use() as handle:
             check(lib.resay_stop(handle))
-            self._finish(handle, -1)
+            self._finish(handle)
 
-    def _finish(self, handle, timeout_ms):
-        """Waits for the end, and brings it about where the program's own thread serves. A signal handler inside `run` does not
-        wait: `run` returns when it is over."""
+    def _finish(self, handle):
+        """Waits for the end, and brings it about where nobody else does. A signal handler inside `run` does not wait: `run`
+        returns when it is over."""
         if threading.get_ident() in self._serving:
             return
         loop = self._loop
-        if loop is not None and not loop.is_over and loop.is_here():
-            while not loop.is_over:
-                code = lib.resay_run(handle, 10)
-                if code == 0 or (code < 0 and code != _native.RESAY_E_INTR):
-                    loop.detach()
-            return
-        if self._has_run:
-            lib.resay_join(handle, timeout_ms)
+        while self._has_run:
+            is_left = self._is_left_to_us()
+            if lib.resay_join(handle, 0 if is_left else _RUN_MS) != _native.RESAY_E_TIMEOUT:
+                break
+            if is_left and lib.resay_run(handle, _RUN_MS) not in (0, 1, _native.RESAY_E_INTR):
+                break
         if loop is not None:
-            loop.over.wait()  # its thread returns from its last turn
+            loop.finish()
+
+    def _is_left_to_us(self):
+        """Whether the calling thread must serve: no thread of the engine's does, none is in `run`, and its loop is ours or is
+        left."""
+        if self._loop is not None:
+            return not self._loop.is_over and (self._loop.is_here() or self._loop.is_left())
+        return not self._has_threads and not self._serving
 
     def drain(self, timeout=None):
         """Stops listening, answers what has arrived, closes the connections, and waits for that. Without a `timeout`: as long as
@@ -505,7 +510,7 @@ class Engine:
         with self._use() as handle:
             code = lib.resay_drain(handle, -1 if timeout is None else round(timeout * 1000))
             check(code)
-            self._finish(handle, -1)
+            self._finish(handle)
 
     async def drain_async(self, timeout=None):
         """`drain`, for a coroutine."""
@@ -525,28 +530,27 @@ class Engine:
             if self._handle is None or self._is_closing:
                 return
             self._is_closing = True
+        try:
+            self._close()
+        except BaseException:
+            self._is_closing = False
+            raise
+        _live.discard(self)
+
+    def _close(self):
         handle = self._handle
         if self._pid != os.getpid():
             self._handle = None
             self._forget_in_child(handle)
             return
-        code = lib.resay_stop(handle)
-        if code == _native.RESAY_E_STATE:
-            self._is_closing = False
+        if lib.resay_stop(handle) == _native.RESAY_E_STATE:
             raise StateError("an engine cannot be closed inside one of its own transforms")
-        self._finish(handle, -1)
+        self._finish(handle)
         with self._lock:
             while self._users:
                 self._lock.wait()
-        if self._tape is not None:
-            self._tape.close()
-        self._connections.close()
-        code = lib.resay_engine_free(handle)
-        if code is not None and code < 0:
-            self._is_closing = False
-            check(code)
+        check(_free(handle, self._tape, self._connections))
         self._handle = None
-        _live.discard(self)
 
     def _forget_in_child(self, handle):
         if self._tape is not None and self._tape._tap:
@@ -606,15 +610,20 @@ def _close_quietly(engine):
         engine._handle = None
 
 
+def _free(handle, tape, connections):
+    """Frees an engine that has ended, behind the last that it tells: a code."""
+    if tape is not None:
+        tape.close()
+    connections.close()
+    return lib.resay_engine_free(handle)
+
+
 def _close_postponed():
     while _postponed:
         handle, tape, connections = _postponed.pop()
         lib.resay_stop(handle)
         lib.resay_join(handle, _EXIT_MS)
-        if tape is not None:
-            tape.close()
-        connections.close()
-        lib.resay_engine_free(handle)
+        _free(handle, tape, connections)
 
 
 def _at_exit():
@@ -635,8 +644,8 @@ def _at_exit():
             continue
         loop = engine._loop
         if loop is not None and not loop.is_over:
-            loop.is_over = True
-            while lib.resay_run(handle, 10) == 1:
+            loop.over.set()
+            while lib.resay_run(handle, _RUN_MS) == 1:
                 pass
         if engine._has_run and lib.resay_join(handle, _EXIT_MS) < 0:
             _transforms.interrupt_threads()
@@ -648,18 +657,11 @@ def _at_exit():
                 engine._handle = None
                 continue
             engine._is_closing = True
-        _close_now(engine, handle)
+        _free(handle, engine._tape, engine._connections)
+        engine._handle = None
     _close_postponed()
     if error is not None:
         raise error
-
-
-def _close_now(engine, handle):
-    if engine._tape is not None:
-        engine._tape.close()
-    engine._connections.close()
-    lib.resay_engine_free(handle)
-    engine._handle = None
 
 
 atexit.register(_at_exit)

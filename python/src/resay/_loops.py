@@ -6,6 +6,9 @@ import threading
 from ._errors import StateError
 from ._native import RESAY_E_INTR, held
 
+# While another thread's loop may end.
+_LOOK_AGAIN = 0.25
+
 
 def _trio():
     """The trio module, if this runs in it."""
@@ -77,7 +80,7 @@ class _Loop:
     def __init__(self, engine):
         self.handle, self.failures = engine._handle, engine._failures
         self.fd = engine._poll_fd()
-        self.thread = threading.get_ident()
+        self.thread, self.owner = threading.get_ident(), threading.current_thread()
         self.over = threading.Event()
         self.run = held.resay_run
 
@@ -94,6 +97,18 @@ class _Loop:
             await self.over_here.wait()
         else:
             await in_thread(self.over.wait)
+
+    def is_left(self):
+        """Whether nobody makes turns any more, or not for now: the loop does not run, or its thread is gone."""
+        return not (self.is_running() and self.owner.is_alive())
+
+    def finish(self):
+        """Detaches it from the loop, or waits for that, once the engine has ended."""
+        if self.is_here():
+            self.detach()
+        while not self.is_left() and not self.over.wait(_LOOK_AGAIN):
+            pass  # its thread returns from its last turn
+        self.over.set()
 
     def detach(self):
         """Ends it, in its own thread."""
@@ -125,6 +140,9 @@ class _Asyncio(_Loop):
         loop.add_reader(self.fd, self.turn)  # readable for deadlines too
         self.turn()
 
+    def is_running(self):
+        return self.loop.is_running()
+
     def forget(self):
         if not self.loop.is_closed():
             self.loop.remove_reader(self.fd)
@@ -133,13 +151,19 @@ class _Asyncio(_Loop):
 class _Trio(_Loop):
     def __init__(self, engine, trio):
         super().__init__(engine)
-        self.trio, self.scope, self.over_here = trio, None, trio.Event()
+        self.trio, self.scope, self.over_here, self.has_ended = trio, None, trio.Event(), False
         trio.lowlevel.spawn_system_task(self._serve)
 
     async def _serve(self):
-        with self.trio.CancelScope() as self.scope:
-            while not self.is_over and self.turn():
-                await self.trio.lowlevel.wait_readable(self.fd)
+        try:
+            with self.trio.CancelScope() as self.scope:
+                while not self.is_over and self.turn():
+                    await self.trio.lowlevel.wait_readable(self.fd)
+        finally:
+            self.has_ended = True
+
+    def is_running(self):
+        return not self.has_ended
 
     def forget(self):
         if self.scope is not None:
