@@ -291,6 +291,24 @@ def test_an_exception_in_a_conversation_is_a_failure(make):
         engine.raise_failures()
 
 
+@pytest.mark.parametrize("reply", [resay.RESET, resay.CLOSE, resay.PASS, None, b"bye", resay.Last(b"bye")], ids=repr)
+def test_a_conversation_may_be_over_before_it_says_anything(make, reply):
+    def talk(peer):
+        return reply
+        yield
+
+    engine = make("tcp://127.0.0.1:0").start()
+    engine.listeners[0].conversation(talk)
+    if reply is resay.RESET:
+        with pytest.raises(ConnectionResetError), engine.listeners[0].connect() as sock:
+            sock.recv(10)
+    else:
+        with engine.listeners[0].connect() as sock:
+            assert b"".join(iter(lambda: sock.recv(10), b"")) == (b"bye" if isinstance(reply, (bytes, resay.Last)) else b"")
+    engine.listeners[0].wait_connection().wait_closed()
+    assert engine.failures == []
+
+
 def test_replies_from_a_table(make):
     engine = make("udp://127.0.0.1:0", record=True).start()
     listener = engine.listeners[0]
@@ -362,6 +380,31 @@ def test_a_script_plays_for_ever(make):
             with listener.connect() as sock:
                 assert [ask(sock, each) for each in (b"a", b"b", b"a", b"b")] == [b"1", b"2", b"1", b"2"]
     assert engine.failures == []
+
+
+def test_a_script_greets_each_connection_for_ever(make):
+    engine = make("tcp://127.0.0.1:0").start()
+    listener = engine.listeners[0]
+    listener.script(resay.Script().greet(b"hi").expect(b"a", b"1").forever())
+    for _ in range(2):
+        with listener.connect() as sock:
+            assert sock.recv(10) == b"hi"
+            assert [ask(sock, each) for each in (b"a", b"a")] == [b"1", b"1"]
+    assert engine.failures == []
+
+
+@pytest.mark.parametrize(
+    "script", [resay.Script().greet(b"hi"), resay.Script().greet(b"h").greet(b"i").expect(b"")], ids=["greets", "takes nothing"]
+)
+def test_a_script_for_ever_ends_where_it_takes_nothing(make, script):
+    engine = make("tcp://127.0.0.1:0").start()
+    engine.listeners[0].script(script.forever())
+    for _ in range(2):
+        with engine.listeners[0].connect() as sock:
+            assert sock.recv(10) == b"hi"
+            with pytest.raises(ConnectionResetError):
+                ask(sock, b"x")
+    assert ["nothing more" in str(failure.exception) for failure in engine.failures] == [True, True]
 
 
 def test_a_script_expects_the_end(make):

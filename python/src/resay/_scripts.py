@@ -33,7 +33,7 @@ class Script:
         return self
 
     def expect_end(self):
-        """Expects the peer to end its side."""
+        """Expects the peer to end its side of a raw stream. Elsewhere nobody hears of that."""
         self._steps.append((_EXPECT_END, None, None, 0.0))
         return self
 
@@ -125,42 +125,42 @@ class _Player:
         """What is answered to a message."""
         with self.script._lock:
             self.unread += data
-            said, has_said, is_first = b"", False, True
-            while self.unread or is_first:
-                is_first = False
-                step = self._step()
-                if step is None:
+            said, idle = None, 0
+            while True:
+                step = self._after_greetings()
+                # For ever, but not where no step of a whole round takes anything.
+                if step is None or idle > len(self.script._steps):
                     raise _difference("nothing more", self.unread)
                 kind, wanted, reply, after = step
-                if kind == _GREET:
-                    # It was sent when the connection began; on the next round it is not repeated.
-                    self._advance()
-                    is_first = True
-                    continue
                 if kind != _EXPECT:
                     raise _difference({_EXPECT_END: "the end", _END: "nothing", _RESET: "nothing"}[kind], self.unread)
                 used = self._used(wanted)
                 if used is None:
-                    return (said if has_said else None)
+                    return said
+                idle = 0 if used else idle + 1
                 self.unread = self.unread[used:]
                 self._advance()
                 if after:
                     _delay(after)
                 ends, bytes_said = _said(reply, data)
                 if bytes_said is not None:
-                    said, has_said = said + bytes_said, True
+                    said = (said or b"") + bytes_said
+                ends = ends or self._follow()
                 if ends is RESET:
                     return RESET
                 if ends is CLOSE:
-                    return Last(said) if has_said else CLOSE
-                follows = self._follow()
-                if follows is RESET:
-                    return RESET
-                if follows is CLOSE:
-                    return Last(said) if has_said else CLOSE
+                    return CLOSE if said is None else Last(said)
                 if not self.unread:
-                    break
-            return said if has_said else None
+                    return said
+
+    def _after_greetings(self):
+        """The next step but greetings: those were sent when the connection began, and are not repeated on the next round."""
+        for _ in self.script._steps:
+            step = self._step()
+            if step is None or step[0] != _GREET:
+                return step
+            self._advance()
+        return None
 
     def _follow(self):
         """Steps that need no message: the end or a reset right behind an answer."""

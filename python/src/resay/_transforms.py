@@ -250,14 +250,14 @@ class _Conversation(_Transform):
             number = next(self._numbers)
             self.talks[number] = talk
             session[0] = number
+            write_reply = _greet
             try:
-                greeting = next(talk.generator)
+                reply = next(talk.generator)
             except StopIteration as end:
-                talk.generator = None
-                greeting = end.value if isinstance(end.value, Last) else CLOSE if end.value is None else Last(end.value)
+                talk.generator, reply, write_reply = None, end.value, _end
             if peer.kind == _native.RESAY_DATAGRAM:
                 return 0  # nothing is sent to a datagram's peer unasked
-            status = _greet(greeting, out)
+            status = write_reply(reply, out)
             if status != 0:
                 self.talks.pop(number)  # a session that has not begun has no end
             return status
