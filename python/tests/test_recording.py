@@ -137,12 +137,36 @@ def test_a_recording_is_bounded(make):
     assert len(engine.received) < 110 and engine.received.lost + len(engine.received) == 300
 
 
+def test_answers_count_where_a_recording_is_bounded(make):
+    engine = make("udp://127.0.0.1:0", record=100_000, chain=lambda data: data * 20).start()
+    with engine.listeners[0].connect() as sock:
+        for _ in range(300):
+            assert len(ask(sock, bytes(50))) == 1000
+            len(engine.received)
+    assert len(engine.received) < 110 and engine.received.lost + len(engine.received) == 300
+
+
 def test_what_the_ring_could_not_keep_is_lost(make):
     engine = make("udp://127.0.0.1:0", record=100_000).start()
     with engine.listeners[0].connect() as sock:
-        for _ in range(300):
-            ask(sock, bytes(1000))
-    assert engine.received.lost > 0 and engine.received.lost + len(engine.received) == 300
+        for _ in range(3):
+            for _ in range(300):
+                ask(sock, bytes(1000))
+            assert engine.received.lost > 0 and engine.received.lost + len(engine.received) == 300
+            engine.received.clear()
+            assert engine.received.lost == 0
+
+
+def test_a_reason_says_who_has_ended_a_connection(make):
+    verdicts = {b"close": resay.CLOSE, b"reset": resay.RESET, b"none": None}
+    engine = make("tcp://127.0.0.1:0", record=True, chain=verdicts.get).start()
+    for data in verdicts:
+        with engine.listeners[0].connect() as sock:
+            sock.sendall(data)
+            engine.received.wait(where=lambda message: message == data)
+    assert [(message.outcome, message.reason) for message in engine.received] == [
+        ("closed", "transform closed"), ("reset", "transform closed"), ("dropped", "by transform"),
+    ]
 
 
 def test_a_transcript_is_limited(make):

@@ -29,7 +29,6 @@ _LOOK_AGAIN = 0.05
 
 _RECORD = struct.Struct("=4Q2IIi8Q")
 _OUTCOMES = {1: "answered", 2: "dropped", 3: "closed", 4: "reset", 5: "failed", 6: "unsendable"}
-_FAILED = 5
 
 
 class Message:
@@ -59,8 +58,14 @@ class Message:
         return f"<Message {self.data[:60]!r}{'…' if len(self.data) > 60 else ''} from {from_whom}: {self.outcome}>"
 
 
+def _size(message):
+    """Bytes that it takes, about."""
+    answer = message.answer
+    return len(message.data) + (len(answer) if answer and answer is not message.data else 0) + 200
+
+
 class _List:
-    """The messages of one view. Bytes are counted so that old ones can be forgotten."""
+    """The messages of one view."""
 
     __slots__ = ("messages", "forgotten")
 
@@ -124,8 +129,8 @@ class Tape:
             for each in (self._all, *self._of_listener.values(), *self._of_connection.values()):
                 each.messages.clear()
                 each.forgotten = 0
-            self._of_connection = {number: each for number, each in self._of_connection.items()}
-            self._lost_before = self.lost
+            self._of_connection.clear()
+            self._lost_before += self.lost
 
     has_ended = False
     _lost = 0
@@ -194,7 +199,7 @@ class Tape:
             self.list_of("listener", listener).messages.append(message)
             if connection:
                 self.list_of("connection", connection).messages.append(message)
-            self._bytes += len(data) + 200
+            self._bytes += _size(message)
         if self._bytes > self._limit:
             self._forget()
 
@@ -204,18 +209,20 @@ class Tape:
         kept, size = len(messages), 0
         while kept and size < self._limit // 2:
             kept -= 1
-            size += len(messages[kept].data) + 200
+            size += _size(messages[kept])
         gone = {id(message) for message in messages[:kept]}
         for each in (self._all, *self._of_listener.values(), *self._of_connection.values()):
             before = len(each.messages)
             each.messages[:] = [message for message in each.messages if id(message) not in gone]
             each.forgotten += before - len(each.messages)
         self._of_connection = {number: each for number, each in self._of_connection.items() if each.messages}
-        self._bytes = sum(len(message.data) + 200 for message in self._all.messages)
+        self._bytes = size
 
 
 def _reason_text(outcome, reason):
-    kind = _native.RESAY_EVENT_CLOSED if outcome == 3 else 64
+    # Of the event that tells of the same: see RESAY_TAP_ in resay.h.
+    is_end = _OUTCOMES.get(outcome) in ("closed", "reset")
+    kind = _native.RESAY_EVENT_CLOSED if is_end else _native.RESAY_EVENT_DROPPED
     name = lib.resay_event_code_name(kind, reason) or b""
     return name.decode().replace("_", " ")
 
@@ -235,12 +242,6 @@ class Recording(Sequence):
 
     def __getitem__(self, index):
         return self._list().messages[index]
-
-    def __iter__(self):
-        at = 0
-        while at < len(self):
-            yield self[at]
-            at += 1
 
     def __eq__(self, other):
         if isinstance(other, Recording):
