@@ -305,7 +305,7 @@ RESAY_PLUGIN(&flip);
     done = finished(["cc", "-shared", "-fPIC", f"-I{resay.get_include()}", "-o", str(library), str(source)])
     assert done.returncode == 0, done.stderr
     engine = make("tcp://127.0.0.1:0")
-    assert engine.load(library) == ["flip"]
+    assert engine.load(library) == engine.load(library) == ["flip"]
     engine.chain("flip")
     engine.start()
     with engine.listeners[0].connect() as sock:

@@ -84,6 +84,46 @@ def test_a_fresh_engine_for_each_test_and_within_one(run):
     )
 
 
+def test_a_fresh_engine_has_its_first_chains(run):
+    run(
+        """
+        import pytest
+
+        @pytest.mark.resay(chain="uppercase")
+        def test_chains(resay_server):
+            own = resay_server.listen("udp://127.0.0.1:0", chain="hex")
+            resay_server.chain("reverse")
+            for listener in (own, resay_server.tcp):
+                listener.chain("lowercase")
+            resay_server.fresh()
+            assert [each.chain() for each in (own, resay_server.tcp, resay_server.udp)] == ["hex", "uppercase", "uppercase"]
+            resay_server.chain("reverse")
+            assert [each.chain() for each in (own, resay_server.tcp, resay_server.udp)] == ["hex", "reverse", "reverse"]
+        """,
+        passed=1,
+    )
+
+
+def test_a_chain_that_cannot_be_leaves_nothing_open(run):
+    said = run(
+        """
+        import gc
+        import pytest
+
+        @pytest.mark.resay(chain="upercase")
+        def test_wrong(resay_server):
+            pass
+
+        def test_right(resay_server):
+            gc.collect()
+        """,
+        "-Walways::ResourceWarning",
+        passed=1,
+        errors=1,
+    )
+    assert "upercase" in said and "unclosed" not in said
+
+
 def test_the_marker_sets_chain_and_options(run):
     run(
         """

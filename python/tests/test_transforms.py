@@ -114,6 +114,19 @@ def test_an_exception_closes_that_connection_and_is_kept(make, caplog):
     assert engine.failures == []
 
 
+def test_a_failure_tells_where_its_message_came_from(make):
+    engine = make("tcp://127.0.0.1:0", "udp://127.0.0.1:0", chain=lambda data: 1 // 0, record=True).start()
+    tcp, udp = engine.listeners
+    with tcp.connect() as stream, udp.connect() as datagrams:
+        tcp.wait_connection()
+        tcp.close()
+        assert ask(stream, b"x") == b""
+        datagrams.send(b"y")
+        engine.received.wait(2)
+        told = [(failure.listener, failure.message.kind, failure.message.peer) for failure in engine.failures]
+        assert told == [(tcp, "tcp", stream.getsockname()), (udp, "udp", datagrams.getsockname())]
+
+
 def test_several_failures_are_raised_together(make):
     engine = make("udp://127.0.0.1:0", chain=lambda data: int(data), record=True).start()
     with engine.listeners[0].connect() as sock:

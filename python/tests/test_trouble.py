@@ -135,6 +135,18 @@ def test_a_chain_is_put_back(make):
         assert ask(sock, b"a") == b"a1"
 
 
+def test_what_was_no_chain_of_its_own_is_none_afterwards(make):
+    engine = make("tcp://127.0.0.1:0", "tcp://127.0.0.1:0?chain=hex", chain="uppercase").start()
+    follower, own = engine.listeners
+    with follower.chained("reverse"), own.chained("reverse"):
+        assert follower.chain() == own.chain() == "reverse"
+    assert (follower.chain(), own.chain()) == ("uppercase", "hex")
+    engine.chain(bytes.lower)
+    with follower.connect() as sock:
+        assert ask(sock, b"aB") == b"ab"
+    assert own.chain() == "hex"
+
+
 @pytest.mark.parametrize(
     "stage, text",
     [

@@ -70,18 +70,20 @@ class _Failures:
         self.list = []
         self.interrupt = None
 
-    def add(self, name, exception, data, message, peer):
+    def add(self, name, exception, data, message, address, peer):
+        """`message` is a resay_message from `address`, unless it came from a `peer`, or there is none."""
         if isinstance(exception, (KeyboardInterrupt, SystemExit)) and threading.current_thread() is threading.main_thread():
             self.interrupt = exception  # `run` raises it
             return
-        engine = self._engine()
-        listener = engine._listeners.get(message.listener) if engine is not None and message is not None else None
-        known = None
-        if message is not None:
-            kind = listener.kind if listener is not None else "tcp"
-            known = Message(data, None, "failed", str(exception), None, message.connection, kind, time.monotonic())
-        elif peer is not None:
-            known = Message(data, None, "failed", str(exception), peer.address, peer.connection, peer.kind, time.monotonic())
+        engine, listener, known = self._engine(), None, None
+        if engine is not None and message is not None:
+            listener = engine._listeners.get(message.listener)
+        if peer is not None:
+            known = peer.address, peer.connection, peer.kind
+        elif message is not None:
+            known = address, message.connection, listener.kind if listener is not None else "tcp"
+        if known is not None:
+            known = Message(data, None, "failed", str(exception), *known, time.monotonic())
         if len(self.list) < _FAILURES_MAX:
             self.list.append(Failure(exception, known, name, listener))
         import logging
@@ -99,6 +101,7 @@ class Engine:
 
     _handle = None
     _loop = None
+    _seed = None
 
     def __init__(
         self, *urls, chain="", threads=1, backend="auto", record=False, plugin_path=(), timeout=5.0, **options
@@ -109,11 +112,11 @@ class Engine:
         self._lock = threading.Condition()  # of an RLock: a signal handler may come while it is held
         self._users, self._is_closing, self._has_run, self._has_threads = 0, False, False, False
         self._serving = set()  # threads in `run`
-        self._threads, self._timeout, self._seed = threads, timeout, None
-        self._listeners, self._closed_listeners = {}, {}
+        self._threads, self._timeout = threads, timeout
+        self._listeners = {}  # closed ones too: what arrived there still tells of them
         self._failures = _Failures(self)
         self._numbers = itertools.count(1)
-        self._set, self._options = ("", None), {}
+        self._set = ("", None)
         self._tape, self._connections = None, Connections(self)
         handle, error = ctypes.c_void_p(), _native.resay_error()
         check(lib.resay_engine_new(_native.RESAY_ABI, ctypes.byref(handle), ctypes.byref(error)), error)
@@ -141,7 +144,7 @@ class Engine:
     def __repr__(self):
         if self._handle is None:
             return "<Engine: closed>"
-        return f"<Engine {' '.join(each.url for each in self._listeners.values())}>"
+        return f"<Engine {' '.join(each.url for each in self.listeners)}>"
 
     # ------------------------------------------------------------ use and end of the handle
 
@@ -175,7 +178,7 @@ class Engine:
         return self._tape
 
     def _kind_of(self, listener):
-        found = self._listeners.get(listener) or self._closed_listeners.get(listener)
+        found = self._listeners.get(listener)
         return found.kind if found is not None else "tcp"
 
     def _credentials(self, connection):
@@ -199,7 +202,10 @@ class Engine:
             with self._use() as handle:
                 code = lib.resay_listen(handle, full.encode("utf-8", "surrogateescape"), ctypes.byref(number), ctypes.byref(error))
             check(code, error, full)
-        return self._add(number.value, chain)
+        listener = self._add(number.value, chain)
+        if chain is None and any(pair.startswith("chain=") for pair in url.partition("?")[2].split("&")):
+            listener._first = listener._set = (listener.chain(), None)
+        return listener
 
     def adopt(self, sock, *, chain=None, **options):
         """Serves a socket that the program opened, bound and perhaps listening. The program keeps its own, and closes it."""
@@ -214,28 +220,23 @@ class Engine:
         return self._add(number.value, chain)
 
     def _add(self, number, chain):
-        listener = Listener(self, number)
-        if chain is not None:
-            listener._set = (chain, None)
-        self._listeners[number] = listener
+        listener = self._listeners[number] = Listener(self, number, chain)
         return listener
 
     @property
     def listeners(self):
         """The open listeners, oldest first."""
-        return tuple(self._listeners.values())
+        return tuple(each for each in list(self._listeners.values()) if each._is_open)
 
     # ------------------------------------------------------------ transforms and chains
 
     def load(self, path):
         """Loads a plugin file, and returns the names of its transforms. New chains find them by name."""
         error = _native.resay_error()
-        before = {info.name for info in _all_transforms(self)}
         with self._use() as handle:
             code = lib.resay_load(handle, os.fsencode(path), ctypes.byref(error))
         check(code, error)
-        names = [info.name for info in _all_transforms(self)]
-        return [name for name in names if name not in before] or names[: code]
+        return [info.name for info in _all_transforms(self) if _is_same_file(info._origin, path)]
 
     def transform(self, name, function=None):
         """Gives a function a name for chains: `engine.transform("shout", bytes.upper)`, or as a decorator.
@@ -266,9 +267,6 @@ class Engine:
             code = _transforms.register(handle, transform, ctypes.byref(error))
         check(code, error)
 
-    def _as_conversation(self, function):
-        return _AsConversation(function)
-
     @contextmanager
     def _prepared(self, chain, seed=None):
         """A chain as text. Its functions have names only until it is set: the chain itself keeps them."""
@@ -287,7 +285,7 @@ class Engine:
                     pass  # closed meanwhile: nothing is registered any more
 
     def _text_of(self, chain, seed, names):
-        if isinstance(chain, (str, faults.Stage)) or callable(chain) or isinstance(chain, _AsConversation):
+        if isinstance(chain, (str, faults.Stage)) or callable(chain):
             chain = [chain]
         stages = []
         for part in chain:
@@ -295,7 +293,7 @@ class Engine:
                 stages += faults._stages_of(part) if seed is not None else [part] if part.strip() else []
             elif isinstance(part, faults.Stage):
                 stages += part._texts
-            elif callable(part) or isinstance(part, _AsConversation):
+            elif callable(part):
                 stages.append(self._name_for(part, names))
             else:
                 raise TypeError(f"a chain consists of texts, faults and functions, not of {type(part).__name__}")
@@ -304,13 +302,10 @@ class Engine:
         return " | ".join(stages)
 
     def _name_for(self, function, names):
-        is_conversation = isinstance(function, _AsConversation) or _transforms.is_conversation(function)
-        if isinstance(function, _AsConversation):
-            function = function.function
         known_as = getattr(function, "__name__", type(function).__name__).lower()
         letters = [letter for letter in known_as if letter.isascii() and (letter.isalnum() or letter in "._-")]
         name = f"python.{''.join(letters)[:40]}.{next(self._numbers)}"
-        self._register(name, function, is_conversation)
+        self._register(name, function, _transforms.is_conversation(function))
         names.append(name)
         return name
 
@@ -321,15 +316,18 @@ class Engine:
                 code, text = text_of(lambda buf, cap, need: lib.resay_listener_chain(handle, 0, buf, cap, need))
             check(code)
             return text
-        self._set_chain(0, chain, seed)
+        # For the engine a listener that has had a chain of its own has one for ever.
+        follow = [each._id for each in self.listeners if each._follows]
+        self._set_chains([0, *follow], chain, seed)
         self._set = (chain, seed)
 
-    def _set_chain(self, listener, chain, seed):
+    def _set_chains(self, numbers, chain, seed):
         error = _native.resay_error()
         with self._prepared(chain, seed) as text:
-            with self._use() as handle:
-                code = lib.resay_chain(handle, listener, text.encode(), ctypes.byref(error))
-            check(code, error, text)
+            for number in numbers:
+                with self._use() as handle:
+                    code = lib.resay_chain(handle, number, text.encode(), ctypes.byref(error))
+                check(code, error, text)
         self._sync()
 
     def _sync(self):
@@ -588,15 +586,6 @@ class Engine:
             _close_quietly(self)
 
 
-class _AsConversation:
-    """A function in a chain that is a conversation although it may not look like one."""
-
-    __slots__ = ("function",)
-
-    def __init__(self, function):
-        self.function = function
-
-
 def _warn(engine):
     warnings.warn(f"unclosed engine {engine!r}", ResourceWarning, stacklevel=3, source=engine)
 
@@ -692,6 +681,13 @@ def _option_text(key, value):
     return str(value)
 
 
+def _is_same_file(origin, path):
+    try:
+        return os.path.samefile(origin, os.fsencode(path))
+    except OSError:
+        return False  # "bundled", "registered", or a file that has gone
+
+
 def _query(options, chain):
     """Options and a chain as the query of a URL."""
     pairs = [(key, _option_text(key, value)) for key, value in options.items()]
@@ -712,11 +708,11 @@ def _quoted(value):
 class TransformInfo:
     """A transform that chains may name."""
 
-    __slots__ = ("name", "summary", "version", "options", "needs_messages", "is_bytewise")
+    __slots__ = ("name", "summary", "version", "options", "needs_messages", "is_bytewise", "_origin")
 
-    def __init__(self, name, summary, version, options, needs_messages, is_bytewise):
+    def __init__(self, name, summary, version, options, needs_messages, is_bytewise, origin):
         self.name, self.summary, self.version, self.options = name, summary, version, options
-        self.needs_messages, self.is_bytewise = needs_messages, is_bytewise
+        self.needs_messages, self.is_bytewise, self._origin = needs_messages, is_bytewise, origin
 
     def __repr__(self):
         return f"<TransformInfo {self.name}: {self.summary}>"
@@ -736,7 +732,7 @@ def _all_transforms(engine):
         found.append(
             TransformInfo(
                 info.id.decode(), (info.summary or b"").decode(), (info.version or b"").decode(), options,
-                bool(info.needs & 1), bool(info.caps & 1),
+                bool(info.needs & 1), bool(info.caps & 1), info.origin,
             )
         )
 

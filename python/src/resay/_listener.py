@@ -1,5 +1,6 @@
 """A listener: its address, its clients, what it does, what it has seen, and trouble on demand."""
 
+import functools
 from contextlib import contextmanager
 
 from . import _address, _native
@@ -15,8 +16,11 @@ _STREAMS = ("tcp", "unix")
 class Listener:
     """A bound socket of an engine. `Engine.listen` and `Engine.adopt` make it."""
 
-    def __init__(self, engine, number):
-        self._engine, self._id = engine, number
+    def __init__(self, engine, number, chain):
+        self._engine, self._id, self._is_open = engine, number, True
+        # Its own chain and the seed of that, as they were first and as they are; None: that of the engine.
+        self._first = self._set = None if chain is None else (chain, None)
+        self._follows = False
         self.url = self._text(lib.resay_listener_url)
         self.kind = _address.kind_of(self.url)
         address = _native.resay_address()
@@ -31,15 +35,11 @@ class Listener:
             "utf-8", "backslashreplace"
         )
         if self.kind not in ("tcp", "udp", "unix", "unix-dgram", "unix-seqpacket"):
-            self.kind = self._kind_of_socket(is_internet)
+            self.kind = "tcp" if is_internet else "unix"
         self._recording = None
-        self._set = None
 
     def __repr__(self):
         return f"<Listener {self.url}>"
-
-    def _kind_of_socket(self, is_internet):
-        return "tcp" if is_internet else "unix"
 
     def _text(self, function):
         with self._engine._use() as handle:
@@ -113,18 +113,22 @@ class Listener:
         """
         if chain is None:
             return self._text(lib.resay_listener_chain)
-        self._engine._set_chain(self._id, chain, seed)
-        self._set = (chain, seed)
+        self._set_chain((chain, seed))
+
+    def _set_chain(self, wanted):
+        """Takes a chain and its seed, or None: that of the engine, from now on."""
+        self._engine._set_chains([self._id], *(wanted or self._engine._set))
+        self._set, self._follows = wanted, wanted is None
 
     @contextmanager
     def chained(self, chain):
         """Another chain inside a `with`; the old one afterwards."""
-        before, seed = self._set or self._engine._set
+        before = self._set
         self.chain(chain)
         try:
             yield self
         finally:
-            self.chain(before, seed=seed)
+            self._set_chain(before)
 
     def reply(self, replies, *, default=PASS):
         """Answers from a table, or the same to every message. `default` answers what the table does not have."""
@@ -145,7 +149,12 @@ class Listener:
 
     def conversation(self, function):
         """Has a generator function talk to each peer: a decorator."""
-        self.chain([self._engine._as_conversation(function)])
+
+        @functools.wraps(function)
+        def conversation(peer):  # whatever makes the generator, this is seen to be one
+            return (yield from function(peer))
+
+        self.chain([conversation])
         return function
 
     # ------------------------------------------------------------ what it has seen
@@ -239,6 +248,6 @@ class Listener:
 
     def close(self):
         """Closes the listener. Its connections stay open."""
-        if self._engine._listeners.pop(self._id, None) is not None and self._engine._handle is not None:
+        was_open, self._is_open = self._is_open, False
+        if was_open and self._engine._handle is not None:
             self._do(lib.resay_listener_close)
-            self._engine._closed_listeners[self._id] = self

@@ -181,8 +181,8 @@ class _Transform:
     def __init__(self, name, function, failures):
         self.name, self.function, self.failures = name, function, failures
 
-    def failed(self, exception, data, message=None, peer=None):
-        self.failures.add(self.name, exception, data, message, peer)
+    def failed(self, exception, data, message=None, address=None, peer=None):
+        self.failures.add(self.name, exception, data, message, address, peer)
         return _native.RESAY_RESET if isinstance(exception, ExpectationError) else _native.RESAY_E_DATA
 
 
@@ -194,7 +194,7 @@ class _Function(_Transform):
                 return apply(result, out)
         except BaseException as error:
             exception = error
-        return self.failed(exception, data, _native.resay_message.from_address(message_at))
+        return self.failed(exception, data, _native.resay_message.from_address(message_at), _addresses(out)[0])
 
     def call(self, _user, _session, message, out):
         """The trampoline's work in Python."""
@@ -208,7 +208,7 @@ class _Function(_Transform):
             reply = self.function(data)
             return _native.RESAY_PASS if reply is data else apply(reply, out)
         except BaseException as error:
-            return self.failed(error, data, message)
+            return self.failed(error, data, message, _addresses(out)[0])
 
     def table(self):
         """The resay_function of it, and what must live as long as the engine uses it."""
@@ -245,7 +245,7 @@ class _Conversation(_Transform):
         try:
             peer = peer.contents
             listener = (peer.listener or b"").decode("utf-8", "replace")
-            known = Peer(*_addresses(peer, out), peer.id, _address.kind_of(listener), self.engine)
+            known = Peer(*_addresses(out, peer), peer.id, _address.kind_of(listener), self.engine)
             talk = _Talk(self.function(known), known)
             number = next(self._numbers)
             self.talks[number] = talk
@@ -263,7 +263,7 @@ class _Conversation(_Transform):
             return status
         except BaseException as error:
             self.talks.pop(number, None)
-            return self.failed(error, b"", None, known)
+            return self.failed(error, b"", peer=known)
 
     def call(self, _user, session, message, out):
         message = message.contents
@@ -293,7 +293,7 @@ class _Conversation(_Transform):
         except BaseException as error:
             if talk is not None:
                 talk.generator = None
-            return self.failed(error, data, message, talk and talk.peer)
+            return self.failed(error, data, message, peer=talk and talk.peer)
 
     def end(self, _user, session):
         talk = self.talks.pop(session, None)
@@ -302,7 +302,7 @@ class _Conversation(_Transform):
         try:
             talk.generator.close()
         except BaseException as error:
-            self.failed(error, b"", None, talk.peer)
+            self.failed(error, b"", peer=talk.peer)
 
     def table(self):
         table = _native.sized(_native.resay_function)
@@ -339,11 +339,12 @@ def _greet(greeting, out):
     return 0 if status == _native.RESAY_REPLACE else status
 
 
-def _addresses(peer, out):
+def _addresses(out, peer=None):
+    """Of the peer and of the listener. `peer` is a resay_peer, in whose text the address is where there is no other."""
     theirs, ours = _native.resay_address(), _native.resay_address()
     if held.resay_out_peer(out, ctypes.byref(theirs), ctypes.byref(ours)) >= 0:
         return _address.of_struct(theirs), _address.of_struct(ours)
-    text = (peer.peer or b"").decode("utf-8", "surrogateescape")
+    text = (peer.peer or b"").decode("utf-8", "surrogateescape") if peer is not None else ""
     return _address.of_text(text.partition("://")[2] or text) if text else None, None
 
 

@@ -18,15 +18,13 @@ class Server(Engine):
 
     def __init__(self, *urls, host="127.0.0.1", seed=1, chain="", record=True, **options):
         self._host, self._expects_failures, self._sockets = host, False, {}
-        self._initial = chain
-        super().__init__(*urls, chain="", record=record, **options)
         self.seed = self._seed = seed
-        if chain:
-            self.chain(chain)
+        self._initial = chain
+        super().__init__(*urls, chain=chain, record=record, **options)
 
     def _socket(self, name, url):
         known = self._sockets.get(name)
-        if known is None or known._id not in self._listeners:
+        if known is None or not known._is_open:
             known = self._sockets[name] = self.listen(url)
         return known
 
@@ -84,13 +82,14 @@ class Server(Engine):
         return self._socket("unix-seqpacket", f"unix-seqpacket:{self._path('q')}")
 
     def fresh(self):
-        """As new: no connection, no recording, the first chain."""
+        """As new: no connection, no recording, the first chains."""
+        self.chain(self._initial)
         for listener in self.listeners:
             if listener.kind not in ("udp", "unix-dgram"):
                 listener.reset_all()
             listener.accept()
             listener.resume()
-            listener.chain(self._initial)
+            listener._set_chain(listener._first)
         for listener in self.listeners:
             for connection in listener.connections:
                 connection.wait_closed()
@@ -115,7 +114,7 @@ class Server(Engine):
 
     def _report(self):
         lines = [f"seed {self.seed} (--resay-seed={self.seed} repeats it)"]
-        lines += [f"{listener.kind}: {listener.url}" for listener in self._listeners.values()]
+        lines += [f"{listener.kind}: {listener.url}" for listener in self.listeners]
         if self._tape is not None:
             try:
                 lines.append(self.received.transcript())
