@@ -70,10 +70,6 @@ def reachable(address):
     return address
 
 
-def is_path(address):
-    return isinstance(address, str)
-
-
 def text_of(address):
     """An address as a transcript shows it."""
     if address is None:

@@ -92,7 +92,6 @@ class Client:
             self.close()
 
 
-
 def dry_run(chain, messages, *, kind="tcp", frame="raw"):
     """What a chain would answer to messages, without a socket: for unit tests of transforms and for Hypothesis.
 

@@ -13,8 +13,6 @@ from ctypes import (
 
 RESAY_ABI = 1
 
-RESAY_E_ARG = -101
-RESAY_E_ABI = -102
 RESAY_E_STATE = -103
 RESAY_E_HANDLE = -104
 RESAY_E_SYS = -105
@@ -22,7 +20,6 @@ RESAY_E_TIMEOUT = -106
 RESAY_E_INTR = -107
 RESAY_E_SPEC = -108
 RESAY_E_PLUGIN = -109
-RESAY_E_CALLBACK = -110
 RESAY_E_FORKED = -111
 RESAY_E_BUG = -112
 RESAY_E_FULL = -113
@@ -42,12 +39,9 @@ RESAY_E_DATA = -1
 
 RESAY_IO_EOF = 4
 
-RESAY_STREAM = 1
 RESAY_DATAGRAM = 2
-RESAY_SEQPACKET = 3
 
 RESAY_TAP_ANSWERS = 1
-RESAY_CONNECTION_OPEN = 1
 
 RESAY_EVENT_ACCEPTED = 4
 RESAY_EVENT_CLOSED = 8
@@ -258,11 +252,9 @@ PROTOTYPES = {
     "resay_engine_free": (c_int, [_engine]),
     "resay_thread_hooks": (c_int, [_engine, c_void_p, c_void_p, c_void_p, c_void_p]),
     "resay_set": (c_int, [_engine, c_char_p, c_char_p, _error]),
-    "resay_get": (c_int, [_engine, c_char_p, c_char_p, c_size_t, _size_out]),
     "resay_listen": (c_int, [_engine, c_char_p, POINTER(_id), _error]),
     "resay_listen_fd": (c_int, [_engine, c_int, c_uint32, c_char_p, POINTER(_id), _error]),
     "resay_listener_url": (c_int, [_engine, _id, c_char_p, c_size_t, _size_out]),
-    "resay_listener_port": (c_int, [_engine, _id]),
     "resay_listener_close": (c_int, [_engine, _id]),
     "resay_listener_address": (c_int, [_engine, _id, POINTER(resay_address)]),
     "resay_listener_chain": (c_int, [_engine, _id, c_char_p, c_size_t, _size_out]),
