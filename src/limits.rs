@@ -87,6 +87,10 @@ pub(crate) const TURN_ANSWER_BYTES: usize = READ_BYTES_MAX;
 pub(crate) const TURN_SENDS: usize = 64;
 /// Bytes that peers who send faster than they are read bring in a turn, before all others have theirs.
 pub(crate) const TURN_FLOOD_BYTES: usize = 2 * READ_BYTES_MAX;
+/// Deadlines that are looked at later than this, because the process was stopped or a transform took long, wait until those
+/// have been heard who have sent something meanwhile; for so many turns at most, since some send all the time.
+pub(crate) const LATE: Duration = Duration::from_millis(50);
+pub(crate) const LATE_TURNS_MAX: u32 = 64;
 /// Connections that go on with unread input in a turn: between them, whoever has just sent something has a turn.
 pub(crate) const TURN_CONTINUED: usize = 2;
 /// What one call of a streaming transform is given room for, unless it asks for more.

@@ -53,7 +53,7 @@ use crate::context::Context;
 use crate::driver::{Completion, Driver, Token};
 use crate::event::{Event, EventCause, EventKind, Events, LogLevel, PeerLine};
 use crate::later::Tickets;
-use crate::limits::TURN_SENDS;
+use crate::limits::{LATE, LATE_TURNS_MAX, TURN_SENDS};
 use crate::listener::Listener;
 use crate::net::guard::OwnAddresses;
 use crate::offload::Offload;
@@ -121,6 +121,8 @@ pub(crate) struct Worker<D: Driver> {
     /// Places of the listeners that have submitted sends in this turn.
     submitted: Vec<u32>,
     timers: Timers,
+    /// Turns in a row that came too late for a deadline, and found something.
+    late_turns: u32,
     pool: Pool,
     scratch: Scratch,
     recorder: Recorder,
@@ -212,6 +214,7 @@ impl<D: Driver> Worker<D> {
             turn: TurnNumber::FIRST,
             submitted: Vec::new(),
             timers: Timers::default(),
+            late_turns: 0,
             pool: Pool::default(),
             scratch: Scratch::default(),
             chain_epoch: 0,
@@ -265,11 +268,13 @@ impl<D: Driver> Worker<D> {
         }
         // After the wait, so that whoever has swapped a chain finds the new one in the next answer.
         self.look_for_chains();
+        let mut has_found = false;
         while let Some(completion) = self.driver.next() {
+            has_found = true;
             self.complete(completion);
         }
         self.go_on();
-        self.expire();
+        self.expire(has_found);
         self.scratch.trim();
         if let Some(bugs) = bug::take() {
             self.report(bugs, None);
@@ -316,9 +321,10 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn expire(&mut self) {
+    fn expire(&mut self, has_found: bool) {
         let now = self.driver.now();
-        while let Some(token) = self.timers.pop(now) {
+        let is_late = self.is_late(now, has_found);
+        while !is_late && let Some(token) = self.timers.pop(now) {
             match self.sockets.get_mut(token) {
                 Some(Socket::Listener { retry_at, is_stopped: false, .. }) => {
                     *retry_at = Moment::NEVER;
@@ -338,6 +344,15 @@ impl<D: Driver> Worker<D> {
         {
             self.stop(CloseReason::CutOff);
         }
+    }
+
+    /// Whether deadlines have passed that nobody could look at, and it is not yet known who has sent something meanwhile: the
+    /// process was stopped, or a transform took long. A turn brings no more than so much, so it takes some until all have
+    /// been heard.
+    fn is_late(&mut self, now: Moment, has_found: bool) -> bool {
+        let is_late = self.timers.next().after(LATE) < now;
+        self.late_turns = if is_late && has_found { self.late_turns + 1 } else { 0 };
+        (1..LATE_TURNS_MAX).contains(&self.late_turns)
     }
 
     /// The place of a listener's state, which is made where this worker has not heard of it.
