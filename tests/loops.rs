@@ -333,16 +333,54 @@ fn source_ports_that_are_not_answered() {
     });
 }
 
+/// The ports of services that answer whoever asks are no sources of requests, in either family, unless an option says so.
+#[test]
+fn ports_of_services_are_not_answered() {
+    const SERVICES: [u16; 8] = [7, 13, 17, 19, 37, 53, 69, 123];
+    isolated(|| {
+        // Where nobody has them.
+        if let Err(why) = own_network(&["link set lo up"]) {
+            return skipped(&format!("a network of its own: {why}"));
+        }
+        for (listen, answered) in [
+            ("udp://0.0.0.0:0", &[][..]),
+            ("udp://:0", &[]),
+            ("udp://:0?guard=public", &[]),
+            ("udp://:0?from_ports=53,123,1024-65535", &[53, 123]),
+            ("udp://:0?from_ports=any", &SERVICES),
+        ] {
+            let (engine, url) = serve(listen, "");
+            for port in SERVICES {
+                let before = engine.stats();
+                let service = UdpSocket::bind(("127.0.0.1", port)).unwrap();
+                service.send_to(b"hello", ("127.0.0.1", port_of(&url))).unwrap();
+                let stats = eventually_stats(&engine, "it is looked at", |stats| {
+                    stats.messages_in == before.messages_in + 1
+                        && stats.messages_out + stats.dropped == stats.messages_in
+                });
+                let is_answered = stats.messages_out > before.messages_out;
+                assert_eq!(is_answered, answered.contains(&port), "{listen} {port}");
+            }
+            let stats = finish(engine);
+            let dropped = SERVICES.len() - answered.len();
+            assert_eq!(stats.dropped_by(DropReason::FromPort), dropped as u64, "{listen} {stats:?}");
+        }
+    });
+}
+
+/// IPv4 in IPv6 included: on a socket of both families a network of IPv4 is one of IPv4.
 #[test]
 fn rates_of_a_network_and_in_all() {
     isolated(|| {
         let cases = [
-            ("rate=1/1h&rate_burst=3", [3, 0, 3]),
-            ("rate=1/1h&rate_burst=3&rate_networks=32/128", [3, 3, 3]),
-            ("rate_total=2/1s&rate=off", [4, 0, 0]),
+            ("127.0.0.1:0?rate=1/1h&rate_burst=3", [3, 0, 3]),
+            ("127.0.0.1:0?rate=1/1h&rate_burst=3&rate_networks=32/128", [3, 3, 3]),
+            (":0?rate=1/1h&rate_burst=3", [3, 0, 3]),
+            (":0?rate=1/1h&rate_burst=3&rate_networks=32/16", [3, 3, 3]),
+            ("127.0.0.1:0?rate_total=2/1s&rate=off", [4, 0, 0]),
         ];
         for (options, answered) in cases {
-            let (engine, url) = serve(&format!("udp://127.0.0.1:0?{options}"), "");
+            let (engine, url) = serve(&format!("udp://{options}"), "");
             let mut messages = 0;
             for (source, expected) in ["127.0.0.1", "127.0.0.2", "127.9.0.1"].into_iter().zip(answered) {
                 let before = engine.stats().messages_out;
@@ -355,7 +393,7 @@ fn rates_of_a_network_and_in_all() {
                     stats.messages_out + stats.dropped == messages
                 });
                 // The total fills up while this runs.
-                let is_slow = stats.messages_out - before > expected && options.starts_with("rate_total");
+                let is_slow = stats.messages_out - before > expected && options.contains("rate_total");
                 assert!(is_slow || stats.messages_out - before == expected, "{options} {source}: {stats:?}");
                 assert_eq!(stats.dropped, stats.dropped_by(DropReason::Rate), "{options}");
             }

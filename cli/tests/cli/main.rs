@@ -18,4 +18,5 @@ mod repl;
 mod send;
 mod serve;
 mod signals;
+mod surroundings;
 mod swap;
