@@ -20,6 +20,7 @@ mod place;
 mod python;
 mod report;
 mod sanitize;
+mod soak;
 mod transcript;
 
 use std::ffi::{OsStr, OsString};
@@ -46,11 +47,13 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|san
        cargo xtask peers [--quick] [--only TEXT]... [--servers A,B,...] [--install] [--help]
        cargo xtask notices FILE
        cargo xtask transcript
+       cargo xtask soak [--minutes N]
   install     builds with the profile dist; installs command, libraries, headers, plugins and manual pages under a prefix
   deb         makes Debian packages of the same in DIR (default: target/debian)
   notices     writes the licences of what command and libraries contain of others
   peers       measures Resay beside other people's servers, and writes docs/performance.md
-  transcript  runs the commands of the terminal in README.md, and writes docs/terminal.svg";
+  transcript  runs the commands of the terminal in README.md, and writes docs/terminal.svg
+  soak        the server for some minutes (5) under everything at once; target/soak/ gets a picture and a table";
 
 fn main() -> ExitCode {
     let tasks: Vec<String> = std::env::args().skip(1).collect();
@@ -69,6 +72,11 @@ fn main() -> ExitCode {
         && task == "peers"
     {
         return with_place(|place| peers::run(place, arguments));
+    }
+    if let Some((task, arguments)) = tasks.split_first()
+        && task == "soak"
+    {
+        return with_place(|place| soak::soak(place, arguments));
     }
     if tasks.is_empty()
         || tasks.iter().any(|task| {

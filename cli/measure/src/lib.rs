@@ -1,6 +1,8 @@
-//! What `resay bench` and the comparison with other servers (`benches/peers/`) share. It is no interface for others.
+//! What `resay bench`, the comparison with other servers (`benches/peers/`) and the long run (`benches/soak/`) share. It is no interface for others.
 
+pub mod chart;
 pub mod machine;
+pub mod numbers;
 pub mod process;
 
 /// The middle of these values, or what lies between the two in the middle; `None`: there are no values.

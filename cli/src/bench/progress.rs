@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::report::numbers;
 use super::tally::Span;
+use resay_measure::numbers;
 
 /// How far a measurement is.
 #[derive(Debug)]

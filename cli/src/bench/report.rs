@@ -1,14 +1,13 @@
 //! What a measurement came to, in numbers that everybody can read: the JSON document, from which the text, CSV and HTML
 //! are made as well.
 
-pub(crate) mod chart;
 pub(crate) mod comparison;
 pub(crate) mod csv;
 pub(crate) mod html;
-pub(crate) mod numbers;
 pub(crate) mod text;
 
 use hdrhistogram::Histogram;
+use resay_measure::{chart, numbers};
 use serde::Serialize;
 
 use super::machine::Machine;

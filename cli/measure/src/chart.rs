@@ -3,13 +3,12 @@
 
 use std::fmt::Write;
 
-use resay_measure::escaped;
-
-use super::numbers;
+use crate::{escaped, numbers};
 
 /// How numbers become places on an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Scale {
+pub enum Scale {
+    /// Equal steps have equal room.
     Linear,
     /// For numbers above 0.
     Log,
@@ -19,26 +18,32 @@ pub(crate) enum Scale {
 
 /// One axis, and its numbers' meaning.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Axis {
-    pub(crate) scale: Scale,
-    pub(crate) from: f64,
-    pub(crate) to: f64,
-    pub(crate) label: &'static str,
+pub struct Axis {
+    /// How numbers become places.
+    pub scale: Scale,
+    /// The least number.
+    pub from: f64,
+    /// The largest one.
+    pub to: f64,
+    /// What stands beside it.
+    pub label: &'static str,
     /// A number as it is written at the axis.
-    pub(crate) text: fn(f64) -> String,
+    pub text: fn(f64) -> String,
 }
 
 /// Points that belong together.
 #[derive(Debug)]
-pub(crate) struct Series {
-    pub(crate) name: &'static str,
-    pub(crate) points: Vec<(f64, f64)>,
+pub struct Series {
+    /// In the legend.
+    pub name: &'static str,
+    /// Their places on both axes.
+    pub points: Vec<(f64, f64)>,
     /// Said of each point, for whoever rests on it.
-    pub(crate) told: Vec<String>,
+    pub told: Vec<String>,
 }
 
 /// Bars that stand side by side: from, to, height, and what is told.
-pub(crate) type Bar = (f64, f64, f64, String);
+pub type Bar = (f64, f64, f64, String);
 
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 270.0;
@@ -51,14 +56,14 @@ const TICKS: f64 = 6.0;
 
 impl Axis {
     /// An axis from 0 on.
-    pub(crate) fn linear(to: f64, label: &'static str, text: fn(f64) -> String) -> Axis {
+    pub fn linear(to: f64, label: &'static str, text: fn(f64) -> String) -> Axis {
         let to = if to > 0.0 { to } else { 1.0 };
         let step = step_of(to);
         Axis { scale: Scale::Linear, from: 0.0, to: (to / step).ceil() * step, label, text }
     }
 
     /// An axis that shows all of these, one scale finer than the other if they are far apart.
-    pub(crate) fn fitting(least: f64, most: f64, label: &'static str, text: fn(f64) -> String) -> Axis {
+    pub fn fitting(least: f64, most: f64, label: &'static str, text: fn(f64) -> String) -> Axis {
         if least > 0.0 && most / least > FAR_APART {
             let from = 10f64.powf(least.log10().floor());
             // Up to the next of 1, 2 and 5.
@@ -136,7 +141,7 @@ fn y_of(axis: &Axis, number: f64) -> f64 {
 }
 
 /// Lines over one pair of axes. `is_filled`: the room below the first is shaded.
-pub(crate) fn lines(name: &str, x: &Axis, y: &Axis, series: &[Series], is_filled: bool) -> String {
+pub fn lines(name: &str, x: &Axis, y: &Axis, series: &[Series], is_filled: bool) -> String {
     let mut svg = frame(name, x, y);
     for (number, series) in series.iter().enumerate() {
         let class = number + 1;
@@ -170,7 +175,7 @@ pub(crate) fn lines(name: &str, x: &Axis, y: &Axis, series: &[Series], is_filled
 }
 
 /// Bars over one pair of axes.
-pub(crate) fn bars(name: &str, x: &Axis, y: &Axis, bars: &[Bar]) -> String {
+pub fn bars(name: &str, x: &Axis, y: &Axis, bars: &[Bar]) -> String {
     let mut svg = frame(name, x, y);
     for (from, to, height, told) in bars.iter().filter(|bar| bar.2 > 0.0) {
         let (left, right) = (x_of(x, *from), x_of(x, *to));
@@ -191,12 +196,15 @@ pub(crate) fn bars(name: &str, x: &Axis, y: &Axis, bars: &[Bar]) -> String {
 
 /// A row of rounds: its name, and what each round came to.
 #[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) name: String,
-    pub(crate) values: Vec<f64>,
-    pub(crate) median: f64,
+pub struct Row {
+    /// At the beginning of the row.
+    pub name: String,
+    /// One a round.
+    pub values: Vec<f64>,
+    /// Of the values.
+    pub median: f64,
     /// At the end of the row.
-    pub(crate) told: String,
+    pub told: String,
 }
 
 const ROW: f64 = 40.0;
@@ -204,7 +212,7 @@ const NAMES: f64 = 170.0;
 const TOLD: f64 = 140.0;
 
 /// Rows of dots, one a round, with their range and their median.
-pub(crate) fn ranges(name: &str, axis: &Axis, rows: &[Row]) -> String {
+pub fn ranges(name: &str, axis: &Axis, rows: &[Row]) -> String {
     let bottom = TOP + ROW * rows.len() as f64;
     let height = bottom + BOTTOM;
     let place = |number: f64| NAMES + axis.place(number) * (WIDTH - NAMES - TOLD);

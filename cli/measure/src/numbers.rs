@@ -1,7 +1,7 @@
 //! Numbers for readers.
 
 /// With its thousands apart.
-pub(crate) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -14,12 +14,12 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// Rounded, with its thousands apart.
-pub(crate) fn whole(number: f64) -> String {
+pub fn whole(number: f64) -> String {
     count(number.max(0.0).round() as u64)
 }
 
 /// Three digits or so.
-pub(crate) fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     match number.abs() {
         size if size >= 99.95 => whole(number),
         size if size >= 9.995 => format!("{number:.1}"),
@@ -28,7 +28,7 @@ pub(crate) fn short(number: f64) -> String {
 }
 
 /// Microseconds, in the unit that suits.
-pub(crate) fn time(us: f64) -> String {
+pub fn time(us: f64) -> String {
     match us {
         us if us < 999.5 => format!("{} µs", short(us)),
         us if us < 999_500.0 => format!("{} ms", short(us / 1e3)),
@@ -37,7 +37,7 @@ pub(crate) fn time(us: f64) -> String {
 }
 
 /// Microseconds at an axis: without digits that say nothing.
-pub(crate) fn axis_time(us: f64) -> String {
+pub fn axis_time(us: f64) -> String {
     let (number, unit) = match us {
         0.0 => return "0".to_owned(),
         us if us < 1e3 => (us, "µs"),
@@ -48,7 +48,7 @@ pub(crate) fn axis_time(us: f64) -> String {
 }
 
 /// Bytes, in powers of 1000, as networks count.
-pub(crate) fn bytes(bytes: f64) -> String {
+pub fn bytes(bytes: f64) -> String {
     match bytes {
         bytes if bytes < 1e3 => format!("{bytes:.0} B"),
         bytes if bytes < 1e6 => format!("{} kB", short(bytes / 1e3)),
@@ -58,7 +58,7 @@ pub(crate) fn bytes(bytes: f64) -> String {
 }
 
 /// A rate, in the unit that suits an axis.
-pub(crate) fn rate(number: f64) -> String {
+pub fn rate(number: f64) -> String {
     let trimmed = |number: f64| {
         let text = short(number);
         if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
