@@ -100,7 +100,7 @@ impl Tickets {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self) -> usize {
         lock(&self.state).waiting.len()
     }

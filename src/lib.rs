@@ -42,6 +42,10 @@ mod event;
 #[allow(unsafe_code)] // Unsafe boundary: callers.
 mod ffi;
 mod frame;
+/// The targets of `fuzz/`.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod later;
 mod limits;
 mod listener;

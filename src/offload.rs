@@ -53,12 +53,12 @@ pub(crate) struct Offload {
     /// Pools that are ending and may still have threads.
     ending: Mutex<Vec<Arc<ThreadPool>>>,
     /// Where jobs go instead, in a simulation.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     queue: Option<Arc<JobQueue>>,
 }
 
 /// Jobs that wait until a test runs them: no thread does, so that a seed decides when and in which order.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[derive(Default)]
 pub(crate) struct JobQueue {
     jobs: Mutex<Vec<(JobId, Job)>>,
@@ -66,7 +66,7 @@ pub(crate) struct JobQueue {
     refusing: std::sync::atomic::AtomicBool,
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl JobQueue {
     /// Gives the next jobs back to whoever brings them, as if no thread could be started.
     pub(crate) fn refuse(&self, refusing: bool) {
@@ -308,7 +308,7 @@ impl ThreadPool {
 
 impl Offload {
     /// Leaves all jobs in a queue.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn into_queue(queue: Arc<JobQueue>) -> Offload {
         let mut offload = Offload::default();
         offload.queue = Some(queue);
@@ -345,7 +345,7 @@ impl Offload {
         job: Job,
         waiting_max: usize,
     ) -> Result<JobId, Refused> {
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         if let Some(queue) = &self.queue {
             return queue.put(job);
         }
@@ -360,7 +360,7 @@ impl Offload {
 
     /// Takes back a job that no thread has begun.
     pub(crate) fn cancel(&self, share: ShareId, id: JobId) -> Option<Job> {
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         if let Some(queue) = &self.queue {
             return queue.cancel(id);
         }

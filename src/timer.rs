@@ -81,7 +81,7 @@ impl Timers {
         if *deadline > now { None } else { self.by_deadline.pop_first().map(|(_, token)| token) }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn is_empty(&self) -> bool {
         self.by_deadline.is_empty()
     }

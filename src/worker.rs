@@ -281,7 +281,7 @@ impl<D: Driver> Worker<D> {
         }
         self.end_if_drained();
         self.recorder.wake();
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         self.check();
         Ok(self.state != State::Ended)
     }
@@ -497,5 +497,7 @@ fn log_transform_error(
     });
 }
 
-#[cfg(test)]
-mod simulation;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "its own failures end it")]
+pub(crate) mod simulation;

@@ -344,6 +344,21 @@ fn overwritten_warnings() -> String {
     text
 }
 
+/// Any bytes of a client: a request or an error of lines.
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::expect_used, reason = "a target of a fuzzer panics where something is wrong")]
+pub(crate) fn try_request(bytes: &[u8]) {
+    let (mut client, server) = UnixStream::pair().expect("two ends");
+    client.write_all(bytes.get(..bytes.len().min(1 << 14)).unwrap_or_default()).expect("it is little");
+    drop(client);
+    let request = read_line(&server).and_then(|line| line.map(|line| line.parse::<Request>()).transpose());
+    if let Err(failure) = request {
+        let text = error_text(&failure);
+        assert!(text.starts_with("error ") && text.ends_with('\n'), "{text:?}");
+        assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "{text:?}");
+    }
+}
+
 fn error_text(failure: &Failure) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.

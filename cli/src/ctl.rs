@@ -220,6 +220,15 @@ fn read_answer<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failure> {
     Err(Failure::new(exit, lines.join("\n")))
 }
 
+/// Any bytes of a server: an answer, or an error that cannot command the terminal.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn try_answer(bytes: &[u8]) {
+    for failure in [read_answer::<Ended>(bytes).err(), read_answer::<Vec<Listener>>(bytes).err()] {
+        let text = failure.as_ref().map(Failure::text).unwrap_or_default();
+        assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "{text:?}");
+    }
+}
+
 fn broken(what: &str) -> Failure {
     Failure::new(Exit::Broken, what)
 }

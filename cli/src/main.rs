@@ -3,6 +3,9 @@
 //! it takes orders, `help` what help texts share, `output` standard output, `signals` the handlers, `start` what comes
 //! before `main`. `completions` and `man` print what goes with an installed command.
 
+// What a fuzzer starts has its `main`.
+#![cfg_attr(fuzzing, no_main, allow(dead_code))]
+
 mod bench;
 mod completions;
 mod config;
@@ -11,6 +14,8 @@ mod crash;
 mod ctl;
 mod deadline;
 mod exit;
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
 mod help;
 mod log;
 mod man;
@@ -92,6 +97,9 @@ fn run() -> Result<Exit, Failure> {
         Command::Man(arguments) => man::run(&arguments, CommandLine::command()),
     }
 }
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzing::command(data));
 
 #[cfg(test)]
 mod tests {

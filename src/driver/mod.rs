@@ -42,7 +42,8 @@ mod chunks;
 pub(crate) mod epoll;
 mod flags;
 pub(crate) mod hybrid;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a violated contract ends it")]
 pub(crate) mod simulator;
 #[allow(unsafe_code)] // Unsafe boundary: the kernel.
 pub(crate) mod uring;

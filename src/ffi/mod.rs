@@ -40,6 +40,9 @@ mod engine;
 mod error;
 mod event;
 mod function;
+// Not a part of the interface: calls of it in any order.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod listener;
 mod lookup;
 mod memory;

@@ -1,6 +1,6 @@
 //! What becomes of a fault of Resay itself: see [`bug`].
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use super::{Served, Socket};
 use super::{Worker, state_of};
 use crate::bug::{self, Bugs};
@@ -51,7 +51,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// What must hold between two turns.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn check(&self) {
         let mut connections = vec![0; self.listeners.len()];
         for token in self.sockets.tokens() {

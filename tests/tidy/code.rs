@@ -133,7 +133,7 @@ pub(crate) fn declared_modules(source: &str) -> Vec<Declared> {
     let mut is_test = false;
     for line in code.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if line.starts_with("#[") {
-            is_test |= line.contains("cfg(test)");
+            is_test |= line.contains("cfg(test)") || line.contains("cfg(any(test, fuzzing))");
             if !line.ends_with("mod") && line.ends_with(']') {
                 continue;
             }

@@ -10,6 +10,7 @@ mod commits;
 mod deb;
 mod examples;
 mod files;
+mod fuzz;
 mod install;
 mod languages;
 mod packages;
@@ -47,12 +48,16 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|san
        cargo xtask peers [--quick] [--only TEXT]... [--servers A,B,...] [--install] [--help]
        cargo xtask notices FILE
        cargo xtask transcript
+       cargo xtask fuzz [--minutes N] [TARGET]...
+       cargo xtask miri
        cargo xtask soak [--minutes N]
   install     builds with the profile dist; installs command, libraries, headers, plugins and manual pages under a prefix
   deb         makes Debian packages of the same in DIR (default: target/debian)
   notices     writes the licences of what command and libraries contain of others
   peers       measures Resay beside other people's servers, and writes docs/performance.md
   transcript  runs the commands of the terminal in README.md, and writes docs/terminal.svg
+  fuzz        each target of fuzz/, or those named, for some minutes (2), where cargo-fuzz and a nightly toolchain are
+  miri        the unit tests of the parts without system calls in an interpreter, where a nightly toolchain has it
   soak        the server for some minutes (5) under everything at once; target/soak/ gets a picture and a table";
 
 fn main() -> ExitCode {
@@ -74,13 +79,21 @@ fn main() -> ExitCode {
         return with_place(|place| peers::run(place, arguments));
     }
     if let Some((task, arguments)) = tasks.split_first()
+        && task == "fuzz"
+    {
+        return with_place(|place| fuzz::fuzz(place, arguments));
+    }
+    if let Some((task, arguments)) = tasks.split_first()
         && task == "soak"
     {
         return with_place(|place| soak::soak(place, arguments));
     }
     if tasks.is_empty()
         || tasks.iter().any(|task| {
-            !matches!(task.as_str(), "check" | "test" | "examples" | "packaging" | "python" | "sanitize")
+            !matches!(
+                task.as_str(),
+                "check" | "test" | "examples" | "packaging" | "python" | "sanitize" | "miri"
+            )
         })
     {
         eprintln!("{USAGE}");
@@ -95,6 +108,7 @@ fn main() -> ExitCode {
                 "packaging" => packaging::all(place, &mut report),
                 "python" => python::all(place, &mut report, python::Drivers::All),
                 "sanitize" => sanitize::sanitize(place, &mut report),
+                "miri" => fuzz::miri(place, &mut report),
                 _ => test(place, &mut report),
             }
         }
@@ -156,6 +170,7 @@ fn check(place: &Place, report: &mut Report) {
         run(place.cargo("check --package resay --lib --no-default-features"))
     });
     report.step("commit subjects", || commits::check(place));
+    report.step("programs of the fuzzer", || fuzz::check(place));
     report.step("documentation", || {
         let mut doc = place.cargo("doc --workspace --no-deps");
         doc.env("RUSTDOCFLAGS", "-D warnings");

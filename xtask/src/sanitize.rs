@@ -212,7 +212,7 @@ impl Toolchain {
 }
 
 /// A program of the toolchain.
-fn tool(directory: Option<&Path>, name: &str) -> Command {
+pub(crate) fn tool(directory: Option<&Path>, name: &str) -> Command {
     let mut command = match directory {
         // So it takes the flags of nightly, whichever it is.
         Some(directory) => {
@@ -235,7 +235,7 @@ fn tool(directory: Option<&Path>, name: &str) -> Command {
 }
 
 /// What a program prints, where it succeeds.
-fn said(command: &mut Command) -> Option<String> {
+pub(crate) fn said(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

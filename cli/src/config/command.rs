@@ -128,3 +128,26 @@ fn quoted(value: &str) -> String {
     text.push('"');
     text
 }
+
+/// Any bytes as a file: what is wrong is told, and what is good is shown as a file that says the same.
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::panic, reason = "a target of a fuzzer panics where something is wrong")]
+pub(crate) fn try_file(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let path = Path::new("file");
+    let snapshot = match super::read::parse(path, text) {
+        Ok(config) => config.snapshot(),
+        Err(failure) => return assert!(!failure.text().is_empty(), "{text}"),
+    };
+    let again = shown(&snapshot);
+    let again = match super::read::parse(path, &again) {
+        Ok(config) => config.snapshot(),
+        Err(failure) => panic!("{again}\n{}", failure.text()),
+    };
+    assert_eq!(again.settings, snapshot.settings, "{text}");
+    let places = |snapshot: &Snapshot| {
+        let listeners = snapshot.listeners.iter();
+        listeners.map(|listener| (listener.url.clone(), listener.options.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&again), places(&snapshot), "{text}");
+}

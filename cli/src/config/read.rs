@@ -43,7 +43,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
     parse(path, &text)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
     let source = Source::new(path, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {

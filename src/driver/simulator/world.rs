@@ -11,22 +11,47 @@ use resay_plugin::dice::SplitMix64;
 use super::client::Client;
 use super::datagrams::Mail;
 
-/// What a seed decides.
+/// What a seed decides, or the bytes of a fuzzer as far as they reach.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(SplitMix64);
+pub(crate) struct Random {
+    dice: SplitMix64,
+    /// The next decision is the last byte.
+    decided: Vec<u8>,
+}
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Random {
-        Random(SplitMix64::new(seed))
+        Random { dice: SplitMix64::new(seed), decided: Vec::new() }
+    }
+
+    /// A decision is one byte, or two where there are more ways than that.
+    pub(crate) fn of(decisions: &[u8]) -> Random {
+        Random { dice: SplitMix64::new(0), decided: decisions.iter().rev().copied().collect() }
+    }
+
+    /// Decides something else, by the other half of what is decided.
+    pub(crate) fn fork(&mut self) -> Random {
+        let dice = SplitMix64::new(self.dice.roll());
+        let back = self.decided.len() / 2;
+        let front = self.decided.split_off(back);
+        Random { dice, decided: std::mem::replace(&mut self.decided, front) }
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0.roll()
+        self.dice.roll()
     }
 
     /// Uniform enough in `0..bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
+        let bound = bound.max(1);
+        match self.decided.pop() {
+            Some(low) if bound > 256 => {
+                usize::from(self.decided.pop().unwrap_or_default()) << 8 | usize::from(low)
+            }
+            Some(low) => usize::from(low),
+            None => return (self.next() % bound as u64) as usize,
+        }
+        .rem_euclid(bound)
     }
 
     pub(crate) fn one_in(&mut self, n: usize) -> bool {
@@ -80,9 +105,15 @@ pub(crate) struct World {
 pub(crate) type Shared = Rc<RefCell<World>>;
 
 impl World {
+    #[cfg(test)]
     pub(crate) fn new(seed: u64, clients: Vec<Client>, mail: Mail) -> Shared {
+        World::of(Random::new(seed), clients, mail)
+    }
+
+    /// A world whose course these decisions are.
+    pub(crate) fn of(random: Random, clients: Vec<Client>, mail: Mail) -> Shared {
         Rc::new(RefCell::new(World {
-            random: Random::new(seed),
+            random,
             clients,
             mail,
             now: 0,

@@ -141,12 +141,11 @@ fn waker(woken: &Arc<AtomicBool>) -> Box<dyn Fn() + Send + Sync> {
 }
 
 impl Run {
-    fn new(seed: u64) -> Run {
-        let mut random = Random::new(seed);
+    fn new(seed: u64, mut random: Random) -> Run {
         let case = Case::of(&mut random);
         let clients = case.clients(&mut random);
         let mail = case.mail(&mut random);
-        let world = World::new(random.next(), clients, mail);
+        let world = World::of(random.fork(), clients, mail);
         let closed = Closed::default();
         let events = events(&closed);
         let listener = Arc::new(listener(&case, &chain(&case.chains[0], &events)));
@@ -374,8 +373,8 @@ impl Run {
     }
 }
 
-fn run(seed: u64) -> Result<(Stats, BTreeMap<&'static str, u64>), String> {
-    let mut run = Run::new(seed);
+fn run(seed: u64, random: Random) -> Result<(Stats, BTreeMap<&'static str, u64>), String> {
+    let mut run = Run::new(seed, random);
     if std::env::var_os("RESAY_SEED").is_some() {
         eprintln!("{:#?}", run.case);
     }
@@ -415,6 +414,14 @@ fn name_those_that_hang() -> Sender<u64> {
     begun
 }
 
+/// One case and its course, as a fuzzer decides them.
+pub(crate) fn decide(decisions: &[u8]) {
+    let seed = decisions.iter().fold(0, |seed: u64, byte| seed.rotate_left(5) ^ u64::from(*byte));
+    if let Err(what) = run(seed, Random::of(decisions)) {
+        panic!("{what}");
+    }
+}
+
 #[test]
 fn no_network_loses_a_byte() {
     let first = std::env::var("RESAY_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -424,7 +431,7 @@ fn no_network_loses_a_byte() {
     let begun = name_those_that_hang();
     for seed in seeds {
         begun.send(seed);
-        match std::panic::catch_unwind(|| run(seed)) {
+        match std::panic::catch_unwind(|| run(seed, Random::new(seed))) {
             Ok(Ok((stats, met))) => {
                 let mut seen = seen.lock().unwrap();
                 seen.0.add(&stats);

@@ -1,0 +1,37 @@
+//! What a fuzzer calls: any bytes as a configuration file, as a request to the control socket, and as an answer of one. It
+//! panics where a promise is broken. `fuzz/` has a program; `cargo test` calls it with the files of `fuzz/corpus/command/`.
+
+use crate::{config, control, ctl};
+
+/// The first byte says what the others are.
+pub(crate) fn command(data: &[u8]) {
+    match data {
+        [b'r', request @ ..] => control::try_request(request),
+        [b'a', answer @ ..] => ctl::try_answer(answer),
+        [_, file @ ..] => config::command::try_file(file),
+        [] => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    #[test]
+    fn every_file_of_the_corpus_is_fine() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/command");
+        let mut files: Vec<_> =
+            fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!files.is_empty(), "{} is empty", directory.display());
+        files.sort();
+        for file in files {
+            let data = fs::read(&file).unwrap();
+            eprintln!("{}", file.display());
+            super::command(&data);
+            for end in 0..data.len() {
+                super::command(&data[..end]);
+            }
+        }
+    }
+}
