@@ -77,8 +77,8 @@ struct Ring {
     has_epoll_turn: bool,
     /// Whose receive buffer the last completion was about.
     recv_buf_is_epolls: bool,
-    /// Sockets that could not migrate.
-    failed: Vec<(Token, io::Error)>,
+    /// Sockets that could not migrate. `None`: there is nothing to be drained any more.
+    failed: Vec<(Token, Option<io::Error>)>,
     /// When the ring is next asked to give memory back.
     trim_at: Moment,
 }
@@ -252,8 +252,10 @@ impl Ring {
         if completion.is_some() {
             return completion;
         }
-        let (token, error) = self.failed.pop()?;
-        Some(Completion::Failed { token, error })
+        Some(match self.failed.pop()? {
+            (token, Some(error)) => Completion::Failed { token, error },
+            (token, None) => Completion::Drained { token },
+        })
     }
 
     /// Whether streams, and with them listeners, are epoll's.
@@ -272,7 +274,7 @@ impl Ring {
             if let Some(socket) = epoll.hand_over(token)
                 && let Err(error) = self.uring.add_stream(token, socket, kind, read_bytes_max)
             {
-                self.failed.push((token, error));
+                self.failed.push((token, Some(error)));
             }
         }
         for token in &self.listeners {
@@ -280,7 +282,7 @@ impl Ring {
                 && let Some(socket) = epoll.hand_over(*token)
                 && let Err(error) = self.uring.add_listener(*token, socket)
             {
-                self.failed.push((*token, error));
+                self.failed.push((*token, Some(error)));
             }
         }
     }
@@ -313,7 +315,11 @@ impl Ring {
         match result {
             Ok(()) if is_draining => epoll.drain(token),
             Ok(()) => {}
-            Err(error) => self.failed.push((token, error)),
+            Err(error) => {
+                // The last is told first.
+                self.failed.extend(is_draining.then_some((token, None)));
+                self.failed.push((token, Some(error)));
+            }
         }
     }
 

@@ -74,8 +74,8 @@ pub(crate) enum Completion<S> {
     Ended { token: Token },
     /// The send that was in flight is finished; its memory comes back.
     Sent { token: Token, memory: Vec<u8> },
-    /// The connection is broken, and still to be closed by the worker. On a datagram socket: an error that some
-    /// earlier answer left behind; the socket goes on.
+    /// The connection is broken, and still to be closed by the worker. So is a listener, which accepts nobody any more. On a
+    /// datagram socket: an error that some earlier answer left behind; the socket goes on.
     Failed { token: Token, error: io::Error },
     /// Datagrams: see [`Driver::next_datagram`].
     Datagrams { token: Token },

@@ -246,9 +246,11 @@ impl<D: Driver> Worker<D> {
     pub(super) fn failed(&mut self, token: Token, error: io::Error) {
         match self.sockets.get_mut(token) {
             Some(Socket::Connection(_)) => self.step(token, |connection, _, _| connection.failed(error)),
+            // Nobody is accepted there any more: whoever comes is to be refused, not kept waiting.
             Some(Socket::Listener { state, .. }) => {
                 let state = *state;
                 self.socket_failed(state, &error);
+                self.close_socket(token);
             }
             Some(Socket::Datagrams(socket)) => {
                 let state = socket.state;
