@@ -46,6 +46,10 @@ impl Outgoing {
 #[inline]
 #[must_use]
 pub(crate) fn try_append(to: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    #[cfg(test)]
+    if to.capacity() - to.len() < bytes.len() && is_scarce() {
+        return false;
+    }
     // Where there is no memory to grow in good time there may be for what is needed now.
     if to.try_reserve(bytes.len()).is_err() && to.try_reserve_exact(bytes.len()).is_err() {
         return false;
@@ -64,6 +68,10 @@ pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
 
 /// A copy, if there is memory for it.
 pub(crate) fn try_copy(bytes: &[u8]) -> Option<Vec<u8>> {
+    #[cfg(test)]
+    if is_scarce() {
+        return None;
+    }
     let mut copy = Vec::new();
     copy.try_reserve_exact(bytes.len()).ok()?;
     copy.extend_from_slice(bytes);
@@ -144,10 +152,27 @@ impl Pool {
 
 /// Room for so many bytes, or none.
 fn with_room(capacity: usize) -> Vec<u8> {
+    #[cfg(test)]
+    if is_scarce() {
+        return Vec::new();
+    }
     let mut bytes = Vec::new();
     // Whoever fills it finds out.
     let _ = bytes.try_reserve_exact(capacity);
     bytes
+}
+
+/// How many more allocations find memory before one does not; negative: all do. See `torture.rs`.
+#[cfg(test)]
+pub(crate) static SHORTAGE: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(i64::MIN);
+
+/// Whether there is no memory this time, for an engine under test.
+#[cfg(test)]
+fn is_scarce() -> bool {
+    use std::sync::atomic::Ordering;
+    SHORTAGE.load(Ordering::Relaxed) >= 0
+        && std::thread::current().name().is_some_and(|name| name.starts_with("tortured"))
+        && SHORTAGE.fetch_sub(1, Ordering::SeqCst) == 0
 }
 
 #[cfg(test)]

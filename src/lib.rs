@@ -61,6 +61,8 @@ mod stats;
 mod sys;
 mod tap;
 mod timer;
+#[cfg(test)]
+mod torture;
 pub mod transform;
 mod values;
 mod worker;

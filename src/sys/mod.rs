@@ -9,6 +9,8 @@ mod call;
 mod datagram;
 mod descriptors;
 pub(crate) mod epoll;
+#[cfg(test)]
+pub(crate) mod faults;
 mod files;
 mod memory;
 mod names;

@@ -169,6 +169,8 @@ impl Request {
 impl Ring {
     /// Puts a request into the queue; into the kernel, where the queue is full.
     pub(super) fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        #[cfg(test)]
+        let entry = sys::faults::request(entry);
         // SAFETY: what each request points to lives until its last completion has been taken: sockets and vectors in
         // their slot, buffers in their mapping, which the ring does not outlive.
         if unsafe { self.0.submission().push(&entry) }.is_ok() {
