@@ -3,7 +3,7 @@
 //! What it sends is made of a byte that no answer has, so the model is shown the answers without it.
 
 use super::frames::Frame;
-use super::{Ask, Command, Question, Run, simulator};
+use super::{Ask, Command, Question, Run, Socket, simulator};
 use crate::channel::channel;
 use crate::connection::{Request, Unasked};
 use crate::driver::simulator::{Client, Random};
@@ -78,6 +78,13 @@ impl Run {
             Request::Pause => "host: pause",
             Request::Resume => "host: resume",
         });
+        if matches!(request, Request::Close) {
+            self.told_to_close.extend(match self.workers[worker].sockets.get(token) {
+                Some(Socket::Connection(served)) => Some(served.connection.peer().clone()),
+                Some(Socket::Offloaded(offloaded)) => Some(offloaded.peer.clone()),
+                _ => None,
+            });
+        }
         let _ = self.shared.mailboxes[worker].push(Command::Request { token, id, request });
     }
 

@@ -2,7 +2,8 @@
 //! holds, every connection ends, and everything is given back.
 //!
 //! `case.rs` says what a seed stands for, `model.rs` what the right answers are, `checks.rs` what must hold. A seed
-//! that fails prints its number; `RESAY_SEED=n` runs it alone, `RESAY_SEEDS=n` so many.
+//! that fails prints its number; `RESAY_SEED=n` runs it alone, `RESAY_SEEDS=n` so many. `cargo xtask simulate` runs others
+//! for as long as it is told to.
 
 mod around;
 mod balance;
@@ -19,9 +20,9 @@ mod transforms;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::around::Surroundings;
 use self::case::{Case, End};
@@ -43,7 +44,8 @@ use crate::sys::OnAccept;
 use crate::transform::library::{Counters, Services};
 use crate::transform::spec::ChainSpec;
 
-const SEEDS: u64 = 1200;
+/// Of the ordinary tests, in all parts: a minute on two processors.
+const SEEDS: u64 = 7_500;
 const STEPS_MAX: usize = 100_000;
 /// Steps between two editions of the listener.
 const REVISED_EVERY: usize = 41;
@@ -88,6 +90,8 @@ struct Run {
     listed: RefCell<Vec<(Receiver<ConnectionInfo>, usize)>>,
     /// Bytes that the host has sent.
     sent_unasked: usize,
+    /// Peers of connections that the host has told to close, whether they were open or ending.
+    told_to_close: Vec<Peer>,
 }
 
 fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
@@ -206,6 +210,7 @@ impl Run {
             tapped,
             listed: RefCell::default(),
             sent_unasked: 0,
+            told_to_close: Vec::new(),
         }
     }
 
@@ -422,20 +427,17 @@ pub(crate) fn decide(decisions: &[u8]) {
     }
 }
 
-#[test]
-fn no_network_loses_a_byte() {
-    let first = std::env::var("RESAY_SEED").ok().and_then(|seed| seed.parse().ok());
-    let count = std::env::var("RESAY_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
-    let seeds = first.map_or(0..count, |seed| seed..seed + 1);
-    let seen = Mutex::new((Stats::default(), BTreeMap::new()));
-    let begun = name_those_that_hang();
-    for seed in seeds {
-        begun.send(seed);
+/// What a part of the seeds has met: everything that there is, unless it is a single one.
+#[derive(Default)]
+struct Seen(Stats, BTreeMap<&'static str, u64>);
+
+impl Seen {
+    /// Runs one seed.
+    fn run(&mut self, seed: u64) {
         match std::panic::catch_unwind(|| run(seed, Random::new(seed))) {
             Ok(Ok((stats, met))) => {
-                let mut seen = seen.lock().unwrap();
-                seen.0.add(&stats);
-                met.into_iter().for_each(|(what, n)| *seen.1.entry(what).or_default() += n);
+                self.0.add(&stats);
+                met.into_iter().for_each(|(what, n)| *self.1.entry(what).or_default() += n);
             }
             Ok(Err(what)) => panic!("RESAY_SEED={seed}: {what}"),
             Err(panic) => {
@@ -444,10 +446,81 @@ fn no_network_loses_a_byte() {
             }
         }
     }
-    // The seeds must really have been through all of it.
-    let (stats, met) = seen.into_inner().unwrap();
-    println!("{stats:?}\n{met:#?}");
-    if first.is_none() {
-        checks::check_met(&stats, &met);
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok())
+}
+
+/// Runs the seeds of one part.
+fn simulate(part: u64) {
+    let count = number("RESAY_SEEDS").unwrap_or(SEEDS);
+    let begin_of = |part: u64| count * part / PARTS;
+    let begun = name_those_that_hang();
+    let mut seen = Seen::default();
+    if let Some(seed) = number("RESAY_SEED") {
+        // One is enough, also for a seed that is no part's.
+        return if part == 0 {
+            seen.run(seed)
+        };
     }
+    for seed in begin_of(part)..begin_of(part + 1) {
+        begun.send(seed);
+        seen.run(seed);
+    }
+    // The seeds must really have been through all of it.
+    let Seen(stats, met) = seen;
+    println!("{stats:?}\n{met:#?}");
+    checks::check_met(&stats, &met);
+}
+
+macro_rules! parts {
+    ($($name:ident: $part:literal),*) => {
+        const PARTS: u64 = [$($part),*].len() as u64;
+        $(
+            #[test]
+            fn $name() {
+                simulate($part);
+            }
+        )*
+    };
+}
+
+// So that they run at once, where there is more than one processor.
+parts! {
+    no_network_loses_a_byte_0: 0,
+    no_network_loses_a_byte_1: 1,
+    no_network_loses_a_byte_2: 2,
+    no_network_loses_a_byte_3: 3,
+    no_network_loses_a_byte_4: 4,
+    no_network_loses_a_byte_5: 5
+}
+
+/// `cargo xtask simulate --minutes N`: seeds that nobody has tried yet, on all processors. Asked for nothing, it does nothing.
+#[test]
+fn as_long_as_it_is_asked_to() {
+    let Some(minutes) = number("RESAY_MINUTES") else { return };
+    let until = Instant::now() + Duration::from_secs(60 * minutes);
+    // Far away from those of the ordinary tests, and from those of the last time.
+    let first = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() << 24;
+    let threads = std::thread::available_parallelism().unwrap().get() as u64;
+    let count = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let count = &count;
+            scope.spawn(move || {
+                let begun = name_those_that_hang();
+                let mut seen = Seen::default();
+                for seed in (first + thread..).step_by(threads as usize) {
+                    if Instant::now() > until {
+                        break;
+                    }
+                    begun.send(seed);
+                    seen.run(seed);
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    println!("{} seeds, from RESAY_SEED={first} on", count.into_inner());
 }
