@@ -39,8 +39,8 @@ use crate::{output, signals};
 /// `listening tcp://127.0.0.1:43121`. Standard output has nothing else; the log goes to standard error.
 ///
 /// SIGTERM or SIGINT drains: the server stops listening, answers all input that has arrived, closes every
-/// connection and exits 0. A second signal stops it at once, also with exit status 0. If a thread does not end
-/// in time, the exit status is 4. SIGHUP reads the file of --config again, and has no effect without one.
+/// connection and exits 0. A second signal stops it at once, also with exit status 0. If not all is answered within
+/// --drain-timeout, or a thread does not end in time, the exit status is 4. SIGHUP reads the file of --config again, and has no effect without one.
 /// A signal that was ignored before the start, as nohup does with SIGHUP, stays ignored.
 ///
 /// With --control, `resay ctl` shows the state of the running server, swaps chains, drains and stops it.
@@ -251,7 +251,8 @@ fn serve(
     if level(arguments) >= LogLevel::Debug {
         emit_totals(&engine.stats(), &engine.transform_counters(), log);
     }
-    Ok(Exit::Done)
+    // What was cut off is said already.
+    Ok(if matches!(end, End::CutOff { .. }) { Exit::Timeout } else { Exit::Done })
 }
 
 fn level(arguments: &Arguments) -> LogLevel {
@@ -335,11 +336,7 @@ impl End {
                 Err(Failure::new(Exit::Broken, "the server was stopped before it had drained"))
             }
             (End::CutOff { connections, bytes }, Order::Drain { .. }) => {
-                let text = format!(
-                    "drained, but not all in time: {connections} connections were cut off, {bytes} bytes of \
-                     answers were not delivered"
-                );
-                Err(Failure::new(Exit::Timeout, text))
+                Err(Failure::new(Exit::Timeout, not_in_time(connections, bytes)))
             }
             (End::Overdue, _) => Err(Failure::new(
                 Exit::Timeout,
@@ -347,6 +344,13 @@ impl End {
             )),
         }
     }
+}
+
+fn not_in_time(connections: u64, bytes: u64) -> String {
+    format!(
+        "drained, but not all in time: {connections} connections were cut off, {bytes} bytes of answers were not \
+         delivered"
+    )
 }
 
 /// From serving to the end.
@@ -469,13 +473,12 @@ impl Service {
         let stats = self.engine.stats();
         let bytes = stats.undelivered_bytes.saturating_sub(self.undelivered_before.load(Ordering::Relaxed));
         let connections = stats.closed_by(CloseReason::CutOff);
-        if bytes > 0 {
-            let text = format_args!("drained; {bytes} bytes were not delivered in time");
-            self.log.emit(LogLevel::Warn, "", text);
-        } else {
+        if bytes + connections == 0 {
             self.emit("drained");
+            return Ok(End::Drained);
         }
-        Ok(if bytes + connections > 0 { End::CutOff { connections, bytes } } else { End::Drained })
+        self.log.emit(LogLevel::Warn, "", not_in_time(connections, bytes));
+        Ok(End::CutOff { connections, bytes })
     }
 
     fn emit(&self, text: impl Display) {

@@ -157,9 +157,14 @@ impl Server {
     }
 
     /// Ends it gently. It must have printed nothing beyond the lines about its listeners.
-    pub(crate) fn end(mut self) -> String {
+    pub(crate) fn end(self) -> String {
+        self.end_with(0)
+    }
+
+    /// The same of one that exits with another status.
+    pub(crate) fn end_with(mut self, status: i32) -> String {
         self.process.signal(Signal::TERM);
-        assert_eq!(self.process.wait().code(), Some(0), "{}", self.stderr.text());
+        assert_eq!(self.process.wait().code(), Some(status), "{}", self.stderr.text());
         assert_eq!(self.stdout.recv_timeout(PATIENCE).ok(), None);
         let text = self.stderr.to_end();
         assert!(!text.contains("panicked"), "{text}");
