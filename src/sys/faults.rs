@@ -244,10 +244,10 @@ macro_rules! instead_of {
                     Err(_) => panic!("a name without NUL"),
                 }
             };
+            let real = real(name, &REAL);
             // SAFETY: the function of that name takes these arguments; one of variable arguments takes them in the same
             // registers.
-            let real: unsafe extern "C" fn($($type),*) -> $result =
-                unsafe { std::mem::transmute(real(name, &REAL)) };
+            let real = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> $result>(real) };
             // SAFETY: the caller's promise.
             unsafe { real($($argument),*) }
         }

@@ -52,6 +52,7 @@ impl<D: Driver> Worker<D> {
 
     /// What must hold between two turns.
     #[cfg(any(test, fuzzing))]
+    #[expect(clippy::panic, reason = "tests and fuzzers alone call it")]
     pub(super) fn check(&self) {
         let mut connections = vec![0; self.listeners.len()];
         for token in self.sockets.tokens() {
