@@ -452,6 +452,38 @@ fn the_longest_time_has_no_end() {
     });
 }
 
+/// A host may leave SIGPIPE its default action, which ends the process, and lend a thread on which it is not blocked: peers
+/// that are gone before their answer send none.
+#[test]
+fn lent_threads_hear_of_no_sigpipe() {
+    isolated(|| {
+        // SAFETY: the default action is no handler.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        let directory = directory();
+        for transport in Transport::all().into_iter().filter(|transport| transport.is_connected()) {
+            let url = transport.url(directory.path());
+            let engine = engine_builder().listen(&url).unwrap().build().unwrap();
+            let url = engine.urls().remove(0);
+            // Gone before anything of theirs is read.
+            (0..20).for_each(|_| Peer::connect(&url).send(&noise(20_000, 1)));
+            thread::scope(|scope| {
+                let lent = scope.spawn(|| engine.run(None));
+                assert_answers(&url);
+                for _ in 0..100 {
+                    let peer = Peer::connect(&url);
+                    peer.ask(b"x");
+                    peer.send(&noise(20_000, 2));
+                    peer.send(&noise(20_000, 3));
+                }
+                assert_answers(&url);
+                engine.stop();
+                assert!(!lent.join().unwrap().unwrap(), "{transport:?}");
+            });
+            balanced(&engine);
+        }
+    });
+}
+
 /// A signal that comes while a thread is lent ends the call, so that the host can look after it; nothing is lost.
 #[test]
 fn a_signal_interrupts_a_lent_thread() {

@@ -43,6 +43,8 @@ struct Bench {
     closed: Option<(CloseReason, Close)>,
     /// The most that its input and output have cost.
     cost_max: usize,
+    /// The most sends that a step has made.
+    sends_max: usize,
 }
 
 fn generation(chain: &str) -> Arc<Generation> {
@@ -106,6 +108,7 @@ impl Bench {
             has_shut_down: false,
             closed: None,
             cost_max: 0,
+            sends_max: 0,
         };
         bench.step(Connection::accepted);
         bench
@@ -131,6 +134,7 @@ impl Bench {
         };
         let connection = &mut self.connection;
         let mut step = enter(connection, &mut cx);
+        let mut sends = 0;
         loop {
             let rare = step.rare.take().unwrap_or_default();
             match rare.reading {
@@ -161,7 +165,8 @@ impl Bench {
                 self.in_flight.is_none() && !self.has_shut_down,
                 "one send at a time, none after the end"
             );
-            cx.sends_left -= 1;
+            cx.sends_left = cx.sends_left.saturating_sub(1);
+            sends += 1;
             let taken = bytes.len().min(self.window);
             self.window -= taken;
             self.unsent = bytes.len() - taken;
@@ -174,6 +179,7 @@ impl Bench {
             }
         }
         let wants_turn = connection.wants_turn(&cx);
+        self.sends_max = self.sends_max.max(sends);
         self.cost_max = self.cost_max.max(connection.cost());
         #[cfg(debug_assertions)]
         connection.check(&self.limits, &self.current);
@@ -287,6 +293,42 @@ fn at_high_water_reading_pauses_and_goes_on_at_half() {
         assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)), "{frame}");
         bench.assert_balance();
     }
+}
+
+/// The same where what waits goes bit by bit: each record is a send of its own.
+#[test]
+fn records_are_read_on_at_half_of_where_they_paused() {
+    let mut bench = Bench::new("uppercase", &[("high_water", "16k")]);
+    bench.limits.read_bytes_max = 1024;
+    bench.limits.records = true;
+    bench.connection.flags.is_special = true;
+    bench.window = 0;
+    let paused_above = bench.limits.read_below_bytes();
+    while bench.is_reading {
+        assert!(bench.connection.waiting_bytes() <= paused_above, "it pauses");
+        bench.receive(&[b'a'; 256]);
+    }
+    while !bench.is_reading {
+        bench.peer_reads(256);
+    }
+    let waiting = bench.connection.waiting_bytes();
+    assert!(
+        (paused_above / 4..=paused_above / 2).contains(&waiting),
+        "{waiting} of {paused_above} bytes wait"
+    );
+}
+
+/// A step hands over a bounded number of sends, however many wait and however fast they leave.
+#[test]
+fn a_step_makes_a_bounded_number_of_sends() {
+    let mut bench = Bench::new("", &[]);
+    bench.limits.records = true;
+    bench.connection.flags.is_special = true;
+    bench.window = 0;
+    let records = 3 * TURN_SENDS + 1;
+    (0..records).for_each(|_| bench.receive(b"r"));
+    bench.peer_reads(usize::MAX);
+    assert_eq!((bench.sent.len(), bench.sends_max), (records, TURN_SENDS));
 }
 
 /// One read may be 131,072 messages: what their answers cost is bounded, and all of them come once the peer reads.
@@ -540,6 +582,26 @@ fn delayed_answers_keep_their_order() {
     assert_eq!(String::from_utf8(bench.received()).unwrap(), messages.concat());
     bench.end();
     bench.assert_balance();
+}
+
+/// Messages that nothing delays stay behind those that something does.
+#[test]
+fn an_answer_waits_behind_delayed_ones() {
+    for window in [usize::MAX, 3] {
+        let mut bench = Bench::new("delay:time=20ms", &[("frame", "lines")]);
+        bench.window = window;
+        bench.receive(b"first\n");
+        bench.current = generation("");
+        bench.step(Connection::swap);
+        bench.receive(b"second\n");
+        bench.receive(b"third\n");
+        assert_eq!(bench.received(), b"");
+        bench.pass(Duration::from_millis(20));
+        bench.peer_reads(usize::MAX);
+        assert_eq!(bench.received(), b"first\nsecond\nthird\n");
+        bench.end();
+        bench.assert_balance();
+    }
 }
 
 /// Whatever the connection has in hand when it breaks is in some counter.

@@ -20,6 +20,8 @@
 
 mod datagrams;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;

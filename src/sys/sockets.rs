@@ -140,6 +140,17 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
+    #[test]
+    fn what_was_accepted_never_waits_and_is_closed_by_exec() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = accept(listener.as_fd()).unwrap();
+        assert_ne!(status_flags(socket.as_fd()).unwrap() & libc::O_NONBLOCK, 0);
+        // SAFETY: takes no pointer.
+        let flags = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFD) };
+        assert_eq!(flags, libc::FD_CLOEXEC);
+    }
+
     /// Somebody who shares a listener makes its calls wait, again and again: one that finds nobody does not wait all the same.
     #[test]
     fn an_accept_that_finds_nobody_never_waits() {
