@@ -13,6 +13,7 @@ mod files;
 mod fuzz;
 mod install;
 mod languages;
+mod mutants;
 mod packages;
 mod packaging;
 mod patience;
@@ -22,6 +23,7 @@ mod python;
 mod report;
 mod sanitize;
 mod soak;
+mod torture;
 mod transcript;
 
 use std::ffi::{OsStr, OsString};
@@ -33,7 +35,7 @@ use files::{about, files_in};
 use place::{Place, uring_refusal};
 use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
 
-const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|sanitize...
+const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|sanitize|torture...
   check      formatting, what is in packages, lints, documentation, the committed headers, the map (tests/tidy.rs),
              subjects of commits
   test       builds everything; every test of the workspace; instruction counts (benches/instructions.toml); the examples
@@ -43,10 +45,13 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|san
   packaging  the part of test alone that installs
   python     the part of test alone that builds the Python package, and tests it on each Python at hand, on both drivers
   sanitize   the C tests with AddressSanitizer and ThreadSanitizer, as far as the toolchain has what they take
+  torture    engines whose calls fail, each call that can with each of its errors; test does it with one error for each
        cargo xtask install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--no-strip]
        cargo xtask deb [DIR]
        cargo xtask peers [--quick] [--only TEXT]... [--servers A,B,...] [--install] [--help]
        cargo xtask notices FILE
+       cargo xtask mutants [TEXT]...
+       cargo xtask simulate [--minutes N]
        cargo xtask transcript
        cargo xtask fuzz [--minutes N] [TARGET]...
        cargo xtask miri
@@ -56,6 +61,9 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|san
   notices     writes the licences of what command and libraries contain of others
   peers       measures Resay beside other people's servers, and writes docs/performance.md
   transcript  runs the commands of the terminal in README.md, and writes docs/terminal.svg
+  mutants     whether tests notice that a line of the engine is wrong: those of tests/mutants.toml, or
+              those with a text in their names or in those of their tests
+  simulate    simulates networks, with seeds that nobody has tried yet, for 10 minutes or N
   fuzz        each target of fuzz/, or those named, for some minutes (2), where cargo-fuzz and a nightly toolchain are
   miri        the unit tests of the parts without system calls in an interpreter, where a nightly toolchain has it
   soak        the server for some minutes (5) under everything at once; target/soak/ gets a picture and a table";
@@ -78,40 +86,57 @@ fn main() -> ExitCode {
     {
         return with_place(|place| peers::run(place, arguments));
     }
-    if let Some((task, arguments)) = tasks.split_first()
-        && task == "fuzz"
-    {
-        return with_place(|place| fuzz::fuzz(place, arguments));
-    }
-    if let Some((task, arguments)) = tasks.split_first()
-        && task == "soak"
-    {
-        return with_place(|place| soak::soak(place, arguments));
+    match tasks.split_first() {
+        Some((task, arguments)) if task == "fuzz" => {
+            return with_place(|place| fuzz::fuzz(place, arguments));
+        }
+        Some((task, arguments)) if task == "soak" => {
+            return with_place(|place| soak::soak(place, arguments));
+        }
+        Some((task, arguments)) if task == "mutants" => {
+            return with_report(|place, report| mutants::run_all(place, report, arguments));
+        }
+        Some((task, arguments)) if task == "simulate" => {
+            return with_report(|place, report| {
+                report.step("simulation", || torture::simulate(place, arguments));
+            });
+        }
+        _ => {}
     }
     if tasks.is_empty()
         || tasks.iter().any(|task| {
             !matches!(
                 task.as_str(),
-                "check" | "test" | "examples" | "packaging" | "python" | "sanitize" | "miri"
+                "check" | "test" | "examples" | "packaging" | "python" | "sanitize" | "miri" | "torture"
             )
         })
     {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
-    with_place(|place| {
-        let mut report = Report::default();
+    with_report(|place, report| {
         for task in &tasks {
             match task.as_str() {
-                "check" => check(place, &mut report),
-                "examples" => all_examples(place, &mut report),
-                "packaging" => packaging::all(place, &mut report),
-                "python" => python::all(place, &mut report, python::Drivers::All),
-                "sanitize" => sanitize::sanitize(place, &mut report),
-                "miri" => fuzz::miri(place, &mut report),
-                _ => test(place, &mut report),
+                "check" => check(place, report),
+                "examples" => all_examples(place, report),
+                "packaging" => packaging::all(place, report),
+                "python" => python::all(place, report, python::Drivers::All),
+                "sanitize" => sanitize::sanitize(place, report),
+                "miri" => fuzz::miri(place, report),
+                "torture" => {
+                    report.step("torture", || torture::torture(place));
+                }
+                _ => test(place, report),
             }
         }
+    })
+}
+
+/// Does steps, and closes with their sum.
+fn with_report(steps: impl FnOnce(&Place, &mut Report)) -> ExitCode {
+    with_place(|place| {
+        let mut report = Report::default();
+        steps(place, &mut report);
         println!("{report}");
         if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
@@ -169,6 +194,7 @@ fn check(place: &Place, report: &mut Report) {
     report.step("without bundled transforms", || {
         run(place.cargo("check --package resay --lib --no-default-features"))
     });
+    report.step("list of mutants", || mutants::check(place));
     report.step("commit subjects", || commits::check(place));
     report.step("programs of the fuzzer", || fuzz::check(place));
     report.step("documentation", || {

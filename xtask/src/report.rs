@@ -219,6 +219,14 @@ fn copy_and_count(runner: Runner, from: Option<impl Read>, mut to: impl Write) -
     sum
 }
 
+/// How many tests passed and how many failed, by the closing lines of an output.
+pub(crate) fn counts(runner: Runner, output: &str) -> (u64, u64) {
+    output
+        .lines()
+        .filter_map(|line| count(runner, line))
+        .fold((0, 0), |(passed, failed), counts| (passed + counts.passed, failed + counts.failed))
+}
+
 /// Reads a closing line, if it is one.
 fn count(runner: Runner, line: &str) -> Option<Counts> {
     let line = line.trim();
