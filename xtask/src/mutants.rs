@@ -16,9 +16,8 @@ use crate::files::about;
 use crate::place::{Place, uring_refusal};
 use crate::report::{Outcome, Report, Runner, counts, run};
 use list::{Mutant, Test, parse};
+use tree::SWITCH;
 
-/// The variable that chooses a mutant by its number, from 1 on.
-const SWITCH: &str = "RESAY_MUTANT";
 /// Tests that hang are ended sooner than others: `.config/nextest.toml`.
 const PROFILE: &str = "mutants";
 

@@ -7,10 +7,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::SWITCH;
 use super::list::Mutant;
 use crate::files::about;
 use crate::place::Place;
+
+/// The variable that chooses a mutant by its number, from 1 on.
+pub(super) const SWITCH: &str = "RESAY_MUTANT";
 
 /// The copy, and where it is built.
 pub(super) struct Tree {
