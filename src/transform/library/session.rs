@@ -5,6 +5,7 @@ use std::alloc::{self, Layout};
 use std::ffi::{CString, c_void};
 use std::fmt;
 use std::mem::size_of;
+use std::num::NonZero;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -156,7 +157,7 @@ fn abi_kind(kind: SocketKind) -> u32 {
 /// One conversation's memory in every stage of a chain. Not shared: calls through it are `&mut`.
 pub(crate) struct Session {
     stages: Arc<Stages>,
-    /// Dangling where the layout is empty.
+    /// Where the layout is empty, an aligned address of nothing.
     memory: NonNull<u8>,
     /// How many stages have seen `session_open`, or have begun.
     opened: usize,
@@ -197,12 +198,13 @@ impl Session {
     pub(crate) fn unopened(stages: &Arc<Stages>) -> std::result::Result<Session, (usize, Fault)> {
         let layout = stages.layout;
         let memory = if layout.size() == 0 {
-            NonNull::dangling()
+            // References to sessions without a size are made of it: those have an alignment too.
+            NonZero::new(layout.align()).map(NonNull::without_provenance)
         } else {
             // SAFETY: the size is not zero.
             NonNull::new(unsafe { alloc::alloc_zeroed(layout) })
-                .ok_or((0, Fault::Status(abi::RESAY_E_NOMEM)))?
         };
+        let memory = memory.ok_or((0, Fault::Status(abi::RESAY_E_NOMEM)))?;
         Ok(Session { stages: Arc::clone(stages), memory, opened: 0, begun: None })
     }
 
@@ -217,7 +219,7 @@ impl Session {
             return Ok(());
         }
         self.close_stages();
-        // SAFETY: the memory has this many bytes (none, where it is dangling) and is ours.
+        // SAFETY: the memory has this many bytes, maybe none, and is ours.
         unsafe { ptr::write_bytes(self.memory.as_ptr(), 0, self.stages.layout.size()) };
         self.open_stages(peer)
     }
@@ -600,5 +602,45 @@ impl Drop for Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("stages", &self.stages.list.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Events;
+    use crate::peer::Peer;
+    use crate::transform::library::conversation::LocalEnd;
+    use crate::transform::library::{Counters, Function, Message, Output, Services, Transform, Verdict};
+
+    /// A session that has no size, and stands at multiples of 64 all the same.
+    #[repr(align(64))]
+    struct Nothing;
+
+    struct Forgets;
+
+    impl Function for Forgets {
+        type Session = Nothing;
+
+        fn begin(&self, _: &Conversation<'_>, _: &mut Output<'_>) -> std::result::Result<Nothing, Verdict> {
+            Ok(Nothing)
+        }
+
+        fn call(&self, _: &mut Nothing, _: &Message<'_>, _: &mut Output<'_>) -> Verdict {
+            Verdict::Pass
+        }
+    }
+
+    #[test]
+    fn a_session_without_a_size_is_aligned() {
+        let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
+        let Transform(callee) = Transform::from_function("forgets", Forgets).unwrap();
+        let instance = Arc::new(Instance::create(callee, &[], &services).unwrap());
+        let stages = Arc::new(Stages::new(vec![instance]).unwrap());
+        let mut session = Session::unopened(&stages).unwrap();
+        assert_eq!(session.part(&stages.list[0]).addr() % align_of::<Nothing>(), 0);
+        let (kind, url, address) = (SocketKind::Tcp, String::new(), Peer::Unnamed);
+        let local = LocalEnd { kind, url, listener: 0, address, answer_bytes_max: 16 };
+        session.begin(&Conversation { local: &local, peer: &Peer::Unnamed, id: 1 }).unwrap();
     }
 }
