@@ -291,8 +291,9 @@ fn options_text(transform: &TransformInfo) -> String {
     }
     let lines = transform.options.iter().map(|option| {
         let fallback = match option.fallback {
-            "" => String::new(),
-            fallback => format!(" [default: {fallback}]"),
+            None => " [must be given]".to_owned(),
+            Some("") => String::new(),
+            Some(fallback) => format!(" [default: {fallback}]"),
         };
         let range = match (option.min, option.max) {
             ("", "") => String::new(),

@@ -212,18 +212,22 @@ impl Described {
             .iter()
             .map(|option| {
                 let OptionHelp { key, kind, fallback, help, unit, min, max } = *option;
-                [key, kind, fallback, help, unit, min, max].map(text)
+                [key, kind, fallback.unwrap_or_default(), help, unit, min, max].map(text)
             })
             .collect();
         let or_null = |text: &CString| if text.is_empty() { ptr::null() } else { text.as_ptr() };
-        let options = option_texts.iter().map(|[key, kind, fallback, help, unit, min, max]| resay_option {
-            key: key.as_ptr(),
-            r#type: kind.as_ptr(),
-            fallback: or_null(fallback),
-            help: help.as_ptr(),
-            unit: or_null(unit),
-            min: or_null(min),
-            max: or_null(max),
+        let options = transform.options.iter().zip(&option_texts).map(|(option, texts)| {
+            let [key, kind, fallback, help, unit, min, max] = texts;
+            resay_option {
+                key: key.as_ptr(),
+                r#type: kind.as_ptr(),
+                // One that is "" is a default too.
+                fallback: option.fallback.map_or(ptr::null(), |_| fallback.as_ptr()),
+                help: help.as_ptr(),
+                unit: or_null(unit),
+                min: or_null(min),
+                max: or_null(max),
+            }
         });
         Described {
             caps: transform.caps,

@@ -68,6 +68,7 @@ struct transforms {
   int count, faults;
   char origin[512], fault[512], option[64], type[64], help[128];
   uint32_t caps, needs, threading;
+  char fallbacks[16]; /* a character for each option: required, empty, given */
   resay_engine *engine; /* is called meanwhile */
 };
 
@@ -79,6 +80,7 @@ static void copy_text(char *to, size_t cap, const char *from)
 static void each_transform(void *user, const resay_transform_info *transform)
 {
   struct transforms *found = user;
+  size_t i;
   CHECK(transform->struct_size == sizeof *transform);
   CHECK(transform->version != NULL && transform->summary != NULL && transform->origin != NULL);
   CHECK((transform->options == NULL) == (transform->options_count == 0));
@@ -102,6 +104,11 @@ static void each_transform(void *user, const resay_transform_info *transform)
   found->needs = transform->needs;
   found->threading = transform->threading;
   if (transform->options_count == 0) return;
+  CHECK(transform->options_count < sizeof found->fallbacks);
+  for (i = 0; i < transform->options_count; i++) {
+    const char *fallback = transform->options[i].fallback;
+    found->fallbacks[i] = fallback == NULL ? 'r' : *fallback == '\0' ? 'e' : 'g';
+  }
   copy_text(found->option, sizeof found->option, transform->options[0].key);
   copy_text(found->type, sizeof found->type, transform->options[0].type);
   copy_text(found->help, sizeof found->help, transform->options[0].help);
@@ -169,7 +176,11 @@ static int pass(void *user, void **session, const resay_message *message, resay_
 
 static void transforms(const char *directory, const char *file)
 {
-  static const resay_option option = {.key = "step", .type = "integer", .fallback = "1", .help = "how far"};
+  static const resay_option options[] = {
+    {.key = "step", .type = "integer", .fallback = "1", .help = "how far"},
+    {.key = "mark", .type = "string", .fallback = "", .help = "stands behind the number"},
+    {.key = "begin", .type = "integer", .fallback = NULL, .help = "the first number"},
+  };
   struct counting counting = {NULL, 0};
   struct transforms found, inside;
   struct counters counters = {0, 0};
@@ -194,8 +205,8 @@ static void transforms(const char *directory, const char *file)
   table.id = "counting";
   table.caps = RESAY_CAP_BYTEWISE | RESAY_CAP_OBSERVER;
   table.threading = RESAY_SERIAL;
-  table.options = &option;
-  table.n_options = 1;
+  table.options = options;
+  table.n_options = 3;
   table.user = &counting;
   table.create = create;
   table.map = map;
@@ -212,6 +223,7 @@ static void transforms(const char *directory, const char *file)
   found = find(engine, "counting");
   CHECK(found.count == before + 3 && strcmp(found.origin, "registered") == 0 && strcmp(found.option, "step") == 0);
   CHECK(found.caps == table.caps && found.needs == 0 && found.threading == RESAY_SERIAL);
+  CHECK(strcmp(found.fallbacks, "ger") == 0);
   CHECK(strcmp(find(engine, "own").origin, "registered") == 0);
   found = find(engine, "slow");
   CHECK(found.needs == function.needs && found.caps == 0 && found.threading == RESAY_SHARED);

@@ -74,15 +74,15 @@ impl Instance {
         let mut own = ptr::null_mut();
         let mut threading = abi::RESAY_SHARED;
         if let Callee::Table(table) = &callee {
-            threading = table.fields.threading;
+            threading = table.threading();
         }
         if let Callee::Table(table) = &callee
-            && let Some(create) = table.fields.create
+            && let Some(create) = table.fields().create
         {
             let mut text = ErrorText::new();
             // SAFETY: every pointer lives during the call, `host` until destroy().
             let status = controlling(name, || unsafe {
-                create(table.raw, host.as_ptr(), pairs.as_ptr(), pairs.len(), &mut own, &mut text.as_abi())
+                create(table.raw(), host.as_ptr(), pairs.as_ptr(), pairs.len(), &mut own, &mut text.as_abi())
             });
             if status != abi::RESAY_OK {
                 return Err(fault(text.or(&format!("create: {}", Fault::Status(status)))));
@@ -117,7 +117,7 @@ impl Instance {
     /// The table, if it is one.
     pub(super) fn fields(&self) -> Option<&resay_transform> {
         match &self.callee {
-            Callee::Table(table) => Some(&*table.fields),
+            Callee::Table(table) => Some(table.fields()),
             Callee::Function(_) => None,
         }
     }
@@ -144,7 +144,7 @@ impl Instance {
     pub(crate) fn has_session(&self) -> bool {
         match &self.callee {
             Callee::Table(table) => {
-                let fields = &*table.fields;
+                let fields = table.fields();
                 fields.session_size > 0 || fields.session_open.is_some() || fields.session_close.is_some()
             }
             Callee::Function(function) => function.layout().is_some(),
@@ -242,8 +242,8 @@ fn unknown_option(key: &str, declared: &[OptionHelp<'_>]) -> String {
     };
     for option in declared {
         text += &format!(" {}=<{}> ({}", option.key, option.kind, option.help);
-        if !option.fallback.is_empty() {
-            text += &format!("; default {}", option.fallback);
+        if let Some(fallback) = option.fallback.filter(|fallback| !fallback.is_empty()) {
+            text += &format!("; default {fallback}");
         }
         text += "),";
     }

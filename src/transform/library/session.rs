@@ -17,7 +17,7 @@ use super::function::Called;
 use super::instance::Instance;
 use super::output::CallContext;
 use super::status::{Fault, Status};
-use super::table::{Table, session_align};
+use super::table::session_align;
 use super::text::ErrorText;
 use crate::error::{Error, Result};
 use crate::lock::lock;
@@ -98,7 +98,8 @@ impl Stages {
                 reason: "the sessions of this chain are too large".to_owned(),
             };
             let part = match &instance.callee {
-                Callee::Table(Table { fields, .. }) => {
+                Callee::Table(table) => {
+                    let fields = table.fields();
                     Layout::from_size_align(fields.session_size as usize, session_align(fields))
                         .map_err(too_large)?
                 }
@@ -311,7 +312,7 @@ impl Session {
         for index in self.opened..self.stages.list.len() {
             let stage = &self.stages.list[index];
             let fields = match &stage.instance.callee {
-                Callee::Table(table) => &*table.fields,
+                Callee::Table(table) => table.fields(),
                 Callee::Function(_) => {
                     let begun = self.begin_function(index, peer).map_err(|fault| (index, fault))?;
                     if let Some(begun) = begun {

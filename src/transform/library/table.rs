@@ -12,20 +12,21 @@ use super::lifecycle::PluginLibrary;
 /// One transform, as its owner offers it. Clones are cheap.
 #[derive(Clone)]
 pub(crate) struct Table {
-    /// What the owner knows it by, and is passed back.
-    pub(super) raw: *const resay_transform,
-    /// The fields, as far as the owner's struct goes; the rest is zero.
-    pub(super) fields: Arc<resay_transform>,
-    id: &'static str,
-    name: &'static CStr,
+    described: Arc<Described>,
     /// Of a plugin file: what its instances share.
     pub(super) library: Option<&'static PluginLibrary>,
 }
 
+/// What its owner says of a transform.
+struct Described {
+    by_owner: inspect::Transform,
+    name: &'static CStr,
+}
+
 // SAFETY: a table is constant data by the ABI's contract and outlives the engine; see `Table::new`.
-unsafe impl Send for Table {}
+unsafe impl Send for Described {}
 // SAFETY: as above.
-unsafe impl Sync for Table {}
+unsafe impl Sync for Described {}
 
 /// An option that a transform declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +35,8 @@ pub struct OptionHelp<'a> {
     pub key: &'a str,
     /// The type, in the plugin's words: `bool`, `duration`, …
     pub kind: &'a str,
-    /// The default, empty where there is none.
-    pub fallback: &'a str,
+    /// The default; `None`: the option must be given.
+    pub fallback: Option<&'a str>,
     /// One line.
     pub help: &'a str,
     /// What a number counts, empty where nothing is said: `messages`, `bytes/s`.
@@ -47,11 +48,10 @@ pub struct OptionHelp<'a> {
 }
 
 impl From<inspect::Transform> for Table {
-    fn from(described: inspect::Transform) -> Table {
-        let inspect::Transform { raw, fields, id, .. } = described;
+    fn from(by_owner: inspect::Transform) -> Table {
         // SAFETY: the id was read as a NUL-terminated string, and stays.
-        let name = unsafe { CStr::from_ptr(fields.id) };
-        Table { raw, fields: Arc::new(fields), id, name, library: None }
+        let name = unsafe { CStr::from_ptr(by_owner.fields.id) };
+        Table { described: Arc::new(Described { by_owner, name }), library: None }
     }
 }
 
@@ -73,45 +73,57 @@ impl Table {
 
     /// The name that chains know it by, as C has it.
     pub(super) fn name(&self) -> &'static CStr {
-        self.name
+        self.described.name
+    }
+
+    /// What the owner knows it by, and is passed back.
+    pub(super) fn raw(&self) -> *const resay_transform {
+        self.described.by_owner.raw
+    }
+
+    /// The fields, as far as the owner's struct goes; the rest is zero.
+    #[inline]
+    pub(super) fn fields(&self) -> &resay_transform {
+        &self.described.by_owner.fields
     }
 
     /// The name that chains know it by.
     pub(crate) fn id(&self) -> &'static str {
-        self.id
+        self.described.by_owner.id
     }
 
     pub(crate) fn version(&self) -> &'static str {
-        self.described().map_or("", |described| described.version)
+        self.described.by_owner.version
     }
 
     pub(crate) fn summary(&self) -> &'static str {
-        self.described().map_or("", |described| described.summary)
+        self.described.by_owner.summary
     }
 
     /// `RESAY_CAP_` bits.
     pub(crate) fn caps(&self) -> u32 {
-        self.fields.caps
+        self.fields().caps
     }
 
     /// `RESAY_NEED_` bits.
     pub(crate) fn needs(&self) -> u32 {
-        self.fields.needs
+        self.fields().needs
     }
 
     /// `RESAY_SHARED`, `RESAY_PER_WORKER` or `RESAY_SERIAL`.
     pub(crate) fn threading(&self) -> u32 {
-        self.fields.threading
+        self.fields().threading
     }
 
     pub(crate) fn options(&self) -> Vec<OptionHelp<'static>> {
-        let options = self.described().map(|described| described.options).unwrap_or_default();
-        options
+        self.described
+            .by_owner
+            .options
             .iter()
             .map(|option| OptionHelp {
                 key: option.key,
                 kind: option.kind,
-                fallback: option.fallback.unwrap_or(""),
+                fallback: option.fallback,
                 help: option.help.unwrap_or(""),
                 unit: option.unit.unwrap_or(""),
                 min: option.min.unwrap_or(""),
@@ -120,23 +132,17 @@ impl Table {
             .collect()
     }
 
-    /// What the owner's table says.
-    fn described(&self) -> Option<inspect::Transform> {
-        // SAFETY: `Table::new` or `load` read the same; the table stays as it is.
-        unsafe { inspect::transform(self.raw) }.ok()
-    }
-
     pub(crate) fn is_per_worker(&self) -> bool {
-        self.fields.threading == abi::RESAY_PER_WORKER
+        self.fields().threading == abi::RESAY_PER_WORKER
     }
 
     /// What carries a session to another instance: `resay.session-state/1`.
     pub(super) fn session_state(&self) -> std::result::Result<Option<SessionState>, String> {
-        let Some(extension) = self.fields.extension else { return Ok(None) };
+        let Some(extension) = self.fields().extension else { return Ok(None) };
         // SAFETY: the owner's own pointer and a NUL-terminated name, as the ABI asks; an extension of that name is a
         // resay_session_state of struct_size bytes.
         let state = unsafe {
-            inspect::session_state(extension(self.raw, abi::RESAY_EXT_SESSION_STATE.as_ptr()).cast())
+            inspect::session_state(extension(self.raw(), abi::RESAY_EXT_SESSION_STATE.as_ptr()).cast())
         }?;
         let complete = |state: abi::resay_session_state| {
             Some(SessionState { schema: state.schema, save: state.save?, load: state.load? })
@@ -146,34 +152,35 @@ impl Table {
 
     /// Whether it may block, and so runs off the workers.
     pub(crate) fn is_offloaded(&self) -> bool {
-        self.fields.needs & abi::RESAY_NEED_OFFLOAD != 0
+        self.fields().needs & abi::RESAY_NEED_OFFLOAD != 0
     }
 
     /// Whether it only takes whole messages.
     pub(crate) fn needs_messages(&self) -> bool {
-        self.fields.needs & abi::RESAY_NEED_MESSAGES != 0
+        self.fields().needs & abi::RESAY_NEED_MESSAGES != 0
     }
 
     /// The table that the transform wants for these options: `resay.select/1`.
     pub(super) fn select(self, options: &[resay_kv]) -> std::result::Result<Table, String> {
-        let Some(extension) = self.fields.extension else { return Ok(self) };
+        let Some(extension) = self.fields().extension else { return Ok(self) };
         // SAFETY: the owner's own pointer and a NUL-terminated name, as the ABI asks.
-        let found = unsafe { extension(self.raw, abi::RESAY_EXT_SELECT.as_ptr()) };
+        let found = unsafe { extension(self.raw(), abi::RESAY_EXT_SELECT.as_ptr()) };
         // SAFETY: an extension of that name is a resay_select of struct_size bytes.
         let select =
-            unsafe { inspect::select(found.cast()) }.map_err(|what| format!("{}: {what}", self.id))?;
+            unsafe { inspect::select(found.cast()) }.map_err(|what| format!("{}: {what}", self.id()))?;
         let Some(select) = select.and_then(|select| select.select) else { return Ok(self) };
         // SAFETY: the pairs live during the call.
-        let chosen = unsafe { select(self.raw, options.as_ptr(), options.len()) };
-        if chosen.is_null() || chosen == self.raw {
+        let chosen = unsafe { select(self.raw(), options.as_ptr(), options.len()) };
+        if chosen.is_null() || chosen == self.raw() {
             return Ok(self);
         }
         // SAFETY: a table of the same owner, with the same lifetime.
         let chosen = Table { library: self.library, ..unsafe { Table::new(chosen) }? };
-        if chosen.id != self.id {
+        if chosen.id() != self.id() {
             return Err(format!(
                 "{}: resay.select/1 gave a transform with another id, {}",
-                self.id, chosen.id
+                self.id(),
+                chosen.id()
             ));
         }
         Ok(chosen)
@@ -194,7 +201,7 @@ pub(super) struct SessionState {
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Table({} {})", self.id, self.version())
+        write!(f, "Table({} {})", self.id(), self.version())
     }
 }
 
