@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use resay_plugin::abi;
+
 /// What kind of socket a listener or a client has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SocketKind {
@@ -43,6 +45,15 @@ impl SocketKind {
             SocketKind::UnixStream => "unix",
             SocketKind::UnixDatagram => "unix-dgram",
             SocketKind::UnixSeqpacket => "unix-seqpacket",
+        }
+    }
+
+    /// What its messages are like, as plugins and C know it: `RESAY_STREAM`, `RESAY_DATAGRAM` or `RESAY_SEQPACKET`.
+    pub fn number(self) -> u32 {
+        match self {
+            SocketKind::Tcp | SocketKind::UnixStream => abi::RESAY_STREAM,
+            SocketKind::Udp | SocketKind::UnixDatagram => abi::RESAY_DATAGRAM,
+            SocketKind::UnixSeqpacket => abi::RESAY_SEQPACKET,
         }
     }
 }

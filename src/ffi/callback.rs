@@ -121,11 +121,6 @@ impl Here {
     }
 }
 
-/// Runs a callback that has nothing to write to.
-fn inside<R>(engine: u64, callback: impl FnOnce() -> R) -> R {
-    HERE.with(|here| here.run(engine, 0, (ptr::null_mut(), ptr::null()), callback))
-}
-
 fn innermost() -> *const Frame {
     HERE.with(|here| here.inside.get())
 }
@@ -189,7 +184,8 @@ impl Owned {
 
     /// Runs a function of the host's that has nothing to write to.
     pub(super) fn run_without_output(&self, function: impl FnOnce(*mut c_void)) {
-        inside(self.engine.unwrap_or(u64::MAX), || function(self.user));
+        let engine = self.engine.unwrap_or(u64::MAX);
+        HERE.with(|here| here.run(engine, 0, (ptr::null_mut(), ptr::null()), || function(self.user)));
     }
 
     /// The hooks that stand for callbacks at the beginning and at the end of threads.
@@ -201,21 +197,19 @@ impl Owned {
         let begun = Arc::new(self);
         let ended = Arc::clone(&begun);
         let begin = move |thread: &str| {
-            let owned = &begun;
             let Some(begin) = begin else { return };
             // No name of a thread has a NUL.
             let thread = CString::new(thread).unwrap_or_default();
-            inside(owned.engine.unwrap_or(u64::MAX), || {
+            begun.run_without_output(|user| {
                 // SAFETY: the host's function, with its own user and a name that lives during the call.
-                unsafe { begin(owned.user, thread.as_ptr()) }
+                unsafe { begin(user, thread.as_ptr()) }
             });
         };
         let end = move || {
-            let owned = &ended;
             let Some(end) = end else { return };
-            inside(owned.engine.unwrap_or(u64::MAX), || {
+            ended.run_without_output(|user| {
                 // SAFETY: the host's function, with its own user.
-                unsafe { end(owned.user) }
+                unsafe { end(user) }
             });
         };
         (begin, end)
@@ -227,11 +221,10 @@ impl Owned {
         log: unsafe extern "C" fn(*mut c_void, c_int, *const c_char, usize),
     ) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
         move |event| {
-            let owned = &self;
             let line = event.to_string();
-            inside(owned.engine.unwrap_or(u64::MAX), || {
+            self.run_without_output(|user| {
                 // SAFETY: the host's function, with its own user and a line that lives during the call.
-                unsafe { log(owned.user, event.level as c_int, line.as_ptr().cast(), line.len()) }
+                unsafe { log(user, event.level as c_int, line.as_ptr().cast(), line.len()) }
             });
         }
     }
@@ -240,9 +233,9 @@ impl Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         if let Some(release) = self.release {
-            inside(self.engine.unwrap_or(u64::MAX), || {
+            self.run_without_output(|user| {
                 // SAFETY: the host's function, once, after the last use of user.
-                unsafe { release(self.user) }
+                unsafe { release(user) }
             });
         }
     }

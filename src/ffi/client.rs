@@ -6,8 +6,8 @@ use std::ptr;
 use std::slice;
 
 use super::engine::{Waits, refuse_waiting};
-use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL, call, resay_error};
-use super::memory::text_of;
+use super::error::{Failure, RESAY_E_FULL, call, resay_error};
+use super::memory::{bytes_of, length_of, text_of};
 use super::values::timeout_of;
 use crate::{Client, Received};
 
@@ -28,17 +28,6 @@ fn with_client(
         refuse_waiting(if timeout_ms == 0 { Waits::No } else { Waits::Yes })?;
         body(&client.client)
     })
-}
-
-/// A length of which there can be memory.
-fn checked(len: usize, pointer: *const c_void, what: &str) -> Result<usize, Failure> {
-    if len > isize::MAX as usize {
-        return Err(Failure::new(RESAY_E_ARG, format!("{what} cannot have {len} bytes")));
-    }
-    if len > 0 && pointer.is_null() {
-        return Err(Failure::null(what));
-    }
-    Ok(len)
 }
 
 /// [*] Connects to a URL, at most timeout_ms milliseconds; -1: without a limit. Datagram sockets are connected too,
@@ -81,11 +70,8 @@ pub unsafe extern "C" fn resay_client_send(
     timeout_ms: i32,
 ) -> c_int {
     with_client(client, timeout_ms, |client| {
-        let data = match checked(len, data, "data")? {
-            0 => &[],
-            // SAFETY: the caller says that there are so many bytes.
-            len => unsafe { slice::from_raw_parts(data.cast::<u8>(), len) },
-        };
+        // SAFETY: the caller says that there are so many bytes.
+        let data = unsafe { bytes_of(data, len, "data")? };
         client.send(data, timeout_of(timeout_ms))?;
         Ok(0)
     })
@@ -108,7 +94,7 @@ pub unsafe extern "C" fn resay_client_recv(
         // SAFETY: NULL or the caller's own.
         let got = unsafe { got.as_mut() }.ok_or_else(|| Failure::null("got"))?;
         *got = 0;
-        let buffer: &mut [u8] = match checked(cap, buf, "buf")? {
+        let buffer: &mut [u8] = match length_of(cap, buf, "buf")? {
             0 => &mut [],
             cap => {
                 // SAFETY: the caller says that there are so many bytes, which only the kernel writes to and only the

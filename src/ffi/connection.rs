@@ -2,17 +2,14 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
-use std::slice;
-
-use resay_plugin::abi::{RESAY_SEQPACKET, RESAY_STREAM};
 
 use super::address::resay_address;
 use super::engine::{Waits, resay_engine, with_engine};
-use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL, RESAY_E_SPEC};
+use super::error::{Failure, RESAY_E_FULL, RESAY_E_SPEC};
 use super::listener::resay_id;
-use super::memory::{give_struct, give_text, text_of};
+use super::memory::{bytes_of, give_struct, give_text, text_of};
 use super::values::timeout_of;
-use crate::{ConnectionInfo, ConnectionState, Engine, Error, ListenerId, SocketKind};
+use crate::{ConnectionInfo, ConnectionState, Engine, Error, ListenerId};
 
 /// In resay_connection.state: both sides may send.
 pub const RESAY_CONNECTION_OPEN: u32 = 1u32;
@@ -117,7 +114,7 @@ fn describe(info: &ConnectionInfo) -> resay_connection {
     let credentials = info.credentials;
     resay_connection {
         struct_size: 0,
-        kind: if info.kind == SocketKind::UnixSeqpacket { RESAY_SEQPACKET } else { RESAY_STREAM },
+        kind: info.kind.number(),
         connection: info.id,
         listener: info.listener_id.number(),
         state: match info.state {
@@ -158,16 +155,8 @@ pub unsafe extern "C" fn resay_connection_send(
     len: usize,
 ) -> c_int {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
-        if len > isize::MAX as usize {
-            return Err(Failure::new(RESAY_E_ARG, format!("data cannot have {len} bytes")));
-        }
-        let data = match len {
-            0 => &[],
-            _ if data.is_null() => return Err(Failure::null("data")),
-            // SAFETY: the caller says that there are so many bytes.
-            len => unsafe { slice::from_raw_parts(data.cast::<u8>(), len) },
-        };
-        engine.engine.send(connection, data)?;
+        // SAFETY: the caller says that there are so many bytes.
+        engine.engine.send(connection, unsafe { bytes_of(data, len, "data")? })?;
         Ok(0)
     })
 }

@@ -3,14 +3,13 @@
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
-use std::slice;
 
 use resay_plugin::abi;
 
 use super::callback::RESAY_REPLACE;
 use super::engine::{Waits, resay_engine, with_engine};
-use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL, RESAY_E_SPEC, RESAY_E_STATE, call, resay_error};
-use super::memory::text_of;
+use super::error::{Failure, RESAY_E_FULL, RESAY_E_SPEC, RESAY_E_STATE, call, resay_error};
+use super::memory::{bytes_of, text_of};
 use crate::options::Frame;
 use crate::{DryRun, DryRunOutput, SocketKind};
 
@@ -98,12 +97,8 @@ pub unsafe extern "C" fn resay_dry_run_process(
         if dry_run.is_null() {
             return Err(Failure::null("dry_run"));
         }
-        if len > 0 && data.is_null() {
-            return Err(Failure::null("data"));
-        }
-        if len > isize::MAX as usize {
-            return Err(Failure::new(RESAY_E_ARG, format!("len is {len}")));
-        }
+        // SAFETY: the caller says that there are so many bytes.
+        let data = unsafe { bytes_of(data, len, "data")? };
         // SAFETY: from resay_dry_run_new, and not freed before this returns. Only the cell is used until it is known that no
         // other call is on its way.
         let is_running = unsafe { &(*dry_run).is_running };
@@ -112,8 +107,6 @@ pub unsafe extern "C" fn resay_dry_run_process(
         }
         // SAFETY: as above; this call is the only one.
         let (runs, kept) = unsafe { (&mut (*dry_run).dry_run, &mut (*dry_run).kept) };
-        // SAFETY: the caller says that there are so many bytes.
-        let data = if len > 0 { unsafe { slice::from_raw_parts(data.cast(), len) } } else { &[] };
         let output = kept.take().map_or_else(|| runs.process(data), Ok);
         is_running.set(false);
         let output = output?;

@@ -20,8 +20,7 @@ pub struct resay_engine {
     pub(super) engine: Engine,
     /// Names it among all engines of this process, whatever their addresses.
     pub(super) serial: u64,
-    /// The process that made it.
-    process: u32,
+    process: Process,
     /// A panic has stopped at the boundary.
     poisoned: AtomicBool,
 }
@@ -29,7 +28,7 @@ pub struct resay_engine {
 impl resay_engine {
     /// Whether this process is a child of the one that made the engine.
     pub(super) fn is_copy(&self) -> bool {
-        self.process != process::id()
+        self.process.is_other()
     }
 }
 
@@ -129,10 +128,7 @@ fn run(
             let message = "an engine may not be called inside one of its own callbacks";
             return Err(Failure::new(RESAY_E_STATE, message));
         }
-        if engine.is_copy() {
-            let message = "the engine belongs to the parent of this process";
-            return Err(Failure::new(RESAY_E_FORKED, message));
-        }
+        engine.process.refuse_other("the engine")?;
         if engine.poisoned.load(Ordering::Relaxed) || engine.engine.is_poisoned() {
             return Err(Failure::new(
                 RESAY_E_BUG,
@@ -147,6 +143,30 @@ fn run(
         engine.poisoned.store(true, Ordering::Relaxed);
     }
     code
+}
+
+/// What the host owns and closes beside engines, and what lives for itself.
+pub(super) trait Own {
+    const WHAT: &'static str;
+
+    /// Which process made it.
+    fn process(&self) -> Process;
+}
+
+/// Runs a call of something that lives for itself. `object` is NULL or was given to the host, who does not close it before
+/// this returns.
+pub(super) fn with_own<T: Own>(
+    object: *const T,
+    waits: Waits,
+    body: impl FnOnce(&T) -> Result<c_int, Failure>,
+) -> c_int {
+    call(ptr::null_mut(), || {
+        // SAFETY: the caller's.
+        let object = unsafe { object.as_ref() }.ok_or_else(|| Failure::null(T::WHAT))?;
+        refuse_waiting(waits)?;
+        object.process().refuse_other(T::WHAT)?;
+        body(object)
+    })
 }
 
 /// [*] The version of the library, for example "0.1.0". The string is static.
@@ -184,7 +204,7 @@ pub unsafe extern "C" fn resay_engine_new(
         let engine = Box::new(resay_engine {
             engine: Engine::builder().build()?,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
-            process: process::id(),
+            process: Process::this(),
             poisoned: AtomicBool::new(false),
         });
         // SAFETY: as above.

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::engine::{Process, Waits, refuse_waiting, resay_engine, with_engine};
+use super::engine::{Own, Process, Waits, resay_engine, with_engine, with_own};
 use super::error::{Failure, RESAY_E_CALLBACK, RESAY_E_PLUGIN, call, resay_error};
 use super::listener::resay_id;
 use super::memory::give_struct;
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn resay_events_open(
 /// Returns the descriptor; RESAY_E_FORKED, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_events_fd(events: *const resay_events) -> c_int {
-    with_events(events, Waits::No, |events| Ok(events.queue.fd().as_raw_fd()))
+    with_own(events, Waits::No, |events| Ok(events.queue.fd().as_raw_fd()))
 }
 
 /// [*] Takes the first event that waits, or waits for one: 0 not at all, -1 until the engine has ended, else timeout_ms
@@ -257,7 +257,7 @@ pub unsafe extern "C" fn resay_events_next(
     timeout_ms: i32,
 ) -> c_int {
     let waits = if timeout_ms == 0 { Waits::No } else { Waits::Yes };
-    with_events(events, waits, |events| {
+    with_own(events, waits, |events| {
         // Looked at before an event is taken, which would be lost.
         let mut filled = blank();
         // SAFETY: a struct without padding whose size comes first; the caller's, as documented.
@@ -299,19 +299,12 @@ pub unsafe extern "C" fn resay_events_close(events: *mut resay_events) -> c_int 
     })
 }
 
-/// Runs a call of a queue, which is NULL or came from resay_events_open and is not closed before this returns.
-fn with_events(
-    events: *const resay_events,
-    waits: Waits,
-    body: impl FnOnce(&resay_events) -> Result<c_int, Failure>,
-) -> c_int {
-    call(ptr::null_mut(), || {
-        // SAFETY: the caller's.
-        let events = unsafe { events.as_ref() }.ok_or_else(|| Failure::null("events"))?;
-        refuse_waiting(waits)?;
-        events.process.refuse_other("the queue of events")?;
-        body(events)
-    })
+impl Own for resay_events {
+    const WHAT: &'static str = "the queue of events";
+
+    fn process(&self) -> Process {
+        self.process
+    }
 }
 
 /// [*] The name of a kind of event in snake_case, such as "closed", for logs and statistics that programs read: it is the

@@ -3,7 +3,6 @@
 use std::ffi::{CString, c_int, c_void};
 use std::mem::size_of;
 use std::ptr;
-use std::slice;
 
 use resay_plugin::abi::{self, resay_peer};
 
@@ -14,7 +13,8 @@ use super::callback::{
 use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{Failure, RESAY_E_ARG, RESAY_E_STATE};
 use super::listener::resay_id;
-use crate::{Conversation, Function, Message, Needs, Output, SocketKind, Verdict};
+use super::memory::bytes_of;
+use crate::{Conversation, Function, Message, Needs, Output, Verdict};
 
 /// A message, valid during the call.
 #[repr(C)]
@@ -159,7 +159,7 @@ impl HostFunction {
             len: message.data.len(),
             listener: conversation.listener(),
             connection: conversation.connection(),
-            kind: kind_of(conversation.kind()),
+            kind: conversation.kind().number(),
             zero: 0,
         };
         let code = self.owned.run(conversation, out, |user, out| {
@@ -184,7 +184,7 @@ impl Function for HostFunction {
         let peer = conversation.peer().url(conversation.kind()).as_deref().map(text);
         let described = resay_peer {
             struct_size: size_of::<resay_peer>() as u32,
-            kind: kind_of(conversation.kind()),
+            kind: conversation.kind().number(),
             id: conversation.connection(),
             local: url,
             peer: peer.as_ref().map_or(ptr::null(), |peer| peer.as_ptr()),
@@ -211,14 +211,6 @@ impl Function for HostFunction {
                 unsafe { end(user, session.0) }
             });
         }
-    }
-}
-
-fn kind_of(kind: SocketKind) -> u32 {
-    match kind {
-        SocketKind::Tcp | SocketKind::UnixStream => abi::RESAY_STREAM,
-        SocketKind::Udp | SocketKind::UnixDatagram => abi::RESAY_DATAGRAM,
-        SocketKind::UnixSeqpacket => abi::RESAY_SEQPACKET,
     }
 }
 
@@ -309,15 +301,11 @@ pub unsafe extern "C" fn resay_answer(
             }
             verdict => verdict,
         };
-        let has_bytes = matches!(verdict, Verdict::Replace | Verdict::Close) && len > 0;
-        if has_bytes && data.is_null() {
-            return Err(Failure::null("data"));
-        }
-        if len > isize::MAX as usize {
-            return Err(Failure::new(RESAY_E_ARG, format!("len is {len}")));
-        }
-        // SAFETY: the caller says that there are so many bytes.
-        let data = if has_bytes { unsafe { slice::from_raw_parts(data.cast(), len) } } else { &[] };
+        let data = match verdict {
+            // SAFETY: the caller says that there are so many bytes.
+            Verdict::Replace | Verdict::Close => unsafe { bytes_of(data, len, "data")? },
+            _ => &[],
+        };
         engine.engine.answer(token, verdict, data)?;
         Ok(0)
     })

@@ -1,8 +1,9 @@
 //! Memory of the caller: texts and structs, read and filled.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::slice;
 
 use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL};
 
@@ -17,6 +18,29 @@ pub(super) unsafe fn text_of<'a>(text: *const c_char, what: &str) -> Result<&'a 
     // SAFETY: the caller's.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_str().map_err(|_| Failure::new(RESAY_E_ARG, format!("{what} is not UTF-8")))
+}
+
+/// A length of which there can be memory at `pointer`.
+pub(super) fn length_of(len: usize, pointer: *const c_void, what: &str) -> Result<usize, Failure> {
+    if len > isize::MAX as usize {
+        return Err(Failure::new(RESAY_E_ARG, format!("{what} cannot have {len} bytes")));
+    }
+    if len > 0 && pointer.is_null() {
+        return Err(Failure::null(what));
+    }
+    Ok(len)
+}
+
+/// Bytes of the caller.
+///
+/// # Safety
+/// `data` is NULL or has `len` bytes, which stay as they are during the call.
+pub(super) unsafe fn bytes_of<'a>(data: *const c_void, len: usize, what: &str) -> Result<&'a [u8], Failure> {
+    Ok(match length_of(len, data, what)? {
+        0 => &[],
+        // SAFETY: the caller's.
+        len => unsafe { slice::from_raw_parts(data.cast(), len) },
+    })
 }
 
 /// Copies `text` and a NUL into the caller's buffer, and writes the size needed to `need`.
@@ -66,7 +90,7 @@ pub(super) unsafe fn give_struct<T>(to: *mut T, from: &T, what: &str) -> Result<
     }
     // SAFETY: the caller's.
     let theirs = unsafe { to.cast::<u32>().read() } as usize;
-    if !(2 * SIZE_BYTES..=STRUCT_BYTES_MAX).contains(&theirs) {
+    if !(STRUCT_BYTES_MIN..=STRUCT_BYTES_MAX).contains(&theirs) {
         let message = format!("{what}->struct_size is {theirs}: set it to sizeof *{what}");
         return Err(Failure::new(RESAY_E_ARG, message));
     }
@@ -80,36 +104,15 @@ pub(super) unsafe fn give_struct<T>(to: *mut T, from: &T, what: &str) -> Result<
     Ok(())
 }
 
-/// Reads a struct of the caller, who knows `struct_size` bytes of it; fields that the caller does not know are those of
-/// `defaults`. What only the caller knows must be 0.
-///
-/// # Safety
-/// `T` is `repr(C)`, its first field is a u32, any bytes are a value of it, and `from` points to a u32 that is the size of
-/// what is there.
-pub(super) unsafe fn read_struct<T: Copy>(from: *const T, defaults: T, what: &str) -> Result<T, Failure> {
-    // SAFETY: the caller's.
-    let theirs = unsafe { from.cast::<u32>().read() } as usize;
-    if !(2 * size_of::<u32>()..=STRUCT_BYTES_MAX).contains(&theirs) {
-        let message = format!("{what}->struct_size is {theirs}: set it to sizeof *{what}");
-        return Err(Failure::new(RESAY_E_ARG, message));
-    }
-    let known = theirs.min(size_of::<T>());
-    let mut read = defaults;
-    // SAFETY: both have the bytes that are copied, and any bytes are a value.
-    unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), ptr::from_mut(&mut read).cast::<u8>(), known) };
-    // SAFETY: the caller has as many bytes as the size says.
-    let unknown = (known..theirs).any(|place| unsafe { from.cast::<u8>().add(place).read() } != 0);
-    if unknown {
-        let message = format!("{what} has fields that this version of the library does not know");
-        return Err(Failure::new(RESAY_E_ARG, message));
-    }
-    Ok(read)
-}
+/// The fields that the first version of most structs begins with: the size, and one more.
+pub(super) const STRUCT_BYTES_MIN: usize = 2 * size_of::<u32>();
 
-/// The same with zeros for what the caller does not know; the caller knows at least `bytes_min` bytes.
+/// Reads a struct of the caller, who knows `struct_size` bytes of it, at least `bytes_min`; fields that the caller does not
+/// know are 0. What only the caller knows must be 0.
 ///
 /// # Safety
-/// As for [`read_struct`], but `from` may be NULL, and what need not be a value is any bytes but zeros.
+/// `T` is `repr(C)`, its first field is a u32, zeros and what a caller may say are values of it, and `from` is NULL or points
+/// to a u32 that is the size of what is there.
 pub(super) unsafe fn take_struct<T: Copy>(
     from: *const T,
     bytes_min: usize,
@@ -120,12 +123,22 @@ pub(super) unsafe fn take_struct<T: Copy>(
     }
     // SAFETY: the caller's.
     let theirs = unsafe { from.cast::<u32>().read() } as usize;
-    if theirs < bytes_min {
+    if !(bytes_min..=STRUCT_BYTES_MAX).contains(&theirs) {
         let message = format!("{what}->struct_size is {theirs}: set it to sizeof *{what}");
         return Err(Failure::new(RESAY_E_ARG, message));
     }
-    // SAFETY: zero is valid for each field, and the rest is the caller's.
-    unsafe { read_struct(from, MaybeUninit::<T>::zeroed().assume_init(), what) }
+    let known = theirs.min(size_of::<T>());
+    let mut taken = MaybeUninit::<T>::zeroed();
+    // SAFETY: both have the bytes that are copied.
+    unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), taken.as_mut_ptr().cast::<u8>(), known) };
+    // SAFETY: the caller has as many bytes as the size says.
+    let unknown = (known..theirs).any(|place| unsafe { from.cast::<u8>().add(place).read() } != 0);
+    if unknown {
+        let message = format!("{what} has fields that this version of the library does not know");
+        return Err(Failure::new(RESAY_E_ARG, message));
+    }
+    // SAFETY: what the caller says, and zeros.
+    Ok(unsafe { taken.assume_init() })
 }
 
 #[cfg(test)]
@@ -166,17 +179,16 @@ mod tests {
 
     #[test]
     fn structs_of_other_sizes_are_read_as_far_as_both_know_them() {
-        let defaults = Sample { struct_size: 0, first: 7, second: 7, third: 7 };
         let read = |size: u32, rest: u64| {
             let theirs = [
                 Sample { struct_size: size, first: 1, second: 2, third: 3 },
                 Sample { struct_size: 0, first: 0, second: rest, third: 0 },
             ];
             // SAFETY: there are two.
-            unsafe { read_struct(theirs.as_ptr(), defaults, "it") }.map_err(|failure| failure.code)
+            unsafe { take_struct(theirs.as_ptr(), STRUCT_BYTES_MIN, "it") }.map_err(|failure| failure.code)
         };
         assert_eq!(read(24, 0), Ok(Sample { struct_size: 24, first: 1, second: 2, third: 3 }));
-        assert_eq!(read(16, 0), Ok(Sample { struct_size: 16, first: 1, second: 2, third: 7 }));
+        assert_eq!(read(16, 0), Ok(Sample { struct_size: 16, first: 1, second: 2, third: 0 }));
         assert_eq!(read(40, 0), Ok(Sample { struct_size: 40, first: 1, second: 2, third: 3 }));
         assert_eq!(read(40, 1), Err(RESAY_E_ARG));
         assert_eq!(read(7, 0), Err(RESAY_E_ARG));

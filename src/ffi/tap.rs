@@ -6,13 +6,13 @@ use std::ptr;
 
 use resay_plugin::abi::{RESAY_DATAGRAM, RESAY_SEQPACKET, RESAY_STREAM};
 
-use super::engine::{Process, Waits, refuse_waiting, resay_engine, with_engine};
+use super::engine::{Own, Process, Waits, resay_engine, with_engine, with_own};
 use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL, call, resay_error};
 use super::event::UNKNOWN;
 use super::listener::resay_id;
-use super::memory::{STRUCT_BYTES_MAX, read_struct};
+use super::memory::{STRUCT_BYTES_MAX, STRUCT_BYTES_MIN, length_of, take_struct};
 use super::values::timeout_of;
-use crate::{CloseReason, DropReason, ListenerId, SocketKind, Tap, TapOptions, TapOutcome, TapRecord};
+use crate::{CloseReason, DropReason, ListenerId, Tap, TapOptions, TapOutcome, TapRecord};
 
 /// In resay_tap_options.flags: keep the answers too.
 pub const RESAY_TAP_ANSWERS: u32 = 1u32;
@@ -127,12 +127,16 @@ pub unsafe extern "C" fn resay_tap_open(
     with_engine(engine, Waits::No, err, |engine| {
         // SAFETY: as above.
         let out = unsafe { out.as_mut() }.ok_or_else(|| Failure::null("out"))?;
-        let defaults =
-            resay_tap_options { struct_size: 0, flags: 0, listener: 0, capacity_bytes: 0, data_bytes_max: 0 };
         let options = match options.is_null() {
-            true => defaults,
-            // SAFETY: a struct whose size comes first, and whose fields may all be 0; the caller's, as documented.
-            false => unsafe { read_struct(options, defaults, "options")? },
+            true => resay_tap_options {
+                struct_size: 0,
+                flags: 0,
+                listener: 0,
+                capacity_bytes: 0,
+                data_bytes_max: 0,
+            },
+            // SAFETY: a struct whose size comes first, of numbers; the caller's, as documented.
+            false => unsafe { take_struct(options, STRUCT_BYTES_MIN, "options")? },
         };
         if options.flags & !RESAY_TAP_ANSWERS != 0 {
             return Err(Failure::new(RESAY_E_ARG, format!("unknown flags {:#x}", options.flags)));
@@ -154,7 +158,7 @@ pub unsafe extern "C" fn resay_tap_open(
 /// Returns the descriptor; RESAY_E_FORKED, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_tap_fd(tap: *const resay_tap) -> c_int {
-    with_tap(tap, Waits::No, |tap| Ok(tap.tap.fd().as_raw_fd()))
+    with_own(tap, Waits::No, |tap| Ok(tap.tap.fd().as_raw_fd()))
 }
 
 /// [*] Reads the records that wait, at most count, into records, whose bytes go into buf, cap bytes; record_size is
@@ -175,7 +179,7 @@ pub unsafe extern "C" fn resay_tap_read(
     timeout_ms: i32,
 ) -> c_int {
     let waits = if timeout_ms == 0 { Waits::No } else { Waits::Yes };
-    with_tap(tap, waits, |tap| {
+    with_own(tap, waits, |tap| {
         if records.is_null() || count == 0 {
             return Err(Failure::null("records"));
         }
@@ -185,9 +189,7 @@ pub unsafe extern "C" fn resay_tap_read(
             let message = format!("record_size is {record_size}: set it to sizeof(resay_tap_record)");
             return Err(Failure::new(RESAY_E_ARG, message));
         }
-        if cap > isize::MAX as usize || (buf.is_null() && cap > 0) {
-            return Err(Failure::new(RESAY_E_ARG, "buf is NULL, or cannot have so many bytes"));
-        }
+        let cap = length_of(cap, buf, "buf")?;
         let count = count.min(c_int::MAX as usize);
         // SAFETY: the caller says that there are `count` records of `record_size` bytes, and `cap` bytes at `buf`.
         let mut place = unsafe { Place::new(records, record_size, buf, cap) };
@@ -260,19 +262,12 @@ pub extern "C" fn resay_kind_name(kind: u32) -> *const c_char {
 /// The fields that the first version of the struct begins with.
 const RECORD_BYTES_MIN: usize = 2 * size_of::<u64>();
 
-/// Runs a call of a tap, which is NULL or came from resay_tap_open and is not closed before this returns.
-fn with_tap(
-    tap: *const resay_tap,
-    waits: Waits,
-    body: impl FnOnce(&resay_tap) -> Result<c_int, Failure>,
-) -> c_int {
-    call(ptr::null_mut(), || {
-        // SAFETY: the caller's.
-        let tap = unsafe { tap.as_ref() }.ok_or_else(|| Failure::null("the tap"))?;
-        refuse_waiting(waits)?;
-        tap.process.refuse_other("the tap")?;
-        body(tap)
-    })
+impl Own for resay_tap {
+    const WHAT: &'static str = "the tap";
+
+    fn process(&self) -> Process {
+        self.process
+    }
 }
 
 /// The caller's memory for records.
@@ -357,11 +352,7 @@ fn head_of(record: &TapRecord<'_>) -> resay_tap_record {
         time_ns: record.time_ns,
         listener: record.listener_id,
         connection: record.connection,
-        kind: match record.kind {
-            SocketKind::Tcp | SocketKind::UnixStream => RESAY_STREAM,
-            SocketKind::Udp | SocketKind::UnixDatagram => RESAY_DATAGRAM,
-            SocketKind::UnixSeqpacket => RESAY_SEQPACKET,
-        },
+        kind: record.kind.number(),
         flags: record.flags,
         outcome: record.outcome.number(),
         reason: record.outcome.reason(),

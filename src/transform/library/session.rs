@@ -21,7 +21,6 @@ use super::table::session_align;
 use super::text::ErrorText;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::peer::SocketKind;
 use crate::sys::zeroed;
 
 /// What one transform may remember of one conversation, saved.
@@ -145,14 +144,6 @@ impl Described {
             local: Some(peer.url()).filter(|url| !url.is_empty()).map(text),
             peer: peer.peer.url(peer.kind()).as_deref().map(text),
         }
-    }
-}
-
-fn abi_kind(kind: SocketKind) -> u32 {
-    match kind {
-        SocketKind::Tcp | SocketKind::UnixStream => abi::RESAY_STREAM,
-        SocketKind::Udp | SocketKind::UnixDatagram => abi::RESAY_DATAGRAM,
-        SocketKind::UnixSeqpacket => abi::RESAY_SEQPACKET,
     }
 }
 
@@ -308,7 +299,7 @@ impl Session {
     }
 
     fn open_stages(&mut self, peer: &Conversation<'_>) -> std::result::Result<(), (usize, Fault)> {
-        let (id, abi_kind) = (peer.id, abi_kind(peer.kind()));
+        let (id, kind) = (peer.id, peer.kind().number());
         let mut described = None;
         for index in self.opened..self.stages.list.len() {
             let stage = &self.stages.list[index];
@@ -332,7 +323,7 @@ impl Session {
             let pointer = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
             let described = resay_peer {
                 struct_size: size_of::<resay_peer>() as u32,
-                kind: abi_kind,
+                kind,
                 id,
                 local: pointer(local),
                 peer: pointer(peer),
@@ -611,7 +602,7 @@ impl fmt::Debug for Session {
 mod tests {
     use super::*;
     use crate::event::Events;
-    use crate::peer::Peer;
+    use crate::peer::{Peer, SocketKind};
     use crate::transform::library::conversation::LocalEnd;
     use crate::transform::library::{Counters, Function, Message, Output, Services, Transform, Verdict};
 
