@@ -1188,7 +1188,7 @@ int resay_get(struct resay_engine *engine,
 
 /**
  * [*] Adds a listener and binds it. Peers can connect from now on; the engine serves them while it runs. If out is not
- * NULL, *out becomes the listener's id.
+ * NULL, *out becomes the listener's id, or 0 after a failure.
  * Returns 0; RESAY_E_SPEC: bad URL or option, RESAY_E_SYS: the socket cannot be bound, RESAY_E_PLUGIN: bad chain,
  * RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure nothing is bound.
  */
@@ -1201,7 +1201,8 @@ int resay_listen(struct resay_engine *engine,
  * [*] Adds a listener on a socket that the program opened: TCP, UDP or AF_UNIX, bound, listening or not. own_or_dup is
  * RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL. The engine
  * makes the socket non-blocking and resets options that would change its answers, which affects its duplicates too, also
- * after the engine's end. The program created the file of a unix socket, so the engine does not remove that file.
+ * after the engine's end. The program created the file of a unix socket, so the engine does not remove that file. If out is
+ * not NULL, *out becomes the listener's id, or 0 after a failure.
  * Returns 0; RESAY_E_SPEC: bad option, RESAY_E_SYS: not a socket, one without an address, or a connected one,
  * RESAY_E_PLUGIN: bad chain, RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure the caller owns the descriptor, and the
  * socket is as it was.
@@ -1533,11 +1534,11 @@ int resay_chain(struct resay_engine *engine,
 
 /**
  * [*] Creates the transforms of a chain, and opens one conversation as on a socket of this kind: "tcp", "udp", "unix",
- * "unix-dgram" or "unix-seqpacket". frame is the framing of a stream, such as "lines", or NULL for none. With an engine, its
- * registered transforms and loaded plugins are found; without, those that the command would find. The caller owns *out and
- * frees it with resay_dry_run_free, before it frees the engine.
- * Returns 0; RESAY_E_SPEC: the chain, kind or frame cannot be parsed, RESAY_E_PLUGIN: a transform is unknown or refuses its
- * options, or the connection; RESAY_E_ARG. *out is NULL then.
+ * "unix-dgram" or "unix-seqpacket". frame is the framing of a stream, such as "lines", or NULL for none; other kinds have none.
+ * With an engine, its registered transforms and loaded plugins are found; without, those that the command would find. The
+ * caller owns *out and frees it with resay_dry_run_free, before it frees the engine.
+ * Returns 0; RESAY_E_SPEC: the chain, kind or frame cannot be parsed, or a kind that has no frames is to have some,
+ * RESAY_E_PLUGIN: a transform is unknown or refuses its options, or the connection; RESAY_E_ARG. *out is NULL then.
  */
 int resay_dry_run_new(struct resay_engine *engine_or_null,
                       const char *chain,

@@ -7,7 +7,7 @@ use std::slice;
 
 use super::engine::{Waits, refuse_waiting};
 use super::error::{Failure, RESAY_E_FULL, call, resay_error};
-use super::memory::{bytes_of, length_of, text_of};
+use super::memory::{bytes_of, cleared, length_of, text_of};
 use super::values::timeout_of;
 use crate::{Client, Received};
 
@@ -41,19 +41,16 @@ pub unsafe extern "C" fn resay_client_open(
     out: *mut *mut resay_client,
     err: *mut resay_error,
 ) -> c_int {
+    // SAFETY: NULL, or the caller's own pointer.
+    let out = unsafe { cleared(out) };
     call(err, || {
-        if out.is_null() {
-            return Err(Failure::null("out"));
-        }
-        // SAFETY: not NULL, and the caller's own pointer.
-        unsafe { out.write(ptr::null_mut()) };
+        let out = out.or_refuse()?;
         refuse_waiting(Waits::Yes)?;
         // SAFETY: the caller's pointer, as documented.
         let url = unsafe { text_of(url, "url")? };
         let mut client = Client::open(url, timeout_of(timeout_ms))?;
         client.set_interruptible(true);
-        // SAFETY: as above.
-        unsafe { out.write(Box::into_raw(Box::new(resay_client { client }))) };
+        out.give(Box::into_raw(Box::new(resay_client { client })));
         Ok(0)
     })
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
+use std::fmt::Display;
 use std::ptr;
 
 use resay_plugin::abi;
@@ -9,7 +10,7 @@ use resay_plugin::abi;
 use super::callback::RESAY_REPLACE;
 use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{Failure, RESAY_E_FULL, RESAY_E_SPEC, RESAY_E_STATE, call, resay_error};
-use super::memory::{bytes_of, text_of};
+use super::memory::{bytes_of, cleared, text_of};
 use crate::options::Frame;
 use crate::{DryRun, DryRunOutput, SocketKind};
 
@@ -23,11 +24,11 @@ pub struct resay_dry_run {
 }
 
 /// [*] Creates the transforms of a chain, and opens one conversation as on a socket of this kind: "tcp", "udp", "unix",
-/// "unix-dgram" or "unix-seqpacket". frame is the framing of a stream, such as "lines", or NULL for none. With an engine, its
-/// registered transforms and loaded plugins are found; without, those that the command would find. The caller owns *out and
-/// frees it with resay_dry_run_free, before it frees the engine.
-/// Returns 0; RESAY_E_SPEC: the chain, kind or frame cannot be parsed, RESAY_E_PLUGIN: a transform is unknown or refuses its
-/// options, or the connection; RESAY_E_ARG. *out is NULL then.
+/// "unix-dgram" or "unix-seqpacket". frame is the framing of a stream, such as "lines", or NULL for none; other kinds have none.
+/// With an engine, its registered transforms and loaded plugins are found; without, those that the command would find. The
+/// caller owns *out and frees it with resay_dry_run_free, before it frees the engine.
+/// Returns 0; RESAY_E_SPEC: the chain, kind or frame cannot be parsed, or a kind that has no frames is to have some,
+/// RESAY_E_PLUGIN: a transform is unknown or refuses its options, or the connection; RESAY_E_ARG. *out is NULL then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_dry_run_new(
     engine_or_null: *mut resay_engine,
@@ -37,10 +38,10 @@ pub unsafe extern "C" fn resay_dry_run_new(
     out: *mut *mut resay_dry_run,
     err: *mut resay_error,
 ) -> c_int {
+    // SAFETY: NULL, or the caller's own pointer.
+    let out = unsafe { cleared(out) };
     let create = |make: &dyn Fn(&str, SocketKind, bool) -> crate::Result<DryRun>| {
-        // SAFETY: NULL or the caller's own.
-        let out = unsafe { out.as_mut() }.ok_or_else(|| Failure::null("out"))?;
-        *out = ptr::null_mut();
+        let out = out.or_refuse()?;
         // SAFETY: the caller's pointers, as documented.
         let (chain, kind) = unsafe { (text_of(chain, "chain")?, text_of(kind, "kind")?) };
         let kind = kind_of(kind)?;
@@ -49,12 +50,16 @@ pub unsafe extern "C" fn resay_dry_run_new(
         } else {
             // SAFETY: as above.
             let frame = unsafe { text_of(frame, "frame")? };
-            let wrong = |fault| Failure::new(RESAY_E_SPEC, format!("frame {frame:?}: {fault}"));
-            Frame::parse(frame).map_err(wrong)? != Frame::Raw
+            let wrong = |fault: &dyn Display| Failure::new(RESAY_E_SPEC, format!("frame {frame:?}: {fault}"));
+            let is_framed = Frame::parse(frame).map_err(|fault| wrong(&fault))? != Frame::Raw;
+            if is_framed && !matches!(kind, SocketKind::Tcp | SocketKind::UnixStream) {
+                return Err(wrong(&format_args!("only streams have frames, {} has none", kind.scheme())));
+            }
+            is_framed
         };
         let dry_run = make(chain, kind, is_framed)?;
         let made = resay_dry_run { dry_run, kept: None, is_running: Cell::new(false) };
-        *out = Box::into_raw(Box::new(made));
+        out.give(Box::into_raw(Box::new(made)));
         Ok(0)
     };
     if engine_or_null.is_null() {

@@ -11,7 +11,7 @@ use super::callback::{is_inside, is_inside_any};
 use super::error::{
     Failure, RESAY_E_ABI, RESAY_E_BUG, RESAY_E_FORKED, RESAY_E_SPEC, RESAY_E_STATE, call, resay_error,
 };
-use super::memory::{give_text, text_of};
+use super::memory::{cleared, give_text, text_of};
 use crate::Engine;
 use crate::options::{ValueFault, duration_text, parse_duration, parse_size};
 
@@ -191,12 +191,10 @@ pub unsafe extern "C" fn resay_engine_new(
     err: *mut resay_error,
 ) -> c_int {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
+    // SAFETY: NULL, or the caller's own pointer.
+    let out = unsafe { cleared(out) };
     call(err, || {
-        if out.is_null() {
-            return Err(Failure::null("out"));
-        }
-        // SAFETY: not NULL, and the caller's own pointer.
-        unsafe { out.write(ptr::null_mut()) };
+        let out = out.or_refuse()?;
         if abi != RESAY_ABI {
             let message = format!("the program was built for RESAY_ABI {abi}, the library has {RESAY_ABI}");
             return Err(Failure::new(RESAY_E_ABI, message));
@@ -207,8 +205,7 @@ pub unsafe extern "C" fn resay_engine_new(
             process: Process::this(),
             poisoned: AtomicBool::new(false),
         });
-        // SAFETY: as above.
-        unsafe { out.write(Box::into_raw(engine)) };
+        out.give(Box::into_raw(engine));
         Ok(0)
     })
 }

@@ -5,9 +5,9 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 use super::engine::{Own, Process, Waits, resay_engine, with_engine, with_own};
-use super::error::{Failure, RESAY_E_CALLBACK, RESAY_E_PLUGIN, call, resay_error};
+use super::error::{RESAY_E_CALLBACK, RESAY_E_PLUGIN, call, resay_error};
 use super::listener::resay_id;
-use super::memory::give_struct;
+use super::memory::{cleared, give_struct};
 use super::values::{fill, timeout_of};
 use crate::{CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, EventCause, EventKind, EventQueue, EventRecord};
 
@@ -224,14 +224,11 @@ pub unsafe extern "C" fn resay_events_open(
     err: *mut resay_error,
 ) -> c_int {
     // SAFETY: NULL, or the caller's own pointer.
-    if let Some(out) = unsafe { out.as_mut() } {
-        *out = ptr::null_mut();
-    }
+    let out = unsafe { cleared(out) };
     with_engine(engine, Waits::No, err, |engine| {
-        // SAFETY: as above.
-        let out = unsafe { out.as_mut() }.ok_or_else(|| Failure::null("out"))?;
+        let out = out.or_refuse()?;
         let queue = engine.engine.events(kinds, capacity as usize)?;
-        *out = Box::into_raw(Box::new(resay_events { queue, process: Process::this() }));
+        out.give(Box::into_raw(Box::new(resay_events { queue, process: Process::this() })));
         Ok(0)
     })
 }

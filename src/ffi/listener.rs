@@ -6,7 +6,7 @@ use std::ptr;
 
 use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{Failure, RESAY_E_ARG, resay_error};
-use super::memory::{give_text, text_of};
+use super::memory::{cleared, give_text, text_of};
 use crate::{Error, ListenerId};
 
 /// The id of a listener. An id is never reused in a process, and no connection and no listener of another engine has it, so a
@@ -19,7 +19,7 @@ pub const RESAY_FD_OWN: u32 = 1u32;
 pub const RESAY_FD_DUP: u32 = 2u32;
 
 /// [*] Adds a listener and binds it. Peers can connect from now on; the engine serves them while it runs. If out is not
-/// NULL, *out becomes the listener's id.
+/// NULL, *out becomes the listener's id, or 0 after a failure.
 /// Returns 0; RESAY_E_SPEC: bad URL or option, RESAY_E_SYS: the socket cannot be bound, RESAY_E_PLUGIN: bad chain,
 /// RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure nothing is bound.
 #[unsafe(no_mangle)]
@@ -29,12 +29,12 @@ pub unsafe extern "C" fn resay_listen(
     out: *mut resay_id,
     err: *mut resay_error,
 ) -> c_int {
+    // SAFETY: NULL, or the caller's own.
+    let out = unsafe { cleared(out) };
     with_engine(engine, Waits::No, err, |engine| {
         // SAFETY: the caller's pointer, as documented.
         let url = unsafe { text_of(url, "url")? };
-        let id = engine.engine.listen(url)?;
-        // SAFETY: NULL or the caller's own.
-        unsafe { give_id(out, id) };
+        out.give(engine.engine.listen(url)?.number());
         Ok(0)
     })
 }
@@ -42,7 +42,8 @@ pub unsafe extern "C" fn resay_listen(
 /// [*] Adds a listener on a socket that the program opened: TCP, UDP or AF_UNIX, bound, listening or not. own_or_dup is
 /// RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL. The engine
 /// makes the socket non-blocking and resets options that would change its answers, which affects its duplicates too, also
-/// after the engine's end. The program created the file of a unix socket, so the engine does not remove that file.
+/// after the engine's end. The program created the file of a unix socket, so the engine does not remove that file. If out is
+/// not NULL, *out becomes the listener's id, or 0 after a failure.
 /// Returns 0; RESAY_E_SPEC: bad option, RESAY_E_SYS: not a socket, one without an address, or a connected one,
 /// RESAY_E_PLUGIN: bad chain, RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure the caller owns the descriptor, and the
 /// socket is as it was.
@@ -55,6 +56,8 @@ pub unsafe extern "C" fn resay_listen_fd(
     out: *mut resay_id,
     err: *mut resay_error,
 ) -> c_int {
+    // SAFETY: NULL, or the caller's own.
+    let out = unsafe { cleared(out) };
     with_engine(engine, Waits::No, err, |engine| {
         let options =
                 // SAFETY: the caller's pointer, as documented.
@@ -75,19 +78,9 @@ pub unsafe extern "C" fn resay_listen_fd(
             // SAFETY: open, as was just seen, and given to the engine by the caller.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
-        // SAFETY: NULL or the caller's own.
-        unsafe { give_id(out, id) };
+        out.give(id.number());
         Ok(0)
     })
-}
-
-/// # Safety
-/// `out` is NULL or the caller's own.
-unsafe fn give_id(out: *mut resay_id, id: ListenerId) {
-    // SAFETY: the caller's.
-    if let Some(out) = unsafe { out.as_mut() } {
-        *out = id.number();
-    }
 }
 
 /// [*] Writes the URL of a listener to buf, with its real port, NUL-terminated. If need is not NULL, *need becomes the

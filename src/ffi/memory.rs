@@ -43,6 +43,34 @@ pub(super) unsafe fn bytes_of<'a>(data: *const c_void, len: usize, what: &str) -
     })
 }
 
+/// Where the caller wants what a call makes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Out<T>(*mut T);
+
+/// Makes a place empty, so that it is NULL, or 0, after every failure: to be called before anything can fail.
+///
+/// # Safety
+/// `out` is NULL or the caller's own, and can be written to during the call.
+pub(super) unsafe fn cleared<T: Default>(out: *mut T) -> Out<T> {
+    Out(out).give(T::default());
+    Out(out)
+}
+
+impl<T> Out<T> {
+    /// Refuses NULL: nobody would know what was made.
+    pub(super) fn or_refuse(self) -> Result<Out<T>, Failure> {
+        if self.0.is_null() { Err(Failure::null("out")) } else { Ok(self) }
+    }
+
+    /// Gives what was made, if the caller wants to know.
+    pub(super) fn give(self, made: T) {
+        if !self.0.is_null() {
+            // SAFETY: the caller's own pointer, as `cleared` was promised.
+            unsafe { self.0.write(made) }
+        }
+    }
+}
+
 /// Copies `text` and a NUL into the caller's buffer, and writes the size needed to `need`.
 ///
 /// # Safety

@@ -10,7 +10,7 @@ use super::engine::{Own, Process, Waits, resay_engine, with_engine, with_own};
 use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL, call, resay_error};
 use super::event::UNKNOWN;
 use super::listener::resay_id;
-use super::memory::{STRUCT_BYTES_MAX, STRUCT_BYTES_MIN, length_of, take_struct};
+use super::memory::{STRUCT_BYTES_MAX, STRUCT_BYTES_MIN, cleared, length_of, take_struct};
 use super::values::timeout_of;
 use crate::{CloseReason, DropReason, ListenerId, Tap, TapOptions, TapOutcome, TapRecord};
 
@@ -121,12 +121,9 @@ pub unsafe extern "C" fn resay_tap_open(
     err: *mut resay_error,
 ) -> c_int {
     // SAFETY: NULL, or the caller's own pointer.
-    if let Some(out) = unsafe { out.as_mut() } {
-        *out = ptr::null_mut();
-    }
+    let out = unsafe { cleared(out) };
     with_engine(engine, Waits::No, err, |engine| {
-        // SAFETY: as above.
-        let out = unsafe { out.as_mut() }.ok_or_else(|| Failure::null("out"))?;
+        let out = out.or_refuse()?;
         let options = match options.is_null() {
             true => resay_tap_options {
                 struct_size: 0,
@@ -147,7 +144,7 @@ pub unsafe extern "C" fn resay_tap_open(
             capacity_bytes: options.capacity_bytes,
             data_bytes_max: options.data_bytes_max,
         })?;
-        *out = Box::into_raw(Box::new(resay_tap { tap, process: Process::this() }));
+        out.give(Box::into_raw(Box::new(resay_tap { tap, process: Process::this() })));
         Ok(0)
     })
 }

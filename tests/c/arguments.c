@@ -107,6 +107,51 @@ static void releases(resay_engine *engine)
   CHECK_CODE(resay_unregister(engine, NULL), RESAY_E_ARG);
 }
 
+/* What a failing call would have made is NULL, or 0, whatever the failure is. */
+static void nothing_is_made(resay_engine *engine)
+{
+  static const char *const frames[] = {NULL, "lines"};
+  resay_engine *no_engine;
+  resay_events *events;
+  resay_tap *tap;
+  resay_tap_options options;
+  resay_client *client;
+  resay_dry_run *dry_run;
+  resay_id listener;
+  size_t i;
+#define FAILS(call, out, expected) \
+  do { \
+    memset(&(out), 0x55, sizeof(out)); \
+    CHECK_CODE(call, expected); \
+    CHECK((out) == 0); \
+  } while (0)
+  FAILS(resay_engine_new(0, &no_engine, NULL), no_engine, RESAY_E_ABI);
+  FAILS(resay_listen(NULL, "tcp://127.0.0.1:0", &listener, NULL), listener, RESAY_E_ARG);
+  FAILS(resay_listen(engine, NULL, &listener, NULL), listener, RESAY_E_ARG);
+  FAILS(resay_listen(engine, "tcp://127.0.0.1:65536", &listener, NULL), listener, RESAY_E_SPEC);
+  FAILS(resay_listen_fd(NULL, 0, RESAY_FD_DUP, NULL, &listener, NULL), listener, RESAY_E_ARG);
+  FAILS(resay_listen_fd(engine, -1, RESAY_FD_DUP, NULL, &listener, NULL), listener, RESAY_E_ARG);
+  FAILS(resay_listen_fd(engine, 1000000, RESAY_FD_DUP, NULL, &listener, NULL), listener, RESAY_E_SYS);
+  FAILS(resay_events_open(NULL, 1, 1, &events, NULL), events, RESAY_E_ARG);
+  FAILS(resay_events_open(engine, 1, 0, &events, NULL), events, RESAY_E_SPEC);
+  memset(&options, 0, sizeof options);
+  FAILS(resay_tap_open(NULL, NULL, &tap, NULL), tap, RESAY_E_ARG);
+  FAILS(resay_tap_open(engine, &options, &tap, NULL), tap, RESAY_E_ARG);
+  FAILS(resay_client_open(NULL, 0, &client, NULL), client, RESAY_E_ARG);
+  FAILS(resay_client_open("tls://127.0.0.1:1", 0, &client, NULL), client, RESAY_E_SPEC);
+  for (i = 0; i < sizeof frames / sizeof frames[0]; i++) {
+    FAILS(resay_dry_run_new(engine, "no-such-transform", "tcp", frames[i], &dry_run, NULL), dry_run, RESAY_E_PLUGIN);
+    FAILS(resay_dry_run_new(engine, NULL, "tcp", frames[i], &dry_run, NULL), dry_run, RESAY_E_ARG);
+    FAILS(resay_dry_run_new(NULL, "|", "tcp", frames[i], &dry_run, NULL), dry_run, RESAY_E_SPEC);
+    FAILS(resay_dry_run_new(NULL, "", NULL, frames[i], &dry_run, NULL), dry_run, RESAY_E_ARG);
+  }
+  /* Only streams have frames. */
+  FAILS(resay_dry_run_new(NULL, "", "udp", "lines", &dry_run, NULL), dry_run, RESAY_E_SPEC);
+  FAILS(resay_dry_run_new(NULL, "", "unix-seqpacket", "lines", &dry_run, NULL), dry_run, RESAY_E_SPEC);
+  CHECK_CODE(resay_dry_run_new(NULL, "", "udp", "raw", &dry_run, NULL), 0);
+  CHECK_CODE(resay_dry_run_free(dry_run), 0);
+}
+
 static void ids(resay_engine *engine)
 {
   char url[128], small[4], value[64];
@@ -274,6 +319,7 @@ int main(void)
 {
   resay_engine *engine = new_engine();
   null_pointers(engine);
+  nothing_is_made(engine);
   sizes(engine);
   releases(engine);
   ids(engine);
