@@ -48,7 +48,7 @@ pub unsafe extern "C" fn resay_client_open(
         refuse_waiting(Waits::Yes)?;
         // SAFETY: the caller's pointer, as documented.
         let url = unsafe { text_of(url, "url")? };
-        let mut client = Client::open(url, timeout_of(timeout_ms))?;
+        let mut client = Client::open(url, timeout_of(timeout_ms)?)?;
         client.set_interruptible(true);
         out.give(Box::into_raw(Box::new(resay_client { client })));
         Ok(0)
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn resay_client_send(
     with_client(client, timeout_ms, |client| {
         // SAFETY: the caller says that there are so many bytes.
         let data = unsafe { bytes_of(data, len, "data")? };
-        client.send(data, timeout_of(timeout_ms))?;
+        client.send(data, timeout_of(timeout_ms)?)?;
         Ok(0)
     })
 }
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn resay_client_recv(
                 unsafe { slice::from_raw_parts_mut(buf.cast::<u8>(), cap) }
             }
         };
-        match client.receive(buffer, timeout_of(timeout_ms))? {
+        match client.receive(buffer, timeout_of(timeout_ms)?)? {
             Received::Bytes(len) => {
                 *got = len;
                 Ok(0)

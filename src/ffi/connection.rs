@@ -267,7 +267,7 @@ pub unsafe extern "C" fn resay_listener_accept(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_sync(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
     with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {
-        engine.engine.sync(timeout_of(timeout_ms))?;
+        engine.engine.sync(timeout_of(timeout_ms)?)?;
         Ok(0)
     })
 }

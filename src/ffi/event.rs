@@ -259,7 +259,7 @@ pub unsafe extern "C" fn resay_events_next(
         let mut filled = blank();
         // SAFETY: a struct without padding whose size comes first; the caller's, as documented.
         unsafe { give_struct(event, &filled, "event")? };
-        let Some(record) = events.queue.next(timeout_of(timeout_ms))? else { return Ok(0) };
+        let Some(record) = events.queue.next(timeout_of(timeout_ms)?)? else { return Ok(0) };
         filled.kind = record.kind.bit();
         filled.listener = record.listener_id;
         filled.connection = record.connection;

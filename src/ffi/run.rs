@@ -32,7 +32,7 @@ pub unsafe extern "C" fn resay_start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_run(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
     with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {
-        Ok(c_int::from(engine.engine.run(timeout_of(timeout_ms))?))
+        Ok(c_int::from(engine.engine.run(timeout_of(timeout_ms)?)?))
     })
 }
 
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn resay_stop(engine: *mut resay_engine) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_drain(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
     with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {
-        engine.engine.drain(timeout_of(timeout_ms).unwrap_or(FOR_EVER))?;
+        engine.engine.drain(timeout_of(timeout_ms)?.unwrap_or(FOR_EVER))?;
         Ok(0)
     })
 }
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn resay_drain(engine: *mut resay_engine, timeout_ms: i32)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_join(engine: *mut resay_engine, timeout_ms: i32) -> c_int {
     with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {
-        engine.engine.join(timeout_of(timeout_ms).unwrap_or(FOR_EVER))?;
+        engine.engine.join(timeout_of(timeout_ms)?.unwrap_or(FOR_EVER))?;
         Ok(0)
     })
 }

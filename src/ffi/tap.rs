@@ -191,7 +191,7 @@ pub unsafe extern "C" fn resay_tap_read(
         // SAFETY: the caller says that there are `count` records of `record_size` bytes, and `cap` bytes at `buf`.
         let mut place = unsafe { Place::new(records, record_size, buf, cap) };
         let mut too_small = None;
-        let taken = tap.tap.read(timeout_of(timeout_ms), |record| {
+        let taken = tap.tap.read(timeout_of(timeout_ms)?, |record| {
             if place.taken == count {
                 return false;
             }

@@ -139,6 +139,7 @@ static void nothing_is_made(resay_engine *engine)
   FAILS(resay_tap_open(engine, &options, &tap, NULL), tap, RESAY_E_ARG);
   FAILS(resay_client_open(NULL, 0, &client, NULL), client, RESAY_E_ARG);
   FAILS(resay_client_open("tls://127.0.0.1:1", 0, &client, NULL), client, RESAY_E_SPEC);
+  FAILS(resay_client_open("tcp://127.0.0.1:1", -2, &client, NULL), client, RESAY_E_ARG);
   for (i = 0; i < sizeof frames / sizeof frames[0]; i++) {
     FAILS(resay_dry_run_new(engine, "no-such-transform", "tcp", frames[i], &dry_run, NULL), dry_run, RESAY_E_PLUGIN);
     FAILS(resay_dry_run_new(engine, NULL, "tcp", frames[i], &dry_run, NULL), dry_run, RESAY_E_ARG);
@@ -150,6 +151,46 @@ static void nothing_is_made(resay_engine *engine)
   FAILS(resay_dry_run_new(NULL, "", "unix-seqpacket", "lines", &dry_run, NULL), dry_run, RESAY_E_SPEC);
   CHECK_CODE(resay_dry_run_new(NULL, "", "udp", "raw", &dry_run, NULL), 0);
   CHECK_CODE(resay_dry_run_free(dry_run), 0);
+}
+
+/* -1 is no limit; other negative numbers are times that were over before the call. */
+static void timeouts(void)
+{
+  static const int32_t wrong[] = {-2, -1000, INT32_MIN};
+  resay_engine *engine = new_engine();
+  resay_events *events;
+  resay_event event;
+  resay_tap *tap;
+  resay_tap_record record;
+  resay_client *client;
+  char url[128], buffer[16];
+  size_t i, got;
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_ALL, 16, &events, NULL), 0);
+  CHECK_CODE(resay_tap_open(engine, NULL, &tap, NULL), 0);
+  event.struct_size = sizeof event;
+  for (i = 0; i < sizeof wrong / sizeof wrong[0]; i++) CHECK_CODE(resay_run(engine, wrong[i]), RESAY_E_ARG);
+  CHECK_CODE(resay_start(engine, 1, NULL), 0);
+  client = dial(url);
+  for (i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    CHECK_CODE(resay_client_send(client, "x", 1, wrong[i]), RESAY_E_ARG);
+    CHECK_CODE(resay_client_recv(client, buffer, sizeof buffer, &got, wrong[i]), RESAY_E_ARG);
+    CHECK_CODE(resay_events_next(events, &event, wrong[i]), RESAY_E_ARG);
+    CHECK_CODE(resay_tap_read(tap, &record, sizeof record, 1, buffer, sizeof buffer, wrong[i]), RESAY_E_ARG);
+    CHECK_CODE(resay_sync(engine, wrong[i]), RESAY_E_ARG);
+    CHECK_CODE(resay_join(engine, wrong[i]), RESAY_E_ARG);
+    CHECK_CODE(resay_drain(engine, wrong[i]), RESAY_E_ARG);
+  }
+  /* Nothing of that has happened. */
+  ask(client, "hello", "hello");
+  CHECK_CODE(resay_events_next(events, &event, -1), 1);
+  CHECK_CODE(resay_sync(engine, -1), 0);
+  resay_client_free(client);
+  CHECK_CODE(resay_drain(engine, -1), 0);
+  CHECK_CODE(resay_join(engine, -1), 0);
+  resay_tap_close(tap);
+  resay_events_close(events);
+  resay_engine_free(engine);
 }
 
 static void ids(resay_engine *engine)
@@ -329,6 +370,7 @@ int main(void)
   CHECK(called == 0);
   states();
   lengths();
+  timeouts();
   CHECK(strcmp(resay_version(), "") != 0 && strlen(resay_strerror(RESAY_E_SYS)) > 0);
   return 0;
 }

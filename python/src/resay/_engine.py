@@ -506,7 +506,7 @@ class Engine:
         """Stops listening, answers what has arrived, closes the connections, and waits for that. Without a `timeout`: as long as
         it takes."""
         with self._use() as handle:
-            code = lib.resay_drain(handle, -1 if timeout is None else round(timeout * 1000))
+            code = lib.resay_drain(handle, -1 if timeout is None else max(0, round(timeout * 1000)))
             check(code)
             self._finish(handle)
 
@@ -517,7 +517,7 @@ class Engine:
         if self._loop is None:
             return await _loops.in_thread(lambda: self.drain(timeout))
         with self._use() as handle:
-            check(lib.resay_drain(handle, -1 if timeout is None else round(timeout * 1000)))
+            check(lib.resay_drain(handle, -1 if timeout is None else max(0, round(timeout * 1000))))
         await self._loop.wait_over()
 
     def close(self):
