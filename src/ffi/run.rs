@@ -55,8 +55,8 @@ pub unsafe extern "C" fn resay_poll_timeout(engine: *mut resay_engine) -> i32 {
     })
 }
 
-/// [*] Stops the engine at once and returns without waiting; resay_join waits. This is the only function that a signal
-/// handler may call: it is async-signal-safe.
+/// [*] Stops the engine at once and returns without waiting; resay_join waits. It is async-signal-safe: of all functions,
+/// a signal handler may call only this one and resay_running_transform.
 /// Returns 0; RESAY_E_STATE inside a callback, where it has no effect. The exception is a thread that the program lent, or
 /// that is inside a call of the program: there the call may come from a signal handler, so the engine stops although the
 /// result is RESAY_E_STATE. RESAY_E_FORKED, RESAY_E_ARG.
