@@ -238,6 +238,7 @@ impl Registry {
 
     /// The transforms of a file. The same file is not loaded twice.
     fn load(&self, path: &Path) -> Result<Vec<Table>> {
+        // By the name that the user knows it by.
         let fault = |reason: String| Error::Plugin { path: path.to_owned(), reason };
         let file = resay_plugin::file::check(path).map_err(fault)?;
         let identity = FileIdentity::of(file).map_err(|error| fault(plain(&error)))?;
@@ -254,11 +255,7 @@ impl Registry {
                 } else {
                     Change::New
                 };
-                let tables = library::load(&identity.path, change).map_err(|error| match error {
-                    // The name that the user knows it by.
-                    Error::Plugin { reason, .. } => fault(reason),
-                    error => error,
-                })?;
+                let tables = library::load(&identity.path, change).map_err(fault)?;
                 loaded.insert(identity, tables.clone());
                 tables
             }

@@ -29,7 +29,7 @@ use resay_plugin::inspect;
 use super::beside;
 use super::lifecycle::PluginLibrary;
 use super::table::Table;
-use crate::error::{Error, Result, plain};
+use crate::error::plain;
 
 /// How the reason begins when a library is no plugin at all.
 pub(crate) const NO_ENTRY: &str = "has no resay_plugin_v1";
@@ -46,7 +46,7 @@ pub(crate) enum Change {
 }
 
 /// A library that stays loaded: its tables, or why it cannot be used.
-pub(crate) type Loaded = std::result::Result<Vec<Table>, String>;
+pub(crate) type Loaded = Result<Vec<Table>, String>;
 
 /// The transforms that are linked into the engine.
 pub(crate) fn bundled() -> Vec<Table> {
@@ -62,18 +62,17 @@ pub(crate) fn bundled() -> Vec<Table> {
 ///
 /// The path is used as it is: neither the dynamic linker's search path nor the working directory's libraries play
 /// a part. All symbols are bound at once and stay local (`RTLD_NOW`, `RTLD_LOCAL`).
-pub(crate) fn load(file: &Path, change: Change) -> Result<Loaded> {
-    let fault = |reason: String| Error::Plugin { path: file.to_owned(), reason };
+/// An error: nothing was loaded.
+pub(crate) fn load(file: &Path, change: Change) -> Result<Loaded, String> {
     let library = match change {
         Change::New => open(file),
         Change::Replaced => open(&respelled(file)),
         Change::Overwritten => open_copy(file),
-    }
-    .map_err(fault)?;
+    }?;
     // SAFETY: the one symbol of the ABI has this type.
     let entry = unsafe { library.get::<abi::resay_plugin_entry>(c"resay_plugin_v1") }
         .map(|symbol| *symbol)
-        .map_err(|_| fault(format!("{NO_ENTRY}: not a Resay plugin, or of another ABI major")))?;
+        .map_err(|_| format!("{NO_ENTRY}: not a Resay plugin, or of another ABI major"))?;
     // From here on something of the library may be in use: it is never closed.
     std::mem::forget(library);
     // SAFETY: the entry is pure and takes any minor version.
@@ -89,14 +88,14 @@ pub(crate) fn load(file: &Path, change: Change) -> Result<Loaded> {
     }))
 }
 
-fn open(path: &Path) -> std::result::Result<Library, String> {
+fn open(path: &Path) -> Result<Library, String> {
     // SAFETY: running a library's initialisers is what loading a plugin means; the user named this file.
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| without(path, innermost(&error)))
 }
 
 /// Opens a copy of the file that is in memory only, and in which nobody can write.
-fn open_copy(file: &Path) -> std::result::Result<Library, String> {
+fn open_copy(file: &Path) -> Result<Library, String> {
     let advice = |what: &str, error: &str| {
         format!(
             "was written to while it was loaded, so only a copy of it can be loaded again, and {what} fails ({error}): \
