@@ -31,6 +31,7 @@ pub mod whoami;
 
 mod affix;
 mod bytes;
+mod datagrams;
 mod first;
 
 use resay_plugin::Table;

@@ -4,9 +4,9 @@
 //! seqpacket connections deliver everything once and are refused.
 
 use resay_plugin::dice::{self, Dice, Share};
-use resay_plugin::{
-    Call, Counter, Error, Io, OptionSpec, Peer, PeerKind, Process, Setup, Status, Table, Transform,
-};
+use resay_plugin::{Call, Counter, Error, Io, OptionSpec, Peer, Process, Setup, Status, Table, Transform};
+
+use crate::datagrams::{self, Session};
 
 /// The table: bundled into the engine, and exported by `libduplicate`.
 pub static TABLE: Table = Table::process::<Duplicate>(c"duplicate")
@@ -27,12 +27,6 @@ struct Duplicate {
     duplicated: Counter,
 }
 
-/// There is nothing to remember, but sessions are opened: so streams can be refused.
-#[derive(Debug, Default)]
-struct Session {
-    _opened: bool,
-}
-
 impl Transform for Duplicate {
     type Session = Session;
 
@@ -45,25 +39,15 @@ impl Transform for Duplicate {
     }
 
     fn open(&self, call: Call<'_, Session>, peer: &Peer<'_>) -> Result<(), Error> {
-        call.session._opened = true;
-        match peer.kind() {
-            PeerKind::Datagram => Ok(()),
-            _ => Err(Error::unsupported("duplicate: a connection delivers everything once")),
-        }
+        datagrams::open(call, peer, "duplicate: a connection delivers everything once")
     }
 }
 
 impl Process for Duplicate {
     fn process(&self, call: Call<'_, Session>, io: &mut Io<'_>) -> Status {
-        if !io.is_datagram() {
-            return Status::Unsupported; // its session was refused
+        if let Err(status) = datagrams::echo(io) {
+            return status;
         }
-        let input = io.input();
-        if !io.write_all(input) {
-            io.need(input.len());
-            return Status::MoreOut;
-        }
-        io.consume(input.len());
         if self.share.hits(self.dice.roll()) {
             call.host.add(self.duplicated, 1);
             io.copies(1);
@@ -75,19 +59,12 @@ impl Process for Duplicate {
 #[cfg(test)]
 mod tests {
     use super::TABLE;
-    use resay_plugin::PeerKind;
-    use resay_plugin::abi::RESAY_E_UNSUPPORTED;
+    use crate::datagrams::tests::{assert_only_datagrams, echoes};
     use resay_plugin::harness::{Harness, assert_refused};
 
     fn copies(options: &[(&str, &str)], n: usize) -> Vec<u32> {
         let duplicate = Harness::new(&TABLE, options).unwrap();
-        let mut copies = Vec::new();
-        for number in 0..n {
-            let data = number.to_be_bytes();
-            let answer = duplicate.session_with(PeerKind::Datagram).unwrap().datagram(&data);
-            assert_eq!((answer.status, &answer.output[..]), (0, &data[..]));
-            copies.push(answer.copies);
-        }
+        let copies = echoes(&duplicate, n, |answer| answer.copies);
         assert_eq!(duplicate.counter("duplicated"), Some(copies.iter().map(|n| u64::from(*n)).sum()));
         copies
     }
@@ -110,11 +87,7 @@ mod tests {
 
     #[test]
     fn only_datagrams() {
-        for kind in [PeerKind::Stream, PeerKind::Seqpacket] {
-            let error = Harness::new(&TABLE, &[]).unwrap().session_with(kind).unwrap_err();
-            assert_eq!(error.status(), RESAY_E_UNSUPPORTED);
-            assert_eq!(error.text(), "duplicate: a connection delivers everything once");
-        }
+        assert_only_datagrams(&TABLE, "duplicate: a connection delivers everything once");
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use core::time::Duration;
 use resay_plugin::dice::{self, Dice, Share, below};
-use resay_plugin::{
-    Call, Counter, Error, Io, OptionSpec, Peer, PeerKind, Process, Setup, Status, Table, Transform,
-};
+use resay_plugin::{Call, Counter, Error, Io, OptionSpec, Peer, Process, Setup, Status, Table, Transform};
+
+use crate::datagrams::{self, Session};
 
 /// The table: bundled into the engine, and exported by `libreorder`.
 pub static TABLE: Table = Table::process::<Reorder>(c"reorder")
@@ -33,12 +33,6 @@ struct Reorder {
     reordered: Counter,
 }
 
-/// There is nothing to remember, but sessions are opened: so streams can be refused.
-#[derive(Debug, Default)]
-struct Session {
-    _opened: bool,
-}
-
 impl Transform for Reorder {
     type Session = Session;
 
@@ -56,25 +50,15 @@ impl Transform for Reorder {
     }
 
     fn open(&self, call: Call<'_, Session>, peer: &Peer<'_>) -> Result<(), Error> {
-        call.session._opened = true;
-        match peer.kind() {
-            PeerKind::Datagram => Ok(()),
-            _ => Err(Error::unsupported("reorder: a connection keeps its order")),
-        }
+        datagrams::open(call, peer, "reorder: a connection keeps its order")
     }
 }
 
 impl Process for Reorder {
     fn process(&self, call: Call<'_, Session>, io: &mut Io<'_>) -> Status {
-        if !io.is_datagram() {
-            return Status::Unsupported; // its session was refused
+        if let Err(status) = datagrams::echo(io) {
+            return status;
         }
-        let input = io.input();
-        if !io.write_all(input) {
-            io.need(input.len());
-            return Status::MoreOut;
-        }
-        io.consume(input.len());
         let number = self.dice.roll();
         if self.share.hits(number) {
             call.host.add(self.reordered, 1);
@@ -87,19 +71,12 @@ impl Process for Reorder {
 #[cfg(test)]
 mod tests {
     use super::TABLE;
-    use resay_plugin::PeerKind;
-    use resay_plugin::abi::RESAY_E_UNSUPPORTED;
+    use crate::datagrams::tests::{assert_only_datagrams, echoes};
     use resay_plugin::harness::{Harness, assert_refused};
 
     fn delays(options: &[(&str, &str)], n: usize) -> Vec<u128> {
         let reorder = Harness::new(&TABLE, options).unwrap();
-        let mut delays = Vec::new();
-        for number in 0..n {
-            let data = number.to_be_bytes();
-            let answer = reorder.session_with(PeerKind::Datagram).unwrap().datagram(&data);
-            assert_eq!((answer.status, &answer.output[..]), (0, &data[..]));
-            delays.push(answer.delay.as_micros());
-        }
+        let delays = echoes(&reorder, n, |answer| answer.delay.as_micros());
         let later = delays.iter().filter(|delay| **delay > 0).count();
         assert_eq!(reorder.counter("reordered"), Some(later as u64));
         delays
@@ -125,11 +102,7 @@ mod tests {
 
     #[test]
     fn only_datagrams() {
-        for kind in [PeerKind::Stream, PeerKind::Seqpacket] {
-            let error = Harness::new(&TABLE, &[]).unwrap().session_with(kind).unwrap_err();
-            assert_eq!(error.status(), RESAY_E_UNSUPPORTED);
-            assert_eq!(error.text(), "reorder: a connection keeps its order");
-        }
+        assert_only_datagrams(&TABLE, "reorder: a connection keeps its order");
     }
 
     #[test]
