@@ -5,36 +5,14 @@ mod common;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 
 use common::*;
 use resay::{DropReason, Engine, EventKind, LogLevel, Message, Output, Transform, Verdict};
-use resay_plugin::{Call, Map, Setup, Status, Table};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Chains that answer in place, from memory of their own, and later.
 const CHAINS: [&str; 4] = ["", "rot13", "uppercase:unicode=1", "delay:time=1ms"];
-
-/// Answers on a thread that may be blocked.
-struct Offloaded;
-
-static OFFLOADED: Table = Table::map::<Offloaded>(c"offloaded").may_block().build();
-
-impl resay_plugin::Transform for Offloaded {
-    type Session = ();
-
-    fn create(_: &Setup<'_>) -> Result<Self, resay_plugin::Error> {
-        Ok(Offloaded)
-    }
-}
-
-impl Map for Offloaded {
-    fn map(&self, _: Call<'_, ()>, data: &mut [u8]) -> Status {
-        data.make_ascii_uppercase();
-        Status::Ok
-    }
-}
 
 /// Two servers, one forged packet: a few datagrams, then silence. Each loop ends with a datagram that is dropped, so
 /// nothing is on its way any more when as many were dropped as were forged.
@@ -477,20 +455,7 @@ impl Forger {
         let raw = Socket::new(domain, Type::RAW.cloexec(), Some(Protocol::UDP))?;
         if ip.is_ipv6() {
             // The kernel is to write the checksum, which IPv6 insists on, at this place.
-            let place: libc::c_int = 6;
-            // SAFETY: the pointer and the size are those of one int.
-            let result = unsafe {
-                libc::setsockopt(
-                    raw.as_raw_fd(),
-                    libc::IPPROTO_IPV6,
-                    libc::IPV6_CHECKSUM,
-                    (&raw const place).cast(),
-                    size_of::<libc::c_int>() as u32,
-                )
-            };
-            if result != 0 {
-                return Err(io::Error::last_os_error());
-            }
+            try_set_option(&raw, libc::IPPROTO_IPV6, libc::IPV6_CHECKSUM, 6)?;
         }
         Ok(Forger { raw, ip })
     }

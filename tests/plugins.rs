@@ -17,9 +17,25 @@ mod plugins {
 use std::path::{Path, PathBuf};
 
 use common::plugin::*;
+use common::{engine_builder, text};
+use resay::{Engine, Error};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// An engine with a listener and this chain.
+fn build(chain: &str) -> Result<Engine, Error> {
+    engine_builder().listen("tcp://127.0.0.1:0").unwrap().chain(chain).unwrap().build()
+}
+
+/// The file is not loaded, and the error says which it is and why.
+#[track_caller]
+fn assert_refused(library: &Path, why: &str) {
+    let error = build(text(library)).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Plugin { .. }), "{library:?}: {error}");
+    let message = error.to_string();
+    assert!(message.contains(text(library)) && message.contains(why), "{message}: {why:?} is missing");
 }
 
 /// Compiles C code to a library in `directory`.

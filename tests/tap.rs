@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,7 +14,6 @@ use resay::{
     CloseReason, DropReason, Engine, Error, Message, Output, SocketKind, Tap, TapOptions, TapOutcome,
     TapRecord, Transform, Verdict,
 };
-use resay_plugin::{Call, Map, Setup, Status, Table};
 
 /// Round trips of each test that counts them; `RESAY_TAP_ROUNDS` asks for more.
 fn rounds() -> usize {
@@ -75,26 +73,6 @@ fn read_one(tap: &Tap) -> Kept {
 
 const ANSWERS: TapOptions =
     TapOptions { answers: true, listener: None, capacity_bytes: 0, data_bytes_max: 0 };
-
-/// Answers in capital letters, on a thread that may be blocked.
-struct Offloaded;
-
-static OFFLOADED: Table = Table::map::<Offloaded>(c"offloaded").may_block().build();
-
-impl resay_plugin::Transform for Offloaded {
-    type Session = ();
-
-    fn create(_: &Setup<'_>) -> Result<Self, resay_plugin::Error> {
-        Ok(Offloaded)
-    }
-}
-
-impl Map for Offloaded {
-    fn map(&self, _: Call<'_, ()>, data: &mut [u8]) -> Status {
-        data.make_ascii_uppercase();
-        Status::Ok
-    }
-}
 
 /// Does what the message says.
 fn obedient() -> Transform {
@@ -383,14 +361,7 @@ fn each_datagram_of_a_run_has_a_record() {
             let (engine, url) = serve("udp://127.0.0.1:0", chain);
             let tap = engine.tap(ANSWERS).unwrap();
             let peer = Peer::connect(&url);
-            let segment: libc::c_int = 10;
-            // SAFETY: an int, and its size.
-            let is_set = unsafe {
-                let value = (&raw const segment).cast();
-                let size = size_of::<libc::c_int>() as libc::socklen_t;
-                libc::setsockopt(peer.socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, value, size)
-            };
-            if is_set != 0 {
+            if try_set_option(&peer.socket, libc::SOL_UDP, libc::UDP_SEGMENT, 10).is_err() {
                 return skipped("UDP_SEGMENT: this kernel has none");
             }
             let burst: Vec<u8> = (0..305).map(|at| b'a' + (at / 10 % 26) as u8).collect();

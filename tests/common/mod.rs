@@ -11,6 +11,7 @@ mod engine;
 pub(crate) mod heap;
 mod isolation;
 pub(crate) mod layer;
+mod offloaded;
 mod peer;
 pub(crate) mod plugin;
 mod process;
@@ -21,12 +22,11 @@ mod waiting;
 
 pub(crate) use engine::{Log, assert_answers, balanced, directory, engine_builder, finish, serve};
 pub(crate) use isolation::{descriptors, expect_panics, isolated, skipped};
-pub(crate) use peer::{
-    Peer, assert_same, exchange, noise, send_cut, send_descriptor, send_flags, try_send_descriptor,
-};
+pub(crate) use offloaded::OFFLOADED;
+pub(crate) use peer::{Peer, assert_same, exchange, noise, send_descriptor, send_flags, try_send_descriptor};
 pub(crate) use process::{Helper, Process, role, say, told};
 pub(crate) use sockets::{
-    accepted_end, ip, opened, option, own_network, status_flags, try_set_option, url_of,
+    accepted_end, ip, opened, option, own_network, send_cut, status_flags, try_set_option, url_of,
 };
 pub(crate) use system::{
     SO_PASSRIGHTS, can_refuse_descriptors, forget_how_to_refuse_descriptors, memory_figure, processor_time,

@@ -271,24 +271,3 @@ pub(crate) fn try_send_descriptor(peer: &Peer, data: &[u8], descriptor: impl AsF
     assert_eq!(sent, data.len() as isize);
     Ok(())
 }
-
-/// sendmsg(2) of a burst that the kernel cuts into datagrams.
-pub(crate) fn send_cut(socket: &Socket, burst: &[u8], segment: usize) {
-    use std::os::fd::AsRawFd;
-    let cut_into = |segment: libc::c_int| {
-        // SAFETY: the pointer and the size are those of one int.
-        let result = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_UDP,
-                libc::UDP_SEGMENT,
-                (&raw const segment).cast(),
-                size_of::<libc::c_int>() as u32,
-            )
-        };
-        assert_eq!(result, 0, "{}", io::Error::last_os_error());
-    };
-    cut_into(segment as libc::c_int);
-    assert_eq!(socket.send(burst).unwrap(), burst.len());
-    cut_into(0);
-}

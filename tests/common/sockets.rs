@@ -23,6 +23,14 @@ pub(crate) fn try_set_option(socket: impl AsFd, level: i32, name: i32, value: i3
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// sendmsg(2) of a burst that the kernel cuts into datagrams.
+pub(crate) fn send_cut(socket: &Socket, burst: &[u8], segment: usize) {
+    let cut_into = |segment| try_set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, segment).unwrap();
+    cut_into(segment as i32);
+    assert_eq!(socket.send(burst).unwrap(), burst.len());
+    cut_into(0);
+}
+
 /// getsockopt(2) of an `int`; `None`: there is no such option.
 pub(crate) fn option(socket: impl AsFd, level: i32, name: i32) -> Option<i32> {
     let mut value = 0_i32;

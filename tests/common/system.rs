@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
+use super::sockets::try_set_option;
+
 /// Processor time that a process has used so far.
 pub(crate) fn processor_time(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -55,20 +57,8 @@ pub(crate) const SO_PASSRIGHTS: i32 = 83;
 
 /// Whether the kernel lets a socket refuse descriptors.
 pub(crate) fn can_refuse_descriptors() -> bool {
-    use std::os::fd::AsRawFd;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-    let off = 0_i32;
-    // SAFETY: the pointer and the size are those of one int.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_PASSRIGHTS,
-            (&raw const off).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    result == 0
+    try_set_option(&socket, libc::SOL_SOCKET, SO_PASSRIGHTS, 0).is_ok()
 }
 
 /// Makes the kernel answer a call with an error (seccomp(2)), from now on, in this thread and those that it starts. With

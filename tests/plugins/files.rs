@@ -2,25 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use crate::common::plugin::*;
 use crate::common::*;
-use crate::{compile, root, xor};
-use resay::{Error, TransformOrigin};
-
-#[track_caller]
-fn load_error(chain: &str) -> Error {
-    engine_builder().listen("tcp://127.0.0.1:0").unwrap().chain(chain).unwrap().build().map(drop).unwrap_err()
-}
-
-#[track_caller]
-fn assert_not_loaded(path: &Path, why: &str) {
-    let error = load_error(text(path));
-    assert!(matches!(error, Error::Plugin { .. }), "{path:?}: {error}");
-    let message = error.to_string();
-    assert!(message.contains(text(path)) && message.contains(why), "{message}: {why:?} is missing");
-}
+use crate::{assert_refused, build, compile, root, xor};
+use resay::TransformOrigin;
 
 /// The example in the documentation of the ABI.
 #[test]
@@ -53,13 +39,13 @@ fn files_that_are_no_libraries() {
         }
         let directory = directory();
         let at = |name: &str| directory.path().join(name);
-        assert_not_loaded(&at("missing.so"), "No such file");
+        assert_refused(&at("missing.so"), "No such file");
         fs::write(at("empty.so"), "").unwrap();
-        assert_not_loaded(&at("empty.so"), "file too short");
+        assert_refused(&at("empty.so"), "file too short");
         fs::write(at("text.so"), "this is no library, however long it is".repeat(100)).unwrap();
-        assert_not_loaded(&at("text.so"), "invalid ELF header");
+        assert_refused(&at("text.so"), "invalid ELF header");
         fs::create_dir(at("folder.so")).unwrap();
-        assert_not_loaded(&at("folder.so"), "is not a file");
+        assert_refused(&at("folder.so"), "is not a file");
 
         let good = compile(directory.path(), "good", &xor("good", 0x20));
         let whole = fs::read(&good).unwrap();
@@ -68,14 +54,7 @@ fn files_that_are_no_libraries() {
         for cut in 1..cuts {
             let part = at(&format!("part{cut}.so"));
             fs::write(&part, &whole[..whole.len() * cut / cuts]).unwrap();
-            let result = engine_builder()
-                .listen("tcp://127.0.0.1:0")
-                .unwrap()
-                .chain(text(&part))
-                .unwrap()
-                .build()
-                .map(drop);
-            if let Err(error) = result {
+            if let Err(error) = build(text(&part)) {
                 assert!(error.to_string().contains(text(&part)), "{error}");
                 refused += 1;
             }
@@ -100,8 +79,8 @@ fn libraries_that_anybody_can_write() {
         let link = directory.path().join("link.so");
         std::os::unix::fs::symlink(&library, &link).unwrap();
         fs::set_permissions(&library, fs::Permissions::from_mode(0o757)).unwrap();
-        assert_not_loaded(&library, "writable by everyone");
-        assert_not_loaded(&link, "writable by everyone");
+        assert_refused(&library, "writable by everyone");
+        assert_refused(&link, "writable by everyone");
         fs::set_permissions(&library, fs::Permissions::from_mode(0o755)).unwrap();
         finish(serve("tcp://127.0.0.1:0", text(&library)).0);
         finish(serve("tcp://127.0.0.1:0", text(&link)).0);
@@ -173,7 +152,7 @@ fn libraries_that_are_no_plugins() {
             ("optionless", with(".version", ".n_options = 1, .version"), "options is NULL"),
         ];
         for (name, code, why) in cases {
-            assert_not_loaded(&compile(directory.path(), name, &code), why);
+            assert_refused(&compile(directory.path(), name, &code), why);
         }
     });
 }
@@ -184,7 +163,7 @@ fn libraries_that_are_no_plugins() {
 fn where_names_are_looked_up() {
     isolated(|| {
         if role().is_some() {
-            let error = load_error("hidden").to_string();
+            let error = build("hidden").map(drop).unwrap_err().to_string();
             assert!(error.contains("unknown transform \"hidden\""), "{error}");
             // The linker would find this one by its file name; here it is a path, and there is none.
             let there = std::env::var("HERE").unwrap();
@@ -245,7 +224,7 @@ fn several_transforms_in_one_library() {
              RESAY_PLUGIN(&table, &other)",
         );
         let library = compile(directory.path(), "both", &code);
-        let error = load_error(&format!("{}#third", library.display()));
+        let error = build(&format!("{}#third", library.display())).map(drop).unwrap_err();
         assert!(error.to_string().contains("no transform \"third\""), "{error}");
         let chain = format!("{0} | {0}#first | {0}#second | {0}#first", library.display());
         let (engine, url) = serve("tcp://127.0.0.1:0", &chain);

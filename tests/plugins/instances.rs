@@ -1,6 +1,5 @@
 //! Instances: entered by one thread at a time where their table says so, whatever calls them, and told what thread it is.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -86,7 +85,8 @@ TABLE(blocks, .threading = RESAY_SERIAL, .needs = RESAY_NEED_OFFLOAD)
 RESAY_PLUGIN(&each, &serial, &carried, &blocks);
 "#;
 
-/// Chains are swapped while connections of the old ones talk, come and go.
+/// Chains are swapped while connections of the old ones talk, come and go. The plugin aborts this process where two threads
+/// meet.
 #[test]
 fn an_instance_is_entered_by_one_thread_at_a_time_also_while_chains_are_swapped() {
     isolated(|| {
@@ -124,7 +124,5 @@ fn an_instance_is_entered_by_one_thread_at_a_time_also_while_chains_are_swapped(
             });
             finish(engine);
         }
-        // What aborts says so by the end of this process.
-        assert!(fs::metadata(library).is_ok());
     });
 }

@@ -7,20 +7,10 @@ use std::path::Path;
 
 use crate::common::plugin::*;
 use crate::common::*;
-use crate::{compile, xor};
-use resay::{Engine, EventKind, LogLevel};
+use crate::{assert_refused, build, compile, xor};
+use resay::{EventKind, LogLevel};
 
 const OTHER_USER: u32 = 12_345;
-
-fn build(chain: &str) -> Result<Engine, resay::Error> {
-    engine_builder().listen("tcp://127.0.0.1:0").unwrap().chain(chain).unwrap().build()
-}
-
-#[track_caller]
-fn assert_refused(library: &Path, why: &str) {
-    let error = build(text(library)).map(drop).unwrap_err().to_string();
-    assert!(error.contains(text(library)) && error.contains(why), "{error}: {why:?} is missing");
-}
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

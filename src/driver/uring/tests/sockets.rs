@@ -1,7 +1,7 @@
 //! Listeners, datagrams and records.
 
 use std::net::UdpSocket;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd};
 
 use super::*;
 use crate::driver::uring::slots::RECORD_BURST;
@@ -261,18 +261,7 @@ fn datagrams_come_back_and_so_do_their_buffers() {
 fn a_run_is_many_datagrams() {
     let Some(mut driver) = driver() else { return };
     let peer = udp(&mut driver, Token::new(0, 0));
-    let segment_bytes: i32 = 100;
-    // SAFETY: the pointer and the size are those of one int.
-    sys::syscall!(unsafe {
-        libc::setsockopt(
-            peer.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_SEGMENT,
-            (&raw const segment_bytes).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    })
-    .unwrap();
+    sys::Setting::new(libc::SOL_UDP, libc::UDP_SEGMENT, 100).apply(peer.as_fd()).unwrap();
     let run: Vec<u8> = (0..1050_u32).map(|n| (n / 100) as u8).collect();
     peer.send(&run).unwrap();
     let results = echo(&mut driver, 11);
