@@ -8,7 +8,7 @@ use std::slice;
 use super::engine::{Waits, refuse_waiting};
 use super::error::{Failure, RESAY_E_FULL, call, resay_error};
 use super::memory::{bytes_of, cleared, length_of, text_of};
-use super::values::timeout_of;
+use super::time::timeout_of;
 use crate::{Client, Received};
 
 /// One connected socket. It needs no engine in this process. One thread may send while another receives.

@@ -8,7 +8,7 @@ use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{Failure, RESAY_E_FULL, RESAY_E_SPEC};
 use super::listener::resay_id;
 use super::memory::{bytes_of, give_struct, give_text, text_of};
-use super::values::timeout_of;
+use super::time::timeout_of;
 use crate::{ConnectionInfo, ConnectionState, Engine, Error, ListenerId};
 
 /// In resay_connection.state: both sides may send.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::values::fill;
+use super::text::fill;
 use crate::Error;
 
 /// An argument is NULL, not UTF-8 or out of range, or a struct_size is invalid.

@@ -8,7 +8,8 @@ use super::engine::{Own, Process, Waits, resay_engine, with_engine, with_own};
 use super::error::{RESAY_E_CALLBACK, RESAY_E_PLUGIN, call, resay_error};
 use super::listener::resay_id;
 use super::memory::{cleared, give_struct};
-use super::values::{fill, timeout_of};
+use super::text::fill;
+use super::time::timeout_of;
 use crate::{CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, EventCause, EventKind, EventQueue, EventRecord};
 
 /// In resay_event.kind, and for resay_events_open, ORed together: a listener accepts connections or datagrams.

@@ -49,9 +49,10 @@ mod memory;
 mod observe;
 mod run;
 mod tap;
+mod text;
 mod threads;
+mod time;
 mod transform;
-mod values;
 
 /// The version of the library that this header belongs to; resay_version has that of the library which is there.
 pub const RESAY_VERSION_MAJOR: u32 = 0u32;

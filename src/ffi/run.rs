@@ -6,7 +6,7 @@ use std::ptr;
 use super::callback::is_inside_any;
 use super::engine::{Waits, is_called, resay_engine, with_engine};
 use super::error::{RESAY_E_ARG, RESAY_E_FORKED, RESAY_E_STATE, resay_error};
-use super::values::{FOR_EVER, timeout_of};
+use super::time::{FOR_EVER, timeout_of};
 
 /// [*] Starts this number of threads of the engine, which block all signals, and returns when every listener is served.
 /// Returns 0; RESAY_E_STATE: the engine has run before, or was stopped, RESAY_E_SPEC: threads is not 1 to 256, RESAY_E_SYS,

@@ -11,7 +11,7 @@ use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL, call, resay_error};
 use super::event::UNKNOWN;
 use super::listener::resay_id;
 use super::memory::{STRUCT_BYTES_MAX, STRUCT_BYTES_MIN, cleared, length_of, take_struct};
-use super::values::timeout_of;
+use super::time::timeout_of;
 use crate::{CloseReason, DropReason, ListenerId, Tap, TapOptions, TapOutcome, TapRecord};
 
 /// In resay_tap_options.flags: keep the answers too.
