@@ -6,7 +6,6 @@
 
 use super::listeners::ListenerId;
 use super::state::{Core, Engine};
-use crate::buffer;
 use crate::connection::{Request, Unasked};
 use crate::error::{Error, Result};
 use crate::worker::{Answer, Command, ConnectionInfo, Question};
@@ -40,8 +39,7 @@ impl Engine {
     /// behind all answers that were made before, delayed ones too, and through the layer of the stream.
     ///
     /// Fails with [`Error::Full`], and sends nothing, where as much as `high_water` would wait of what was sent this way, or
-    /// where a record is longer than `max_message`, or where there is no memory for a copy. What does not reach the peer is
-    /// counted as undelivered bytes.
+    /// where a record is longer than `max_message`. What does not reach the peer is counted as undelivered bytes.
     pub fn send(&self, number: u64, data: &[u8]) -> Result<()> {
         let core = self.indexed()?.ok_or(UNKNOWN)?;
         let place = core.shared.directory.find(number, |place| {
@@ -58,8 +56,7 @@ impl Engine {
             Ok(Some((place.worker, place.token, permit)))
         });
         let Some((worker, token, permit)) = place.ok_or(UNKNOWN)?? else { return Ok(()) };
-        let bytes = buffer::try_copy(data).ok_or(Error::Full("there is no memory for the data"))?;
-        let request = Request::Send(Unasked { bytes, permit });
+        let request = Request::Send(Unasked { bytes: data.to_vec(), permit });
         push(core, worker, Command::Request { token, id: number, request })
     }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use super::channel::Channel;
 use super::record::{Bytes, Recorded, TapOutcome};
 use super::registry::Taps;
-use crate::buffer::{try_append, try_copy};
 use crate::lock::lock;
 use crate::peer::{Peer, SocketKind};
 use crate::sys;
@@ -127,12 +126,12 @@ impl Recorder {
         }
     }
 
-    /// Keeps a message as it came; without memory for its bytes, its length alone.
+    /// Keeps a message as it came.
     #[inline(never)]
     pub(crate) fn keep(&mut self, message: &[u8]) {
         self.refresh();
         self.data.clear();
-        let _ = try_append(&mut self.data, message.get(..self.data_bytes_max).unwrap_or(message));
+        self.data.extend_from_slice(message.get(..self.data_bytes_max).unwrap_or(message));
         self.data_bytes = message.len();
     }
 
@@ -144,7 +143,7 @@ impl Recorder {
 
     /// The message that was kept last, for later.
     pub(crate) fn kept(&self) -> KeptMessage {
-        KeptMessage { data: try_copy(&self.data).unwrap_or_default().into(), bytes: self.data_bytes }
+        KeptMessage { data: self.data.as_slice().into(), bytes: self.data_bytes }
     }
 
     /// Keeps a message again, whose answer has come.
@@ -171,9 +170,9 @@ impl Recorder {
             kind,
             flags,
             outcome,
-            data: try_copy(&self.data).unwrap_or_default(),
+            data: self.data.clone(),
             data_bytes: self.data_bytes,
-            answer: try_copy(Bytes::of(answer).cut(most).kept).unwrap_or_default(),
+            answer: Bytes::of(answer).cut(most).kept.to_vec(),
             answer_bytes: answer.len(),
         });
     }
