@@ -558,7 +558,11 @@ fn a_drain_that_is_cut_off_says_so() {
     assert_eq!((output.code, output.text().as_str()), (Some(4), ""), "{}", output.stderr);
     assert!(output.stderr.contains("1 connections were cut off"), "{}", output.stderr);
     assert!(since.elapsed() >= Duration::from_millis(300));
-    assert_eq!(controlled.server.process.wait().code(), Some(4), "whoever looks at the server alone is told too");
+    assert_eq!(
+        controlled.server.process.wait().code(),
+        Some(4),
+        "whoever looks at the server alone is told too"
+    );
 }
 
 #[test]
