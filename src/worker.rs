@@ -321,10 +321,27 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    #[inline]
     fn expire(&mut self, has_found: bool) {
         let now = self.driver.now();
-        let is_late = self.is_late(now, has_found);
-        while !is_late && let Some(token) = self.timers.pop(now) {
+        if self.timers.next() <= now {
+            self.expire_due(now, has_found);
+        } else {
+            self.late_turns = 0;
+        }
+        if let State::Draining { until } = self.state
+            && until <= now
+        {
+            self.stop(CloseReason::CutOff);
+        }
+    }
+
+    #[inline(never)]
+    fn expire_due(&mut self, now: Moment, has_found: bool) {
+        if self.is_late(now, has_found) {
+            return;
+        }
+        while let Some(token) = self.timers.pop(now) {
             match self.sockets.get_mut(token) {
                 Some(Socket::Listener { retry_at, is_stopped: false, .. }) => {
                     *retry_at = Moment::NEVER;
@@ -338,11 +355,6 @@ impl<D: Driver> Worker<D> {
                     bug::found_aside("a deadline of a socket that is here")
                 }
             }
-        }
-        if let State::Draining { until } = self.state
-            && until <= now
-        {
-            self.stop(CloseReason::CutOff);
         }
     }
 
