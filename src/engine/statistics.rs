@@ -43,7 +43,7 @@ impl Engine {
         while let Ok(info) = found.receive(left()) {
             connections.push(info);
         }
-        connections.sort_by_key(|info| info.id);
+        connections.sort_unstable_by_key(|info| info.id);
         connections
     }
 

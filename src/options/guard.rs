@@ -241,7 +241,7 @@ pub(super) fn parse_networks(text: &str, none: &str) -> Result<Option<Vec<Networ
     }
     let mut networks = parse_list(text, str::parse::<Network>)
         .map_err(|fault| ValueFault::new(fault.at, format!("{}; or {none}", fault.message)))?;
-    networks.sort_by_key(|network| (network.address, network.prefix_bits));
+    networks.sort_unstable_by_key(|network| (network.address, network.prefix_bits));
     networks.dedup();
     Ok(Some(networks))
 }

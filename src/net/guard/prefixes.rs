@@ -93,7 +93,7 @@ const BLOCK: usize = 16;
 impl<K: Number> Changes<K> {
     fn new(mut rules: Vec<Rule<K>>, is_default_allowed: bool) -> Changes<K> {
         // A wider network comes before those in it; of two equal ones the one that allows comes first.
-        rules.sort_by(|a, b| {
+        rules.sort_unstable_by(|a, b| {
             a.first.cmp(&b.first).then(b.last.cmp(&a.last)).then(b.is_allowed.cmp(&a.is_allowed))
         });
         let mut places: Vec<(K, bool)> = Vec::new();
