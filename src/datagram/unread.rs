@@ -10,7 +10,7 @@
 //! so soon. Two peers that ask in turn can deceive that guess, so before a peer is refused the kernel is asked, not too
 //! often, whose queues are empty (sock_diag(7), where it has that): these hold nothing, and the others what they were thought to hold.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::peer::Peer;
@@ -29,8 +29,8 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 /// Asking whose queues are empty takes a thirtieth of the time at most.
 const QUEUES_LOOK_SHARE: u32 = 30;
 const QUEUES_LOOK_MIN: Duration = Duration::from_millis(1);
-/// Peers that are remembered although they seem to hold nothing.
-const CLEARED_MAX: usize = 1024;
+/// Peers that are told apart.
+const PEERS_MAX: usize = 1024;
 
 /// The unread answers of one socket.
 #[derive(Debug, Default)]
@@ -43,12 +43,9 @@ pub(crate) struct UnreadAnswers {
     unsent: VecDeque<usize>,
     unsent_bytes: usize,
     is_noted: bool,
-    held: HashMap<Peer, PeerUnread>,
-    /// The same in the order of their last answers.
-    order: BTreeMap<u64, Peer>,
+    /// Also those that were taken to have read everything, rightly or not.
+    peers: BTreeMap<Peer, PeerUnread>,
     last: u64,
-    /// Some that were taken to have read everything, rightly or not.
-    cleared: HashSet<Peer>,
     /// When the queues may be looked at again.
     next_look: Option<Instant>,
 }
@@ -100,15 +97,22 @@ impl UnreadAnswers {
 
     fn hold(&mut self, peer: &Peer, more: usize) {
         self.last += 1;
-        let held = PeerUnread { bytes: self.held(peer) + more, last: self.last };
-        if let Some(before) = self.held.insert(peer.clone(), held) {
-            self.order.remove(&before.last);
+        let last = self.last;
+        if let Some(unread) = self.peers.get_mut(peer) {
+            *unread = PeerUnread { bytes: unread.bytes + more, last };
+            return;
         }
-        self.order.insert(held.last, peer.clone());
+        if self.peers.len() == PEERS_MAX {
+            self.peers.retain(|_, unread| unread.bytes > 0);
+        }
+        // If there are still as many, nobody knows whose this is.
+        if self.peers.len() < PEERS_MAX {
+            self.peers.insert(peer.clone(), PeerUnread { bytes: more, last });
+        }
     }
 
     fn held(&self, peer: &Peer) -> usize {
-        self.held.get(peer).map_or(0, |held| held.bytes)
+        self.peers.get(peer).map_or(0, |unread| unread.bytes)
     }
 
     fn is_too_much(&self, peer: &Peer) -> bool {
@@ -123,26 +127,16 @@ impl UnreadAnswers {
         self.unread = used;
         self.is_noted = used > self.room / LOW;
         if !self.is_noted {
-            self.held.clear();
-            self.order.clear();
-            self.cleared.clear();
+            self.peers.clear();
             return;
         }
         while read > 0
-            && let Some(last) = self.order.last_entry()
-            && let Some(held) = self.held.get_mut(last.get())
+            && let Some(latest) =
+                self.peers.values_mut().filter(|unread| unread.bytes > 0).max_by_key(|unread| unread.last)
         {
-            let taken = held.bytes.min(read);
+            let taken = latest.bytes.min(read);
             read -= taken;
-            held.bytes -= taken;
-            if held.bytes == 0 {
-                let peer = last.remove();
-                self.held.remove(&peer);
-                if self.cleared.len() == CLEARED_MAX {
-                    self.cleared.clear();
-                }
-                self.cleared.insert(peer);
-            }
+            latest.bytes -= taken;
         }
     }
 
@@ -154,19 +148,17 @@ impl UnreadAnswers {
         let mut wrong = 0;
         let mut waiting = Vec::new();
         kernel.queues(|peer, is_waiting| {
+            // Others have queues too, which are not of our answers.
+            let Some(unread) = self.peers.get_mut(&peer) else { return };
             if is_waiting {
                 waiting.push(peer);
-            } else if let Some(held) = self.held.remove(&peer) {
-                self.order.remove(&held.last);
-                wrong += held.bytes;
+            } else {
+                wrong += std::mem::take(&mut unread.bytes);
             }
         });
-        // Others have queues too, which are not of our answers.
-        waiting.retain(|peer| self.held.contains_key(peer) || self.cleared.contains(peer));
         for peer in &waiting {
             self.hold(peer, wrong / waiting.len());
         }
-        self.cleared.clear();
         let end = Instant::now();
         let rest = (end.duration_since(begin) * QUEUES_LOOK_SHARE).max(QUEUES_LOOK_MIN);
         self.next_look = end.checked_add(rest);
@@ -182,6 +174,7 @@ fn cost(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::collections::HashMap;
 
     use proptest::prelude::*;
 
@@ -320,7 +313,7 @@ mod tests {
             assert!(server.ask(0, 64));
         }
         assert_eq!(server.truth.looks.get(), 1, "how large the buffer is");
-        assert!(server.answers.held.is_empty());
+        assert!(server.answers.peers.is_empty());
     }
 
     /// What waits to be handed over with others is no more read than what the kernel has.
@@ -349,9 +342,9 @@ mod tests {
                 }
                 server.answers.look(SendBuffer { used: server.truth.used(), size: SIZE });
                 prop_assert_eq!(server.answers.unread, server.truth.used());
-                let held: usize = server.answers.held.values().map(|held| held.bytes).sum();
+                let held: usize = server.answers.peers.values().map(|unread| unread.bytes).sum();
                 prop_assert!(held <= server.truth.used(), "{held} of {}", server.truth.used());
-                prop_assert_eq!(server.answers.held.len(), server.answers.order.len());
+                prop_assert!(server.answers.peers.len() <= PEERS_MAX);
             }
         }
     }
