@@ -513,7 +513,7 @@ fn any_number_of_signals_is_followed_by_a_reload_of_the_last_file() {
         );
         configured.server.process.signal(Signal::HUP);
     }
-    configured.server.stderr.wait_for("chain template:text=");
+    // How many reloads that took, and what each has changed, is not certain.
     wait_until("the last file holds", || {
         let listing = configured.ask(&["listeners"]);
         listing.contains("text=50").then_some(())
