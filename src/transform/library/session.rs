@@ -440,15 +440,34 @@ impl Session {
     /// anything but OK. What is to be sent before the end (`Close`) still goes through those behind.
     #[inline]
     pub(crate) fn map_all(&mut self, data: &mut [u8]) -> std::result::Result<(), MapStopped> {
-        let mut stopped = None;
         for (index, stage) in self.stages.list.iter().enumerate() {
-            let status = if stage.instance.is_unguarded() {
-                stage.instance.enter(|| self.call_map(stage, data))
-            } else {
-                match self.map_guarded(stage, data) {
+            if !stage.instance.is_unguarded() {
+                return self.map_from(index, None, data);
+            }
+            let status = stage.instance.enter(|| self.call_map(stage, data));
+            if status != abi::RESAY_OK {
+                return self.map_from(index, Some(status), data);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same from one stage on, which has answered already where a status is given.
+    #[inline(never)]
+    fn map_from(
+        &self,
+        first: usize,
+        mut answered: Option<i32>,
+        data: &mut [u8],
+    ) -> std::result::Result<(), MapStopped> {
+        let mut stopped = None;
+        for (index, stage) in self.stages.list.iter().enumerate().skip(first) {
+            let status = match answered.take() {
+                Some(status) => status,
+                None => match self.map_guarded(stage, data) {
                     Ok(status) => status,
                     Err(fault) => return Err(MapStopped::at(index, Status::Failed(fault))),
-                }
+                },
             };
             if status != abi::RESAY_OK {
                 let is_end = status == abi::RESAY_CLOSE;
@@ -466,7 +485,6 @@ impl Session {
         stopped.map_or(Ok(()), Err)
     }
 
-    #[inline(never)]
     fn map_guarded(&self, stage: &Stage, data: &mut [u8]) -> std::result::Result<i32, Fault> {
         let _guard = stage.instance.guard()?;
         Ok(stage.instance.enter(|| self.call_map(stage, data)))
