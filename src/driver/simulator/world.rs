@@ -186,12 +186,18 @@ impl World {
         self.quiet = if lived { 0 } else { self.quiet + waits };
         // While the world is busy time hardly moves; when it has been quiet for long, a deadline comes.
         // Whoever looks again and again sees time pass.
+        let before = self.now;
         self.now += 1;
         if self.quiet > 40 {
             self.jump(timeout);
         } else {
             let most = timeout.map_or(u64::MAX, |timeout| timeout.as_micros() as u64);
             self.now += most.min(self.random.below(2000) as u64);
+        }
+        // A client that has rested is given the time to do something.
+        let has_rested = |client: &Client| (before + 1..=self.now).contains(&client.rests_until);
+        if self.clients.iter().any(has_rested) {
+            self.quiet = 0;
         }
         lived
     }
@@ -203,10 +209,8 @@ impl World {
             most = most.min(micros(until).max(1));
         }
         let rests = self.clients.iter().map(|client| client.rests_until).filter(|until| *until > self.now);
-        if let Some(until) = rests.min().filter(|until| until - self.now <= most) {
-            // A client that has rested is given the time to do something.
-            most = until - self.now;
-            self.quiet = 0;
+        if let Some(until) = rests.min() {
+            most = most.min(until - self.now);
         }
         self.now += most;
     }

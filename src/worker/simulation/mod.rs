@@ -44,8 +44,8 @@ use crate::sys::OnAccept;
 use crate::transform::library::{Counters, Services};
 use crate::transform::spec::ChainSpec;
 
-/// Of the ordinary tests, in all parts: a minute on two processors.
-const SEEDS: u64 = 7_500;
+/// Of the ordinary tests, in all parts: a little over a minute on two processors.
+const SEEDS: u64 = 10_000;
 const STEPS_MAX: usize = 100_000;
 /// Steps between two editions of the listener.
 const REVISED_EVERY: usize = 41;
