@@ -1272,9 +1272,9 @@ int resay_connection_get(struct resay_engine *engine,
  * the calls; call resay_sync to be sure that it has. While a transform with RESAY_MAY_BLOCK has a message of the connection,
  * they wait for that, apart from resay_connection_reset.
  * Returns 0; RESAY_E_FULL, and nothing is sent: high_water bytes that the program sent wait for the peer to read, each send
- * counting 64 more, or a record is longer than max_message; RESAY_E_HANDLE: the connection is closed, or of another engine,
- * RESAY_E_TIMEOUT, only from the first call (see resay_connections), RESAY_E_ARG. A connection that closes before the next
- * turn loses the data; resay_stats.undelivered_bytes counts those that it had taken.
+ * counting 64 more, or a record is longer than max_message, or there is no memory for a copy; RESAY_E_HANDLE: the connection is
+ * closed, or of another engine, RESAY_E_TIMEOUT, only from the first call (see resay_connections), RESAY_E_ARG. A connection
+ * that closes before the next turn loses the data; resay_stats.undelivered_bytes counts those that it had taken.
  */
 int resay_connection_send(struct resay_engine *engine,
                           uint64_t connection,
@@ -1459,9 +1459,9 @@ uint64_t resay_later(struct resay_out *out);
  * error such as RESAY_E_DATA, as from the function; data is not used then. The answer passes through the rest of the chain.
  * Answers of a connection leave in the order of its messages, so this one may wait for earlier ones.
  * Returns 0: the answer is handed over; RESAY_E_HANDLE: nothing waits for this answer, or not any more: it was answered, its
- * connection has closed, or the engine has ended; RESAY_E_FULL: the answer is longer than 16 times max_message, or more than
- * high_water bytes of answers of this connection wait for earlier ones, and the token remains valid; RESAY_E_ARG: another
- * verdict, or data is NULL and len is not 0.
+ * connection has closed, or the engine has ended; RESAY_E_FULL: the answer is longer than 16 times max_message, or there is no
+ * memory for it, or more than high_water bytes of answers of this connection wait for earlier ones, and the token remains
+ * valid; RESAY_E_ARG: another verdict, or data is NULL and len is not 0.
  */
 int resay_answer(struct resay_engine *engine,
                  uint64_t token,
@@ -1805,7 +1805,8 @@ int resay_tap_fd(const struct resay_tap *tap);
  * several threads that call it, each record goes to one.
  * Returns the number of records; 0: there was none in that time; RESAY_E_FULL: buf is too small for the next one, and
  * records[0] says what it has, with its lengths and without its bytes; RESAY_E_STATE: the engine has ended and all were
- * read, or it would wait inside a callback; RESAY_E_INTR: interrupted by a signal, RESAY_E_FORKED, RESAY_E_ARG.
+ * read, or it would wait inside a callback; RESAY_E_SYS (ENOMEM): there is no memory for the next one, which waits;
+ * RESAY_E_INTR: interrupted by a signal, RESAY_E_FORKED, RESAY_E_ARG.
  */
 int resay_tap_read(struct resay_tap *tap,
                    struct resay_tap_record *records,

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::buffer;
 use crate::bug;
 use crate::chain::{
     ChainContext, ChainOutcome, DATAGRAM, Deferred, DeferredAnswer, DelayedRange, Generation,
@@ -190,13 +191,14 @@ impl DelayedDatagrams {
     }
 
     fn insert(&mut self, due: Moment, to: ReplyTo, bytes: &[u8], answers: usize) -> bool {
-        let has_room = self.has_room(bytes.len());
-        if has_room {
-            self.bytes += bytes.len();
-            self.last += 1;
-            self.answers.insert((due, self.last), DelayedDatagram { to, bytes: bytes.into(), answers });
+        if !self.has_room(bytes.len()) {
+            return false;
         }
-        has_room
+        let Some(copy) = buffer::try_copy(bytes) else { return false };
+        self.bytes += bytes.len();
+        self.last += 1;
+        self.answers.insert((due, self.last), DelayedDatagram { to, bytes: copy.into(), answers });
+        true
     }
 
     /// Whether an answer of so many bytes may be kept.

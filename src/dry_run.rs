@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::buffer;
 use crate::bug;
 use crate::chain::{
     Chain, ChainContext, ChainOutcome, DATAGRAM, Generation, Scratch, StreamContext, StreamInput, WHOLE,
@@ -185,7 +186,7 @@ impl DryRun {
         greeter: Option<usize>,
         message: &[u8],
     ) -> Result<(Session, DryRunOutput)> {
-        let mut message = message.to_vec();
+        let mut message = buffer::try_copy(message).ok_or_else(|| self.out_of_memory())?;
         let (mut out, mut delays) = (Vec::new(), Vec::new());
         let is_raw = self.flags == 0 && !self.generation.is_in_place();
         let conversation =
@@ -230,10 +231,12 @@ impl DryRun {
             return Err(self.failed(self.generation.last_stage(), bugs));
         }
         if is_short {
-            return Err(self.failed(self.generation.last_stage(), "out of memory"));
+            return Err(self.out_of_memory());
         }
         let answer = match self.scratch.replaced() {
-            Some(replaced) if self.generation.is_in_place() && greeter.is_none() => replaced.to_vec(),
+            Some(replaced) if self.generation.is_in_place() && greeter.is_none() => {
+                buffer::try_copy(replaced).ok_or_else(|| self.out_of_memory())?
+            }
             _ if self.generation.is_in_place() && greeter.is_none() => message,
             _ => out,
         };
@@ -248,6 +251,10 @@ impl DryRun {
             ChainOutcome::Failed { stage, fault } => return Err(self.failed(stage, fault)),
         };
         Ok((session, output))
+    }
+
+    fn out_of_memory(&self) -> Error {
+        self.failed(self.generation.last_stage(), "out of memory")
     }
 
     fn failed(&self, stage: usize, reason: impl fmt::Display) -> Error {

@@ -69,7 +69,7 @@ impl Generation {
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) && !self.has_process_from(stage + 1)
         {
             let answer = cx.scratch.replaced().unwrap_or(answer);
-            cx.out.extend_from_slice(answer);
+            buffer::append(cx.out, answer);
             if cx.delay_us > 0 {
                 note_delay(cx.delays, base, cx.out.len(), cx.delay_us);
             }
@@ -105,30 +105,28 @@ impl Generation {
             } else if input.is_empty() && !instance.has_session() {
                 Status::Ok
             } else {
-                let called = cx.session.call(stage, (input, cx.flags), output, cx.out_max, &cx.call);
+                let mut called = cx.session.call(stage, (input, cx.flags), output, cx.out_max, &cx.call);
                 delay_us = delay_us.saturating_add(called.delay_us);
                 if called.is_replaced {
                     at = Some(usize::from(at == Some(0)));
                     is_dropped = false;
                 }
-                let is_held = stage + 1 < self.stages.len()
-                    && cx.waiting_stages & stage_bit(stage) != 0
-                    && matches!(called.status, Status::Ok | Status::Close);
-                let answer = match called.ticket {
-                    Some(ticket) => Some(DeferredAnswer::ToCome(ticket)),
-                    None if is_held && is_dropped => Some(DeferredAnswer::Given(Vec::new())),
-                    None if is_held => {
-                        let held = at.map_or(&*bytes, |buffer: usize| &buffers[buffer]);
-                        Some(DeferredAnswer::Given(held.to_vec()))
+                let made = || -> &[u8] {
+                    match at {
+                        _ if is_dropped => &[],
+                        None => &*bytes,
+                        Some(buffer) => &buffers[buffer],
                     }
-                    None => None,
                 };
-                if let Some(answer) = answer {
-                    cx.deferred = Some(Deferred { stage, answer, delay_us });
-                    outcome = ChainOutcome::Later { closes: true };
-                    break;
+                match self.deferral(stage, &mut called, made, cx) {
+                    Ok(None) => called.status,
+                    Ok(Some(answer)) => {
+                        cx.deferred = Some(Deferred { stage, answer, delay_us });
+                        outcome = ChainOutcome::Later { closes: true };
+                        break;
+                    }
+                    Err(fault) => Status::Failed(fault),
                 }
-                called.status
             };
             match ChainOutcome::of(stage, status) {
                 None => {}
@@ -143,7 +141,7 @@ impl Generation {
         }
         if outcome == ChainOutcome::Answer {
             if !is_dropped {
-                cx.out.extend_from_slice(at.map_or(&*bytes, |buffer| &buffers[buffer]));
+                buffer::append(cx.out, at.map_or(&*bytes, |buffer| &buffers[buffer]));
             }
             if delay_us > 0 && cx.out.len() > base {
                 note_delay(cx.delays, base, cx.out.len(), delay_us);
@@ -190,7 +188,7 @@ impl Generation {
                 at = target;
                 take_greeting(stage, target, cx, &mut delays)
             } else if instance.is_function() {
-                let called = call(stage, message, at, base, cx);
+                let mut called = call(stage, message, at, base, cx);
                 if called.is_replaced {
                     at = at.other();
                 }
@@ -198,18 +196,15 @@ impl Generation {
                     delays.add(cx.delays, cx.out.len(), called.delay_us);
                 }
                 let closes = outcome == ChainOutcome::Close || called.status == Status::Close;
-                let answer = match called.ticket {
-                    Some(ticket) => Some(DeferredAnswer::ToCome(ticket)),
-                    None if self.is_held(stage, &called.status, cx) => {
-                        Some(DeferredAnswer::Given(place(message, at, base, cx).to_vec()))
+                match self.deferral(stage, &mut called, || place(message, at, base, cx), cx) {
+                    Ok(None) => called.status,
+                    Ok(Some(answer)) => {
+                        let delay_us = delays.longest_us(cx.delays);
+                        cx.deferred = Some(Deferred { stage, answer, delay_us });
+                        return cx.take_back(base, ChainOutcome::Later { closes });
                     }
-                    None => None,
-                };
-                if let Some(answer) = answer {
-                    cx.deferred = Some(Deferred { stage, answer, delay_us: delays.longest_us(cx.delays) });
-                    return cx.take_back(base, ChainOutcome::Later { closes });
+                    Err(fault) => Status::Failed(fault),
                 }
-                called.status
             } else {
                 let target = if last_process == Some(stage) { Place::Out } else { at.other() };
                 let flags = if greeter == Some(stage) { 0 } else { cx.flags };
@@ -240,12 +235,26 @@ impl Generation {
         outcome
     }
 
-    /// Whether the answer of a function waits for messages before it, so that what is behind sees all in order. Behind the
-    /// last stage they are put in order anyway.
-    fn is_held(&self, stage: usize, status: &Status, cx: &ChainContext<'_>) -> bool {
-        cx.waiting_stages & stage_bit(stage) != 0
+    /// What a message waits for at a function, if it does: for its answer, or for messages before it, so that what is behind
+    /// sees all in order. Behind the last stage they are put in order anyway. `made`: what goes on from the function.
+    #[inline]
+    fn deferral<'m>(
+        &self,
+        stage: usize,
+        called: &mut Called,
+        made: impl FnOnce() -> &'m [u8],
+        cx: &ChainContext<'_>,
+    ) -> Result<Option<DeferredAnswer>, Fault> {
+        if let Some(ticket) = called.ticket.take() {
+            return Ok(Some(DeferredAnswer::ToCome(ticket)));
+        }
+        let is_held = cx.waiting_stages & stage_bit(stage) != 0
             && stage + 1 < self.stages.len()
-            && matches!(status, Status::Ok | Status::Close)
+            && matches!(called.status, Status::Ok | Status::Close);
+        if !is_held {
+            return Ok(None);
+        }
+        buffer::try_copy(made()).map(|made| Some(DeferredAnswer::Given(made))).ok_or(OUT_OF_MEMORY)
     }
 }
 
@@ -255,11 +264,13 @@ fn take_greeting(stage: usize, target: Place, cx: &mut ChainContext<'_>, delays:
     let Some(begun) = cx.session.take_begun(stage) else { return Status::Ok };
     match target {
         Place::Out => {
-            cx.out.extend_from_slice(&begun.greeting);
+            if !buffer::try_append(cx.out, &begun.greeting) {
+                return Status::Failed(OUT_OF_MEMORY);
+            }
             delays.so_far = cx.out.len();
         }
         Place::Message => bug::found("a place for a greeting"),
-        Place::Scratch(index) => cx.scratch.buffers[index].clone_from(&begun.greeting),
+        Place::Scratch(index) => cx.scratch.buffers[index] = begun.greeting,
     }
     delays.earlier_us = delays.earlier_us.saturating_add(begun.delay_us);
     begun.status
@@ -420,14 +431,11 @@ impl Delays {
     fn note(&mut self, ranges: &mut Vec<DelayedRange>, end: usize, delay_us: u64) {
         if !self.is_noted {
             self.is_noted = true;
-            if ranges.last().map_or(0, |range| range.end) < self.base {
-                ranges.push(DelayedRange { end: self.base, delay_us: 0 });
-            }
             if self.so_far > self.base {
-                ranges.push(DelayedRange { end: self.so_far, delay_us: self.earlier_us });
+                note_delay(ranges, self.base, self.so_far, self.earlier_us);
             }
         }
-        ranges.push(DelayedRange { end, delay_us: delay_us.saturating_add(self.earlier_us) });
+        note_delay(ranges, self.base, end, delay_us.saturating_add(self.earlier_us));
     }
 }
 

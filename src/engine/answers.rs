@@ -1,6 +1,7 @@
 //! Answers that come later than their messages, and chains that are tried without a socket.
 
 use super::state::Engine;
+use crate::buffer;
 use crate::dry_run::DryRun;
 use crate::error::{Error, Result};
 use crate::later::{LateAnswer, LateVerdict, Unclaimed};
@@ -42,9 +43,10 @@ impl Engine {
     /// ```
     ///
     /// Fails with [`Error::Handle`] where no message waits for that answer, or not any more: it was answered, its connection
-    /// is closed, or the engine has ended; with [`Error::Full`] where the answer is longer than an answer may be, or so many
-    /// bytes of answers of that connection wait for earlier ones that there is no room (the number remains valid: answer
-    /// earlier messages first); and with [`Error::State`] for [`Verdict::Pass`] and [`Verdict::Later`].
+    /// is closed, or the engine has ended; with [`Error::Full`] where the answer is longer than an answer may be, or there is
+    /// no memory for it, or so many bytes of answers of that connection wait for earlier ones that there is no room (the
+    /// number remains valid: answer earlier messages first); and with [`Error::State`] for [`Verdict::Pass`] and
+    /// [`Verdict::Later`].
     pub fn answer(&self, number: u64, verdict: Verdict, data: &[u8]) -> Result<()> {
         let verdict = match verdict {
             Verdict::Replace => LateVerdict::Answer,
@@ -62,12 +64,14 @@ impl Engine {
         let data = if has_bytes { data } else { &[] };
         const UNKNOWN: Error = Error::Handle("answer");
         let shared = &self.core.get().ok_or(UNKNOWN)?.shared;
+        // Before the ticket is taken, which stays valid if there is no memory.
+        let bytes = buffer::try_copy(data).ok_or(Error::Full("there is no memory for the answer"))?;
         let owner = shared.tickets.claim(number, data.len()).map_err(|unclaimed| match unclaimed {
             Unclaimed::Unknown => UNKNOWN,
             Unclaimed::TooLong => Error::Full("the answer is over the limit"),
             Unclaimed::Full => Error::Full("too many answers wait for earlier ones of their connection"),
         })?;
-        let answer = LateAnswer { ticket: number, verdict, bytes: data.to_vec() };
+        let answer = LateAnswer { ticket: number, verdict, bytes };
         let mailbox = shared.mailboxes.get(owner.worker).ok_or(UNKNOWN)?;
         mailbox.push(Command::LateAnswer { socket: owner.socket, answer }).map_err(|_| UNKNOWN)
     }

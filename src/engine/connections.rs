@@ -6,6 +6,7 @@
 
 use super::listeners::ListenerId;
 use super::state::{Core, Engine};
+use crate::buffer;
 use crate::connection::{Request, Unasked};
 use crate::error::{Error, Result};
 use crate::worker::{Answer, Command, ConnectionInfo, Question};
@@ -39,7 +40,8 @@ impl Engine {
     /// behind all answers that were made before, delayed ones too, and through the layer of the stream.
     ///
     /// Fails with [`Error::Full`], and sends nothing, where as much as `high_water` would wait of what was sent this way, or
-    /// where a record is longer than `max_message`. What does not reach the peer is counted as undelivered bytes.
+    /// where a record is longer than `max_message`, or where there is no memory for a copy. What does not reach the peer is
+    /// counted as undelivered bytes.
     pub fn send(&self, number: u64, data: &[u8]) -> Result<()> {
         let core = self.indexed()?.ok_or(UNKNOWN)?;
         let place = core.shared.directory.find(number, |place| {
@@ -56,7 +58,8 @@ impl Engine {
             Ok(Some((place.worker, place.token, permit)))
         });
         let Some((worker, token, permit)) = place.ok_or(UNKNOWN)?? else { return Ok(()) };
-        let request = Request::Send(Unasked { bytes: data.to_vec(), permit });
+        let bytes = buffer::try_copy(data).ok_or(Error::Full("there is no memory for the data"))?;
+        let request = Request::Send(Unasked { bytes, permit });
         push(core, worker, Command::Request { token, id: number, request })
     }
 

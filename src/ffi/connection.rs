@@ -144,9 +144,9 @@ fn describe(info: &ConnectionInfo) -> resay_connection {
 /// the calls; call resay_sync to be sure that it has. While a transform with RESAY_MAY_BLOCK has a message of the connection,
 /// they wait for that, apart from resay_connection_reset.
 /// Returns 0; RESAY_E_FULL, and nothing is sent: high_water bytes that the program sent wait for the peer to read, each send
-/// counting 64 more, or a record is longer than max_message; RESAY_E_HANDLE: the connection is closed, or of another engine,
-/// RESAY_E_TIMEOUT, only from the first call (see resay_connections), RESAY_E_ARG. A connection that closes before the next
-/// turn loses the data; resay_stats.undelivered_bytes counts those that it had taken.
+/// counting 64 more, or a record is longer than max_message, or there is no memory for a copy; RESAY_E_HANDLE: the connection is
+/// closed, or of another engine, RESAY_E_TIMEOUT, only from the first call (see resay_connections), RESAY_E_ARG. A connection
+/// that closes before the next turn loses the data; resay_stats.undelivered_bytes counts those that it had taken.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_connection_send(
     engine: *mut resay_engine,

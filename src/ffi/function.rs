@@ -279,9 +279,9 @@ pub unsafe extern "C" fn resay_later(out: *mut resay_out) -> u64 {
 /// error such as RESAY_E_DATA, as from the function; data is not used then. The answer passes through the rest of the chain.
 /// Answers of a connection leave in the order of its messages, so this one may wait for earlier ones.
 /// Returns 0: the answer is handed over; RESAY_E_HANDLE: nothing waits for this answer, or not any more: it was answered, its
-/// connection has closed, or the engine has ended; RESAY_E_FULL: the answer is longer than 16 times max_message, or more than
-/// high_water bytes of answers of this connection wait for earlier ones, and the token remains valid; RESAY_E_ARG: another
-/// verdict, or data is NULL and len is not 0.
+/// connection has closed, or the engine has ended; RESAY_E_FULL: the answer is longer than 16 times max_message, or there is no
+/// memory for it, or more than high_water bytes of answers of this connection wait for earlier ones, and the token remains
+/// valid; RESAY_E_ARG: another verdict, or data is NULL and len is not 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_answer(
     engine: *mut resay_engine,

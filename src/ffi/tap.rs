@@ -164,7 +164,8 @@ pub unsafe extern "C" fn resay_tap_fd(tap: *const resay_tap) -> c_int {
 /// several threads that call it, each record goes to one.
 /// Returns the number of records; 0: there was none in that time; RESAY_E_FULL: buf is too small for the next one, and
 /// records[0] says what it has, with its lengths and without its bytes; RESAY_E_STATE: the engine has ended and all were
-/// read, or it would wait inside a callback; RESAY_E_INTR: interrupted by a signal, RESAY_E_FORKED, RESAY_E_ARG.
+/// read, or it would wait inside a callback; RESAY_E_SYS (ENOMEM): there is no memory for the next one, which waits;
+/// RESAY_E_INTR: interrupted by a signal, RESAY_E_FORKED, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_tap_read(
     tap: *mut resay_tap,

@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use memchr::memmem::Finder;
 
+use crate::buffer;
 use crate::bug;
 pub(crate) use found::{Found, TooLong};
 use prefixed::Length;
@@ -118,7 +119,7 @@ impl Framer {
             Kind::Raw | Kind::Fixed(_) => Ok(mark..end),
             // The end is the one that came: CR LF stays CR LF, a missing one stays missing.
             Kind::Lines | Kind::Delimiter(_) => {
-                out.extend_from_slice(bug::part(frame, found.body.end..found.len));
+                buffer::append(out, bug::part(frame, found.body.end..found.len));
                 Ok(mark..end)
             }
             Kind::Prefixed(length) => Ok(mark + length.close(out, mark)?..out.len()),

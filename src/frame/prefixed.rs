@@ -1,6 +1,7 @@
 //! Messages behind their length.
 
 use super::found::{Found, TooLong};
+use crate::buffer;
 use crate::bug;
 
 /// How a length is written.
@@ -58,12 +59,13 @@ impl Length {
 
     /// Makes room for the length of the message that follows.
     pub(super) fn open(self, out: &mut Vec<u8>) {
-        out.resize(out.len() + self.width().unwrap_or(0), 0);
+        buffer::append(out, bug::part(&[0; VARINT_BYTES_MAX], ..self.width().unwrap_or(0)));
     }
 
     /// Writes the length of the message that was appended since [`open`](Self::open), which was at `mark`. How wide it is.
     pub(super) fn close(self, out: &mut Vec<u8>, mark: usize) -> Result<usize, TooLong> {
-        let length = out.len() - mark - self.width().unwrap_or(0);
+        // Without memory for the room there is nothing to be filled: it is given up anyway.
+        let Some(length) = (out.len() - mark).checked_sub(self.width().unwrap_or(0)) else { return Ok(0) };
         let too_long = |max: u32| TooLong { max: max as usize };
         match self {
             Length::U8 => {
@@ -83,7 +85,11 @@ impl Length {
             Length::Varint => {
                 // How wide it is shows only now.
                 let (bytes, width) = write_varint(length as u64);
-                out.splice(mark..mark, bytes.into_iter().take(width));
+                if buffer::try_append(out, bug::part(&bytes, ..width)) {
+                    bug::part_mut(out, mark..).rotate_right(width);
+                } else {
+                    bug::out_of_memory();
+                }
                 return Ok(width);
             }
         }

@@ -1,5 +1,6 @@
 //! What a tap and the workers share.
 
+use std::io;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
@@ -80,59 +81,62 @@ impl Channel {
         self.ring.write(head_of(of, peer, data, answer), [peer, data.kept, answer.kept]);
     }
 
-    /// Hands out what waits; `None`: nothing does.
+    /// Hands out what waits; `None`: nothing does. It fails where the first that waits is longer than there is memory.
     pub(super) fn drain(
         &self,
         reader: &mut Reader,
         take: &mut impl FnMut(&TapRecord<'_>) -> bool,
-    ) -> Option<usize> {
+    ) -> io::Result<Option<usize>> {
         let mut taken = 0;
-        while reader.is_waiting || self.fill(reader) {
+        loop {
+            if !reader.is_waiting {
+                match self.fill(reader) {
+                    Ok(true) => {}
+                    Err(error) if taken == 0 => return Err(error),
+                    Ok(false) | Err(_) => return Ok((taken > 0).then_some(taken)),
+                }
+            }
             let sequence = reader.taken + reader.lost + 1;
             // Only the recorder writes to the ring.
             let is_taken = parse(&reader.record, sequence).is_none_or(|record| take(&record));
             reader.is_waiting = !is_taken;
             if !is_taken {
-                return Some(taken);
+                return Ok(Some(taken));
             }
             reader.taken += 1;
             taken += 1;
         }
-        (taken > 0).then_some(taken)
     }
 
     /// Takes the next record out of the ring.
-    fn fill(&self, reader: &mut Reader) -> bool {
+    fn fill(&self, reader: &mut Reader) -> io::Result<bool> {
         let Reader { at, record, .. } = reader;
-        if !self.ring.take(at, record) {
-            if !self.ring.is_reserved(*at) {
-                return false;
-            }
-            if !self.wait_for_writer(at, record) {
-                return false;
-            }
+        if !self.ring.take(at, record)?
+            && !(self.ring.is_reserved(*at) && self.wait_for_writer(at, record)?)
+        {
+            return Ok(false);
         }
         let lost = word(record, LOST_WORD);
         reader.lost = reader.lost.max(lost);
         reader.is_waiting = true;
-        true
+        Ok(true)
     }
 
     /// Waits for the record that a worker is just writing: others behind it may be there already, with their answers on
     /// their way. It takes nanoseconds, but the worker may have lost its processor.
     #[cold]
-    fn wait_for_writer(&self, at: &mut u64, record: &mut Vec<u8>) -> bool {
+    fn wait_for_writer(&self, at: &mut u64, record: &mut Vec<u8>) -> io::Result<bool> {
         let begun = Instant::now();
         loop {
             for _ in 0..64 {
-                if self.ring.take(at, record) {
-                    return true;
+                if self.ring.take(at, record)? {
+                    return Ok(true);
                 }
                 std::hint::spin_loop();
             }
             // In a child of fork(2) nobody goes on writing.
             if begun.elapsed() > TAP_PATIENCE {
-                return false;
+                return Ok(false);
             }
             thread::yield_now();
         }

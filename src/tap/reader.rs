@@ -33,20 +33,21 @@ impl Tap {
     /// While records keep coming, a call that waits sleeps for up to a millisecond and then takes many at once, so that
     /// the workers need not wake it for each.
     ///
-    /// Fails with [`Error::State`] when the engine has ended and all were taken, and with `Interrupted` when a signal came
-    /// while it waited. Of several threads that call it, each record goes to one.
+    /// Fails with [`Error::State`] when the engine has ended and all were taken, with `Interrupted` when a signal came while it
+    /// waited, and with `OutOfMemory` where there is no memory for the next record, which waits. Of several threads that call it, each record goes to one.
     pub fn read(
         &self,
         timeout: Option<Duration>,
         mut take: impl FnMut(&TapRecord<'_>) -> bool,
     ) -> Result<usize> {
         let Channel { signal, reader, .. } = &*self.channel;
+        let no_memory = |error| Error::system("read a record of a tap")(error);
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let has_ended = signal.has_ended();
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let mut reader = lock(reader);
-            if let Some(taken) = self.channel.drain(&mut reader, &mut take) {
+            if let Some(taken) = self.channel.drain(&mut reader, &mut take).map_err(no_memory)? {
                 reader.is_busy = true;
                 return Ok(taken);
             }
@@ -61,7 +62,7 @@ impl Tap {
                 continue;
             }
             signal.lower();
-            if let Some(taken) = self.channel.drain(&mut reader, &mut take) {
+            if let Some(taken) = self.channel.drain(&mut reader, &mut take).map_err(no_memory)? {
                 // What came before that moment has signalled in vain.
                 signal.raise();
                 reader.is_busy = true;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::channel::Channel;
 use super::record::{Bytes, Recorded, TapOutcome};
 use super::registry::Taps;
+use crate::buffer::{try_append, try_copy};
 use crate::lock::lock;
 use crate::peer::{Peer, SocketKind};
 use crate::sys;
@@ -126,12 +127,12 @@ impl Recorder {
         }
     }
 
-    /// Keeps a message as it came.
+    /// Keeps a message as it came; without memory for its bytes, its length alone.
     #[inline(never)]
     pub(crate) fn keep(&mut self, message: &[u8]) {
         self.refresh();
         self.data.clear();
-        self.data.extend_from_slice(message.get(..self.data_bytes_max).unwrap_or(message));
+        let _ = try_append(&mut self.data, message.get(..self.data_bytes_max).unwrap_or(message));
         self.data_bytes = message.len();
     }
 
@@ -143,7 +144,7 @@ impl Recorder {
 
     /// The message that was kept last, for later.
     pub(crate) fn kept(&self) -> KeptMessage {
-        KeptMessage { data: self.data.as_slice().into(), bytes: self.data_bytes }
+        KeptMessage { data: try_copy(&self.data).unwrap_or_default().into(), bytes: self.data_bytes }
     }
 
     /// Keeps a message again, whose answer has come.
@@ -170,9 +171,9 @@ impl Recorder {
             kind,
             flags,
             outcome,
-            data: self.data.clone(),
+            data: try_copy(&self.data).unwrap_or_default(),
             data_bytes: self.data_bytes,
-            answer: Bytes::of(answer).cut(most).kept.to_vec(),
+            answer: try_copy(Bytes::of(answer).cut(most).kept).unwrap_or_default(),
             answer_bytes: answer.len(),
         });
     }

@@ -11,6 +11,7 @@
 //! place of its record with one compare-and-swap and stores the first word last. The reader takes a record when that word
 //! is not 0, and leaves zeros behind: bytes of a peer can never pass for the first word of a record.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::bug;
@@ -122,14 +123,15 @@ impl Ring {
         self.writers.lost.load(Ordering::Relaxed)
     }
 
-    /// Takes the record at `at` into `bytes`, and moves `at` behind it. Whether there is a whole one. For one thread at a
-    /// time.
-    pub(super) fn take(&self, at: &mut u64, bytes: &mut Vec<u8>) -> bool {
+    /// Takes the record at `at` into `bytes`, and moves `at` behind it. Whether there is a whole one; it stays where there is
+    /// no memory for it. For one thread at a time.
+    pub(super) fn take(&self, at: &mut u64, bytes: &mut Vec<u8>) -> io::Result<bool> {
         let first = self.word(*at).load(Ordering::Acquire);
         if first == 0 {
-            return false;
+            return Ok(false);
         }
         let words = (first & u64::from(u32::MAX)) as usize;
+        bytes.try_reserve((words * WORD_BYTES).saturating_sub(bytes.len()))?;
         // What is there already is written over.
         bytes.resize(words * WORD_BYTES, 0);
         let (before, behind) = self.spans(*at, words);
@@ -138,7 +140,7 @@ impl Ring {
         load(behind, to_rest);
         *at += words as u64;
         self.read.0.store(*at, Ordering::Release);
-        true
+        Ok(true)
     }
 
     /// Whether somebody is writing the record at `at`, or has written it.
@@ -220,18 +222,18 @@ mod tests {
     fn records_come_back_whole_across_the_end_of_the_ring() {
         let ring = Ring::new(64 * WORD_BYTES);
         let (mut at, mut record) = (0, Vec::new());
-        assert!(!ring.take(&mut at, &mut record) && !ring.is_reserved(at));
+        assert!(!ring.take(&mut at, &mut record).unwrap() && !ring.is_reserved(at));
         for round in 1..500_u64 {
             let bytes: Vec<u8> = (0..round as usize % 60).map(|byte| (byte as u64 ^ round) as u8).collect();
             write(&ring, round, &bytes);
             assert!(ring.is_reserved(at));
-            assert!(ring.take(&mut at, &mut record));
+            assert!(ring.take(&mut at, &mut record).unwrap());
             assert_eq!((word(&record, 0) >> 32, word(&record, 2)), (round, round));
             let padded = bytes.len().next_multiple_of(8);
             let body = &record[8 * HEAD_WORDS..];
             assert_eq!(body.len(), 2 * padded);
             assert_eq!((&body[..bytes.len()], &body[padded..padded + bytes.len()]), (&bytes[..], &bytes[..]));
-            assert!(!ring.take(&mut at, &mut record));
+            assert!(!ring.take(&mut at, &mut record).unwrap());
         }
         assert_eq!(ring.lost(), 0);
     }
@@ -247,12 +249,12 @@ mod tests {
         assert_eq!(ring.lost(), 4);
         let (mut at, mut record) = (0, Vec::new());
         for mark in 0..fit {
-            assert!(ring.take(&mut at, &mut record));
+            assert!(ring.take(&mut at, &mut record).unwrap());
             assert_eq!((word(&record, 2), word(&record, LOST_WORD)), (mark as u64, 0));
         }
-        assert!(!ring.take(&mut at, &mut record));
+        assert!(!ring.take(&mut at, &mut record).unwrap());
         write(&ring, 77, &[]);
-        assert!(ring.take(&mut at, &mut record));
+        assert!(ring.take(&mut at, &mut record).unwrap());
         assert_eq!((word(&record, 2), word(&record, LOST_WORD)), (77, 4));
     }
 
@@ -276,7 +278,7 @@ mod tests {
         let (mut taken, mut last) = (0, [None; WRITERS as usize]);
         loop {
             let is_over = writers.iter().all(thread::JoinHandle::is_finished);
-            if !ring.take(&mut at, &mut record) {
+            if !ring.take(&mut at, &mut record).unwrap() {
                 if is_over {
                     break;
                 }

@@ -21,6 +21,7 @@ use super::table::session_align;
 use super::text::ErrorText;
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::sys::zeroed;
 
 /// What one transform may remember of one conversation, saved.
 const SAVED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -261,7 +262,7 @@ impl Session {
         let _guard = stage.instance.guard().ok()?;
         let mut room = 256;
         while room <= SAVED_BYTES_MAX {
-            let mut out = vec![0u8; room];
+            let mut out = zeroed(room)?;
             let mut io = resay_io {
                 struct_size: size_of::<resay_io>() as u32,
                 flags: 0,
