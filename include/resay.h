@@ -269,9 +269,15 @@ extern "C" {
 #define RESAY_EVENT_ENGINE 1024u
 
 /**
- * A transform has not returned for 5 seconds: the text names it. Once for each call.
+ * A transform has not returned for the time of the option "watchdog": the text names it, and the worker that waits for it
+ * where one does. Once for each case.
  */
 #define RESAY_EVENT_TRANSFORM_STUCK 2048u
+
+/**
+ * A transform that was stuck has returned.
+ */
+#define RESAY_EVENT_TRANSFORM_RETURNED 4096u
 
 /**
  * For resay_events_open: all kinds, including those of later versions.
@@ -959,6 +965,11 @@ typedef struct resay_stats {
    * connection closed.
    */
   uint64_t dropped_bytes;
+  /**
+   * How often a turn of a worker or a message with a transform that may block took longer than the option "watchdog";
+   * always of the whole engine.
+   */
+  uint64_t transforms_stuck;
 } resay_stats;
 
 /**
@@ -1165,6 +1176,9 @@ int resay_engine_free(struct resay_engine *engine);
  * More options belong to the engine and can be set until it runs. "threads": the number of threads that the program will
  * lend with resay_run. "backend": auto, epoll or uring; with epoll the engine never calls io_uring_setup(2), for which
  * some seccomp filters kill a process. "spin": the time that a thread busy-polls before it sleeps, for example "60us".
+ * "watchdog": how long a turn of a thread or a message with a transform that may block may take before that is an event
+ * (RESAY_EVENT_TRANSFORM_STUCK), "10s"; 0: never. A thread of its own looks; for an engine that runs in resay_run there is
+ * one only if this was set.
  * Of the engine's own threads, "thread_name": what their names begin with, 1 to 15 bytes, "resay"; "thread_stack": the
  * size of their stacks, "2m"; "thread_cpus": the processors that they may run on, for example "0-3,6", "" those of
  * the thread that calls resay_start.

@@ -20,6 +20,7 @@ mod stop;
 mod taken;
 mod threads;
 mod transforms;
+mod watchdog;
 
 pub use backend::Backend;
 pub(crate) use backend::has_uring;
@@ -28,4 +29,5 @@ pub use listeners::{ListenerId, ListenerInfo};
 pub use observing::TapOptions;
 pub use reconfigure::Reconfiguration;
 pub use state::Engine;
+pub use statistics::WorkerInfo;
 pub use transforms::{TransformInfo, transforms};

@@ -72,7 +72,7 @@ pub use connection::ConnectionState;
 pub use dry_run::{DryRun, DryRunOutput};
 pub use engine::{
     Backend, Builder, Engine, ListenerId, ListenerInfo, Reconfiguration, TapOptions, TransformInfo,
-    transforms,
+    WorkerInfo, transforms,
 };
 pub use error::{Error, Result, SpecError};
 pub use event::{EVENT_TEXT_BYTES_MAX, Event, EventCause, EventKind, EventQueue, EventRecord, LogLevel};

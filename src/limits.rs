@@ -108,8 +108,13 @@ pub(crate) const OFFLOAD_END: Duration = Duration::from_secs(1);
 pub(crate) const OFFLOAD_QUEUE_MAX: usize = 4096;
 /// How often a connection whose message is with them is looked at: whether its peer is still there.
 pub(crate) const OFFLOAD_LOOK: Duration = Duration::from_secs(1);
-/// How long a call of a transform may take before that is logged.
-pub(crate) const TRANSFORM_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a turn of a worker, or a message with those threads, may take before that is logged: the default, the least and
+/// the most. It is looked at four times in that time, and not more rarely than every so often.
+pub(crate) const WATCHDOG_DEFAULT: Duration = Duration::from_secs(10);
+pub(crate) const WATCHDOG_MIN: Duration = Duration::from_millis(10);
+pub(crate) const WATCHDOG_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const WATCHDOG_LOOK: Duration = Duration::from_secs(1);
+const _: () = assert!(WATCHDOG_MIN.as_micros() <= WATCHDOG_DEFAULT.as_micros());
 /// Datagrams of one socket that may be with those threads.
 pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 

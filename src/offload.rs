@@ -6,13 +6,11 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CStr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::chain::ShareId;
-use crate::limits::{
-    OFFLOAD_END, OFFLOAD_QUEUE_MAX, OFFLOAD_THREADS, OFFLOAD_THREADS_MAX, TRANSFORM_PATIENCE,
-};
+use crate::limits::{OFFLOAD_END, OFFLOAD_QUEUE_MAX, OFFLOAD_THREADS, OFFLOAD_THREADS_MAX};
 use crate::lock::lock;
 use crate::sys::{Thread, ThreadSettings, with_loss};
 use crate::transform::library::{RunningThread, watched};
@@ -32,9 +30,11 @@ pub(crate) enum Refused {
     NoThread(Job),
 }
 
-/// A transform that has not returned for [`TRANSFORM_PATIENCE`].
+/// A job that takes long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stuck {
+    /// The number of its thread.
+    pub(crate) thread: usize,
     pub(crate) transform: Option<&'static CStr>,
     pub(crate) share: ShareId,
     pub(crate) since: Instant,
@@ -140,7 +140,6 @@ struct Running {
     share: ShareId,
     since: Instant,
     thread: RunningThread,
-    is_told: bool,
 }
 
 impl State {
@@ -277,8 +276,7 @@ impl ThreadPool {
                 };
                 current.set(Some(share));
                 let is_wanted = !state.ends;
-                let running =
-                    Running { share, since: Instant::now(), thread: thread.clone(), is_told: false };
+                let running = Running { share, since: Instant::now(), thread: thread.clone() };
                 state.running.insert(number, running);
                 drop(state);
                 // Dropping it gives back what it holds, which is all that is wanted at the end.
@@ -368,15 +366,16 @@ impl Offload {
         lock(&pool.state).cancel(share, id)
     }
 
-    /// Transforms that do not return and of which nobody has heard yet.
-    pub(crate) fn take_stuck(&self) -> Vec<Stuck> {
+    /// What has been running for so long.
+    pub(crate) fn stuck(&self, patience: Duration) -> Vec<Stuck> {
         let Some(pool) = lock(&self.working).clone() else { return Vec::new() };
-        let mut state: MutexGuard<'_, State> = lock(&pool.state);
-        let is_stuck =
-            |running: &&mut Running| !running.is_told && running.since.elapsed() >= TRANSFORM_PATIENCE;
-        let stuck = state.running.values_mut().filter(is_stuck).map(|running| {
-            running.is_told = true;
-            Stuck { transform: running.thread.transform(), share: running.share, since: running.since }
+        let state = lock(&pool.state);
+        let running = state.running.iter().filter(|(_, running)| running.since.elapsed() >= patience);
+        let stuck = running.map(|(&thread, Running { share, since, thread: runs })| Stuck {
+            thread,
+            transform: runs.transform(),
+            share: *share,
+            since: *since,
         });
         stuck.collect()
     }

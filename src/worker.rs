@@ -22,6 +22,7 @@ mod listeners;
 mod mailbox;
 mod offload;
 mod offloaded;
+mod pulse;
 mod revise;
 mod seen;
 mod spin;
@@ -32,6 +33,7 @@ pub(crate) use ask::{Answer, Ask, Question};
 pub use connection_info::ConnectionInfo;
 pub(crate) use directory::Directory;
 pub(crate) use mailbox::{Command, Mailbox};
+pub(crate) use pulse::{About, Pulse};
 
 use datagram_socket::DatagramSocket;
 use offloaded::Offloaded;
@@ -41,7 +43,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::buffer::Pool;
@@ -69,6 +71,10 @@ pub(crate) struct Shared<S> {
     pub(crate) events: Arc<Events>,
     pub(crate) taps: Arc<Taps>,
     pub(crate) mailboxes: Vec<Mailbox<S>>,
+    /// What each worker lets others see.
+    pub(crate) pulses: Vec<Arc<Pulse>>,
+    /// How often something took too long.
+    pub(crate) stuck: AtomicU64,
     pub(crate) offload: Offload,
     /// Messages whose answers come later, from elsewhere.
     pub(crate) tickets: Arc<Tickets>,
@@ -110,6 +116,7 @@ impl<S> Shared<S> {
 #[derive(Debug)]
 pub(crate) struct Worker<D: Driver> {
     index: usize,
+    pulse: Arc<Pulse>,
     driver: D,
     shared: Arc<Shared<D::Socket>>,
     sockets: Slab<Socket>,
@@ -205,6 +212,8 @@ impl<D: Driver> Worker<D> {
         Worker {
             spin: Spin::new(shared.spin),
             recorder: Recorder::new(&shared.taps),
+            // A test may not want to see any.
+            pulse: shared.pulses.get(index).cloned().unwrap_or_default(),
             index,
             driver,
             shared,
@@ -227,6 +236,10 @@ impl<D: Driver> Worker<D> {
 
     pub(crate) fn driver(&self) -> &D {
         &self.driver
+    }
+
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     pub(crate) fn driver_mut(&mut self) -> &mut D {
@@ -262,7 +275,9 @@ impl<D: Driver> Worker<D> {
             (Some(timeout), Some(deadline)) => Some(timeout.min(deadline)),
             (timeout, deadline) => timeout.or(deadline),
         };
+        self.pulse.waits();
         self.spin.wait(&mut self.driver, timeout)?;
+        self.pulse.works(self.driver.now());
         if !self.submitted.is_empty() {
             self.end_submitted();
         }
@@ -378,16 +393,13 @@ impl<D: Driver> Worker<D> {
     }
 
     fn put(&mut self, state: ListenerState) -> usize {
-        match self.listeners.iter().position(Option::is_none) {
-            Some(place) => {
-                self.listeners[place] = Some(state);
-                place
-            }
-            None => {
-                self.listeners.push(Some(state));
-                self.listeners.len() - 1
-            }
-        }
+        let place = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.listeners.push(None);
+            self.listeners.len() - 1
+        });
+        self.pulse.note_listener(place, Some(&state.listener));
+        self.listeners[place] = Some(state);
+        place
     }
 
     /// Drops something elsewhere: it may be the last user of transforms, and destroying those may take its time. `share`: of
@@ -402,6 +414,9 @@ impl<D: Driver> Worker<D> {
             |state: &ListenerState| state.closed && state.socket.is_none() && state.connections == 0;
         let over = self.listeners.get_mut(place).and_then(|state| state.take_if(|state| is_over(state)));
         let share = over.as_ref().map_or(0, |state| state.generation.share());
+        if over.is_some() {
+            self.pulse.note_listener(place, None);
+        }
         self.shared.drop_in_background(share, over);
     }
 }

@@ -823,36 +823,41 @@ fn messages_beyond_the_bound_of_a_chain_are_refused() {
     });
 }
 
-/// A call that does not return is named, once.
+/// In [`a_transform_that_does_not_return_is_named`].
+const WATCHDOG: Duration = Duration::from_millis(200);
+
+/// A call that does not return is named, once, and so is its return.
 #[test]
 fn a_transform_that_does_not_return_is_named() {
     isolated(|| {
         let Some(gate) = Gate::new() else { return };
         for transport in Transport::all() {
             let log = Log::default();
-            let builder = log.builder().listen(&transport.url(gate.directory.path())).unwrap();
+            let builder = log.builder().watchdog(WATCHDOG).unwrap();
+            let builder = builder.listen(&transport.url(gate.directory.path())).unwrap();
             let engine = builder.chain(&gate.chain("=identity | blocks")).unwrap().start().unwrap();
             let peer = Peer::connect(&engine.urls()[0]);
             peer.send(b"B");
             eventually_counted(&engine, "blocks.entered", 1);
-            let witness = Peer::connect(&engine.urls()[0]);
-            eventually("it is named", || {
-                // Datagrams have no deadline: the next one looks.
-                assert_eq!(witness.ask(b"x"), b"x");
-                match log.lines(EventKind::TransformStuck) {
+            let lines_of = |kind| {
+                eventually("it is named", || match log.lines(kind) {
                     lines if lines.is_empty() => Err(String::new()),
-                    _ => Ok(()),
-                }
-            });
-            let lines = log.lines(EventKind::TransformStuck);
+                    lines => Ok(lines),
+                })
+            };
+            let lines = lines_of(EventKind::TransformStuck);
             assert_eq!(lines.len(), 1, "{lines:?}");
             // A busy machine may look later.
             let told = lines[0].1.split_once("transform blocks has not returned for ").map(|(_, time)| time);
-            let seconds = told.and_then(|time| time.split(['.', 's']).next()?.parse::<u64>().ok());
-            assert!(seconds.is_some_and(|seconds| seconds >= 5), "{lines:?}");
+            let took = told.and_then(|time| resay::options::parse_duration(time).ok());
+            assert!(took.is_some_and(|took| took >= WATCHDOG), "{lines:?}");
+            assert_eq!(engine.workers()[0].busy, None, "the worker does not wait for it");
             gate.release(1);
             assert_eq!(peer.message(), b"B");
-            drop((peer, witness));
+            let lines = lines_of(EventKind::TransformReturned);
+            assert!(lines[0].1.contains("transform blocks has returned after "), "{lines:?}");
+            assert_eq!((engine.transforms_stuck(), lines.len()), (1, 1));
+            drop(peer);
             finish(engine);
         }
     });

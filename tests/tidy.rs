@@ -51,6 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "lock",
             "error",
             "later",
+            "timer",
             "dry_run",
         ],
     ),

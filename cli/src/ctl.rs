@@ -362,6 +362,9 @@ fn stats_text(stats: &Stats) -> String {
     for (name, count) in &stats.transforms {
         let _ = writeln!(text, "  {}: {count}", printable(name));
     }
+    if stats.transforms_stuck > 0 {
+        let _ = writeln!(text, "\ntransforms that did not return in time: {}", stats.transforms_stuck);
+    }
     text
 }
 

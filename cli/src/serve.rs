@@ -66,6 +66,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "0", hide_default_value = true,
           value_parser = parse_duration)]
     spin: Duration,
+    /// Log a transform that has not returned for this long, and when it has; 0: never
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    watchdog: Duration,
     /// Prefix of the threads' names
     #[arg(long, value_name = "PREFIX", default_value = "resay", hide_default_value = true)]
     thread_name: String,
@@ -107,13 +110,14 @@ pub(crate) struct Arguments {
 }
 
 /// What a file says.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "urls",
     "transform",
     "set",
     "threads",
     "backend",
     "spin",
+    "watchdog",
     "thread_name",
     "thread_stack",
     "thread_cpus",
@@ -181,6 +185,7 @@ impl Arguments {
             threads: self.threads,
             backend: self.backend.parse()?,
             spin: self.spin,
+            watchdog: self.watchdog,
             thread_name: self.thread_name.clone(),
             thread_stack: self.thread_stack,
             thread_cpus: self.thread_cpus.clone(),

@@ -19,6 +19,7 @@ pub(crate) use scratch::Scratch;
 pub(crate) use stream::{StreamContext, StreamOutcome};
 pub(crate) use stream_input::StreamInput;
 
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -62,8 +63,18 @@ impl Chain {
         Ok(Chain { spec: spec.to_string(), share, stages })
     }
 
+    /// Its share of the threads for transforms that may block.
+    pub(crate) fn share(&self) -> ShareId {
+        self.share
+    }
+
     pub(crate) fn spec(&self) -> &str {
         &self.spec
+    }
+
+    /// Whether a transform with this id is one of its stages.
+    pub(crate) fn has(&self, id: &CStr) -> bool {
+        self.stages.iter().any(|stage| stage.first.id().as_bytes() == id.to_bytes())
     }
 
     /// A transform that only takes whole messages, if there is one.

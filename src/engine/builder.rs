@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::backend::Backend;
-use super::settings::{check_spin, check_thread_name, check_thread_stack, check_threads, parse_cpus};
+use super::settings::{
+    check_spin, check_thread_name, check_thread_stack, check_threads, check_watchdog, parse_cpus,
+};
 use super::state::{Control, Engine};
 use super::threads::Ended;
 use crate::chain::Chain;
@@ -37,6 +39,7 @@ pub struct Builder {
     threads: usize,
     backend: Backend,
     spin: Duration,
+    watchdog: Option<Duration>,
     thread_settings: ThreadSettings,
     plugin_directories: Vec<PathBuf>,
     events: Events,
@@ -53,6 +56,7 @@ impl Builder {
             threads: 1,
             backend: Backend::Auto,
             spin: Duration::ZERO,
+            watchdog: None,
             thread_settings: ThreadSettings::default(),
             plugin_directories: Vec::new(),
             events: Events::default(),
@@ -99,6 +103,17 @@ impl Builder {
     pub fn spin(mut self, window: Duration) -> Result<Builder> {
         check_spin(window)?;
         self.spin = window;
+        Ok(self)
+    }
+
+    /// How long a turn of a worker, or a message with the threads for transforms that may block, may take before that is
+    /// logged ([`EventKind::TransformStuck`](crate::EventKind), which names the transform), counted
+    /// ([`Engine::transforms_stuck`]), and logged again when it is over. 10 ms to 24 h; zero: nobody looks. The default is
+    /// 10 s where the engine starts threads of its own. A thread of its own looks, four times in that time and at least once a
+    /// second; on an engine that runs on lent threads there is one only if this was called.
+    pub fn watchdog(mut self, patience: Duration) -> Result<Builder> {
+        check_watchdog(patience)?;
+        self.watchdog = Some(patience);
         Ok(self)
     }
 
@@ -187,6 +202,7 @@ impl Builder {
             workers: self.threads,
             backend: self.backend,
             spin: self.spin,
+            watchdog: self.watchdog,
             threads: Vec::new(),
             thread_settings: Arc::new(self.thread_settings),
             around: self.around,
@@ -203,6 +219,7 @@ impl Builder {
             taps,
             ended,
             accepting: Mutex::new(()),
+            watchdog: Mutex::new(None),
         };
         engine.open(&listens)?;
         Ok(engine)

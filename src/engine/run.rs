@@ -75,7 +75,10 @@ impl Engine {
         if !is_alive {
             match timeout {
                 // Whoever does not wait for events does not wait for threads either, which may wait for what the caller has.
-                Some(Duration::ZERO) => core.shared.offload.begin_end(),
+                Some(Duration::ZERO) => {
+                    lock(&self.watchdog).as_ref().inspect(|watchdog| watchdog.begin_end());
+                    core.shared.offload.begin_end();
+                }
                 _ => self.end_offload(until),
             }
         }
@@ -85,11 +88,21 @@ impl Engine {
     /// Turns of a worker until the time is up; whether it is alive.
     fn take_turns(&self, taken: &Taken<'_>, until: Option<Instant>) -> Result<bool> {
         let mut worker = taken.lock();
+        let pulse = Arc::clone(worker.pulse());
+        pulse.during(|| self.take_turns_of(taken, &mut worker, until))
+    }
+
+    fn take_turns_of(
+        &self,
+        taken: &Taken<'_>,
+        worker: &mut Worker<Hybrid>,
+        until: Option<Instant>,
+    ) -> Result<bool> {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let turned = worker.turn(left);
             if turned.is_err() || left == Some(Duration::ZERO) {
-                set_timer(&mut worker);
+                set_timer(worker);
             }
             if !turned.map_err(Error::system("wait for events"))? {
                 if taken.end() {

@@ -8,6 +8,7 @@ use super::state::{Control, Engine};
 use crate::error::{Error, Result, SpecError};
 use crate::limits::{
     SPIN_MAX, THREAD_NAME_BYTES_MAX, THREAD_STACK_BYTES_MAX, THREAD_STACK_BYTES_MIN, THREADS_MAX,
+    WATCHDOG_DEFAULT, WATCHDOG_MAX, WATCHDOG_MIN,
 };
 use crate::lock::lock;
 use crate::sys::{self, ThreadHooks, ThreadSettings};
@@ -65,6 +66,19 @@ impl Engine {
         check_spin(window)?;
         let mut control = self.before_workers()?;
         control.spin = window;
+        Ok(())
+    }
+
+    /// How long something may take before it is named; zero: as long as it likes.
+    pub fn watchdog(&self) -> Duration {
+        lock(&self.control).watchdog.unwrap_or(WATCHDOG_DEFAULT)
+    }
+
+    /// The same as [`Builder::watchdog`](super::Builder::watchdog), for an engine that has not run yet.
+    pub fn set_watchdog(&self, patience: Duration) -> Result<()> {
+        check_watchdog(patience)?;
+        let mut control = self.before_workers()?;
+        control.watchdog = Some(patience);
         Ok(())
     }
 }
@@ -165,6 +179,13 @@ pub(super) fn check_spin(window: Duration) -> Result<()> {
         return Err(Error::State("spin is at most 1 s"));
     }
     Ok(())
+}
+
+pub(super) fn check_watchdog(patience: Duration) -> Result<()> {
+    if patience.is_zero() || (WATCHDOG_MIN..=WATCHDOG_MAX).contains(&patience) {
+        return Ok(());
+    }
+    Err(Error::State("watchdog is 0, or 10 ms to 24 h"))
 }
 
 pub(super) fn check_threads(threads: usize) -> Result<()> {

@@ -10,11 +10,13 @@ use super::backend::{Backend, Chosen};
 use super::inherited_fds::InheritedFds;
 use super::taken::Runner;
 use super::threads::{Ended, Gate};
+use super::watchdog::Watchdog;
 use crate::chain::{Chain, Generation};
 use crate::connection::MakeAround;
 use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, LogLevel};
+use crate::limits::WATCHDOG_DEFAULT;
 use crate::listener::Listener;
 use crate::lock::lock;
 use crate::net::socket;
@@ -25,7 +27,7 @@ use crate::sys::{Thread, ThreadSettings};
 use crate::tap::Taps;
 use crate::transform::library::Services;
 use crate::transform::registry::Registry;
-use crate::worker::{Command, Directory, Mailbox, Shared, Worker};
+use crate::worker::{Command, Directory, Mailbox, Pulse, Shared, Worker};
 
 /// Sockets, workers and chains. May be used from any thread; dropping it stops it.
 pub struct Engine {
@@ -42,6 +44,8 @@ pub struct Engine {
     pub(super) ended: Arc<Ended>,
     /// One at a time closes listeners, or lets them refuse.
     pub(super) accepting: Mutex<()>,
+    /// Who looks for what does not come back, once there are workers.
+    pub(super) watchdog: Mutex<Option<Watchdog>>,
 }
 
 /// Everything that runs.
@@ -74,6 +78,8 @@ impl Core {
             events: Arc::clone(&engine.services.events),
             taps: Arc::clone(&engine.taps),
             mailboxes,
+            pulses: (0..count).map(|_| Arc::<Pulse>::default()).collect(),
+            stuck: 0.into(),
             offload: Offload::new(Arc::clone(&control.thread_settings), {
                 let ended = Arc::clone(&engine.ended);
                 move || ended.poison()
@@ -142,6 +148,9 @@ pub(super) struct Control {
     /// What was asked for.
     pub(super) backend: Backend,
     pub(super) spin: Duration,
+    /// How long something may take before it is named; zero: as long as it likes. `None`: the default, on the engine's own
+    /// threads only.
+    pub(super) watchdog: Option<Duration>,
     pub(super) threads: Vec<Thread<()>>,
     pub(super) thread_settings: Arc<ThreadSettings>,
     /// What stands before and around streams.
@@ -185,8 +194,13 @@ impl Engine {
         self.ended.all.store(control.workers, Ordering::Relaxed);
         // Only set here, under the lock of `control`.
         let _ = self.core.set(core);
+        let core = self.core.get().ok_or(Error::State("the engine has no workers"))?;
+        let patience = control.watchdog.or(own_threads.then_some(WATCHDOG_DEFAULT));
+        if let Some(patience) = patience.filter(|patience| !patience.is_zero()) {
+            *lock(&self.watchdog) = Watchdog::start(&core.shared, &control.thread_settings, patience);
+        }
         control.threads = gate.open();
-        self.core.get().ok_or(Error::State("the engine has no workers"))
+        Ok(core)
     }
 }
 

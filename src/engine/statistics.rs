@@ -1,5 +1,7 @@
-//! What an engine has done and has open.
+//! What an engine has done and has open, and what its workers do.
 
+use std::ffi::CStr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,21 @@ use crate::channel::channel;
 use crate::error::Result;
 use crate::lock::lock;
 use crate::stats::Stats;
-use crate::worker::{Command, ConnectionInfo};
+use crate::sys;
+use crate::timer::Moment;
+use crate::worker::{Command, ConnectionInfo, Pulse};
+
+/// The turns of a worker, as they are at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// How long ago its last turn began; before the first one, since a point of the system's.
+    pub last_turn: Duration,
+    /// How long it has been busy with that turn; `None`: it waits for something to do, or for a thread.
+    pub busy: Option<Duration>,
+    /// The transform whose code runs there now, if one does.
+    pub transform: Option<&'static CStr>,
+}
 
 impl Engine {
     /// What all listeners have done, closed ones too: the figures never run backwards, `open` aside.
@@ -50,6 +66,31 @@ impl Engine {
     /// The counters that transforms keep, as `transform.counter`.
     pub fn transform_counters(&self) -> Vec<(String, u64)> {
         self.services.counters.read()
+    }
+
+    /// What the workers are doing; empty before there are workers. Asks them nothing, so it does not wait.
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        let now = Moment::from_micros(sys::monotonic_micros());
+        let pulses = self.core.get().into_iter().flat_map(|core| &core.shared.pulses);
+        let info = |pulse: &Arc<Pulse>| WorkerInfo {
+            last_turn: pulse.last_turn().until(now),
+            busy: pulse.busy_since().map(|since| since.until(now)),
+            transform: pulse.transform(),
+        };
+        pulses.map(info).collect()
+    }
+
+    /// Has every worker take a turn, also where there is nothing to do: whoever looks at [`workers`](Engine::workers) later
+    /// sees which have. Those on lent threads take it with the next [`run`](Engine::run).
+    pub fn wake_workers(&self) {
+        if let Some(core) = self.core.get() {
+            core.shared.wake_all();
+        }
+    }
+
+    /// How often a turn or a message took longer than the [watchdog](super::Builder::watchdog)'s time.
+    pub fn transforms_stuck(&self) -> u64 {
+        self.core.get().map_or(0, |core| core.shared.stuck.load(Ordering::Relaxed))
     }
 
     /// Whether a fault of Resay itself has ended one of the workers. What was with it is lost; the engine should go.

@@ -79,6 +79,10 @@ impl Engine {
 
     /// Waits a little for what is still with transforms that may block, and for what is being destroyed.
     pub(super) fn end_offload(&self, until: Option<Instant>) {
+        let watchdog = lock(&self.watchdog).take();
+        if let Some(watchdog) = watchdog {
+            watchdog.end();
+        }
         if let Some(core) = self.core.get() {
             core.shared.offload.end(until);
         }

@@ -155,22 +155,25 @@ impl Drop for Gate {
 fn run_worker(index: usize, worker: &Mutex<Worker<Hybrid>>, events: &Events, ended: &Ended) {
     let life = || {
         let mut worker = lock(worker);
-        loop {
-            match worker.turn(None) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    events.emit_about(
-                        LogLevel::Error,
-                        EventKind::Engine,
-                        &(),
-                        format_args!("worker {index}: {error}"),
-                    );
-                    break;
+        let pulse = Arc::clone(worker.pulse());
+        pulse.during(|| {
+            loop {
+                match worker.turn(None) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        events.emit_about(
+                            LogLevel::Error,
+                            EventKind::Engine,
+                            &(),
+                            format_args!("worker {index}: {error}"),
+                        );
+                        break;
+                    }
                 }
             }
-        }
+        });
     };
     live(index, events, ended, life);
 }

@@ -254,6 +254,9 @@ pub unsafe extern "C" fn resay_engine_free(engine: *mut resay_engine) -> c_int {
 /// More options belong to the engine and can be set until it runs. "threads": the number of threads that the program will
 /// lend with resay_run. "backend": auto, epoll or uring; with epoll the engine never calls io_uring_setup(2), for which
 /// some seccomp filters kill a process. "spin": the time that a thread busy-polls before it sleeps, for example "60us".
+/// "watchdog": how long a turn of a thread or a message with a transform that may block may take before that is an event
+/// (RESAY_EVENT_TRANSFORM_STUCK), "10s"; 0: never. A thread of its own looks; for an engine that runs in resay_run there is
+/// one only if this was set.
 /// Of the engine's own threads, "thread_name": what their names begin with, 1 to 15 bytes, "resay"; "thread_stack": the
 /// size of their stacks, "2m"; "thread_cpus": the processors that they may run on, for example "0-3,6", "" those of
 /// the thread that calls resay_start.
@@ -279,6 +282,11 @@ pub unsafe extern "C" fn resay_set(
                 let wrong =
                     |fault: ValueFault| Failure::new(RESAY_E_SPEC, format!("spin {value:?}: {fault}"));
                 engine.set_spin(parse_duration(value).map_err(wrong)?)?;
+            }
+            "watchdog" => {
+                let wrong =
+                    |fault: ValueFault| Failure::new(RESAY_E_SPEC, format!("watchdog {value:?}: {fault}"));
+                engine.set_watchdog(parse_duration(value).map_err(wrong)?)?;
             }
             "thread_name" => engine.set_thread_name(value)?,
             "thread_stack" => {
@@ -314,6 +322,7 @@ pub unsafe extern "C" fn resay_get(
             "threads" => Some(engine.threads().to_string()),
             "backend" => Some(engine.backend().to_string()),
             "spin" => Some(duration_text(engine.spin())),
+            "watchdog" => Some(duration_text(engine.watchdog())),
             "thread_name" => Some(engine.thread_name()),
             "thread_stack" => Some(engine.thread_stack().to_string()),
             "thread_cpus" => Some(engine.thread_cpus()),

@@ -36,8 +36,11 @@ pub const RESAY_EVENT_CHAIN_CHANGED: u32 = 512u32;
 /// In resay_event.kind: the engine's state changed, such as its driver or its end. At RESAY_LOG_ERROR: a worker failed, or
 /// found a bug of Resay; text has its place and the number of bugs found.
 pub const RESAY_EVENT_ENGINE: u32 = 1024u32;
-/// A transform has not returned for 5 seconds: the text names it. Once for each call.
+/// A transform has not returned for the time of the option "watchdog": the text names it, and the worker that waits for it
+/// where one does. Once for each case.
 pub const RESAY_EVENT_TRANSFORM_STUCK: u32 = 2048u32;
+/// A transform that was stuck has returned.
+pub const RESAY_EVENT_TRANSFORM_RETURNED: u32 = 4096u32;
 /// For resay_events_open: all kinds, including those of later versions.
 pub const RESAY_EVENT_ALL: u32 = 0xffff_ffff_u32;
 
@@ -139,6 +142,7 @@ const _: () = {
     assert!(RESAY_EVENT_CHAIN_CHANGED == 1 << EventKind::ChainChanged as u32);
     assert!(RESAY_EVENT_ENGINE == 1 << EventKind::Engine as u32);
     assert!(RESAY_EVENT_TRANSFORM_STUCK == 1 << EventKind::TransformStuck as u32);
+    assert!(RESAY_EVENT_TRANSFORM_RETURNED == 1 << EventKind::TransformReturned as u32);
     assert!(RESAY_EVENT_ALL == u32::MAX);
     assert!(RESAY_CLOSED_PEER_CLOSED == CloseReason::PeerClosed as i32 + 1);
     assert!(RESAY_CLOSED_PEER_RESET == CloseReason::PeerReset as i32 + 1);

@@ -47,6 +47,9 @@ pub struct resay_stats {
     /// Bytes received on connections and not answered: of dropped messages, and of input that was unanswered when its
     /// connection closed.
     pub dropped_bytes: u64,
+    /// How often a turn of a worker or a message with a transform that may block took longer than the option "watchdog";
+    /// always of the whole engine.
+    pub transforms_stuck: u64,
 }
 
 /// [*] Reads the figures of a listener, or with 0 of all together, closed ones too: apart from open, these never run
@@ -80,6 +83,7 @@ pub unsafe extern "C" fn resay_stats_get(
             events_lost: engine.events_lost(),
             undelivered_bytes: found.undelivered_bytes,
             dropped_bytes: found.dropped_bytes,
+            transforms_stuck: engine.transforms_stuck(),
         };
         // SAFETY: a struct without padding whose size comes first; the caller's, as documented.
         unsafe { give_struct(stats, &filled, "stats")? };

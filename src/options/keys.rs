@@ -165,6 +165,13 @@ pub const ENGINE_KEYS: &[EngineKey] = &[
         help: "time that a thread busy-polls before it sleeps",
     },
     EngineKey {
+        name: "watchdog",
+        value: "DURATION",
+        kind: ValueType::within("duration", "", "0", "24h"),
+        fallback: "10s",
+        help: "time after which a transform that has not returned is logged; 0: never",
+    },
+    EngineKey {
         name: "thread_name",
         value: "PREFIX",
         kind: ValueType::TEXT,

@@ -64,17 +64,30 @@ fn every_range_is_what_the_parser_takes() {
 
 #[test]
 fn the_options_of_an_engine_are_what_it_takes() {
-    let [threads, backend, spin, name, stack, cpus] = ENGINE_KEYS else { panic!("{ENGINE_KEYS:?}") };
+    let [threads, backend, spin, watchdog, name, stack, cpus] = ENGINE_KEYS else {
+        panic!("{ENGINE_KEYS:?}")
+    };
     let engine = crate::Engine::builder().build().unwrap();
     assert_eq!(engine.threads().to_string(), threads.fallback);
     assert_eq!(engine.backend().to_string(), backend.fallback);
     assert_eq!(duration_text(engine.spin()), spin.fallback);
+    assert_eq!(duration_text(engine.watchdog()), watchdog.fallback);
     for (text, is_good) in [(threads.kind.min, true), (threads.kind.max, true), ("0", false), ("257", false)]
     {
         assert_eq!(engine.set_threads(text.parse().unwrap()).is_ok(), is_good, "{text}");
     }
     for (text, is_good) in [(spin.kind.min, true), (spin.kind.max, true), ("1.000001s", false)] {
         assert_eq!(engine.set_spin(parse_duration(text).unwrap()).is_ok(), is_good, "{text}");
+    }
+    for (text, is_good) in [
+        (watchdog.kind.min, true),
+        (watchdog.kind.max, true),
+        ("10ms", true),
+        ("9ms", false),
+        ("86401s", false),
+    ] {
+        let patience = parse_duration(text).unwrap();
+        assert_eq!(engine.set_watchdog(patience).is_ok(), is_good, "{text}");
     }
     assert_eq!(engine.thread_name(), name.fallback);
     assert_eq!(engine.thread_stack().to_string(), stack.fallback);

@@ -101,6 +101,8 @@ mod tests {
             events: Arc::new(events),
             taps: Arc::default(),
             mailboxes: vec![Mailbox::new(Box::new(|| {}))],
+            pulses: Vec::new(),
+            stuck: 0.into(),
             offload: Offload::default(),
             tickets: Arc::default(),
             spin: Duration::ZERO,

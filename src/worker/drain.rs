@@ -96,6 +96,7 @@ impl<D: Driver> Worker<D> {
             self.driver.wait_closed();
             // Generations are destroyed with their last user; an ended worker uses none.
             self.listeners.clear();
+            self.pulse.forget_listeners();
         }
     }
 }
@@ -118,6 +119,8 @@ mod tests {
             events: Arc::default(),
             taps: Arc::default(),
             mailboxes: vec![Mailbox::new(Box::new(|| {}))],
+            pulses: Vec::new(),
+            stuck: 0.into(),
             offload: Offload::default(),
             tickets: Arc::default(),
             spin: Duration::ZERO,

@@ -1,7 +1,6 @@
 //! Messages for transforms that may block. The whole connection goes along: it does no I/O, so it can work anywhere.
 //! Meanwhile its socket is paused, and what happens to its send is noted.
 
-use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::connection::Work;
 use crate::context::{Context, Reply};
 use crate::datagram::DatagramSession;
 use crate::driver::{Close, Driver, RecvBuf, Token};
-use crate::event::{Event, EventCause, EventKind, LogLevel, PeerLine};
+use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::limits::{OFFLOAD_LOOK, OFFLOADED_DATAGRAMS_MAX, TURN_SENDS};
 use crate::listener::Listener;
 use crate::offload::Refused;
@@ -131,7 +130,6 @@ impl<D: Driver> Worker<D> {
 
     /// Some time has passed since a connection was offloaded: gives it up where its peer is gone, or its time is.
     pub(super) fn look_at_offloaded(&mut self, token: Token) {
-        self.log_stuck();
         let now = self.driver.now();
         let presence = self.driver.presence(token);
         let Some(Socket::Offloaded(offloaded)) = self.sockets.get_mut(token) else { return };
@@ -156,23 +154,6 @@ impl<D: Driver> Worker<D> {
             None => {
                 self.timers.arm(token, &mut offloaded.armed, now.after(OFFLOAD_LOOK).min(offloaded.until))
             }
-        }
-    }
-
-    /// Names transforms that do not return, each call once.
-    fn log_stuck(&self) {
-        for stuck in self.shared.offload.take_stuck() {
-            let state = self.listeners.iter().flatten().find(|state| state.generation.share() == stuck.share);
-            let name = stuck.transform.map_or("?".into(), CStr::to_string_lossy);
-            let text = format_args!("transform {name} has not returned for {:?}", stuck.since.elapsed());
-            let Some(state) = state else {
-                self.shared.events.emit_about(LogLevel::Warn, EventKind::TransformStuck, &(), text);
-                continue;
-            };
-            let now_us = self.driver.now().as_micros();
-            let (level, more) = state.listener.lines().next(PeerLine::TransformStuck, LogLevel::Warn, now_us);
-            let text = format_args!("{text}{more}");
-            self.shared.events.emit_about(level, EventKind::TransformStuck, &*state.listener, text);
         }
     }
 
@@ -358,7 +339,6 @@ impl<D: Driver> Worker<D> {
                 state.stats.dropped(DropReason::Overloaded, 1);
             }
         }
-        self.log_stuck();
     }
 
     pub(super) fn resume_datagram(&mut self, result: DatagramResult) {

@@ -236,6 +236,11 @@ static void ids(resay_engine *engine)
   CHECK_CODE(resay_set(engine, "spin", "60", NULL), RESAY_E_SPEC);
   CHECK_CODE(resay_set(engine, "spin", "2s", NULL), RESAY_E_STATE);
   CHECK_CODE(resay_set(engine, "spin", "60us", NULL), 0);
+  CHECK_CODE(resay_set(engine, "watchdog", "9ms", NULL), RESAY_E_STATE);
+  CHECK_CODE(resay_set(engine, "watchdog", "long", NULL), RESAY_E_SPEC);
+  CHECK_CODE(resay_set(engine, "watchdog", "1500ms", NULL), 0);
+  CHECK_CODE(resay_get(engine, "watchdog", value, sizeof value, NULL), 0);
+  CHECK(strcmp(value, "1500ms") == 0);
   CHECK_CODE(resay_get(engine, "spin", value, sizeof value, NULL), 0);
   CHECK(strcmp(value, "60us") == 0);
   CHECK_CODE(resay_set(engine, "spin", "0.5us", NULL), 0);

@@ -49,6 +49,7 @@ static const struct row rows[] = {
   {"RESAY_EVENT_CHAIN_CHANGED", (long long)(RESAY_EVENT_CHAIN_CHANGED), 512LL},
   {"RESAY_EVENT_ENGINE", (long long)(RESAY_EVENT_ENGINE), 1024LL},
   {"RESAY_EVENT_TRANSFORM_STUCK", (long long)(RESAY_EVENT_TRANSFORM_STUCK), 2048LL},
+  {"RESAY_EVENT_TRANSFORM_RETURNED", (long long)(RESAY_EVENT_TRANSFORM_RETURNED), 4096LL},
   {"RESAY_EVENT_ALL", (long long)(RESAY_EVENT_ALL), 4294967295LL},
   {"RESAY_CLOSED_PEER_CLOSED", (long long)(RESAY_CLOSED_PEER_CLOSED), 1LL},
   {"RESAY_CLOSED_PEER_RESET", (long long)(RESAY_CLOSED_PEER_RESET), 2LL},
@@ -161,7 +162,7 @@ int main(void)
   failed |= sizeof as_a_size != 336 || 1 - RESAY_E_ARG != 102 || ~RESAY_EVENT_ALL != 0u;
   failed |= sizeof(((resay_error *)0)->message) != RESAY_ERROR_MESSAGE_BYTES;
   failed |= sizeof(((resay_event *)0)->text) != RESAY_EVENT_TEXT_BYTES;
-  failed |= sizeof(resay_event) != 128 + 8 || sizeof(resay_stats) != 96 + 16 || sizeof(resay_error) != 256;
+  failed |= sizeof(resay_event) != 128 + 8 || sizeof(resay_stats) != 96 + 24 || sizeof(resay_error) != 256;
   /* A plugin's answers that a callback may give too mean the same. */
   failed |= RESAY_PASS != RESAY_OK;
   return failed;

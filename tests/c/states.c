@@ -240,6 +240,7 @@ static void a_start_that_fails_changes_nothing(int resource, rlim_t first, rlim_
   CHECK(stat(where + strlen("unix:"), &before) == 0);
   CHECK_CODE(resay_set(engine, "threads", "3", NULL), 0);
   CHECK_CODE(resay_set(engine, "thread_stack", stack, NULL), 0);
+  CHECK_CODE(resay_set(engine, "watchdog", "0", NULL), 0); /* a start goes without it */
   CHECK(getrlimit(resource, &enough) == 0);
   before_start = descriptors();
   for (limit = enough, limit.rlim_cur = first;; limit.rlim_cur += step) {

@@ -22,7 +22,7 @@ static void own_threads(uint32_t count)
   int i, before = threads();
   add(engine, "tcp://127.0.0.1:0?chain=uppercase", url);
   CHECK_CODE(resay_start(engine, count, NULL), 0);
-  expect_threads(before + (int)count);
+  expect_threads(before + (int)count + 1); /* the watchdog */
   for (i = 0; i < 32; i++) clients[i] = dial(url);
   for (i = 0; i < 32; i++) ask(clients[i], "own", "OWN");
   for (i = 0; i < 32; i++) resay_client_free(clients[i]);

@@ -67,6 +67,7 @@ impl Reader<'_> {
             threads: 1,
             backend: resay::Backend::Auto,
             spin: Duration::ZERO,
+            watchdog: Duration::from_secs(10),
             thread_name: "resay".to_owned(),
             thread_stack: 2 << 20,
             thread_cpus: String::new(),
@@ -367,6 +368,10 @@ fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, Str
         "spin" => {
             config.spin = parse_duration(text).map_err(value)?;
             Engine::builder().spin(config.spin).map_err(spec)?;
+        }
+        "watchdog" => {
+            config.watchdog = parse_duration(text).map_err(value)?;
+            Engine::builder().watchdog(config.watchdog).map_err(spec)?;
         }
         "thread_name" => {
             Engine::builder().thread_name(text).map_err(spec)?;

@@ -16,6 +16,7 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     pub(crate) backend: Backend,
     pub(crate) spin: Duration,
+    pub(crate) watchdog: Duration,
     pub(crate) thread_name: String,
     pub(crate) thread_stack: u64,
     pub(crate) thread_cpus: String,
@@ -64,6 +65,7 @@ impl Config {
         let mut builder = Engine::builder()
             .threads(self.threads)?
             .spin(self.spin)?
+            .watchdog(self.watchdog)?
             .backend(self.backend)
             .thread_name(&self.thread_name)?
             .thread_stack(usize::try_from(self.thread_stack).unwrap_or(usize::MAX))?

@@ -35,6 +35,7 @@ impl Config {
             ("threads", self.threads.to_string()),
             ("backend", self.backend.to_string()),
             ("spin", duration_text(self.spin)),
+            ("watchdog", duration_text(self.watchdog)),
             ("thread_name", self.thread_name.clone()),
             ("thread_stack", self.thread_stack.to_string()),
             ("thread_cpus", self.thread_cpus.clone()),

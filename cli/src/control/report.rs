@@ -17,6 +17,9 @@ pub(crate) struct Stats {
     pub(crate) listeners: Vec<ListenerCounts>,
     /// What transforms count, as `transform.counter`.
     pub(crate) transforms: BTreeMap<String, u64>,
+    /// How often one of them took longer than the watchdog's time. Servers of earlier versions do not say.
+    #[serde(default)]
+    pub(crate) transforms_stuck: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,6 +115,7 @@ impl Stats {
             listeners: listeners.collect(),
             totals: Counts::of(&engine.stats()),
             transforms: engine.transform_counters().into_iter().collect(),
+            transforms_stuck: engine.transforms_stuck(),
         }
     }
 }

@@ -61,7 +61,7 @@ fn threads_have_the_name_and_the_processors_that_were_asked_for() {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process.0.id())).unwrap();
     let tasks = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
     let workers: Vec<_> = tasks.filter(|status| field(status, "Name").starts_with("here-")).collect();
-    assert_eq!(workers.len(), 2);
+    assert_eq!(workers.len(), 3, "two workers and the watchdog");
     assert!(workers.iter().all(|status| field(status, "Cpus_allowed_list") == cpu));
     server.end();
     for (option, value, what) in [

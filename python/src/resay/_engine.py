@@ -19,9 +19,9 @@ from ._native import lib, text_of
 from ._recording import Message, Recording, Tape
 
 # Options whose numbers are times in seconds.
-_TIMES = frozenset(("idle_timeout", "write_timeout", "swap_timeout", "spin"))
+_TIMES = frozenset(("idle_timeout", "write_timeout", "swap_timeout", "spin", "watchdog"))
 # Options of the engine; all others are of listeners.
-_OF_ENGINE = frozenset(("spin", "thread_name", "thread_stack", "thread_cpus"))
+_OF_ENGINE = frozenset(("spin", "watchdog", "thread_name", "thread_stack", "thread_cpus"))
 # How long the end of the process waits for a transform.
 _EXIT_MS = 1000
 # `run` looks for an exception of a signal handler this often, in case it came inside a transform.
@@ -40,6 +40,7 @@ class Stats:
     __slots__ = (
         "open", "accepted", "closed", "messages_in", "messages_out", "bytes_in", "bytes_out", "dropped", "rejected",
         "transform_errors", "accept_errors", "events_lost", "undelivered_bytes",
+        "transforms_stuck",
     )
 
     def __init__(self, struct):

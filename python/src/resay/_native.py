@@ -75,6 +75,7 @@ class resay_stats(Structure):
         ("events_lost", c_uint64),
         ("undelivered_bytes", c_uint64),
         ("dropped_bytes", c_uint64),
+        ("transforms_stuck", c_uint64),
     ]
 
 

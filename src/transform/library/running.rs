@@ -78,29 +78,34 @@ pub(crate) struct RunningThread(Arc<Mutex<Option<Place>>>);
 /// Where the thread has the name of what runs on it.
 struct Place(*const AtomicPtr<c_char>);
 
-// SAFETY: what it points to is atomic, and there while it can be found: see `watched`.
+// SAFETY: what it points to is atomic, and there while it can be found: see `during`.
 unsafe impl Send for Place {}
 
 /// Lets other threads see what runs on this one during `work`.
 pub(crate) fn watched<R>(work: impl FnOnce(&RunningThread) -> R) -> R {
-    struct Unseen<'a>(&'a RunningThread);
-    impl Drop for Unseen<'_> {
-        fn drop(&mut self) {
-            *lock(&self.0.0) = None;
-        }
-    }
     let thread = RunningThread::default();
-    *lock(&thread.0) = Some(Place(RUNNING.with(ptr::from_ref)));
-    // Before the thread can end, however it leaves this.
-    let unseen = Unseen(&thread);
-    work(unseen.0)
+    thread.during(|| work(&thread))
 }
 
 impl RunningThread {
+    /// Is the calling thread during `work`. Only one thread at a time.
+    pub(crate) fn during<R>(&self, work: impl FnOnce() -> R) -> R {
+        struct Unseen<'a>(&'a RunningThread);
+        impl Drop for Unseen<'_> {
+            fn drop(&mut self) {
+                *lock(&self.0.0) = None;
+            }
+        }
+        *lock(&self.0) = Some(Place(RUNNING.with(ptr::from_ref)));
+        // Before the thread can end, however it leaves this.
+        let _unseen = Unseen(self);
+        work()
+    }
+
     /// The transform whose code runs there now, if one does.
     pub(crate) fn transform(&self) -> Option<&'static CStr> {
         let place = lock(&self.0);
-        // SAFETY: while it is there, and nobody takes it away as long as the lock is held, the thread has not left `watched`, so
+        // SAFETY: while it is there, and nobody takes it away as long as the lock is held, the thread has not left `during`, so
         // its variables are alive. One that never leaves it never ends.
         place.as_ref().and_then(|place| name_in(unsafe { &*place.0 }))
     }

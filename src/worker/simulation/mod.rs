@@ -159,6 +159,8 @@ impl Run {
             events,
             taps: Arc::default(),
             mailboxes: woken.iter().map(|woken| Mailbox::new(waker(woken))).collect(),
+            pulses: woken.iter().map(|_| Arc::default()).collect(),
+            stuck: 0.into(),
             offload: Offload::into_queue(Arc::clone(&jobs)),
             tickets: Arc::default(),
             spin: if case.spins { Duration::from_micros(60) } else { Duration::ZERO },
