@@ -43,6 +43,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
 use crate::log::{Log, escape_into};
+use crate::notify::Notifier;
 use crate::output;
 use crate::reload::Reloader;
 use report::{Connection, Ended, Listener, Stats};
@@ -94,6 +95,7 @@ impl Control {
         engine: &Arc<Engine>,
         reloader: Option<&Arc<Reloader>>,
         log: &Log,
+        notifier: &Notifier,
         order: F,
     ) -> io::Result<()>
     where
@@ -102,8 +104,13 @@ impl Control {
         let started = Instant::now();
         for number in 0..THREADS {
             let (listener, order) = (Arc::clone(&self.listener), order.clone());
-            let desk =
-                Desk { engine: Arc::clone(engine), reloader: reloader.cloned(), log: log.clone(), started };
+            let desk = Desk {
+                engine: Arc::clone(engine),
+                reloader: reloader.cloned(),
+                log: log.clone(),
+                notifier: notifier.clone(),
+                started,
+            };
             thread::Builder::new()
                 .name(format!("control-{number}"))
                 .spawn(move || desk.accept_for_ever(&listener, order))?;
@@ -182,6 +189,7 @@ struct Desk {
     /// Where there is a configuration file.
     reloader: Option<Arc<Reloader>>,
     log: Log,
+    notifier: Notifier,
     started: Instant,
 }
 
@@ -216,7 +224,9 @@ impl Desk {
         let answer = match request {
             Ok(Request::Drain { within }) => return order(Order::Drain { within }, Waiter { client }),
             Ok(Request::Stop) => return order(Order::Stop, Waiter { client }),
-            Ok(Request::Stats) => output::json(&Stats::of(&self.engine, self.started.elapsed())),
+            Ok(Request::Stats) => {
+                output::json(&Stats::of(&self.engine, self.notifier.state(), self.started.elapsed()))
+            }
             Ok(Request::Connections) => self.connections(),
             Ok(Request::Listeners) => self.listeners(),
             Ok(Request::Config) => self.reloader().and_then(|reloader| output::json(&reloader.snapshot())),

@@ -344,10 +344,12 @@ fn duration_text(ms: u64) -> String {
 
 fn stats_text(stats: &Stats) -> String {
     let mut text = format!(
-        "resay {}, process {}, up {}\n\nall listeners\n",
+        "resay {}, process {}, up {}{}{}\n\nall listeners\n",
         printable(&stats.version),
         stats.pid,
-        duration_text(stats.uptime_ms)
+        duration_text(stats.uptime_ms),
+        if stats.state.is_empty() { "" } else { ", " },
+        printable(&stats.state.replace('_', " ")),
     );
     counts_into(&mut text, &stats.totals);
     for listener in &stats.listeners {

@@ -1,7 +1,7 @@
 //! The command `resay`: serve, config, ctl, send, repl, bench and plugin, each in a module of its own, over the public API of the
 //! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
 //! it takes orders, `help` what help texts share, `output` standard output, `signals` the handlers, `start` what comes
-//! before `main`. `completions` and `man` print what goes with an installed command.
+//! before `main`, `notify` what the service manager hears. `completions` and `man` print what goes with an installed command.
 
 // What a fuzzer starts has its `main`.
 #![cfg_attr(fuzzing, no_main, allow(dead_code))]
@@ -19,6 +19,7 @@ mod fuzzing;
 mod help;
 mod log;
 mod man;
+mod notify;
 mod output;
 mod plugin;
 mod reload;
@@ -27,6 +28,7 @@ mod send;
 mod serve;
 mod signals;
 mod start;
+mod state;
 mod unquoted;
 
 use std::env;
@@ -46,7 +48,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     Config(config::command::Arguments),
     Ctl(ctl::Arguments),
     Send(send::Arguments),
@@ -83,7 +85,7 @@ fn run() -> Result<Exit, Failure> {
     };
     match command {
         Command::Serve(arguments) => {
-            start::take_passed_sockets();
+            start::take_from_manager();
             crash::install();
             serve::run(&arguments)
         }

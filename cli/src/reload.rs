@@ -21,12 +21,13 @@ use crate::control::report::Reloaded;
 use crate::ctl::Server;
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
+use crate::notify::Notifier;
 use crate::output;
 
 /// How long a running server may take to say what it runs with.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// The settings that can change while the server runs; listeners apart.
-const LIVE: [&str; 2] = ["chain", "drain_timeout"];
+const LIVE: [&str; 3] = ["chain", "drain_timeout", "lame_duck"];
 
 /// What holds, and where it is read again.
 #[derive(Debug)]
@@ -38,12 +39,21 @@ pub(crate) struct Reloader {
     is_requested: AtomicBool,
     /// Only looked at and replaced under its lock: nobody waits for a reload who asks for a name.
     held: Mutex<Held>,
+    notifier: Notifier,
+}
+
+/// How long the end takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndTimes {
+    /// For so long all goes on.
+    pub(crate) lame_duck: Duration,
+    pub(crate) drain_timeout: Duration,
 }
 
 #[derive(Debug)]
 struct Held {
     snapshot: Snapshot,
-    drain_timeout: Duration,
+    times: EndTimes,
     /// The listeners of each address of the snapshot.
     ids: Vec<Vec<ListenerId>>,
 }
@@ -54,17 +64,19 @@ impl Reloader {
         file: &Path,
         config: &Config,
         builder: Builder,
+        notifier: &Notifier,
     ) -> Result<(Engine, Reloader), Failure> {
         let engine = builder.build()?;
         let listens: Vec<_> = config.listeners.iter().map(|entry| entry.listen.clone()).collect();
         let ids = engine.listen_all(&listens).map_err(|error| with_place(config, error))?;
         engine.start()?;
-        let held = Held { snapshot: config.snapshot(), drain_timeout: config.drain_timeout, ids };
+        let held = Held { snapshot: config.snapshot(), times: times_of(config), ids };
         let reloader = Reloader {
             file: file.to_owned(),
             turn: Mutex::new(()),
             is_requested: AtomicBool::new(false),
             held: Mutex::new(held),
+            notifier: notifier.clone(),
         };
         Ok((engine, reloader))
     }
@@ -102,7 +114,10 @@ impl Reloader {
 
     fn reload_and_log(&self, engine: &Engine, log: &Log, whence: &str) -> Result<Reloaded, Failure> {
         let began = Instant::now();
-        match self.reload_now(engine) {
+        self.notifier.reloading();
+        let result = self.reload_now(engine);
+        self.notifier.reloaded(engine);
+        match result {
             Ok(changes) => {
                 let count = changes.len();
                 for change in &changes {
@@ -159,12 +174,12 @@ impl Reloader {
         });
         let ids = ids.collect();
         let lines = found.iter().map(|change| line(change, &old, &new)).collect();
-        *self.held() = Held { snapshot: new, drain_timeout: config.drain_timeout, ids };
+        *self.held() = Held { snapshot: new, times: times_of(&config), ids };
         Ok(lines)
     }
 
-    pub(crate) fn drain_timeout(&self) -> Duration {
-        self.held().drain_timeout
+    pub(crate) fn times(&self) -> EndTimes {
+        self.held().times
     }
 
     /// The names of the listeners, by their numbers.
@@ -182,6 +197,10 @@ impl Reloader {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn times_of(config: &Config) -> EndTimes {
+    EndTimes { lame_duck: config.lame_duck, drain_timeout: config.drain_timeout }
 }
 
 /// A failure of the engine; for a chain that cannot be, with the listener whose it is.

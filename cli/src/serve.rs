@@ -30,7 +30,9 @@ use crate::control::{Control, Order, Waiter};
 use crate::exit::{Exit, Failure};
 use crate::help;
 use crate::log::{Format, Log};
-use crate::reload::{self, Reloader};
+use crate::notify::Notifier;
+use crate::reload::{self, EndTimes, Reloader};
+use crate::state::{self, State};
 use crate::{output, signals};
 
 /// Listen and answer
@@ -42,6 +44,9 @@ use crate::{output, signals};
 /// connection and exits 0. A second signal stops it at once, also with exit status 0. If not all is answered within
 /// --drain-timeout, or a thread does not end in time, the exit status is 4. SIGHUP reads the file of --config again, and has no effect without one.
 /// A signal that was ignored before the start, as nohup does with SIGHUP, stays ignored.
+///
+/// Under a service manager (`Type=notify`) it tells that it is ready, its figures, that it reloads and ends, and, for
+/// `WatchdogSec=`, that every thread still takes turns.
 ///
 /// With --control, `resay ctl` shows the state of the running server, swaps chains, drains and stops it.
 #[derive(Debug, Clone, Args)]
@@ -96,6 +101,10 @@ pub(crate) struct Arguments {
     /// Time limit for draining; connections that are open then are cut off
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     drain_timeout: Duration,
+    /// On SIGTERM or SIGINT, go on serving for this long before draining; a second signal drains at once
+    #[arg(long, value_name = "DURATION", default_value = "0", hide_default_value = true,
+          value_parser = parse_duration)]
+    lame_duck: Duration,
     /// Take listeners and settings from a TOML file, in place of URLs and of the options above; SIGHUP and
     /// `resay ctl reload` read it again
     #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS)]
@@ -110,7 +119,7 @@ pub(crate) struct Arguments {
 }
 
 /// What a file says.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "urls",
     "transform",
     "set",
@@ -125,6 +134,7 @@ const SETTINGS: [&str; 14] = [
     "control",
     "log",
     "drain_timeout",
+    "lame_duck",
 ];
 
 const EXAMPLES: &str = "\
@@ -170,8 +180,9 @@ fn serve_until_end(arguments: &Arguments, config: &Config, file: Option<&Path>) 
     // Before anything listens: one that has come by now ends it properly.
     let signals = signals::handle(&[SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
     let log = Log::start(config.log, arguments.quiet).map_err(system("start the log's thread"))?;
+    let notifier = Notifier::of_environment(&log, &state::Shared::default());
     let mut waiters = Vec::new();
-    let result = serve(arguments, config, file, signals, &log, &mut waiters);
+    let result = serve(arguments, config, file, signals, &log, &notifier, &mut waiters);
     log.flush(LAST_WAIT);
     // Who waits for the end of their connections sees it now, when there is nothing else left.
     drop(waiters);
@@ -191,6 +202,7 @@ impl Arguments {
             thread_cpus: self.thread_cpus.clone(),
             log: self.log,
             drain_timeout: self.drain_timeout,
+            lame_duck: self.lame_duck,
             control: self.control.clone(),
             plugin_dirs: self.plugin_directories.clone(),
             chain: self.transform.clone(),
@@ -219,6 +231,7 @@ fn serve(
     file: Option<&Path>,
     signals: Signals,
     log: &Log,
+    notifier: &Notifier,
     waiters: &mut Vec<(Order, Waiter)>,
 ) -> Result<Exit, Failure> {
     // First, so that a server which is already there keeps everything of this one from beginning.
@@ -227,7 +240,7 @@ fn serve(
     let builder = config.builder()?.on_event(level(arguments), move |event| events.event(event));
     let (engine, reloader) = match file {
         Some(file) => {
-            let (engine, reloader) = Reloader::start(file, config, builder)?;
+            let (engine, reloader) = Reloader::start(file, config, builder, notifier)?;
             (engine, Some(Arc::new(reloader)))
         }
         None => (arguments.start(builder)?, None),
@@ -238,14 +251,22 @@ fn serve(
         let words = words.clone();
         // The receiver lives as long as anybody is to be heard.
         let order = move |order, waiter| drop(words.send(Word::Order(order, waiter)));
-        control.serve(&engine, reloader.as_ref(), log, order).map_err(no_thread)?;
+        control.serve(&engine, reloader.as_ref(), log, notifier, order).map_err(no_thread)?;
     }
     announce(&engine, log);
+    notifier.ready(&engine).map_err(no_thread)?;
     describe(&engine, config, arguments.verbose > 0, log);
     let undelivered_before = Arc::new(AtomicU64::new(0));
-    let service = Service { engine: Arc::clone(&engine), reloader, log: log.clone(), undelivered_before };
+    let service = Service {
+        engine: Arc::clone(&engine),
+        reloader,
+        times: EndTimes { lame_duck: config.lame_duck, drain_timeout: config.drain_timeout },
+        log: log.clone(),
+        notifier: notifier.clone(),
+        undelivered_before,
+    };
     service.watch(signals, words)?;
-    let end = service.run(&heard, config.drain_timeout, waiters)?;
+    let end = service.run(&heard, waiters)?;
     // The place is free before anybody is told of the end.
     drop(control);
     waiters.iter().for_each(|(order, waiter)| waiter.answer(end.answer_to(order)));
@@ -313,8 +334,16 @@ enum Word {
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Serving,
-    Draining { until: Option<Instant> },
-    Stopping { until: Option<Instant> },
+    /// It is to drain then.
+    LameDuck {
+        until: Option<Instant>,
+    },
+    Draining {
+        until: Option<Instant>,
+    },
+    Stopping {
+        until: Option<Instant>,
+    },
 }
 
 /// How it ended.
@@ -363,27 +392,30 @@ struct Service {
     engine: Arc<Engine>,
     /// Where there is a configuration file.
     reloader: Option<Arc<Reloader>>,
+    /// Where there is none.
+    times: EndTimes,
     log: Log,
+    notifier: Notifier,
     /// Bytes that were lost before draining began.
     undelivered_before: Arc<AtomicU64>,
 }
 
 impl Service {
-    fn run(
-        &self,
-        heard: &Receiver<Word>,
-        drain_timeout: Duration,
-        waiters: &mut Vec<(Order, Waiter)>,
-    ) -> Result<End, Failure> {
+    fn run(&self, heard: &Receiver<Word>, waiters: &mut Vec<(Order, Waiter)>) -> Result<End, Failure> {
         let mut phase = Phase::Serving;
         loop {
             let word = match phase {
-                Phase::Draining { until: Some(until) } | Phase::Stopping { until: Some(until) } => {
+                Phase::LameDuck { until: Some(until) }
+                | Phase::Draining { until: Some(until) }
+                | Phase::Stopping { until: Some(until) } => {
                     heard.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
                 }
                 _ => heard.recv().ok(),
             };
             match (word, phase) {
+                (None, Phase::LameDuck { .. }) => {
+                    phase = self.drain("lame_duck is over", self.times().drain_timeout)?;
+                }
                 (None, _) => {
                     self.log.emit(LogLevel::Error, "", "not all has ended in time; leaving what is left");
                     return Ok(End::Overdue);
@@ -394,8 +426,15 @@ impl Service {
                 }
                 (Some(Word::Signal(signal)), Phase::Serving) => {
                     let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                    let within = self.reloader.as_ref().map_or(drain_timeout, |held| held.drain_timeout());
-                    phase = self.drain(name, within)?;
+                    let times = self.times();
+                    phase = if times.lame_duck.is_zero() {
+                        self.drain(name, times.drain_timeout)?
+                    } else {
+                        self.begin_lame_duck(name, times)
+                    };
+                }
+                (Some(Word::Signal(_)), Phase::LameDuck { .. }) => {
+                    phase = self.drain("another signal", self.times().drain_timeout)?;
                 }
                 (Some(Word::Signal(_)), Phase::Draining { .. }) => {
                     self.emit("another signal: ending at once");
@@ -408,10 +447,10 @@ impl Service {
                 }
                 (Some(Word::Order(order, waiter)), _) => {
                     match (&order, phase) {
-                        (Order::Drain { within }, Phase::Serving) => {
+                        (Order::Drain { within }, Phase::Serving | Phase::LameDuck { .. }) => {
                             phase = self.drain("control socket", *within)?;
                         }
-                        (Order::Stop, Phase::Serving | Phase::Draining { .. }) => {
+                        (Order::Stop, Phase::Serving | Phase::LameDuck { .. } | Phase::Draining { .. }) => {
                             self.emit("control socket: ending at once");
                             phase = self.stop();
                         }
@@ -450,9 +489,26 @@ impl Service {
         }
     }
 
+    /// What the configuration says of the end, now.
+    fn times(&self) -> EndTimes {
+        self.reloader.as_ref().map_or(self.times, |reloader| reloader.times())
+    }
+
+    /// Goes on serving, so that whoever sends clients here finds out first that this server ends.
+    fn begin_lame_duck(&self, why: &str, times: EndTimes) -> Phase {
+        let EndTimes { lame_duck, drain_timeout } = times;
+        self.emit(format_args!(
+            "{why}: still serving for {lame_duck:?}, then draining; a signal drains at once"
+        ));
+        self.notifier
+            .ending(State::LameDuck, lame_duck.saturating_add(drain_timeout).saturating_add(DRAIN_GRACE));
+        Phase::LameDuck { until: Instant::now().checked_add(lame_duck) }
+    }
+
     /// Begins to drain.
     fn drain(&self, why: &str, within: Duration) -> Result<Phase, Failure> {
         self.emit(format_args!("{why}: draining, at most {within:?}; a signal ends it at once"));
+        self.notifier.ending(State::Draining, within.saturating_add(DRAIN_GRACE));
         let (engine, before) = (Arc::clone(&self.engine), Arc::clone(&self.undelivered_before));
         spawn("drain", move || {
             before.store(engine.stats().undelivered_bytes, Ordering::Relaxed);
@@ -464,6 +520,7 @@ impl Service {
 
     /// Begins to end at once.
     fn stop(&self) -> Phase {
+        self.notifier.ending(State::Stopping, LAST_WAIT);
         self.engine.stop();
         Phase::Stopping { until: Some(Instant::now() + LAST_WAIT) }
     }
@@ -471,7 +528,9 @@ impl Service {
     /// The last worker has ended.
     fn ended(&self, phase: Phase) -> Result<End, Failure> {
         match phase {
-            Phase::Serving => return Err(Failure::new(Exit::Broken, "every worker has ended")),
+            Phase::Serving | Phase::LameDuck { .. } => {
+                return Err(Failure::new(Exit::Broken, "every worker has ended"));
+            }
             Phase::Stopping { .. } => return Ok(End::Stopped),
             Phase::Draining { .. } => {}
         }

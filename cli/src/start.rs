@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 
 use libc::{c_int, sigset_t};
 
+use crate::notify;
+
 /// The signals that are held.
 const HELD: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
@@ -58,10 +60,11 @@ pub(crate) fn unblock(signals: &[c_int]) -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &set_of(signals)).map(drop)
 }
 
-/// Lets no program that a transform starts take the sockets for its own that a service manager has passed
-/// (sd_listen_fds(3)). To be called while there is one thread.
-pub(crate) fn take_passed_sockets() {
-    for variable in resay::read_passed_sockets() {
+/// Lets no program that a transform starts take for its own what a service manager has passed: sockets (sd_listen_fds(3)), and
+/// where it listens (sd_notify(3)). To be called while there is one thread.
+pub(crate) fn take_from_manager() {
+    let sockets = resay::read_passed_sockets();
+    for variable in sockets.into_iter().chain(notify::read_environment()) {
         // SAFETY: there is no other thread yet that could read the environment.
         unsafe { std::env::remove_var(variable) };
     }

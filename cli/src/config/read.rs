@@ -19,8 +19,8 @@ use crate::exit::{Exit, Failure};
 use crate::log::Format;
 
 /// The keys at the top beside those of the engine.
-pub(super) const TOP: [&str; 7] =
-    ["log", "drain_timeout", "control", "plugin_dirs", "chain", "defaults", "listener"];
+pub(super) const TOP: [&str; 8] =
+    ["log", "drain_timeout", "lame_duck", "control", "plugin_dirs", "chain", "defaults", "listener"];
 /// The keys of a listener beside its options.
 pub(super) const LISTENER: [&str; 2] = ["name", "listen"];
 /// Letters of a name.
@@ -73,6 +73,7 @@ impl Reader<'_> {
             thread_cpus: String::new(),
             log: Format::Text,
             drain_timeout: Duration::from_secs(5),
+            lame_duck: Duration::ZERO,
             control: None,
             plugin_dirs: Vec::new(),
             chain: String::new(),
@@ -391,6 +392,7 @@ fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, Str
                 Format::from_str(text, false).map_err(|_| (0, "text or json is expected".to_owned()))?;
         }
         "drain_timeout" => config.drain_timeout = parse_duration(text).map_err(value)?,
+        "lame_duck" => config.lame_duck = parse_duration(text).map_err(value)?,
         "control" => config.control = Some(text.into()),
         "chain" => {
             ChainSpec::parse(text).map_err(|error| (error.at, error.message))?;

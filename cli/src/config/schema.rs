@@ -16,6 +16,8 @@ pub(super) fn schema() -> Value {
     let mut insert = |name: &str, value: Value| top.insert(name.to_owned(), value);
     insert("log", json!({"enum": ["text", "json"], "default": "text", "description": "format of the log"}));
     insert("drain_timeout", described(duration, "DURATION", "5s", "time limit for draining"));
+    let lame_duck = "time that all goes on for after SIGTERM, before draining";
+    insert("lame_duck", described(duration, "DURATION", "0", lame_duck));
     insert(
         "control",
         described(text, "PATH", "", "accept commands of `resay ctl` on a unix socket at this path"),
@@ -94,6 +96,7 @@ pub(super) fn example() -> String {
     }
     text += "# format of the log: text, json\n# log = \"text\"\n\
              # time limit for draining; connections that are open then are cut off\n# drain_timeout = \"5s\"\n\
+             # time that all goes on for after SIGTERM, before draining\n# lame_duck = 0\n\
              # accept commands of `resay ctl` on a unix socket at this path\n# control = \"/run/resay/control\"\n\
              # directories in which plugins are looked up\n# plugin_dirs = []\n\
              # chain of all listeners that have none of their own\nchain = \"uppercase\"\n\n\

@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) thread_cpus: String,
     pub(crate) log: Format,
     pub(crate) drain_timeout: Duration,
+    pub(crate) lame_duck: Duration,
     pub(crate) control: Option<PathBuf>,
     pub(crate) plugin_dirs: Vec<PathBuf>,
     /// The chain of all listeners that have none of their own.

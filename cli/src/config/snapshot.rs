@@ -41,6 +41,7 @@ impl Config {
             ("thread_cpus", self.thread_cpus.clone()),
             ("log", self.log.name().to_owned()),
             ("drain_timeout", duration_text(self.drain_timeout)),
+            ("lame_duck", duration_text(self.lame_duck)),
             ("control", self.control.as_deref().map(|path| path.display().to_string()).unwrap_or_default()),
             ("plugin_dirs", list(&self.plugin_dirs)),
             ("chain", self.chain.clone()),

@@ -12,6 +12,9 @@ pub(crate) struct Stats {
     pub(crate) version: String,
     pub(crate) pid: u32,
     pub(crate) uptime_ms: u64,
+    /// `serving`, `lame_duck`, `draining` and so on. Servers of earlier versions do not say.
+    #[serde(default)]
+    pub(crate) state: String,
     /// Of all listeners together, closed ones too.
     pub(crate) totals: Counts,
     pub(crate) listeners: Vec<ListenerCounts>,
@@ -101,7 +104,7 @@ pub(crate) struct Reloaded {
 }
 
 impl Stats {
-    pub(super) fn of(engine: &Engine, uptime: Duration) -> Stats {
+    pub(super) fn of(engine: &Engine, state: crate::state::State, uptime: Duration) -> Stats {
         let listeners = engine.listeners().into_iter().filter_map(|listener| {
             // One that was closed in between has nothing to say.
             let stats = engine.listener_stats(listener.id).ok()?;
@@ -112,6 +115,7 @@ impl Stats {
             version: resay::VERSION.to_owned(),
             pid: std::process::id(),
             uptime_ms: milliseconds(uptime),
+            state: state.name().to_owned(),
             listeners: listeners.collect(),
             totals: Counts::of(&engine.stats()),
             transforms: engine.transform_counters().into_iter().collect(),
