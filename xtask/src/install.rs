@@ -164,6 +164,13 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
     for text in ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
         tree.copy(&place.root.join(text), share.join("doc/resay").join(text), MODE_FILE, &[])?;
     }
+    for unit in files_in(&place.root.join("contrib/systemd"))? {
+        let text = fs::read_to_string(&unit).map_err(|error| format!("{}: {error}", unit.display()))?;
+        // Where the command will live.
+        let text = text.replace("/usr/bin/", &format!("{}/bin/", request.prefix.display()));
+        let name = unit.file_name().unwrap_or_default();
+        tree.write(share.join("doc/resay/examples/systemd").join(name), text.as_bytes())?;
+    }
     tree.write(share.join("doc/resay").join(NOTICES), notices::text(place)?.as_bytes())?;
     Ok(tree.written)
 }

@@ -21,3 +21,4 @@ mod serve;
 mod signals;
 mod surroundings;
 mod swap;
+mod units;
