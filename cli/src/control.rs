@@ -44,8 +44,8 @@ use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
 use crate::log::{Log, escape_into};
 use crate::notify::Notifier;
-use crate::output;
 use crate::reload::Reloader;
+use crate::{output, sandbox};
 use report::{Connection, Ended, Listener, Stats};
 
 /// Reading and writing for the owner, nothing for anybody else; connecting takes the right to write (unix(7)).
@@ -278,7 +278,7 @@ impl Desk {
             Err(error) => {
                 let text = format_args!("control socket: chain {spec:?} refused: {error}");
                 self.log.emit(LogLevel::Warn, &url, text);
-                Err(error.into())
+                Err(sandbox::explain(error.into()))
             }
         }
     }

@@ -24,6 +24,7 @@ mod output;
 mod plugin;
 mod reload;
 mod repl;
+mod sandbox;
 mod send;
 mod serve;
 mod signals;

@@ -22,7 +22,7 @@ use crate::ctl::Server;
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
 use crate::notify::Notifier;
-use crate::output;
+use crate::{output, sandbox};
 
 /// How long a running server may take to say what it runs with.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -59,8 +59,8 @@ struct Held {
 }
 
 impl Reloader {
-    /// Opens the listeners of a configuration, and starts the engine.
-    pub(crate) fn start(
+    /// Opens the listeners of a configuration, for an engine that is to be started.
+    pub(crate) fn open(
         file: &Path,
         config: &Config,
         builder: Builder,
@@ -69,7 +69,6 @@ impl Reloader {
         let engine = builder.build()?;
         let listens: Vec<_> = config.listeners.iter().map(|entry| entry.listen.clone()).collect();
         let ids = engine.listen_all(&listens).map_err(|error| with_place(config, error))?;
-        engine.start()?;
         let held = Held { snapshot: config.snapshot(), times: times_of(config), ids };
         let reloader = Reloader {
             file: file.to_owned(),
@@ -128,6 +127,7 @@ impl Reloader {
                 Ok(Reloaded { changes })
             }
             Err(failure) => {
+                let failure = sandbox::explain(failure);
                 let text = format_args!("{whence}: not reloaded, nothing has changed: {}", failure.text());
                 log.emit(LogLevel::Error, "", text);
                 Err(failure)

@@ -32,6 +32,7 @@ use crate::help;
 use crate::log::{Format, Log};
 use crate::notify::Notifier;
 use crate::reload::{self, EndTimes, Reloader};
+use crate::sandbox::{self, Places};
 use crate::state::{self, State};
 use crate::{output, signals};
 
@@ -105,6 +106,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "0", hide_default_value = true,
           value_parser = parse_duration)]
     lame_duck: Duration,
+    /// After the start, give up all files, programs, connections and system calls that serving does not need
+    #[arg(long)]
+    sandbox: bool,
     /// Take listeners and settings from a TOML file, in place of URLs and of the options above; SIGHUP and
     /// `resay ctl reload` read it again
     #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS)]
@@ -119,7 +123,7 @@ pub(crate) struct Arguments {
 }
 
 /// What a file says.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "urls",
     "transform",
     "set",
@@ -135,6 +139,7 @@ const SETTINGS: [&str; 15] = [
     "log",
     "drain_timeout",
     "lame_duck",
+    "sandbox",
 ];
 
 const EXAMPLES: &str = "\
@@ -203,6 +208,7 @@ impl Arguments {
             log: self.log,
             drain_timeout: self.drain_timeout,
             lame_duck: self.lame_duck,
+            sandbox: self.sandbox,
             control: self.control.clone(),
             plugin_dirs: self.plugin_directories.clone(),
             chain: self.transform.clone(),
@@ -210,8 +216,8 @@ impl Arguments {
         })
     }
 
-    /// Starts an engine with the listeners.
-    fn start(&self, mut builder: Builder) -> Result<Engine, Failure> {
+    /// An engine with the listeners, to be started.
+    fn build(&self, mut builder: Builder) -> Result<Engine, Failure> {
         for pair in &self.set {
             // On its own first: this finds a pair that is none.
             Options::default().set_pair(pair)?;
@@ -221,7 +227,7 @@ impl Arguments {
         for url in &self.urls {
             builder = builder.listen(url)?;
         }
-        Ok(builder.start()?)
+        Ok(builder.build()?)
     }
 }
 
@@ -240,11 +246,15 @@ fn serve(
     let builder = config.builder()?.on_event(level(arguments), move |event| events.event(event));
     let (engine, reloader) = match file {
         Some(file) => {
-            let (engine, reloader) = Reloader::start(file, config, builder, notifier)?;
+            let (engine, reloader) = Reloader::open(file, config, builder, notifier)?;
             (engine, Some(Arc::new(reloader)))
         }
-        None => (arguments.start(builder)?, None),
+        None => (arguments.build(builder)?, None),
     };
+    if config.sandbox {
+        sandbox::enter(&places(arguments, config, file, &engine))?;
+    }
+    engine.start()?;
     let engine = Arc::new(engine);
     let (words, heard) = mpsc::channel();
     if let Some(control) = &control {
@@ -252,6 +262,10 @@ fn serve(
         // The receiver lives as long as anybody is to be heard.
         let order = move |order, waiter| drop(words.send(Word::Order(order, waiter)));
         control.serve(&engine, reloader.as_ref(), log, notifier, order).map_err(no_thread)?;
+    }
+    if config.sandbox {
+        sandbox::lock()?;
+        log.emit(LogLevel::Info, "", "sandbox: entered");
     }
     announce(&engine, log);
     notifier.ready(&engine).map_err(no_thread)?;
@@ -279,6 +293,17 @@ fn serve(
     }
     // What was cut off is said already.
     Ok(if matches!(end, End::CutOff { .. }) { Exit::Timeout } else { Exit::Done })
+}
+
+/// Where the server has business from now on.
+fn places(arguments: &Arguments, config: &Config, file: Option<&Path>, engine: &Engine) -> Places {
+    let mut places = Places::new(file, config.control.as_deref(), &config.plugin_dirs);
+    engine.listeners().iter().for_each(|listener| {
+        places.add_listener(&listener.url);
+        places.add_chain(&listener.chain);
+    });
+    [&config.chain, &arguments.transform].into_iter().for_each(|chain| places.add_chain(chain));
+    places
 }
 
 fn level(arguments: &Arguments) -> LogLevel {

@@ -19,8 +19,17 @@ use crate::exit::{Exit, Failure};
 use crate::log::Format;
 
 /// The keys at the top beside those of the engine.
-pub(super) const TOP: [&str; 8] =
-    ["log", "drain_timeout", "lame_duck", "control", "plugin_dirs", "chain", "defaults", "listener"];
+pub(super) const TOP: [&str; 9] = [
+    "log",
+    "drain_timeout",
+    "lame_duck",
+    "sandbox",
+    "control",
+    "plugin_dirs",
+    "chain",
+    "defaults",
+    "listener",
+];
 /// The keys of a listener beside its options.
 pub(super) const LISTENER: [&str; 2] = ["name", "listen"];
 /// Letters of a name.
@@ -74,6 +83,7 @@ impl Reader<'_> {
             log: Format::Text,
             drain_timeout: Duration::from_secs(5),
             lame_duck: Duration::ZERO,
+            sandbox: false,
             control: None,
             plugin_dirs: Vec::new(),
             chain: String::new(),
@@ -393,6 +403,13 @@ fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, Str
         }
         "drain_timeout" => config.drain_timeout = parse_duration(text).map_err(value)?,
         "lame_duck" => config.lame_duck = parse_duration(text).map_err(value)?,
+        "sandbox" => {
+            config.sandbox = match text {
+                "true" | "1" => true,
+                "false" | "0" => false,
+                _ => return Err((0, "true or false is expected".to_owned())),
+            };
+        }
         "control" => config.control = Some(text.into()),
         "chain" => {
             ChainSpec::parse(text).map_err(|error| (error.at, error.message))?;

@@ -18,6 +18,9 @@ pub(super) fn schema() -> Value {
     insert("drain_timeout", described(duration, "DURATION", "5s", "time limit for draining"));
     let lame_duck = "time that all goes on for after SIGTERM, before draining";
     insert("lame_duck", described(duration, "DURATION", "0", lame_duck));
+    let flag = ValueType { name: "bool", unit: "", min: "", max: "" };
+    let sandbox = "after the start, give up all files, programs and system calls that serving does not need";
+    insert("sandbox", described(flag, "0|1", "0", sandbox));
     insert(
         "control",
         described(text, "PATH", "", "accept commands of `resay ctl` on a unix socket at this path"),
@@ -97,6 +100,7 @@ pub(super) fn example() -> String {
     text += "# format of the log: text, json\n# log = \"text\"\n\
              # time limit for draining; connections that are open then are cut off\n# drain_timeout = \"5s\"\n\
              # time that all goes on for after SIGTERM, before draining\n# lame_duck = 0\n\
+             # after the start, give up all files, programs and system calls that serving does not need\n# sandbox = false\n\
              # accept commands of `resay ctl` on a unix socket at this path\n# control = \"/run/resay/control\"\n\
              # directories in which plugins are looked up\n# plugin_dirs = []\n\
              # chain of all listeners that have none of their own\nchain = \"uppercase\"\n\n\

@@ -42,6 +42,7 @@ impl Config {
             ("log", self.log.name().to_owned()),
             ("drain_timeout", duration_text(self.drain_timeout)),
             ("lame_duck", duration_text(self.lame_duck)),
+            ("sandbox", self.sandbox.to_string()),
             ("control", self.control.as_deref().map(|path| path.display().to_string()).unwrap_or_default()),
             ("plugin_dirs", list(&self.plugin_dirs)),
             ("chain", self.chain.clone()),

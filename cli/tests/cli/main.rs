@@ -16,6 +16,7 @@ mod passed;
 mod plugin;
 mod process;
 mod repl;
+mod sandbox;
 mod send;
 mod serve;
 mod signals;
