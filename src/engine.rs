@@ -8,6 +8,7 @@ mod backend;
 mod builder;
 mod chains;
 mod connections;
+mod handover;
 mod inherited_fds;
 mod listeners;
 mod observing;

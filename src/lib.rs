@@ -76,7 +76,7 @@ pub use engine::{
 };
 pub use error::{Error, Result, SpecError};
 pub use event::{EVENT_TEXT_BYTES_MAX, Event, EventCause, EventKind, EventQueue, EventRecord, LogLevel};
-pub use net::socket::read_passed_sockets;
+pub use net::socket::{Handed, read_passed_sockets};
 pub use options::Options;
 pub use peer::{Credentials, Peer, SocketKind};
 pub use stats::{CloseReason, DropReason, Stats};

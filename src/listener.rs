@@ -1,7 +1,7 @@
 //! One listener as all workers know it.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -100,6 +100,8 @@ struct Common {
     is_refusing: AtomicBool,
     /// A block a worker, once there are workers.
     stats: RwLock<Arc<[Arc<Block>]>>,
+    /// Sockets of its address for other workers than the first, until they are handed to them.
+    more: Mutex<Vec<OwnedFd>>,
     /// The socket's file, until the listener is closed.
     file: Mutex<Option<SocketFile>>,
     /// What the socket was bound with.
@@ -177,6 +179,7 @@ impl Listener {
             around: around.filter(|_| kind != SocketKind::UnixSeqpacket),
             chain: CurrentChain::new(chain, Vec::new()),
             common: Arc::new(Common {
+                more: Mutex::new(std::mem::take(&mut bound.more)),
                 file: Mutex::new(bound.file.take()),
                 bound: options.clone(),
                 effective,
@@ -410,6 +413,18 @@ impl Listener {
         let (made, rest) = make()?;
         *file = made;
         Ok(rest)
+    }
+
+    /// The sockets that other workers than the first are to have.
+    pub(crate) fn take_more(&self) -> Vec<OwnedFd> {
+        std::mem::take(&mut *self.common.more.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Leaves the socket's file to whoever goes on with the socket.
+    pub(crate) fn leave_file(&self) {
+        if let Some(file) = self.common.file.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            file.leave();
+        }
     }
 
     /// What the socket's file has open, if there is one and nobody is at it.

@@ -313,6 +313,16 @@ impl Stats {
         self.dropped_by_reason[reason as usize]
     }
 
+    /// Sets how many connections ended for this reason, for figures that come from elsewhere.
+    pub fn set_closed_by(&mut self, reason: CloseReason, count: u64) {
+        self.closed_by_reason[reason as usize] = count;
+    }
+
+    /// Sets how many messages got no answer for this reason, for figures that come from elsewhere.
+    pub fn set_dropped_by(&mut self, reason: DropReason, count: u64) {
+        self.dropped_by_reason[reason as usize] = count;
+    }
+
     /// Adds what another listener has done.
     pub(crate) fn add(&mut self, other: &Stats) {
         self.open += other.open;

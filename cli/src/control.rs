@@ -12,6 +12,7 @@
 //!                                      that of `listeners`
 //!   drain DURATION                     as SIGTERM with that time; answered when it is over
 //!   stop                               end at once; answered when it is over
+//!   handover 1                         give the sockets to another server (module `takeover`)
 //! answer  = "ok" newline JSON newline
 //!         / "error " CODE " " MESSAGE newline *( line newline )
 //! ```
@@ -31,7 +32,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,8 +46,10 @@ use crate::exit::{Exit, Failure};
 use crate::log::{Log, escape_into};
 use crate::notify::Notifier;
 use crate::reload::Reloader;
+use crate::state::State;
+use crate::takeover;
 use crate::{output, sandbox};
-use report::{Connection, Ended, Listener, Stats};
+use report::{Connection, Counts, Ended, Listener, Stats};
 
 /// Reading and writing for the owner, nothing for anybody else; connecting takes the right to write (unix(7)).
 const MODE: u32 = 0o600;
@@ -66,15 +69,19 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What a client wants of the whole service.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Drain { within: Duration },
+    Drain {
+        within: Duration,
+    },
     Stop,
+    /// Another server has the sockets: end when the connections have had their time.
+    HandedOver,
 }
 
 /// A control socket that listens, and that nobody serves yet. Its file goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Control {
     // Before the socket, which keeps it from being mistaken for another.
-    _file: SocketFile,
+    file: Arc<Mutex<Option<SocketFile>>>,
     listener: Arc<UnixListener>,
 }
 
@@ -86,7 +93,7 @@ impl Control {
                 if error.kind() == io::ErrorKind::InvalidFilename { Exit::Usage } else { Exit::Unreachable };
             Failure::new(exit, format!("--control {}: {error}", path.display()))
         })?;
-        Ok(Control { _file: file, listener: Arc::new(listener) })
+        Ok(Control { file: Arc::new(Mutex::new(Some(file))), listener: Arc::new(listener) })
     }
 
     /// Serves on threads of its own, which end with the process. `order` is told what concerns the whole service.
@@ -109,6 +116,7 @@ impl Control {
                 reloader: reloader.cloned(),
                 log: log.clone(),
                 notifier: notifier.clone(),
+                file: Arc::clone(&self.file),
                 started,
             };
             thread::Builder::new()
@@ -116,6 +124,12 @@ impl Control {
                 .spawn(move || desk.accept_for_ever(&listener, order))?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -134,6 +148,11 @@ pub(crate) struct Waiter {
 
 impl Waiter {
     /// Answers, and leaves the connection open: its end is the process's.
+    /// The last figures, for the server that goes on.
+    pub(crate) fn answer_with_figures(&self, stats: &resay::Stats) {
+        let _ = write_answer(&self.client, "", output::json(&Counts::of(stats)));
+    }
+
     pub(crate) fn answer(&self, ended: Result<&str, Failure>) {
         let answer = ended.and_then(|ended| output::json(&Ended { ended: ended.to_owned() }));
         // The client may be gone; a few bytes do not wait for it.
@@ -152,6 +171,7 @@ enum Request {
     Chain { listener: u64, spec: String },
     Drain { within: Duration },
     Stop,
+    HandOver,
 }
 
 impl FromStr for Request {
@@ -167,6 +187,7 @@ impl FromStr for Request {
             ("config", "") => Ok(Request::Config),
             ("reload", "") => Ok(Request::Reload),
             ("stop", "") => Ok(Request::Stop),
+            ("handover", "1") => Ok(Request::HandOver),
             ("drain", within) => {
                 let within = parse_duration(within).map_err(|error| wrong(&error.to_string()))?;
                 Ok(Request::Drain { within })
@@ -177,7 +198,9 @@ impl FromStr for Request {
                 let listener = listener.parse().map_err(|_| wrong("a listener's number is expected"))?;
                 Ok(Request::Chain { listener, spec: spec.to_owned() })
             }
-            _ => Err(wrong("there are stats, connections, listeners, config, reload, chain, drain and stop")),
+            _ => Err(wrong(
+                "there are stats, connections, listeners, config, reload, chain, drain, stop and handover 1",
+            )),
         }
     }
 }
@@ -190,6 +213,8 @@ struct Desk {
     reloader: Option<Arc<Reloader>>,
     log: Log,
     notifier: Notifier,
+    /// The file of the control socket, until another server has it.
+    file: Arc<Mutex<Option<SocketFile>>>,
     started: Instant,
 }
 
@@ -224,6 +249,10 @@ impl Desk {
         let answer = match request {
             Ok(Request::Drain { within }) => return order(Order::Drain { within }, Waiter { client }),
             Ok(Request::Stop) => return order(Order::Stop, Waiter { client }),
+            Ok(Request::HandOver) => match self.hand_over(&client) {
+                Ok(()) => return order(Order::HandedOver, Waiter { client }),
+                Err(failure) => Err(failure),
+            },
             Ok(Request::Stats) => {
                 output::json(&Stats::of(&self.engine, self.notifier.state(), self.started.elapsed()))
             }
@@ -237,6 +266,26 @@ impl Desk {
         let warnings = if is_chain && answer.is_ok() { overwritten_warnings() } else { String::new() };
         // The client may be gone, or take nothing in time; that is its own affair.
         let _ = write_answer(&client, &warnings, answer);
+    }
+
+    fn hand_over(&self, client: &UnixStream) -> Result<(), Failure> {
+        // One at a time, and only once.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.is_none() || self.notifier.state() != State::Serving {
+            return Err(Failure::new(
+                Exit::Unreachable,
+                "this server is ending, or another one has its sockets",
+            ));
+        }
+        self.log.emit(LogLevel::Info, "", "control socket: handing over to another server");
+        if let Err(failure) = takeover::hand_over(client, &self.engine) {
+            let text = format_args!("{}; serving on", failure.text());
+            self.log.emit(LogLevel::Warn, "", text);
+            return Err(failure);
+        }
+        drop(file.take());
+        takeover::release(client);
+        Ok(())
     }
 
     fn reloader(&self) -> Result<&Reloader, Failure> {

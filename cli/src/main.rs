@@ -30,6 +30,7 @@ mod serve;
 mod signals;
 mod start;
 mod state;
+mod takeover;
 mod unquoted;
 
 use std::env;

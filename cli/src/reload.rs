@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resay::{Builder, Engine, Error, ListenerId, LogLevel, Reconfiguration};
+use resay::{Builder, Engine, Error, Handed, ListenerId, LogLevel, Reconfiguration};
 
 use crate::config::read;
 use crate::config::settings::Config;
@@ -65,10 +65,11 @@ impl Reloader {
         config: &Config,
         builder: Builder,
         notifier: &Notifier,
+        handed: &mut Vec<Handed>,
     ) -> Result<(Engine, Reloader), Failure> {
         let engine = builder.build()?;
         let listens: Vec<_> = config.listeners.iter().map(|entry| entry.listen.clone()).collect();
-        let ids = engine.listen_all(&listens).map_err(|error| with_place(config, error))?;
+        let ids = engine.listen_all_with(&listens, handed).map_err(|error| with_place(config, error))?;
         let held = Held { snapshot: config.snapshot(), times: times_of(config), ids };
         let reloader = Reloader {
             file: file.to_owned(),

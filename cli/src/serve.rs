@@ -12,15 +12,15 @@
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Args};
+use resay::net::address::Listen;
 use resay::options::{parse_duration, parse_size};
-use resay::{Builder, CloseReason, DropReason, Engine, LogLevel, Options, Stats};
+use resay::{Builder, CloseReason, DropReason, Engine, Handed, LogLevel, Options, Stats};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -34,6 +34,7 @@ use crate::notify::Notifier;
 use crate::reload::{self, EndTimes, Reloader};
 use crate::sandbox::{self, Places};
 use crate::state::{self, State};
+use crate::takeover::{self, Takeover};
 use crate::{output, signals};
 
 /// Listen and answer
@@ -109,6 +110,9 @@ pub(crate) struct Arguments {
     /// After the start, give up all files, programs, connections and system calls that serving does not need
     #[arg(long)]
     sandbox: bool,
+    /// Go on with the sockets of the server that has this control socket, which then ends
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["check", "diff"])]
+    takeover: Option<PathBuf>,
     /// Take listeners and settings from a TOML file, in place of URLs and of the options above; SIGHUP and
     /// `resay ctl reload` read it again
     #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS)]
@@ -217,17 +221,19 @@ impl Arguments {
     }
 
     /// An engine with the listeners, to be started.
-    fn build(&self, mut builder: Builder) -> Result<Engine, Failure> {
+    fn build(&self, mut builder: Builder, handed: &mut Vec<Handed>) -> Result<Engine, Failure> {
+        let mut defaults = Options::default();
         for pair in &self.set {
             // On its own first: this finds a pair that is none.
-            Options::default().set_pair(pair)?;
+            defaults.set_pair(pair)?;
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             builder = builder.set(key, value)?;
         }
-        for url in &self.urls {
-            builder = builder.listen(url)?;
-        }
-        Ok(builder.build()?)
+        let listens =
+            self.urls.iter().map(|url| Listen::parse(url, &defaults)).collect::<Result<Vec<_>, _>>()?;
+        let engine = builder.build()?;
+        engine.listen_all_with(&listens, handed)?;
+        Ok(engine)
     }
 }
 
@@ -241,21 +247,38 @@ fn serve(
     waiters: &mut Vec<(Order, Waiter)>,
 ) -> Result<Exit, Failure> {
     // First, so that a server which is already there keeps everything of this one from beginning.
-    let control = config.control.as_deref().map(Control::open).transpose()?;
+    let takeover = arguments.takeover.as_deref();
+    let (mut control, follows) = match &config.control {
+        // It is there until the old server has released it.
+        Some(path) if takeover == Some(path) => (None, true),
+        path => (path.as_deref().map(Control::open).transpose()?, false),
+    };
+    let mut takeover = takeover.map(Takeover::begin).transpose()?;
+    let mut none = Vec::new();
+    let handed = takeover.as_mut().map_or(&mut none, |takeover| &mut takeover.handed);
     let events = log.clone();
     let builder = config.builder()?.on_event(level(arguments), move |event| events.event(event));
     let (engine, reloader) = match file {
         Some(file) => {
-            let (engine, reloader) = Reloader::open(file, config, builder, notifier)?;
+            let (engine, reloader) = Reloader::open(file, config, builder, notifier, handed)?;
             (engine, Some(Arc::new(reloader)))
         }
-        None => (arguments.build(builder)?, None),
+        None => (arguments.build(builder, handed)?, None),
     };
     if config.sandbox {
         sandbox::enter(&places(arguments, config, file, &engine))?;
     }
     engine.start()?;
     let engine = Arc::new(engine);
+    if let Some(takeover) = &mut takeover
+        && let Err(failure) = takeover.release(&engine)
+    {
+        // This one serves already.
+        log.emit(LogLevel::Warn, "", failure.text());
+    }
+    if follows {
+        control = config.control.as_deref().map(Control::open).transpose()?;
+    }
     let (words, heard) = mpsc::channel();
     if let Some(control) = &control {
         let words = words.clone();
@@ -267,23 +290,28 @@ fn serve(
         sandbox::lock()?;
         log.emit(LogLevel::Info, "", "sandbox: entered");
     }
+    if let Some(takeover) = takeover {
+        takeover.follow(&engine, log).map_err(no_thread)?;
+    }
     announce(&engine, log);
     notifier.ready(&engine).map_err(no_thread)?;
     describe(&engine, config, arguments.verbose > 0, log);
-    let undelivered_before = Arc::new(AtomicU64::new(0));
     let service = Service {
         engine: Arc::clone(&engine),
         reloader,
         times: EndTimes { lame_duck: config.lame_duck, drain_timeout: config.drain_timeout },
         log: log.clone(),
         notifier: notifier.clone(),
-        undelivered_before,
+        lost_before: Arc::default(),
     };
     service.watch(signals, words)?;
     let end = service.run(&heard, waiters)?;
     // The place is free before anybody is told of the end.
     drop(control);
-    waiters.iter().for_each(|(order, waiter)| waiter.answer(end.answer_to(order)));
+    waiters.iter().for_each(|(order, waiter)| match order {
+        Order::HandedOver => waiter.answer_with_figures(&engine.stats()),
+        order => waiter.answer(end.answer_to(order)),
+    });
     if end == End::Overdue {
         // Said already.
         return Ok(Exit::Timeout);
@@ -390,7 +418,7 @@ impl End {
     fn answer_to(self, order: &Order) -> Result<&'static str, Failure> {
         match (self, order) {
             (End::Drained, _) => Ok("drained"),
-            (End::Stopped | End::CutOff { .. }, Order::Stop) => Ok("stopped"),
+            (End::Stopped | End::CutOff { .. }, Order::Stop | Order::HandedOver) => Ok("stopped"),
             (End::Stopped, Order::Drain { .. }) => {
                 Err(Failure::new(Exit::Broken, "the server was stopped before it had drained"))
             }
@@ -421,8 +449,8 @@ struct Service {
     times: EndTimes,
     log: Log,
     notifier: Notifier,
-    /// Bytes that were lost before draining began.
-    undelivered_before: Arc<AtomicU64>,
+    /// Bytes and connections that were lost before draining began.
+    lost_before: Arc<Mutex<(u64, u64)>>,
 }
 
 impl Service {
@@ -439,7 +467,7 @@ impl Service {
             };
             match (word, phase) {
                 (None, Phase::LameDuck { .. }) => {
-                    phase = self.drain("lame_duck is over", self.times().drain_timeout)?;
+                    phase = self.drain("the time is over", self.times().drain_timeout)?;
                 }
                 (None, _) => {
                     self.log.emit(LogLevel::Error, "", "not all has ended in time; leaving what is left");
@@ -474,6 +502,9 @@ impl Service {
                     match (&order, phase) {
                         (Order::Drain { within }, Phase::Serving | Phase::LameDuck { .. }) => {
                             phase = self.drain("control socket", *within)?;
+                        }
+                        (Order::HandedOver, Phase::Serving | Phase::LameDuck { .. }) => {
+                            phase = self.begin_end_after_handover();
                         }
                         (Order::Stop, Phase::Serving | Phase::LameDuck { .. } | Phase::Draining { .. }) => {
                             self.emit("control socket: ending at once");
@@ -530,13 +561,21 @@ impl Service {
         Phase::LameDuck { until: Instant::now().checked_add(lame_duck) }
     }
 
+    /// Another server has the sockets: the connections have a moment, as in a lame duck.
+    fn begin_end_after_handover(&self) -> Phase {
+        self.emit("handed over to another server: connections go on for a moment, then draining");
+        let within = self.times().drain_timeout.saturating_add(takeover::GRACE).saturating_add(DRAIN_GRACE);
+        self.notifier.ending(State::LameDuck, within);
+        Phase::LameDuck { until: Instant::now().checked_add(takeover::GRACE) }
+    }
+
     /// Begins to drain.
     fn drain(&self, why: &str, within: Duration) -> Result<Phase, Failure> {
         self.emit(format_args!("{why}: draining, at most {within:?}; a signal ends it at once"));
         self.notifier.ending(State::Draining, within.saturating_add(DRAIN_GRACE));
-        let (engine, before) = (Arc::clone(&self.engine), Arc::clone(&self.undelivered_before));
+        let (engine, before) = (Arc::clone(&self.engine), Arc::clone(&self.lost_before));
         spawn("drain", move || {
-            before.store(engine.stats().undelivered_bytes, Ordering::Relaxed);
+            *before.lock().unwrap_or_else(PoisonError::into_inner) = lost(&engine.stats());
             // Its end is heard of as the end of the workers, and if that does not come, the time is kept here too.
             let _ = engine.drain(within);
         })?;
@@ -560,8 +599,9 @@ impl Service {
             Phase::Draining { .. } => {}
         }
         let stats = self.engine.stats();
-        let bytes = stats.undelivered_bytes.saturating_sub(self.undelivered_before.load(Ordering::Relaxed));
-        let connections = stats.closed_by(CloseReason::CutOff);
+        let (bytes, connections) = lost(&stats);
+        let before = *self.lost_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bytes, connections) = (bytes.saturating_sub(before.0), connections.saturating_sub(before.1));
         if bytes + connections == 0 {
             self.emit("drained");
             return Ok(End::Drained);
@@ -573,6 +613,11 @@ impl Service {
     fn emit(&self, text: impl Display) {
         self.log.emit(LogLevel::Info, "", text);
     }
+}
+
+/// Bytes that were not delivered, and connections that were cut off.
+fn lost(stats: &Stats) -> (u64, u64) {
+    (stats.undelivered_bytes, stats.closed_by(CloseReason::CutOff))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {

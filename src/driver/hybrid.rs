@@ -429,6 +429,10 @@ impl Driver for Hybrid {
         self.socket(token).and_then(sys::send_buffer)
     }
 
+    fn copy_socket(&self, token: Token) -> io::Result<OwnedFd> {
+        self.socket(token).ok_or(io::ErrorKind::NotConnected)?.try_clone_to_owned()
+    }
+
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(OwnedFd, Peer)>> {
         if self.accepts_by_itself(token) { None } else { self.epoll.accept_waiting(token) }
     }

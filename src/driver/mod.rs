@@ -52,6 +52,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::buffer::Pool;
@@ -168,6 +169,10 @@ pub(crate) trait Driver {
     fn presence(&self, token: Token) -> Presence;
     /// How much of the send buffer of a unix datagram socket is used by answers that peers have not read.
     fn send_buffer(&self, token: Token) -> Option<SendBuffer>;
+    /// Another descriptor of a socket, for somebody who goes on with it. Only sockets of the kernel have one.
+    fn copy_socket(&self, _: Token) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// A connection that waits at a listener, if there is one, in a turn or between two. Only of a listener that is not
     /// accepting by itself: see [`refuse`](Driver::refuse).
     fn accept_waiting(&mut self, token: Token) -> Option<io::Result<(Self::Socket, Peer)>>;

@@ -105,7 +105,7 @@ fn refuse(core: &Core, listener: &Listener) -> Result<()> {
 fn all_done(answers: Vec<Answer>, what: &str) -> Result<()> {
     let failed = answers.into_iter().find_map(|answer| match answer {
         Answer::Failed(error) => Some(error),
-        Answer::Connection(_) | Answer::Count(_) => None,
+        Answer::Connection(_) | Answer::Count(_) | Answer::Socket(_) => None,
     });
     failed.map_or(Ok(()), |error| Err(Error::system(what)(error)))
 }

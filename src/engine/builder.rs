@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::event::{Event, Events, LogLevel};
 use crate::net::address::Listen;
 use crate::options::Options;
-use crate::stats::ClosedListeners;
+use crate::stats::{ClosedListeners, Stats};
 use crate::sys::{ThreadHooks, ThreadSettings};
 use crate::transform::library::{Counters, Services, Transform};
 use crate::transform::registry::Registry;
@@ -197,6 +197,7 @@ impl Builder {
             engine_chain: Vec::new(),
             listeners: Vec::new(),
             closed: ClosedListeners::default(),
+            carried_over: Stats::default(),
             waiting: Vec::new(),
             listeners_made: 0,
             workers: self.threads,

@@ -10,7 +10,7 @@ use crate::listener::Listener;
 pub use crate::listener::ListenerId;
 use crate::lock::lock;
 use crate::net::address::{Address, Listen};
-use crate::net::socket::{self, Bound};
+use crate::net::socket::{self, Bound, Handed};
 use crate::peer::{Peer, SocketKind};
 use crate::worker::Mailbox;
 
@@ -74,20 +74,34 @@ impl Engine {
     /// Adds several listeners, also while running: all of them, or none. Answers the names for each; a name of sockets that the
     /// service manager has passed may stand for several.
     pub fn listen_all(&self, listens: &[Listen]) -> Result<Vec<Vec<ListenerId>>> {
-        let (opened, counts) = self.bind_all(listens)?;
+        self.listen_all_with(listens, &mut Vec::new())
+    }
+
+    /// The same with sockets that another process [hands over](Engine::hand_over): each that is bound to one of the addresses is
+    /// taken out of `handed` and served in place of a new one. Port 0 means any port there.
+    pub fn listen_all_with(
+        &self,
+        listens: &[Listen],
+        handed: &mut Vec<Handed>,
+    ) -> Result<Vec<Vec<ListenerId>>> {
+        let (opened, counts) = self.bind_all(listens, handed)?;
         let mut control = lock(&self.control);
         let mut ids = self.serve(&mut control, opened)?.into_iter();
         Ok(counts.into_iter().map(|count| ids.by_ref().take(count).collect()).collect())
     }
 
     pub(super) fn open(&self, listens: &[Listen]) -> Result<Vec<ListenerId>> {
-        let (opened, _) = self.bind_all(listens)?;
+        let (opened, _) = self.bind_all(listens, &mut Vec::new())?;
         let mut control = lock(&self.control);
         self.serve(&mut control, opened)
     }
 
     /// Creates the chains of listeners and binds their sockets; how many there are of each, too.
-    pub(super) fn bind_all(&self, listens: &[Listen]) -> Result<(Opened, Vec<usize>)> {
+    pub(super) fn bind_all(
+        &self,
+        listens: &[Listen],
+        handed: &mut Vec<Handed>,
+    ) -> Result<(Opened, Vec<usize>)> {
         // Everything that can be wrong without a socket is found before one is bound.
         if self.is_ending() {
             return Err(Error::State("the engine is ending or has ended"));
@@ -100,9 +114,11 @@ impl Engine {
         let (mut opened, mut counts) = (Vec::with_capacity(listens.len()), Vec::with_capacity(listens.len()));
         for (listen, own) in listens.iter().zip(chains) {
             let before = opened.len();
-            opened.extend(
-                settings.with(|| socket::bind(listen))?.into_iter().map(|bound| (bound, own.clone())),
-            );
+            let bound = match Handed::take_for(handed, listen) {
+                Some(handed) => vec![handed.adopt(&listen.options)?],
+                None => settings.with(|| socket::bind(listen))?,
+            };
+            opened.extend(bound.into_iter().map(|bound| (bound, own.clone())));
             counts.push(opened.len() - before);
         }
         Ok((opened, counts))

@@ -61,7 +61,7 @@ impl Engine {
             });
         }
         wanted.close.iter().try_for_each(|id| self.find(*id).map(drop))?;
-        let (opened, counts) = self.bind_all(&wanted.open)?;
+        let (opened, counts) = self.bind_all(&wanted.open, &mut Vec::new())?;
 
         let mut control = lock(&self.control);
         let engine_chain = match of_engine {

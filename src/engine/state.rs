@@ -22,7 +22,7 @@ use crate::lock::lock;
 use crate::net::socket;
 use crate::offload::Offload;
 use crate::options::Options;
-use crate::stats::ClosedListeners;
+use crate::stats::{ClosedListeners, Stats};
 use crate::sys::{Thread, ThreadSettings};
 use crate::tap::Taps;
 use crate::transform::library::Services;
@@ -109,7 +109,10 @@ impl Core {
     /// Hands a listener's socket to the worker whose turn it is; of datagram sockets, each worker gets one.
     pub(super) fn serve(&self, listener: &Arc<Listener>, socket: OwnedFd) -> Result<()> {
         let count = self.workers.len();
-        let mut sockets = Vec::new();
+        let mut sockets = listener.take_more();
+        if sockets.len() >= count {
+            return Err(Error::State("more sockets of one address were handed over than there are threads"));
+        }
         if listener.can_multiply && count > 1 {
             let (options, destinations) = (&listener.options, listener.destinations);
             match socket::siblings(socket.as_fd(), options, destinations, count - 1) {
@@ -140,6 +143,8 @@ pub(super) struct Control {
     pub(super) engine_chain: Vec<Arc<Generation>>,
     pub(super) listeners: Vec<Arc<Listener>>,
     pub(super) closed: ClosedListeners,
+    /// What a process before this one has done, whose sockets the engine goes on with.
+    pub(super) carried_over: Stats,
     /// Listeners whose sockets wait for there to be workers.
     pub(super) waiting: Vec<Waiting>,
     pub(super) listeners_made: usize,

@@ -28,10 +28,11 @@ pub struct WorkerInfo {
 }
 
 impl Engine {
-    /// What all listeners have done, closed ones too: the figures never run backwards, `open` aside.
+    /// What all listeners have done, closed ones too, and what was [carried over](Engine::carry_over): the figures never run backwards, `open` aside.
     pub fn stats(&self) -> Stats {
         let mut control = lock(&self.control);
         let mut sum = control.closed.stats();
+        sum.add(&control.carried_over);
         for listener in &control.listeners {
             sum.add(&listener.stats());
         }

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod bound;
+mod handed;
 mod ip;
 mod options;
 mod passed;
@@ -11,6 +12,7 @@ pub(crate) use crate::sys::OnAccept;
 pub(crate) use adopt::adopt;
 use adopt::adopt_number;
 pub(crate) use bound::Bound;
+pub use handed::Handed;
 pub(crate) use ip::{resolve, siblings};
 pub(crate) use options::{effective, on_accept_revised, waiting_max};
 use passed::passed_by_systemd;

@@ -128,6 +128,24 @@ impl SocketFile {
         Ok(file)
     }
 
+    /// Takes over the file of a socket that another process of this user has bound to `path`, and which [leaves](Self::leave) it.
+    pub fn adopt(path: &Path) -> io::Result<SocketFile> {
+        let (directory, name) = place_of(path)?;
+        let file = SocketFile::made(directory, name, None)?;
+        let owner = sys::open_entry(file.directory.as_fd(), &file.name)?.metadata()?.uid();
+        if owner == sys::effective_user() {
+            return Ok(file);
+        }
+        file.leave();
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"))
+    }
+
+    /// Drops it, and leaves the file there for whoever goes on with the socket.
+    pub fn leave(mut self) {
+        // As in a process whose file it is not.
+        self.process = 0;
+    }
+
     /// What it has open, for a child of fork(2) to close.
     pub(crate) fn descriptor(&self) -> RawFd {
         self.directory.as_raw_fd()

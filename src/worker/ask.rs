@@ -1,6 +1,7 @@
 //! What a host asks workers and waits for. A worker that no thread has at the moment is asked by the thread that waits.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use super::connection_info::ConnectionInfo;
@@ -17,6 +18,8 @@ pub(crate) enum Question {
     Describe { token: Token, id: u64 },
     /// Stop listening; connections go on.
     CloseListener { id: u64 },
+    /// Give a copy of your socket, if you have one.
+    CopySocket { id: u64 },
     /// Let nobody connect any more, and keep the address.
     Refuse { id: u64 },
     /// Take peers again.
@@ -41,6 +44,7 @@ impl Question {
             | Question::Replace { .. } => true,
             Question::Enter
             | Question::Describe { .. }
+            | Question::CopySocket { .. }
             | Question::Reset { .. }
             | Question::Nothing
             | Question::WholeTurn => false,
@@ -54,6 +58,7 @@ pub(crate) enum Answer {
     Connection(Box<ConnectionInfo>),
     /// So many connections.
     Count(usize),
+    Socket(OwnedFd),
     Failed(io::Error),
 }
 

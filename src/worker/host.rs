@@ -51,6 +51,7 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Question::CloseListener { id } => self.close_listener(id, to),
+            Question::CopySocket { id } => self.copy_socket(id, &to),
             Question::Refuse { id } => self.refuse(id, to),
             Question::StopRefusing { id } => self.stop_refusing(id, &to),
             Question::Replace { id } => self.replace(id),
@@ -63,6 +64,13 @@ impl<D: Driver> Worker<D> {
             Question::WholeTurn => _ = self.shared.mailboxes[self.index].push(Command::TurnEnded { _to: to }),
         }
         self.is_lent_to_host = false;
+    }
+
+    fn copy_socket(&self, id: u64, to: &Sender<Answer>) {
+        let state = self.place_with(id).and_then(|place| state_of(&self.listeners, place));
+        if let Some(token) = state.and_then(|state| state.socket) {
+            to.send(self.driver.copy_socket(token).map_or_else(Answer::Failed, Answer::Socket));
+        }
     }
 
     fn enter_all(&self) {

@@ -125,7 +125,7 @@ impl Stats {
 }
 
 impl Counts {
-    fn of(stats: &resay::Stats) -> Counts {
+    pub(crate) fn of(stats: &resay::Stats) -> Counts {
         let closed_by = CloseReason::ALL.map(|reason| (reason.name().to_owned(), stats.closed_by(reason)));
         let dropped_by = DropReason::ALL.map(|reason| (reason.name().to_owned(), stats.dropped_by(reason)));
         Counts {
@@ -145,6 +145,33 @@ impl Counts {
             closed_by: closed_by.into(),
             dropped_by: dropped_by.into(),
         }
+    }
+}
+
+impl Counts {
+    /// As the engine has them. Reasons that this version does not know are in the sums alone.
+    pub(crate) fn stats(&self) -> resay::Stats {
+        let mut stats = resay::Stats::default();
+        stats.open = self.open;
+        stats.accepted = self.accepted;
+        stats.closed = self.closed;
+        stats.rejected = self.rejected;
+        stats.accept_errors = self.accept_errors;
+        stats.messages_in = self.messages_in;
+        stats.messages_out = self.messages_out;
+        stats.dropped = self.dropped;
+        stats.bytes_in = self.bytes_in;
+        stats.bytes_out = self.bytes_out;
+        stats.undelivered_bytes = self.undelivered_bytes;
+        stats.dropped_bytes = self.dropped_bytes;
+        stats.transform_errors = self.transform_errors;
+        for reason in CloseReason::ALL {
+            stats.set_closed_by(reason, self.closed_by.get(reason.name()).copied().unwrap_or(0));
+        }
+        for reason in DropReason::ALL {
+            stats.set_dropped_by(reason, self.dropped_by.get(reason.name()).copied().unwrap_or(0));
+        }
+        stats
     }
 }
 

@@ -22,4 +22,5 @@ mod serve;
 mod signals;
 mod surroundings;
 mod swap;
+mod takeover;
 mod units;

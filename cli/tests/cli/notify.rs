@@ -235,7 +235,7 @@ fn a_lame_duck_serves_until_its_time_is_over() {
     assert_eq!(old.read(&mut [0; 8]).unwrap(), 0, "then it drains");
     assert_eq!(server.process.wait().code(), Some(0), "{}", server.stderr.text());
     assert!(since.elapsed() >= Duration::from_millis(1500), "{:?}", since.elapsed());
-    assert!(server.stderr.to_end().contains("lame_duck is over: draining, at most 3s"));
+    assert!(server.stderr.to_end().contains("the time is over: draining, at most 3s"));
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn adopt_handed(mut handover: Handover, options: &Options) -> Result<Bound> {
         url: found.address().map_or(name, |address| address.to_string()),
         is_loopback: is_loopback(local),
         destinations: has_destinations,
+        more: Vec::new(),
         can_multiply: false,
         is_adopted: true,
         options: options.clone(),

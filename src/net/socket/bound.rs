@@ -24,6 +24,8 @@ pub(crate) struct Bound {
     pub(crate) is_loopback: bool,
     /// The socket reports where each datagram was sent to.
     pub(crate) destinations: bool,
+    /// More sockets of the same address that were handed over, for other workers.
+    pub(crate) more: Vec<OwnedFd>,
     /// [`siblings`](super::siblings) of it can be opened.
     pub(crate) can_multiply: bool,
     /// Somebody else has opened it, and may have it too.

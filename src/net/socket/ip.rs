@@ -83,6 +83,7 @@ pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Resul
         url,
         is_loopback: is_loopback(&local),
         destinations,
+        more: Vec::new(),
         can_multiply: kind == SocketKind::Udp,
         is_adopted: false,
         options: listen.options.clone(),

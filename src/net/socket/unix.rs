@@ -46,6 +46,7 @@ pub(super) fn bind(listen: &Listen, kind: SocketKind, name: &UnixName) -> Result
         url,
         is_loopback: false,
         destinations: false,
+        more: Vec::new(),
         can_multiply: false,
         is_adopted: false,
         options: options.clone(),

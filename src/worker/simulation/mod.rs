@@ -105,6 +105,7 @@ fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
         is_loopback: false,
         destinations: case.kind == SocketKind::Udp,
         options: case.options.clone(),
+        more: Vec::new(),
         can_multiply: false,
         is_adopted: false,
         file: None,

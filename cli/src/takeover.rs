@@ -1,0 +1,228 @@
+//! `serve --takeover PATH`: a new server goes on with the sockets of a running one, which then ends.
+//!
+//! ```text
+//! new: handover 1 ──────────────────────> old's control socket
+//!      <── ok, JSON (module's `Offer`), then the descriptors in the order of the offer (SCM_RIGHTS)
+//! new: opens the rest, starts, and serves
+//!      serving ["tcp://…", …] ──────────> old: leaves these sockets, closes the others, gives up the control socket
+//!      <── released                            its connections go on for a second, then it drains
+//! new: its own control socket
+//!      <── ok, JSON: the last figures          the end
+//! ```
+//!
+//! Until `serving` nothing has changed in the old server: if the new one fails, its end of the connection closes, and that is all.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use resay::{Engine, Handed, ListenerId, LogLevel};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::control::report::Counts;
+use crate::exit::{Exit, Failure};
+use crate::log::Log;
+use crate::output;
+
+/// How long the new server may take until it serves, and the old one for each of its answers.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long connections of the old server go on, so that what was sent to one that was just accepted arrives.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// Descriptors in one message; the kernel allows 253.
+const BATCH: usize = 64;
+const LINE_BYTES_MAX: usize = 1 << 20;
+const SOCKETS_MAX: usize = 1 << 16;
+const SERVING: &str = "serving ";
+const RELEASED: &str = "released";
+
+/// What the old server has.
+#[derive(Debug, Serialize, Deserialize)]
+struct Offer {
+    listeners: Vec<Offered>,
+    /// What it has done so far.
+    totals: Counts,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Offered {
+    url: String,
+    sockets: usize,
+}
+
+/// The old server's side: offers all listeners, and leaves them once the other one serves. An error: nothing has changed.
+pub(crate) fn hand_over(client: &UnixStream, engine: &Engine) -> Result<(), Failure> {
+    let all = engine.hand_over()?;
+    offer(client, engine, &all).map_err(broken)?;
+    let line = read_line(client).map_err(broken)?;
+    let taken = line.strip_prefix(SERVING).and_then(|urls| serde_json::from_str::<Vec<String>>(urls).ok());
+    let taken =
+        taken.ok_or_else(|| broken(io::Error::other("the other server has ended, or does not serve")))?;
+    for (id, handed) in &all {
+        // One that cannot be closed within the time is closed later.
+        let _ = if taken.contains(&handed.url) { engine.leave(*id) } else { engine.close_listener(*id) };
+    }
+    Ok(())
+}
+
+/// Tells the other server that its time has come: the control socket is free.
+pub(crate) fn release(mut client: &UnixStream) {
+    // If it is gone, so be it: the sockets went with it.
+    let _ = client.write_all(format!("{RELEASED}\n").as_bytes());
+}
+
+fn offer(mut client: &UnixStream, engine: &Engine, all: &[(ListenerId, Handed)]) -> io::Result<()> {
+    let listeners =
+        all.iter().map(|(_, handed)| Offered { url: handed.url.clone(), sockets: handed.sockets.len() });
+    let offer = Offer { listeners: listeners.collect(), totals: Counts::of(&engine.stats()) };
+    let text = output::json(&offer).map_err(|failure| io::Error::other(failure.text().to_owned()))?;
+    client.set_write_timeout(Some(LIMIT))?;
+    client.set_read_timeout(Some(LIMIT))?;
+    client.write_all(format!("ok\n{text}\n").as_bytes())?;
+    let sockets: Vec<BorrowedFd<'_>> =
+        all.iter().flat_map(|(_, handed)| &handed.sockets).map(AsFd::as_fd).collect();
+    for batch in sockets.chunks(BATCH) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(batch)) {
+            return Err(io::Error::other("no room for descriptors"));
+        }
+        sendmsg(client, &[IoSlice::new(b"+")], &mut control, SendFlags::NOSIGNAL)?;
+    }
+    Ok(())
+}
+
+/// The new server's side.
+#[derive(Debug)]
+pub(crate) struct Takeover {
+    connection: UnixStream,
+    offer: Offer,
+    /// What nobody has taken yet.
+    pub(crate) handed: Vec<Handed>,
+}
+
+impl Takeover {
+    /// Asks the server that listens at this control socket for its sockets.
+    pub(crate) fn begin(path: &Path) -> Result<Takeover, Failure> {
+        let failed = |error: io::Error| {
+            Failure::new(Exit::Unreachable, format!("--takeover {}: {error}", path.display()))
+        };
+        let connection = UnixStream::connect(path).map_err(failed)?;
+        connection.set_read_timeout(Some(LIMIT)).map_err(failed)?;
+        connection.set_write_timeout(Some(LIMIT)).map_err(failed)?;
+        (&connection).write_all(b"handover 1\n").map_err(failed)?;
+        match read_line(&connection).map_err(failed)?.as_str() {
+            "ok" => {}
+            refused => return Err(failed(io::Error::other(format!("the server answers: {refused}")))),
+        }
+        let wrong = |_| failed(io::Error::other("the offer cannot be read"));
+        let offer: Offer = serde_json::from_str(&read_line(&connection).map_err(failed)?).map_err(wrong)?;
+        let count = offer.listeners.iter().map(|listener| listener.sockets).sum::<usize>();
+        if count > SOCKETS_MAX {
+            return Err(failed(io::Error::other("too many sockets")));
+        }
+        let mut sockets = receive(&connection, count).map_err(failed)?.into_iter();
+        let handed = offer.listeners.iter().map(|listener| {
+            let sockets = sockets.by_ref().take(listener.sockets).collect();
+            Handed { url: listener.url.clone(), sockets }
+        });
+        let handed = handed.collect();
+        Ok(Takeover { connection, offer, handed })
+    }
+
+    /// All that was wanted is served: the old server leaves it, and its control socket is free when this returns.
+    pub(crate) fn release(&mut self, engine: &Engine) -> Result<(), Failure> {
+        let is_left = |url: &str| self.handed.iter().any(|handed| handed.url == url);
+        let taken: Vec<_> =
+            self.offer.listeners.iter().map(|listener| &listener.url).filter(|url| !is_left(url)).collect();
+        let text = output::json(&taken)?;
+        engine.carry_over(&self.offer.totals.stats());
+        // Sockets that nobody wants are the old server's alone again.
+        self.handed.clear();
+        self.connection.write_all(format!("{SERVING}{text}\n").as_bytes()).map_err(broken)?;
+        match read_line(&self.connection).map_err(broken)?.as_str() {
+            RELEASED => Ok(()),
+            _ => Err(broken(io::Error::other("the old server has ended"))),
+        }
+    }
+
+    /// Waits for the end of the old server, elsewhere, and for its last figures.
+    pub(crate) fn follow(self, engine: &Arc<Engine>, log: &Log) -> io::Result<()> {
+        let (engine, log) = (Arc::clone(engine), log.clone());
+        let work = move || {
+            let last = self.connection.set_read_timeout(None).and_then(|()| {
+                let answer = read_line(&self.connection)?;
+                if answer != "ok" {
+                    return Err(io::Error::other("it has ended without its last figures"));
+                }
+                let text = read_line(&self.connection)?;
+                serde_json::from_str::<Counts>(&text).map_err(io::Error::other)
+            });
+            match last {
+                Ok(last) => {
+                    engine.carry_over(&last.stats());
+                    log.emit(LogLevel::Info, "", "takeover: the old server has ended");
+                }
+                Err(error) => {
+                    let mut known = self.offer.totals.stats();
+                    // Nobody has them any more.
+                    known.open = 0;
+                    engine.carry_over(&known);
+                    log.emit(LogLevel::Warn, "", format_args!("takeover: the old server: {error}"));
+                }
+            }
+        };
+        thread::Builder::new().name("takeover".to_owned()).spawn(work).map(drop)
+    }
+}
+
+/// Receives so many descriptors.
+fn receive(connection: &UnixStream, count: usize) -> io::Result<Vec<OwnedFd>> {
+    let mut sockets = Vec::new();
+    while sockets.len() < count {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        let message =
+            recvmsg(connection, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let before = sockets.len();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                sockets.extend(received);
+            }
+        }
+        if message.bytes == 0 || sockets.len() == before {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "not all sockets have come"));
+        }
+    }
+    Ok(sockets)
+}
+
+/// A line without its end; nothing more is read, since descriptors may follow. Empty at the end of all.
+fn read_line(mut connection: &UnixStream) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        match connection.read(&mut byte) {
+            Ok(0) => break,
+            Ok(_) if byte == *b"\n" => break,
+            Ok(_) if line.len() == LINE_BYTES_MAX => return Err(io::Error::other("a line is too long")),
+            Ok(_) => line.extend_from_slice(&byte),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    String::from_utf8(line).map_err(io::Error::other)
+}
+
+fn broken(error: io::Error) -> Failure {
+    Failure::new(Exit::Broken, format!("handover: {error}"))
+}
