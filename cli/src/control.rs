@@ -7,6 +7,8 @@
 //! request = line                       at most 65,536 bytes, and all of it within 2 s
 //!   stats | connections | listeners    a report about each (module `report`)
 //!   config                             the configuration that holds (module `config::snapshot`)
+//!   health                             what `/readyz` says: whether new work is welcome
+//!   health fail | health ok            say that it is not, or no longer
 //!   reload                             read the configuration file again; answered when that is done
 //!   chain NUMBER SPEC                  swap the chain of that listener, or with 0 the engine's; the answer is
 //!                                      that of `listeners`
@@ -26,6 +28,7 @@
 
 pub(crate) mod report;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -42,10 +45,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
 
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
+use crate::health::Readiness;
 use crate::log::{Log, escape_into};
 use crate::output;
 use crate::reload::Reloader;
-use report::{Connection, Ended, Listener, Stats};
+use report::{Connection, Ended, HealthReport, Listener, Stats};
 
 /// Reading and writing for the owner, nothing for anybody else; connecting takes the right to write (unix(7)).
 const MODE: u32 = 0o600;
@@ -93,6 +97,7 @@ impl Control {
         &self,
         engine: &Arc<Engine>,
         reloader: Option<&Arc<Reloader>>,
+        readiness: &Readiness,
         log: &Log,
         order: F,
     ) -> io::Result<()>
@@ -102,8 +107,13 @@ impl Control {
         let started = Instant::now();
         for number in 0..THREADS {
             let (listener, order) = (Arc::clone(&self.listener), order.clone());
-            let desk =
-                Desk { engine: Arc::clone(engine), reloader: reloader.cloned(), log: log.clone(), started };
+            let desk = Desk {
+                engine: Arc::clone(engine),
+                reloader: reloader.cloned(),
+                readiness: readiness.clone(),
+                log: log.clone(),
+                started,
+            };
             thread::Builder::new()
                 .name(format!("control-{number}"))
                 .spawn(move || desk.accept_for_ever(&listener, order))?;
@@ -141,9 +151,18 @@ enum Request {
     Connections,
     Listeners,
     Config,
+    /// With what the operator wants it to be.
+    Health {
+        is_failed: Option<bool>,
+    },
     Reload,
-    Chain { listener: u64, spec: String },
-    Drain { within: Duration },
+    Chain {
+        listener: u64,
+        spec: String,
+    },
+    Drain {
+        within: Duration,
+    },
     Stop,
 }
 
@@ -158,6 +177,9 @@ impl FromStr for Request {
             ("connections", "") => Ok(Request::Connections),
             ("listeners", "") => Ok(Request::Listeners),
             ("config", "") => Ok(Request::Config),
+            ("health", "") => Ok(Request::Health { is_failed: None }),
+            ("health", "fail") => Ok(Request::Health { is_failed: Some(true) }),
+            ("health", "ok") => Ok(Request::Health { is_failed: Some(false) }),
             ("reload", "") => Ok(Request::Reload),
             ("stop", "") => Ok(Request::Stop),
             ("drain", within) => {
@@ -170,7 +192,9 @@ impl FromStr for Request {
                 let listener = listener.parse().map_err(|_| wrong("a listener's number is expected"))?;
                 Ok(Request::Chain { listener, spec: spec.to_owned() })
             }
-            _ => Err(wrong("there are stats, connections, listeners, config, reload, chain, drain and stop")),
+            _ => Err(wrong(
+                "there are stats, connections, listeners, config, health, reload, chain, drain and stop",
+            )),
         }
     }
 }
@@ -181,6 +205,7 @@ struct Desk {
     engine: Arc<Engine>,
     /// Where there is a configuration file.
     reloader: Option<Arc<Reloader>>,
+    readiness: Readiness,
     log: Log,
     started: Instant,
 }
@@ -216,10 +241,13 @@ impl Desk {
         let answer = match request {
             Ok(Request::Drain { within }) => return order(Order::Drain { within }, Waiter { client }),
             Ok(Request::Stop) => return order(Order::Stop, Waiter { client }),
-            Ok(Request::Stats) => output::json(&Stats::of(&self.engine, self.started.elapsed())),
+            Ok(Request::Stats) => {
+                output::json(&Stats::of(&self.engine, self.started.elapsed(), &self.names()))
+            }
             Ok(Request::Connections) => self.connections(),
             Ok(Request::Listeners) => self.listeners(),
             Ok(Request::Config) => self.reloader().and_then(|reloader| output::json(&reloader.snapshot())),
+            Ok(Request::Health { is_failed }) => self.health(is_failed),
             Ok(Request::Reload) => self.reload(),
             Ok(Request::Chain { listener, spec }) => self.set_chain(listener, &spec),
             Err(failure) => Err(failure),
@@ -239,19 +267,34 @@ impl Desk {
         output::json(&self.reloader()?.reload(&self.engine, &self.log, "control socket")?)
     }
 
+    fn health(&self, is_failed: Option<bool>) -> Result<String, Failure> {
+        if let Some(is_failed) = is_failed {
+            self.readiness.set_failed(is_failed);
+            let word = if is_failed { "fail" } else { "ok" };
+            self.log.emit(LogLevel::Info, "", format_args!("control socket: health {word}"));
+        }
+        let health = self.readiness.get();
+        output::json(&HealthReport { health: health.name().to_owned(), ready: health.is_ready() })
+    }
+
     fn connections(&self) -> Result<String, Failure> {
         let connections = self.engine.connections(LIST_PATIENCE);
         output::json(&connections.into_iter().map(Connection::from).collect::<Vec<_>>())
     }
 
     fn listeners(&self) -> Result<String, Failure> {
-        let names = self.reloader.as_ref().map(|reloader| reloader.names()).unwrap_or_default();
+        let names = self.names();
         let listeners = self.engine.listeners().into_iter();
         let named = listeners.map(|info| {
             let name = names.get(&info.id.number()).cloned();
             Listener { name, ..Listener::from(info) }
         });
         output::json(&named.collect::<Vec<_>>())
+    }
+
+    /// The names of listeners in the configuration file, by their numbers.
+    fn names(&self) -> BTreeMap<u64, String> {
+        self.reloader.as_ref().map(|reloader| reloader.names()).unwrap_or_default()
     }
 
     fn set_chain(&self, listener: u64, spec: &str) -> Result<String, Failure> {
@@ -383,6 +426,9 @@ mod tests {
             ("connections", Request::Connections),
             ("listeners", Request::Listeners),
             ("config", Request::Config),
+            ("health", Request::Health { is_failed: None }),
+            ("health fail", Request::Health { is_failed: Some(true) }),
+            ("health ok", Request::Health { is_failed: Some(false) }),
             ("reload", Request::Reload),
             ("stop", Request::Stop),
             ("drain 250ms", Request::Drain { within: Duration::from_millis(250) }),
@@ -403,6 +449,7 @@ mod tests {
             "Stats",
             "stats all",
             "stop now",
+            "health bad",
             "drain",
             "drain soon",
             "drain 1s 2s",

@@ -13,7 +13,7 @@ use resay::{Client, CloseReason, DropReason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::control::report::{Connection, Counts, Ended, Listener, Reloaded, State, Stats};
+use crate::control::report::{Connection, Counts, Ended, HealthReport, Listener, Reloaded, State, Stats};
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure, complain};
 use crate::log::escape_into;
@@ -60,6 +60,15 @@ enum Command {
         #[arg(value_name = "SPEC")]
         spec: Option<String>,
     },
+    /// Show whether new work is welcome, or say that it is not
+    ///
+    /// The same as `/readyz` of `serve --metrics`. `fail` has balancers that ask for it send new work elsewhere; everything
+    /// else goes on as before, until `ok`.
+    Health {
+        /// What it is to be from now on
+        #[arg(value_name = "fail|ok", value_parser = ["fail", "ok"])]
+        set: Option<String>,
+    },
     /// Read the configuration file again and make the server as it says; print what has changed
     ///
     /// All of it, or nothing: the file is checked, chains are created and new sockets are bound first. Listeners are
@@ -86,6 +95,7 @@ Examples:
   resay ctl /tmp/e.ctl chain all 'uppercase | identity'
   resay ctl /tmp/e.ctl chain all                      # shows them
   resay ctl /tmp/e.ctl reload                         # of serve --config
+  resay ctl /tmp/e.ctl health fail                    # /readyz says 503
   resay ctl /tmp/e.ctl drain --within 30s";
 
 fn long_help() -> String {
@@ -118,6 +128,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
                 [one] if !matches!(listener.as_str(), "all" | "0") => chain_text(&one.chain) + "\n",
                 found => listeners_text(found),
             })
+        }
+        Command::Health { set } => {
+            let request = set.as_ref().map_or("health".to_owned(), |set| format!("health {set}"));
+            shown(&server.ask::<HealthReport>(&request)?, *json, |report| printable(&report.health) + "\n")
         }
         Command::Reload => shown(&server.ask::<Reloaded>("reload")?, *json, |reloaded| {
             reloaded.changes.iter().map(|change| printable(change) + "\n").collect()

@@ -16,9 +16,11 @@ mod deadline;
 mod exit;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
+mod health;
 mod help;
 mod log;
 mod man;
+mod metrics;
 mod output;
 mod plugin;
 mod reload;
@@ -46,7 +48,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     Config(config::command::Arguments),
     Ctl(ctl::Arguments),
     Send(send::Arguments),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ pub(crate) struct Reloader {
     is_requested: AtomicBool,
     /// Only looked at and replaced under its lock: nobody waits for a reload who asks for a name.
     held: Mutex<Held>,
+    reloaded: AtomicU64,
+    failed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,8 @@ impl Reloader {
             turn: Mutex::new(()),
             is_requested: AtomicBool::new(false),
             held: Mutex::new(held),
+            reloaded: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         };
         Ok((engine, reloader))
     }
@@ -104,6 +108,7 @@ impl Reloader {
         let began = Instant::now();
         match self.reload_now(engine) {
             Ok(changes) => {
+                self.reloaded.fetch_add(1, Ordering::Relaxed);
                 let count = changes.len();
                 for change in &changes {
                     log.emit(LogLevel::Info, "", format_args!("reload: {change}"));
@@ -113,6 +118,7 @@ impl Reloader {
                 Ok(Reloaded { changes })
             }
             Err(failure) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
                 let text = format_args!("{whence}: not reloaded, nothing has changed: {}", failure.text());
                 log.emit(LogLevel::Error, "", text);
                 Err(failure)
@@ -161,6 +167,11 @@ impl Reloader {
         let lines = found.iter().map(|change| line(change, &old, &new)).collect();
         *self.held() = Held { snapshot: new, drain_timeout: config.drain_timeout, ids };
         Ok(lines)
+    }
+
+    /// How many reloads have been done, and how many have failed.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.reloaded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
     pub(crate) fn drain_timeout(&self) -> Duration {

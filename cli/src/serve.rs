@@ -28,8 +28,12 @@ use crate::config::settings::Config;
 use crate::config::{command, read};
 use crate::control::{Control, Order, Waiter};
 use crate::exit::{Exit, Failure};
+use crate::health::{Health, Readiness};
 use crate::help;
 use crate::log::{Format, Log};
+use crate::metrics::Metrics;
+use crate::metrics::place::Place;
+use crate::metrics::source::Source;
 use crate::reload::{self, Reloader};
 use crate::{output, signals};
 
@@ -81,6 +85,9 @@ pub(crate) struct Arguments {
     /// Accept commands of `resay ctl` on a unix socket at this path, usable by this user only
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+    /// Serve metrics and health checks over HTTP, at HOST:PORT or unix:PATH: /metrics, /stats.json, /readyz, /livez
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<Place>,
     /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: Format,
@@ -107,7 +114,7 @@ pub(crate) struct Arguments {
 }
 
 /// What a file says.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "urls",
     "transform",
     "set",
@@ -119,6 +126,7 @@ const SETTINGS: [&str; 13] = [
     "thread_cpus",
     "plugin_directories",
     "control",
+    "metrics",
     "log",
     "drain_timeout",
 ];
@@ -130,6 +138,7 @@ Examples:
   resay serve tcp://127.0.0.1:8888 -t 'uppercase | identity' --set frame=lines
   resay serve 'tcp://:8888?idle_timeout=30s' --threads 4 --log json -v
   resay serve tcp://127.0.0.1:8888 --control /tmp/e.ctl   # see `resay help ctl`
+  resay serve tcp://127.0.0.1:8888 --metrics 127.0.0.1:9464   # curl http://127.0.0.1:9464/metrics
   resay serve --config /etc/resay/resay.toml   # see `resay help config`
   resay serve --config /etc/resay/resay.toml --check";
 
@@ -187,6 +196,7 @@ impl Arguments {
             log: self.log,
             drain_timeout: self.drain_timeout,
             control: self.control.clone(),
+            metrics: self.metrics.clone(),
             plugin_dirs: self.plugin_directories.clone(),
             chain: self.transform.clone(),
             listeners: Vec::new(),
@@ -218,6 +228,7 @@ fn serve(
 ) -> Result<Exit, Failure> {
     // First, so that a server which is already there keeps everything of this one from beginning.
     let control = config.control.as_deref().map(Control::open).transpose()?;
+    let metrics = config.metrics.as_ref().map(Metrics::open).transpose()?;
     let events = log.clone();
     let builder = config.builder()?.on_event(level(arguments), move |event| events.event(event));
     let (engine, reloader) = match file {
@@ -229,20 +240,29 @@ fn serve(
     };
     let engine = Arc::new(engine);
     let (words, heard) = mpsc::channel();
+    let readiness = Readiness::default();
     if let Some(control) = &control {
         let words = words.clone();
         // The receiver lives as long as anybody is to be heard.
         let order = move |order, waiter| drop(words.send(Word::Order(order, waiter)));
-        control.serve(&engine, reloader.as_ref(), log, order).map_err(no_thread)?;
+        control.serve(&engine, reloader.as_ref(), &readiness, log, order).map_err(no_thread)?;
+    }
+    if let Some(metrics) = &metrics {
+        let source = Source::new(&engine, reloader.as_ref(), &readiness, log, config.threads);
+        metrics.serve(source).map_err(no_thread)?;
     }
     announce(&engine, log);
+    if let Some(metrics) = &metrics {
+        log.emit(LogLevel::Info, "", format_args!("metrics {}", metrics.url()));
+    }
     describe(&engine, config, arguments.verbose > 0, log);
     let undelivered_before = Arc::new(AtomicU64::new(0));
-    let service = Service { engine: Arc::clone(&engine), reloader, log: log.clone(), undelivered_before };
+    let service =
+        Service { engine: Arc::clone(&engine), reloader, readiness, log: log.clone(), undelivered_before };
     service.watch(signals, words)?;
     let end = service.run(&heard, config.drain_timeout, waiters)?;
     // The place is free before anybody is told of the end.
-    drop(control);
+    drop((control, metrics));
     waiters.iter().for_each(|(order, waiter)| waiter.answer(end.answer_to(order)));
     if end == End::Overdue {
         // Said already.
@@ -358,6 +378,7 @@ struct Service {
     engine: Arc<Engine>,
     /// Where there is a configuration file.
     reloader: Option<Arc<Reloader>>,
+    readiness: Readiness,
     log: Log,
     /// Bytes that were lost before draining began.
     undelivered_before: Arc<AtomicU64>,
@@ -447,6 +468,7 @@ impl Service {
 
     /// Begins to drain.
     fn drain(&self, why: &str, within: Duration) -> Result<Phase, Failure> {
+        self.readiness.enter(Health::Draining);
         self.emit(format_args!("{why}: draining, at most {within:?}; a signal ends it at once"));
         let (engine, before) = (Arc::clone(&self.engine), Arc::clone(&self.undelivered_before));
         spawn("drain", move || {
@@ -459,6 +481,7 @@ impl Service {
 
     /// Begins to end at once.
     fn stop(&self) -> Phase {
+        self.readiness.enter(Health::Draining);
         self.engine.stop();
         Phase::Stopping { until: Some(Instant::now() + LAST_WAIT) }
     }

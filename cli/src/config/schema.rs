@@ -20,6 +20,15 @@ pub(super) fn schema() -> Value {
         "control",
         described(text, "PATH", "", "accept commands of `resay ctl` on a unix socket at this path"),
     );
+    insert(
+        "metrics",
+        described(
+            text,
+            "ADDRESS",
+            "",
+            "serve metrics and health checks over HTTP, at HOST:PORT or unix:PATH",
+        ),
+    );
     let directories = "directories in which plugins are looked up";
     insert("plugin_dirs", json!({"$ref": "#/$defs/texts", "description": directories}));
     insert("chain", described(text, "CHAIN", "", "chain of all listeners that have none of their own"));
@@ -95,6 +104,7 @@ pub(super) fn example() -> String {
     text += "# format of the log: text, json\n# log = \"text\"\n\
              # time limit for draining; connections that are open then are cut off\n# drain_timeout = \"5s\"\n\
              # accept commands of `resay ctl` on a unix socket at this path\n# control = \"/run/resay/control\"\n\
+             # serve metrics and health checks over HTTP: /metrics, /stats.json, /readyz, /livez\n# metrics = \"127.0.0.1:9464\"\n\
              # directories in which plugins are looked up\n# plugin_dirs = []\n\
              # chain of all listeners that have none of their own\nchain = \"uppercase\"\n\n\
              # Options of all listeners that do not say otherwise.\n[defaults]\n";

@@ -41,6 +41,7 @@ impl Config {
             ("log", self.log.name().to_owned()),
             ("drain_timeout", duration_text(self.drain_timeout)),
             ("control", self.control.as_deref().map(|path| path.display().to_string()).unwrap_or_default()),
+            ("metrics", self.metrics.as_ref().map(ToString::to_string).unwrap_or_default()),
             ("plugin_dirs", list(&self.plugin_dirs)),
             ("chain", self.chain.clone()),
         ];

@@ -22,6 +22,9 @@ pub(crate) struct Stats {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ListenerCounts {
     pub(crate) id: u64,
+    /// Its name in the configuration file, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
     pub(crate) url: String,
     pub(crate) chain: String,
     #[serde(flatten)]
@@ -90,6 +93,15 @@ pub(crate) struct Ended {
     pub(crate) ended: String,
 }
 
+/// The answer to `health`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HealthReport {
+    /// A [name](crate::health::Health::name).
+    pub(crate) health: String,
+    /// New work is welcome.
+    pub(crate) ready: bool,
+}
+
 /// The answer to `reload`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reloaded {
@@ -98,12 +110,13 @@ pub(crate) struct Reloaded {
 }
 
 impl Stats {
-    pub(super) fn of(engine: &Engine, uptime: Duration) -> Stats {
+    pub(crate) fn of(engine: &Engine, uptime: Duration, names: &BTreeMap<u64, String>) -> Stats {
         let listeners = engine.listeners().into_iter().filter_map(|listener| {
             // One that was closed in between has nothing to say.
             let stats = engine.listener_stats(listener.id).ok()?;
             let ListenerInfo { id, url, chain, .. } = listener;
-            Some(ListenerCounts { id: id.number(), url, chain, counts: Counts::of(&stats) })
+            let (id, counts) = (id.number(), Counts::of(&stats));
+            Some(ListenerCounts { id, name: names.get(&id).cloned(), url, chain, counts })
         });
         Stats {
             version: resay::VERSION.to_owned(),

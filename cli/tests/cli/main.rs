@@ -10,6 +10,7 @@ mod crash;
 mod ctl;
 mod help;
 mod man;
+mod metrics;
 mod output;
 mod passed;
 mod plugin;
