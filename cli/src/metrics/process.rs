@@ -108,9 +108,7 @@ mod tests {
         let address = receiver.local_addr().unwrap();
         assert_eq!(KernelDrops::read().of(address), Some(0));
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        for _ in 0..10_000 {
-            let _ = sender.send_to(&[0; 1024], address);
-        }
+        let sent = (0..10_000).filter(|_| sender.send_to(&[0; 1024], address).is_ok()).count() as u64;
         let dropped = KernelDrops::read().of(address).unwrap();
         let mut received = 0;
         receiver.set_nonblocking(true).unwrap();
@@ -118,7 +116,7 @@ mod tests {
             received += 1;
         }
         assert!(dropped > 0, "{received}");
-        assert_eq!(dropped + received, 10_000);
+        assert_eq!(dropped + received, sent);
         drop(receiver);
         assert_eq!(KernelDrops::read().of(address), None);
     }

@@ -6,12 +6,13 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::ctl::Controlled;
-use crate::process::{PATIENCE, Server, finish, wait_until};
+use crate::process::{PATIENCE, Process, Server, Written, finish, wait_until};
 
 /// The place of the metrics of a server: HOST:PORT.
 fn place(server: &Server) -> String {
@@ -291,4 +292,154 @@ fn a_place_that_cannot_be_keeps_the_server_from_beginning() {
         assert_eq!((output.code, output.text().as_str()), (Some(code), ""), "{place}: {}", output.stderr);
         assert!(output.stderr.contains(part), "{place}: {}", output.stderr);
     }
+}
+
+/// A file of the repository.
+fn shipped(path: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The names of metrics in a text, such as a query.
+fn names(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    // What begins so and has no more than that is a job, or a file.
+    let is_name = |word: &&str| {
+        ["resay_", "process_"]
+            .iter()
+            .any(|prefix| word.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()))
+    };
+    words.filter(is_name).map(str::to_owned).collect()
+}
+
+/// The families that a server exports, whether they have samples or not: by the names of their samples.
+fn exported() -> BTreeSet<String> {
+    let (_directory, server, place) = configured();
+    let (_, body) = get(&place, "/metrics", "");
+    server.end();
+    let types = body.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn rules_board_and_guide_name_what_is_exported() {
+    let exported = exported();
+    for path in ["contrib/prometheus/rules.yml", "contrib/prometheus/rules_test.yml"] {
+        let used = names(&shipped(path));
+        assert!(used.len() > 3, "{path}: {used:?}");
+        assert_eq!(used.difference(&exported).collect::<Vec<_>>(), Vec::<&String>::new(), "{path}");
+    }
+    let board: Value = serde_json::from_str(&shipped("contrib/grafana/resay.json")).unwrap();
+    let targets =
+        board["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries: Vec<_> = targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect();
+    let used = names(&queries.join("\n"));
+    let unknown: Vec<_> = used.difference(&exported).collect();
+    assert_eq!(unknown, Vec::<&String>::new(), "the board");
+    // What the board does not show and no alert is about is for those who look closer.
+    let guide = shipped("docs/serving.md");
+    let (_, section) = guide.split_once("\n## Metrics and health\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let described: BTreeSet<_> = names(section).into_iter().filter(|name| !name.ends_with('_')).collect();
+    assert_eq!(described, exported, "the guide");
+}
+
+/// Whether a program can be started; says so if not.
+fn is_installed(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_err() {
+        eprintln!("skipped: {program} is not installed");
+    }
+    found.is_ok()
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_metrics_and_rules() {
+    if !is_installed("promtool") {
+        return;
+    }
+    let (_directory, server, place) = configured();
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    assert_eq!(ask(&mut client, b"hello"), b"HELLO");
+    let (_, body) = get(&place, "/metrics", "");
+    drop(client);
+    server.end();
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]);
+    let output = finish(promtool, body.as_bytes());
+    assert_eq!((output.code, output.text(), output.stderr.as_str()), (Some(0), String::new(), ""), "{body}");
+    for arguments in [["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]] {
+        let mut promtool = Command::new("promtool");
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/prometheus");
+        promtool.args(arguments).current_dir(directory);
+        let output = finish(promtool, b"");
+        assert_eq!(output.code, Some(0), "{arguments:?}: {}{}", output.text(), output.stderr);
+    }
+}
+
+/// A program that is killed when the test is done with it, and what it says.
+fn prometheus(directory: &std::path::Path, config: &str) -> (Process, String) {
+    let file = directory.join("prometheus.yml");
+    fs::write(&file, config).unwrap();
+    let mut command = Command::new("prometheus");
+    command.arg(format!("--config.file={}", file.display()));
+    command.arg(format!("--storage.tsdb.path={}", directory.join("data").display()));
+    command.args(["--web.listen-address=127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut process = Process(command.spawn().unwrap());
+    let said = Written::follow(process.0.stderr.take().unwrap());
+    let place = wait_until("prometheus listens", || {
+        let text = said.text();
+        let (_, rest) = text.split_once("\"Listening on\" address=")?;
+        Some(rest.split_once('\n')?.0.to_owned())
+    });
+    (process, place)
+}
+
+#[test]
+fn a_real_prometheus_scrapes_it_and_evaluates_the_rules() {
+    if !is_installed("prometheus") {
+        return;
+    }
+    let (directory, server, place) = configured();
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    assert_eq!(ask(&mut client, b"hello"), b"HELLO");
+    let rules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/prometheus/rules.yml");
+    let config = format!(
+        "global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}\nrule_files: [{rules:?}]\n\
+         scrape_configs: [{{job_name: resay, static_configs: [{{targets: [{place:?}]}}]}}]\n"
+    );
+    let (_process, api) = prometheus(directory.path(), &config);
+    // HTTP/1.0: the answer is not in chunks.
+    let ask_api = |path: &str| -> Option<Value> {
+        let (head, body) =
+            talk(connect(&api), &format!("GET /api/v1/{path} HTTP/1.0\r\nHost: localhost\r\n\r\n"));
+        // Until it has read its store it is not ready.
+        (status(&head) == 200).then(|| serde_json::from_str(&body).unwrap())
+    };
+    let query = |text: &str| ask_api(&format!("query?query={text}"));
+    wait_until("it has scraped a message", || {
+        let found = query("resay_messages_received_total")?;
+        let series = found["data"]["result"].as_array()?;
+        let value = |series: &Value| series["value"][1].as_str().unwrap_or_default().to_owned();
+        let tcp = series.iter().find(|series| series["metric"]["address"] == server.url())?;
+        (value(tcp) == "1" && tcp["metric"]["listener"] == "public").then_some(())
+    });
+    let targets = ask_api("targets").unwrap();
+    assert_eq!(targets["data"]["activeTargets"][0]["health"], "up", "{targets}");
+    assert_eq!(targets["data"]["activeTargets"][0]["lastError"], "", "{targets}");
+    let rules = wait_until("all rules are evaluated", || {
+        let found = ask_api("rules")?;
+        let rules = found["data"]["groups"][0]["rules"].as_array()?.clone();
+        rules.iter().all(|rule| rule["health"] != "unknown").then_some(rules)
+    });
+    for rule in rules {
+        assert_eq!((&rule["health"], &rule["state"]), (&"ok".into(), &"inactive".into()), "{rule}");
+    }
+    // Its types came along: a counter is one.
+    let metadata = ask_api("metadata?metric=resay_messages_received_total").unwrap();
+    let open = ask_api("metadata?metric=resay_messages_received").unwrap();
+    let kinds = format!("{metadata}{open}");
+    assert!(kinds.contains("\"type\":\"counter\""), "{kinds}");
+    drop(client);
+    server.end();
 }
