@@ -185,6 +185,14 @@ impl Reloader {
         named.flat_map(|(ids, listener)| ids.iter().map(|id| (id.number(), listener.name.clone()))).collect()
     }
 
+    /// The name of one listener.
+    pub(crate) fn name(&self, id: u64) -> Option<String> {
+        let held = self.held();
+        let mut named = held.ids.iter().zip(&held.snapshot.listeners);
+        let found = named.find(|(ids, _)| ids.iter().any(|known| known.number() == id));
+        found.map(|(_, listener)| listener.name.clone())
+    }
+
     /// The configuration that holds.
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.held().snapshot.clone()

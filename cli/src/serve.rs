@@ -26,7 +26,7 @@ use signal_hook::iterator::Signals;
 
 use crate::config::settings::Config;
 use crate::config::{command, read};
-use crate::control::{Control, Order, Waiter};
+use crate::control::{Control, Order, Rights, Waiter};
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Readiness};
 use crate::help;
@@ -85,6 +85,9 @@ pub(crate) struct Arguments {
     /// Accept commands of `resay ctl` on a unix socket at this path, usable by this user only
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+    /// Answer the questions of `resay ctl` on another unix socket, usable by this user's group too; it takes no orders
+    #[arg(long, value_name = "PATH")]
+    control_read: Option<PathBuf>,
     /// Serve metrics and health checks over HTTP, at HOST:PORT or unix:PATH: /metrics, /stats.json, /readyz, /livez
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<Place>,
@@ -114,7 +117,7 @@ pub(crate) struct Arguments {
 }
 
 /// What a file says.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "urls",
     "transform",
     "set",
@@ -126,6 +129,7 @@ const SETTINGS: [&str; 14] = [
     "thread_cpus",
     "plugin_directories",
     "control",
+    "control_read",
     "metrics",
     "log",
     "drain_timeout",
@@ -196,6 +200,7 @@ impl Arguments {
             log: self.log,
             drain_timeout: self.drain_timeout,
             control: self.control.clone(),
+            control_read: self.control_read.clone(),
             metrics: self.metrics.clone(),
             plugin_dirs: self.plugin_directories.clone(),
             chain: self.transform.clone(),
@@ -227,7 +232,9 @@ fn serve(
     waiters: &mut Vec<(Order, Waiter)>,
 ) -> Result<Exit, Failure> {
     // First, so that a server which is already there keeps everything of this one from beginning.
-    let control = config.control.as_deref().map(Control::open).transpose()?;
+    let open =
+        |path: &Option<PathBuf>, rights| path.as_deref().map(|path| Control::open(path, rights)).transpose();
+    let controls = [open(&config.control, Rights::All)?, open(&config.control_read, Rights::Reading)?];
     let metrics = config.metrics.as_ref().map(Metrics::open).transpose()?;
     let events = log.clone();
     let builder = config.builder()?.on_event(level(arguments), move |event| events.event(event));
@@ -241,7 +248,7 @@ fn serve(
     let engine = Arc::new(engine);
     let (words, heard) = mpsc::channel();
     let readiness = Readiness::default();
-    if let Some(control) = &control {
+    for control in controls.iter().flatten() {
         let words = words.clone();
         // The receiver lives as long as anybody is to be heard.
         let order = move |order, waiter| drop(words.send(Word::Order(order, waiter)));
@@ -262,7 +269,7 @@ fn serve(
     service.watch(signals, words)?;
     let end = service.run(&heard, config.drain_timeout, waiters)?;
     // The place is free before anybody is told of the end.
-    drop((control, metrics));
+    drop((controls, metrics));
     waiters.iter().for_each(|(order, waiter)| waiter.answer(end.answer_to(order)));
     if end == End::Overdue {
         // Said already.

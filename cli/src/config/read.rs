@@ -19,8 +19,17 @@ use crate::exit::{Exit, Failure};
 use crate::log::Format;
 
 /// The keys at the top beside those of the engine.
-pub(super) const TOP: [&str; 8] =
-    ["log", "drain_timeout", "control", "metrics", "plugin_dirs", "chain", "defaults", "listener"];
+pub(super) const TOP: [&str; 9] = [
+    "log",
+    "drain_timeout",
+    "control",
+    "control_read",
+    "metrics",
+    "plugin_dirs",
+    "chain",
+    "defaults",
+    "listener",
+];
 /// The keys of a listener beside its options.
 pub(super) const LISTENER: [&str; 2] = ["name", "listen"];
 /// Letters of a name.
@@ -73,6 +82,7 @@ impl Reader<'_> {
             log: Format::Text,
             drain_timeout: Duration::from_secs(5),
             control: None,
+            control_read: None,
             metrics: None,
             plugin_dirs: Vec::new(),
             chain: String::new(),
@@ -388,6 +398,7 @@ fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, Str
         }
         "drain_timeout" => config.drain_timeout = parse_duration(text).map_err(value)?,
         "control" => config.control = Some(text.into()),
+        "control_read" => config.control_read = Some(text.into()),
         "metrics" => {
             let wrong = |error: resay::SpecError| (error.at, error.message);
             config.metrics = Some(text.parse().map_err(wrong)?);

@@ -21,6 +21,10 @@ pub(super) fn schema() -> Value {
         described(text, "PATH", "", "accept commands of `resay ctl` on a unix socket at this path"),
     );
     insert(
+        "control_read",
+        described(text, "PATH", "", "answer the questions of `resay ctl` on another unix socket"),
+    );
+    insert(
         "metrics",
         described(
             text,
@@ -104,6 +108,7 @@ pub(super) fn example() -> String {
     text += "# format of the log: text, json\n# log = \"text\"\n\
              # time limit for draining; connections that are open then are cut off\n# drain_timeout = \"5s\"\n\
              # accept commands of `resay ctl` on a unix socket at this path\n# control = \"/run/resay/control\"\n\
+             # answer its questions on another one, for the server's group too\n# control_read = \"/run/resay/control-read\"\n\
              # serve metrics and health checks over HTTP: /metrics, /stats.json, /readyz, /livez\n# metrics = \"127.0.0.1:9464\"\n\
              # directories in which plugins are looked up\n# plugin_dirs = []\n\
              # chain of all listeners that have none of their own\nchain = \"uppercase\"\n\n\

@@ -23,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) log: Format,
     pub(crate) drain_timeout: Duration,
     pub(crate) control: Option<PathBuf>,
+    pub(crate) control_read: Option<PathBuf>,
     pub(crate) metrics: Option<Place>,
     pub(crate) plugin_dirs: Vec<PathBuf>,
     /// The chain of all listeners that have none of their own.

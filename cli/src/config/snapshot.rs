@@ -31,6 +31,9 @@ impl Config {
         let list = |paths: &[std::path::PathBuf]| {
             paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
         };
+        let path = |path: &Option<std::path::PathBuf>| {
+            path.as_deref().map(|path| path.display().to_string()).unwrap_or_default()
+        };
         let settings = [
             ("threads", self.threads.to_string()),
             ("backend", self.backend.to_string()),
@@ -40,7 +43,8 @@ impl Config {
             ("thread_cpus", self.thread_cpus.clone()),
             ("log", self.log.name().to_owned()),
             ("drain_timeout", duration_text(self.drain_timeout)),
-            ("control", self.control.as_deref().map(|path| path.display().to_string()).unwrap_or_default()),
+            ("control", path(&self.control)),
+            ("control_read", path(&self.control_read)),
             ("metrics", self.metrics.as_ref().map(ToString::to_string).unwrap_or_default()),
             ("plugin_dirs", list(&self.plugin_dirs)),
             ("chain", self.chain.clone()),

@@ -93,6 +93,22 @@ pub(crate) struct Ended {
     pub(crate) ended: String,
 }
 
+/// The answer to `set`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OptionReport {
+    pub(crate) listener: u64,
+    pub(crate) key: String,
+    /// As it holds now.
+    pub(crate) value: String,
+}
+
+/// The answer to `close`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Closing {
+    /// The connection that is to end.
+    pub(crate) closing: u64,
+}
+
 /// The answer to `health`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HealthReport {

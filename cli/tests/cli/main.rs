@@ -9,6 +9,7 @@ mod config;
 mod crash;
 mod ctl;
 mod help;
+mod live;
 mod man;
 mod metrics;
 mod output;
