@@ -7,13 +7,21 @@
 //! request = line                       at most 65,536 bytes, and all of it within 2 s
 //!   stats | connections | listeners    a report about each (module `report`)
 //!   config                             the configuration that holds (module `config::snapshot`)
+//!   watch [KIND,KIND...]               events as they happen (module `stream`), all kinds or these
+//!   health                             what `/readyz` says: whether new work is welcome
+//!   health fail | health ok            say that it is not, or no longer
 //!   reload                             read the configuration file again; answered when that is done
+//!   tap NUMBER COUNT BYTES             what becomes of messages of that listener, or with 0 of all, as it happens:
+//!                                      COUNT records, or with 0 without an end; BYTES of each message and answer
+//!   listen URL                         add a listener; the answer is an element of that of `listeners`
+//!   set NUMBER KEY VALUE               change an option of that listener, for those who come from now on
+//!   close NUMBER | close NUMBER reset  end that connection in good order, or at once
 //!   chain NUMBER SPEC                  swap the chain of that listener, or with 0 the engine's; the answer is
 //!                                      that of `listeners`
 //!   drain DURATION                     as SIGTERM with that time; answered when it is over
 //!   stop                               end at once; answered when it is over
 //!   handover 1                         give the sockets to another server (module `takeover`)
-//! answer  = "ok" newline JSON newline
+//! answer  = "ok" newline JSON newline  of `watch` and `tap` any number of lines, until the client ends
 //!         / "error " CODE " " MESSAGE newline *( line newline )
 //! ```
 //!
@@ -22,45 +30,55 @@
 //!
 //! ```text
 //! clients ──> kernel's queue ──> a few threads: read, ask the engine, answer
+//!                                  ├─ watch, tap ──> a thread for each, of which there are few
 //!                                  └─ drain, stop ──> the service, which answers when it ends
 //! ```
+//!
+//! The socket of `--control-read` refuses what changes something, and `tap`, which shows what peers say.
 
+mod change;
 pub(crate) mod report;
+mod stream;
+mod wire;
 
-use std::fmt::Write as _;
-use std::io::{self, Read, Write};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use resay::net::unix_file::SocketFile;
 use resay::options::parse_duration;
-use resay::{Engine, ListenerId, LogLevel};
+use resay::{Engine, EventKind, ListenerId, LogLevel};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
 
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
+use crate::health::{Health, Readiness};
 use crate::log::{Log, escape_into};
-use crate::notify::Notifier;
 use crate::reload::Reloader;
-use crate::state::State;
+
 use crate::takeover;
 use crate::{output, sandbox};
-use report::{Connection, Counts, Ended, Listener, Stats};
+use report::{Connection, Counts, Ended, HealthReport, Listener, Stats};
+use stream::Streams;
+use wire::write_all;
 
 /// Reading and writing for the owner, nothing for anybody else; connecting takes the right to write (unix(7)).
 const MODE: u32 = 0o600;
+/// The same for the owner's group.
+const READ_MODE: u32 = 0o660;
 /// Clients that may wait to be accepted.
 const BACKLOG: i32 = 16;
 /// Clients that are served at once. The others wait in the kernel's queue, and none for longer than
-/// `REQUEST_LIMIT` and `ANSWER_LIMIT` allow.
+/// `REQUEST_LIMIT` and `wire::ANSWER_LIMIT` allow.
 const THREADS: usize = 4;
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long workers may take to list their connections.
 const LIST_PATIENCE: Duration = Duration::from_secs(1);
 /// How long accepting rests after a failure: descriptors or memory have run out.
@@ -77,65 +95,115 @@ pub(crate) enum Order {
     HandedOver,
 }
 
+/// What the clients of a socket may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rights {
+    All,
+    /// Nothing that changes anything, or shows what peers say.
+    Reading,
+}
+
 /// A control socket that listens, and that nobody serves yet. Its file goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Control {
+    rights: Rights,
     // Before the socket, which keeps it from being mistaken for another.
-    file: Arc<Mutex<Option<SocketFile>>>,
+    file: Option<SocketFile>,
     listener: Arc<UnixListener>,
 }
 
+/// What a server has beside its listeners, and another may want: files and addresses, given up when they are dropped. Clones
+/// are the same.
+#[derive(Clone)]
+pub(crate) struct Belongings(Arc<Mutex<Option<Vec<Box<dyn Send>>>>>);
+
+impl Belongings {
+    pub(crate) fn add(&self, one: impl Send + 'static) {
+        // Whoever comes when all was given up has come too late.
+        if let Some(all) = self.lock().as_mut() {
+            all.push(Box::new(one));
+        }
+    }
+
+    pub(crate) fn give_up(&self) {
+        drop(self.lock().take());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Box<dyn Send>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Belongings {
+    fn default() -> Belongings {
+        Belongings(Arc::new(Mutex::new(Some(Vec::new()))))
+    }
+}
+
+impl fmt::Debug for Belongings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Belongings").finish_non_exhaustive()
+    }
+}
+
 impl Control {
-    pub(crate) fn open(path: &Path) -> Result<Control, Failure> {
-        let (file, listener) = open(path).map_err(|error| {
+    pub(crate) fn open(path: &Path, rights: Rights) -> Result<Control, Failure> {
+        let (mode, option) = match rights {
+            Rights::All => (MODE, "control"),
+            Rights::Reading => (READ_MODE, "control-read"),
+        };
+        let (file, listener) = open(path, mode).map_err(|error| {
             // The one thing that is wrong with the path itself.
             let exit =
                 if error.kind() == io::ErrorKind::InvalidFilename { Exit::Usage } else { Exit::Unreachable };
-            Failure::new(exit, format!("--control {}: {error}", path.display()))
+            Failure::new(exit, format!("--{option} {}: {error}", path.display()))
         })?;
-        Ok(Control { file: Arc::new(Mutex::new(Some(file))), listener: Arc::new(listener) })
+        Ok(Control { rights, file: Some(file), listener: Arc::new(listener) })
     }
 
-    /// Serves on threads of its own, which end with the process. `order` is told what concerns the whole service.
+    /// Serves on threads of its own, which end with the process. `order` is told what concerns the whole service. The file
+    /// becomes one of the belongings.
     pub(crate) fn serve<F>(
-        &self,
+        mut self,
         engine: &Arc<Engine>,
         reloader: Option<&Arc<Reloader>>,
+        readiness: &Readiness,
         log: &Log,
-        notifier: &Notifier,
+        belongings: &Belongings,
         order: F,
     ) -> io::Result<()>
     where
         F: Fn(Order, Waiter) + Clone + Send + 'static,
     {
+        if let Some(file) = self.file.take() {
+            belongings.add(file);
+        }
         let started = Instant::now();
+        let streams = Streams::default();
+        let name = if self.rights == Rights::All { "control" } else { "control-read" };
         for number in 0..THREADS {
             let (listener, order) = (Arc::clone(&self.listener), order.clone());
             let desk = Desk {
                 engine: Arc::clone(engine),
                 reloader: reloader.cloned(),
+                readiness: readiness.clone(),
                 log: log.clone(),
-                notifier: notifier.clone(),
-                file: Arc::clone(&self.file),
+                belongings: belongings.clone(),
                 started,
+                rights: self.rights,
+                streams: streams.clone(),
             };
             thread::Builder::new()
-                .name(format!("control-{number}"))
+                .name(format!("{name}-{number}"))
                 .spawn(move || desk.accept_for_ever(&listener, order))?;
         }
         Ok(())
     }
 }
 
-impl Drop for Control {
-    fn drop(&mut self) {
-        drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
-
-fn open(path: &Path) -> io::Result<(SocketFile, UnixListener)> {
+fn open(path: &Path, mode: u32) -> io::Result<(SocketFile, UnixListener)> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    let file = SocketFile::bind(&socket, path, Some(MODE))?;
+    let file = SocketFile::bind(&socket, path, Some(mode))?;
     listen(&socket, BACKLOG)?;
     Ok((file, UnixListener::from(socket)))
 }
@@ -167,9 +235,39 @@ enum Request {
     Connections,
     Listeners,
     Config,
+    /// With what the operator wants it to be.
+    Health {
+        is_failed: Option<bool>,
+    },
     Reload,
-    Chain { listener: u64, spec: String },
-    Drain { within: Duration },
+    Watch {
+        /// [Bits](EventKind::bit).
+        kinds: u32,
+    },
+    Tap {
+        listener: u64,
+        count: u64,
+        bytes: usize,
+    },
+    Listen {
+        url: String,
+    },
+    Set {
+        listener: u64,
+        key: String,
+        value: String,
+    },
+    Close {
+        connection: u64,
+        is_reset: bool,
+    },
+    Chain {
+        listener: u64,
+        spec: String,
+    },
+    Drain {
+        within: Duration,
+    },
     Stop,
     HandOver,
 }
@@ -185,9 +283,38 @@ impl FromStr for Request {
             ("connections", "") => Ok(Request::Connections),
             ("listeners", "") => Ok(Request::Listeners),
             ("config", "") => Ok(Request::Config),
+            ("health", "") => Ok(Request::Health { is_failed: None }),
+            ("health", "fail") => Ok(Request::Health { is_failed: Some(true) }),
+            ("health", "ok") => Ok(Request::Health { is_failed: Some(false) }),
             ("reload", "") => Ok(Request::Reload),
             ("stop", "") => Ok(Request::Stop),
             ("handover", "1") => Ok(Request::HandOver),
+            ("watch", kinds) => {
+                kinds_of(kinds).map(|kinds| Request::Watch { kinds }).map_err(|what| wrong(&what))
+            }
+            ("tap", rest) => tap_of(rest).ok_or_else(|| {
+                let most = stream::TAP_BYTES_MAX;
+                wrong(&format!("tap NUMBER COUNT BYTES is expected, with 1 to {most} bytes"))
+            }),
+            ("listen", url) if !url.is_empty() => Ok(Request::Listen { url: url.to_owned() }),
+            ("set", rest) => {
+                let mut words = rest.splitn(3, ' ');
+                match (words.next().and_then(|word| word.parse().ok()), words.next(), words.next()) {
+                    (Some(listener), Some(key), Some(value)) => {
+                        Ok(Request::Set { listener, key: key.to_owned(), value: value.to_owned() })
+                    }
+                    _ => Err(wrong("set NUMBER KEY VALUE is expected")),
+                }
+            }
+            ("close", rest) => {
+                let (number, how) = rest.split_once(' ').unwrap_or((rest, ""));
+                match (number.parse(), how) {
+                    (Ok(connection), "" | "reset") => {
+                        Ok(Request::Close { connection, is_reset: !how.is_empty() })
+                    }
+                    _ => Err(wrong("close NUMBER or close NUMBER reset is expected")),
+                }
+            }
             ("drain", within) => {
                 let within = parse_duration(within).map_err(|error| wrong(&error.to_string()))?;
                 Ok(Request::Drain { within })
@@ -199,10 +326,42 @@ impl FromStr for Request {
                 Ok(Request::Chain { listener, spec: spec.to_owned() })
             }
             _ => Err(wrong(
-                "there are stats, connections, listeners, config, reload, chain, drain, stop and handover 1",
+                "there are stats, connections, listeners, config, health, watch, tap, reload, chain, listen, set, close, \
+                 drain, stop and handover 1",
             )),
         }
     }
+}
+
+impl Request {
+    fn is_reading(&self) -> bool {
+        use Request::{Config, Connections, Health, Listeners, Stats, Watch};
+        matches!(self, Stats | Connections | Listeners | Config | Health { is_failed: None } | Watch { .. })
+    }
+}
+
+/// The bits of kinds of events, with a comma between their names; all of them if there are none.
+fn kinds_of(names: &str) -> Result<u32, String> {
+    let all = EventKind::ALL;
+    if names.is_empty() {
+        return Ok(all.iter().map(|kind| kind.bit()).sum());
+    }
+    let mut kinds = 0;
+    for name in names.split(',') {
+        let Some(kind) = all.iter().find(|kind| kind.name() == name) else {
+            let known: Vec<_> = all.iter().map(|kind| kind.name()).collect();
+            return Err(format!("unknown kind of event {name:?}; there are {}", known.join(", ")));
+        };
+        kinds |= kind.bit();
+    }
+    Ok(kinds)
+}
+
+fn tap_of(rest: &str) -> Option<Request> {
+    let mut numbers = rest.split(' ').map(|word| word.parse::<u64>().ok());
+    let (listener, count, bytes) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    let bytes = usize::try_from(bytes).ok().filter(|bytes| (1..=stream::TAP_BYTES_MAX).contains(bytes))?;
+    numbers.next().is_none().then_some(Request::Tap { listener, count, bytes })
 }
 
 /// Where one client at a time is served.
@@ -211,11 +370,13 @@ struct Desk {
     engine: Arc<Engine>,
     /// Where there is a configuration file.
     reloader: Option<Arc<Reloader>>,
+    readiness: Readiness,
     log: Log,
-    notifier: Notifier,
-    /// The file of the control socket, until another server has it.
-    file: Arc<Mutex<Option<SocketFile>>>,
+    belongings: Belongings,
     started: Instant,
+    rights: Rights,
+    /// What goes on after it was answered.
+    streams: Streams,
 }
 
 impl Desk {
@@ -242,7 +403,7 @@ impl Desk {
         let request = match read_line(&client) {
             // Somebody looked whether anybody is here.
             Ok(None) => return,
-            Ok(Some(line)) => line.parse(),
+            Ok(Some(line)) => line.parse().and_then(|request| self.permit(request)),
             Err(failure) => Err(failure),
         };
         let is_chain = matches!(request, Ok(Request::Chain { .. } | Request::Reload));
@@ -253,12 +414,28 @@ impl Desk {
                 Ok(()) => return order(Order::HandedOver, Waiter { client }),
                 Err(failure) => Err(failure),
             },
+            Ok(Request::Watch { kinds }) => match self.streams.watch(&client, kinds, self.names_of_streams())
+            {
+                Ok(()) => return,
+                Err(failure) => Err(failure),
+            },
+            Ok(Request::Tap { listener, count, bytes }) => {
+                match self.streams.tap(&client, listener, count, bytes, self.names_of_streams()) {
+                    Ok(()) => return,
+                    Err(failure) => Err(failure),
+                }
+            }
+            Ok(Request::Listen { url }) => self.listen(&url),
+            Ok(Request::Set { listener, key, value }) => self.set(listener, &key, &value),
+            Ok(Request::Close { connection, is_reset }) => self.close(connection, is_reset),
             Ok(Request::Stats) => {
-                output::json(&Stats::of(&self.engine, self.notifier.state(), self.started.elapsed()))
+                let (health, uptime) = (self.readiness.get(), self.started.elapsed());
+                output::json(&Stats::of(&self.engine, health, uptime, &self.names()))
             }
             Ok(Request::Connections) => self.connections(),
             Ok(Request::Listeners) => self.listeners(),
             Ok(Request::Config) => self.reloader().and_then(|reloader| output::json(&reloader.snapshot())),
+            Ok(Request::Health { is_failed }) => self.health(is_failed),
             Ok(Request::Reload) => self.reload(),
             Ok(Request::Chain { listener, spec }) => self.set_chain(listener, &spec),
             Err(failure) => Err(failure),
@@ -270,8 +447,8 @@ impl Desk {
 
     fn hand_over(&self, client: &UnixStream) -> Result<(), Failure> {
         // One at a time, and only once.
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if file.is_none() || self.notifier.state() != State::Serving {
+        let mut belongings = self.belongings.lock();
+        if belongings.is_none() || self.readiness.get() != Health::Serving {
             return Err(Failure::new(
                 Exit::Unreachable,
                 "this server is ending, or another one has its sockets",
@@ -283,9 +460,21 @@ impl Desk {
             self.log.emit(LogLevel::Warn, "", text);
             return Err(failure);
         }
-        drop(file.take());
+        drop(belongings.take());
         takeover::release(client);
         Ok(())
+    }
+
+    fn names_of_streams(&self) -> stream::Names {
+        stream::Names::new(&self.engine, self.reloader.as_ref())
+    }
+
+    fn permit(&self, request: Request) -> Result<Request, Failure> {
+        if self.rights == Rights::All || request.is_reading() {
+            return Ok(request);
+        }
+        let why = "this socket only answers questions (--control-read); the one of --control takes orders";
+        Err(Failure::new(Exit::Usage, why))
     }
 
     fn reloader(&self) -> Result<&Reloader, Failure> {
@@ -298,19 +487,34 @@ impl Desk {
         output::json(&self.reloader()?.reload(&self.engine, &self.log, "control socket")?)
     }
 
+    fn health(&self, is_failed: Option<bool>) -> Result<String, Failure> {
+        if let Some(is_failed) = is_failed {
+            self.readiness.set_failed(is_failed);
+            let word = if is_failed { "fail" } else { "ok" };
+            self.log.emit(LogLevel::Info, "", format_args!("control socket: health {word}"));
+        }
+        let health = self.readiness.get();
+        output::json(&HealthReport { health: health.name().to_owned(), ready: health.is_ready() })
+    }
+
     fn connections(&self) -> Result<String, Failure> {
         let connections = self.engine.connections(LIST_PATIENCE);
         output::json(&connections.into_iter().map(Connection::from).collect::<Vec<_>>())
     }
 
     fn listeners(&self) -> Result<String, Failure> {
-        let names = self.reloader.as_ref().map(|reloader| reloader.names()).unwrap_or_default();
+        let names = self.names();
         let listeners = self.engine.listeners().into_iter();
         let named = listeners.map(|info| {
             let name = names.get(&info.id.number()).cloned();
             Listener { name, ..Listener::from(info) }
         });
         output::json(&named.collect::<Vec<_>>())
+    }
+
+    /// The names of listeners in the configuration file, by their numbers.
+    fn names(&self) -> BTreeMap<u64, String> {
+        self.reloader.as_ref().map(|reloader| reloader.names()).unwrap_or_default()
     }
 
     fn set_chain(&self, listener: u64, spec: &str) -> Result<String, Failure> {
@@ -366,27 +570,12 @@ fn read_line(mut client: &UnixStream) -> Result<Option<String>, Failure> {
 }
 
 /// Writes the answer; the limit is for all of it, however slowly the client reads.
-fn write_answer(
-    mut client: &UnixStream,
-    warnings: &str,
-    answer: Result<String, Failure>,
-) -> Result<(), Failure> {
+fn write_answer(client: &UnixStream, warnings: &str, answer: Result<String, Failure>) -> Result<(), Failure> {
     let text = match answer {
         Ok(json) => format!("{warnings}ok\n{json}\n"),
         Err(failure) => error_text(&failure),
     };
-    let deadline = Deadline::after(ANSWER_LIMIT);
-    let failed = |error: io::Error| Failure::new(Exit::Broken, error.to_string());
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        client.set_write_timeout(deadline.left()?).map_err(failed)?;
-        match client.write(rest) {
-            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    Ok(())
+    write_all(client, text.as_bytes())
 }
 
 /// A line for each plugin file that was written to while it was loaded.
@@ -407,6 +596,7 @@ fn overwritten_warnings() -> String {
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::expect_used, reason = "a target of a fuzzer panics where something is wrong")]
 pub(crate) fn try_request(bytes: &[u8]) {
+    use std::io::Write as _;
     let (mut client, server) = UnixStream::pair().expect("two ends");
     client.write_all(bytes.get(..bytes.len().min(1 << 14)).unwrap_or_default()).expect("it is little");
     drop(client);
@@ -442,14 +632,44 @@ mod tests {
             ("connections", Request::Connections),
             ("listeners", Request::Listeners),
             ("config", Request::Config),
+            ("health", Request::Health { is_failed: None }),
+            ("health fail", Request::Health { is_failed: Some(true) }),
+            ("health ok", Request::Health { is_failed: Some(false) }),
             ("reload", Request::Reload),
             ("stop", Request::Stop),
+            ("watch", Request::Watch { kinds: (1 << EventKind::ALL.len()) - 1 }),
+            (
+                "watch accepted,dropped",
+                Request::Watch { kinds: EventKind::Accepted.bit() | EventKind::Dropped.bit() },
+            ),
+            ("tap 0 10 64", Request::Tap { listener: 0, count: 10, bytes: 64 }),
+            ("listen tcp://:0", Request::Listen { url: "tcp://:0".to_owned() }),
+            (
+                "set 3 allow 10.0.0.0/8, ::1",
+                Request::Set { listener: 3, key: "allow".to_owned(), value: "10.0.0.0/8, ::1".to_owned() },
+            ),
+            ("close 7", Request::Close { connection: 7, is_reset: false }),
+            ("close 7 reset", Request::Close { connection: 7, is_reset: true }),
             ("drain 250ms", Request::Drain { within: Duration::from_millis(250) }),
             ("chain 0 identity", chain(0, "identity")),
             ("chain 7 uppercase | identity", chain(7, "uppercase | identity")),
         ];
         for (line, wanted) in table {
             assert_eq!(line.parse::<Request>().unwrap(), wanted, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_only_reads_changes_nothing() {
+        let reading = ["stats", "connections", "listeners", "config", "health", "watch"];
+        let others =
+            ["health fail", "health ok", "reload", "stop", "drain 1s", "chain 0 identity", "tap 0 1 1"];
+        let more = ["listen tcp://:0", "set 1 nodelay 0", "close 1"];
+        for line in reading {
+            assert!(line.parse::<Request>().unwrap().is_reading(), "{line:?}");
+        }
+        for line in others.into_iter().chain(more) {
+            assert!(!line.parse::<Request>().unwrap().is_reading(), "{line:?}");
         }
     }
 
@@ -462,6 +682,19 @@ mod tests {
             "Stats",
             "stats all",
             "stop now",
+            "health bad",
+            "watch nonsense",
+            "watch accepted,",
+            "tap",
+            "tap 1 2",
+            "tap 1 2 0",
+            "tap 1 2 65537",
+            "tap 1 2 3 4",
+            "listen",
+            "set 1 idle_timeout",
+            "set one idle_timeout 1s",
+            "close",
+            "close 7 now",
             "drain",
             "drain soon",
             "drain 1s 2s",

@@ -13,7 +13,9 @@ use resay::{Client, CloseReason, DropReason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::control::report::{Connection, Counts, Ended, Listener, Reloaded, State, Stats};
+use crate::control::report::{
+    Closing, Connection, Counts, Ended, HealthReport, Listener, OptionReport, Reloaded, State, Stats,
+};
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure, complain};
 use crate::log::escape_into;
@@ -48,17 +50,79 @@ enum Command {
     Connections,
     /// List the listeners with their numbers and chains
     Listeners,
+    /// Print events as they happen, one line of JSON each
+    ///
+    /// Until the server ends, or the command is interrupted. The fields are those of `serve --log json`, but that the text
+    /// has the peer. If the reader is too slow, `{"lost":N}` says how many events were left out.
+    Watch {
+        /// Kinds of events, with a comma between them: listening, listener_closed, accepted, closed, rejected,
+        /// accept_failed, dropped, transform_failed, transform_log, chain_changed, engine, transform_stuck; without it, all
+        #[arg(value_name = "KINDS")]
+        kinds: Option<String>,
+    },
+    /// Print messages and what becomes of them as it happens, one line of JSON each
+    ///
+    /// Messages and answers are cut at --bytes; what is not printable ASCII is written as \\xNN. While a tap is open, messages
+    /// cost a little more. If the reader is too slow, `{"lost":N}` says how many records were left out.
+    Tap {
+        /// A listener, by its printed URL, its name or its number; or `all`
+        listener: String,
+        /// End after so many records; 0: go on
+        #[arg(value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+        count: u64,
+        /// Bytes to show of each message and answer, 1 to 65536
+        #[arg(long, value_name = "BYTES", default_value_t = 64,
+              value_parser = clap::value_parser!(u64).range(1..=65536))]
+        bytes: u64,
+    },
+    /// Add a listener; print its URL with the real port
+    ///
+    /// It has the server's chain unless the URL has one. A reload of a configuration file leaves it alone.
+    Listen {
+        /// Where to listen, for example tcp://127.0.0.1:8888
+        url: String,
+    },
+    /// Change an option of a listener; print it as it holds
+    ///
+    /// For new connections, of datagrams at once, as with a reload. Options that are fixed when the socket is bound are
+    /// refused. A reload of a configuration file undoes it.
+    Set {
+        /// A listener, by its printed URL, its name or its number
+        listener: String,
+        /// The option, for example idle_timeout
+        key: String,
+        /// Its value
+        value: String,
+    },
+    /// End a connection: what has arrived is answered first
+    Close {
+        /// Its number in `connections`
+        #[arg(value_name = "ID")]
+        connection: u64,
+        /// At once, with a reset; what waits is lost
+        #[arg(long)]
+        reset: bool,
+    },
     /// Show a chain, or swap it without an interruption
     ///
     /// Messages that have arrived pass through the old chain, later ones through the new chain; none passes through
     /// both. A connection is closed only if a transform still needs its state in the old chain after swap_timeout. If
     /// a transform of the new chain cannot be created, nothing changes.
     Chain {
-        /// A listener, by its printed URL or its number; or `all`: all listeners without a chain of their own
+        /// A listener, by its printed URL, its name or its number; or `all`: all listeners without a chain of their own
         listener: String,
         /// The new chain; without it, print the current one
         #[arg(value_name = "SPEC")]
         spec: Option<String>,
+    },
+    /// Show whether new work is welcome, or say that it is not
+    ///
+    /// The same as `/readyz` of `serve --metrics`. `fail` has balancers that ask for it send new work elsewhere; everything
+    /// else goes on as before, until `ok`.
+    Health {
+        /// What it is to be from now on
+        #[arg(value_name = "fail|ok", value_parser = ["fail", "ok"])]
+        set: Option<String>,
     },
     /// Read the configuration file again and make the server as it says; print what has changed
     ///
@@ -85,16 +149,22 @@ Examples:
   resay ctl /tmp/e.ctl chain tcp://127.0.0.1:8888 uppercase
   resay ctl /tmp/e.ctl chain all 'uppercase | identity'
   resay ctl /tmp/e.ctl chain all                      # shows them
+  resay ctl /tmp/e.ctl watch accepted,closed          # events, until interrupted
+  resay ctl /tmp/e.ctl tap all 10                     # ten messages, and their answers
+  resay ctl /tmp/e.ctl listen udp://127.0.0.1:0
+  resay ctl /tmp/e.ctl set tcp://127.0.0.1:8888 idle_timeout 30s
+  resay ctl /tmp/e.ctl close 17 --reset
   resay ctl /tmp/e.ctl reload                         # of serve --config
+  resay ctl /tmp/e.ctl health fail                    # /readyz says 503
   resay ctl /tmp/e.ctl drain --within 30s";
 
 fn long_help() -> String {
     let statuses = "\
 Exit status:
   0  done
-  2  usage: a bad chain, an unknown or closed listener, a fault in the
-     configuration
-  3  nobody is at SOCKET, or it may not be used
+  2  usage: a bad chain or option, an unknown or closed listener or
+     connection, a fault in the configuration
+  3  nobody is at SOCKET, or it may not be used, or too many use it
   4  no answer in time; drain: not all was done in time, and the rest was cut off
   5  the server ended before it had answered
   6  a transform of the chain cannot be used";
@@ -106,6 +176,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { socket, command, json, timeout } = arguments;
     let server = Server { socket, timeout: *timeout };
     let text = match command {
+        Command::Watch { kinds } => {
+            let request = kinds.as_ref().map_or("watch".to_owned(), |kinds| format!("watch {kinds}"));
+            return server.stream(&request).map(|_| Exit::Done);
+        }
+        Command::Tap { listener, count, bytes } => {
+            let number = if listener == "all" { 0 } else { server.number(listener)? };
+            let records = server.stream(&format!("tap {number} {count} {bytes}"))?;
+            // Nobody but the server ends it.
+            return if records < *count { Err(broken("the server ended")) } else { Ok(Exit::Done) };
+        }
+        Command::Listen { url } => {
+            let listener: Listener = server.ask(&format!("listen {}", absolute(url)?))?;
+            shown(&listener, *json, |listener| format!("listening {}\n", printable(&listener.url)))
+        }
+        Command::Set { listener, key, value } => {
+            let request = format!("set {} {key} {}", server.number(listener)?, one_line(value)?);
+            shown(&server.ask::<OptionReport>(&request)?, *json, |now| {
+                printable(&format!("{}={}", now.key, now.value)) + "\n"
+            })
+        }
+        Command::Close { connection, reset } => {
+            let request = format!("close {connection}{}", if *reset { " reset" } else { "" });
+            shown(&server.ask::<Closing>(&request)?, *json, |report| format!("closing {}\n", report.closing))
+        }
         Command::Stats => shown(&server.ask::<Stats>("stats")?, *json, stats_text),
         Command::Connections => {
             shown(&server.ask::<Vec<Connection>>("connections")?, *json, |all| connections_text(all))
@@ -118,6 +212,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
                 [one] if !matches!(listener.as_str(), "all" | "0") => chain_text(&one.chain) + "\n",
                 found => listeners_text(found),
             })
+        }
+        Command::Health { set } => {
+            let request = set.as_ref().map_or("health".to_owned(), |set| format!("health {set}"));
+            shown(&server.ask::<HealthReport>(&request)?, *json, |report| printable(&report.health) + "\n")
         }
         Command::Reload => shown(&server.ask::<Reloaded>("reload")?, *json, |reloaded| {
             reloaded.changes.iter().map(|change| printable(change) + "\n").collect()
@@ -136,6 +234,9 @@ fn shown<T: Serialize>(report: &T, json: bool, text: impl FnOnce(&T) -> String) 
     Ok(printable(&line) + "\n")
 }
 
+/// A line of what is told as it happens is not longer than this.
+const LINE_BYTES_MAX: usize = 4 << 20;
+
 /// The other side of the control socket.
 pub(crate) struct Server<'a> {
     pub(crate) socket: &'a Path,
@@ -150,6 +251,14 @@ impl Server<'_> {
     fn drain(&self, within: Duration) -> Result<Ended, Failure> {
         let limit = help::limit(self.timeout).map_or(Duration::ZERO, |timeout| within + timeout);
         self.ask_within(&format!("drain {}", options::duration_text(within)), limit)
+    }
+
+    /// The number of a listener that is named in some way.
+    fn number(&self, name: &str) -> Result<u64, Failure> {
+        match name.parse() {
+            Ok(number) => Ok(number),
+            Err(_) => number_of(name, &self.ask::<Vec<Listener>>("listeners")?),
+        }
     }
 
     /// The listeners that are meant, after the swap if there is one.
@@ -173,12 +282,55 @@ impl Server<'_> {
         Ok(found)
     }
 
+    fn connect(&self, deadline: &Deadline) -> Result<Client, Failure> {
+        let name = UnixName::Path(self.socket.to_owned());
+        let url = Address::Unix { kind: UnixKind::Stream, name }.to_string();
+        Client::open(&url, deadline.left()?).map_err(|error| deadline.failure(error))
+    }
+
+    /// Prints lines as they come, until the server ends. How many there were, but for those that tell of lost ones.
+    fn stream(&self, request: &str) -> Result<u64, Failure> {
+        let deadline = Deadline::after(self.timeout);
+        let client = self.connect(&deadline)?;
+        let sent = client.send(format!("{request}\n").as_bytes(), deadline.left()?);
+        let (mut buffer, mut unread, mut is_accepted, mut count) = (vec![0; 64 << 10], Vec::new(), false, 0);
+        loop {
+            let left = if is_accepted { None } else { deadline.left()? };
+            match client.recv(&mut buffer, left) {
+                Ok(0) => break,
+                Ok(count) => unread.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                Err(error) if is_accepted => return Err(error.into()),
+                Err(error) if error.os_error() == Some(libc::ECONNRESET) && !unread.is_empty() => break,
+                Err(error) => return Err(deadline.failure(error)),
+            }
+            if !is_accepted && unread.starts_with(b"ok\n") {
+                is_accepted = true;
+                unread.drain(..3);
+            }
+            let whole = unread.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+            if is_accepted && whole > 0 {
+                let lines: Vec<u8> = unread.drain(..whole).collect();
+                let text = String::from_utf8_lossy(&lines);
+                count += text.lines().filter(|line| !line.starts_with("{\"lost\":")).count() as u64;
+                output::print(text.lines().map(|line| printable(line) + "\n").collect::<String>())?;
+            } else if unread.len() > LINE_BYTES_MAX {
+                return Err(broken("this is no control socket of resay"));
+            }
+        }
+        if is_accepted {
+            return Ok(count);
+        }
+        if unread.is_empty() {
+            sent.map_err(|error| deadline.failure(error))?;
+        }
+        // It can only be an error.
+        read_answer::<Ended>(&unread).map(|_| 0)
+    }
+
     fn ask_within<T: DeserializeOwned>(&self, request: &str, limit: Duration) -> Result<T, Failure> {
         let deadline = Deadline::after(limit);
         let failed = |error| deadline.failure(error);
-        let name = UnixName::Path(self.socket.to_owned());
-        let url = Address::Unix { kind: UnixKind::Stream, name }.to_string();
-        let client = Client::open(&url, deadline.left()?).map_err(failed)?;
+        let client = self.connect(&deadline)?;
         // A server that refuses says why, also if it has not read all.
         let sent = client.send(format!("{request}\n").as_bytes(), deadline.left()?);
         let mut answer = Vec::new();
@@ -233,15 +385,45 @@ fn broken(what: &str) -> Failure {
     Failure::new(Exit::Broken, what)
 }
 
-fn number_of(url: &str, listeners: &[Listener]) -> Result<u64, Failure> {
-    match listeners.iter().find(|listener| listener.url == url) {
-        Some(listener) => Ok(listener.id),
-        None => {
+/// The one with this URL, or the only one with this name.
+fn number_of(word: &str, listeners: &[Listener]) -> Result<u64, Failure> {
+    let is_meant = |listener: &&Listener| listener.url == word || listener.name.as_deref() == Some(word);
+    let found: Vec<_> = listeners.iter().filter(is_meant).collect();
+    let text = match found.as_slice() {
+        [listener] => return Ok(listener.id),
+        [] => {
             let known: Vec<_> = listeners.iter().map(|listener| listener.url.as_str()).collect();
-            let text = format!("unknown or closed listener: {url}; there are {}, and all", known.join(", "));
-            Err(Failure::new(Exit::Usage, text))
+            format!("unknown or closed listener: {word}; there are {}, and all", known.join(", "))
         }
+        several => {
+            let known: Vec<_> = several.iter().map(|listener| listener.url.as_str()).collect();
+            format!("{word} has several addresses: {}; name one of them", known.join(", "))
+        }
+    };
+    Err(Failure::new(Exit::Usage, text))
+}
+
+/// A URL for a server that may be in another directory.
+fn absolute(url: &str) -> Result<String, Failure> {
+    let url = one_line(url)?;
+    let query = url.split_once('?').map(|(_, query)| format!("?{query}")).unwrap_or_default();
+    match Address::parse(url) {
+        Ok((Address::Unix { kind, name: UnixName::Path(path) }, _)) if path.is_relative() => {
+            let failed = |error| Failure::new(Exit::Usage, format!("{}: {error}", path.display()));
+            let name = UnixName::Path(std::path::absolute(&path).map_err(failed)?);
+            Ok(Address::Unix { kind, name }.to_string() + &query)
+        }
+        // The server says what is wrong.
+        _ => Ok(url.to_owned()),
     }
+}
+
+/// What would end the request in the middle is refused.
+fn one_line(text: &str) -> Result<&str, Failure> {
+    if text.contains('\n') {
+        return Err(Failure::new(Exit::Usage, "a line break means nothing here"));
+    }
+    Ok(text)
 }
 
 /// The chain for a line of its own, read by a server that may be in another directory.

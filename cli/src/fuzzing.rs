@@ -1,12 +1,13 @@
-//! What a fuzzer calls: any bytes as a configuration file, as a request to the control socket, and as an answer of one. It
+//! What a fuzzer calls: any bytes as a configuration file, as a request to the control socket, as an answer of one, and as a request for metrics. It
 //! panics where a promise is broken. `fuzz/` has a program; `cargo test` calls it with the files of `fuzz/corpus/command/`.
 
-use crate::{config, control, ctl};
+use crate::{config, control, ctl, metrics};
 
 /// The first byte says what the others are.
 pub(crate) fn command(data: &[u8]) {
     match data {
         [b'r', request @ ..] => control::try_request(request),
+        [b'h', request @ ..] => metrics::try_request(request),
         [b'a', answer @ ..] => ctl::try_answer(answer),
         [_, file @ ..] => config::command::try_file(file),
         [] => {}

@@ -61,8 +61,10 @@ struct Shared {
 struct Queue {
     lines: VecDeque<String>,
     bytes: usize,
-    /// Lines that found no room, or that could not be written.
+    /// Lines that found no room, or that could not be written, of which the log has not told yet.
     lost: u64,
+    /// Those of which it has.
+    lost_before: u64,
     /// A batch is being written.
     writing: bool,
 }
@@ -104,6 +106,12 @@ impl Log {
         drop(self.shared.changed.wait_timeout_while(self.lock(), within, unwritten));
     }
 
+    /// Lines that found no room, or that could not be written, so far.
+    pub(crate) fn lost(&self) -> u64 {
+        let queue = self.lock();
+        queue.lost + queue.lost_before
+    }
+
     fn write_for_ever(&self) {
         let mut batch = String::new();
         let mut queue = self.lock();
@@ -118,6 +126,7 @@ impl Log {
             let lines = std::mem::take(&mut queue.lines);
             // Lines are lost only after others have filled the queue, so these come first.
             let lost = std::mem::take(&mut queue.lost);
+            queue.lost_before += lost;
             drop(queue);
             batch.clear();
             lines.iter().for_each(|line| batch += line);
@@ -128,6 +137,7 @@ impl Log {
             let written = write(batch.as_bytes());
             queue = self.lock();
             if written.is_err() {
+                queue.lost_before -= lost;
                 queue.lost += lost + lines.len() as u64;
             }
         }

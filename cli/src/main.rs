@@ -16,9 +16,11 @@ mod deadline;
 mod exit;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
+mod health;
 mod help;
 mod log;
 mod man;
+mod metrics;
 mod notify;
 mod output;
 mod plugin;
@@ -29,7 +31,6 @@ mod send;
 mod serve;
 mod signals;
 mod start;
-mod state;
 mod takeover;
 mod unquoted;
 

@@ -18,8 +18,8 @@ use resay::{Engine, LogLevel};
 use resay_plugin::environment;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::health::{Health, Readiness};
 use crate::log::Log;
-use crate::state::{self, State};
 
 /// What speaks of the manager. Programs that are started do not find them.
 pub(crate) const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
@@ -44,11 +44,11 @@ pub(crate) fn read_environment() -> [&'static str; 3] {
     VARIABLES
 }
 
-/// The service manager, if there is one. Clones speak to the same one.
+/// The service manager, if there is one, and what the service is doing. Clones are the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Notifier {
     manager: Option<Arc<Manager>>,
-    state: state::Shared,
+    readiness: Readiness,
 }
 
 #[derive(Debug)]
@@ -74,24 +74,28 @@ struct Work {
 
 impl Notifier {
     /// The one of the environment. One that cannot be reached is logged: the service does without.
-    pub(crate) fn of_environment(log: &Log, state: &state::Shared) -> Notifier {
+    pub(crate) fn of_environment(log: &Log) -> Notifier {
         let environment = ENVIRONMENT.get_or_init(Environment::default);
         let manager = Manager::of(environment, log).unwrap_or_else(|error| {
             log.emit(LogLevel::Warn, "", format_args!("service manager: NOTIFY_SOCKET: {error}"));
             None
         });
-        Notifier { manager: manager.map(Arc::new), state: state.clone() }
+        Notifier { manager: manager.map(Arc::new), readiness: Readiness::default() }
+    }
+
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
     /// Every listener listens. Begins to tell of the figures, and of being alive.
     pub(crate) fn ready(&self, engine: &Arc<Engine>) -> io::Result<()> {
-        self.state.set(State::Serving);
+        self.readiness.enter(Health::Serving);
         let Some(manager) = &self.manager else { return Ok(()) };
-        manager.send(&format!("READY=1\n{}", status(engine, State::Serving)));
-        let (manager, engine, state) = (Arc::clone(manager), Arc::clone(engine), self.state.clone());
+        manager.send(&format!("READY=1\n{}", status(engine, Health::Serving)));
+        let (manager, engine, readiness) = (Arc::clone(manager), Arc::clone(engine), self.readiness.clone());
         std::thread::Builder::new()
             .name("notify".to_owned())
-            .spawn(move || manager.tell_for_ever(&engine, &state))
+            .spawn(move || manager.tell_for_ever(&engine, &readiness))
             .map(drop)
     }
 
@@ -106,12 +110,12 @@ impl Notifier {
     /// That is over, however it ended.
     pub(crate) fn reloaded(&self, engine: &Engine) {
         let Some(manager) = &self.manager else { return };
-        manager.send(&format!("READY=1\n{}", status(engine, self.state.get())));
+        manager.send(&format!("READY=1\n{}", status(engine, self.readiness.get())));
     }
 
     /// The service is ending, and will have ended within that time.
-    pub(crate) fn ending(&self, state: State, within: Duration) {
-        self.state.set(state);
+    pub(crate) fn ending(&self, health: Health, within: Duration) {
+        self.readiness.enter(health);
         let Some(manager) = &self.manager else { return };
         // At once, whatever the thread is doing.
         manager.send(&format!("STOPPING=1\n{}", extension(within + EXTEND_BY)));
@@ -120,10 +124,6 @@ impl Notifier {
         work.is_due = true;
         drop(work);
         manager.changed.notify_all();
-    }
-
-    pub(crate) fn state(&self) -> State {
-        self.state.get()
     }
 }
 
@@ -160,7 +160,7 @@ impl Manager {
         }
     }
 
-    fn tell_for_ever(&self, engine: &Engine, state: &state::Shared) {
+    fn tell_for_ever(&self, engine: &Engine, readiness: &Readiness) {
         let mut told = String::new();
         let mut watched = self.watchdog.map(|period| Watched::new(period / 2));
         let mut status_at = Instant::now() + STATUS_EVERY;
@@ -174,7 +174,7 @@ impl Manager {
                 message += watched.look(engine, ends.is_some(), &self.log);
             }
             if status_at <= now {
-                let status = status(engine, state.get());
+                let status = status(engine, readiness.get());
                 if status != told {
                     message += &status;
                     told = status;
@@ -243,11 +243,11 @@ impl Watched {
 }
 
 /// What is told of a service, as a line.
-fn status(engine: &Engine, state: State) -> String {
+fn status(engine: &Engine, health: Health) -> String {
     let mut text = String::from("STATUS=");
     let stats = engine.stats();
-    if state != State::Serving {
-        text += &state.name().replace('_', " ");
+    if health != Health::Serving {
+        text += &health.name().replace('_', " ");
         text += ": ";
     }
     let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ pub(crate) struct Reloader {
     is_requested: AtomicBool,
     /// Only looked at and replaced under its lock: nobody waits for a reload who asks for a name.
     held: Mutex<Held>,
+    reloaded: AtomicU64,
+    failed: AtomicU64,
     notifier: Notifier,
 }
 
@@ -76,6 +78,8 @@ impl Reloader {
             turn: Mutex::new(()),
             is_requested: AtomicBool::new(false),
             held: Mutex::new(held),
+            reloaded: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             notifier: notifier.clone(),
         };
         Ok((engine, reloader))
@@ -119,6 +123,7 @@ impl Reloader {
         self.notifier.reloaded(engine);
         match result {
             Ok(changes) => {
+                self.reloaded.fetch_add(1, Ordering::Relaxed);
                 let count = changes.len();
                 for change in &changes {
                     log.emit(LogLevel::Info, "", format_args!("reload: {change}"));
@@ -128,6 +133,7 @@ impl Reloader {
                 Ok(Reloaded { changes })
             }
             Err(failure) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
                 let failure = sandbox::explain(failure);
                 let text = format_args!("{whence}: not reloaded, nothing has changed: {}", failure.text());
                 log.emit(LogLevel::Error, "", text);
@@ -179,6 +185,11 @@ impl Reloader {
         Ok(lines)
     }
 
+    /// How many reloads have been done, and how many have failed.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.reloaded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn times(&self) -> EndTimes {
         self.held().times
     }
@@ -188,6 +199,14 @@ impl Reloader {
         let held = self.held();
         let named = held.ids.iter().zip(&held.snapshot.listeners);
         named.flat_map(|(ids, listener)| ids.iter().map(|id| (id.number(), listener.name.clone()))).collect()
+    }
+
+    /// The name of one listener.
+    pub(crate) fn name(&self, id: u64) -> Option<String> {
+        let held = self.held();
+        let mut named = held.ids.iter().zip(&held.snapshot.listeners);
+        let found = named.find(|(ids, _)| ids.iter().any(|known| known.number() == id));
+        found.map(|(_, listener)| listener.name.clone())
     }
 
     /// The configuration that holds.

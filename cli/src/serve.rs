@@ -26,14 +26,17 @@ use signal_hook::iterator::Signals;
 
 use crate::config::settings::Config;
 use crate::config::{command, read};
-use crate::control::{Control, Order, Waiter};
+use crate::control::{Belongings, Control, Order, Rights, Waiter};
 use crate::exit::{Exit, Failure};
+use crate::health::Health;
 use crate::help;
 use crate::log::{Format, Log};
+use crate::metrics::Metrics;
+use crate::metrics::place::Place;
+use crate::metrics::source::Source;
 use crate::notify::Notifier;
 use crate::reload::{self, EndTimes, Reloader};
 use crate::sandbox::{self, Places};
-use crate::state::{self, State};
 use crate::takeover::{self, Takeover};
 use crate::{output, signals};
 
@@ -91,6 +94,12 @@ pub(crate) struct Arguments {
     /// Accept commands of `resay ctl` on a unix socket at this path, usable by this user only
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+    /// Answer the questions of `resay ctl` on another unix socket, usable by this user's group too; it takes no orders
+    #[arg(long, value_name = "PATH")]
+    control_read: Option<PathBuf>,
+    /// Serve metrics and health checks over HTTP, at HOST:PORT or unix:PATH: /metrics, /stats.json, /readyz, /livez
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<Place>,
     /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: Format,
@@ -127,7 +136,7 @@ pub(crate) struct Arguments {
 }
 
 /// What a file says.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 18] = [
     "urls",
     "transform",
     "set",
@@ -140,6 +149,8 @@ const SETTINGS: [&str; 16] = [
     "thread_cpus",
     "plugin_directories",
     "control",
+    "control_read",
+    "metrics",
     "log",
     "drain_timeout",
     "lame_duck",
@@ -153,6 +164,7 @@ Examples:
   resay serve tcp://127.0.0.1:8888 -t 'uppercase | identity' --set frame=lines
   resay serve 'tcp://:8888?idle_timeout=30s' --threads 4 --log json -v
   resay serve tcp://127.0.0.1:8888 --control /tmp/e.ctl   # see `resay help ctl`
+  resay serve tcp://127.0.0.1:8888 --metrics 127.0.0.1:9464   # curl http://127.0.0.1:9464/metrics
   resay serve --config /etc/resay/resay.toml   # see `resay help config`
   resay serve --config /etc/resay/resay.toml --check";
 
@@ -189,7 +201,7 @@ fn serve_until_end(arguments: &Arguments, config: &Config, file: Option<&Path>) 
     // Before anything listens: one that has come by now ends it properly.
     let signals = signals::handle(&[SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
     let log = Log::start(config.log, arguments.quiet).map_err(system("start the log's thread"))?;
-    let notifier = Notifier::of_environment(&log, &state::Shared::default());
+    let notifier = Notifier::of_environment(&log);
     let mut waiters = Vec::new();
     let result = serve(arguments, config, file, signals, &log, &notifier, &mut waiters);
     log.flush(LAST_WAIT);
@@ -214,6 +226,8 @@ impl Arguments {
             lame_duck: self.lame_duck,
             sandbox: self.sandbox,
             control: self.control.clone(),
+            control_read: self.control_read.clone(),
+            metrics: self.metrics.clone(),
             plugin_dirs: self.plugin_directories.clone(),
             chain: self.transform.clone(),
             listeners: Vec::new(),
@@ -247,13 +261,14 @@ fn serve(
     waiters: &mut Vec<(Order, Waiter)>,
 ) -> Result<Exit, Failure> {
     // First, so that a server which is already there keeps everything of this one from beginning.
-    let takeover = arguments.takeover.as_deref();
-    let (mut control, follows) = match &config.control {
-        // It is there until the old server has released it.
-        Some(path) if takeover == Some(path) => (None, true),
-        path => (path.as_deref().map(Control::open).transpose()?, false),
-    };
-    let mut takeover = takeover.map(Takeover::begin).transpose()?;
+    let mut takeover = arguments.takeover.as_deref().map(Takeover::begin).transpose()?;
+    // What the old server has is to be had when it has been released.
+    let is_late = takeover.is_some();
+    let open_all = |path: &Path| Control::open(path, Rights::All);
+    let open_read = |path: &Path| Control::open(path, Rights::Reading);
+    let mut control_all = early(is_late, config.control.as_deref(), open_all)?;
+    let mut control_read = early(is_late, config.control_read.as_deref(), open_read)?;
+    let mut metrics = early(is_late, config.metrics.as_ref(), Metrics::open)?;
     let mut none = Vec::new();
     let handed = takeover.as_mut().map_or(&mut none, |takeover| &mut takeover.handed);
     let events = log.clone();
@@ -276,16 +291,27 @@ fn serve(
         // This one serves already.
         log.emit(LogLevel::Warn, "", failure.text());
     }
-    if follows {
-        control = config.control.as_deref().map(Control::open).transpose()?;
-    }
+    let belongings = Belongings::default();
+    control_all.or_late(open_all, log);
+    control_read.or_late(open_read, log);
+    metrics.or_late(Metrics::open, log);
     let (words, heard) = mpsc::channel();
-    if let Some(control) = &control {
+    for control in [control_all, control_read].into_iter().filter_map(Opened::take) {
         let words = words.clone();
         // The receiver lives as long as anybody is to be heard.
         let order = move |order, waiter| drop(words.send(Word::Order(order, waiter)));
-        control.serve(&engine, reloader.as_ref(), log, notifier, order).map_err(no_thread)?;
+        let readiness = notifier.readiness();
+        control.serve(&engine, reloader.as_ref(), readiness, log, &belongings, order).map_err(no_thread)?;
     }
+    let metrics_url = match metrics.take() {
+        Some(metrics) => {
+            let source = Source::new(&engine, reloader.as_ref(), notifier.readiness(), log, config.threads);
+            let url = metrics.url().to_owned();
+            metrics.serve(source, &belongings).map_err(no_thread)?;
+            Some(url)
+        }
+        None => None,
+    };
     if config.sandbox {
         sandbox::lock()?;
         log.emit(LogLevel::Info, "", "sandbox: entered");
@@ -294,6 +320,9 @@ fn serve(
         takeover.follow(&engine, log).map_err(no_thread)?;
     }
     announce(&engine, log);
+    if let Some(url) = metrics_url {
+        log.emit(LogLevel::Info, "", format_args!("metrics {url}"));
+    }
     notifier.ready(&engine).map_err(no_thread)?;
     describe(&engine, config, arguments.verbose > 0, log);
     let service = Service {
@@ -307,7 +336,7 @@ fn serve(
     service.watch(signals, words)?;
     let end = service.run(&heard, waiters)?;
     // The place is free before anybody is told of the end.
-    drop(control);
+    belongings.give_up();
     waiters.iter().for_each(|(order, waiter)| match order {
         Order::HandedOver => waiter.answer_with_figures(&engine.stats()),
         order => waiter.answer(end.answer_to(order)),
@@ -321,6 +350,48 @@ fn serve(
     }
     // What was cut off is said already.
     Ok(if matches!(end, End::CutOff { .. }) { Exit::Timeout } else { Exit::Done })
+}
+
+/// Something that is open, or that another server still has.
+enum Opened<'a, P: ?Sized, T> {
+    Not,
+    Open(T),
+    Later(&'a P),
+}
+
+/// Opens what is asked for; with `is_late`, what cannot be had now is left for later.
+fn early<'a, P: ?Sized, T>(
+    is_late: bool,
+    place: Option<&'a P>,
+    open: impl FnOnce(&P) -> Result<T, Failure>,
+) -> Result<Opened<'a, P, T>, Failure> {
+    let Some(place) = place else { return Ok(Opened::Not) };
+    match open(place) {
+        Ok(opened) => Ok(Opened::Open(opened)),
+        Err(_) if is_late => Ok(Opened::Later(place)),
+        Err(failure) => Err(failure),
+    }
+}
+
+impl<P: ?Sized, T> Opened<'_, P, T> {
+    /// Opens what was left. If that fails the server does without: it has the other one's clients already.
+    fn or_late(&mut self, open: impl FnOnce(&P) -> Result<T, Failure>, log: &Log) {
+        let Opened::Later(place) = *self else { return };
+        *self = match open(place) {
+            Ok(opened) => Opened::Open(opened),
+            Err(failure) => {
+                log.emit(LogLevel::Error, "", format_args!("{}; serving without", failure.text()));
+                Opened::Not
+            }
+        };
+    }
+
+    fn take(self) -> Option<T> {
+        match self {
+            Opened::Open(opened) => Some(opened),
+            Opened::Not | Opened::Later(_) => None,
+        }
+    }
 }
 
 /// Where the server has business from now on.
@@ -557,7 +628,7 @@ impl Service {
             "{why}: still serving for {lame_duck:?}, then draining; a signal drains at once"
         ));
         self.notifier
-            .ending(State::LameDuck, lame_duck.saturating_add(drain_timeout).saturating_add(DRAIN_GRACE));
+            .ending(Health::LameDuck, lame_duck.saturating_add(drain_timeout).saturating_add(DRAIN_GRACE));
         Phase::LameDuck { until: Instant::now().checked_add(lame_duck) }
     }
 
@@ -565,14 +636,14 @@ impl Service {
     fn begin_end_after_handover(&self) -> Phase {
         self.emit("handed over to another server: connections go on for a moment, then draining");
         let within = self.times().drain_timeout.saturating_add(takeover::GRACE).saturating_add(DRAIN_GRACE);
-        self.notifier.ending(State::LameDuck, within);
+        self.notifier.ending(Health::LameDuck, within);
         Phase::LameDuck { until: Instant::now().checked_add(takeover::GRACE) }
     }
 
     /// Begins to drain.
     fn drain(&self, why: &str, within: Duration) -> Result<Phase, Failure> {
         self.emit(format_args!("{why}: draining, at most {within:?}; a signal ends it at once"));
-        self.notifier.ending(State::Draining, within.saturating_add(DRAIN_GRACE));
+        self.notifier.ending(Health::Draining, within.saturating_add(DRAIN_GRACE));
         let (engine, before) = (Arc::clone(&self.engine), Arc::clone(&self.lost_before));
         spawn("drain", move || {
             *before.lock().unwrap_or_else(PoisonError::into_inner) = lost(&engine.stats());
@@ -584,7 +655,7 @@ impl Service {
 
     /// Begins to end at once.
     fn stop(&self) -> Phase {
-        self.notifier.ending(State::Stopping, LAST_WAIT);
+        self.notifier.ending(Health::Stopping, LAST_WAIT);
         self.engine.stop();
         Phase::Stopping { until: Some(Instant::now() + LAST_WAIT) }
     }

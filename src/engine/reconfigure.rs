@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::listeners::{ListenerId, check_needs, find_listener};
-use super::state::Engine;
+use super::state::{Control, Core, Engine};
 use crate::chain::{Chain, Generation};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, LogLevel};
@@ -35,6 +35,19 @@ struct Planned {
     /// With other options.
     revised: Option<Arc<Listener>>,
     chain: Made,
+}
+
+impl Core {
+    /// Puts another edition of a listener in the place of the one that there is.
+    fn revise(&self, control: &mut Control, revised: &Arc<Listener>) {
+        if let Some(place) = control.listeners.iter_mut().find(|known| known.id == revised.id) {
+            *place = Arc::clone(revised);
+        }
+        for mailbox in &self.shared.mailboxes {
+            // One that has ended serves nobody.
+            let _ = mailbox.push(Command::Revise { listener: Arc::clone(revised) });
+        }
+    }
 }
 
 impl Engine {
@@ -122,13 +135,7 @@ impl Engine {
                 old.push(current.set_chain(chain, generations));
             }
             if !Arc::ptr_eq(&current, &listener) {
-                if let Some(place) = control.listeners.iter_mut().find(|known| known.id == current.id) {
-                    *place = Arc::clone(&current);
-                }
-                for mailbox in &core.shared.mailboxes {
-                    // One that has ended serves nobody.
-                    let _ = mailbox.push(Command::Revise { listener: Arc::clone(&current) });
-                }
+                core.revise(&mut control, &current);
             }
         }
         core.shared.announce_change();
@@ -140,6 +147,27 @@ impl Engine {
         }
         let mut ids = ids.into_iter();
         Ok(counts.into_iter().map(|count| ids.by_ref().take(count).collect()).collect())
+    }
+
+    /// Changes one option of a listener while the engine serves, for those that come from then on: see
+    /// [`reconfigure`](Engine::reconfigure), which changes several. `value` is a text as in a URL's query. For `chain` there is
+    /// [`set_chain_of`](Engine::set_chain_of).
+    pub fn set_listener_option(&self, id: ListenerId, key: &str, value: &str) -> Result<()> {
+        self.check_served()?;
+        let core = self.core.get().ok_or(Error::State("the engine does not serve yet"))?;
+        let mut control = lock(&self.control);
+        let old = find_listener(&control, id)?;
+        let mut options = old.options.clone();
+        options.set_pair(&format!("{key}={value}"))?;
+        options.chain.clone_from(&old.options.chain);
+        if options == old.options {
+            return Ok(());
+        }
+        let revised = Arc::new(old.revised(&options)?);
+        check_needs(&revised, &revised.chain())?;
+        core.revise(&mut control, &revised);
+        core.shared.announce_change();
+        Ok(())
     }
 
     /// A new chain; `None`: `current` is it.

@@ -44,6 +44,12 @@ impl Engine {
         self.find(id).map(|listener| listener.stats())
     }
 
+    /// What listeners have done that are closed by now: with the [`listener_stats`](Engine::listener_stats) of those that are
+    /// left, it adds up to [`stats`](Engine::stats).
+    pub fn closed_stats(&self) -> Stats {
+        lock(&self.control).closed.stats()
+    }
+
     /// The connections that are open now, in the order in which they came. Workers that have no answer within
     /// `patience` are left out: one on a lent thread answers when it next has a turn.
     pub fn connections(&self, patience: Duration) -> Vec<ConnectionInfo> {

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command};
-use resay::TransformInfo;
 use resay::net::address::Address;
 use resay::options::KEYS;
+use resay::{EventKind, TransformInfo};
 
 use crate::unquoted::Unquoted;
 
@@ -158,6 +158,16 @@ fn values(place: &Place<'_>, argument: &Arg, word: &str) -> Vec<Candidate> {
     match (place.command.get_name(), argument.get_id().as_str()) {
         ("serve", "urls") => url(word, true),
         ("send" | "repl" | "bench", "url") => url(word, false),
+        ("listen", "url") => url(word, true),
+        ("set", "key") => {
+            let keys = KEYS.iter().filter(|key| key.name.starts_with(word) && key.name != "chain");
+            keys.map(|key| Candidate {
+                text: key.name.to_owned(),
+                help: format!("{}: {}", key.value, key.help),
+            })
+            .collect()
+        }
+        ("watch", "kinds") => event_kinds(word),
         ("serve", "transform") | ("bench", "expect") | ("chain", "spec") => {
             chain(word, &['|'], &place.transforms())
         }
@@ -168,6 +178,13 @@ fn values(place: &Place<'_>, argument: &Arg, word: &str) -> Vec<Candidate> {
         ("man", "path") => commands(place, word),
         _ => Vec::new(),
     }
+}
+
+/// The kind behind the last comma.
+fn event_kinds(word: &str) -> Vec<Candidate> {
+    let (done, kind) = word.split_at(word.rfind(',').map_or(0, |at| at + 1));
+    let names = EventKind::ALL.into_iter().map(EventKind::name).filter(|name| name.starts_with(kind));
+    names.map(|name| Candidate { text: format!("{done}{name}"), help: String::new() }).collect()
 }
 
 fn among(all: &[(&str, &str)], word: &str) -> Vec<Candidate> {

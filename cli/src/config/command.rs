@@ -77,7 +77,7 @@ fn shown(snapshot: &Snapshot) -> String {
     // Writing to a String does not fail.
     for (key, value) in &snapshot.settings {
         match key.as_str() {
-            "control" if value.is_empty() => {}
+            "control" | "control_read" | "metrics" if value.is_empty() => {}
             "plugin_dirs" => {
                 let paths: Vec<_> = value.split(':').filter(|path| !path.is_empty()).map(quoted).collect();
                 let _ = writeln!(text, "plugin_dirs = [{}]", paths.join(", "));

@@ -19,12 +19,14 @@ use crate::exit::{Exit, Failure};
 use crate::log::Format;
 
 /// The keys at the top beside those of the engine.
-pub(super) const TOP: [&str; 9] = [
+pub(super) const TOP: [&str; 11] = [
     "log",
     "drain_timeout",
     "lame_duck",
     "sandbox",
     "control",
+    "control_read",
+    "metrics",
     "plugin_dirs",
     "chain",
     "defaults",
@@ -85,6 +87,8 @@ impl Reader<'_> {
             lame_duck: Duration::ZERO,
             sandbox: false,
             control: None,
+            control_read: None,
+            metrics: None,
             plugin_dirs: Vec::new(),
             chain: String::new(),
             listeners: Vec::new(),
@@ -411,6 +415,11 @@ fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, Str
             };
         }
         "control" => config.control = Some(text.into()),
+        "control_read" => config.control_read = Some(text.into()),
+        "metrics" => {
+            let wrong = |error: resay::SpecError| (error.at, error.message);
+            config.metrics = Some(text.parse().map_err(wrong)?);
+        }
         "chain" => {
             ChainSpec::parse(text).map_err(|error| (error.at, error.message))?;
             text.clone_into(&mut config.chain);

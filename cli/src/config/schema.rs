@@ -25,6 +25,19 @@ pub(super) fn schema() -> Value {
         "control",
         described(text, "PATH", "", "accept commands of `resay ctl` on a unix socket at this path"),
     );
+    insert(
+        "control_read",
+        described(text, "PATH", "", "answer the questions of `resay ctl` on another unix socket"),
+    );
+    insert(
+        "metrics",
+        described(
+            text,
+            "ADDRESS",
+            "",
+            "serve metrics and health checks over HTTP, at HOST:PORT or unix:PATH",
+        ),
+    );
     let directories = "directories in which plugins are looked up";
     insert("plugin_dirs", json!({"$ref": "#/$defs/texts", "description": directories}));
     insert("chain", described(text, "CHAIN", "", "chain of all listeners that have none of their own"));
@@ -102,6 +115,8 @@ pub(super) fn example() -> String {
              # time that all goes on for after SIGTERM, before draining\n# lame_duck = 0\n\
              # after the start, give up all files, programs and system calls that serving does not need\n# sandbox = false\n\
              # accept commands of `resay ctl` on a unix socket at this path\n# control = \"/run/resay/control\"\n\
+             # answer its questions on another one, for the server's group too\n# control_read = \"/run/resay/control-read\"\n\
+             # serve metrics and health checks over HTTP: /metrics, /stats.json, /readyz, /livez\n# metrics = \"127.0.0.1:9464\"\n\
              # directories in which plugins are looked up\n# plugin_dirs = []\n\
              # chain of all listeners that have none of their own\nchain = \"uppercase\"\n\n\
              # Options of all listeners that do not say otherwise.\n[defaults]\n";

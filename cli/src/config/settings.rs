@@ -8,6 +8,7 @@ use resay::{Backend, Engine, SocketKind};
 
 use crate::exit::Failure;
 use crate::log::Format;
+use crate::metrics::place::Place;
 use crate::plugin;
 
 /// A configuration that has been read; what names in it mean has still to be found out.
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) lame_duck: Duration,
     pub(crate) sandbox: bool,
     pub(crate) control: Option<PathBuf>,
+    pub(crate) control_read: Option<PathBuf>,
+    pub(crate) metrics: Option<Place>,
     pub(crate) plugin_dirs: Vec<PathBuf>,
     /// The chain of all listeners that have none of their own.
     pub(crate) chain: String,

@@ -31,6 +31,9 @@ impl Config {
         let list = |paths: &[std::path::PathBuf]| {
             paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
         };
+        let path = |path: &Option<std::path::PathBuf>| {
+            path.as_deref().map(|path| path.display().to_string()).unwrap_or_default()
+        };
         let settings = [
             ("threads", self.threads.to_string()),
             ("backend", self.backend.to_string()),
@@ -43,7 +46,9 @@ impl Config {
             ("drain_timeout", duration_text(self.drain_timeout)),
             ("lame_duck", duration_text(self.lame_duck)),
             ("sandbox", self.sandbox.to_string()),
-            ("control", self.control.as_deref().map(|path| path.display().to_string()).unwrap_or_default()),
+            ("control", path(&self.control)),
+            ("control_read", path(&self.control_read)),
+            ("metrics", self.metrics.as_ref().map(ToString::to_string).unwrap_or_default()),
             ("plugin_dirs", list(&self.plugin_dirs)),
             ("chain", self.chain.clone()),
         ];

@@ -6,6 +6,8 @@ use std::time::Duration;
 use resay::{CloseReason, ConnectionInfo, ConnectionState, DropReason, Engine, ListenerInfo};
 use serde::{Deserialize, Serialize};
 
+use crate::health::Health;
+
 /// The answer to `stats`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Stats {
@@ -28,6 +30,9 @@ pub(crate) struct Stats {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ListenerCounts {
     pub(crate) id: u64,
+    /// Its name in the configuration file, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
     pub(crate) url: String,
     pub(crate) chain: String,
     #[serde(flatten)]
@@ -96,6 +101,31 @@ pub(crate) struct Ended {
     pub(crate) ended: String,
 }
 
+/// The answer to `set`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OptionReport {
+    pub(crate) listener: u64,
+    pub(crate) key: String,
+    /// As it holds now.
+    pub(crate) value: String,
+}
+
+/// The answer to `close`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Closing {
+    /// The connection that is to end.
+    pub(crate) closing: u64,
+}
+
+/// The answer to `health`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HealthReport {
+    /// A [name](crate::health::Health::name).
+    pub(crate) health: String,
+    /// New work is welcome.
+    pub(crate) ready: bool,
+}
+
 /// The answer to `reload`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reloaded {
@@ -104,18 +134,24 @@ pub(crate) struct Reloaded {
 }
 
 impl Stats {
-    pub(super) fn of(engine: &Engine, state: crate::state::State, uptime: Duration) -> Stats {
+    pub(crate) fn of(
+        engine: &Engine,
+        health: Health,
+        uptime: Duration,
+        names: &BTreeMap<u64, String>,
+    ) -> Stats {
         let listeners = engine.listeners().into_iter().filter_map(|listener| {
             // One that was closed in between has nothing to say.
             let stats = engine.listener_stats(listener.id).ok()?;
             let ListenerInfo { id, url, chain, .. } = listener;
-            Some(ListenerCounts { id: id.number(), url, chain, counts: Counts::of(&stats) })
+            let (id, counts) = (id.number(), Counts::of(&stats));
+            Some(ListenerCounts { id, name: names.get(&id).cloned(), url, chain, counts })
         });
         Stats {
             version: resay::VERSION.to_owned(),
             pid: std::process::id(),
             uptime_ms: milliseconds(uptime),
-            state: state.name().to_owned(),
+            state: health.name().to_owned(),
             listeners: listeners.collect(),
             totals: Counts::of(&engine.stats()),
             transforms: engine.transform_counters().into_iter().collect(),
