@@ -110,6 +110,8 @@ pub(crate) const OFFLOAD_QUEUE_MAX: usize = 4096;
 pub(crate) const OFFLOAD_LOOK: Duration = Duration::from_secs(1);
 /// How long a call of a transform may take before that is logged.
 pub(crate) const TRANSFORM_PATIENCE: Duration = Duration::from_secs(5);
+/// Turns of a worker until transforms are timed again.
+pub(crate) const UNTIMED_TURNS: u32 = 64;
 /// Datagrams of one socket that may be with those threads.
 pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 

@@ -9,6 +9,7 @@ use crate::channel::channel;
 use crate::error::Result;
 use crate::lock::lock;
 use crate::stats::Stats;
+use crate::transform::library::TransformTime;
 use crate::worker::{Command, ConnectionInfo};
 
 impl Engine {
@@ -56,6 +57,11 @@ impl Engine {
     /// The counters that transforms keep, as `transform.counter`.
     pub fn transform_counters(&self) -> Vec<(String, u64)> {
         self.services.counters.read()
+    }
+
+    /// How long calls of transforms took that were timed, in the order in which the transforms were first used.
+    pub fn transform_times(&self) -> Vec<TransformTime> {
+        self.services.times.read()
     }
 
     /// Whether a fault of Resay itself has ended one of the workers. What was with it is lost; the engine should go.
