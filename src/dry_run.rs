@@ -81,7 +81,11 @@ impl DryRun {
         kind: SocketKind,
         is_framed: bool,
     ) -> Result<DryRun> {
-        let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
+        let services = Services {
+            events: Arc::new(Events::default()),
+            counters: Arc::new(Counters::new()),
+            times: Arc::default(),
+        };
         let chain = Chain::create(&spec, &callees, &services)?;
         let is_raw = matches!(kind, SocketKind::Tcp | SocketKind::UnixStream) && !is_framed;
         if let Some(id) = chain.needs_messages()

@@ -115,6 +115,8 @@ pub(crate) const WATCHDOG_MIN: Duration = Duration::from_millis(10);
 pub(crate) const WATCHDOG_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const WATCHDOG_LOOK: Duration = Duration::from_secs(1);
 const _: () = assert!(WATCHDOG_MIN.as_micros() <= WATCHDOG_DEFAULT.as_micros());
+/// Turns of a worker until transforms are timed again.
+pub(crate) const UNTIMED_TURNS: u32 = 64;
 /// Datagrams of one socket that may be with those threads.
 pub(crate) const OFFLOADED_DATAGRAMS_MAX: usize = 1024;
 

@@ -55,7 +55,7 @@ use crate::context::Context;
 use crate::driver::{Completion, Driver, Token};
 use crate::event::{Event, EventCause, EventKind, Events, LogLevel, PeerLine};
 use crate::later::Tickets;
-use crate::limits::{LATE, LATE_TURNS_MAX, TURN_SENDS};
+use crate::limits::{LATE, LATE_TURNS_MAX, TURN_SENDS, UNTIMED_TURNS};
 use crate::listener::Listener;
 use crate::net::guard::OwnAddresses;
 use crate::offload::Offload;
@@ -125,6 +125,8 @@ pub(crate) struct Worker<D: Driver> {
     /// Connections that have more to do than their last turn allowed; each at most once.
     unfinished: VecDeque<Token>,
     turn: TurnNumber,
+    /// Turns until transforms are timed.
+    untimed_turns: u32,
     /// Places of the listeners that have submitted sends in this turn.
     submitted: Vec<u32>,
     timers: Timers,
@@ -221,6 +223,7 @@ impl<D: Driver> Worker<D> {
             listeners: Vec::new(),
             unfinished: VecDeque::new(),
             turn: TurnNumber::FIRST,
+            untimed_turns: UNTIMED_TURNS,
             submitted: Vec::new(),
             timers: Timers::default(),
             late_turns: 0,
@@ -283,6 +286,11 @@ impl<D: Driver> Worker<D> {
         }
         // After the wait, so that whoever has swapped a chain finds the new one in the next answer.
         self.look_for_chains();
+        self.untimed_turns -= 1;
+        if self.untimed_turns == 0 {
+            self.untimed_turns = UNTIMED_TURNS;
+            self.listeners.iter().flatten().for_each(|state| state.generation.time_next_calls());
+        }
         let mut has_found = false;
         while let Some(completion) = self.driver.next() {
             has_found = true;

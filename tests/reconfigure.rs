@@ -216,3 +216,29 @@ fn what_fails_changes_nothing() {
         drop(engine);
     });
 }
+
+#[test]
+fn one_option_is_changed_and_the_others_stay() {
+    isolated(|| {
+        let (engine, id, url) = start("tcp://127.0.0.1:0?max_connections=7&chain=uppercase", 2);
+        let old = Peer::connect(&url);
+        assert_eq!(old.ask(b"a"), b"A");
+        engine.set_listener_option(id, "max_connections", "1").unwrap();
+        engine.set_listener_option(id, "nodelay", "0").unwrap();
+        noticed(&engine);
+        for (key, value) in [("max_connections", "1"), ("nodelay", "0"), ("chain", "uppercase")] {
+            assert_eq!(engine.listener_option(id, key).unwrap().as_deref(), Some(value), "{key}");
+        }
+        assert_eq!(old.ask(b"b"), b"B");
+        assert_eq!(Peer::connect(&url).to_end(), b"");
+        engine.set_listener_option(id, "max_connections", "2").unwrap();
+        noticed(&engine);
+        assert_eq!(Peer::connect(&url).ask(b"c"), b"C");
+        for (key, value) in [("max_conections", "1"), ("max_connections", "many"), ("backlog", "3")] {
+            assert!(engine.set_listener_option(id, key, value).is_err(), "{key}={value}");
+        }
+        assert!(engine.set_listener_option(ListenerId::from_number(u64::MAX), "nodelay", "0").is_err());
+        drop(old);
+        finish(engine);
+    });
+}

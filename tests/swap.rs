@@ -672,3 +672,30 @@ fn swapped_under_load() {
         assert_eq!((stats.messages_in, stats.dropped), (stats.messages_out, 0), "{stats:?}");
     });
 }
+
+/// One call in 64 turns of a worker is timed, of each stage; what was counted stays when the chain is gone.
+#[test]
+fn the_times_of_a_transform_outlive_its_chain() {
+    isolated(|| {
+        let (engine, url) = serve("tcp://127.0.0.1:0?frame=lines", "uppercase | hex");
+        let peer = Peer::connect(&url);
+        let time = |id: &str| engine.transform_times().into_iter().find(|time| time.id == id).unwrap();
+        let calls = |id: &str| time(id).calls.iter().sum::<u64>();
+        let mut turns = 0;
+        // One works in place, the other makes output of its own.
+        while calls("uppercase").min(calls("hex")) < 3 {
+            assert_eq!(peer.ask_for(b"a\n", 3), b"41\n");
+            turns += 1;
+            assert!(turns < 10_000, "{:?}", engine.transform_times());
+        }
+        // A message is one turn, or a few.
+        assert!(turns > 30, "{turns}");
+        assert!(calls("uppercase") <= turns / 8, "{:?}", time("uppercase"));
+        assert!(time("uppercase").sum > Duration::ZERO && time("hex").sum > Duration::ZERO);
+        let before = time("uppercase");
+        engine.set_chain("hex").unwrap();
+        assert_eq!(peer.ask_for(b"a\n", 3), b"61\n");
+        assert_eq!(time("uppercase"), before);
+        finish(engine);
+    });
+}

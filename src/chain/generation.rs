@@ -90,6 +90,12 @@ impl Generation {
         self.is_offloaded
     }
 
+    /// Has the next call of each stage timed.
+    #[cold]
+    pub(crate) fn time_next_calls(&self) {
+        self.stages.time_next_calls();
+    }
+
     /// The share of the threads for transforms that may block that all generations of its chain have together.
     pub(crate) fn share(&self) -> ShareId {
         self.share

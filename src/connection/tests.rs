@@ -48,7 +48,11 @@ struct Bench {
 }
 
 fn generation(chain: &str) -> Arc<Generation> {
-    let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
+    let services = Services {
+        events: Arc::new(Events::default()),
+        counters: Arc::new(Counters::new()),
+        times: Arc::default(),
+    };
     let spec = ChainSpec::parse(chain).unwrap();
     let mut registry = Registry::new(Vec::new());
     let tables: Vec<_> = spec.stages.iter().map(|stage| registry.find(&stage.target).unwrap()).collect();

@@ -188,7 +188,11 @@ impl Builder {
         for transform in self.registered {
             drop(registry.register(transform.0));
         }
-        let services = Services { events: Arc::new(self.events), counters: Arc::new(Counters::new()) };
+        let services = Services {
+            events: Arc::new(self.events),
+            counters: Arc::new(Counters::new()),
+            times: Arc::default(),
+        };
         let tables = registry.find_all(&self.chain)?;
         let chain = Chain::create(&self.chain, &tables, &services)?;
         let control = Control {

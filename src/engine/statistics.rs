@@ -13,6 +13,7 @@ use crate::lock::lock;
 use crate::stats::Stats;
 use crate::sys;
 use crate::timer::Moment;
+use crate::transform::library::TransformTime;
 use crate::worker::{Command, ConnectionInfo, Pulse};
 
 /// The turns of a worker, as they are at one moment.
@@ -98,6 +99,11 @@ impl Engine {
     /// How often a turn or a message took longer than the [watchdog](super::Builder::watchdog)'s time.
     pub fn transforms_stuck(&self) -> u64 {
         self.core.get().map_or(0, |core| core.shared.stuck.load(Ordering::Relaxed))
+    }
+
+    /// How long calls of transforms took that were timed, in the order in which the transforms were first used.
+    pub fn transform_times(&self) -> Vec<TransformTime> {
+        self.services.times.read()
     }
 
     /// Whether a fault of Resay itself has ended one of the workers. What was with it is lost; the engine should go.

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -19,9 +20,9 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use resay::transform::spec::{ChainSpec, Target};
-use resay::{CloseReason, DropReason, ListenerInfo, Peer, SocketKind, Stats};
+use resay::{CloseReason, DropReason, ListenerInfo, Peer, SocketKind, Stats, TransformTime};
 
-use super::process::{Figures, KernelDrops};
+use super::process::{Figures, KernelDrops, WorkerTime};
 use super::source::Source;
 use crate::health::Health;
 
@@ -185,6 +186,24 @@ impl Collector for Service {
                 })
             },
         )?;
+        let times = source.engine.transform_times();
+        let help = "Time in a transform, in seconds, of one call in 64 turns of a worker";
+        families.one("transform_duration_seconds", help, MetricType::Histogram, |metric| {
+            times.iter().try_for_each(|time| histogram(metric, time))
+        })?;
+        let threads = self.0.worker_times();
+        let help = "Processor time of a worker, in seconds, busy polling (spin) included";
+        families.one("worker_busy_seconds", help, MetricType::Counter, |metric| {
+            threads.iter().try_for_each(|thread| {
+                counter(metric, &[("worker", thread.worker.as_str())], &thread.busy_seconds)
+            })
+        })?;
+        let help = "Time in which a worker had work and no processor, in seconds";
+        families.one("worker_waiting_seconds", help, MetricType::Counter, |metric| {
+            threads.iter().try_for_each(|thread| {
+                counter(metric, &[("worker", thread.worker.as_str())], &thread.waiting_seconds)
+            })
+        })?;
         let reloads = source.reloader.as_ref().map(|reloader| reloader.counts());
         families.one("reloads", "Reloads of the configuration file", MetricType::Counter, |metric| {
             let results = reloads.map(|(good, failed)| [("ok", good), ("failed", failed)]);
@@ -244,6 +263,10 @@ impl Collector for OwnProcess {
 }
 
 impl Source {
+    fn worker_times(&self) -> Vec<WorkerTime> {
+        WorkerTime::of_all(&self.engine.thread_name(), self.workers)
+    }
+
     /// The listeners, and one more for what outlives them.
     fn rows(&self) -> Vec<Row> {
         let names = self.reloader.as_ref().map(|reloader| reloader.names()).unwrap_or_default();
@@ -322,6 +345,16 @@ fn reasons<T: Copy>(
         }
     }
     Ok(())
+}
+
+fn histogram(metric: &mut MetricEncoder<'_>, time: &TransformTime) -> fmt::Result {
+    let bounds = TransformTime::BOUNDS_NS.map(|bound| Duration::from_nanos(bound).as_secs_f64());
+    let bounds = bounds.into_iter().chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(time.calls).collect();
+    let count = time.calls.iter().sum();
+    let labels = [("transform", time.id)];
+    let mut metric = metric.encode_family(&labels)?;
+    metric.encode_histogram::<NoLabelSet>(time.sum.as_secs_f64(), count, &buckets, None)
 }
 
 fn counter(

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use procfs::process::{LimitValue, Process};
 
@@ -34,6 +35,41 @@ impl Figures {
             _ => None,
         };
         figures
+    }
+}
+
+/// What a worker's thread has of the processors.
+#[derive(Debug)]
+pub(super) struct WorkerTime {
+    /// Its number.
+    pub(super) worker: String,
+    pub(super) busy_seconds: f64,
+    pub(super) waiting_seconds: f64,
+}
+
+impl WorkerTime {
+    /// Those of threads that are called `prefix` and a number, as workers are; the system keeps 15 bytes of a name, so that long ones
+    /// may be missing. In the order of their numbers.
+    pub(super) fn of_all(prefix: &str, workers: usize) -> Vec<WorkerTime> {
+        let tasks = Process::myself().and_then(|process| process.tasks());
+        let mut times: Vec<(usize, WorkerTime)> = Vec::new();
+        for task in tasks.into_iter().flatten().flatten() {
+            let Ok(stat) = task.stat() else { continue };
+            let number = stat.comm.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+            let Some(worker) =
+                number.and_then(|number| number.parse().ok()).filter(|number| *number < workers)
+            else {
+                continue;
+            };
+            // A kernel may have none.
+            let Ok(scheduled) = task.schedstat() else { continue };
+            let [busy_seconds, waiting_seconds] = [scheduled.sum_exec_runtime, scheduled.run_delay]
+                .map(|ns| Duration::from_nanos(ns).as_secs_f64());
+            times.push((worker, WorkerTime { worker: worker.to_string(), busy_seconds, waiting_seconds }));
+        }
+        times.sort_by_key(|(worker, _)| *worker);
+        times.dedup_by_key(|(worker, _)| *worker);
+        times.into_iter().map(|(_, time)| time).collect()
     }
 }
 

@@ -165,6 +165,35 @@ fn what_is_counted_can_be_scraped_and_adds_up() {
 }
 
 #[test]
+fn time_is_told_by_transform_and_by_worker() {
+    let (server, place) =
+        start(&["tcp://127.0.0.1:0?frame=lines"], &["-t", "uppercase | identity", "--threads", "2"]);
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    let found = wait_until("calls were timed, and workers have used the processor", || {
+        for _ in 0..100 {
+            assert_eq!(ask(&mut client, b"hello\n"), b"HELLO\n");
+        }
+        let found = scrape(&place);
+        let busy = sum(&found, "resay_worker_busy_seconds_total", "");
+        (sum(&found, "resay_transform_duration_seconds_count", "") >= 4.0 && busy > 0.0).then_some(found)
+    });
+    for transform in ["uppercase", "identity"] {
+        let label = format!("transform=\"{transform}\"");
+        let count = found[&format!("resay_transform_duration_seconds_count{{{label}}}")];
+        let is_last = |name: &str| name.contains(&label) && name.contains("le=\"+Inf\"");
+        let all: f64 = found.iter().filter(|(name, _)| is_last(name)).map(|(_, value)| value).sum();
+        assert_eq!(count, all);
+        assert!(count > 0.0 && found[&format!("resay_transform_duration_seconds_sum{{{label}}}")] > 0.0);
+    }
+    for family in ["resay_worker_busy_seconds_total", "resay_worker_waiting_seconds_total"] {
+        let workers = found.keys().filter(|name| name.starts_with(family)).count();
+        assert_eq!(workers, 2, "{found:?}");
+    }
+    drop(client);
+    server.end();
+}
+
+#[test]
 fn stats_are_those_of_ctl() {
     let (directory, server, place) = configured();
     let (head, body) = get(&place, "/stats.json", "");
@@ -318,7 +347,11 @@ fn exported() -> BTreeSet<String> {
     let (_, body) = get(&place, "/metrics", "");
     server.end();
     let types = body.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    types.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    let pairs = types.map(|line| line.split_once(' ').unwrap());
+    // A histogram is asked for by its buckets.
+    pairs
+        .map(|(name, kind)| if kind == "histogram" { format!("{name}_bucket") } else { name.to_owned() })
+        .collect()
 }
 
 #[test]
@@ -341,6 +374,8 @@ fn rules_board_and_guide_name_what_is_exported() {
     let (_, section) = guide.split_once("\n## Metrics and health\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let described: BTreeSet<_> = names(section).into_iter().filter(|name| !name.ends_with('_')).collect();
+    let exported: BTreeSet<_> =
+        exported.iter().map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned()).collect();
     assert_eq!(described, exported, "the guide");
 }
 

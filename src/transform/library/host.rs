@@ -11,6 +11,7 @@ use resay_plugin::inspect;
 
 use super::running;
 use super::text::text;
+use super::times::AllTimes;
 use crate::event::{Event, EventKind, Events, LogLevel, More, PeerLine, PeerLines};
 use crate::limits::TRANSFORM_LINES_MAX;
 use crate::lock::lock;
@@ -63,6 +64,7 @@ impl Counters {
 pub(crate) struct Services {
     pub(crate) events: Arc<Events>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) times: Arc<AllTimes>,
 }
 
 /// The host's side of one instance; `resay_host.ctx` points to it.

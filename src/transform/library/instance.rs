@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::fmt;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use resay_plugin::abi::{self, resay_kv, resay_transform};
 
@@ -15,8 +15,10 @@ use super::running::{controlling, running};
 use super::status::{Fault, Status};
 use super::table::{OptionHelp, SessionState};
 use super::text::ErrorText;
+use super::times::Times;
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::sys;
 use crate::values::nearest;
 
 /// A transform that has been created. Destroyed when the last user is gone.
@@ -26,12 +28,15 @@ pub(crate) struct Instance {
     pub(super) own: *mut c_void,
     /// Set by a panic in the plugin: nothing is sent through it any more.
     quarantined: AtomicBool,
-    /// Neither that nor a lock: [`guard`](Instance::guard) has nothing to say.
+    /// Neither that nor a lock nor a call to be timed: [`guard`](Instance::guard) has nothing to say.
     is_unguarded: AtomicBool,
     /// How its sessions are carried to another instance.
     pub(super) session_state: Option<SessionState>,
     /// For `RESAY_SERIAL`.
     pub(super) serial: Option<Mutex<()>>,
+    /// The next call is to be timed.
+    is_armed: AtomicBool,
+    times: Arc<Times>,
     _host: Host,
     /// Let go of after `destroy()`.
     _library: Option<LibraryUse>,
@@ -101,6 +106,8 @@ impl Instance {
             is_unguarded,
             session_state,
             serial,
+            is_armed: AtomicBool::new(false),
+            times: services.times.of(id),
             _host: host,
             _library: library,
         })
@@ -198,8 +205,26 @@ impl Instance {
 
     #[cold]
     fn quarantine(&self) {
-        self.quarantined.store(true, Ordering::Relaxed);
-        self.is_unguarded.store(false, Ordering::Relaxed);
+        // In this order, and seen in it: see `disarm`.
+        self.quarantined.store(true, Ordering::SeqCst);
+        self.is_unguarded.store(false, Ordering::SeqCst);
+    }
+
+    /// The next call for a message is to be timed.
+    pub(super) fn arm(&self) {
+        self.is_armed.store(true, Ordering::SeqCst);
+        self.is_unguarded.store(false, Ordering::SeqCst);
+    }
+
+    /// If another thread arms it meanwhile, the call that is to be timed may be none until it is armed again.
+    fn disarm(&self) {
+        if self.serial.is_none() {
+            self.is_unguarded.store(true, Ordering::SeqCst);
+            // What another thread has found meanwhile holds.
+            if self.quarantined.load(Ordering::SeqCst) {
+                self.is_unguarded.store(false, Ordering::SeqCst);
+            }
+        }
     }
 
     /// Whether a call needs no [`guard`](Instance::guard), as most do.
@@ -208,12 +233,49 @@ impl Instance {
         self.is_unguarded.load(Ordering::Relaxed)
     }
 
+    /// The [`guard`](Instance::guard) of a call for a message.
+    #[inline]
+    pub(super) fn guard_of_message(&self) -> std::result::Result<Guard<'_>, Fault> {
+        if self.is_unguarded() {
+            return Ok(Guard { _lock: None, timed: None });
+        }
+        self.guard_in_full()
+    }
+
+    #[inline(never)]
+    fn guard_in_full(&self) -> std::result::Result<Guard<'_>, Fault> {
+        let lock = self.guard()?;
+        let is_timed = self.is_armed.swap(false, Ordering::SeqCst);
+        if is_timed {
+            self.disarm();
+        }
+        // Waiting for the lock is not the transform's.
+        let timed = is_timed.then(|| (&*self.times, sys::monotonic_nanos()));
+        Ok(Guard { _lock: lock, timed })
+    }
+
     #[inline]
     pub(super) fn guard(&self) -> std::result::Result<Option<MutexGuard<'_, ()>>, Fault> {
         if self.quarantined.load(Ordering::Relaxed) {
             return Err(Fault::Quarantined);
         }
         Ok(self.serial.as_ref().map(lock))
+    }
+}
+
+/// Held during a call for a message.
+pub(super) struct Guard<'a> {
+    _lock: Option<MutexGuard<'a, ()>>,
+    /// Where its time goes, and when it began.
+    timed: Option<(&'a Times, u64)>,
+}
+
+impl Drop for Guard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((times, began_ns)) = self.timed {
+            times.add_since(began_ns);
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod session;
 mod status;
 mod table;
 mod text;
+mod times;
 
 pub(crate) use callee::Callee;
 pub use callee::Transform;
@@ -47,3 +48,4 @@ pub(crate) use session::{MapStopped, Session, Stages};
 pub(crate) use status::{Fault, Status};
 pub use table::OptionHelp;
 pub(crate) use table::Table;
+pub use times::TransformTime;

@@ -126,6 +126,11 @@ impl Stages {
     pub(crate) fn instance(&self, stage: usize) -> &Instance {
         &self.list[stage].instance
     }
+
+    /// Has the next call of each stage for a message timed.
+    pub(crate) fn time_next_calls(&self) {
+        self.list.iter().for_each(|stage| stage.instance.arm());
+    }
 }
 
 /// A conversation as C strings, made when the first transform asks.
@@ -428,7 +433,7 @@ impl Session {
     /// Calls `map` of a stage that has it, in place.
     pub(crate) fn map(&mut self, stage: usize, data: &mut [u8]) -> Status {
         let stage = &self.stages.list[stage];
-        let guard = match stage.instance.guard() {
+        let guard = match stage.instance.guard_of_message() {
             Ok(guard) => guard,
             Err(fault) => return Status::Failed(fault),
         };
@@ -487,7 +492,7 @@ impl Session {
     }
 
     fn map_guarded(&self, stage: &Stage, data: &mut [u8]) -> std::result::Result<i32, Fault> {
-        let _guard = stage.instance.guard()?;
+        let _guard = stage.instance.guard_of_message()?;
         Ok(stage.instance.enter(|| self.call_map(stage, data)))
     }
 
@@ -517,9 +522,10 @@ impl Session {
         let Callee::Function(function) = &instance.callee else {
             return Called::failed(Fault::Status(abi::RESAY_E_UNSUPPORTED));
         };
-        if let Err(fault) = instance.guard() {
-            return Called::failed(fault);
-        }
+        let _guard = match instance.guard_of_message() {
+            Ok(guard) => guard,
+            Err(fault) => return Called::failed(fault),
+        };
         if !is_open && function.layout().is_some() {
             return Called::failed(Fault::Refused("there is no session".to_owned()));
         }
@@ -552,7 +558,7 @@ impl Session {
         let Some(process) = instance.fields().and_then(|fields| fields.process) else {
             return Processed::failed(Fault::Status(abi::RESAY_E_UNSUPPORTED));
         };
-        let _guard = match instance.guard() {
+        let _guard = match instance.guard_of_message() {
             Ok(guard) => guard,
             Err(fault) => return Processed::failed(fault),
         };
@@ -642,9 +648,38 @@ mod tests {
         }
     }
 
+    fn services() -> Services {
+        Services {
+            events: Arc::new(Events::default()),
+            counters: Arc::new(Counters::new()),
+            times: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_call_is_timed_once_and_a_quarantine_holds() {
+        let services = services();
+        let Transform(callee) = Transform::from_function("forgets", Forgets).unwrap();
+        let instance = Instance::create(callee, &[], &services).unwrap();
+        let timed = || services.times.read()[0].calls.iter().sum::<u64>();
+        let call = || instance.guard_of_message().map(drop);
+        for wanted in 1..=3 {
+            instance.arm();
+            assert!(!instance.is_unguarded());
+            (0..3).for_each(|_| call().unwrap());
+            assert_eq!((timed(), instance.is_unguarded()), (wanted, true));
+        }
+        // What is out of service is not put back by what is to be timed.
+        instance.arm();
+        instance.note(&Fault::Status(abi::RESAY_E_PANIC));
+        (0..3).for_each(|_| assert_eq!(call(), Err(Fault::Quarantined)));
+        instance.arm();
+        assert_eq!((call(), instance.is_unguarded(), timed()), (Err(Fault::Quarantined), false, 3));
+    }
+
     #[test]
     fn a_session_without_a_size_is_aligned() {
-        let services = Services { events: Arc::new(Events::default()), counters: Arc::new(Counters::new()) };
+        let services = services();
         let Transform(callee) = Transform::from_function("forgets", Forgets).unwrap();
         let instance = Arc::new(Instance::create(callee, &[], &services).unwrap());
         let stages = Arc::new(Stages::new(vec![instance]).unwrap());

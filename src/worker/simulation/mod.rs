@@ -122,7 +122,8 @@ fn chain(stages: &[Stage], events: &Arc<Events>) -> Arc<Chain> {
     let text: Vec<_> = stages.iter().map(Stage::to_string).collect();
     let spec = ChainSpec::parse(&text.join(" | ")).unwrap();
     let callees: Vec<_> = stages.iter().map(transforms::callee).collect();
-    let services = Services { events: Arc::clone(events), counters: Arc::new(Counters::new()) };
+    let services =
+        Services { events: Arc::clone(events), counters: Arc::new(Counters::new()), times: Arc::default() };
     Arc::new(Chain::create(&spec, &callees, &services).unwrap())
 }
 
