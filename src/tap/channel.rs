@@ -111,9 +111,9 @@ impl Channel {
     /// Takes the next record out of the ring.
     fn fill(&self, reader: &mut Reader) -> io::Result<bool> {
         let Reader { at, record, .. } = reader;
-        if !self.ring.take(at, record)?
-            && !(self.ring.is_reserved(*at) && self.wait_for_writer(at, record)?)
-        {
+        let is_taken =
+            self.ring.take(at, record)? || self.ring.is_reserved(*at) && self.wait_for_writer(at, record)?;
+        if !is_taken {
             return Ok(false);
         }
         let lost = word(record, LOST_WORD);
