@@ -97,6 +97,10 @@ pub mod seam {
 #[doc(hidden)]
 pub use net::guard::Prefixes;
 
+/// The parser of PROXY headers, for its benchmark.
+#[doc(hidden)]
+pub use net::proxy::{ProxyVersions, parse as parse_proxy};
+
 /// Its examples in Rust are tested with those of the documentation; the others by `tests/embed.rs`.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]

@@ -217,6 +217,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("event", &["signal", "sys", "peer", "stats", "limits", "error"]),
     ("signal", &["sys"]),
     ("sys", &["peer"]),
+    ("net::proxy", &["peer"]),
     ("net", &[]),
     ("peer", &[]),
     ("transform", &["error"]),
