@@ -95,10 +95,12 @@ pub enum EventKind {
     Engine,
     /// A transform has not returned for a long time.
     TransformStuck,
+    /// A preface has said who the peer of a connection is.
+    Identified,
 }
 
 /// The kinds in the order of their bits, with their names.
-const KINDS: [(EventKind, &CStr); 12] = [
+const KINDS: [(EventKind, &CStr); 13] = [
     (EventKind::Listening, c"listening"),
     (EventKind::ListenerClosed, c"listener_closed"),
     (EventKind::Accepted, c"accepted"),
@@ -111,12 +113,13 @@ const KINDS: [(EventKind, &CStr); 12] = [
     (EventKind::ChainChanged, c"chain_changed"),
     (EventKind::Engine, c"engine"),
     (EventKind::TransformStuck, c"transform_stuck"),
+    (EventKind::Identified, c"identified"),
 ];
 
 impl EventKind {
     /// All of them, in the order of their bits.
-    pub const ALL: [EventKind; 12] = {
-        let mut all = [KINDS[0].0; 12];
+    pub const ALL: [EventKind; 13] = {
+        let mut all = [KINDS[0].0; 13];
         let mut place = 0;
         while place < all.len() {
             all[place] = KINDS[place].0;

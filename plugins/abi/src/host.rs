@@ -246,6 +246,28 @@ impl<'a> Peer<'a> {
         // SAFETY: as above.
         unsafe { text(self.raw.listener) }
     }
+
+    /// The address of the proxy that has named the peer, as a URL; empty: no proxy has.
+    pub fn via(&self) -> &'a str {
+        // SAFETY: as above.
+        unsafe { text(self.raw.via) }
+    }
+
+    /// What else a proxy says: keys and values, each key once. Nothing where there is no proxy. Bytes that are not printable
+    /// ASCII are escaped (`\xNN`), and so are `\`, `'` and `"`.
+    pub fn facts(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let mut next = self.raw.facts;
+        core::iter::from_fn(move || {
+            // SAFETY: where a text of the list begins, or its end, which is an empty one.
+            let fact = unsafe { text(next) };
+            if fact.is_empty() {
+                return None;
+            }
+            // SAFETY: behind the NUL of a text there is another one, or the end.
+            next = unsafe { next.add(fact.len() + 1) };
+            Some(fact.split_once('=').unwrap_or((fact, "")))
+        })
+    }
 }
 
 impl fmt::Debug for Peer<'_> {
@@ -256,6 +278,8 @@ impl fmt::Debug for Peer<'_> {
             .field("local", &self.local())
             .field("address", &self.address())
             .field("listener", &self.listener())
+            .field("via", &self.via())
+            .field("facts", &self.facts().collect::<Vec<_>>())
             .finish()
     }
 }

@@ -54,6 +54,7 @@ class EventKind(IntFlag):
     CHAIN_CHANGED = 512
     ENGINE = 1024
     TRANSFORM_STUCK = 2048
+    IDENTIFIED = 4096
     ALL = 0xFFFFFFFF
 
 

@@ -79,6 +79,7 @@ fn ended_by_nul(name: &[u8], is_abstract: bool) -> &[u8] {
 #[allow(missing_docs, reason = "each has its text")]
 pub enum Fault {
     NoHeader,
+    Cut,
     NoVersion1,
     NoVersion2,
     LineTooLong,
@@ -107,6 +108,7 @@ impl Fault {
     pub fn text(self) -> &'static str {
         match self {
             Fault::NoHeader => "no PROXY header",
+            Fault::Cut => "PROXY header that is cut off",
             Fault::NoVersion1 => "no PROXY header of version 1",
             Fault::NoVersion2 => "no PROXY header of version 2",
             Fault::LineTooLong => "PROXY line of more than 107 bytes",

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
+use super::header::Header;
 use super::*;
 use crate::peer::Peer;
 
