@@ -293,3 +293,27 @@ unsafe fn text<'a>(text: *const c_char) -> &'a str {
     // SAFETY: by the contract.
     unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_proxy_says() {
+        let facts = b"version=2\0unique_id=a=b\0odd\0\0not=there\0";
+        // SAFETY: all zero is a resay_peer.
+        let mut raw: abi::resay_peer = unsafe { core::mem::zeroed() };
+        raw.struct_size = size_of::<abi::resay_peer>() as u32;
+        raw.via = c"tcp://127.0.0.1:1".as_ptr();
+        raw.facts = facts.as_ptr().cast();
+        // SAFETY: a struct of that size, and texts that live as long.
+        let peer = unsafe { Peer::new(&raw) };
+        assert_eq!(peer.via(), "tcp://127.0.0.1:1");
+        assert_eq!(peer.facts().collect::<Vec<_>>(), [("version", "2"), ("unique_id", "a=b"), ("odd", "")]);
+        // An older host does not know them.
+        raw.struct_size = core::mem::offset_of!(abi::resay_peer, via) as u32;
+        // SAFETY: as above.
+        let peer = unsafe { Peer::new(&raw) };
+        assert!(peer.via().is_empty() && peer.facts().next().is_none());
+    }
+}
