@@ -278,6 +278,9 @@ extern "C" {
  * A transform that was stuck has returned.
  */
 #define RESAY_EVENT_TRANSFORM_RETURNED 4096u
+ * In resay_event.kind: a header of a proxy has named the peer of a connection.
+ */
+#define RESAY_EVENT_IDENTIFIED 4096u
 
 /**
  * For resay_events_open: all kinds, including those of later versions.
@@ -476,6 +479,16 @@ extern "C" {
 #define RESAY_DROPPED_LOOP 20
 
 /**
+ * In resay_event.code: it has no valid header of a proxy, although its listener asks for one (proxy).
+ */
+#define RESAY_DROPPED_PROXY_HEADER 21
+
+/**
+ * In resay_event.code: it does not come from one of the proxies (proxy_from).
+ */
+#define RESAY_DROPPED_NOT_FROM_PROXY 22
+
+/**
  * Size of resay_event.text in bytes, including the NUL.
  */
 #define RESAY_EVENT_TEXT_BYTES 96
@@ -654,13 +667,17 @@ typedef struct resay_connection {
    */
   uint64_t idle_ms;
   /**
-   * The other side.
+   * The other side; of a connection over a proxy, whom the proxy has named.
    */
   struct resay_address peer;
   /**
    * Our side.
    */
   struct resay_address local;
+  /**
+   * The proxy; len 0: no proxy has named the peer.
+   */
+  struct resay_address via;
 } resay_connection;
 
 /**

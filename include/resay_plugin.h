@@ -295,13 +295,23 @@ typedef struct resay_peer {
    */
   const char *local;
   /**
-   * The peer's address as a URL; NULL if it has none (an unbound unix socket).
+   * The peer's address as a URL; NULL if it has none (an unbound unix socket). Of a session over a proxy, whom the proxy has
+   * named.
    */
   const char *peer;
   /**
    * The URL that the listener was opened with; NULL if it is unknown.
    */
   const char *listener;
+  /**
+   * The address of the proxy that has named the peer, as a URL; NULL: no proxy has.
+   */
+  const char *via;
+  /**
+   * What else a proxy says: texts "key=value", each ended by NUL, and a further NUL behind the last; NULL: there is no proxy.
+   * Bytes that are not printable ASCII are escaped (\xNN), and so are \, ' and ".
+   */
+  const char *facts;
 } resay_peer;
 
 /**

@@ -10,6 +10,7 @@ use crate::frame::Framer;
 use crate::later::Desk;
 use crate::options::MinRate;
 use crate::peer::Peer;
+use crate::proxy::Proxied;
 use crate::stats::Block;
 use crate::tap::Recorder;
 use crate::timer::Moment;
@@ -39,8 +40,13 @@ pub(crate) struct ConnLimits {
 
 impl ConnLimits {
     /// A conversation with `peer`, as transforms hear of it.
-    pub(crate) fn conversation<'a>(&'a self, id: u64, peer: &'a Peer) -> Conversation<'a> {
-        Conversation { local: &self.local, peer, id }
+    pub(crate) fn conversation<'a>(
+        &'a self,
+        id: u64,
+        peer: &'a Peer,
+        proxied: Option<&'a Proxied>,
+    ) -> Conversation<'a> {
+        Conversation { local: &self.local, peer, proxied, id }
     }
 
     /// What the input and the answers of one connection may take of memory at most: what docs/guarantees.md says, with

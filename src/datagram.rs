@@ -24,7 +24,7 @@ use crate::stats::{Block, DropReason};
 use crate::sys::{LocalAddr, ReplyTo};
 use crate::tap::TapOutcome;
 use crate::timer::Moment;
-use crate::transform::library::{CallContext, Fault, Session};
+use crate::transform::library::{CallContext, Conversation, Fault, Session};
 
 pub(crate) use unread::{Kernel, UnreadAnswers};
 
@@ -166,10 +166,26 @@ pub(crate) struct DelayedDatagrams {
     last: u64,
 }
 
+/// Where an answer goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AnswerTo {
+    pub(crate) to: ReplyTo,
+    /// Who is behind the proxy there, if one is.
+    pub(crate) behind: Option<SocketAddr>,
+}
+
+impl AnswerTo {
+    /// `from`: whose the datagram is; `is_proxied`: a proxy has said so.
+    pub(crate) fn new(to: ReplyTo, from: &Peer, is_proxied: bool) -> AnswerTo {
+        let behind = if let Peer::Ip(address) = from { Some(*address) } else { None };
+        AnswerTo { to, behind: behind.filter(|_| is_proxied) }
+    }
+}
+
 /// One of them.
 #[derive(Debug)]
 pub(crate) struct DelayedDatagram {
-    pub(crate) to: ReplyTo,
+    pub(crate) to: AnswerTo,
     pub(crate) bytes: Box<[u8]>,
     /// How many answers it is: none, if it is the copy of one.
     pub(crate) answers: usize,
@@ -177,7 +193,7 @@ pub(crate) struct DelayedDatagram {
 
 impl DelayedDatagrams {
     /// Keeps an answer, in memory of its own length, and then its copies. Whether there was room for the answer.
-    pub(crate) fn keep(&mut self, due: Moment, to: ReplyTo, bytes: &[u8], copies: u32) -> bool {
+    pub(crate) fn keep(&mut self, due: Moment, to: AnswerTo, bytes: &[u8], copies: u32) -> bool {
         let is_kept = self.insert(due, to, bytes, 1);
         if is_kept {
             self.keep_copies(due, to, bytes, copies);
@@ -186,11 +202,11 @@ impl DelayedDatagrams {
     }
 
     /// Keeps copies of an answer, to be sent behind it, as far as there is room.
-    pub(crate) fn keep_copies(&mut self, due: Moment, to: ReplyTo, bytes: &[u8], copies: u32) {
+    pub(crate) fn keep_copies(&mut self, due: Moment, to: AnswerTo, bytes: &[u8], copies: u32) {
         (0..copies).all(|_| self.insert(due, to, bytes, 0));
     }
 
-    fn insert(&mut self, due: Moment, to: ReplyTo, bytes: &[u8], answers: usize) -> bool {
+    fn insert(&mut self, due: Moment, to: AnswerTo, bytes: &[u8], answers: usize) -> bool {
         if !self.has_room(bytes.len()) {
             return false;
         }
@@ -261,9 +277,14 @@ impl DatagramSession {
     }
 
     /// Sends one admitted datagram, all of `recv_buf`, through the chain.
-    pub(crate) fn answer(&mut self, recv_buf: RecvBuf<'_>, from: &Peer, cx: &mut Context<'_>) -> Outcome {
+    pub(crate) fn answer(
+        &mut self,
+        recv_buf: RecvBuf<'_>,
+        conversation: Conversation<'_>,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
         let generation = cx.current;
-        let session = match self.session_for(from, cx) {
+        let session = match self.session_for(&conversation, cx) {
             Ok(Some(session)) => session,
             Ok(None) => return Outcome::dropped(DropReason::ByTransform, cx.stats),
             Err(fault) => return Outcome::failed(fault, cx.stats),
@@ -275,7 +296,7 @@ impl DatagramSession {
         let mut delays = Vec::new();
         let mut chain = ChainContext {
             session,
-            call: CallContext { conversation: cx.limits.conversation(0, from), desk: cx.desk.as_ref() },
+            call: CallContext { conversation, desk: cx.desk.as_ref() },
             out: &mut out,
             out_max: cx.limits.local.answer_bytes_max,
             flags: DATAGRAM,
@@ -318,16 +339,19 @@ impl DatagramSession {
     }
 
     /// `None`: a function has refused to begin.
-    fn session_for(&mut self, from: &Peer, cx: &Context<'_>) -> Result<Option<&mut Session>, (usize, Fault)> {
+    fn session_for(
+        &mut self,
+        peer: &Conversation<'_>,
+        cx: &Context<'_>,
+    ) -> Result<Option<&mut Session>, (usize, Fault)> {
         let stages = cx.current.stages();
-        let peer = cx.limits.conversation(0, from);
         let known = self.session.take().filter(|session| Arc::ptr_eq(session.stages(), stages));
         let session = match known {
             Some(mut session) => {
-                session.renew(&peer)?;
+                session.renew(peer)?;
                 session
             }
-            None => Session::open(stages, &peer)?,
+            None => Session::open(stages, peer)?,
         };
         let session = self.session.insert(session);
         Ok(if session.refusal().is_some() { None } else { Some(session) })
@@ -338,7 +362,7 @@ impl DatagramSession {
 pub(crate) fn resume(
     message: DeferredDatagram,
     answer: LateAnswer,
-    from: &Peer,
+    conversation: Conversation<'_>,
     cx: &mut Context<'_>,
 ) -> Outcome {
     // The ticket counts the bytes until this is done.
@@ -354,7 +378,7 @@ pub(crate) fn resume(
     let desk = cx.desk.map(|desk| Desk { order: Some(ticket.order()), ..desk });
     let mut chain = ChainContext {
         session: &mut session,
-        call: CallContext { conversation: cx.limits.conversation(0, from), desk: desk.as_ref() },
+        call: CallContext { conversation, desk: desk.as_ref() },
         out: &mut out,
         out_max: cx.limits.local.answer_bytes_max,
         flags: DATAGRAM,

@@ -180,7 +180,7 @@ impl DryRun {
 
     fn conversation(&self) -> Conversation<'_> {
         let id = u64::from(!self.is_datagram());
-        Conversation { local: &self.local, peer: &Peer::Unnamed, id }
+        Conversation { local: &self.local, peer: &Peer::Unnamed, proxied: None, id }
     }
 
     /// Sends a message through, or asks a stage for its greeting.
@@ -193,8 +193,12 @@ impl DryRun {
         let mut message = buffer::try_copy(message).ok_or_else(|| self.out_of_memory())?;
         let (mut out, mut delays) = (Vec::new(), Vec::new());
         let is_raw = self.flags == 0 && !self.generation.is_in_place();
-        let conversation =
-            Conversation { local: &self.local, peer: &Peer::Unnamed, id: u64::from(!self.is_datagram()) };
+        let conversation = Conversation {
+            local: &self.local,
+            peer: &Peer::Unnamed,
+            proxied: None,
+            id: u64::from(!self.is_datagram()),
+        };
         let call = CallContext { conversation, desk: None };
         let outcome = if is_raw {
             let mut cx = StreamContext {

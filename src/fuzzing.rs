@@ -13,6 +13,7 @@ use crate::net::address::{Address, Listen};
 use crate::net::guard::{DatagramGuard, DatagramRules, OwnAddresses};
 use crate::options::{KEYS, Options};
 use crate::peer::SocketKind;
+use crate::proxy::{HEADER_BYTES_MAX, ProxyVersions, parse};
 use crate::stats::DropReason;
 use crate::timer::Moment;
 use crate::transform::spec::ChainSpec;
@@ -21,12 +22,13 @@ use crate::transform::spec::ChainSpec;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("frames", frames),
     ("address", address),
     ("chain", chain),
     ("options", options),
     ("guard", guard),
+    ("proxy", proxy),
     ("worker", worker),
     ("calls", calls),
 ];
@@ -239,6 +241,31 @@ pub fn guard(data: &[u8]) {
         }
         let answer = if what & 0x10 == 0 { message } else { message.map(|byte| byte.wrapping_add(1)) };
         guard.answered(&source, &answer, at);
+    }
+}
+
+/// Which versions are accepted, and what is behind a proxy: however it is cut, the header is the same or is missed for the same
+/// reason; nothing behind it counts; and what it says is as it is written.
+pub fn proxy(data: &[u8]) {
+    let [which, input @ ..] = data else { return };
+    let versions = [ProxyVersions::V1, ProxyVersions::V2, ProxyVersions::Any][usize::from(*which) % 3];
+    let whole = parse(input, versions);
+    let decides = |len: &usize| parse(&input[..*len], versions) != Ok(None);
+    let Some(first) = (0..=input.len().min(HEADER_BYTES_MAX)).find(decides) else {
+        assert_eq!(whole, Ok(None));
+        return assert!(input.len() < HEADER_BYTES_MAX, "it is waited for more");
+    };
+    assert_eq!(parse(&input[..first], versions), whole, "cut at {first}");
+    let Ok(Some(header)) = whole else { return };
+    assert_eq!(header.len, first);
+    let facts = header.facts();
+    let facts = facts.strip_suffix("\0\0").expect("a NUL behind each, and one more");
+    for fact in facts.split('\0') {
+        let (key, value) = fact.split_once('=').expect("key=value");
+        let is_name = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+        assert!(!key.is_empty() && key.chars().all(is_name), "{fact:?}");
+        // A path is shown as it is.
+        assert!(key == "destination" || value.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{fact:?}");
     }
 }
 

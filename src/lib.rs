@@ -54,6 +54,7 @@ pub mod net;
 mod offload;
 pub mod options;
 mod peer;
+mod proxy;
 mod signal;
 mod slab;
 mod stats;
@@ -92,11 +93,16 @@ pub use worker::ConnectionInfo;
 #[doc(hidden)]
 pub mod seam {
     pub use crate::connection::{Around, Layer, Preface, PrefaceProgress};
+    pub use crate::proxy::Proxied;
 }
 
 /// What `allow` and `deny` are searched with, for its benchmark.
 #[doc(hidden)]
 pub use net::guard::Prefixes;
+
+/// The parser of PROXY headers, for its benchmark.
+#[doc(hidden)]
+pub use proxy::{ProxyVersions, parse as parse_proxy};
 
 /// Its examples in Rust are tested with those of the documentation; the others by `tests/embed.rs`.
 #[cfg(doctest)]

@@ -1,5 +1,7 @@
 //! One listener as all workers know it.
 
+mod proxy;
+
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -19,9 +21,13 @@ use crate::net::socket::{self, Bound, OnAccept};
 use crate::net::unix_file::SocketFile;
 use crate::options::{AddressKind, Frame, KEYS, Keepalive, Options};
 use crate::peer::{Peer, SocketKind};
+use crate::proxy::HEADER_BYTES_MAX;
 use crate::stats::{Block, Stats};
 use crate::sys;
 use crate::transform::library::LocalEnd;
+
+use proxy::ProxyRules;
+pub(crate) use proxy::Sender;
 
 /// The least that one read asks for, however small the high water.
 const READ_BYTES_MIN: usize = 1024;
@@ -67,6 +73,8 @@ pub(crate) struct Listener {
     pub(crate) destinations: bool,
     /// Which networks are served.
     pub(crate) prefixes: Option<Prefixes>,
+    /// Whose headers of the PROXY protocol are believed, where each peer comes with one.
+    pub(crate) proxy: Option<ProxyRules>,
     /// Its address is one of loopback.
     is_loopback: bool,
     /// Which datagrams are answered, where not all of them are.
@@ -157,6 +165,7 @@ impl Listener {
         };
         let (message_bytes_max, limits) = limits_of(local, &options, bound.is_loopback)?;
         let (datagram_rules, prefixes) = rules_of(kind, &options, bound.is_loopback);
+        let proxy = ProxyRules::new(kind, &options, bound.is_loopback)?;
         let limiter = options.max_per_peer.map(PeerLimiter::new);
         Ok(Listener {
             id,
@@ -169,6 +178,7 @@ impl Listener {
             message_bytes_max,
             destinations: bound.destinations,
             prefixes,
+            proxy,
             is_loopback: bound.is_loopback,
             datagram_rules,
             can_multiply: bound.can_multiply,
@@ -219,6 +229,7 @@ impl Listener {
             CurrentChain::new(Arc::clone(&current.chain), current.generations.clone())
         };
         let (_, prefixes) = rules_of(self.kind, options, self.is_loopback);
+        let proxy = ProxyRules::new(self.kind, options, self.is_loopback)?;
         let on_accept = socket::on_accept_revised(self.kind, &self.common.bound, options, self.is_adopted)
             .map_err(Error::system(format!("read the options of a new socket for {}", self.url)))?;
         Ok(Listener {
@@ -230,6 +241,7 @@ impl Listener {
             is_adopted: self.is_adopted,
             limits,
             prefixes,
+            proxy,
             datagram_rules: self.datagram_rules.clone(),
             message_bytes_max,
             options: options.clone(),
@@ -274,18 +286,34 @@ impl Listener {
     pub(crate) fn serves(&self, peer: &Peer) -> bool {
         match (&self.prefixes, peer) {
             (Some(prefixes), Peer::Ip(address)) => prefixes.allows(address.ip()),
-            _ => true,
+            (None, Peer::Ip(_)) => true,
+            // A proxy may name a peer of another kind, which is in no network.
+            _ => self.kind.is_unix() || self.options.allow.is_none(),
+        }
+    }
+
+    /// The longest datagram with all that stands in front of its message.
+    pub(crate) fn datagram_bytes_max(&self) -> usize {
+        let message = self.message_bytes_max;
+        match (&self.proxy, self.kind) {
+            (None, _) => message,
+            (Some(_), SocketKind::Udp) => message.max(UDP_DATAGRAM_BYTES_MAX.min(message + HEADER_BYTES_MAX)),
+            (Some(_), _) => message + HEADER_BYTES_MAX,
         }
     }
 
     /// Whether the peers of streams are known only when they have said something.
     pub(crate) fn has_preface(&self) -> bool {
-        self.around.as_ref().is_some_and(|around| around.has_preface)
+        self.proxy.is_some() || self.around.as_ref().is_some_and(|around| around.has_preface)
     }
 
     /// What stands before and around a new stream.
     pub(crate) fn around(&self) -> Option<Around> {
-        self.around.as_ref().map(MakeAround::make)
+        let around = self.around.as_ref().map(MakeAround::make);
+        match &self.proxy {
+            Some(rules) => Some(rules.in_front_of(around)),
+            None => around,
+        }
     }
 
     /// Makes room for each worker's counters, and hands out the generations. Before any worker sees the listener.

@@ -12,6 +12,7 @@ mod text;
 mod types;
 
 pub use crate::frame::Frame;
+pub use crate::proxy::ProxyVersions;
 pub use crate::values::{ValueFault, duration_text, nearest, parse_bool, parse_duration, parse_size};
 pub use guard::{GuardLevel, Guarded, LoopHops, Network, Ports, Rate, RateNetworks};
 pub use keys::{ENGINE_KEYS, EngineKey, KEYS, Key, OptionFault, ValueType};

@@ -83,12 +83,20 @@ pub struct Credentials {
 }
 
 impl Peer {
-    /// The address as a URL, such as `tcp://127.0.0.1:4000`; `None` for one without a name.
+    /// The address as a URL, such as `tcp://127.0.0.1:4000`; `None` for one without a name. `kind`: of our socket; a proxy may
+    /// name a peer of another family.
     pub fn url(&self, kind: SocketKind) -> Option<String> {
+        let scheme = match (self, kind) {
+            (Peer::Ip(_), SocketKind::UnixStream | SocketKind::UnixSeqpacket) => "tcp",
+            (Peer::Ip(_), SocketKind::UnixDatagram) => "udp",
+            (Peer::Path(_) | Peer::Abstract(_), SocketKind::Tcp) => "unix",
+            (Peer::Path(_) | Peer::Abstract(_), SocketKind::Udp) => "unix-dgram",
+            _ => kind.scheme(),
+        };
         match self {
-            Peer::Ip(address) => Some(format!("{}://{address}", kind.scheme())),
-            Peer::Path(path) => Some(format!("{}:{}", kind.scheme(), path.display())),
-            Peer::Abstract(name) => Some(format!("{}:@{}", kind.scheme(), name.escape_ascii())),
+            Peer::Ip(address) => Some(format!("{scheme}://{address}")),
+            Peer::Path(path) => Some(format!("{scheme}:{}", path.display())),
+            Peer::Abstract(name) => Some(format!("{scheme}:@{}", name.escape_ascii())),
             Peer::Unnamed => None,
         }
     }

@@ -161,10 +161,14 @@ pub enum DropReason {
     Rate,
     /// It is an answer that came back once too often (`loop_hops`).
     Loop,
+    /// It has no valid header of a proxy, although the listener asks for one (`proxy`).
+    ProxyHeader,
+    /// It does not come from one of the proxies (`proxy_from`).
+    NotFromProxy,
 }
 
 /// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
-const DROP_REASONS: [(DropReason, &CStr, &str); 20] = [
+const DROP_REASONS: [(DropReason, &CStr, &str); 22] = [
     (DropReason::ByTransform, c"by_transform", "dropped by a transform"),
     (DropReason::TransformFailed, c"transform_failed", "a transform failed"),
     (DropReason::TooLong, c"too_long", "longer than max_message"),
@@ -189,9 +193,11 @@ const DROP_REASONS: [(DropReason, &CStr, &str); 20] = [
     (DropReason::LoopMark, c"loop_mark", "answer of a server (loop_mark)"),
     (DropReason::Rate, c"rate", "over the rate"),
     (DropReason::Loop, c"loop", "answer that came back (loop_hops)"),
+    (DropReason::ProxyHeader, c"proxy_header", "no valid PROXY header"),
+    (DropReason::NotFromProxy, c"not_from_proxy", "sender not in proxy_from"),
 ];
 
-reasons!(DropReason, DROP_REASONS, 20);
+reasons!(DropReason, DROP_REASONS, 22);
 
 /// In words, for people: they may change.
 impl fmt::Display for DropReason {
@@ -277,7 +283,8 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections that are over, whatever the reason.
     pub closed: u64,
-    /// Connections turned away before anything was read: `max_connections`, `max_per_peer`, `allow_uid`, `allow` and `deny`.
+    /// Connections turned away before anything was read: `max_connections`, `max_per_peer`, `allow_uid`, `allow`, `deny` and
+    /// `proxy_from`.
     pub rejected: u64,
     /// Failures of accept(2).
     pub accept_errors: u64,

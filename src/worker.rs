@@ -532,6 +532,23 @@ fn log_transform_error(
     });
 }
 
+/// The preface of a connection is none.
+#[cold]
+fn log_refused(events: &Events, state: &ListenerState, connection: &Connection, why: &str, now: Moment) {
+    let (level, more) =
+        state.listener.lines().next(PeerLine::RefusedPreface, LogLevel::Info, now.as_micros());
+    events.emit(&Event {
+        level,
+        kind: EventKind::Rejected,
+        listener: &state.listener.url,
+        listener_id: state.listener.id,
+        connection: connection.id(),
+        peer: Some(connection.peer()),
+        cause: Some(EventCause::Closed(CloseReason::PrefaceRefused)),
+        text: &format_args!("rejected: {why}{more}"),
+    });
+}
+
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code))]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "its own failures end it")]

@@ -188,7 +188,21 @@ const READ: u64 = 128 << 10;
 const REUSE: u64 = 4 << 20;
 
 fn rows() -> Vec<Row> {
-    vec![
+    // A header stands in front of the layer that all peers may speak.
+    let proxied = (!layer::is_on()).then(|| Row {
+        state: "a header of a proxy, as long as it may be",
+        options: "proxy=v2&proxy_timeout=1h",
+        chain: "uppercase".to_owned(),
+        connections: 100,
+        then: |peer| {
+            let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x00\x0f\xf0\x04\x0f\xed".to_vec();
+            header.resize(4096, 0);
+            peer.send(&header);
+            assert_eq!(peer.ask(b"y"), b"Y");
+        },
+        bytes_max: 4096 + 100,
+    });
+    let others = vec![
         Row {
             state: "one byte of an unfinished line, in memory that held a long one",
             options: "frame=lines",
@@ -237,7 +251,8 @@ fn rows() -> Vec<Row> {
             then: |peer| flood(peer, &[b'\n'; 65_536]),
             bytes_max: 2 * HIGH_WATER + 2 * READ,
         },
-    ]
+    ];
+    proxied.into_iter().chain(others).collect()
 }
 
 /// Sends for as long as anything is taken.

@@ -75,6 +75,8 @@ impl Instance {
                     local: c"tcp://127.0.0.1:8888".as_ptr(),
                     peer: c"tcp://127.0.0.1:50000".as_ptr(),
                     listener: c"tcp://127.0.0.1:8888".as_ptr(),
+                    via: std::ptr::null(),
+                    facts: std::ptr::null(),
                 };
                 assert_eq!(open(instance, session, &peer, ptr::null_mut()), abi::RESAY_OK, "session_open");
             }

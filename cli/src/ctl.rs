@@ -486,10 +486,14 @@ fn connections_text(connections: &[Connection]) -> String {
             State::Open => "open",
             State::Ending => "ending",
         };
+        let mut peer = printable(&connection.peer);
+        if let Some(via) = &connection.via {
+            peer += &format!(" via {}", printable(via));
+        }
         [
             connection.id.to_string(),
             printable(&connection.listener),
-            printable(&connection.peer),
+            peer,
             connection.worker.to_string(),
             duration_text(connection.idle_ms),
             connection.waiting_bytes.to_string(),

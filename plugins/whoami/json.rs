@@ -13,6 +13,10 @@ impl Object {
         Self::default()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     /// A text, or null.
     pub(crate) fn text(&mut self, name: &str, value: Option<&str>) {
         self.name(name);

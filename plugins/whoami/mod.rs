@@ -6,6 +6,9 @@
 //!  "connection":3,"host":"web-2","pid":4242,"env":{"ZONE":"b","UNSET":null}}
 //! ```
 //!
+//! Behind a proxy (option `proxy` of the listener) it has `"via"`, the address of the proxy, and `"proxy"`, what that has said of the
+//! connection beside the address of the peer.
+//!
 //! It is one line. On a raw stream each read is answered, and a line end follows each answer; elsewhere messages have
 //! limits of their own.
 
@@ -77,6 +80,16 @@ impl Transform for Whoami {
             },
         );
         who.number("connection", peer.id());
+        if !peer.via().is_empty() {
+            who.text("via", Some(peer.via()));
+        }
+        let mut proxy = Object::new();
+        for (key, value) in peer.facts() {
+            proxy.text(key, Some(value));
+        }
+        if !proxy.is_empty() {
+            who.object("proxy", proxy);
+        }
         who.fields(&self.of_process);
         call.session.answer = who.into_text().into();
         Ok(())

@@ -7,7 +7,7 @@
 //!
 //! A connection goes through three states: *accepted*, while its preface is not complete; *identified*, when it is known
 //! who the peer is, and whether that peer may come in; *open*, when its layer is established. Only then do its transforms
-//! hear of it, and only then does anything of it reach them. All of it has one deadline. Without a preface and a layer a
+//! hear of it, and only then does anything of it reach them. All of it has one deadline, or each state one. Without a preface and a layer a
 //! connection is open at once, and neither costs anything.
 
 use std::fmt;
@@ -16,11 +16,16 @@ use std::time::Duration;
 
 use super::output::Chunk;
 use crate::peer::Peer;
+use crate::proxy::{HEADER_BYTES_MAX, Proxied};
 
 /// Bytes that stand before a stream and tell more about it, such as the header of the PROXY protocol.
 pub trait Preface: fmt::Debug + Send {
     /// Looks at all that has come so far.
     fn received(&mut self, bytes: &[u8]) -> PrefaceProgress;
+    /// What a proxy at `from` has told of the peer in a preface that is complete, if it is one of a proxy.
+    fn proxied(&self, _bytes: &[u8], _from: &Peer) -> Option<Box<Proxied>> {
+        None
+    }
 }
 
 /// How far a preface is.
@@ -58,8 +63,10 @@ pub trait Layer: fmt::Debug + Send {
 pub struct Around {
     pub(super) preface: Option<Box<dyn Preface>>,
     pub(super) layer: Option<Box<dyn Layer>>,
-    /// How long a connection may take to be open.
+    /// How long a connection may take to be open; where `then` is, to be identified.
     pub(super) within: Duration,
+    /// How long it may take from there.
+    pub(super) then: Option<Duration>,
     /// The layer has said that our side ends.
     pub(super) is_closed: bool,
     /// What the host has sent before the stream was open.
@@ -68,11 +75,18 @@ pub struct Around {
 
 /// What a preface may take, whatever it is.
 pub(super) const PREFACE_BYTES_MAX: usize = 4096;
+const _: () = assert!(HEADER_BYTES_MAX <= PREFACE_BYTES_MAX);
 
 impl Around {
     /// `within`: how long a connection may take to be open.
     pub fn new(preface: Option<Box<dyn Preface>>, layer: Option<Box<dyn Layer>>, within: Duration) -> Around {
-        Around { preface, layer, within, is_closed: false, held: Vec::new() }
+        Around { preface, layer, within, then: None, is_closed: false, held: Vec::new() }
+    }
+
+    /// The layer of `around` behind another preface, which has time of its own.
+    pub(crate) fn behind(preface: Box<dyn Preface>, within: Duration, around: Option<Around>) -> Around {
+        let then = around.as_ref().map(|around| around.within);
+        Around { then, ..Around::new(Some(preface), around.and_then(|around| around.layer), within) }
     }
 }
 

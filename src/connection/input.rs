@@ -128,7 +128,7 @@ impl Connection {
     fn answer_end(&mut self, window: &[u8], batch: &mut Batch, cx: &mut Context<'_>) {
         let in_place = batch.in_place;
         let out = batch.out.get_or_insert_with(|| cx.pool.copy_of(bug::part(window, ..in_place)));
-        let conversation = cx.limits.conversation(self.id, &self.peer);
+        let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
             session: &mut self.session,
             call: CallContext { conversation, desk: cx.desk.as_ref() },
@@ -203,7 +203,7 @@ impl Connection {
         let out = batch.out.get_or_insert_default();
         let begin = out.len();
         let out_len_max = out.len() + room.max(1);
-        let conversation = cx.limits.conversation(self.id, &self.peer);
+        let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let StreamOutcome { outcome, is_done } = run(
             &mut kept,
             &mut StreamContext {
@@ -300,7 +300,7 @@ impl Connection {
         // Where the answer to this message stands without its frame: in `out`, or where the message stood.
         let mut answer_in_out = None;
         let first_range = batch.delays.len();
-        let conversation = cx.limits.conversation(self.id, &self.peer);
+        let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
             session: &mut self.session,
             call: CallContext { conversation, desk: cx.desk.as_ref() },
@@ -472,7 +472,7 @@ impl Connection {
         let out = batch.out.get_or_insert_with(|| cx.pool.take(0));
         let mark = framer.open(out);
         let first_range = batch.delays.len();
-        let conversation = cx.limits.conversation(self.id, &self.peer);
+        let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
             session: &mut self.session,
             call: CallContext { conversation, desk: None },

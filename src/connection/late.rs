@@ -124,7 +124,7 @@ impl Connection {
         let mut body = 0..0;
         let mut delays = Vec::new();
         let desk = cx.desk.map(|desk| Desk { order: message.order, ..desk });
-        let conversation = cx.limits.conversation(self.id, &self.peer);
+        let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
             session: &mut self.session,
             call: CallContext { conversation, desk: desk.as_ref() },

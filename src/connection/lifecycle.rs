@@ -55,7 +55,7 @@ impl Connection {
                 }
             }
         }
-        let described = cx.limits.conversation(self.id, &self.peer);
+        let described = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         if let Err((stage, fault)) = self.session.begin(&described) {
             cx.stats.transform_errors.add(1);
             self.begin_end(End::failed(stage, fault), &mut step, cx);
@@ -84,10 +84,10 @@ impl Connection {
         };
         match preface.received(&unread.bytes) {
             PrefaceProgress::NeedMore if unread.bytes.len() < PREFACE_BYTES_MAX => Step::default(),
-            PrefaceProgress::NeedMore | PrefaceProgress::Refuse(_) => {
-                self.closing(CloseReason::PrefaceRefused, Close::Reset)
-            }
+            PrefaceProgress::NeedMore => self.refuse_preface("a preface of more than 4096 bytes"),
+            PrefaceProgress::Refuse(why) => self.refuse_preface(why),
             PrefaceProgress::Done { used, peer } => {
+                self.proxied = preface.proxied(&unread.bytes, &self.peer);
                 unread.bytes.drain(..used.min(unread.bytes.len()));
                 self.peer = peer.unwrap_or_else(|| self.peer.clone());
                 if let Some(around) = &mut self.around {
@@ -100,9 +100,18 @@ impl Connection {
         }
     }
 
+    fn refuse_preface(&mut self, why: &'static str) -> Step {
+        let mut step = self.closing(CloseReason::PrefaceRefused, Close::Reset);
+        step.rare().refused = Some(why);
+        step
+    }
+
     /// The worker has let the peer in that the preface named.
     pub(crate) fn identified(&mut self, permit: Option<Box<PeerPermit>>, cx: &mut Context<'_>) -> Step {
         self.permit = permit;
+        if let Some(within) = self.around.as_ref().and_then(|around| around.then) {
+            self.until = cx.now.after(within);
+        }
         self.establish(cx)
     }
 
@@ -185,7 +194,7 @@ impl Connection {
         if self.phase != Phase::Open || has_stream || self.output.deferred_count() > 0 {
             return None;
         }
-        let described = cx.limits.conversation(self.id, &self.peer);
+        let described = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let Some(session) = self.session.carry(cx.current.stages(), &described) else {
             self.flags.stays = true;
             return None;

@@ -51,6 +51,7 @@ use crate::driver::{Close, RecvBuf};
 use crate::limits::LATE_ANSWERS_MAX;
 use crate::net::guard::{MinRateMonitor, PeerPermit};
 use crate::peer::Peer;
+use crate::proxy::Proxied;
 use crate::stats::{CloseReason, DropReason};
 use crate::tap::TapOutcome;
 use crate::timer::{Moment, TurnNumber};
@@ -86,6 +87,8 @@ pub(crate) struct Connection {
     monitor: Option<Box<MinRateMonitor>>,
     /// Its part of `max_per_peer`.
     permit: Option<Box<PeerPermit>>,
+    /// What a proxy has told of it.
+    proxied: Option<Box<Proxied>>,
     around: Option<Box<Around>>,
 }
 
@@ -162,6 +165,7 @@ impl Connection {
             output: Output::new(now),
             monitor: limits.min_rate.map(|rate| Box::new(MinRateMonitor::new(rate))),
             permit,
+            proxied: None,
             around,
         }
     }
@@ -172,6 +176,11 @@ impl Connection {
 
     pub(crate) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// What a proxy has told of it.
+    pub(crate) fn proxied(&self) -> Option<&Proxied> {
+        self.proxied.as_deref()
     }
 
     pub(crate) fn listener(&self) -> u32 {

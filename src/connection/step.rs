@@ -24,6 +24,8 @@ pub(crate) struct Step {
 pub(crate) struct Rare {
     /// Something for the log.
     pub(crate) fault: Option<TransformFault>,
+    /// What is wrong with its preface, for the log.
+    pub(crate) refused: Option<&'static str>,
     /// What the connection has left behind: to be dropped off the worker.
     pub(crate) retired: Option<Box<RetiredSession>>,
     pub(crate) reading: Reading,

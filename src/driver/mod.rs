@@ -129,6 +129,13 @@ pub(crate) struct Facts {
     pub credentials: Option<Credentials>,
 }
 
+impl Facts {
+    /// The user of a unix peer.
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.credentials.map(|credentials| credentials.user)
+    }
+}
+
 /// How to close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Close {

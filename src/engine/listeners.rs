@@ -108,6 +108,7 @@ impl Engine {
         }
         let mut chains = Vec::with_capacity(listens.len());
         for listen in listens {
+            listen.check()?;
             chains.push(self.own_chain(&listen.options)?);
         }
         let settings = Arc::clone(&lock(&self.control).thread_settings);

@@ -97,10 +97,12 @@ pub enum EventKind {
     TransformStuck,
     /// One of those has returned.
     TransformReturned,
+    /// A preface has said who the peer of a connection is.
+    Identified,
 }
 
 /// The kinds in the order of their bits, with their names.
-const KINDS: [(EventKind, &CStr); 13] = [
+const KINDS: [(EventKind, &CStr); 14] = [
     (EventKind::Listening, c"listening"),
     (EventKind::ListenerClosed, c"listener_closed"),
     (EventKind::Accepted, c"accepted"),
@@ -114,12 +116,13 @@ const KINDS: [(EventKind, &CStr); 13] = [
     (EventKind::Engine, c"engine"),
     (EventKind::TransformStuck, c"transform_stuck"),
     (EventKind::TransformReturned, c"transform_returned"),
+    (EventKind::Identified, c"identified"),
 ];
 
 impl EventKind {
     /// All of them, in the order of their bits.
-    pub const ALL: [EventKind; 13] = {
-        let mut all = [KINDS[0].0; 13];
+    pub const ALL: [EventKind; 14] = {
+        let mut all = [KINDS[0].0; 14];
         let mut place = 0;
         while place < all.len() {
             all[place] = KINDS[place].0;

@@ -19,6 +19,8 @@ pub(crate) enum PeerLine {
     RejectedUnknown,
     RejectedPeer,
     RejectedDenied,
+    RejectedProxy,
+    RefusedPreface,
     AcceptFailed,
     SocketFailed,
     /// The lines of a transform itself.

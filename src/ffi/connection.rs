@@ -49,10 +49,12 @@ pub struct resay_connection {
     pub waiting_bytes: u64,
     /// Milliseconds since it last received something, or was accepted.
     pub idle_ms: u64,
-    /// The other side.
+    /// The other side; of a connection over a proxy, whom the proxy has named.
     pub peer: resay_address,
     /// Our side.
     pub local: resay_address,
+    /// The proxy; len 0: no proxy has named the peer.
+    pub via: resay_address,
 }
 
 /// [*] Writes the numbers of the open connections of a listener, or with 0 of all, in the order in which they came, and
@@ -133,6 +135,7 @@ fn describe(info: &ConnectionInfo) -> resay_connection {
         idle_ms: u64::try_from(info.idle.as_millis()).unwrap_or(u64::MAX),
         peer: resay_address::of(Some(&info.peer)),
         local: resay_address::of(info.local.as_ref()),
+        via: resay_address::of(info.via.as_ref()),
     }
 }
 

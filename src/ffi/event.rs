@@ -41,6 +41,8 @@ pub const RESAY_EVENT_ENGINE: u32 = 1024u32;
 pub const RESAY_EVENT_TRANSFORM_STUCK: u32 = 2048u32;
 /// A transform that was stuck has returned.
 pub const RESAY_EVENT_TRANSFORM_RETURNED: u32 = 4096u32;
+/// In resay_event.kind: a header of a proxy has named the peer of a connection.
+pub const RESAY_EVENT_IDENTIFIED: u32 = 8192u32;
 /// For resay_events_open: all kinds, including those of later versions.
 pub const RESAY_EVENT_ALL: u32 = 0xffff_ffff_u32;
 
@@ -122,6 +124,10 @@ pub const RESAY_DROPPED_LOOP_MARK: i32 = 18;
 pub const RESAY_DROPPED_RATE: i32 = 19;
 /// In resay_event.code: it is an answer that came back once too often (loop_hops).
 pub const RESAY_DROPPED_LOOP: i32 = 20;
+/// In resay_event.code: it has no valid header of a proxy, although its listener asks for one (proxy).
+pub const RESAY_DROPPED_PROXY_HEADER: i32 = 21;
+/// In resay_event.code: it does not come from one of the proxies (proxy_from).
+pub const RESAY_DROPPED_NOT_FROM_PROXY: i32 = 22;
 
 /// Size of resay_event.text in bytes, including the NUL.
 pub const RESAY_EVENT_TEXT_BYTES: usize = 96;
@@ -143,6 +149,7 @@ const _: () = {
     assert!(RESAY_EVENT_ENGINE == 1 << EventKind::Engine as u32);
     assert!(RESAY_EVENT_TRANSFORM_STUCK == 1 << EventKind::TransformStuck as u32);
     assert!(RESAY_EVENT_TRANSFORM_RETURNED == 1 << EventKind::TransformReturned as u32);
+    assert!(RESAY_EVENT_IDENTIFIED == 1 << EventKind::Identified as u32);
     assert!(RESAY_EVENT_ALL == u32::MAX);
     assert!(RESAY_CLOSED_PEER_CLOSED == CloseReason::PeerClosed as i32 + 1);
     assert!(RESAY_CLOSED_PEER_RESET == CloseReason::PeerReset as i32 + 1);
@@ -182,9 +189,11 @@ const _: () = {
     assert!(RESAY_DROPPED_LOOP_MARK == DropReason::LoopMark as i32 + 1);
     assert!(RESAY_DROPPED_RATE == DropReason::Rate as i32 + 1);
     assert!(RESAY_DROPPED_LOOP == DropReason::Loop as i32 + 1);
+    assert!(RESAY_DROPPED_PROXY_HEADER == DropReason::ProxyHeader as i32 + 1);
+    assert!(RESAY_DROPPED_NOT_FROM_PROXY == DropReason::NotFromProxy as i32 + 1);
     // Each reason has a number here.
     assert!(RESAY_CLOSED_OVERLOADED as usize == CloseReason::ALL.len());
-    assert!(RESAY_DROPPED_LOOP as usize == DropReason::ALL.len());
+    assert!(RESAY_DROPPED_NOT_FROM_PROXY as usize == DropReason::ALL.len());
 };
 
 /// An event. Later versions may add kinds and codes.

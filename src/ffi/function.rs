@@ -182,6 +182,8 @@ impl Function for HostFunction {
         let url = Some(conversation.url()).filter(|url| !url.is_empty()).map(text);
         let url = url.as_ref().map_or(ptr::null(), |url| url.as_ptr());
         let peer = conversation.peer().url(conversation.kind()).as_deref().map(text);
+        let via = conversation.via().and_then(|via| via.url(conversation.kind())).as_deref().map(text);
+        let facts = conversation.facts_text();
         let described = resay_peer {
             struct_size: size_of::<resay_peer>() as u32,
             kind: conversation.kind().number(),
@@ -189,6 +191,8 @@ impl Function for HostFunction {
             local: url,
             peer: peer.as_ref().map_or(ptr::null(), |peer| peer.as_ptr()),
             listener: url,
+            via: via.as_ref().map_or(ptr::null(), |via| via.as_ptr()),
+            facts: facts.as_ref().map_or(ptr::null(), |facts| facts.as_ptr().cast()),
         };
         let code = self.owned.run(conversation, out, |user, out| {
             // SAFETY: the host's function, with its own user, and pointers that live during the call.

@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use self::escape::{is_unreserved, write_escaped};
+use crate::error::SpecError;
 use crate::options::{AddressKind, Key, Options};
 use crate::peer::SocketKind;
 
@@ -48,7 +49,33 @@ pub enum Address {
     Systemd(Option<String>),
 }
 
+impl Listen {
+    /// Finds what cannot be served, as far as it shows without a socket: a header of a proxy that anybody could write.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let (Some(kind), Some(is_local)) = (self.address.socket_kind(), self.address.is_local()) else {
+            return Ok(());
+        };
+        let versions = self.options.get("proxy").unwrap_or_default();
+        let fault = |reason| SpecError::new("option", &format!("proxy={versions}"), 0, reason);
+        self.options.proxy_fault(kind, is_local).map_or(Ok(()), |reason| Err(fault(reason)))
+    }
+}
+
 impl Address {
+    /// Whether nobody but those on this host reaches it; `None`: that shows when the address is bound.
+    fn is_local(&self) -> Option<bool> {
+        match self {
+            Address::Tcp(endpoint) | Address::Udp(endpoint) => match &endpoint.host {
+                Host::Any => Some(false),
+                Host::V4(address) => Some(address.is_loopback()),
+                Host::V6(address, _) => Some(address.to_canonical().is_loopback()),
+                Host::Name(_) => None,
+            },
+            Address::Unix { .. } => Some(true),
+            Address::Fd(_) | Address::Systemd(_) => None,
+        }
+    }
+
     /// The kind of socket, as far as the options differ.
     pub fn kind(&self) -> AddressKind {
         self.socket_kind().map_or(AddressKind::Inherited, AddressKind::from)

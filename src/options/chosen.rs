@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::guard::{GuardLevel, LoopHops, Ports, Rate, loop_hops_text, ports_text, rate_text};
 use super::types::Options;
+use crate::peer::SocketKind;
+use crate::proxy::ProxyVersions;
 
 impl Options {
     /// Source ports that are answered; `None`: all.
@@ -50,6 +52,21 @@ impl Options {
             ("rate_burst", text(burst, "auto", u32::to_string)),
             ("rate_total", text(self.guard_rate_total(), "off", rate_text)),
         ]
+    }
+
+    /// Why headers of proxies cannot be believed by a listener as it is, if so. `is_local`: nobody but those on this host
+    /// reaches it.
+    pub(crate) fn proxy_fault(&self, kind: SocketKind, is_local: bool) -> Option<&'static str> {
+        match self.proxy? {
+            ProxyVersions::V1 if kind.is_datagram() => {
+                Some("datagrams have headers of version 2 only: proxy=v2")
+            }
+            _ if self.proxy_from.is_none() && !is_local => Some(
+                "anybody who reaches the listener could say to be anybody: name the proxies, for example \
+                 proxy_from=10.0.0.0/8",
+            ),
+            _ => None,
+        }
     }
 
     /// The longest datagram, where `max_message` does not say it.

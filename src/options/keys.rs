@@ -7,7 +7,7 @@ use super::guard::{
 use super::text::{
     BACKLOG_MAX, HIGH_WATER_BYTES_MIN, TIMEOUT_MIN, allow_uid_text, keepalive_text, max_amplification_text,
     min_rate_text, off_text, parse_allow_uid, parse_idle_timeout, parse_keepalive, parse_max_amplification,
-    parse_max_per_peer, parse_min_rate, parse_mode, parse_socket_buffer,
+    parse_max_per_peer, parse_min_rate, parse_mode, parse_proxy, parse_socket_buffer, proxy_text,
 };
 use super::types::{AddressKind, Options};
 use crate::error::SpecError;
@@ -92,7 +92,7 @@ impl Key {
             "allow" | "deny" | "guard" | "from_ports" | "loop_mark" | "loop_hops" | "rate" | "rate_burst"
             | "rate_networks" | "rate_total" => kind == AddressKind::Udp,
             // The driver has buffers for it.
-            "max_message" => matches!(kind, AddressKind::Udp | AddressKind::UnixDatagram),
+            "max_message" | "proxy" => matches!(kind, AddressKind::Udp | AddressKind::UnixDatagram),
             _ => false,
         }
     }
@@ -378,7 +378,7 @@ pub const KEYS: &[Key] = &[
         kind: ValueType::within("list", "", "", ""),
         fallback: "any",
         help: "networks that are served, for example 10.0.0.0/8,fd00::/8; others are dropped or rejected before \
-               anything is read",
+               anything is answered; behind a proxy, of those that it names",
         applies: NETWORK,
         set: |options, text| put(&mut options.allow, parse_networks(text, "any")),
         get: |options| Some(networks_text(options.allow.as_deref(), "any")),
@@ -473,6 +473,40 @@ pub const KEYS: &[Key] = &[
         get: |options| Some(guarded_text(&options.rate_total, "off", rate_text)),
     },
     Key {
+        name: "proxy",
+        value: "off|v1|v2|any",
+        kind: ValueType::TEXT,
+        fallback: "off",
+        help: "PROXY header that stands before each stream, or (v2) in each datagram, and names the peer; what comes \
+               without one is refused",
+        applies: PROXIED,
+        set: |options, text| put(&mut options.proxy, parse_proxy(text)),
+        get: |options| Some(proxy_text(options.proxy)),
+    },
+    Key {
+        name: "proxy_from",
+        value: "NETWORK,...|auto",
+        kind: ValueType::within("list", "", "", ""),
+        fallback: "auto",
+        help: "networks of the proxies, whose headers are believed; others are rejected or dropped; auto: whoever \
+               reaches a loopback address, elsewhere it has to be set",
+        applies: NETWORK,
+        set: |options, text| put(&mut options.proxy_from, parse_networks(text, "auto")),
+        get: |options| Some(networks_text(options.proxy_from.as_deref(), "auto")),
+    },
+    Key {
+        name: "proxy_timeout",
+        value: "DURATION",
+        kind: ValueType::within("duration", "", "1ms", "8760h"),
+        fallback: "3s",
+        help: "close a connection whose PROXY header takes longer than DURATION",
+        applies: STREAMS,
+        set: |options, text| {
+            put(&mut options.proxy_timeout, duration_within(text, TIMEOUT_MIN, DURATION_MAX, ""))
+        },
+        get: |options| Some(duration_text(options.proxy_timeout)),
+    },
+    Key {
         name: "swap_timeout",
         value: "DURATION",
         kind: ValueType::within("duration", "", "1ms", "8760h"),
@@ -547,6 +581,14 @@ const ALL: &[AddressKind] = &[
 ];
 const TCP: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Inherited];
 const UDP: &[AddressKind] = &[AddressKind::Udp, AddressKind::Inherited];
+/// All that can have a header of a proxy.
+const PROXIED: &[AddressKind] = &[
+    AddressKind::Tcp,
+    AddressKind::Udp,
+    AddressKind::UnixStream,
+    AddressKind::UnixDatagram,
+    AddressKind::Inherited,
+];
 const NETWORK: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp, AddressKind::Inherited];
 /// Before the bind, so not for an inherited socket.
 const INTERNET: &[AddressKind] = &[AddressKind::Tcp, AddressKind::Udp];

@@ -51,7 +51,7 @@ fn every_range_is_what_the_parser_takes() {
             }
         }
     }
-    assert_eq!(ranges, 17);
+    assert_eq!(ranges, 18);
     for key in KEYS {
         assert_eq!(key.kind.min.is_empty(), key.kind.max.is_empty(), "{}", key.name);
         // These take "on" as what it is, and not as a truth value.
@@ -167,6 +167,13 @@ fn good_values() {
         ("write_timeout", "8760h", "8760h"),
         ("write_timeout", "1.0000015s", "1000001.500us"),
         ("high_water", "1k", "1k"),
+        ("proxy", "v1", "v1"),
+        ("proxy", "v2", "v2"),
+        ("proxy", "any", "any"),
+        ("proxy", "off", "off"),
+        ("proxy_from", "auto", "auto"),
+        ("proxy_from", "10.0.0.1/8,::1", "10.0.0.0/8,::1/128"),
+        ("proxy_timeout", "1.5s", "1500ms"),
         ("chain", "uppercase | hex", "uppercase | hex"),
         ("chain", "", ""),
     ];
@@ -259,6 +266,10 @@ fn bad_values() {
         ("write_timeout", "99999999999999999999999999999999999999999999h", 0, "1ms to 8760h"),
         ("high_water", "1023", 0, "1k to 1g"),
         ("high_water", "99999999999999999999999999999999999999999999g", 0, "1k to 1g"),
+        ("proxy", "2", 0, "off, v1, v2 or any"),
+        ("proxy", "", 0, "off, v1, v2 or any"),
+        ("proxy_from", "any", 0, "or auto"),
+        ("proxy_timeout", "0", 0, "1ms to 8760h"),
         ("chain", "upper | ", 8, "missing"),
     ];
     for (key, value, at, message) in table {
@@ -284,7 +295,7 @@ fn pairs_point_at_the_character() {
         ("high=1", 0, "did you mean \"high_water\"?"),
         ("allow_ids=7", 0, "unknown option \"allow_ids\", did you mean \"allow_uid\"?"),
         ("forbid=1", 0, "unknown option \"forbid\"; there are backlog"),
-        ("proxy=1", 0, "unknown option \"proxy\"; there are backlog"),
+        ("socks=1", 0, "unknown option \"socks\"; there are backlog"),
     ];
     for (pair, at, message) in table {
         let error = Options::default().set_pair(pair).expect_err(pair);
@@ -395,7 +406,20 @@ fn options() -> impl Strategy<Value = Options> {
         (0..=32_u8, 0..=128_u8).prop_map(|(v4_bits, v6_bits)| RateNetworks { v4_bits, v6_bits }),
         guarded_values(rates()),
     );
-    (numbers, others, guards, datagrams).prop_map(|(numbers, others, guards, datagrams)| Options {
+    let proxies = (
+        proptest::option::of(prop_oneof![
+            Just(ProxyVersions::V1),
+            Just(ProxyVersions::V2),
+            Just(ProxyVersions::Any)
+        ]),
+        networks("auto"),
+        timeouts.prop_map(Duration::from_nanos),
+    );
+    let all = (numbers, others, guards, datagrams, proxies);
+    all.prop_map(|(numbers, others, guards, datagrams, proxies)| Options {
+        proxy: proxies.0,
+        proxy_from: proxies.1,
+        proxy_timeout: proxies.2,
         guard: datagrams.0,
         allow: datagrams.1,
         deny: datagrams.2.unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::types::{Keepalive, MaxAmplification, MinRate};
 use crate::limits::MESSAGE_BYTES_CEILING;
+use crate::proxy::ProxyVersions;
 use crate::values::{
     DURATION_MAX, ValueFault, count_within, duration_text, duration_within, list_text, parse_bool,
     parse_duration, parse_list, size_text, size_within,
@@ -115,6 +116,25 @@ pub(super) fn parse_mode(text: &str) -> Result<u32, ValueFault> {
         return Err(ValueFault::new(0, "out of range: 0 to 0777, in octal"));
     }
     Ok(mode)
+}
+
+pub(super) fn parse_proxy(text: &str) -> Result<Option<ProxyVersions>, ValueFault> {
+    match text {
+        "off" => Ok(None),
+        "v1" => Ok(Some(ProxyVersions::V1)),
+        "v2" => Ok(Some(ProxyVersions::V2)),
+        "any" => Ok(Some(ProxyVersions::Any)),
+        _ => Err(ValueFault::new(0, "off, v1, v2 or any is expected")),
+    }
+}
+
+pub(super) fn proxy_text(versions: Option<ProxyVersions>) -> String {
+    match versions {
+        None => off_text(),
+        Some(ProxyVersions::V1) => "v1".to_owned(),
+        Some(ProxyVersions::V2) => "v2".to_owned(),
+        Some(ProxyVersions::Any) => "any".to_owned(),
+    }
 }
 
 pub(super) fn parse_socket_buffer(text: &str) -> Result<u32, ValueFault> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::guard::{GuardLevel, Guarded, LoopHops, Network, Ports, Rate, RateNetworks};
 use crate::frame::Frame;
 use crate::peer::SocketKind;
+use crate::proxy::ProxyVersions;
 
 /// What a listener and its connections do, apart from the address and the transforms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,12 @@ pub struct Options {
     pub rate_networks: RateNetworks,
     /// `rate_total`: datagrams of the listener that are answered.
     pub rate_total: Guarded<Rate>,
+    /// `proxy`: which headers of the PROXY protocol stand before each stream, or in each datagram; `None`: none does.
+    pub proxy: Option<ProxyVersions>,
+    /// `proxy_from`: the networks whose headers are believed, and nobody else is served; `None`: whoever reaches the listener.
+    pub proxy_from: Option<Vec<Network>>,
+    /// `proxy_timeout`: how long the header of a stream may take.
+    pub proxy_timeout: Duration,
     /// `swap_timeout`: how long a connection that cannot go over to a new chain may keep the old one.
     pub swap_timeout: Duration,
     /// `high_water`: size of unsent answers at which a connection is no longer read.
@@ -101,6 +108,9 @@ impl Default for Options {
             rate_burst: None,
             rate_networks: RateNetworks::default(),
             rate_total: Guarded::Auto,
+            proxy: None,
+            proxy_from: None,
+            proxy_timeout: Duration::from_secs(3),
             swap_timeout: Duration::from_secs(60),
             high_water_bytes: 256 << 10,
             chain: None,

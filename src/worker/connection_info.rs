@@ -18,8 +18,10 @@ pub struct ConnectionInfo {
     pub listener_id: ListenerId,
     /// The kind of its socket.
     pub kind: SocketKind,
-    /// The other side.
+    /// The other side; of a connection over a proxy (option `proxy`), whom the proxy has named.
     pub peer: Peer,
+    /// The address of that proxy.
+    pub via: Option<Peer>,
     /// Our side's address.
     pub local: Option<Peer>,
     /// Whose process the peer is, where it is a unix socket.

@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::datagram::{DatagramSession, DeferredDatagram, DelayedDatagrams, UnreadAnswers};
+use crate::datagram::{AnswerTo, DatagramSession, DeferredDatagram, DelayedDatagrams, UnreadAnswers};
 use crate::net::guard::DatagramGuard;
 use crate::peer::{Peer, SocketKind};
-use crate::sys::ReplyTo;
+use crate::proxy::Proxied;
 use crate::tap::KeptMessage;
 use crate::timer::Moment;
 
 /// A datagram whose answer comes later.
 #[derive(Debug)]
 pub(super) struct LateDatagram {
-    pub(super) to: ReplyTo,
+    pub(super) to: AnswerTo,
     pub(super) from: Peer,
+    pub(super) proxied: Option<Box<Proxied>>,
     pub(super) message: DeferredDatagram,
     /// For taps, which hear of it when it is known what becomes of it.
     pub(super) kept: Option<KeptMessage>,
@@ -75,22 +76,24 @@ impl DatagramSocket {
         late.chain(self.recorded.values().map(|(from, kept)| (from, kept)))
     }
 
-    /// An answer leaves now.
-    pub(super) fn remember(&mut self, peer: &Peer, answer: &[u8], now: Moment) {
+    /// An answer leaves now: to `to`, and to `peer` in the end.
+    pub(super) fn remember(&mut self, peer: &Peer, to: &Peer, answer: &[u8], now: Moment) {
         if let Some(guard) = &mut self.guard
             && let Peer::Ip(peer) = peer
         {
             guard.answered(peer, answer, now);
         }
         if let Some(unread) = &mut self.unread {
-            unread.sent(peer, answer.len());
+            unread.sent(to, answer.len());
         }
     }
 
     /// The same of one that was not sent when its datagram came.
-    pub(super) fn remember_late(&mut self, to: &ReplyTo, answer: &[u8], now: Moment) {
+    pub(super) fn remember_late(&mut self, to: &AnswerTo, answer: &[u8], now: Moment) {
         if self.remembers() {
-            self.remember(&to.peer(), answer, now);
+            let address = to.to.peer();
+            let peer = to.behind.map(Peer::Ip);
+            self.remember(peer.as_ref().unwrap_or(&address), &address, answer, now);
         }
     }
 

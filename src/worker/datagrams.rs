@@ -10,11 +10,13 @@ use crate::bug;
 use crate::chain::DATAGRAM;
 use crate::connection::TransformFault;
 use crate::context::Reply;
-use crate::datagram::{self, DelayedDatagram, Kernel};
+use crate::datagram::{self, AnswerTo, DelayedDatagram, Kernel};
 use crate::driver::{Datagram, Driver, RecvBuf, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::limits::UNIX_QUEUES_MAX;
+use crate::listener::Sender;
 use crate::peer::Peer;
+use crate::proxy::Fault as HeaderFault;
 use crate::stats::DropReason;
 use crate::sys::{self, SendBuffer};
 use crate::tap::{Recorded, Recorder, TapOutcome};
@@ -43,7 +45,7 @@ impl<D: Driver> Worker<D> {
         // The datagrams have arrived, so whoever opens a tap now does not expect them there.
         let is_recorded = recorder.is_on();
         let cx = state.context(pool, scratch, recorder, driver.now());
-        let is_fast = socket.session.is_fast(&cx);
+        let is_fast = state.listener.proxy.is_none() && socket.session.is_fast(&cx);
         let (mut messages, mut bytes) = (0, 0);
         let rest = loop {
             let Some((datagram, message)) = driver.next_datagram() else { break None };
@@ -110,8 +112,9 @@ impl<D: Driver> Worker<D> {
             let RecvBuf { buffer, start } = driver.recv_buf();
             recorder.keep(bug::part(buffer, start..));
         }
-        let drop_it = |reason: DropReason| {
+        let drop_it = |reason: DropReason, from: &Peer, fault: Option<HeaderFault>| {
             state.stats.dropped(reason, 1);
+            let why = fault.map(|fault| format!(" ({fault})")).unwrap_or_default();
             shared.events.emit(&Event {
                 level: LogLevel::Debug,
                 kind: EventKind::Dropped,
@@ -120,33 +123,59 @@ impl<D: Driver> Worker<D> {
                 connection: 0,
                 peer: Some(from),
                 cause: Some(EventCause::Dropped(reason)),
-                text: &format_args!("dropped a datagram: {reason}"),
+                text: &format_args!("dropped a datagram: {reason}{why}"),
             });
         };
-        let refused = refused.or_else(|| {
-            datagram::refuse(from, datagram.to, datagram.truncated).or_else(|| {
-                if let Some(unread) = &mut socket.unread {
-                    let is_over = unread.is_over(from, &Queues { driver, token });
-                    return is_over.then_some(DropReason::PeerFull);
+        // Whoever answers is answered, which is the proxy where there is one; all the rest is about whom that has named.
+        let (address, mut sender) = (from, None);
+        let refused = refused.or_else(|| datagram::refuse(from, datagram.to, datagram.truncated));
+        if let (None, Some(rules)) = (refused, &state.listener.proxy) {
+            let RecvBuf { buffer, start } = driver.recv_buf();
+            match rules.read(from, bug::part(buffer, start..), state.listener.message_bytes_max) {
+                Ok(found) => sender = Some(found),
+                Err(rejected) => {
+                    if is_recorded {
+                        state.record_datagram(recorder, now, from, TapOutcome::refused(rejected.reason), &[]);
+                    }
+                    return drop_it(rejected.reason, from, rejected.fault);
                 }
-                let (Some(guard), Peer::Ip(source)) = (&mut socket.guard, from) else { return None };
-                let RecvBuf { buffer, start } = driver.recv_buf();
-                guard.refuse(source, bug::part(buffer, start..), datagram.hops, now)
-            })
+            }
+        }
+        let (from, proxied, header_bytes) = match sender {
+            Some(Sender { ref peer, proxied, header_bytes }) => (peer, Some(proxied), header_bytes),
+            None => (from, None, 0),
+        };
+        if header_bytes > 0 && is_recorded {
+            let RecvBuf { buffer, start } = driver.recv_buf();
+            recorder.keep(bug::part(buffer, start + header_bytes..));
+        }
+        let refused = refused.or_else(|| {
+            if let Some(unread) = &mut socket.unread {
+                let is_over = unread.is_over(address, &Queues { driver, token });
+                return is_over.then_some(DropReason::PeerFull);
+            }
+            if proxied.is_some() && !state.listener.serves(from) {
+                return Some(DropReason::Denied);
+            }
+            let (Some(guard), Peer::Ip(source)) = (&mut socket.guard, from) else { return None };
+            let RecvBuf { buffer, start } = driver.recv_buf();
+            guard.refuse(source, bug::part(buffer, start + header_bytes..), datagram.hops, now)
         });
         if let Some(reason) = refused {
             if is_recorded {
                 state.record_datagram(recorder, now, from, TapOutcome::refused(reason), &[]);
             }
-            return drop_it(reason);
+            return drop_it(reason, from, None);
         }
         if state.generation.is_offloaded() {
-            return self.offload_datagram(token, from.clone());
+            return self.offload_datagram(token, from.clone(), (proxied, header_bytes));
         }
-        let recv_buf = driver.recv_buf();
+        let RecvBuf { buffer, start } = driver.recv_buf();
+        let recv_buf = RecvBuf { buffer, start: start + header_bytes };
         let mut cx = state.context(pool, scratch, recorder, now);
         cx.desk = desk(&shared.tickets, (*index, token), socket.late.len());
-        let mut outcome = socket.session.answer(recv_buf, from, &mut cx);
+        let conversation = cx.limits.conversation(0, from, proxied.as_deref());
+        let mut outcome = socket.session.answer(recv_buf, conversation, &mut cx);
         let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());
         let is_later = outcome.later.is_some();
         if is_recorded && !is_later {
@@ -165,7 +194,8 @@ impl<D: Driver> Worker<D> {
             match driver.reply_to() {
                 Some(to) => {
                     let kept = is_recorded.then(|| recorder.kept());
-                    let late = LateDatagram { to, from: from.clone(), message, kept };
+                    let to = AnswerTo::new(to, from, proxied.is_some());
+                    let late = LateDatagram { to, from: from.clone(), proxied, message, kept };
                     socket.late.insert(late.message.ticket(), late);
                 }
                 None => {
@@ -173,7 +203,7 @@ impl<D: Driver> Worker<D> {
                         let outcome = TapOutcome::Dropped(DropReason::Undelivered);
                         state.record_datagram(recorder, now, from, outcome, &[]);
                     }
-                    drop_it(DropReason::Undelivered);
+                    drop_it(DropReason::Undelivered, from, None);
                 }
             }
             return;
@@ -183,9 +213,9 @@ impl<D: Driver> Worker<D> {
                 Reply::Nothing => {}
                 Reply::InRecvBuf(range) => {
                     let recv_buf = driver.recv_buf();
-                    socket.remember(from, bug::part(recv_buf.buffer, range.clone()), now);
+                    socket.remember(from, address, bug::part(recv_buf.buffer, range.clone()), now);
                 }
-                Reply::Owned(bytes) => socket.remember(from, bytes, now),
+                Reply::Owned(bytes) => socket.remember(from, address, bytes, now),
             }
         }
         match std::mem::replace(&mut outcome.reply, Reply::Nothing) {
@@ -195,6 +225,7 @@ impl<D: Driver> Worker<D> {
                 if outcome.copies > 0
                     && let Some(to) = driver.reply_to()
                 {
+                    let to = AnswerTo::new(to, from, proxied.is_some());
                     socket.delayed.keep_copies(driver.read_clock(), to, &bytes, outcome.copies);
                     timers.arm(token, &mut socket.deadline, socket.delayed.next());
                 }
@@ -202,8 +233,9 @@ impl<D: Driver> Worker<D> {
             }
             Reply::Owned(bytes) => {
                 let (due, to) = (driver.read_clock().after(outcome.delay), driver.reply_to());
+                let to = to.map(|to| AnswerTo::new(to, from, proxied.is_some()));
                 if !to.is_some_and(|to| socket.delayed.keep(due, to, &bytes, outcome.copies)) {
-                    drop_it(DropReason::QueueFull);
+                    drop_it(DropReason::QueueFull, from, None);
                 }
                 pool.put(bytes);
                 timers.arm(token, &mut socket.deadline, socket.delayed.next());
@@ -226,7 +258,7 @@ impl<D: Driver> Worker<D> {
             && let Some(DelayedDatagram { to, bytes, answers }) = socket.delayed.take_due(now)
         {
             socket.remember_late(&to, &bytes, now);
-            let result = self.driver.send_to(token, &to, &bytes);
+            let result = self.driver.send_to(token, &to.to, &bytes);
             self.answered(token, answers, result);
         }
         if let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) {

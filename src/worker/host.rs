@@ -11,6 +11,7 @@ use crate::channel::Sender;
 use crate::connection::{ConnectionState, Request};
 use crate::driver::{Close, Driver, Token};
 use crate::listener::ListenerId;
+use crate::proxy::Proxied;
 use crate::stats::CloseReason;
 use crate::timer::Moment;
 
@@ -92,17 +93,25 @@ impl<D: Driver> Worker<D> {
     pub(super) fn describe(&self, token: Token) -> Option<ConnectionInfo> {
         let now = self.driver.now();
         let is_running = self.state == State::Running;
-        let (place, peer, id, seen, waiting_bytes) = match self.sockets.get(token)? {
+        let (place, peer, via, id, seen, waiting_bytes) = match self.sockets.get(token)? {
             Socket::Connection(Served { connection, .. }) => (
                 connection.listener(),
                 connection.peer(),
+                connection.proxied().and_then(Proxied::via),
                 connection.id(),
                 Seen::of(connection),
                 connection.waiting_bytes(),
             ),
             Socket::Offloaded(offloaded) => {
                 let waiting = offloaded.owed.bytes() + offloaded.asked_bytes();
-                (offloaded.listener, &offloaded.peer, offloaded.id, offloaded.seen, waiting)
+                (
+                    offloaded.listener,
+                    &offloaded.peer,
+                    offloaded.via.as_ref(),
+                    offloaded.id,
+                    offloaded.seen,
+                    waiting,
+                )
             }
             Socket::Listener { .. } | Socket::Datagrams(_) => return None,
         };
@@ -115,6 +124,7 @@ impl<D: Driver> Worker<D> {
             listener_id: ListenerId(listener.id),
             kind: listener.kind,
             peer: peer.clone(),
+            via: via.cloned(),
             local: facts.local,
             credentials: facts.credentials,
             worker: self.index,

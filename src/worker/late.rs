@@ -8,13 +8,12 @@ use crate::bug;
 use crate::chain::Generation;
 use crate::connection::TransformFault;
 use crate::context::Reply;
-use crate::datagram::{self, Outcome};
+use crate::datagram::{self, AnswerTo, Outcome};
 use crate::driver::{Driver, Token};
 use crate::later::{Desk, LateAnswer, Owner, Tickets};
 use crate::limits::{DELAYED_DATAGRAM_BYTES_MAX, LATE_ANSWERS_MAX};
 use crate::peer::Peer;
 use crate::stats::DropReason;
-use crate::sys::ReplyTo;
 use crate::tap::{KeptMessage, Recorder, TapOutcome};
 use crate::timer::Moment;
 
@@ -35,14 +34,15 @@ impl<D: Driver> Worker<D> {
         let Some(Socket::Datagrams(socket)) = sockets.get_mut(token) else { return };
         let Some(state) = state_of(listeners, socket.state) else { return };
         let Some(late) = socket.late.remove(&answer.ticket) else { return };
-        let LateDatagram { to, from, message, kept } = late;
+        let LateDatagram { to, from, proxied, message, kept } = late;
         let generation = Arc::clone(message.generation());
         let mut cx = state.context(pool, scratch, recorder, driver.read_clock());
         cx.desk = desk(&shared.tickets, (*index, token), socket.late.len());
         let came = cx.now;
-        let mut outcome = datagram::resume(message, answer, &from, &mut cx);
+        let conversation = cx.limits.conversation(0, &from, proxied.as_deref());
+        let mut outcome = datagram::resume(message, answer, conversation, &mut cx);
         if let Some(message) = outcome.later.take() {
-            socket.late.insert(message.ticket(), LateDatagram { to, from, message, kept });
+            socket.late.insert(message.ticket(), LateDatagram { to, from, proxied, message, kept });
             return;
         }
         self.deliver_later(token, LateOutcome { to, from, generation, kept, came, outcome });
@@ -80,7 +80,7 @@ impl<D: Driver> Worker<D> {
             Reply::Owned(bytes) => {
                 let sent = if outcome.delay.is_zero() {
                     socket.remember_late(&to, &bytes, now);
-                    let sent = driver.send_to(token, &to, &bytes);
+                    let sent = driver.send_to(token, &to.to, &bytes);
                     socket.delayed.keep_copies(now, to, &bytes, outcome.copies);
                     Some(sent)
                 } else {
@@ -108,7 +108,7 @@ impl<D: Driver> Worker<D> {
 
 /// What has become of a datagram that was not answered when it came.
 pub(super) struct LateOutcome {
-    pub(super) to: ReplyTo,
+    pub(super) to: AnswerTo,
     pub(super) from: Peer,
     /// The chain that it went through, which may have been replaced since.
     pub(super) generation: Arc<Generation>,

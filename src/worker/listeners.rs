@@ -18,6 +18,7 @@ use crate::limits::{ACCEPT_FAILURES_MAX, ACCEPT_RETRY};
 use crate::listener::{Listener, next_number};
 use crate::net::guard::{DatagramGuard, PeerKey, PeerPermit};
 use crate::peer::Peer;
+use crate::proxy::Proxied;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
 use crate::transform::library::Session;
@@ -37,7 +38,12 @@ impl<D: Driver> Worker<D> {
             Socket::Listener { state, retry_at: Moment::NEVER, is_stopped: false }
         });
         let result = if is_datagram {
-            self.driver.add_datagram_socket(token, socket, listener.message_bytes_max, listener.has_reports())
+            self.driver.add_datagram_socket(
+                token,
+                socket,
+                listener.datagram_bytes_max(),
+                listener.has_reports(),
+            )
         } else {
             self.driver.add_listener(token, socket)
         };
@@ -204,6 +210,9 @@ impl<D: Driver> Worker<D> {
         if listener.open_connections() >= u64::from(options.max_connections) {
             return Err(Refusal::Full(options.max_connections));
         }
+        if listener.proxy.as_ref().is_some_and(|rules| !rules.trusts(peer)) {
+            return Err(Refusal::NotFromProxy);
+        }
         let is_asked = options.allow_uid.is_some() || listener.limiter.is_some();
         let user = if listener.kind.is_unix() && is_asked {
             Some(self.driver.peer_credentials(socket).map_err(Refusal::Unknown)?.user)
@@ -218,7 +227,7 @@ impl<D: Driver> Worker<D> {
         if listener.has_preface() {
             return Ok(None);
         }
-        permit(listener, peer, user)
+        admit_peer(listener, peer, user)
     }
 
     /// A preface has said who the peer of a connection is.
@@ -229,8 +238,27 @@ impl<D: Driver> Worker<D> {
         let Some(state) = state_of(&self.listeners, connection.listener()) else {
             return self.close_broken(token);
         };
-        match permit(&state.listener, connection.peer(), None) {
-            Ok(permit) => self.step(token, |connection, cx, _| connection.identified(permit, cx)),
+        let (listener, peer) = (&state.listener, connection.peer());
+        let permit = match connection.proxied() {
+            // The proxy itself looks whether we are here. It has been let in.
+            Some(proxied) if proxied.is_local() => permit(listener, peer, self.driver.facts(token).user()),
+            _ => admit_peer(listener, peer, None),
+        };
+        match permit {
+            Ok(permit) => {
+                let via = connection.proxied().and_then(Proxied::via);
+                self.shared.events.emit(&Event {
+                    level: LogLevel::Debug,
+                    kind: EventKind::Identified,
+                    listener: &listener.url,
+                    listener_id: listener.id,
+                    connection: connection.id(),
+                    peer: Some(peer),
+                    cause: None,
+                    text: &Identified(via),
+                });
+                self.step(token, |connection, cx, _| connection.identified(permit, cx));
+            }
             Err(reason) => {
                 self.log_rejected(&state.listener, connection.peer(), &reason);
                 self.step(token, |connection, _, _| connection.refused());
@@ -357,15 +385,31 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-/// A peer's part of `max_per_peer`, where there is one and the peer is of a kind that is counted, if its network is served.
+/// A peer's part of `max_per_peer`, if its network is served.
+fn admit_peer(
+    listener: &Listener,
+    peer: &Peer,
+    user: Option<u32>,
+) -> Result<Option<Box<PeerPermit>>, Refusal> {
+    if listener.serves(peer) { permit(listener, peer, user) } else { Err(Refusal::Denied) }
+}
+
+/// A peer's part of `max_per_peer`, where there is one and the peer is of a kind that is counted.
 fn permit(listener: &Listener, peer: &Peer, user: Option<u32>) -> Result<Option<Box<PeerPermit>>, Refusal> {
-    if !listener.serves(peer) {
-        return Err(Refusal::Denied);
-    }
     let (Some(limiter), Some(key)) = (&listener.limiter, PeerKey::of(peer, user)) else { return Ok(None) };
     match limiter.take(key) {
         Some(permit) => Ok(Some(permit)),
         None => Err(Refusal::TooMany(listener.options.max_per_peer.unwrap_or_default())),
+    }
+}
+
+/// A peer is known, and who has named it.
+struct Identified<'a>(Option<&'a Peer>);
+
+impl fmt::Display for Identified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("identified")?;
+        self.0.map_or(Ok(()), |via| write!(f, " by {via}"))
     }
 }
 
@@ -377,6 +421,7 @@ enum Refusal {
     Unknown(io::Error),
     TooMany(u32),
     Denied,
+    NotFromProxy,
 }
 
 impl Refusal {
@@ -387,6 +432,7 @@ impl Refusal {
             Refusal::Unknown(_) => PeerLine::RejectedUnknown,
             Refusal::TooMany(_) => PeerLine::RejectedPeer,
             Refusal::Denied => PeerLine::RejectedDenied,
+            Refusal::NotFromProxy => PeerLine::RejectedProxy,
         }
     }
 }
@@ -399,6 +445,7 @@ impl fmt::Display for Refusal {
             Refusal::Unknown(error) => write!(f, "the system does not say whose it is: {error}"),
             Refusal::TooMany(most) => write!(f, "max_per_peer={most}"),
             Refusal::Denied => write!(f, "its network is not in allow, or is in deny"),
+            Refusal::NotFromProxy => write!(f, "it is no proxy of proxy_from"),
         }
     }
 }

@@ -15,13 +15,14 @@ use crate::bug::{self, Bugs};
 use crate::chain::{Generation, Scratch};
 use crate::connection::Work;
 use crate::context::{Context, Reply};
-use crate::datagram::DatagramSession;
+use crate::datagram::{AnswerTo, DatagramSession};
 use crate::driver::{Close, Driver, RecvBuf, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel};
 use crate::limits::{OFFLOAD_LOOK, OFFLOADED_DATAGRAMS_MAX, TURN_SENDS};
 use crate::listener::Listener;
 use crate::offload::Refused;
 use crate::peer::Peer;
+use crate::proxy::Proxied;
 use crate::stats::{Block, CloseReason, DropReason};
 use crate::sys::Presence;
 use crate::tap::{Recorded, Recorder, TapOutcome};
@@ -63,6 +64,7 @@ impl<D: Driver> Worker<D> {
         let offloaded = Offloaded {
             id: connection.id(),
             peer: connection.peer().clone(),
+            via: connection.proxied().and_then(Proxied::via).cloned(),
             listener: connection.listener(),
             owed: connection.owed(),
             unread_bytes: connection.unread_bytes(),
@@ -281,8 +283,15 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Hands an admitted datagram to the threads that may be blocked, if there is room for it.
-    pub(super) fn offload_datagram(&mut self, token: Token, from: Peer) {
+    /// `header_bytes`: what stands in front of the message.
+    pub(super) fn offload_datagram(
+        &mut self,
+        token: Token,
+        from: Peer,
+        (proxied, header_bytes): (Option<Box<Proxied>>, usize),
+    ) {
         let (to, now, is_recorded) = (self.driver.reply_to(), self.driver.now(), self.recorder.is_on());
+        let to = to.map(|to| AnswerTo::new(to, &from, proxied.is_some()));
         let (Some(to), Some(Socket::Datagrams(socket))) = (to, self.sockets.get_mut(token)) else {
             return bug::found_aside("a datagram in the receive buffer, and its socket");
         };
@@ -290,7 +299,7 @@ impl<D: Driver> Worker<D> {
         let ListenerState { listener, generation, stats, .. } = state;
         let RecvBuf { buffer, start } = self.driver.recv_buf();
         let has_room = socket.offloaded < OFFLOADED_DATAGRAMS_MAX;
-        let bytes = if has_room { buffer::try_copy(bug::part(buffer, start..)) } else { None };
+        let bytes = if has_room { buffer::try_copy(bug::part(buffer, start + header_bytes..)) } else { None };
         let Some(mut bytes) = bytes else {
             if is_recorded {
                 // It was kept when it was admitted.
@@ -309,7 +318,8 @@ impl<D: Driver> Worker<D> {
         let job = move || {
             let (outcome, stats, bugs) = with_context(&listener, &generation, now, &mut recorder, |cx| {
                 let mut session = DatagramSession::default();
-                let mut outcome = session.answer(RecvBuf { buffer: &mut bytes, start: 0 }, &from, cx);
+                let conversation = listener.limits.conversation(0, &from, proxied.as_deref());
+                let mut outcome = session.answer(RecvBuf { buffer: &mut bytes, start: 0 }, conversation, cx);
                 if let Reply::InRecvBuf(range) = outcome.reply {
                     // All of it where all of it is the answer, which is the case of an answer in place.
                     bytes.truncate(range.end);

@@ -6,13 +6,12 @@ use super::seen::Seen;
 use crate::bug::Bugs;
 use crate::chain::{Generation, ShareId};
 use crate::connection::{Connection, Owed, Request, Step};
-use crate::datagram::Outcome;
+use crate::datagram::{AnswerTo, Outcome};
 use crate::driver::Token;
 use crate::net::guard::PeerPermit;
 use crate::offload::JobId;
 use crate::peer::Peer;
 use crate::stats::Block;
-use crate::sys::ReplyTo;
 use crate::tap::Collected;
 use crate::timer::Moment;
 
@@ -21,6 +20,8 @@ use crate::timer::Moment;
 pub(crate) struct Offloaded {
     pub(super) id: u64,
     pub(super) peer: Peer,
+    /// The proxy that has named it.
+    pub(super) via: Option<Peer>,
     pub(super) listener: u32,
     pub(super) owed: Owed,
     /// Input that it has in hand: what it was counted with, and what came with the work.
@@ -87,7 +88,7 @@ pub(crate) struct OffloadResult {
 #[derive(Debug)]
 pub(crate) struct DatagramResult {
     pub(super) token: Token,
-    pub(super) to: ReplyTo,
+    pub(super) to: AnswerTo,
     pub(super) from: Peer,
     /// The chain that it went through.
     pub(super) generation: Arc<Generation>,

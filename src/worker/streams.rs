@@ -361,10 +361,14 @@ fn apply_rare<D: Driver>(
     state: &ListenerState,
     rare: Rare,
 ) -> Option<Rest> {
-    let Rare { fault, retired, reading, has_delays, shuts_down, mut close, is_identified, offload } = rare;
+    let Rare { fault, refused, retired, reading, has_delays, shuts_down, mut close, is_identified, offload } =
+        rare;
     if let Some(fault) = fault {
         let (id, peer) = (connection.id(), connection.peer());
         super::log_transform_error(&shared.events, state, &fault, id, peer, driver.now());
+    }
+    if let Some(why) = refused {
+        super::log_refused(&shared.events, state, connection, why, driver.now());
     }
     let share = retired.as_ref().map_or(0, |retired| retired.share());
     shared.drop_in_background(share, retired);

@@ -160,6 +160,28 @@ static void what_a_connection_is(void)
   }
 }
 
+/* The peer is whom a proxy names; the proxy is beside it. */
+static void what_a_proxy_says(void)
+{
+  resay_engine *engine = new_engine();
+  char url[128];
+  resay_id listener = add(engine, "tcp://127.0.0.1:0?proxy=v1", url);
+  resay_client *client;
+  resay_connection found;
+  struct sockaddr_in address;
+  CHECK_CODE(resay_start(engine, 1, NULL), 0);
+  client = dial(url);
+  ask(client, "PROXY TCP4 192.0.2.7 198.51.100.1 50312 443\r\na", "a");
+  found = get(engine, only(engine, listener));
+  memcpy(&address, found.peer.words, sizeof address);
+  CHECK(found.peer.len == sizeof address && address.sin_addr.s_addr == inet_addr("192.0.2.7"));
+  CHECK(ntohs(address.sin_port) == 50312);
+  memcpy(&address, found.via.words, sizeof address);
+  CHECK(found.via.len == sizeof address && address.sin_addr.s_addr == inet_addr("127.0.0.1"));
+  resay_client_free(client);
+  resay_engine_free(engine);
+}
+
 /* Pushes arrive, in order with answers and behind delayed ones. */
 static void sends_unasked(void)
 {
@@ -794,6 +816,7 @@ int main(void)
 {
   ids_of_two_engines();
   what_a_connection_is();
+  what_a_proxy_says();
   sends_unasked();
   a_full_connection();
   pauses_and_ends();

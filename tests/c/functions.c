@@ -83,6 +83,45 @@ static void release(void *user)
 
 static const resay_function counting = {sizeof counting, 0, &begun, begin, call, end, release};
 
+/* ---- Behind a proxy ---- */
+
+static int tell(void *user, void **session, const resay_peer *peer, resay_out *out)
+{
+  const char *fact = peer->facts;
+  (void)user, (void)session;
+  CHECK(peer->struct_size == sizeof *peer && peer->via != NULL && fact != NULL);
+  resay_out_write(out, peer->peer, strlen(peer->peer));
+  CHECK(strncmp(peer->via, "tcp://127.0.0.1:", 16) == 0);
+  for (; *fact != 0; fact += strlen(fact) + 1) {
+    resay_out_write(out, " ", 1);
+    resay_out_write(out, fact, strlen(fact));
+  }
+  return RESAY_REPLACE;
+}
+
+static int pass(void *user, void **session, const resay_message *message, resay_out *out)
+{
+  (void)user, (void)session, (void)message, (void)out;
+  return RESAY_PASS;
+}
+
+static void facts_of_a_proxy(void)
+{
+  static const resay_function telling = {sizeof telling, 0, NULL, tell, pass, NULL, NULL};
+  static const char header[] = "PROXY TCP4 192.0.2.7 198.51.100.1 50312 443\r\n";
+  static const char told[] =
+    "tcp://192.0.2.7:50312 version=1 command=proxy protocol=tcp4 destination=198.51.100.1:443";
+  char url[128];
+  resay_engine *engine = engine_with("tell", &telling, "tell", "tcp://127.0.0.1:0?proxy=v1", url);
+  resay_client *client;
+  CHECK_CODE(resay_start(engine, 1, NULL), 0);
+  client = dial(url);
+  say(client, header, sizeof header - 1);
+  hear(client, told, sizeof told - 1);
+  resay_client_free(client);
+  resay_engine_free(engine);
+}
+
 static void reset(void)
 {
   begun = ended = released = refusal = 0;
@@ -776,6 +815,7 @@ int main(int argc, char **argv)
 {
   char where[96];
   (void)argv;
+  facts_of_a_proxy();
   sessions("count", "hello\n", "1:a\n2:b\n", "1:a\n");
   sessions("count | uppercase", "HELLO\n", "1:A\n2:B\n", "1:A\n");
   sessions("count | hex", "68656c6c6f\n", "313a61\n323a62\n", "313a61\n");

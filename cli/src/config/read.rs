@@ -267,6 +267,9 @@ impl Reader<'_> {
             }
             match Listen::parse(&url.text, &options) {
                 Ok(listen) => {
+                    if let Err(error) = listen.check() {
+                        self.source.fault(url.start(), error.message);
+                    }
                     let address = &listen.address;
                     if entries.iter().skip(first).any(|entry| entry.listen.address == *address) {
                         self.source.fault(url.start(), format!("{address} stands here already"));

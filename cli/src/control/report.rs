@@ -80,6 +80,9 @@ pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) listener: String,
     pub(crate) peer: String,
+    /// The proxy that has named the peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) via: Option<String>,
     pub(crate) worker: usize,
     pub(crate) idle_ms: u64,
     pub(crate) waiting_bytes: usize,
@@ -224,6 +227,7 @@ impl From<ConnectionInfo> for Connection {
             id: info.id,
             listener: info.listener,
             peer: info.peer.to_string(),
+            via: info.via.map(|via| via.to_string()),
             worker: info.worker,
             idle_ms: milliseconds(info.idle),
             waiting_bytes: info.waiting_bytes,

@@ -96,8 +96,12 @@ const LISTENER: &str = "[[listener]]\nname = \"a\"\nlisten = \"tcp://127.0.0.1:0
 
 #[test]
 fn a_fault_is_shown_with_its_line_its_column_and_what_was_meant() {
-    let table: [(&str, &str); 20] = [
+    let table: [(&str, &str); 21] = [
         ("threads = \n", "1:11: "),
+        (
+            "[[listener]]\nname = \"a\"\nlisten = \"tcp://:0\"\nproxy = \"v2\"\n",
+            "3:10: anybody who reaches the listener could say to be anybody",
+        ),
         ("threds = 2\n", "1:1: unknown key \"threds\", did you mean \"threads\"?\n  threds = 2\n  ^"),
         (
             "idle_timeout = \"1m\"\n",

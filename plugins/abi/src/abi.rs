@@ -249,10 +249,16 @@ pub struct resay_peer {
     pub id: u64,
     /// The local address as a URL, such as "tcp://127.0.0.1:8888"; NULL if it is unknown.
     pub local: *const c_char,
-    /// The peer's address as a URL; NULL if it has none (an unbound unix socket).
+    /// The peer's address as a URL; NULL if it has none (an unbound unix socket). Of a session over a proxy, whom the proxy has
+    /// named.
     pub peer: *const c_char,
     /// The URL that the listener was opened with; NULL if it is unknown.
     pub listener: *const c_char,
+    /// The address of the proxy that has named the peer, as a URL; NULL: no proxy has.
+    pub via: *const c_char,
+    /// What else a proxy says: texts "key=value", each ended by NUL, and a further NUL behind the last; NULL: there is no proxy.
+    /// Bytes that are not printable ASCII are escaped (\xNN), and so are \, ' and ".
+    pub facts: *const c_char,
 }
 
 /// The functions that the host offers to one instance. Valid from create() until destroy() returns (or create()

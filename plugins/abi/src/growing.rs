@@ -56,6 +56,8 @@ mod tests {
             local: c"here".as_ptr(),
             peer: c"behind the end".as_ptr(),
             listener: c"behind the end".as_ptr(),
+            via: core::ptr::null(),
+            facts: core::ptr::null(),
         };
         // SAFETY: size is less than what there is.
         let read = unsafe { read(&peer) };
@@ -76,6 +78,8 @@ mod tests {
                 local: core::ptr::null(),
                 peer: core::ptr::null(),
                 listener: c"last".as_ptr(),
+                via: core::ptr::null(),
+                facts: core::ptr::null(),
             },
             1,
         );

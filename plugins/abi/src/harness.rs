@@ -221,6 +221,8 @@ impl Harness {
             local: local.as_ptr(),
             peer: peer.map_or(core::ptr::null(), CStr::as_ptr),
             listener: local.as_ptr(),
+            via: core::ptr::null(),
+            facts: core::ptr::null(),
         }
     }
 

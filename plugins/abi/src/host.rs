@@ -246,6 +246,28 @@ impl<'a> Peer<'a> {
         // SAFETY: as above.
         unsafe { text(self.raw.listener) }
     }
+
+    /// The address of the proxy that has named the peer, as a URL; empty: no proxy has.
+    pub fn via(&self) -> &'a str {
+        // SAFETY: as above.
+        unsafe { text(self.raw.via) }
+    }
+
+    /// What else a proxy says: keys and values, each key once. Nothing where there is no proxy. Bytes that are not printable
+    /// ASCII are escaped (`\xNN`), and so are `\`, `'` and `"`.
+    pub fn facts(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let mut next = self.raw.facts;
+        core::iter::from_fn(move || {
+            // SAFETY: where a text of the list begins, or its end, which is an empty one.
+            let fact = unsafe { text(next) };
+            if fact.is_empty() {
+                return None;
+            }
+            // SAFETY: behind the NUL of a text there is another one, or the end.
+            next = unsafe { next.add(fact.len() + 1) };
+            Some(fact.split_once('=').unwrap_or((fact, "")))
+        })
+    }
 }
 
 impl fmt::Debug for Peer<'_> {
@@ -256,6 +278,8 @@ impl fmt::Debug for Peer<'_> {
             .field("local", &self.local())
             .field("address", &self.address())
             .field("listener", &self.listener())
+            .field("via", &self.via())
+            .field("facts", &self.facts().collect::<Vec<_>>())
             .finish()
     }
 }
@@ -268,4 +292,28 @@ unsafe fn text<'a>(text: *const c_char) -> &'a str {
     }
     // SAFETY: by the contract.
     unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_proxy_says() {
+        let facts = b"version=2\0unique_id=a=b\0odd\0\0not=there\0";
+        // SAFETY: all zero is a resay_peer.
+        let mut raw: abi::resay_peer = unsafe { core::mem::zeroed() };
+        raw.struct_size = size_of::<abi::resay_peer>() as u32;
+        raw.via = c"tcp://127.0.0.1:1".as_ptr();
+        raw.facts = facts.as_ptr().cast();
+        // SAFETY: a struct of that size, and texts that live as long.
+        let peer = unsafe { Peer::new(&raw) };
+        assert_eq!(peer.via(), "tcp://127.0.0.1:1");
+        assert_eq!(peer.facts().collect::<Vec<_>>(), [("version", "2"), ("unique_id", "a=b"), ("odd", "")]);
+        // An older host does not know them.
+        raw.struct_size = core::mem::offset_of!(abi::resay_peer, via) as u32;
+        // SAFETY: as above.
+        let peer = unsafe { Peer::new(&raw) };
+        assert!(peer.via().is_empty() && peer.facts().next().is_none());
+    }
 }

@@ -130,7 +130,7 @@ fn the_layout_is_the_same() {
     layout!(resay_option: key, r#type, fallback, help, unit, min, max);
     layout!(resay_text: buf, cap);
     layout!(resay_io: struct_size, flags, input, input_len, input_used, output, output_cap, output_len, output_need, delay_us, copies, zero);
-    layout!(resay_peer: struct_size, kind, id, local, peer, listener);
+    layout!(resay_peer: struct_size, kind, id, local, peer, listener, via, facts);
     layout!(resay_host: struct_size, abi_minor, ctx, log_level, log, counter, counter_add, extension);
     layout!(resay_transform: struct_size, caps, needs, threading, id, version, summary, user, options);
     layout!(resay_transform: n_options, session_size, session_align, out_mul, out_div, out_add, create);

@@ -199,6 +199,8 @@ fn peer(kind: u32, address: &'static CStr) -> resay_peer {
         local: null(),
         peer: address.as_ptr(),
         listener: null(),
+        via: null(),
+        facts: null(),
     }
 }
 

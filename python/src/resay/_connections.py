@@ -55,6 +55,7 @@ class EventKind(IntFlag):
     ENGINE = 1024
     TRANSFORM_STUCK = 2048
     TRANSFORM_RETURNED = 4096
+    IDENTIFIED = 8192
     ALL = 0xFFFFFFFF
 
 

@@ -170,6 +170,21 @@ fn what_cannot_be_agreed_upon_ends_the_connection() {
     }
 }
 
+/// A listener's own preface has time of its own, and so has the layer behind it.
+#[test]
+fn a_preface_and_a_layer_have_time_of_their_own() {
+    let new = || {
+        let around = Around::behind(Box::new(Name), Duration::from_secs(2), behind(false, true));
+        Bench::around("uppercase", &[], Some(around))
+    };
+    let mut bench = new();
+    bench.receive(b"some");
+    assert_eq!(bench.pass_until_closed(Duration::from_secs(60)), Duration::from_secs(2));
+    let mut bench = new();
+    bench.receive(b"somebody\n");
+    assert_eq!(bench.pass_until_closed(Duration::from_secs(60)), Duration::from_secs(5));
+}
+
 /// What a host sends before a stream is open is the first of it. If the stream never opens, it is counted.
 #[test]
 fn what_a_host_sends_before_a_stream_is_open() {

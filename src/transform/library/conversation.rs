@@ -1,6 +1,7 @@
 //! Whom transforms work for: one peer of one listener.
 
 use crate::peer::{Peer, SocketKind};
+use crate::proxy::Proxied;
 
 /// Our end of all conversations of one listener.
 #[derive(Debug, Clone)]
@@ -20,6 +21,7 @@ pub(crate) struct LocalEnd {
 pub struct Conversation<'a> {
     pub(crate) local: &'a LocalEnd,
     pub(crate) peer: &'a Peer,
+    pub(crate) proxied: Option<&'a Proxied>,
     pub(crate) id: u64,
 }
 
@@ -47,6 +49,25 @@ impl<'a> Conversation<'a> {
     /// The other side's address.
     pub fn peer(&self) -> &'a Peer {
         self.peer
+    }
+
+    /// The address of the proxy that has named the peer (option `proxy`); `None`: none has.
+    pub fn via(&self) -> Option<&'a Peer> {
+        self.proxied?.via()
+    }
+
+    /// What else a proxy has said, for example `unique_id` and `authority`; nothing where there is none. Bytes that are not
+    /// printable ASCII are escaped (`\xNN`), and so are `\`, `'` and `"`.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let facts = self.facts_text().unwrap_or_default();
+        let pairs = facts.split('\0').filter_map(|fact| fact.split_once('='));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    /// The same as texts `key=value`, each ended by NUL, and a further NUL.
+    #[doc(hidden)]
+    pub fn facts_text(&self) -> Option<String> {
+        self.proxied.map(Proxied::facts)
     }
 
     /// The address that the listener is bound to, which may be a wildcard.

@@ -339,7 +339,7 @@ mod tests {
     fn with_conversation<R>(run: impl FnOnce(Conversation<'_>) -> R) -> R {
         let (url, address) = (String::new(), Peer::Unnamed);
         let local = LocalEnd { kind: SocketKind::Tcp, url, listener: 0, address, answer_bytes_max: 16 };
-        run(Conversation { local: &local, peer: &Peer::Unnamed, id: 1 })
+        run(Conversation { local: &local, peer: &Peer::Unnamed, proxied: None, id: 1 })
     }
 
     fn run(

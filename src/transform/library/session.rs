@@ -139,6 +139,9 @@ struct Described {
     local: Option<CString>,
     /// `None`: the peer has no name.
     peer: Option<CString>,
+    via: Option<CString>,
+    /// Several, with a NUL behind each and one more.
+    facts: Option<String>,
 }
 
 impl Described {
@@ -148,6 +151,8 @@ impl Described {
         Described {
             local: Some(peer.url()).filter(|url| !url.is_empty()).map(text),
             peer: peer.peer.url(peer.kind()).as_deref().map(text),
+            via: peer.via().and_then(|via| via.url(peer.kind())).as_deref().map(text),
+            facts: peer.facts_text(),
         }
     }
 }
@@ -324,7 +329,7 @@ impl Session {
                 continue;
             };
             let _guard = stage.instance.guard().map_err(|fault| (index, fault))?;
-            let Described { local, peer } = described.get_or_insert_with(|| Described::of(peer));
+            let Described { local, peer, via, facts } = described.get_or_insert_with(|| Described::of(peer));
             let pointer = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
             let described = resay_peer {
                 struct_size: size_of::<resay_peer>() as u32,
@@ -333,6 +338,8 @@ impl Session {
                 local: pointer(local),
                 peer: pointer(peer),
                 listener: pointer(local),
+                via: pointer(via),
+                facts: facts.as_ref().map_or(ptr::null(), |facts| facts.as_ptr().cast()),
             };
             let mut text = ErrorText::new();
             // SAFETY: the stage's own part of this session's memory, and pointers that live during the call.
@@ -687,6 +694,6 @@ mod tests {
         assert_eq!(session.part(&stages.list[0]).addr() % align_of::<Nothing>(), 0);
         let (kind, url, address) = (SocketKind::Tcp, String::new(), Peer::Unnamed);
         let local = LocalEnd { kind, url, listener: 0, address, answer_bytes_max: 16 };
-        session.begin(&Conversation { local: &local, peer: &Peer::Unnamed, id: 1 }).unwrap();
+        session.begin(&Conversation { local: &local, peer: &Peer::Unnamed, proxied: None, id: 1 }).unwrap();
     }
 }

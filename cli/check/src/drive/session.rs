@@ -38,6 +38,9 @@ pub(crate) struct Session<'i, 'a> {
 // SAFETY: the memory is this value's own; calls of one session may come from threads in turn.
 unsafe impl Send for Session<'_, '_> {}
 
+/// What a proxy says of a peer.
+const FACTS: &[u8] = b"version=2\0command=proxy\0unique_id=7\0\0";
+
 impl<'a> Instance<'a> {
     /// Opens a session of that kind.
     pub(crate) fn session(&self, arena: &mut Arena, kind: u32) -> Check<Session<'_, 'a>> {
@@ -65,6 +68,8 @@ impl<'a> Instance<'a> {
                 local: address(c"tcp://127.0.0.1:8888"),
                 peer: address(c"tcp://127.0.0.1:50000"),
                 listener: address(c"tcp://127.0.0.1:8888"),
+                via: address(c"tcp://127.0.0.1:40000"),
+                facts: if has_addresses { FACTS.as_ptr().cast() } else { std::ptr::null() },
             };
             let peer = place_struct(&arena.structs, peer, extra(self.shape));
             let text = ErrorText::new(ERROR_BYTES);

@@ -1,0 +1,4 @@
+//! See `resay::fuzzing::proxy`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| resay::fuzzing::proxy(data));
