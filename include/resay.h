@@ -278,9 +278,11 @@ extern "C" {
  * A transform that was stuck has returned.
  */
 #define RESAY_EVENT_TRANSFORM_RETURNED 4096u
+
+/**
  * In resay_event.kind: a header of a proxy has named the peer of a connection.
  */
-#define RESAY_EVENT_IDENTIFIED 4096u
+#define RESAY_EVENT_IDENTIFIED 8192u
 
 /**
  * For resay_events_open: all kinds, including those of later versions.
