@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::chain::{Chain, Generation};
-use crate::connection::{Around, MakeAround};
+use crate::connection::{Around, FilterAround, MakeAround};
 use crate::context::ConnLimits;
 use crate::error::{Error, Result, SpecError};
 use crate::event::{PeerLines, Subject};
@@ -21,7 +21,7 @@ use crate::options::{AddressKind, Frame, KEYS, Keepalive, Options};
 use crate::peer::{Peer, SocketKind};
 use crate::stats::{Block, Stats};
 use crate::sys;
-use crate::transform::library::LocalEnd;
+use crate::transform::library::{FilterInstance, LocalEnd};
 
 /// The least that one read asks for, however small the high water.
 const READ_BYTES_MIN: usize = 1024;
@@ -83,6 +83,8 @@ pub(crate) struct Listener {
     pub(crate) limiter: Option<Arc<PeerLimiter>>,
     /// What stands before and around its streams.
     around: Option<MakeAround>,
+    /// What stands between their sockets and them.
+    filter: Option<FilterAround>,
     chain: Arc<CurrentChain>,
     common: Arc<Common>,
 }
@@ -141,7 +143,7 @@ impl Listener {
         bound: &mut Bound,
         effective: Vec<(String, String)>,
         chain: Arc<Chain>,
-        around: Option<MakeAround>,
+        (around, filter): (Option<MakeAround>, Option<Arc<FilterInstance>>),
     ) -> Result<Listener> {
         let options = bound.options.clone();
         let kind = bound.kind;
@@ -175,6 +177,7 @@ impl Listener {
             on_accept: std::mem::take(&mut bound.on_accept),
             limiter,
             around: around.filter(|_| kind != SocketKind::UnixSeqpacket),
+            filter: filter_of(kind, &options, filter),
             chain: CurrentChain::new(chain, Vec::new()),
             common: Arc::new(Common {
                 file: Mutex::new(bound.file.take()),
@@ -188,7 +191,8 @@ impl Listener {
 
     /// The same listener with other options, for those who come from now on: the same number, socket, counters and, unless
     /// messages are found otherwise, chain. Fails where an option is settled when the socket is bound.
-    pub(crate) fn revised(&self, options: &Options) -> Result<Listener> {
+    /// `filter`: what stands between the sockets of new connections and them.
+    pub(crate) fn revised(&self, options: &Options, filter: Option<Arc<FilterInstance>>) -> Result<Listener> {
         let kind = AddressKind::from(self.kind);
         for key in KEYS.iter().filter(|key| key.is_settled(kind)) {
             if let (old, Some(new)) = (self.options.get(key.name), options.get(key.name))
@@ -238,6 +242,7 @@ impl Listener {
             on_accept,
             limiter,
             around: self.around.clone(),
+            filter: filter_of(self.kind, options, filter),
             chain,
             common: Arc::clone(&self.common),
         })
@@ -282,7 +287,11 @@ impl Listener {
 
     /// What stands before and around a new stream.
     pub(crate) fn around(&self) -> Option<Around> {
-        self.around.as_ref().map(MakeAround::make)
+        let around = self.around.as_ref().map(MakeAround::make);
+        match &self.filter {
+            Some(filter) => Some(filter.put(around)),
+            None => around,
+        }
     }
 
     /// Makes room for each worker's counters, and hands out the generations. Before any worker sees the listener.
@@ -481,6 +490,17 @@ fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(u
         },
     };
     Ok((message_bytes_max, limits))
+}
+
+/// What stands between the sockets of a listener's streams and them.
+fn filter_of(
+    kind: SocketKind,
+    options: &Options,
+    filter: Option<Arc<FilterInstance>>,
+) -> Option<FilterAround> {
+    let is_stream = matches!(kind, SocketKind::Tcp | SocketKind::UnixStream);
+    let within = options.handshake_timeout;
+    filter.filter(|_| is_stream).map(|instance| FilterAround { instance, within })
 }
 
 /// What is asked of the senders of datagrams, and of connecting peers.

@@ -35,8 +35,8 @@ mod step;
 mod tests;
 mod unread;
 
-pub(crate) use around::MakeAround;
 pub use around::{Around, Layer, Preface, PrefaceProgress};
+pub(crate) use around::{FilterAround, MakeAround};
 pub(crate) use output::Owed;
 pub(crate) use request::{Account, Request, Unasked};
 pub(crate) use step::{Closing, Rare, Reading, RetiredSession, Send, Step, TransformFault, Work, broken_by};
@@ -105,6 +105,10 @@ pub(crate) enum Phase {
 struct Flags {
     /// The peer has ended its side.
     has_peer_ended: bool,
+    /// It has said so through the layer, and the end of the socket is still to come.
+    awaits_socket_end: bool,
+    /// The socket has ended and the layer has not: what the peer sent may not be all.
+    is_truncated: bool,
     /// It has records, a monitor, or something around it: not for the fast path.
     is_special: bool,
     /// The driver does not read.
@@ -290,8 +294,8 @@ impl Connection {
     #[inline(never)]
     fn received_in_general(&mut self, recv_buf: RecvBuf<'_>, begun: Begun, cx: &mut Context<'_>) -> Step {
         let RecvBuf { buffer, start } = recv_buf;
-        let received = bug::part(buffer, start..);
         self.silent_since = cx.now;
+        let received = bug::part_mut(buffer, start..);
         if let Some(monitor) = &mut self.monitor {
             monitor.count(received.len());
         }
@@ -317,10 +321,10 @@ impl Connection {
         }
         let retired = self.follow(cx);
         let mut step = if self.around.is_some() {
-            self.received_layered(received, cx)
+            self.received_layered(bug::part_mut(buffer, start..), cx)
         } else {
             if !begun.is_counted {
-                cx.stats.bytes_in.add(received.len() as u64);
+                cx.stats.bytes_in.add((buffer.len() - start) as u64);
             }
             self.received_plain(buffer, start, begun, cx)
         };
@@ -437,7 +441,12 @@ impl Connection {
 
     /// The peer has ended its side: what is unread is answered as far as it can be.
     pub(crate) fn peer_ended(&mut self, cx: &mut Context<'_>) -> Step {
-        self.flags.has_peer_ended = true;
+        let has_said_so = std::mem::replace(&mut self.flags.has_peer_ended, true);
+        self.flags.awaits_socket_end = false;
+        if self.phase == Phase::Open && !has_said_so {
+            let layer = self.around.as_deref().and_then(|around| around.layer.as_ref());
+            self.flags.is_truncated = layer.is_some_and(|layer| layer.says_ends());
+        }
         match self.phase {
             Phase::Open if self.must_offload(cx) => Step::offload(Work::GoOn),
             Phase::Open if self.unread.as_ref().is_some_and(|unread| unread.has_more) => Step::default(),
@@ -692,7 +701,10 @@ impl Connection {
             Phase::Flushing(_) => assert!(!self.output.is_flushed(), "our side ends with the last answer"),
             Phase::Lingering(_) => {
                 assert!(self.output.is_flushed(), "nothing is sent behind the end of our side");
-                assert!(!has_peer_ended && !is_paused, "it waits for the peer's end, and for nothing else");
+                assert!(
+                    !is_paused && (!has_peer_ended || self.flags.awaits_socket_end),
+                    "it waits for the peer's end alone"
+                );
                 assert!(self.until != Moment::NEVER, "nobody waits for ever");
             }
         }

@@ -51,11 +51,11 @@ fn every_range_is_what_the_parser_takes() {
             }
         }
     }
-    assert_eq!(ranges, 17);
+    assert_eq!(ranges, 18);
     for key in KEYS {
         assert_eq!(key.kind.min.is_empty(), key.kind.max.is_empty(), "{}", key.name);
         // These take "on" as what it is, and not as a truth value.
-        if !matches!(key.name, "keepalive" | "chain") {
+        if !matches!(key.name, "keepalive" | "filter" | "chain") {
             let is_flag = Options::default().set(key.name, "on").is_ok();
             assert_eq!(key.kind.name == "bool", is_flag, "{}", key.name);
         }
@@ -156,6 +156,10 @@ fn good_values() {
         ("high_water", "1k", "1k"),
         ("chain", "uppercase | hex", "uppercase | hex"),
         ("chain", "", ""),
+        ("filter", "off", "off"),
+        ("filter", "tls:cert=/a,cert='/b c'", "tls:cert=/a,cert=\"/b c\""),
+        ("filter", " ./libmine.so#second ", "./libmine.so#second"),
+        ("handshake_timeout", "1500ms", "1500ms"),
     ];
     for (key, value, canonical) in table {
         let mut options = Options::default();
@@ -247,6 +251,10 @@ fn bad_values() {
         ("high_water", "1023", 0, "1k to 1g"),
         ("high_water", "99999999999999999999999999999999999999999999g", 0, "1k to 1g"),
         ("chain", "upper | ", 8, "missing"),
+        ("filter", "", 0, "a filter is missing"),
+        ("filter", "tls | tls", 4, "one name"),
+        ("filter", "tls:cert", 8, "value is missing"),
+        ("handshake_timeout", "0", 0, "1ms"),
     ];
     for (key, value, at, message) in table {
         let mut options = Options::default();
@@ -360,6 +368,7 @@ fn options() -> impl Strategy<Value = Options> {
         timeouts.clone().prop_map(Duration::from_nanos),
         proptest::option::of("[a-z]{1,8}( [|] [a-z]{1,8}:k=[0-9]{1,3}){0,3}"),
     );
+    let filters = (proptest::option::of("[a-z]{1,8}:k=[0-9]{1,3}(,k=[0-9]{1,3}){0,3}"), timeouts.clone());
     let guards = (
         proptest::option::of(proptest::collection::btree_set(0..u32::MAX, 1..5)),
         proptest::option::of((1..=u64::MAX, timeouts.clone())),
@@ -382,36 +391,40 @@ fn options() -> impl Strategy<Value = Options> {
         (0..=32_u8, 0..=128_u8).prop_map(|(v4_bits, v6_bits)| RateNetworks { v4_bits, v6_bits }),
         guarded_values(rates()),
     );
-    (numbers, others, guards, datagrams).prop_map(|(numbers, others, guards, datagrams)| Options {
-        guard: datagrams.0,
-        allow: datagrams.1,
-        deny: datagrams.2.unwrap_or_default(),
-        from_ports: datagrams.3,
-        loop_hops: datagrams.4,
-        loop_mark: datagrams.5,
-        rate: datagrams.6,
-        rate_burst: datagrams.7,
-        rate_networks: datagrams.8,
-        rate_total: datagrams.9,
-        backlog: numbers.0,
-        rcvbuf_bytes: numbers.1,
-        sndbuf_bytes: numbers.2,
-        mode: numbers.3,
-        max_message_bytes: numbers.4,
-        max_connections: numbers.5,
-        max_amplification: numbers.6,
-        max_per_peer: numbers.7,
-        high_water_bytes: numbers.8,
-        allow_uid: guards.0.map(|users| users.into_iter().collect()),
-        min_rate: guards.1.map(|(bytes, nanos)| MinRate { bytes, within: Duration::from_nanos(nanos) }),
-        nodelay: others.0,
-        keepalive: others.1,
-        v6only: others.2,
-        frame: others.3,
-        idle_timeout: others.4,
-        write_timeout: others.5,
-        swap_timeout: others.6,
-        chain: others.7,
+    (numbers, others, guards, datagrams, filters).prop_map(|(numbers, others, guards, datagrams, filters)| {
+        Options {
+            filter: filters.0,
+            handshake_timeout: Duration::from_nanos(filters.1),
+            guard: datagrams.0,
+            allow: datagrams.1,
+            deny: datagrams.2.unwrap_or_default(),
+            from_ports: datagrams.3,
+            loop_hops: datagrams.4,
+            loop_mark: datagrams.5,
+            rate: datagrams.6,
+            rate_burst: datagrams.7,
+            rate_networks: datagrams.8,
+            rate_total: datagrams.9,
+            backlog: numbers.0,
+            rcvbuf_bytes: numbers.1,
+            sndbuf_bytes: numbers.2,
+            mode: numbers.3,
+            max_message_bytes: numbers.4,
+            max_connections: numbers.5,
+            max_amplification: numbers.6,
+            max_per_peer: numbers.7,
+            high_water_bytes: numbers.8,
+            allow_uid: guards.0.map(|users| users.into_iter().collect()),
+            min_rate: guards.1.map(|(bytes, nanos)| MinRate { bytes, within: Duration::from_nanos(nanos) }),
+            nodelay: others.0,
+            keepalive: others.1,
+            v6only: others.2,
+            frame: others.3,
+            idle_timeout: others.4,
+            write_timeout: others.5,
+            swap_timeout: others.6,
+            chain: others.7,
+        }
     })
 }
 
