@@ -27,6 +27,7 @@ mod send;
 mod serve;
 mod signals;
 mod start;
+mod tls;
 mod unquoted;
 
 use std::env;

@@ -69,6 +69,13 @@ impl Config {
             .thread_stack(usize::try_from(self.thread_stack).unwrap_or(usize::MAX))?
             .thread_cpus(&self.thread_cpus)?
             .chain(&self.chain)?;
+        #[cfg(feature = "tls")]
+        {
+            let filter = resay::Filter::from_table(&resay_tls::TABLE);
+            builder = builder.register_filter(
+                filter.map_err(|reason| Failure::new(crate::exit::Exit::Plugin, format!("tls: {reason}")))?,
+            );
+        }
         for directory in &self.plugin_dirs {
             builder = builder.plugin_dir(directory);
         }
