@@ -160,6 +160,12 @@ impl Engine {
         Ok(Own { chain: self.own_chain(options)?, filter: self.own_filter(options)? })
     }
 
+    /// Creates the filter that a listener with these options would have, and drops it: whether there is one of that name, and
+    /// whether it can read what its options name.
+    pub fn check_filter(&self, options: &Options) -> Result<()> {
+        self.own_filter(options).map(drop)
+    }
+
     /// Creates the filter of a listener: it reads what its options name.
     pub(super) fn own_filter(&self, options: &Options) -> Result<Option<Arc<FilterInstance>>> {
         let Some(text) = &options.filter else { return Ok(None) };

@@ -91,9 +91,6 @@ impl Address {
             {
                 Some("v6only means nothing for an IPv4 address".to_owned())
             }
-            ("filter", Address::Tls(_)) => {
-                Some("this address has a filter: its options are written as cert=…&key=…".to_owned())
-            }
             (_, Address::Tls(stream)) => stream.refuses(name),
             ("mode", Address::Unix { name: UnixName::Abstract(_), .. }) => {
                 Some("an abstract name is no file, so it has no mode: any local user may connect".to_owned())

@@ -46,6 +46,7 @@ impl Config {
             let chain = entry.listen.options.chain.as_deref().unwrap_or(&self.chain);
             let (kind, is_framed) = kind_of(entry);
             let tried = resay::DryRun::new(chain, &self.plugin_dirs, kind, is_framed);
+            let tried = tried.map(drop).and_then(|()| engine.check_filter(&entry.listen.options));
             tried.map_err(|error| {
                 let failure = Failure::from(error);
                 Failure::new(

@@ -20,3 +20,5 @@ mod serve;
 mod signals;
 mod surroundings;
 mod swap;
+#[cfg(feature = "tls")]
+mod tls;

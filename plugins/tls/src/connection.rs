@@ -111,7 +111,7 @@ impl Connection {
                 Ok(ConnectionState::Closed) => Some(Received::Ended),
                 Ok(_) => return Err(Error::unsupported("an unknown state of the connection")),
                 Err(error) => {
-                    self.say_why(reply);
+                    self.say_why(bytes.get_mut(used + discard..).unwrap_or_default(), reply);
                     return Err(failed(error));
                 }
             };
@@ -124,10 +124,10 @@ impl Connection {
         }
     }
 
-    /// After an error: the alert that tells the peer.
-    fn say_why(&mut self, reply: &mut Out<'_>) {
+    /// After an error: the alert that tells the peer. `rest`: what was behind it, of which rustls may remember places.
+    fn say_why(&mut self, rest: &mut [u8], reply: &mut Out<'_>) {
         for _ in 0..STATES_MAX {
-            match self.tls.process_tls_records(&mut []).state {
+            match self.tls.process_tls_records(rest).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     if encode(&mut data, reply).is_err() {
                         return;
@@ -158,7 +158,10 @@ impl Connection {
         mut write: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), Error> {
         for _ in 0..STATES_MAX {
-            match self.tls.process_tls_records(&mut []).state {
+            // rustls may remember places in it.
+            let UnbufferedStatus { discard, state } = self.tls.process_tls_records(&mut self.rest);
+            debug_assert_eq!(discard, 0, "all that is whole was processed when it came");
+            match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     let filled = match write(&mut traffic, wire.room(bytes)?) {
                         // A message that tells of new keys goes before it.

@@ -31,6 +31,10 @@ impl Listen {
                 });
                 continue;
             }
+            if matches!(address, Address::Tls(_)) && pair.key == "filter" {
+                let reason = "this address has a filter: its options are written as cert=…&key=…";
+                return Err(SpecError::new(SUBJECT, url, pair.key_at(0), reason));
+            }
             if let Some(reason) = address.refuses(&pair.key) {
                 return Err(SpecError::new(SUBJECT, url, pair.key_at(0), reason));
             }
@@ -41,8 +45,10 @@ impl Listen {
         }
         if matches!(address, Address::Tls(_)) {
             // Without options of its own, it has those that hold for all listeners.
-            let is_given = filter.is_some() || options.filter.is_none();
-            if is_given {
+            let is_tls = |text: &String| {
+                StageSpec::parse_filter(text).is_ok_and(|filter| filter.target == StageSpec::tls().target)
+            };
+            if filter.is_some() || !options.filter.as_ref().is_some_and(is_tls) {
                 options.filter = Some(filter.unwrap_or_else(StageSpec::tls).to_string());
             }
         }

@@ -237,6 +237,8 @@ fn options_of_tls_addresses() {
     assert_eq!(filter("tls://:1", &all).as_deref(), Some("tls:cert=/all"));
     assert_eq!(filter("tls://:1?cert=/own", &all).as_deref(), Some("tls:cert=/own"));
     assert_eq!(filter("tcp://:1", &all).as_deref(), Some("tls:cert=/all"));
+    all.set("filter", "other").unwrap();
+    assert_eq!(filter("tls://:1", &all).as_deref(), Some("tls"));
 
     let tls: Address = "tls://127.0.0.1:1".parse().unwrap();
     assert_eq!(
