@@ -344,23 +344,7 @@ impl Connection {
         if cx.sends_left > 0
             && let Some(chunk) = self.output.next(cx.now)
         {
-            // A peer that waits for its answer is not silent: its time begins with the answer.
-            self.silent_since = cx.now;
-            // What a layer says for its own sake is nobody's answer.
-            let bytes = if chunk.is_wire { 0 } else { chunk.bytes.len() };
-            let messages = chunk.messages;
-            match self.seal(chunk, cx) {
-                Ok(wire) => {
-                    self.begin_send(bytes, messages);
-                    step.send = Send::Owned(wire);
-                }
-                Err(_) => {
-                    cx.stats.undelivered_bytes.add(bytes as u64);
-                    cx.stats.dropped(DropReason::Undelivered, u64::from(messages));
-                    let reason = CloseReason::LayerFailed;
-                    step.rare().close = Some(Closing { reason, how: Close::Reset, error: None });
-                }
-            }
+            self.send_chunk(chunk, &mut step, cx);
             return step;
         }
         if self.flags.is_drained
@@ -382,6 +366,27 @@ impl Connection {
             Phase::Lingering(_) => self.resume(&mut step),
         }
         step
+    }
+
+    /// Sends a chunk, in the words of the layer.
+    pub(super) fn send_chunk(&mut self, chunk: Chunk, step: &mut Step, cx: &mut Context<'_>) {
+        // A peer that waits for its answer is not silent: its time begins with the answer.
+        self.silent_since = cx.now;
+        // What a layer says for its own sake is nobody's answer.
+        let bytes = if chunk.is_wire { 0 } else { chunk.bytes.len() };
+        let messages = chunk.messages;
+        match self.seal(chunk, cx) {
+            Ok(wire) => {
+                self.begin_send(bytes, messages);
+                step.send = Send::Owned(wire);
+            }
+            Err(_) => {
+                cx.stats.undelivered_bytes.add(bytes as u64);
+                cx.stats.dropped(DropReason::Undelivered, u64::from(messages));
+                let reason = CloseReason::LayerFailed;
+                step.rare().close = Some(Closing { reason, how: Close::Reset, error: None });
+            }
+        }
     }
 
     fn decide_reading(&mut self, step: &mut Step, cx: &Context<'_>) {

@@ -486,8 +486,9 @@ impl Connection {
             return self.closing(CloseReason::SystemError, Close::Reset);
         }
         let mut step = Step::default();
-        let is_at_once = delays.is_empty() && deferred.is_empty() && end.is_none() && self.around.is_none();
-        if is_at_once && self.output.can_send() && !self.output.is_delaying() {
+        let is_simple = delays.is_empty() && deferred.is_empty() && end.is_none();
+        let is_at_once = is_simple && self.output.can_send() && !self.output.is_delaying();
+        if is_at_once && self.around.is_none() {
             // The path of most answers.
             let bytes = match reply {
                 Reply::Nothing => {
@@ -510,6 +511,11 @@ impl Connection {
         }
         let chunk = match (reply, buffer) {
             (Reply::Nothing, _) => None,
+            (Reply::Owned(bytes), _) if is_at_once => {
+                // Of most answers with a layer around them.
+                self.send_chunk(Chunk::answers(bytes, answers), &mut step, cx);
+                return step;
+            }
             (Reply::Owned(bytes), _) => Some(Chunk::answers(bytes, answers)),
             (Reply::InRecvBuf(range), buffer) => {
                 let bytes = bug::part(buffer.unwrap_or_default(), range);

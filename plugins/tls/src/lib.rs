@@ -3,9 +3,9 @@
 //! A program that links this registers [`TABLE`] with its engines; others find it as the plugin file `libtls.so`. Listeners
 //! name it: `tls://:8443?cert=/etc/echo.pem&key=/etc/echo.key`.
 //!
-//! - [`files`]: certificates and keys, from files or from the option itself.
-//! - [`config`]: the options, and what they make of rustls.
-//! - [`connection`]: one connection.
+//! - `files`: certificates and keys, from files or from the option itself.
+//! - `config`: the options, and what they make of rustls.
+//! - `connection`: one connection.
 #![forbid(unsafe_code)]
 
 mod config;
