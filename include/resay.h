@@ -380,6 +380,11 @@ extern "C" {
 #define RESAY_CLOSED_OVERLOADED 18
 
 /**
+ * In resay_event.code: the socket ended before the layer around the stream did: the peer, or somebody between, has cut it off.
+ */
+#define RESAY_CLOSED_LAYER_TRUNCATED 19
+
+/**
  * In resay_event.code: a transform returned RESAY_DROP.
  */
 #define RESAY_DROPPED_BY_TRANSFORM 1

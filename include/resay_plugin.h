@@ -31,6 +31,8 @@
  *  - Calling threads: [C] a control thread, not on a worker's path of data, and never two such calls at once
  *    for one instance; [W] a worker, or with RESAY_NEED_OFFLOAD a thread of the pool; [*] any thread, at any
  *    time.
+ *  - A filter stands between the socket and the stream: see resay_filter. Of a connection it has open, receive, send and
+ *    end, close.
  *  - The order of calls: init; create, then for each session session_open, map or process, session_close; destroy;
  *    shutdown.
  *  - A file that is loaded is mapped into its process, whose memory changes with the file: replace a plugin by rename(2)
@@ -77,7 +79,7 @@ extern "C" {
  * The minor version of this header within major 1. It grows when a field or a constant is added. Plugins and
  * hosts of different minor versions work together.
  */
-#define RESAY_PLUGIN_ABI_MINOR 0u
+#define RESAY_PLUGIN_ABI_MINOR 1u
 
 /**
  * Success: all input is consumed (input_used == input_len), and the output is complete.
@@ -275,7 +277,8 @@ extern "C" {
 #define RESAY_LIB_UNLOADABLE 1u
 
 /**
- * The peer of a session. Valid during session_open(): copy what you need later.
+ * In resay_filter.caps: peers say in the filter's own words that their side ends (RESAY_CLOSE of receive()). Then an end of
+ * the socket before that has cut the stream off: a message that it left unfinished is not answered.
  */
 typedef struct resay_peer {
   /**
@@ -440,6 +443,179 @@ typedef struct resay_text {
    */
   size_t cap;
 } resay_text;
+
+/**
+ * The peer of a session. Valid during session_open(): copy what you need later.
+ */
+typedef struct resay_peer {
+  /**
+   * Bytes of this struct that the host knows.
+   */
+  uint32_t struct_size;
+  /**
+   * RESAY_STREAM, RESAY_DATAGRAM or RESAY_SEQPACKET.
+   */
+  uint32_t kind;
+  /**
+   * The number of the connection; an engine never reuses it. 0 for a datagram.
+   */
+  uint64_t id;
+  /**
+   * The local address as a URL, such as "tcp://127.0.0.1:8888"; NULL if it is unknown.
+   */
+  const char *local;
+  /**
+   * The peer's address as a URL; NULL if it has none (an unbound unix socket).
+   */
+  const char *peer;
+  /**
+   * The URL that the listener was opened with; NULL if it is unknown.
+   */
+  const char *listener;
+} resay_peer;
+
+/**
+ * Memory of the host that a filter appends to. Valid during the call.
+ */
+typedef struct resay_filter_out {
+  /**
+   * Bytes of this struct that the host knows.
+   */
+  uint32_t struct_size;
+  /**
+   * Reserved.
+   */
+  uint32_t zero;
+  /**
+   * The memory. May be NULL if cap is 0.
+   */
+  uint8_t *data;
+  /**
+   * Bytes of it that are in use: write behind them, then add to len what you wrote. What was there before stays.
+   */
+  size_t len;
+  /**
+   * Bytes of it that there are.
+   */
+  size_t cap;
+  /**
+   * Makes room for additional bytes behind len: data and cap change. Returns RESAY_OK; or RESAY_E_NOMEM, also above the
+   * host's limit, and then nothing has changed.
+   */
+  resay_status (*reserve)(struct resay_filter_out *out, size_t additional);
+} resay_filter_out;
+
+/**
+ * A filter: what stands between the bytes of a stream's socket and the stream itself, both ways, such as TLS. It does no
+ * I/O. Constant, and valid as long as its library is loaded.
+ *
+ *   socket --> receive() --> plain --> messages, transforms, answers --> send() --> socket
+ *                      `---> reply, to the socket
+ *
+ * A connection begins in its handshake: nothing of it reaches the stream before receive() has returned RESAY_OK once. The
+ * host ends a handshake that takes too long.
+ *
+ * Required are struct_size, id, receive and send; every other field may be zero.
+ */
+typedef struct resay_filter {
+  /**
+   * sizeof(resay_filter) in the plugin.
+   */
+  uint32_t struct_size;
+  /**
+   * RESAY_FILTER_CAP_ bits.
+   */
+  uint32_t caps;
+  /**
+   * The name: [a-z0-9][a-z0-9._-]*; unique among the filters of its library.
+   */
+  const char *id;
+  /**
+   * The version of the filter, for display; NULL: none.
+   */
+  const char *version;
+  /**
+   * One line of description; NULL: none.
+   */
+  const char *summary;
+  /**
+   * Private to the author of the table: the host never reads it.
+   */
+  void *user;
+  /**
+   * n_options options, or NULL. The host refuses every other key before create().
+   */
+  const struct resay_option *options;
+  /**
+   * The number of options.
+   */
+  uint32_t n_options;
+  /**
+   * sizeof(resay_option) in the plugin.
+   */
+  uint32_t option_size;
+  /**
+   * Bytes of memory that the host allocates for each connection, zeroed before open(). The memory does not move until
+   * the connection is closed. At most 1 MiB.
+   */
+  uint32_t conn_size;
+  /**
+   * The alignment of that memory, a power of two up to 4096; 0: the alignment of malloc().
+   */
+  uint32_t conn_align;
+  /**
+   * [C] Creates an instance for a listener: it reads what its options name, such as certificates. When the configuration is
+   * loaded again, a new instance takes its place; connections keep theirs. Several workers call an instance at once. As
+   * create() of a transform.
+   */
+  resay_status (*create)(const struct resay_filter *filter,
+                         const struct resay_host *host,
+                         const struct resay_kv *options,
+                         size_t n_options,
+                         void **instance,
+                         struct resay_text *err);
+  /**
+   * [*] Destroys an instance. All its connections are closed, and no call is running. May be NULL.
+   */
+  void (*destroy)(void *instance);
+  /**
+   * [W] Called before the first call of a connection, when its peer is known. Returns RESAY_OK, or an error: then the
+   * connection is reset, and close() is not called. May be NULL.
+   */
+  resay_status (*open)(void *instance, void *conn, const struct resay_peer *peer, struct resay_text *err);
+  /**
+   * [W] Called once after the last call of a connection, whatever its result. May be NULL.
+   */
+  void (*close)(void *instance, void *conn);
+  /**
+   * [W] The peer sent len bytes of wire, which the filter may overwrite and keeps what it needs later. It appends to plain
+   * what they say, and to reply what is to be sent for its own sake. Returns
+   *  - RESAY_MORE_IN: the handshake is not complete; plain has nothing.
+   *  - RESAY_OK: it is.
+   *  - RESAY_CLOSE: it is, and the peer has said that its side ends. Later calls return the same.
+   *  - an error: the host sends reply, and ends the connection. No call but close() follows.
+   */
+  resay_status (*receive)(void *instance,
+                          void *conn,
+                          uint8_t *wire,
+                          size_t len,
+                          struct resay_filter_out *plain,
+                          struct resay_filter_out *reply);
+  /**
+   * [W] After the handshake: appends to wire what is to be sent to say len bytes of plain. Returns RESAY_OK, or an error:
+   * the connection is reset.
+   */
+  resay_status (*send)(void *instance,
+                       void *conn,
+                       const uint8_t *plain,
+                       size_t len,
+                       struct resay_filter_out *wire);
+  /**
+   * [W] After the handshake, once, before the host ends its side: appends to wire what says so. receive() may still be
+   * called. May be NULL.
+   */
+  resay_status (*end)(void *instance, void *conn, struct resay_filter_out *wire);
+} resay_filter;
 
 /**
  * One call of process(): filled by the host, on the calling thread's stack, valid during the call.
@@ -643,7 +819,7 @@ typedef struct resay_library {
    */
   uint32_t flags;
   /**
-   * The number of transforms.
+   * The number of transforms; may be 0 where there are filters.
    */
   uint32_t n;
   /**
@@ -664,6 +840,18 @@ typedef struct resay_library {
    * is not called. May be NULL.
    */
   resay_status (*init)(const char *path, struct resay_text *err);
+  /**
+   * n_filters pointers to tables of filters, or NULL.
+   */
+  const struct resay_filter *const *filters;
+  /**
+   * The number of filters.
+   */
+  uint32_t n_filters;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
 } resay_library;
 
 /**
@@ -760,7 +948,8 @@ RESAY_EXPORT const resay_library *resay_plugin_v1(uint32_t host_abi_minor);
   { \
     static const resay_transform *const transforms[] = {__VA_ARGS__}; \
     static const resay_library library = {sizeof(resay_library), RESAY_PLUGIN_ABI_MINOR, 0u, \
-                                          sizeof transforms / sizeof transforms[0], transforms, (shutdown), (init)}; \
+                                          sizeof transforms / sizeof transforms[0], transforms, (shutdown), (init), \
+                                          RESAY_NULL, 0u, 0u}; \
     (void)host_abi_minor; \
     return &library; \
   } \

@@ -44,11 +44,10 @@ impl Client {
     pub fn open(url: &str, timeout: Option<Duration>) -> Result<Client> {
         let address: Address = url.parse()?;
         let failed = |what: &'static str| Error::system(format!("{what} {url}"));
-        let unsuitable = || {
-            let reason = "a descriptor has no address to connect to";
-            failed("connect to")(io::Error::new(io::ErrorKind::InvalidInput, reason))
-        };
-        let kind = address.socket_kind().ok_or_else(unsuitable)?;
+        let unsuitable =
+            |reason: &'static str| failed("connect to")(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        let kind =
+            address.socket_kind().ok_or_else(|| unsuitable("a descriptor has no address to connect to"))?;
         match &address {
             Address::Tcp(endpoint) | Address::Udp(endpoint) => {
                 let here = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -84,7 +83,10 @@ impl Client {
                 let socket = connect(Domain::UNIX, kind, &to, timeout).map_err(failed("connect to"))?;
                 Client::new(socket, kind, url)
             }
-            Address::Fd(_) | Address::Systemd(_) => Err(unsuitable()),
+            Address::Tls(_) => Err(unsuitable("this client speaks no TLS")),
+            Address::Fd(_) | Address::Systemd(_) => {
+                Err(unsuitable("a descriptor has no address to connect to"))
+            }
         }
     }
 

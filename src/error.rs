@@ -51,6 +51,14 @@ pub enum Error {
         /// Its own message, or what the engine found.
         reason: String,
     },
+    /// A filter that cannot be found, or refused to be created.
+    #[error("filter {id}: {reason}")]
+    Filter {
+        /// The filter's id.
+        id: String,
+        /// Its own message, or what the engine found.
+        reason: String,
+    },
     /// The call does not fit the state that the engine is in.
     #[error("{0}")]
     State(&'static str),

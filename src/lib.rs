@@ -83,7 +83,7 @@ pub use peer::{Credentials, Peer, SocketKind};
 pub use stats::{CloseReason, DropReason, Stats};
 pub use tap::{Tap, TapOutcome, TapRecord};
 pub use transform::library::{
-    Conversation, Function, Message, Needs, OptionHelp, Output, Transform, TransformTime, Verdict,
+    Conversation, Filter, Function, Message, Needs, OptionHelp, Output, Transform, TransformTime, Verdict,
     running_transform,
 };
 pub use transform::registry::{TransformOrigin, overwritten_plugins};

@@ -34,6 +34,9 @@ pub(crate) const QUEUED_SEND_BYTES: usize = 64;
 pub(crate) const DATAGRAM_COPIES_MAX: u32 = 8;
 /// Unix sockets of the system that are looked at when it is to be found who has not read what.
 pub(crate) const UNIX_QUEUES_MAX: usize = 4096;
+/// What a filter may make of one read, or of one answer, beyond twice its bytes: a record that it has kept, a flight of a
+/// handshake.
+pub(crate) const FILTER_OUT_BYTES: usize = 128 * 1024;
 /// Delayed answers of one datagram socket, and their bytes.
 pub(crate) const DELAYED_DATAGRAMS_MAX: usize = 64 * 1024;
 pub(crate) const DELAYED_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;

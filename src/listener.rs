@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::chain::{Chain, Generation};
-use crate::connection::{Around, MakeAround};
+use crate::connection::{Around, FilterAround, MakeAround};
 use crate::context::ConnLimits;
 use crate::error::{Error, Result, SpecError};
 use crate::event::{PeerLines, Subject};
@@ -24,7 +24,7 @@ use crate::peer::{Peer, SocketKind};
 use crate::proxy::HEADER_BYTES_MAX;
 use crate::stats::{Block, Stats};
 use crate::sys;
-use crate::transform::library::LocalEnd;
+use crate::transform::library::{FilterInstance, LocalEnd};
 
 use proxy::ProxyRules;
 pub(crate) use proxy::Sender;
@@ -91,6 +91,8 @@ pub(crate) struct Listener {
     pub(crate) limiter: Option<Arc<PeerLimiter>>,
     /// What stands before and around its streams.
     around: Option<MakeAround>,
+    /// What stands between their sockets and them.
+    filter: Option<FilterAround>,
     chain: Arc<CurrentChain>,
     common: Arc<Common>,
 }
@@ -151,7 +153,7 @@ impl Listener {
         bound: &mut Bound,
         effective: Vec<(String, String)>,
         chain: Arc<Chain>,
-        around: Option<MakeAround>,
+        (around, filter): (Option<MakeAround>, Option<Arc<FilterInstance>>),
     ) -> Result<Listener> {
         let options = bound.options.clone();
         let kind = bound.kind;
@@ -187,6 +189,7 @@ impl Listener {
             on_accept: std::mem::take(&mut bound.on_accept),
             limiter,
             around: around.filter(|_| kind != SocketKind::UnixSeqpacket),
+            filter: filter_of(kind, &options, filter),
             chain: CurrentChain::new(chain, Vec::new()),
             common: Arc::new(Common {
                 more: Mutex::new(std::mem::take(&mut bound.more)),
@@ -201,7 +204,8 @@ impl Listener {
 
     /// The same listener with other options, for those who come from now on: the same number, socket, counters and, unless
     /// messages are found otherwise, chain. Fails where an option is settled when the socket is bound.
-    pub(crate) fn revised(&self, options: &Options) -> Result<Listener> {
+    /// `filter`: what stands between the sockets of new connections and them.
+    pub(crate) fn revised(&self, options: &Options, filter: Option<Arc<FilterInstance>>) -> Result<Listener> {
         let kind = AddressKind::from(self.kind);
         for key in KEYS.iter().filter(|key| key.is_settled(kind)) {
             if let (old, Some(new)) = (self.options.get(key.name), options.get(key.name))
@@ -253,6 +257,7 @@ impl Listener {
             on_accept,
             limiter,
             around: self.around.clone(),
+            filter: filter_of(self.kind, options, filter),
             chain,
             common: Arc::clone(&self.common),
         })
@@ -310,6 +315,10 @@ impl Listener {
     /// What stands before and around a new stream.
     pub(crate) fn around(&self) -> Option<Around> {
         let around = self.around.as_ref().map(MakeAround::make);
+        let around = match &self.filter {
+            Some(filter) => Some(filter.put(around)),
+            None => around,
+        };
         match &self.proxy {
             Some(rules) => Some(rules.in_front_of(around)),
             None => around,
@@ -524,6 +533,17 @@ fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(u
         },
     };
     Ok((message_bytes_max, limits))
+}
+
+/// What stands between the sockets of a listener's streams and them.
+fn filter_of(
+    kind: SocketKind,
+    options: &Options,
+    filter: Option<Arc<FilterInstance>>,
+) -> Option<FilterAround> {
+    let is_stream = matches!(kind, SocketKind::Tcp | SocketKind::UnixStream);
+    let within = options.handshake_timeout;
+    filter.filter(|_| is_stream).map(|instance| FilterAround { instance, within })
 }
 
 /// What is asked of the senders of datagrams, and of connecting peers.

@@ -84,10 +84,12 @@ pub enum CloseReason {
     ByHost,
     /// Too many messages of its chain waited for a thread: the chain has a transform that may block.
     Overloaded,
+    /// The socket ended before the layer around the stream did: the peer, or somebody between, has cut it off.
+    LayerTruncated,
 }
 
 /// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
-const CLOSE_REASONS: [(CloseReason, &CStr, &str); 18] = [
+const CLOSE_REASONS: [(CloseReason, &CStr, &str); 19] = [
     (CloseReason::PeerClosed, c"peer_closed", "closed by the peer"),
     (CloseReason::PeerReset, c"peer_reset", "reset by the peer"),
     (CloseReason::IdleTimeout, c"idle_timeout", "silent for longer than idle_timeout"),
@@ -106,9 +108,10 @@ const CLOSE_REASONS: [(CloseReason, &CStr, &str); 18] = [
     (CloseReason::AnswerTooLong, c"answer_too_long", "answer longer than the send buffer (sndbuf)"),
     (CloseReason::ByHost, c"by_host", "closed by the program"),
     (CloseReason::Overloaded, c"overloaded", "too many messages wait for a transform that may block"),
+    (CloseReason::LayerTruncated, c"layer_truncated", "the stream was cut off"),
 ];
 
-reasons!(CloseReason, CLOSE_REASONS, 18);
+reasons!(CloseReason, CLOSE_REASONS, 19);
 
 /// In words, for people: they may change.
 impl fmt::Display for CloseReason {

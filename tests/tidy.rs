@@ -214,7 +214,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net::guard", &["options", "peer", "timer", "limits", "error", "stats"]),
     ("net::socket", &["net::unix_file", "net::address", "options", "sys", "peer", "limits", "error"]),
     ("net::unix_file", &["sys", "limits"]),
-    ("net::address", &["options", "peer", "values", "error"]),
+    ("net::address", &["options", "transform::spec", "peer", "values", "error"]),
     ("options", &["proxy", "transform::spec", "frame", "values", "peer", "limits", "error"]),
     ("frame", &["values", "buffer", "bug", "limits", "error"]),
     ("transform::spec", &["transform", "error"]),

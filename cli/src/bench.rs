@@ -44,6 +44,7 @@ use resay_measure::process;
 
 use crate::exit::{Exit, Failure, complain};
 use crate::help;
+use crate::tls::TlsArguments;
 use compare::Comparing;
 use measure::{Measured, measure};
 use numbers::{at_least_one, parse_rate};
@@ -102,6 +103,8 @@ pub(crate) struct Arguments {
     /// The chain of the server, which determines the expected answers
     #[arg(long, value_name = "CHAIN", default_value = "identity")]
     expect: String,
+    #[command(flatten)]
+    tls: TlsArguments,
     /// The frame of the server's stream, as its option frame
     #[arg(long, value_name = "FRAME", default_value = "raw")]
     frame: Frame,
@@ -224,6 +227,11 @@ fn plan_of(arguments: &Arguments) -> Result<Plan, Failure> {
     let kind = address.socket_kind().ok_or_else(|| {
         Failure::new(Exit::Usage, format!("{url}: a descriptor has no address to connect to"))
     })?;
+    let tls = arguments.tls.of(url)?;
+    if compares && tls.is_some() {
+        let text = format!("{url}: --compare starts servers without TLS");
+        return Err(Failure::new(Exit::Usage, text));
+    }
     if let Address::Tcp(endpoint) | Address::Udp(endpoint) = &address
         && compares
         && endpoint.port != 0
@@ -265,6 +273,7 @@ fn plan_of(arguments: &Arguments) -> Result<Plan, Failure> {
     Ok(Plan {
         url: url.to_owned(),
         kind,
+        tls,
         connections: arguments.connections.unwrap_or(if compares { 50 } else { 1 }),
         message_bytes: arguments.size as usize,
         pace,
@@ -292,6 +301,7 @@ mod tests {
     pub(crate) fn plan(url: &str) -> Plan {
         Plan {
             url: url.to_owned(),
+            tls: None,
             kind: url.parse::<Address>().unwrap().socket_kind().unwrap(),
             connections: 1,
             message_bytes: 64,

@@ -32,6 +32,7 @@ mod serve;
 mod signals;
 mod start;
 mod takeover;
+mod tls;
 mod unquoted;
 
 use std::env;

@@ -225,8 +225,13 @@ fn times_of(config: &Config) -> EndTimes {
 
 /// A failure of the engine; for a chain that cannot be, with the listener whose it is.
 fn with_place(config: &Config, error: Error) -> Failure {
-    let is_of_chain =
-        matches!(error, Error::Transform { .. } | Error::UnknownTransform { .. } | Error::Plugin { .. });
+    let is_of_chain = matches!(
+        error,
+        Error::Transform { .. }
+            | Error::UnknownTransform { .. }
+            | Error::Plugin { .. }
+            | Error::Filter { .. }
+    );
     let placed = if is_of_chain { config.check().err() } else { None };
     placed.unwrap_or_else(|| error.into())
 }

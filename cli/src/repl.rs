@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use resay::options::parse_duration;
-use resay::{Client, Error, SocketKind};
+use resay::{Error, SocketKind};
 use resay_plugin::environment;
 use rustyline::error::ReadlineError;
 use rustyline::{
@@ -24,6 +24,7 @@ use rustyline::{
 };
 
 use crate::exit::{Exit, Failure, complain, exit_of};
+use crate::tls::{Peer, Tls, TlsArguments};
 use crate::{help, output};
 use shown::{hexadecimal, visible};
 use typed::Typed;
@@ -61,6 +62,8 @@ pub(crate) struct Arguments {
     /// Time limit for an answer, and for a server to come back; 0: none
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     timeout: Duration,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -120,20 +123,23 @@ impl Trouble {
 /// The connection, as far as there is one.
 struct Talk {
     url: String,
+    tls: Option<Tls>,
     newline: bool,
     timeout: Option<Duration>,
-    client: Option<Client>,
+    client: Option<Peer>,
     /// Some line was not answered in time: its answer may come before the next one's.
     late: bool,
     buffer: Vec<u8>,
 }
 
 impl Talk {
-    fn open(arguments: &Arguments) -> Result<Talk, Error> {
+    fn open(arguments: &Arguments) -> Result<Talk, Failure> {
         let timeout = help::limit(arguments.timeout);
-        let client = Client::open(&arguments.url, timeout)?;
+        let tls = arguments.tls.of(&arguments.url)?;
+        let client = Peer::open(&arguments.url, tls.as_ref(), timeout)?;
         Ok(Talk {
             url: arguments.url.clone(),
+            tls,
             newline: arguments.newline,
             timeout,
             client: Some(client),
@@ -151,7 +157,7 @@ impl Talk {
         if self.late {
             self.show_late(show);
         }
-        if self.client.as_ref().is_some_and(Client::is_gone) {
+        if self.client.as_ref().is_some_and(Peer::is_gone) {
             complain(format_args!("{} has ended the connection", self.url));
             self.client = None;
         }
@@ -179,13 +185,13 @@ impl Talk {
     }
 
     /// The connection; a new one where there is none, with patience for a server that is being restarted.
-    fn connected(&mut self) -> Result<&Client, Trouble> {
+    fn connected(&mut self) -> Result<&Peer, Trouble> {
         if let Some(client) = self.client.take() {
             return Ok(self.client.insert(client));
         }
         let since = Instant::now();
         loop {
-            match Client::open(&self.url, self.timeout) {
+            match Peer::open(&self.url, self.tls.as_ref(), self.timeout) {
                 Ok(client) => {
                     if client.kind() != SocketKind::Udp {
                         complain(format_args!("connected to {} again", self.url));

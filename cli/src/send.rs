@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use clap::Args;
 use resay::options::parse_duration;
-use resay::{Client, Error, SocketKind};
+use resay::{Error, SocketKind};
 
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure, complain};
+use crate::tls::{Peer, TlsArguments};
 use crate::{help, output};
 
 /// Send a text, or standard input, and print the answer
@@ -40,11 +41,14 @@ pub(crate) struct Arguments {
     /// Time limit from connecting to the end of the answer; 0: none
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     timeout: Duration,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   resay send tcp://127.0.0.1:8888 hello
+  resay send tls://localhost:8443 hello --ca /etc/ca.pem
   resay send udp://127.0.0.1:8888 hello --expect HELLO --timeout 1s && echo alive
   resay send unix:/tmp/e.sock < picture.png | cmp - picture.png
   resay send tcp://127.0.0.1:8888 -- --this-begins-with-dashes";
@@ -72,13 +76,16 @@ const SENDER_GRACE: Duration = Duration::from_millis(200);
 
 /// Runs the command.
 pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { url, text, expect, timeout } = arguments;
+    let Arguments { url, text, expect, timeout, tls } = arguments;
+    let tls = tls.of(&url)?;
     let mut answer = Answer::new(expect.map(OsStringExt::into_vec));
     let input: Box<dyn Read + Send> = match text.is_empty() {
         true => Box::new(io::stdin()),
         false => Box::new(Cursor::new(text.join(" ".as_ref()).into_vec())),
     };
-    let connect = |deadline: &Deadline| Client::open(&url, deadline.left()?).map_err(|e| deadline.failure(e));
+    let connect = |deadline: &Deadline| {
+        Peer::open(&url, tls.as_ref(), deadline.left()?).map_err(|e| deadline.failure(e))
+    };
     // A URL that is wrong is told before standard input is read.
     let deadline = Deadline::after(timeout);
     let client = connect(&deadline)?;
@@ -96,7 +103,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
 }
 
 /// A message, and its answer.
-fn record(client: &Client, message: &[u8], deadline: &Deadline, answer: &mut Answer) -> Result<(), Failure> {
+fn record(client: &Peer, message: &[u8], deadline: &Deadline, answer: &mut Answer) -> Result<(), Failure> {
     client.send(message, deadline.left()?).map_err(|error| send_failure(deadline, error, message.len()))?;
     let mut buffer = vec![0; RECEIVE_BYTES];
     let mut receive = |answer: &mut Answer| {
@@ -123,7 +130,7 @@ fn send_failure(deadline: &Deadline, error: Error, bytes: usize) -> Failure {
 
 /// Sends and receives at once: a server that answers while it reads would else wait for us, and we for it.
 fn stream(
-    client: Client,
+    client: Peer,
     input: Box<dyn Read + Send>,
     deadline: &Deadline,
     answer: &mut Answer,
@@ -162,7 +169,7 @@ fn stream(
 }
 
 /// Sends the input to its end and says how long it was.
-fn pump(mut input: Box<dyn Read + Send>, client: &Client, deadline: &Deadline) -> Result<u64, Failure> {
+fn pump(mut input: Box<dyn Read + Send>, client: &Peer, deadline: &Deadline) -> Result<u64, Failure> {
     let mut buffer = vec![0; INPUT_BYTES];
     let mut sent = 0;
     loop {

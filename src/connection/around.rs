@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::output::Chunk;
 use crate::peer::Peer;
 use crate::proxy::{HEADER_BYTES_MAX, Proxied};
+use crate::transform::library::{Conversation, FilterConn, FilterInstance};
 
 /// Bytes that stand before a stream and tell more about it, such as the header of the PROXY protocol.
 pub trait Preface: fmt::Debug + Send {
@@ -46,16 +47,33 @@ pub enum PrefaceProgress {
 
 /// Something between the driver's bytes and the framer, such as TLS. It does no I/O.
 pub trait Layer: fmt::Debug + Send {
-    /// The peer sent `wire`: what it says is appended to `plain`, and what is to be sent to the peer for the layer's own
-    /// sake to `reply`. An error ends the connection once `reply` is sent.
-    fn received(&mut self, wire: &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>)
-    -> Result<(), &'static str>;
+    /// The peer is known: called once, before everything else. An error resets the connection.
+    fn begin(&mut self, conversation: &Conversation<'_>) -> Result<(), &'static str> {
+        let _ = conversation;
+        Ok(())
+    }
+    /// The peer sent `wire`, which may be overwritten: what it says is appended to `plain`, and what is to be sent to the
+    /// peer for the layer's own sake to `reply`. An error ends the connection once `reply` is sent.
+    fn received(
+        &mut self,
+        wire: &mut [u8],
+        plain: &mut Vec<u8>,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), &'static str>;
     /// Whether both sides have agreed, so that `seal` may be called.
     fn is_established(&self) -> bool;
-    /// Appends to `wire` what is to be sent to say `plain`.
-    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>);
+    /// Appends to `wire` what is to be sent to say `plain`. An error resets the connection.
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), &'static str>;
     /// Appends to `wire` what says that our side ends.
     fn close(&mut self, wire: &mut Vec<u8>);
+    /// Whether the peer has said that its side ends.
+    fn has_peer_ended(&self) -> bool {
+        false
+    }
+    /// Whether peers say that: then an end of the socket before it has cut the stream off.
+    fn says_ends(&self) -> bool {
+        false
+    }
 }
 
 /// What a listener puts around its streams.
@@ -67,6 +85,8 @@ pub struct Around {
     pub(super) within: Duration,
     /// How long it may take from there.
     pub(super) then: Option<Duration>,
+    /// The layer has begun.
+    pub(super) has_begun: bool,
     /// The layer has said that our side ends.
     pub(super) is_closed: bool,
     /// What the host has sent before the stream was open.
@@ -80,13 +100,70 @@ const _: () = assert!(HEADER_BYTES_MAX <= PREFACE_BYTES_MAX);
 impl Around {
     /// `within`: how long a connection may take to be open.
     pub fn new(preface: Option<Box<dyn Preface>>, layer: Option<Box<dyn Layer>>, within: Duration) -> Around {
-        Around { preface, layer, within, then: None, is_closed: false, held: Vec::new() }
+        Around { preface, layer, within, then: None, has_begun: false, is_closed: false, held: Vec::new() }
     }
 
     /// The layer of `around` behind another preface, which has time of its own.
     pub(crate) fn behind(preface: Box<dyn Preface>, within: Duration, around: Option<Around>) -> Around {
         let then = around.as_ref().map(|around| around.within);
         Around { then, ..Around::new(Some(preface), around.and_then(|around| around.layer), within) }
+    }
+}
+
+/// A filter, as a layer.
+impl Layer for FilterConn {
+    fn begin(&mut self, conversation: &Conversation<'_>) -> Result<(), &'static str> {
+        FilterConn::begin(self, conversation)
+    }
+
+    fn received(
+        &mut self,
+        wire: &mut [u8],
+        plain: &mut Vec<u8>,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        self.receive(wire, plain, reply)
+    }
+
+    fn is_established(&self) -> bool {
+        FilterConn::is_established(self)
+    }
+
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), &'static str> {
+        self.send(plain, wire)
+    }
+
+    fn close(&mut self, wire: &mut Vec<u8>) {
+        self.end(wire);
+    }
+
+    fn has_peer_ended(&self) -> bool {
+        FilterConn::has_peer_ended(self)
+    }
+
+    fn says_ends(&self) -> bool {
+        FilterConn::says_ends(self)
+    }
+}
+
+/// The filter of a listener, and how long its handshakes may take.
+#[derive(Debug, Clone)]
+pub(crate) struct FilterAround {
+    pub(crate) instance: Arc<FilterInstance>,
+    pub(crate) within: Duration,
+}
+
+impl FilterAround {
+    /// Puts it around a new stream, behind what else stands before that.
+    pub(crate) fn put(&self, around: Option<Around>) -> Around {
+        let layer: Box<dyn Layer> = Box::new(FilterConn::new(&self.instance));
+        match around {
+            // One deadline for both.
+            Some(Around { preface: preface @ Some(_), within, .. }) => {
+                Around::new(preface, Some(layer), within.saturating_add(self.within))
+            }
+            _ => Around::new(None, Some(layer), self.within),
+        }
     }
 }
 

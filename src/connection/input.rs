@@ -85,7 +85,8 @@ impl Connection {
             let found = match cx.limits.framer.find(rest, scanned) {
                 Ok(Some(found)) => found,
                 Ok(None) if !at_end => break,
-                Ok(None) => match cx.limits.framer.find_last(rest) {
+                // Of a stream that was cut off nobody knows what the rest was to be.
+                Ok(None) => match cx.limits.framer.find_last(rest).filter(|_| !self.flags.is_truncated) {
                     Some(found) => found,
                     None => {
                         if !rest.is_empty() {

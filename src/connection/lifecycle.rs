@@ -17,6 +17,9 @@ use crate::net::guard::PeerPermit;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
 
+/// What a layer is likely to put around a small answer.
+const SEAL_BYTES: usize = 64;
+
 impl Connection {
     /// The driver has the socket. Where nothing stands before or around the stream, it is open.
     pub(crate) fn accepted(&mut self, cx: &mut Context<'_>) -> Step {
@@ -41,8 +44,9 @@ impl Connection {
         self.phase = Phase::Open;
         self.until = Moment::NEVER;
         self.send_held(cx);
+        let has_ended = self.note_layer_end();
         // What came while the stream was opening is answered in the next turn.
-        let has_input = self.unread.as_ref().is_some_and(|unread| !unread.bytes.is_empty());
+        let has_input = has_ended || self.unread.as_ref().is_some_and(|unread| !unread.bytes.is_empty());
         self.keep(&[], has_input, cx);
         let mut step = Step::default();
         if !Arc::ptr_eq(&self.generation, cx.current) {
@@ -122,13 +126,19 @@ impl Connection {
 
     /// Goes on with the layer's handshake, and opens the stream when it is over.
     fn establish(&mut self, cx: &mut Context<'_>) -> Step {
-        let Some(Around { layer: Some(_), .. }) = self.around.as_deref() else {
+        let Some(Around { layer: Some(layer), has_begun, .. }) = self.around.as_deref_mut() else {
             cx.stats.bytes_in.add(self.unread_bytes() as u64);
             return self.open(cx);
         };
-        let wire = self.unread.as_mut().map(|unread| std::mem::take(&mut unread.bytes)).unwrap_or_default();
+        if !std::mem::replace(has_begun, true)
+            && layer.begin(&cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref())).is_err()
+        {
+            return self.closing(CloseReason::LayerFailed, Close::Reset);
+        }
+        let mut wire =
+            self.unread.as_mut().map(|unread| std::mem::take(&mut unread.bytes)).unwrap_or_default();
         let mut step = Step::default();
-        let plain = self.unseal(&wire, &mut step, cx);
+        let plain = self.unseal(&mut wire, &mut step, cx);
         cx.pool.put(wire);
         if step.is_closing() || !self.is_established() {
             self.unread = None;
@@ -143,7 +153,7 @@ impl Connection {
     }
 
     /// What the peer said through the layer; what the layer has to send for its own sake goes behind all that waits.
-    fn unseal(&mut self, wire: &[u8], step: &mut Step, cx: &mut Context<'_>) -> Vec<u8> {
+    fn unseal(&mut self, wire: &mut [u8], step: &mut Step, cx: &mut Context<'_>) -> Vec<u8> {
         let (mut plain, mut reply) = (cx.pool.take(wire.len()), cx.pool.take(0));
         let Some(Around { layer: Some(layer), .. }) = self.around.as_deref_mut() else {
             // What an open connection is left with around it has a layer.
@@ -162,7 +172,17 @@ impl Connection {
         plain
     }
 
-    pub(super) fn received_layered(&mut self, wire: &[u8], cx: &mut Context<'_>) -> Step {
+    /// Notes whether the peer has said through the layer that its side ends.
+    fn note_layer_end(&mut self) -> bool {
+        let layer = self.around.as_deref().and_then(|around| around.layer.as_ref());
+        let has_ended = !self.flags.has_peer_ended && layer.is_some_and(|layer| layer.has_peer_ended());
+        if has_ended {
+            (self.flags.has_peer_ended, self.flags.awaits_socket_end) = (true, true);
+        }
+        has_ended
+    }
+
+    pub(super) fn received_layered(&mut self, wire: &mut [u8], cx: &mut Context<'_>) -> Step {
         let mut step = Step::default();
         let plain = self.unseal(wire, &mut step, cx);
         cx.stats.bytes_in.add(plain.len() as u64);
@@ -170,9 +190,18 @@ impl Connection {
             cx.stats.dropped_bytes.add(plain.len() as u64);
             return self.advance(step, cx);
         }
+        if !self.note_layer_end() && plain.is_empty() {
+            // A part of what the peer says, or something of the layer's own.
+            cx.pool.put(plain);
+            return self.advance(step, cx);
+        }
         let unread = self.unread.get_or_insert_default();
-        cx.pool.append(&mut unread.bytes, &plain);
-        cx.pool.put(plain);
+        if unread.bytes.is_empty() {
+            cx.pool.put(std::mem::replace(&mut unread.bytes, plain));
+        } else {
+            cx.pool.append(&mut unread.bytes, &plain);
+            cx.pool.put(plain);
+        }
         self.answer_unread(cx)
     }
 
@@ -286,8 +315,10 @@ impl Connection {
             let generation = Arc::clone(&self.generation);
             step.rare().fault = Some(TransformFault { generation, stage, fault });
         }
+        let is_truncated = self.flags.is_truncated && end.reason == CloseReason::PeerClosed;
+        let reason = if is_truncated { CloseReason::LayerTruncated } else { end.reason };
         if matches!(self.phase, Phase::Opening | Phase::Open) {
-            self.phase = Phase::Flushing(end.reason);
+            self.phase = Phase::Flushing(reason);
         }
         self.drop_unread(cx);
         if end.is_reset {
@@ -322,12 +353,7 @@ impl Connection {
         if cx.sends_left > 0
             && let Some(chunk) = self.output.next(cx.now)
         {
-            // A peer that waits for its answer is not silent: its time begins with the answer.
-            self.silent_since = cx.now;
-            // What a layer says for its own sake is nobody's answer.
-            let bytes = if chunk.is_wire { 0 } else { chunk.bytes.len() };
-            self.begin_send(bytes, chunk.messages);
-            step.send = Send::Owned(self.seal(chunk, cx));
+            self.send_chunk(chunk, &mut step, cx);
             return step;
         }
         if self.flags.is_drained
@@ -342,13 +368,34 @@ impl Connection {
             Phase::Opening => {}
             Phase::Open => self.decide_reading(&mut step, cx),
             Phase::Flushing(reason) if self.output.is_flushed() => self.end_side(reason, &mut step, cx),
-            Phase::Lingering(reason) if self.flags.has_peer_ended && self.output.is_flushed() => {
+            Phase::Lingering(reason) if self.has_socket_ended() && self.output.is_flushed() => {
                 step.rare().close = Some(Closing { reason, how: Close::Gently, error: None });
             }
             Phase::Flushing(_) => {}
             Phase::Lingering(_) => self.resume(&mut step),
         }
         step
+    }
+
+    /// Sends a chunk, in the words of the layer.
+    pub(super) fn send_chunk(&mut self, chunk: Chunk, step: &mut Step, cx: &mut Context<'_>) {
+        // A peer that waits for its answer is not silent: its time begins with the answer.
+        self.silent_since = cx.now;
+        // What a layer says for its own sake is nobody's answer.
+        let bytes = if chunk.is_wire { 0 } else { chunk.bytes.len() };
+        let messages = chunk.messages;
+        match self.seal(chunk, cx) {
+            Ok(wire) => {
+                self.begin_send(bytes, messages);
+                step.send = Send::Owned(wire);
+            }
+            Err(_) => {
+                cx.stats.undelivered_bytes.add(bytes as u64);
+                cx.stats.dropped(DropReason::Undelivered, u64::from(messages));
+                let reason = CloseReason::LayerFailed;
+                step.rare().close = Some(Closing { reason, how: Close::Reset, error: None });
+            }
+        }
     }
 
     fn decide_reading(&mut self, step: &mut Step, cx: &Context<'_>) {
@@ -394,7 +441,7 @@ impl Connection {
                 return;
             }
         }
-        if self.flags.has_peer_ended {
+        if self.has_socket_ended() {
             step.rare().close = Some(Closing { reason, how: Close::Gently, error: None });
             return;
         }
@@ -406,16 +453,22 @@ impl Connection {
         self.resume(step);
     }
 
+    fn has_socket_ended(&self) -> bool {
+        self.flags.has_peer_ended && !self.flags.awaits_socket_end
+    }
+
     /// What is to be sent for a chunk.
-    fn seal(&mut self, chunk: Chunk, cx: &mut Context<'_>) -> Vec<u8> {
-        let Some(Around { layer: Some(layer), .. }) = self.around.as_deref_mut() else { return chunk.bytes };
+    fn seal(&mut self, chunk: Chunk, cx: &mut Context<'_>) -> Result<Vec<u8>, &'static str> {
+        let Some(Around { layer: Some(layer), .. }) = self.around.as_deref_mut() else {
+            return Ok(chunk.bytes);
+        };
         if chunk.is_wire {
-            return chunk.bytes;
+            return Ok(chunk.bytes);
         }
-        let mut wire = cx.pool.take(chunk.bytes.len());
-        layer.seal(&chunk.bytes, &mut wire);
+        let mut wire = cx.pool.take(chunk.bytes.len() + SEAL_BYTES);
+        let sealed = layer.seal(&chunk.bytes, &mut wire);
         cx.pool.put(chunk.bytes);
-        wire
+        sealed.map(|()| wire)
     }
 
     /// Whether a connection of which nothing waits wants a deadline before `armed`, or is watched.
@@ -458,7 +511,11 @@ impl Connection {
         }
         match self.phase {
             Phase::Lingering(reason) => self.closing(reason, Close::Gently),
-            Phase::Opening => self.closing(CloseReason::IdleTimeout, Close::Reset),
+            Phase::Opening => {
+                let has_preface = self.around.as_ref().is_some_and(|around| around.preface.is_some());
+                let reason = if has_preface { CloseReason::IdleTimeout } else { CloseReason::LayerFailed };
+                self.closing(reason, Close::Reset)
+            }
             _ if is_too_slow && !self.output.can_send() => self.closing(CloseReason::TooSlow, Close::Reset),
             _ if is_stuck => self.closing(CloseReason::WriteTimeout, Close::Reset),
             Phase::Open if is_too_slow => self.end(CloseReason::TooSlow, cx),

@@ -35,8 +35,8 @@ mod step;
 mod tests;
 mod unread;
 
-pub(crate) use around::MakeAround;
 pub use around::{Around, Layer, Preface, PrefaceProgress};
+pub(crate) use around::{FilterAround, MakeAround};
 pub(crate) use output::Owed;
 pub(crate) use request::{Account, Request, Unasked};
 pub(crate) use step::{Closing, Rare, Reading, RetiredSession, Send, Step, TransformFault, Work, broken_by};
@@ -108,6 +108,10 @@ pub(crate) enum Phase {
 struct Flags {
     /// The peer has ended its side.
     has_peer_ended: bool,
+    /// It has said so through the layer, and the end of the socket is still to come.
+    awaits_socket_end: bool,
+    /// The socket has ended and the layer has not: what the peer sent may not be all.
+    is_truncated: bool,
     /// It has records, a monitor, or something around it: not for the fast path.
     is_special: bool,
     /// The driver does not read.
@@ -299,8 +303,8 @@ impl Connection {
     #[inline(never)]
     fn received_in_general(&mut self, recv_buf: RecvBuf<'_>, begun: Begun, cx: &mut Context<'_>) -> Step {
         let RecvBuf { buffer, start } = recv_buf;
-        let received = bug::part(buffer, start..);
         self.silent_since = cx.now;
+        let received = bug::part_mut(buffer, start..);
         if let Some(monitor) = &mut self.monitor {
             monitor.count(received.len());
         }
@@ -326,10 +330,10 @@ impl Connection {
         }
         let retired = self.follow(cx);
         let mut step = if self.around.is_some() {
-            self.received_layered(received, cx)
+            self.received_layered(bug::part_mut(buffer, start..), cx)
         } else {
             if !begun.is_counted {
-                cx.stats.bytes_in.add(received.len() as u64);
+                cx.stats.bytes_in.add((buffer.len() - start) as u64);
             }
             self.received_plain(buffer, start, begun, cx)
         };
@@ -446,7 +450,12 @@ impl Connection {
 
     /// The peer has ended its side: what is unread is answered as far as it can be.
     pub(crate) fn peer_ended(&mut self, cx: &mut Context<'_>) -> Step {
-        self.flags.has_peer_ended = true;
+        let has_said_so = std::mem::replace(&mut self.flags.has_peer_ended, true);
+        self.flags.awaits_socket_end = false;
+        if self.phase == Phase::Open && !has_said_so {
+            let layer = self.around.as_deref().and_then(|around| around.layer.as_ref());
+            self.flags.is_truncated = layer.is_some_and(|layer| layer.says_ends());
+        }
         match self.phase {
             Phase::Open if self.must_offload(cx) => Step::offload(Work::GoOn),
             Phase::Open if self.unread.as_ref().is_some_and(|unread| unread.has_more) => Step::default(),
@@ -486,8 +495,9 @@ impl Connection {
             return self.closing(CloseReason::SystemError, Close::Reset);
         }
         let mut step = Step::default();
-        let is_at_once = delays.is_empty() && deferred.is_empty() && end.is_none() && self.around.is_none();
-        if is_at_once && self.output.can_send() && !self.output.is_delaying() {
+        let is_simple = delays.is_empty() && deferred.is_empty() && end.is_none();
+        let is_at_once = is_simple && self.output.can_send() && !self.output.is_delaying();
+        if is_at_once && self.around.is_none() {
             // The path of most answers.
             let bytes = match reply {
                 Reply::Nothing => {
@@ -510,6 +520,11 @@ impl Connection {
         }
         let chunk = match (reply, buffer) {
             (Reply::Nothing, _) => None,
+            (Reply::Owned(bytes), _) if is_at_once => {
+                // Of most answers with a layer around them.
+                self.send_chunk(Chunk::answers(bytes, answers), &mut step, cx);
+                return step;
+            }
             (Reply::Owned(bytes), _) => Some(Chunk::answers(bytes, answers)),
             (Reply::InRecvBuf(range), buffer) => {
                 let bytes = bug::part(buffer.unwrap_or_default(), range);
@@ -701,7 +716,10 @@ impl Connection {
             Phase::Flushing(_) => assert!(!self.output.is_flushed(), "our side ends with the last answer"),
             Phase::Lingering(_) => {
                 assert!(self.output.is_flushed(), "nothing is sent behind the end of our side");
-                assert!(!has_peer_ended && !is_paused, "it waits for the peer's end, and for nothing else");
+                assert!(
+                    !is_paused && (!has_peer_ended || self.flags.awaits_socket_end),
+                    "it waits for the peer's end alone"
+                );
                 assert!(self.until != Moment::NEVER, "nobody waits for ever");
             }
         }

@@ -85,7 +85,8 @@ fn refuse(core: &Core, listener: &Listener) -> Result<()> {
         ));
     }
     if listener.kind == SocketKind::UnixDatagram
-        && let Ok((Address::Unix { name: UnixName::Abstract(_), .. }, _)) = Address::parse(&listener.url)
+        && let Ok((address, _)) = Address::parse(&listener.url)
+        && let Address::Unix { name: UnixName::Abstract(_), .. } = address.stream()
     {
         return Err(Error::State(
             "an abstract name of unix datagrams goes with its socket: it cannot refuse and be kept",

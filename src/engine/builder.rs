@@ -20,7 +20,7 @@ use crate::net::address::Listen;
 use crate::options::Options;
 use crate::stats::{ClosedListeners, Stats};
 use crate::sys::{ThreadHooks, ThreadSettings};
-use crate::transform::library::{Counters, Services, Transform};
+use crate::transform::library::{Counters, Filter, Services, Transform};
 use crate::transform::registry::Registry;
 use crate::transform::spec::ChainSpec;
 
@@ -44,6 +44,7 @@ pub struct Builder {
     plugin_directories: Vec<PathBuf>,
     events: Events,
     registered: Vec<Transform>,
+    filters: Vec<Filter>,
     around: Option<MakeAround>,
 }
 
@@ -61,6 +62,7 @@ impl Builder {
             plugin_directories: Vec::new(),
             events: Events::default(),
             registered: Vec::new(),
+            filters: Vec::new(),
             around: None,
         }
     }
@@ -159,6 +161,12 @@ impl Builder {
         self
     }
 
+    /// Adds a filter of the host's own, for listeners that name it. Others are looked up as plugin files, by their names too.
+    pub fn register_filter(mut self, filter: Filter) -> Builder {
+        self.filters.push(filter);
+        self
+    }
+
     /// A directory in which bare names of transforms are looked up, before `RESAY_PLUGIN_PATH`.
     pub fn plugin_dir(mut self, directory: impl AsRef<Path>) -> Builder {
         self.plugin_directories.push(directory.as_ref().to_owned());
@@ -187,6 +195,9 @@ impl Builder {
         let mut registry = Registry::new(self.plugin_directories);
         for transform in self.registered {
             drop(registry.register(transform.0));
+        }
+        for filter in self.filters {
+            registry.register_filter(filter.0);
         }
         let services = Services {
             events: Arc::new(self.events),

@@ -11,11 +11,21 @@ pub use crate::listener::ListenerId;
 use crate::lock::lock;
 use crate::net::address::{Address, Listen};
 use crate::net::socket::{self, Bound, Handed};
+use crate::options::Options;
 use crate::peer::{Peer, SocketKind};
+use crate::transform::library::FilterInstance;
+use crate::transform::spec::StageSpec;
 use crate::worker::Mailbox;
 
-/// Sockets that are bound, with the chains that their listeners have for themselves.
-pub(super) type Opened = Vec<(Bound, Option<Arc<Chain>>)>;
+/// Sockets that are bound, with what their listeners have for themselves.
+pub(super) type Opened = Vec<(Bound, Own)>;
+
+/// What a listener has for itself: a chain, and a filter.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Own {
+    chain: Option<Arc<Chain>>,
+    filter: Option<Arc<FilterInstance>>,
+}
 
 /// A listener as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +49,8 @@ pub struct ListenerInfo {
 impl ListenerInfo {
     /// The port, where the socket has one.
     pub fn port(&self) -> Option<u16> {
-        match Address::parse(&self.url) {
-            Ok((Address::Tcp(endpoint) | Address::Udp(endpoint), _)) => Some(endpoint.port),
+        match Address::parse(&self.url).ok()?.0.stream() {
+            Address::Tcp(endpoint) | Address::Udp(endpoint) => Some(endpoint.port),
             _ => None,
         }
     }
@@ -62,7 +72,7 @@ impl Engine {
         for pair in options.split('&').filter(|pair| !pair.is_empty()) {
             parsed.set_pair(pair)?;
         }
-        let own = self.own_chain(&parsed)?;
+        let own = self.own(&parsed)?;
         let bound = socket::adopt(socket, &parsed)?;
         let mut control = lock(&self.control);
         self.serve(&mut control, vec![(bound, own)])?
@@ -106,14 +116,14 @@ impl Engine {
         if self.is_ending() {
             return Err(Error::State("the engine is ending or has ended"));
         }
-        let mut chains = Vec::with_capacity(listens.len());
+        let mut owns = Vec::with_capacity(listens.len());
         for listen in listens {
             listen.check()?;
-            chains.push(self.own_chain(&listen.options)?);
+            owns.push(self.own(&listen.options)?);
         }
         let settings = Arc::clone(&lock(&self.control).thread_settings);
         let (mut opened, mut counts) = (Vec::with_capacity(listens.len()), Vec::with_capacity(listens.len()));
-        for (listen, own) in listens.iter().zip(chains) {
+        for (listen, own) in listens.iter().zip(owns) {
             let before = opened.len();
             let bound = match Handed::take_for(handed, listen) {
                 Some(handed) => vec![handed.adopt(&listen.options)?],
@@ -132,10 +142,10 @@ impl Engine {
         }
         let mut listeners = Vec::with_capacity(opened.len());
         for (bound, own) in &mut opened {
-            let chain = own.as_ref().unwrap_or(&control.chain);
+            let chain = own.chain.as_ref().unwrap_or(&control.chain);
             let effective =
                 socket::effective(bound.socket.as_fd(), bound.kind, &bound.options, &bound.on_accept);
-            let around = control.around.clone();
+            let around = (control.around.clone(), own.filter.clone());
             let listener =
                 Listener::new(control.listeners_made, bound, effective, Arc::clone(chain), around)?;
             control.listeners_made += 1;
@@ -161,6 +171,25 @@ impl Engine {
             control.listeners.push(listener);
         }
         Ok(ids)
+    }
+
+    fn own(&self, options: &Options) -> Result<Own> {
+        Ok(Own { chain: self.own_chain(options)?, filter: self.own_filter(options)? })
+    }
+
+    /// Creates the filter that a listener with these options would have, and drops it: whether there is one of that name, and
+    /// whether it can read what its options name.
+    pub fn check_filter(&self, options: &Options) -> Result<()> {
+        self.own_filter(options).map(drop)
+    }
+
+    /// Creates the filter of a listener: it reads what its options name.
+    pub(super) fn own_filter(&self, options: &Options) -> Result<Option<Arc<FilterInstance>>> {
+        let Some(text) = &options.filter else { return Ok(None) };
+        let spec = StageSpec::parse_filter(text)?;
+        let table = lock(&self.registry).find_filter(&spec.target)?;
+        let options: Vec<_> = spec.options.into_iter().map(|option| (option.key, option.value)).collect();
+        FilterInstance::create(table, &options, &self.services).map(Some)
     }
 
     /// The listeners, in the order in which they were added.

@@ -74,6 +74,9 @@ impl Engine {
             });
         }
         wanted.close.iter().try_for_each(|id| self.find(*id).map(drop))?;
+        // Filters read their files again: certificates may have been renewed.
+        let filters: Vec<_> =
+            wanted.keep.iter().map(|(_, options)| self.own_filter(options)).collect::<Result<_>>()?;
         let (opened, counts) = self.bind_all(&wanted.open, &mut Vec::new())?;
 
         let mut control = lock(&self.control);
@@ -87,7 +90,7 @@ impl Engine {
             None => (Arc::clone(&control.chain), control.engine_chain.clone()),
         };
         let mut planned = Vec::with_capacity(wanted.keep.len());
-        for ((id, options), own) in wanted.keep.iter().zip(own) {
+        for (((id, options), own), filter) in wanted.keep.iter().zip(own).zip(filters) {
             let old = find_listener(&control, *id)?;
             let chain = match own {
                 None => engine_chain.clone(),
@@ -97,7 +100,8 @@ impl Engine {
             };
             let mut options = options.clone();
             options.chain.clone_from(&old.options.chain);
-            let revised = if options == old.options { None } else { Some(Arc::new(old.revised(&options)?)) };
+            let is_same = options == old.options && filter.is_none();
+            let revised = if is_same { None } else { Some(Arc::new(old.revised(&options, filter)?)) };
             check_needs(revised.as_ref().unwrap_or(&old), &chain.0)?;
             planned.push(Planned { old, revised, chain });
         }
@@ -163,7 +167,8 @@ impl Engine {
         if options == old.options {
             return Ok(());
         }
-        let revised = Arc::new(old.revised(&options)?);
+        let filter = self.own_filter(&options)?;
+        let revised = Arc::new(old.revised(&options, filter)?);
         check_needs(&revised, &revised.chain())?;
         core.revise(&mut control, &revised);
         core.shared.announce_change();

@@ -80,7 +80,10 @@ impl From<Error> for Failure {
             Error::Spec(_) => RESAY_E_SPEC,
             Error::System { source, .. } if source.kind() == std::io::ErrorKind::Interrupted => RESAY_E_INTR,
             Error::System { .. } => RESAY_E_SYS,
-            Error::Plugin { .. } | Error::UnknownTransform { .. } | Error::Transform { .. } => RESAY_E_PLUGIN,
+            Error::Plugin { .. }
+            | Error::UnknownTransform { .. }
+            | Error::Transform { .. }
+            | Error::Filter { .. } => RESAY_E_PLUGIN,
             Error::State(_) => RESAY_E_STATE,
             Error::Handle(_) => RESAY_E_HANDLE,
             Error::Full(_) => RESAY_E_FULL,

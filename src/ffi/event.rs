@@ -82,6 +82,8 @@ pub const RESAY_CLOSED_ANSWER_TOO_LONG: i32 = 16;
 pub const RESAY_CLOSED_BY_HOST: i32 = 17;
 /// Too many messages of its chain waited for a thread: the chain has a transform that may block.
 pub const RESAY_CLOSED_OVERLOADED: i32 = 18;
+/// In resay_event.code: the socket ended before the layer around the stream did: the peer, or somebody between, has cut it off.
+pub const RESAY_CLOSED_LAYER_TRUNCATED: i32 = 19;
 
 /// In resay_event.code: a transform returned RESAY_DROP.
 pub const RESAY_DROPPED_BY_TRANSFORM: i32 = 1;
@@ -169,6 +171,7 @@ const _: () = {
     assert!(RESAY_CLOSED_ANSWER_TOO_LONG == CloseReason::AnswerTooLong as i32 + 1);
     assert!(RESAY_CLOSED_BY_HOST == CloseReason::ByHost as i32 + 1);
     assert!(RESAY_CLOSED_OVERLOADED == CloseReason::Overloaded as i32 + 1);
+    assert!(RESAY_CLOSED_LAYER_TRUNCATED == CloseReason::LayerTruncated as i32 + 1);
     assert!(RESAY_DROPPED_BY_TRANSFORM == DropReason::ByTransform as i32 + 1);
     assert!(RESAY_DROPPED_TRANSFORM_FAILED == DropReason::TransformFailed as i32 + 1);
     assert!(RESAY_DROPPED_TOO_LONG == DropReason::TooLong as i32 + 1);
@@ -192,7 +195,7 @@ const _: () = {
     assert!(RESAY_DROPPED_PROXY_HEADER == DropReason::ProxyHeader as i32 + 1);
     assert!(RESAY_DROPPED_NOT_FROM_PROXY == DropReason::NotFromProxy as i32 + 1);
     // Each reason has a number here.
-    assert!(RESAY_CLOSED_OVERLOADED as usize == CloseReason::ALL.len());
+    assert!(RESAY_CLOSED_LAYER_TRUNCATED as usize == CloseReason::ALL.len());
     assert!(RESAY_DROPPED_NOT_FROM_PROXY as usize == DropReason::ALL.len());
 };
 

@@ -1,4 +1,5 @@
-//! The grammar of addresses: `tcp://127.0.0.1:8888?frame=lines`, `unix:/run/e.sock`, `unix:@name`, `fd:3`.
+//! The grammar of addresses: `tcp://127.0.0.1:8888?frame=lines`, `unix:/run/e.sock`, `unix:@name`, `fd:3`,
+//! `tls://127.0.0.1:8443?cert=/etc/echo.pem&key=/etc/echo.key`.
 //!
 //! Pure: nothing is resolved, opened or bound here.
 
@@ -43,6 +44,8 @@ pub enum Address {
         /// The file, or the abstract name.
         name: UnixName,
     },
+    /// `tls://HOST:PORT`, `unix+tls:PATH`: a stream with TLS around it. Its address is one of `tcp` or `unix`.
+    Tls(Box<Address>),
     /// `fd:N`: an open descriptor, never negative.
     Fd(i32),
     /// `systemd:NAME`, or `systemd:` for all that the service manager passed.
@@ -72,6 +75,7 @@ impl Address {
                 Host::Name(_) => None,
             },
             Address::Unix { .. } => Some(true),
+            Address::Tls(stream) => stream.is_local(),
             Address::Fd(_) | Address::Systemd(_) => None,
         }
     }
@@ -87,7 +91,16 @@ impl Address {
             Address::Tcp(_) => Some(SocketKind::Tcp),
             Address::Udp(_) => Some(SocketKind::Udp),
             Address::Unix { kind, .. } => Some(kind.socket_kind()),
+            Address::Tls(stream) => stream.socket_kind(),
             Address::Fd(_) | Address::Systemd(_) => None,
+        }
+    }
+
+    /// Where the bytes go: of `tls` and `unix+tls` the address of the stream, else the address itself.
+    pub fn stream(&self) -> &Address {
+        match self {
+            Address::Tls(stream) => stream,
+            address => address,
         }
     }
 
@@ -106,6 +119,7 @@ impl Address {
             {
                 Some("v6only means nothing for an IPv4 address".to_owned())
             }
+            (_, Address::Tls(stream)) => stream.refuses(name),
             ("mode", Address::Unix { name: UnixName::Abstract(_), .. }) => {
                 Some("an abstract name is no file, so it has no mode: any local user may connect".to_owned())
             }
@@ -115,6 +129,8 @@ impl Address {
 
     fn scheme(&self) -> &'static str {
         match (self, self.socket_kind()) {
+            (Address::Tls(_), Some(SocketKind::Tcp)) => "tls",
+            (Address::Tls(_), _) => "unix+tls",
             (_, Some(kind)) => kind.scheme(),
             (Address::Fd(_), None) => "fd",
             _ => "systemd",
@@ -128,6 +144,11 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp(endpoint) | Address::Udp(endpoint) => write!(f, "{}://{endpoint}", self.scheme()),
             Address::Unix { name, .. } => write!(f, "{}:{name}", self.scheme()),
+            Address::Tls(stream) => match &**stream {
+                Address::Tcp(endpoint) => write!(f, "tls://{endpoint}"),
+                Address::Unix { name, .. } => write!(f, "unix+tls:{name}"),
+                other => other.fmt(f),
+            },
             Address::Fd(descriptor) => write!(f, "fd:{descriptor}"),
             Address::Systemd(name) => {
                 f.write_str("systemd:")?;

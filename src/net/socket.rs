@@ -32,10 +32,12 @@ use crate::peer::SocketKind;
 /// lives on until the kernel has taken that apart, a little after the process is gone.
 pub(crate) fn bind(listen: &Listen) -> Result<Vec<Bound>> {
     let options = &listen.options;
-    match &listen.address {
+    match listen.address.stream() {
         Address::Tcp(endpoint) => patiently(|| ip::bind(listen, endpoint, SocketKind::Tcp)),
         Address::Udp(endpoint) => patiently(|| ip::bind(listen, endpoint, SocketKind::Udp)),
         Address::Unix { kind, name } => patiently(|| unix::bind(listen, kind.socket_kind(), name)),
+        // The stream of an address has none around it.
+        Address::Tls(_) => Err(Error::State("the address of a stream is one of tcp or unix")),
         Address::Fd(fd) => adopt_number(*fd, options).map(|bound| vec![bound]),
         Address::Systemd(name) => {
             passed_by_systemd(name.as_deref())?.into_iter().map(|fd| adopt_number(fd, options)).collect()

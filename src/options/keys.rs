@@ -6,8 +6,9 @@ use super::guard::{
 };
 use super::text::{
     BACKLOG_MAX, HIGH_WATER_BYTES_MIN, TIMEOUT_MIN, allow_uid_text, keepalive_text, max_amplification_text,
-    min_rate_text, off_text, parse_allow_uid, parse_idle_timeout, parse_keepalive, parse_max_amplification,
-    parse_max_per_peer, parse_min_rate, parse_mode, parse_proxy, parse_socket_buffer, proxy_text,
+    min_rate_text, off_text, parse_allow_uid, parse_filter, parse_idle_timeout, parse_keepalive,
+    parse_max_amplification, parse_max_per_peer, parse_min_rate, parse_mode, parse_proxy,
+    parse_socket_buffer, proxy_text,
 };
 use super::types::{AddressKind, Options};
 use crate::error::SpecError;
@@ -527,6 +528,28 @@ pub const KEYS: &[Key] = &[
         applies: CONNECTED,
         set: |options, text| put(&mut options.high_water_bytes, bytes_within(text, HIGH_WATER_BYTES_MIN)),
         get: |options| Some(size_text(options.high_water_bytes as u64)),
+    },
+    Key {
+        name: "filter",
+        value: "FILTER|off",
+        kind: ValueType::TEXT,
+        fallback: "off",
+        help: "what stands between the socket and the stream, for example tls:cert=/etc/echo.pem,key=/etc/echo.key",
+        applies: STREAMS,
+        set: |options, text| put(&mut options.filter, parse_filter(text)),
+        get: |options| Some(options.filter.clone().unwrap_or_else(off_text)),
+    },
+    Key {
+        name: "handshake_timeout",
+        value: "DURATION",
+        kind: ValueType::within("duration", "", "1ms", "8760h"),
+        fallback: "10s",
+        help: "reset a connection whose filter has not finished its handshake within DURATION",
+        applies: STREAMS,
+        set: |options, text| {
+            put(&mut options.handshake_timeout, duration_within(text, TIMEOUT_MIN, DURATION_MAX, ""))
+        },
+        get: |options| Some(duration_text(options.handshake_timeout)),
     },
     Key {
         name: "chain",

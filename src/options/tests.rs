@@ -55,7 +55,7 @@ fn every_range_is_what_the_parser_takes() {
     for key in KEYS {
         assert_eq!(key.kind.min.is_empty(), key.kind.max.is_empty(), "{}", key.name);
         // These take "on" as what it is, and not as a truth value.
-        if !matches!(key.name, "keepalive" | "chain") {
+        if !matches!(key.name, "keepalive" | "filter" | "chain") {
             let is_flag = Options::default().set(key.name, "on").is_ok();
             assert_eq!(key.kind.name == "bool", is_flag, "{}", key.name);
         }
@@ -176,6 +176,10 @@ fn good_values() {
         ("proxy_timeout", "1.5s", "1500ms"),
         ("chain", "uppercase | hex", "uppercase | hex"),
         ("chain", "", ""),
+        ("filter", "off", "off"),
+        ("filter", "tls:cert=/a,cert='/b c'", "tls:cert=/a,cert=\"/b c\""),
+        ("filter", " ./libmine.so#second ", "./libmine.so#second"),
+        ("handshake_timeout", "1500ms", "1500ms"),
     ];
     for (key, value, canonical) in table {
         let mut options = Options::default();
@@ -271,6 +275,10 @@ fn bad_values() {
         ("proxy_from", "any", 0, "or auto"),
         ("proxy_timeout", "0", 0, "1ms to 8760h"),
         ("chain", "upper | ", 8, "missing"),
+        ("filter", "", 0, "a filter is missing"),
+        ("filter", "tls | tls", 4, "one name"),
+        ("filter", "tls:cert", 8, "value is missing"),
+        ("handshake_timeout", "0", 0, "1ms"),
     ];
     for (key, value, at, message) in table {
         let mut options = Options::default();
@@ -384,6 +392,7 @@ fn options() -> impl Strategy<Value = Options> {
         timeouts.clone().prop_map(Duration::from_nanos),
         proptest::option::of("[a-z]{1,8}( [|] [a-z]{1,8}:k=[0-9]{1,3}){0,3}"),
     );
+    let filters = (proptest::option::of("[a-z]{1,8}:k=[0-9]{1,3}(,k=[0-9]{1,3}){0,3}"), timeouts.clone());
     let guards = (
         proptest::option::of(proptest::collection::btree_set(0..u32::MAX, 1..5)),
         proptest::option::of((1..=u64::MAX, timeouts.clone())),
@@ -415,8 +424,10 @@ fn options() -> impl Strategy<Value = Options> {
         networks("auto"),
         timeouts.prop_map(Duration::from_nanos),
     );
-    let all = (numbers, others, guards, datagrams, proxies);
-    all.prop_map(|(numbers, others, guards, datagrams, proxies)| Options {
+    let all = (numbers, others, guards, datagrams, proxies, filters);
+    all.prop_map(|(numbers, others, guards, datagrams, proxies, filters)| Options {
+        filter: filters.0,
+        handshake_timeout: Duration::from_nanos(filters.1),
         proxy: proxies.0,
         proxy_from: proxies.1,
         proxy_timeout: proxies.2,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::types::{Keepalive, MaxAmplification, MinRate};
 use crate::limits::MESSAGE_BYTES_CEILING;
 use crate::proxy::ProxyVersions;
+use crate::transform::spec::StageSpec;
 use crate::values::{
     DURATION_MAX, ValueFault, count_within, duration_text, duration_within, list_text, parse_bool,
     parse_duration, parse_list, size_text, size_within,
@@ -31,6 +32,15 @@ pub(super) fn parse_idle_timeout(text: &str) -> Result<Option<Duration>, ValueFa
         return Ok(None);
     }
     duration_within(text, TIMEOUT_MIN, DURATION_MAX, "; 0 or off turns it off").map(Some)
+}
+
+/// Read only for its grammar, as a chain is.
+pub(super) fn parse_filter(text: &str) -> Result<Option<String>, ValueFault> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let filter = StageSpec::parse_filter(text);
+    filter.map(|filter| Some(filter.to_string())).map_err(|error| ValueFault::new(error.at, error.message))
 }
 
 pub(super) fn off_text() -> String {

@@ -75,6 +75,10 @@ pub struct Options {
     pub swap_timeout: Duration,
     /// `high_water`: size of unsent answers at which a connection is no longer read.
     pub high_water_bytes: usize,
+    /// `filter`: what stands between the socket and the stream, as it was written, such as `tls:cert=…`.
+    pub filter: Option<String>,
+    /// `handshake_timeout`: how long its handshake may take.
+    pub handshake_timeout: Duration,
     /// `chain`: the listener's own chain, as it was written; `None` is the engine's chain.
     pub chain: Option<String>,
 }
@@ -113,6 +117,8 @@ impl Default for Options {
             proxy_timeout: Duration::from_secs(3),
             swap_timeout: Duration::from_secs(60),
             high_water_bytes: 256 << 10,
+            filter: None,
+            handshake_timeout: Duration::from_secs(10),
             chain: None,
         }
     }

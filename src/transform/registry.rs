@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use resay_plugin::environment;
 
-use super::library::{self, Callee, Change, Loaded, Table};
+use super::library::{self, Callee, Change, Contents, FilterTable, Loaded, Table};
 use super::spec::{ChainSpec, StageSpec, Target};
 use crate::error::{Error, Result, plain};
 use crate::values::nearest;
@@ -29,6 +29,8 @@ pub enum TransformOrigin {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     registered: Vec<Callee>,
+    /// Filters that the host has linked.
+    filters: Vec<FilterTable>,
     /// From files that the host asked for.
     loaded: Vec<(Table, PathBuf)>,
     directories: Vec<PathBuf>,
@@ -102,7 +104,13 @@ impl Registry {
             directories.extend(env::split_paths(&path).filter(|path| path.is_absolute()));
         }
         directories.extend(installed(env::current_exe().ok().as_deref(), library::own_library().as_deref()));
-        Registry { registered: Vec::new(), loaded: Vec::new(), directories, own_directories }
+        Registry {
+            registered: Vec::new(),
+            filters: Vec::new(),
+            loaded: Vec::new(),
+            directories,
+            own_directories,
+        }
     }
 
     /// Adds a directory of the host's, after those that it has named before. One that is there stays where it is.
@@ -125,6 +133,45 @@ impl Registry {
         }
     }
 
+    /// Adds a filter that the host has linked. One of the same name makes way.
+    pub(crate) fn register_filter(&mut self, filter: FilterTable) {
+        self.filters.retain(|known| known.id() != filter.id());
+        self.filters.push(filter);
+    }
+
+    /// The filter of this name: one that the host has linked, or one of a plugin file.
+    pub(crate) fn find_filter(&self, target: &Target) -> Result<FilterTable> {
+        let (path, id) = match target {
+            Target::Name(name) => {
+                if let Some(filter) = self.filters.iter().find(|known| known.id() == name) {
+                    return Ok(filter.clone());
+                }
+                let Some(path) = self.file_of(name) else {
+                    let directories: Vec<_> =
+                        self.directories.iter().map(|d| d.display().to_string()).collect();
+                    let reason = format!("there is no lib{name}.so in {}", directories.join(", "));
+                    return Err(Error::Filter { id: name.clone(), reason });
+                };
+                (path, Some(name.as_str()))
+            }
+            Target::File { path, id } => (path.clone(), id.as_deref()),
+        };
+        let mut filters = self.load(&path)?.filters.into_iter();
+        let found = filters.find(|filter| id.is_none_or(|id| filter.id() == id));
+        found.ok_or_else(|| Error::Plugin {
+            path,
+            reason: format!("offers no filter{}", id.map_or(String::new(), |id| format!(" {id:?}"))),
+        })
+    }
+
+    /// The plugin file of a bare name.
+    fn file_of(&self, name: &str) -> Option<PathBuf> {
+        let files = [format!("lib{name}.so"), format!("{name}.so")];
+        let paths =
+            self.directories.iter().flat_map(|directory| files.iter().map(|file| directory.join(file)));
+        paths.into_iter().find(|path| path.is_file())
+    }
+
     /// Takes a transform of the host's own out.
     pub(crate) fn unregister(&mut self, id: &str) -> Option<Callee> {
         let place = self.registered.iter().position(|known| known.id() == id)?;
@@ -133,7 +180,7 @@ impl Registry {
 
     /// Adds the tables of a file. Those of another file, or of this one as it was, make way.
     pub(crate) fn load_all(&mut self, path: &Path) -> Result<usize> {
-        let tables = self.load(path)?;
+        let tables = self.load(path)?.transforms;
         for table in &tables {
             if self.registered.iter().any(|known| known.id() == table.id()) {
                 let reason = format!("the host has registered a transform {:?} of its own", table.id());
@@ -180,13 +227,8 @@ impl Registry {
         if let Some(table) = library::bundled().into_iter().find(|table| table.id() == name) {
             return Ok(table);
         }
-        for directory in self.directories.clone() {
-            for file in [format!("lib{name}.so"), format!("{name}.so")] {
-                let path = directory.join(file);
-                if path.is_file() {
-                    return self.find_file(&path, Some(name));
-                }
-            }
+        if let Some(path) = self.file_of(name) {
+            return self.find_file(&path, Some(name));
         }
         Err(Error::UnknownTransform { id: name.to_owned(), hint: self.hint_for(name), at: 0 })
     }
@@ -219,7 +261,7 @@ impl Registry {
     }
 
     fn find_file(&mut self, path: &Path, id: Option<&str>) -> Result<Table> {
-        let tables = self.load(path)?;
+        let tables = self.load(path)?.transforms;
         // A path alone names the first.
         let Some(id) = id else {
             return tables.into_iter().next().ok_or_else(|| Error::Plugin {
@@ -236,8 +278,8 @@ impl Registry {
         })
     }
 
-    /// The transforms of a file. The same file is not loaded twice.
-    fn load(&self, path: &Path) -> Result<Vec<Table>> {
+    /// What a file offers. The same file is not loaded twice.
+    fn load(&self, path: &Path) -> Result<Contents> {
         // By the name that the user knows it by.
         let fault = |reason: String| Error::Plugin { path: path.to_owned(), reason };
         let file = resay_plugin::file::check(path).map_err(fault)?;
@@ -245,8 +287,8 @@ impl Registry {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         // A file that has moved is the same file.
         let known = loaded.iter().find(|(known, _)| known.is_same_content(&identity));
-        let tables = match known {
-            Some((_, tables)) => tables.clone(),
+        let contents = match known {
+            Some((_, contents)) => contents.clone(),
             None => {
                 let change = if loaded.keys().any(|known| known.is_same_inode(&identity)) {
                     Change::Overwritten
@@ -255,12 +297,12 @@ impl Registry {
                 } else {
                     Change::New
                 };
-                let tables = library::load(&identity.path, change).map_err(fault)?;
-                loaded.insert(identity, tables.clone());
-                tables
+                let contents = library::load(&identity.path, change).map_err(fault)?;
+                loaded.insert(identity, contents.clone());
+                contents
             }
         };
-        tables.map_err(fault)
+        contents.map_err(fault)
     }
 
     /// Every transform that a bare name can reach, with its origin; files that cannot be loaded are left out
@@ -285,8 +327,9 @@ impl Registry {
             files.sort();
             for file in files {
                 match self.load(&file) {
-                    Ok(tables) => found.extend(
-                        tables
+                    Ok(contents) => found.extend(
+                        contents
+                            .transforms
                             .into_iter()
                             .map(|table| (Callee::Table(table), TransformOrigin::File(file.clone()))),
                     ),

@@ -71,7 +71,7 @@ pub struct OptionSpec {
 impl ChainSpec {
     /// Reads a chain. Empty or blank text is a chain without stages.
     pub fn parse(text: &str) -> Result<ChainSpec, SpecError> {
-        let mut reader = Reader { text, at: 0 };
+        let mut reader = Reader { text, at: 0, repeats: false };
         let mut stages = Vec::new();
         reader.skip_blanks();
         if reader.peek().is_none() {
@@ -89,6 +89,28 @@ impl ChainSpec {
                     "unexpected: options follow a colon (name:key=value,key=value), a bar separates stages",
                 ));
             }
+        }
+    }
+}
+
+impl StageSpec {
+    /// The filter of `tls` addresses, without options.
+    pub(crate) fn tls() -> StageSpec {
+        StageSpec { at: 0, target: Target::Name("tls".to_owned()), options: Vec::new() }
+    }
+
+    /// Reads a filter, which is written as one stage of a chain; its options may be given several times.
+    pub fn parse_filter(text: &str) -> Result<StageSpec, SpecError> {
+        let mut reader = Reader { text, at: 0, repeats: true };
+        reader.skip_blanks();
+        if reader.peek().is_none() {
+            return Err(reader.fault("a filter is missing here, for example tls:cert=/etc/echo.pem"));
+        }
+        let stage = reader.stage()?;
+        reader.skip_blanks();
+        match reader.peek() {
+            None => Ok(stage),
+            Some(_) => Err(reader.fault("unexpected: a filter is one name, a colon and its options")),
         }
     }
 }
@@ -151,6 +173,8 @@ impl fmt::Display for OptionSpec {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// Keys may stand several times.
+    repeats: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -236,7 +260,7 @@ impl<'a> Reader<'a> {
     fn options(&mut self, target: &Target, options: &mut Vec<OptionSpec>) -> Result<(), SpecError> {
         loop {
             let option = self.option(target)?;
-            if options.iter().any(|earlier| earlier.key == option.key) {
+            if !self.repeats && options.iter().any(|earlier| earlier.key == option.key) {
                 return Err(self.fault_at(option.key_at, format!("{} is given twice", option.key)));
             }
             options.push(option);

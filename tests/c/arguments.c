@@ -138,7 +138,8 @@ static void nothing_is_made(resay_engine *engine)
   FAILS(resay_tap_open(NULL, NULL, &tap, NULL), tap, RESAY_E_ARG);
   FAILS(resay_tap_open(engine, &options, &tap, NULL), tap, RESAY_E_ARG);
   FAILS(resay_client_open(NULL, 0, &client, NULL), client, RESAY_E_ARG);
-  FAILS(resay_client_open("tls://127.0.0.1:1", 0, &client, NULL), client, RESAY_E_SPEC);
+  FAILS(resay_client_open("https://127.0.0.1:1", 0, &client, NULL), client, RESAY_E_SPEC);
+  FAILS(resay_client_open("tls://127.0.0.1:1", 0, &client, NULL), client, RESAY_E_SYS);
   FAILS(resay_client_open("tcp://127.0.0.1:1", -2, &client, NULL), client, RESAY_E_ARG);
   for (i = 0; i < sizeof frames / sizeof frames[0]; i++) {
     FAILS(resay_dry_run_new(engine, "no-such-transform", "tcp", frames[i], &dry_run, NULL), dry_run, RESAY_E_PLUGIN);

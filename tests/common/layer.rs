@@ -31,7 +31,7 @@ struct Flipped {
 impl Layer for Flipped {
     fn received(
         &mut self,
-        wire: &[u8],
+        wire: &mut [u8],
         plain: &mut Vec<u8>,
         reply: &mut Vec<u8>,
     ) -> Result<(), &'static str> {
@@ -53,8 +53,9 @@ impl Layer for Flipped {
         self.heard == HELLO.len()
     }
 
-    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), &'static str> {
         wire.extend(plain.iter().map(|byte| !byte));
+        Ok(())
     }
 
     fn close(&mut self, _: &mut Vec<u8>) {}

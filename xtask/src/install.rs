@@ -177,7 +177,9 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
 
 /// Builds all that is installed, and nothing else; where it is.
 fn build(place: &Place) -> Result<PathBuf, String> {
-    for what in ["--package resay --package resay-cli", "--package resay-transforms --examples"] {
+    for what in
+        ["--package resay --package resay-cli", "--package resay-transforms --package resay-tls --examples"]
+    {
         let mut cargo = place.cargo(&format!("build --profile dist {what}"));
         let status = cargo.stdin(Stdio::null()).status().map_err(|error| format!("cargo: {error}"))?;
         if !status.success() {

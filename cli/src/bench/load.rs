@@ -4,7 +4,7 @@
 //! come, which is also when the next message is due in a closed loop.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ use super::stream::Stream;
 use super::talk::{Broken, Clock, Talk, Turn};
 use super::tally::{Span, Tally};
 use crate::exit::{Exit, Failure};
+use crate::tls::Socket;
 
 /// Events of one wait.
 const EVENTS: usize = 128;
@@ -107,7 +108,7 @@ pub(crate) struct Report {
 }
 
 /// Connections and their numbers.
-pub(crate) type Sockets = Vec<(usize, OwnedFd)>;
+pub(crate) type Sockets = Vec<(usize, Socket)>;
 
 /// The work of one thread, everything made that it needs.
 pub(crate) type Job<'a> = Box<dyn FnOnce(Clock, &Probe<'_>, &Seen) -> Result<Report, Failure> + Send + 'a>;
@@ -115,7 +116,7 @@ pub(crate) type Job<'a> = Box<dyn FnOnce(Clock, &Probe<'_>, &Seen) -> Result<Rep
 /// Makes what a thread needs to load the server until the measurement is over: before the clock runs.
 pub(crate) fn prepare<'a>(plan: &'a Plan, script: &'a Script, sockets: Sockets) -> Result<Job<'a>, Failure> {
     let limit = plan.pace.pipeline();
-    let raw: Vec<_> = sockets.iter().map(|(_, socket)| socket.as_raw_fd()).collect();
+    let raw: Vec<_> = sockets.iter().map(|(_, socket)| socket.as_fd().as_raw_fd()).collect();
     let numbers = sockets.iter().map(|(number, _)| *number).collect();
     let schedule =
         plan.pace.rate().map(|rate| Schedule { ns_per_message: 1e9 / rate, connections: plan.connections });
@@ -126,7 +127,9 @@ pub(crate) fn prepare<'a>(plan: &'a Plan, script: &'a Script, sockets: Sockets) 
         Load::new(plan, script, sockets.into_iter().map(each).collect(), turns, &raw).map(Load::into_job)
     } else {
         let is_datagram = plan.kind.is_datagram();
-        let each = |(number, socket)| Records::new(socket, number, is_datagram, limit, due(number), script);
+        let each = |(number, socket): (usize, Socket)| {
+            Records::new(socket.into_plain(), number, is_datagram, limit, due(number), script)
+        };
         Load::new(plan, script, sockets.into_iter().map(each).collect(), turns, &raw).map(Load::into_job)
     }
 }

@@ -23,6 +23,7 @@ use super::tally::{Span, Tally};
 use super::{cores, progress::Progress};
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
+use crate::tls::Peer;
 
 /// What a measurement saw.
 #[derive(Debug)]
@@ -218,12 +219,12 @@ fn connect(plan: &Plan, script: &Script) -> Result<Connected, Failure> {
             let text = format!("{} came before all connections were made", interrupt.name());
             return Err(Failure::new(interrupt.exit(), text));
         }
-        let connected = deadline
-            .left()
-            .and_then(|left| Client::open(&url, left).map_err(|error| deadline.failure(error)));
+        let connected = deadline.left().and_then(|left| {
+            Peer::open(&url, plan.tls.as_ref(), left).map_err(|error| deadline.failure(error))
+        });
         match connected {
             Ok(client) => {
-                let socket = OwnedFd::from(client);
+                let socket = client.into_socket();
                 if plan.kind.is_datagram() {
                     // What does not fit is lost; as much as the system grants.
                     let _ = set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES);

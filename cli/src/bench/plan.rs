@@ -5,11 +5,15 @@ use std::time::Duration;
 use resay::SocketKind;
 use resay::options::Frame;
 
+use crate::tls::Tls;
+
 /// One measurement.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) url: String,
     pub(crate) kind: SocketKind,
+    /// Where the URL is one of TLS.
+    pub(crate) tls: Option<Tls>,
     pub(crate) connections: usize,
     pub(crate) message_bytes: usize,
     pub(crate) pace: Pace,

@@ -8,20 +8,18 @@
 //!                answered, and `answer_at` bytes of the next
 //! ```
 
-use std::os::fd::OwnedFd;
-
 use rustix::io::Errno;
-use rustix::net;
 
 use super::due::Due;
 use super::frame;
 use super::script::Script;
-use super::talk::{Broken, Talk, Turn, recv_flags, send_flags};
+use super::talk::{Broken, Talk, Turn};
 use super::tally::{Tally, Wrong};
+use crate::tls::Socket;
 
 #[derive(Debug)]
 pub(crate) struct Stream {
-    socket: OwnedFd,
+    socket: Socket,
     connection: usize,
     /// The message of the script that this connection began with.
     first: usize,
@@ -46,7 +44,7 @@ const SEND_BYTES_MAX: usize = 1 << 20;
 
 impl Stream {
     pub(crate) fn new(
-        socket: OwnedFd,
+        socket: Socket,
         connection: usize,
         in_flight_max: Option<usize>,
         due: Due,
@@ -199,6 +197,11 @@ impl Talk for Stream {
     }
 
     fn send(&mut self, turn: &mut Turn<'_>) -> Result<(), Broken> {
+        match self.socket.flush() {
+            Ok(()) => {}
+            Err(Errno::AGAIN) => self.is_blocked = true,
+            Err(error) => return Err(error.into()),
+        }
         while !self.is_blocked && self.sent < self.may_send() {
             let script = turn.script;
             let all = script.messages_from(self.index_of(self.sent, script));
@@ -206,7 +209,7 @@ impl Talk for Stream {
             let end =
                 count.saturating_mul(script.wire_len()).min(all.len()).min(self.partial + SEND_BYTES_MAX);
             let piece = all.get(self.partial..end).unwrap_or_default();
-            match net::send(&self.socket, piece, send_flags()) {
+            match self.socket.send(piece) {
                 Ok(len) => {
                     self.is_blocked = len < piece.len();
                     let begun = self.partial + len;
@@ -227,9 +230,9 @@ impl Talk for Stream {
 
     fn receive(&mut self, to_end: bool, buffer: &mut [u8], turn: &mut Turn<'_>) -> Result<(), Broken> {
         loop {
-            let len = match net::recv(&self.socket, &mut *buffer, recv_flags()) {
-                Ok((_, 0)) => return Err(Broken::Ended),
-                Ok((_, len)) => len,
+            let len = match self.socket.recv(buffer) {
+                Ok(0) => return Err(Broken::Ended),
+                Ok(len) => len,
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
@@ -237,7 +240,7 @@ impl Talk for Stream {
             turn.look_at_clock();
             self.take(buffer.get(..len).unwrap_or_default(), turn);
             // A read that leaves room has emptied the socket; what comes now is a new event.
-            if len < buffer.len() && !to_end {
+            if self.socket.is_emptied_by(len, buffer.len()) && !to_end {
                 return Ok(());
             }
         }
@@ -275,7 +278,7 @@ mod tests {
         let mut tally = Tally::new(Span::of(plan)).unwrap();
         let clock = Clock(Instant::now());
         let mut turn = Turn { script, tally: &mut tally, clock, now: 1, refill_until: 0, lost_after: 0 };
-        let mut stream = Stream::new(ours.into(), 0, None, Due::new(None, 0, 8), script);
+        let mut stream = Stream::new(Socket::Plain(ours.into()), 0, None, Due::new(None, 0, 8), script);
         (0..messages).for_each(|_| {
             turn.tally.ask(1);
             stream.grant(1);

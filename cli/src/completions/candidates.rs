@@ -17,12 +17,14 @@ pub(super) struct Candidate {
     pub(super) help: String,
 }
 
-const SCHEMES: [(&str, &str); 5] = [
+const SCHEMES: [(&str, &str); 7] = [
     ("tcp://", "TCP"),
     ("udp://", "UDP"),
     ("unix:", "unix stream socket"),
     ("unix-dgram:", "unix datagram socket"),
     ("unix-seqpacket:", "unix seqpacket socket"),
+    ("tls://", "TLS over TCP"),
+    ("unix+tls:", "TLS over a unix stream socket"),
 ];
 const INHERITED: [(&str, &str); 2] =
     [("fd:", "an open descriptor"), ("systemd:", "a socket of the service manager")];

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use resay::net::address::Listen;
+use resay::net::address::{Address, Listen};
 use resay::options::{ENGINE_KEYS, KEYS, Key, nearest, parse_duration, parse_size};
-use resay::transform::spec::ChainSpec;
+use resay::transform::spec::{ChainSpec, OptionSpec, StageSpec, Target};
 use resay::{Engine, Error, Options};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -33,7 +33,7 @@ pub(super) const TOP: [&str; 11] = [
     "listener",
 ];
 /// The keys of a listener beside its options.
-pub(super) const LISTENER: [&str; 2] = ["name", "listen"];
+pub(super) const LISTENER: [&str; 3] = ["name", "listen", "tls"];
 /// Letters of a name.
 pub(super) const NAME_BYTES_MAX: usize = 64;
 
@@ -228,6 +228,8 @@ impl Reader<'_> {
             self.source
                 .fault(listen.span().start, "an address is expected: listen = \"tcp://127.0.0.1:8888\"");
         }
+        let tls = table.get("tls").map(|value| (value, self.tls(value)));
+        let mut has_tls = false;
         let mut used: Vec<&str> = Vec::new();
         let first = entries.len();
         let mut is_whole = true;
@@ -265,6 +267,13 @@ impl Reader<'_> {
                     }
                 }
             }
+            if matches!(bare, Address::Tls(_)) {
+                has_tls = true;
+                if let Some((_, Some(filter))) = &tls {
+                    // Its own text: it is taken.
+                    let _ = options.set("filter", filter);
+                }
+            }
             match Listen::parse(&url.text, &options) {
                 Ok(listen) => {
                     if let Err(error) = listen.check() {
@@ -280,6 +289,13 @@ impl Reader<'_> {
                 Err(error) => self.source.fault(url.at(error.at), error.message),
             }
         }
+        if let Some((value, _)) = &tls
+            && !has_tls
+            && is_whole
+        {
+            let message = "tls is for addresses with TLS: listen = \"tls://:8443\"";
+            self.source.fault(value.span().start, message);
+        }
         for key in table.keys() {
             let word = key.get_ref().as_ref();
             if is_whole && !urls.is_empty() && Key::find(word).is_some() && !used.contains(&word) {
@@ -289,6 +305,23 @@ impl Reader<'_> {
                 self.source.fault(key.span().start, reason);
             }
         }
+    }
+
+    /// The options of TLS, as a filter. A list gives an option several times.
+    fn tls(self, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        let DeValue::Table(table) = value.get_ref() else {
+            self.source
+                .fault(value.span().start, "a table is expected: tls = { cert = \"...\", key = \"...\" }");
+            return None;
+        };
+        let mut options = Vec::new();
+        for (key, value) in table {
+            for text in self.texts(value) {
+                let (key, value) = (key.get_ref().to_string(), text.text.into_bytes());
+                options.push(OptionSpec { key, value, key_at: 0, value_at: 0 });
+            }
+        }
+        Some(StageSpec { at: 0, target: Target::Name("tls".to_owned()), options }.to_string())
     }
 
     fn paths(self, value: &Spanned<DeValue<'_>>) -> Vec<PathBuf> {

@@ -61,6 +61,14 @@ pub(super) fn schema() -> Value {
         "listen".to_owned(),
         json!({"$ref": "#/$defs/texts", "description": "where to listen: one URL, or several"}),
     );
+    listener.insert(
+        "tls".to_owned(),
+        json!({
+            "type": "object",
+            "description": "for tls: and unix+tls: addresses: cert, key and the other options of the filter tls",
+            "additionalProperties": {"anyOf": [{"type": ["string", "integer"]}, {"$ref": "#/$defs/texts"}]},
+        }),
+    );
     let mut listener = table(listener);
     listener["required"] = json!(["name", "listen"]);
     insert("listener", json!({"type": "array", "minItems": 1, "items": listener}));

@@ -52,6 +52,7 @@ impl Config {
             let chain = entry.listen.options.chain.as_deref().unwrap_or(&self.chain);
             let (kind, is_framed) = kind_of(entry);
             let tried = resay::DryRun::new(chain, &self.plugin_dirs, kind, is_framed);
+            let tried = tried.map(drop).and_then(|()| engine.check_filter(&entry.listen.options));
             tried.map_err(|error| {
                 let failure = Failure::from(error);
                 Failure::new(
@@ -76,6 +77,13 @@ impl Config {
             .thread_stack(usize::try_from(self.thread_stack).unwrap_or(usize::MAX))?
             .thread_cpus(&self.thread_cpus)?
             .chain(&self.chain)?;
+        #[cfg(feature = "tls")]
+        {
+            let filter = resay::Filter::from_table(&resay_tls::TABLE);
+            builder = builder.register_filter(
+                filter.map_err(|reason| Failure::new(crate::exit::Exit::Plugin, format!("tls: {reason}")))?,
+            );
+        }
         for directory in &self.plugin_dirs {
             builder = builder.plugin_dir(directory);
         }

@@ -62,8 +62,12 @@ impl Config {
 impl Entry {
     pub(crate) fn snapshot(&self) -> ListenerSnapshot {
         let meant = KEYS.iter().filter(|key| self.listen.address.refuses(key.name).is_none());
-        let options =
-            meant.filter_map(|key| Some((key.name.to_owned(), self.listen.options.get(key.name)?))).collect();
+        // A key that stands in the file itself is for nobody who asks what the server runs with.
+        let shown = |key: &str| {
+            let text = self.listen.options.get(key)?;
+            Some(if text.contains("PRIVATE KEY") { "tls:cert=(given as PEM)".to_owned() } else { text })
+        };
+        let options = meant.filter_map(|key| Some((key.name.to_owned(), shown(key.name)?))).collect();
         ListenerSnapshot { name: self.name.clone(), url: self.listen.address.to_string(), options }
     }
 }

@@ -26,7 +26,7 @@ fn values_are_known() {
         ("resay serve -t uppercase:unicode=", &["uppercase:unicode=0", "uppercase:unicode=1"]),
         ("resay serve -t prefix:text=", &[]),
         ("resay serve -t ./lib", &[]),
-        ("resay serve u", &["udp://", "unix:", "unix-dgram:", "unix-seqpacket:"]),
+        ("resay serve u", &["udp://", "unix:", "unix-dgram:", "unix-seqpacket:", "unix+tls:"]),
         ("resay send s", &[]),
         ("resay serve s", &["systemd:"]),
         ("resay serve -v -- tc", &["tcp://"]),

@@ -25,4 +25,6 @@ mod signals;
 mod surroundings;
 mod swap;
 mod takeover;
+#[cfg(feature = "tls")]
+mod tls;
 mod units;

@@ -14,7 +14,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 
 /// The minor version of this header within major 1. It grows when a field or a constant is added. Plugins and
 /// hosts of different minor versions work together.
-pub const RESAY_PLUGIN_ABI_MINOR: u32 = 0u32;
+pub const RESAY_PLUGIN_ABI_MINOR: u32 = 1u32;
 
 // ---- Results of map() and process(). Positive: what the host does next. Negative: an error.
 
@@ -129,6 +129,12 @@ pub const RESAY_THREAD_WORKER: u32 = 2u32;
 /// In resay_library.flags: dlclose() is safe once every instance is destroyed and shutdown() has returned:
 /// no thread, no thread-local destructor and no atexit handler of the library remains.
 pub const RESAY_LIB_UNLOADABLE: u32 = 1u32;
+
+// ---- Filters.
+
+/// In resay_filter.caps: peers say in the filter's own words that their side ends (RESAY_CLOSE of receive()). Then an end of
+/// the socket before that has cut the stream off: a message that it left unfinished is not answered.
+pub const RESAY_FILTER_CAP_ENDS: u32 = 1u32;
 
 // Names of extensions: "name/revision". The header defines them in cbindgen-plugin.toml.
 /// The extension resay_select.
@@ -434,6 +440,126 @@ pub struct resay_session_state {
     >,
 }
 
+/// Memory of the host that a filter appends to. Valid during the call.
+#[repr(C)]
+#[derive(Debug)]
+pub struct resay_filter_out {
+    /// Bytes of this struct that the host knows.
+    pub struct_size: u32,
+    /// Reserved.
+    pub zero: u32,
+    /// The memory. May be NULL if cap is 0.
+    pub data: *mut u8,
+    /// Bytes of it that are in use: write behind them, then add to len what you wrote. What was there before stays.
+    pub len: usize,
+    /// Bytes of it that there are.
+    pub cap: usize,
+    /// Makes room for additional bytes behind len: data and cap change. Returns RESAY_OK; or RESAY_E_NOMEM, also above the
+    /// host's limit, and then nothing has changed.
+    pub reserve: Option<unsafe extern "C" fn(out: *mut resay_filter_out, additional: usize) -> resay_status>,
+}
+
+/// A filter: what stands between the bytes of a stream's socket and the stream itself, both ways, such as TLS. It does no
+/// I/O. Constant, and valid as long as its library is loaded.
+///
+///   socket --> receive() --> plain --> messages, transforms, answers --> send() --> socket
+///                      `---> reply, to the socket
+///
+/// A connection begins in its handshake: nothing of it reaches the stream before receive() has returned RESAY_OK once. The
+/// host ends a handshake that takes too long.
+///
+/// Required are struct_size, id, receive and send; every other field may be zero.
+#[repr(C)]
+#[derive(Debug)]
+pub struct resay_filter {
+    /// sizeof(resay_filter) in the plugin.
+    pub struct_size: u32,
+    /// RESAY_FILTER_CAP_ bits.
+    pub caps: u32,
+    /// The name: [a-z0-9][a-z0-9._-]*; unique among the filters of its library.
+    pub id: *const c_char,
+    /// The version of the filter, for display; NULL: none.
+    pub version: *const c_char,
+    /// One line of description; NULL: none.
+    pub summary: *const c_char,
+    /// Private to the author of the table: the host never reads it.
+    pub user: *mut c_void,
+    /// n_options options, or NULL. The host refuses every other key before create().
+    pub options: *const resay_option,
+    /// The number of options.
+    pub n_options: u32,
+    /// sizeof(resay_option) in the plugin.
+    pub option_size: u32,
+    /// Bytes of memory that the host allocates for each connection, zeroed before open(). The memory does not move until
+    /// the connection is closed. At most 1 MiB.
+    pub conn_size: u32,
+    /// The alignment of that memory, a power of two up to 4096; 0: the alignment of malloc().
+    pub conn_align: u32,
+    /// [C] Creates an instance for a listener: it reads what its options name, such as certificates. When the configuration is
+    /// loaded again, a new instance takes its place; connections keep theirs. Several workers call an instance at once. As
+    /// create() of a transform.
+    pub create: Option<
+        unsafe extern "C" fn(
+            filter: *const resay_filter,
+            host: *const resay_host,
+            options: *const resay_kv,
+            n_options: usize,
+            instance: *mut *mut c_void,
+            err: *mut resay_text,
+        ) -> resay_status,
+    >,
+    /// [*] Destroys an instance. All its connections are closed, and no call is running. May be NULL.
+    pub destroy: Option<unsafe extern "C" fn(instance: *mut c_void)>,
+    /// [W] Called before the first call of a connection, when its peer is known. Returns RESAY_OK, or an error: then the
+    /// connection is reset, and close() is not called. May be NULL.
+    pub open: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            conn: *mut c_void,
+            peer: *const resay_peer,
+            err: *mut resay_text,
+        ) -> resay_status,
+    >,
+    /// [W] Called once after the last call of a connection, whatever its result. May be NULL.
+    pub close: Option<unsafe extern "C" fn(instance: *mut c_void, conn: *mut c_void)>,
+    /// [W] The peer sent len bytes of wire, which the filter may overwrite and keeps what it needs later. It appends to plain
+    /// what they say, and to reply what is to be sent for its own sake. Returns
+    ///  - RESAY_MORE_IN: the handshake is not complete; plain has nothing.
+    ///  - RESAY_OK: it is.
+    ///  - RESAY_CLOSE: it is, and the peer has said that its side ends. Later calls return the same.
+    ///  - an error: the host sends reply, and ends the connection. No call but close() follows.
+    pub receive: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            conn: *mut c_void,
+            wire: *mut u8,
+            len: usize,
+            plain: *mut resay_filter_out,
+            reply: *mut resay_filter_out,
+        ) -> resay_status,
+    >,
+    /// [W] After the handshake: appends to wire what is to be sent to say len bytes of plain. Returns RESAY_OK, or an error:
+    /// the connection is reset.
+    pub send: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            conn: *mut c_void,
+            plain: *const u8,
+            len: usize,
+            wire: *mut resay_filter_out,
+        ) -> resay_status,
+    >,
+    /// [W] After the handshake, once, before the host ends its side: appends to wire what says so. receive() may still be
+    /// called. May be NULL.
+    pub end: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            conn: *mut c_void,
+            wire: *mut resay_filter_out,
+        ) -> resay_status,
+    >,
+}
+
 /// The contents of a plugin library. Constant, and valid as long as the library is loaded.
 #[repr(C)]
 #[derive(Debug)]
@@ -444,7 +570,7 @@ pub struct resay_library {
     pub abi_minor: u32,
     /// RESAY_LIB_ bits.
     pub flags: u32,
-    /// The number of transforms.
+    /// The number of transforms; may be 0 where there are filters.
     pub n: u32,
     /// n pointers to tables. The path of the library alone names the first one.
     pub transforms: *const *const resay_transform,
@@ -458,6 +584,12 @@ pub struct resay_library {
     /// it is found from there. Returns RESAY_OK, or an error and its text: then no instance is created, and shutdown()
     /// is not called. May be NULL.
     pub init: Option<unsafe extern "C" fn(path: *const c_char, err: *mut resay_text) -> resay_status>,
+    /// n_filters pointers to tables of filters, or NULL.
+    pub filters: *const *const resay_filter,
+    /// The number of filters.
+    pub n_filters: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// [*] The type of resay_plugin_v1, the only export of a plugin: pure, callable at any time and more than once. It
@@ -483,6 +615,10 @@ const _: () = {
     unsafe impl Sync for resay_session_state {}
     // SAFETY: as above.
     unsafe impl Send for resay_session_state {}
+    // SAFETY: as above.
+    unsafe impl Sync for resay_filter {}
+    // SAFETY: as above.
+    unsafe impl Send for resay_filter {}
     // SAFETY: as above.
     unsafe impl Sync for resay_library {}
     // SAFETY: as above.

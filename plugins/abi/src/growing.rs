@@ -22,6 +22,10 @@ unsafe impl Growing for abi::resay_select {}
 // SAFETY: as above.
 unsafe impl Growing for abi::resay_session_state {}
 // SAFETY: as above.
+unsafe impl Growing for abi::resay_filter {}
+// SAFETY: as above.
+unsafe impl Growing for abi::resay_filter_out {}
+// SAFETY: as above.
 unsafe impl Growing for abi::resay_library {}
 // SAFETY: as above.
 unsafe impl Growing for abi::resay_thread_check {}

@@ -4,13 +4,16 @@
 //!
 //! ```text
 //! library() ──> transforms[i] ──> transform() ──> id, version, summary
-//!                                      └────────> options() ──> key, type, fallback, help, unit, min, max
+//!           │                          └────────> options() ──> key, type, fallback, help, unit, min, max
+//!           └──> filters[i] ────> filter() ──> the same
 //! ```
 //!
 //! Every read is bounded, and an error names the place: `transform 2 ("quote"): option 1 ("mark"): help has no end within
 //! 1024 bytes`. An address that no memory is at cannot be told from a right one without touching it.
 
-use crate::abi::{self, resay_library, resay_option, resay_select, resay_session_state, resay_transform};
+use crate::abi::{
+    self, resay_filter, resay_library, resay_option, resay_select, resay_session_state, resay_transform,
+};
 use crate::growing::{self, Growing};
 use crate::options::{Number, number};
 use core::ffi::c_char;
@@ -33,6 +36,7 @@ const COUNT_MAX: u32 = 4096;
 /// What every library and every table has; later fields may be missing.
 const LIBRARY_BYTES_MIN: usize = offset_of!(resay_library, init);
 const TRANSFORM_BYTES_MIN: usize = offset_of!(resay_transform, option_size);
+const FILTER_BYTES_MIN: usize = size_of::<resay_filter>();
 /// The size of an option of minor version 0, which a table means that says none.
 const OPTION_BYTES_MIN: usize = size_of::<resay_option>();
 
@@ -44,8 +48,27 @@ const NEEDS_KNOWN: u32 = abi::RESAY_NEED_MESSAGES | abi::RESAY_NEED_OFFLOAD;
 pub struct Library {
     /// Its fields, as far as its own struct goes; the rest is zero.
     pub fields: resay_library,
-    /// At least one; no two have the same id.
+    /// No two have the same id. There is one at least, or a filter.
     pub transforms: Vec<Transform>,
+    /// No two have the same id.
+    pub filters: Vec<Filter>,
+}
+
+/// The table of a filter, as it describes itself.
+#[derive(Debug)]
+pub struct Filter {
+    /// Where it is: what `create` is passed.
+    pub raw: *const resay_filter,
+    /// Its fields, as far as its own struct goes; the rest is zero.
+    pub fields: resay_filter,
+    /// The name.
+    pub id: &'static str,
+    /// Empty: none.
+    pub version: &'static str,
+    /// Empty: none.
+    pub summary: &'static str,
+    /// No two have the same key.
+    pub options: Vec<OptionTexts>,
 }
 
 /// A table, as it describes itself.
@@ -122,8 +145,16 @@ pub unsafe fn read<T: Growing>(name: &str, raw: *const T, bytes_min: usize) -> R
 pub unsafe fn library(raw: *const resay_library) -> Result<Library, String> {
     // SAFETY: the caller's.
     let fields = unsafe { read("resay_library", raw, LIBRARY_BYTES_MIN) }?;
-    if fields.n == 0 || fields.transforms.is_null() {
+    // SAFETY: the caller's.
+    let filters = unsafe { filters(&fields) }?;
+    if (fields.n == 0 || fields.transforms.is_null()) && filters.is_empty() {
         return Err("offers no transform".to_owned());
+    }
+    if fields.n == 0 {
+        return Ok(Library { fields, transforms: Vec::new(), filters });
+    }
+    if fields.transforms.is_null() {
+        return Err(format!("transforms is NULL, n is {}", fields.n));
     }
     // SAFETY: the caller's.
     let list = unsafe { list("transforms", fields.transforms, fields.n) }?;
@@ -137,7 +168,68 @@ pub unsafe fn library(raw: *const resay_library) -> Result<Library, String> {
         }
         transforms.push(described);
     }
-    Ok(Library { fields, transforms })
+    Ok(Library { fields, transforms, filters })
+}
+
+/// # Safety
+/// As for [`library`], whose fields these are.
+unsafe fn filters(fields: &resay_library) -> Result<Vec<Filter>, String> {
+    let mut filters: Vec<Filter> = Vec::new();
+    if fields.n_filters == 0 {
+        return Ok(filters);
+    }
+    if fields.filters.is_null() {
+        return Err(format!("filters is NULL, n_filters is {}", fields.n_filters));
+    }
+    // SAFETY: the caller's.
+    let list = unsafe { list("filters", fields.filters, fields.n_filters) }?;
+    for (index, &raw) in list.iter().enumerate() {
+        // SAFETY: the caller's.
+        let described = unsafe { filter(raw) }.map_err(|what| format!("filter {}: {what}", index + 1))?;
+        if filters.iter().any(|other| other.id == described.id) {
+            return Err(format!("filter {}: offers the id {:?} twice", index + 1, described.id));
+        }
+        filters.push(described);
+    }
+    Ok(filters)
+}
+
+/// Reads the table of a filter.
+///
+/// # Safety
+/// As for [`transform`].
+pub unsafe fn filter(raw: *const resay_filter) -> Result<Filter, String> {
+    // SAFETY: the caller's.
+    let fields = unsafe { read("resay_filter", raw, FILTER_BYTES_MIN) }?;
+    // SAFETY: the caller's.
+    let id = unsafe { text("the id", fields.id, NAME_BYTES_MAX) }?.ok_or("the id is missing")?;
+    if !is_name(id) {
+        return Err(format!("the id {id:?} is not a name ([a-z0-9][a-z0-9._-]*)"));
+    }
+    let named = |what: String| format!("{id}: {what}");
+    if fields.receive.is_none() || fields.send.is_none() {
+        return Err(named("receive or send is NULL".to_owned()));
+    }
+    check_memory("conn", fields.conn_size, fields.conn_align).map_err(named)?;
+    // SAFETY: the caller's.
+    let [version, summary] = unsafe {
+        [
+            line("version", fields.version).map_err(named)?.unwrap_or_default(),
+            line("summary", fields.summary).map_err(named)?.unwrap_or_default(),
+        ]
+    };
+    let declared = Declared {
+        table: (raw.addr(), fields.struct_size),
+        first: fields.options,
+        count: fields.n_options,
+        option_size: fields.option_size,
+    };
+    // SAFETY: the caller's.
+    let options = unsafe { options(&declared) }.map_err(named)?;
+    if !options.is_empty() && fields.create.is_none() {
+        return Err(named("it has options, but create is NULL".to_owned()));
+    }
+    Ok(Filter { raw, fields, id, version, summary, options })
 }
 
 /// Reads a table.
@@ -155,7 +247,7 @@ pub unsafe fn transform(raw: *const resay_transform) -> Result<Transform, String
     }
     let named = |what: String| format!("{id}: {what}");
     check_functions(&fields).map_err(named)?;
-    check_session(&fields).map_err(named)?;
+    check_memory("session", fields.session_size, fields.session_align).map_err(named)?;
     // SAFETY: the caller's.
     let [version, summary] = unsafe {
         [
@@ -163,8 +255,14 @@ pub unsafe fn transform(raw: *const resay_transform) -> Result<Transform, String
             line("summary", fields.summary).map_err(named)?.unwrap_or_default(),
         ]
     };
+    let declared = Declared {
+        table: (raw.addr(), fields.struct_size),
+        first: fields.options,
+        count: fields.n_options,
+        option_size: fields.option_size,
+    };
     // SAFETY: the caller's.
-    let options = unsafe { options(raw, &fields) }.map_err(named)?;
+    let options = unsafe { options(&declared) }.map_err(named)?;
     if !options.is_empty() && fields.create.is_none() {
         return Err(named("it has options, but create is NULL".to_owned()));
     }
@@ -227,31 +325,37 @@ fn check_functions(fields: &resay_transform) -> Result<(), String> {
     Ok(())
 }
 
-fn check_session(fields: &resay_transform) -> Result<(), String> {
-    let align = fields.session_align;
+/// Whether a host can allocate what a table wants for each session or connection.
+fn check_memory(what: &str, bytes: u32, align: u32) -> Result<(), String> {
     if align != 0 && !(align.is_power_of_two() && align <= SESSION_ALIGN_MAX) {
-        return Err(format!("session_align {align} is not a power of two up to {SESSION_ALIGN_MAX}"));
+        return Err(format!("{what}_align {align} is not a power of two up to {SESSION_ALIGN_MAX}"));
     }
-    if fields.session_size > SESSION_BYTES_MAX {
-        return Err(format!("session_size {} is over {SESSION_BYTES_MAX}", fields.session_size));
+    if bytes > SESSION_BYTES_MAX {
+        return Err(format!("{what}_size {bytes} is over {SESSION_BYTES_MAX}"));
     }
     Ok(())
 }
 
+/// The options that a table declares.
+struct Declared {
+    /// Where it is, and how large.
+    table: (usize, u32),
+    first: *const resay_option,
+    count: u32,
+    option_size: u32,
+}
+
 /// # Safety
 /// As for [`transform`], whose fields these are.
-unsafe fn options(
-    table: *const resay_transform,
-    fields: &resay_transform,
-) -> Result<Vec<OptionTexts>, String> {
-    let count = fields.n_options;
+unsafe fn options(declared: &Declared) -> Result<Vec<OptionTexts>, String> {
+    let &Declared { table: (table, table_bytes), first, count, option_size } = declared;
     if count == 0 {
         return Ok(Vec::new());
     }
-    if fields.options.is_null() {
+    if first.is_null() {
         return Err(format!("options is NULL, n_options is {count}"));
     }
-    let stride = match fields.option_size as usize {
+    let stride = match option_size as usize {
         0 => OPTION_BYTES_MIN,
         bytes => bytes,
     };
@@ -261,15 +365,15 @@ unsafe fn options(
     {
         return Err(format!("option_size {stride} is not the size of a resay_option"));
     }
-    check_list("options", fields.options.cast::<u8>(), align_of::<resay_option>(), stride, count)?;
-    let (begin, end) = (fields.options.addr(), fields.options.addr() + stride * count as usize);
-    if begin < table.addr() + fields.struct_size as usize && table.addr() < end {
+    check_list("options", first.cast::<u8>(), align_of::<resay_option>(), stride, count)?;
+    let (begin, end) = (first.addr(), first.addr() + stride * count as usize);
+    if begin < table + table_bytes as usize && table < end {
         return Err("options overlap the table".to_owned());
     }
     let mut options: Vec<OptionTexts> = Vec::with_capacity(count as usize);
     for index in 0..count as usize {
         // SAFETY: an option of at least this size, by the caller's contract: the list holds `count` of them.
-        let option = unsafe { fields.options.byte_add(index * stride).read() };
+        let option = unsafe { first.byte_add(index * stride).read() };
         // SAFETY: the caller's.
         let texts = unsafe { option_texts(&option) }.map_err(|what| format!("option {}{what}", index + 1))?;
         if options.iter().any(|other| other.key == texts.key) {
@@ -389,7 +493,18 @@ mod tests {
 
     fn library_of(n: u32, transforms: *const *const resay_transform) -> resay_library {
         let struct_size = size_of::<resay_library>() as u32;
-        resay_library { struct_size, abi_minor: 0, flags: 0, n, transforms, shutdown: None, init: None }
+        resay_library {
+            struct_size,
+            abi_minor: 0,
+            flags: 0,
+            n,
+            transforms,
+            shutdown: None,
+            init: None,
+            filters: ptr::null(),
+            n_filters: 0,
+            reserved: 0,
+        }
     }
 
     #[test]

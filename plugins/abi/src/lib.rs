@@ -34,6 +34,7 @@
 //! - [`Transform::Session`] is the state of one connection; it lives in the host's memory.
 //! - [`dice`] decides random faults, the same for each run with one seed; [`Limits`] ends a connection.
 //! - [`environment`] reads variables as a program with more rights than its caller must.
+//! - [`Filter`] stands between a socket and its stream, both ways, such as TLS; [`FilterTable`] describes it.
 //! - [`harness`] calls a table as a host does and checks its behaviour: for the tests of a plugin.
 //!
 //! A plugin needs no unsafe code, and wrong safe code cannot break the host: if a plugin panics, that message fails
@@ -52,6 +53,7 @@ pub mod harness;
 pub mod inspect;
 
 mod error;
+mod filter;
 mod host;
 mod io;
 mod limits;
@@ -64,6 +66,7 @@ mod transform;
 mod vectors;
 
 pub use error::Error;
+pub use filter::{Filter, FilterTable, Link, Out, Received};
 pub use host::{Counter, Host, Level, Peer, PeerKind, Setup, Thread};
 pub use io::Io;
 pub use limits::{Limits, Tally};

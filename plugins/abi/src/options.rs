@@ -112,17 +112,39 @@ impl<'a> Options<'a> {
         given: *const abi::resay_kv,
         n: usize,
     ) -> Self {
-        // SAFETY: by the contract: NULL, or n pairs; the table is one of ours, and its options are static.
+        // SAFETY: by the contract: NULL, or a table of ours.
+        let declared = unsafe { transform.as_ref() }.map(|table| (table.options, table.n_options));
+        // SAFETY: by the contract; the options of our tables are static.
+        unsafe { Self::declared_as(declared, given, n) }
+    }
+
+    /// # Safety
+    /// As for [`new`](Self::new); `declared` are the options of a table of ours, and how many.
+    pub(crate) unsafe fn declared_as(
+        declared: Option<(*const abi::resay_option, u32)>,
+        given: *const abi::resay_kv,
+        n: usize,
+    ) -> Self {
+        // SAFETY: by the contract: NULL, or so many.
         unsafe {
             let given = if given.is_null() { &[] } else { core::slice::from_raw_parts(given, n) };
-            let declared = match transform.as_ref() {
-                Some(table) if !table.options.is_null() => {
-                    core::slice::from_raw_parts(table.options, table.n_options as usize)
+            let declared = match declared {
+                Some((first, count)) if !first.is_null() => {
+                    core::slice::from_raw_parts(first, count as usize)
                 }
                 _ => &[],
             };
             Self { given, declared }
         }
+    }
+
+    /// All values of an option that may be given several times, in their order.
+    pub fn all(&self, key: &str) -> Vec<&'a [u8]> {
+        // SAFETY: keys are NUL-ended; values are len bytes; both borrowed for 'a.
+        let given = self.given.iter().filter(|kv| unsafe { is(kv.key, key) }).map(|kv| kv.value);
+        // SAFETY: as above.
+        let bytes = |value: abi::resay_bytes| unsafe { core::slice::from_raw_parts(value.ptr, value.len) };
+        given.map(|value| if value.len == 0 { &[][..] } else { bytes(value) }).collect()
     }
 
     /// The value as it was written, or `None` if the option is not set.

@@ -230,7 +230,7 @@ fn caught(call: impl FnOnce() -> abi::resay_status) -> abi::resay_status {
 
 /// # Safety
 /// `err` is NULL or what the ABI promises of it.
-unsafe fn report(
+pub(crate) unsafe fn report(
     result: std::thread::Result<Result<(), Error>>,
     err: *mut abi::resay_text,
 ) -> abi::resay_status {

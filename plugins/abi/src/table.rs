@@ -1,6 +1,7 @@
 //! Tables: the description of a transform for the host, built at compile time.
 
 use crate::abi;
+use crate::filter::FilterTable;
 use crate::growing::Growing;
 use crate::options::{OptionSpec, Options};
 use crate::panics;
@@ -299,7 +300,17 @@ impl Library {
             transforms: tables.as_ptr().cast(), // a reference to a Table is a pointer to its raw table
             shutdown: Some(shim::shutdown::<L>),
             init: Some(shim::init::<L>),
+            filters: core::ptr::null(),
+            n_filters: 0,
+            reserved: 0,
         })
+    }
+
+    /// The same library, with filters.
+    pub const fn filters(mut self, filters: &'static [&'static FilterTable]) -> Self {
+        self.0.filters = filters.as_ptr().cast(); // a reference to a FilterTable is a pointer to its raw table
+        self.0.n_filters = filters.len() as u32;
+        self
     }
 
     /// The library for C.
@@ -322,6 +333,23 @@ macro_rules! export {
     ($($table:path),+ $(,)?; lifecycle = $lifecycle:ty) => {
         const _: () = {
             static LIBRARY: $crate::Library = $crate::Library::with::<$lifecycle>(&[$(&$table),+]);
+
+            // SAFETY: the name belongs to the plugin ABI; a library of another's has none of its own.
+            #[unsafe(no_mangle)]
+            extern "C" fn resay_plugin_v1(_host_abi_minor: u32) -> *const $crate::abi::resay_library {
+                LIBRARY.raw()
+            }
+        };
+    };
+}
+
+/// [`export!`](crate::export) for a library of filters: `resay_plugin::export_filters!(TABLE);`. Its arguments are `static`
+/// [`FilterTable`]s.
+#[macro_export]
+macro_rules! export_filters {
+    ($($table:path),+ $(,)?) => {
+        const _: () = {
+            static LIBRARY: $crate::Library = $crate::Library::new(&[]).filters(&[$(&$table),+]);
 
             // SAFETY: the name belongs to the plugin ABI; a library of another's has none of its own.
             #[unsafe(no_mangle)]

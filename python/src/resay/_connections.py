@@ -37,6 +37,7 @@ class CloseReason(IntEnum):
     ANSWER_TOO_LONG = 16
     BY_HOST = 17
     OVERLOADED = 18
+    LAYER_TRUNCATED = 19
 
 
 class EventKind(IntFlag):

@@ -31,7 +31,7 @@ const HELLO: &[u8] = b"hello";
 impl Layer for Flipped {
     fn received(
         &mut self,
-        wire: &[u8],
+        wire: &mut [u8],
         plain: &mut Vec<u8>,
         reply: &mut Vec<u8>,
     ) -> Result<(), &'static str> {
@@ -47,7 +47,7 @@ impl Layer for Flipped {
                     reply.extend_from_slice(HELLO);
                 }
             } else {
-                plain.push(!byte);
+                plain.push(!*byte);
             }
         }
         Ok(())
@@ -57,8 +57,9 @@ impl Layer for Flipped {
         self.heard == HELLO.len() && !self.is_broken
     }
 
-    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), &'static str> {
         wire.extend(plain.iter().map(|byte| !byte));
+        Ok(())
     }
 
     fn close(&mut self, wire: &mut Vec<u8>) {
@@ -231,4 +232,107 @@ fn what_a_host_sends_before_a_stream_is_open() {
     bench.end();
     assert_eq!(bench.closed, Some((CloseReason::LayerFailed, Close::Gently)));
     assert_eq!(bench.figures().undelivered_bytes, 6);
+}
+
+/// Nothing to agree on; a dot is the end of the peer's side, and an answer with a question mark cannot be said.
+#[derive(Debug, Default)]
+struct Dotted {
+    has_ended: bool,
+    is_broken: bool,
+}
+
+impl Layer for Dotted {
+    fn received(
+        &mut self,
+        wire: &mut [u8],
+        plain: &mut Vec<u8>,
+        _: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        for byte in wire {
+            self.has_ended |= *byte == b'.';
+            if !self.has_ended {
+                plain.push(*byte);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_established(&self) -> bool {
+        !self.is_broken
+    }
+
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), &'static str> {
+        self.is_broken = plain.contains(&b'?');
+        wire.extend_from_slice(plain);
+        if self.is_broken { Err("no words for it") } else { Ok(()) }
+    }
+
+    fn close(&mut self, wire: &mut Vec<u8>) {
+        wire.extend_from_slice(b"bye");
+    }
+
+    fn has_peer_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    fn says_ends(&self) -> bool {
+        true
+    }
+}
+
+fn dotted(chain: &str, options: &[(&str, &str)]) -> Bench {
+    let around = Around::new(None, Some(Box::new(Dotted::default())), Duration::from_secs(5));
+    Bench::around(chain, options, Some(around))
+}
+
+/// The peer ends its side within the layer: all is answered, then our side ends, and the socket's end is waited for.
+#[test]
+fn an_end_that_the_layer_tells_of() {
+    for (size, frame) in [(1, "lines"), (3, "lines"), (100, "lines"), (100, "raw")] {
+        let mut bench = dotted("uppercase", &[("frame", frame)]);
+        b"first\nrest.ignored".chunks(size).for_each(|piece| bench.receive(piece));
+        bench.pass(Duration::from_millis(1));
+        assert_eq!(bench.received(), b"FIRST\nRESTbye", "{size}");
+        assert!(bench.has_shut_down && bench.closed.is_none(), "{size}");
+        bench.end();
+        assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)));
+        bench.assert_balance();
+    }
+    // Whose socket never ends is not waited for, and what cannot be sent at once is sent before.
+    let mut bench = dotted("delay:time=5ms", &[("frame", "lines")]);
+    bench.window = 2;
+    bench.receive(b"first\n.");
+    for _ in 0..100 {
+        bench.pass(Duration::from_millis(1));
+        bench.peer_reads(2);
+    }
+    assert_eq!(bench.received(), b"first\nbye");
+    assert!(bench.has_shut_down && bench.closed.is_none());
+    bench.pass_until_closed(Duration::from_secs(60));
+    assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)));
+    bench.assert_balance();
+}
+
+#[test]
+fn an_end_that_the_layer_does_not_tell_of() {
+    for (frame, expected) in [("lines", &b"FIRST\nbye"[..]), ("raw", b"FIRST\nRESTbye")] {
+        let mut bench = dotted("uppercase", &[("frame", frame)]);
+        bench.receive(b"first\nrest");
+        bench.end();
+        assert_eq!(bench.received(), expected);
+        assert_eq!(bench.closed, Some((CloseReason::LayerTruncated, Close::Gently)));
+        bench.assert_balance();
+    }
+}
+
+/// An answer that the layer cannot say resets the connection, and counts as undelivered.
+#[test]
+fn an_answer_that_the_layer_cannot_say() {
+    let mut bench = dotted("uppercase", &[("frame", "lines")]);
+    bench.receive(b"first\n");
+    bench.receive(b"what?\n");
+    assert_eq!(bench.received(), b"FIRST\n");
+    assert_eq!(bench.closed, Some((CloseReason::LayerFailed, Close::Reset)));
+    assert_eq!(bench.figures().undelivered_bytes, 6);
+    bench.assert_balance();
 }

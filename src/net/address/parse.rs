@@ -10,14 +10,31 @@ use std::str::FromStr;
 use super::escape::{Decoded, Pair, Parsed, Part, decode};
 use super::{Address, Endpoint, Host, Listen, UnixKind, UnixName, Zone};
 use crate::error::SpecError;
-use crate::options::{Options, ValueFault, nearest};
+use crate::options::{Key, Options, ValueFault, nearest};
+use crate::transform::spec::{OptionSpec, StageSpec};
 
 impl Listen {
     /// Reads a URL and applies its query over `defaults`.
     pub fn parse(url: &str, defaults: &Options) -> Result<Listen, SpecError> {
         let (address, pairs) = Address::parse(url)?;
         let mut options = defaults.clone();
+        let mut filter = None;
         for pair in &pairs {
+            // What is no option of a listener is one of its filter, which only that knows.
+            if matches!(address, Address::Tls(_)) && Key::find(&pair.key).is_none() {
+                let options = &mut filter.get_or_insert_with(StageSpec::tls).options;
+                options.push(OptionSpec {
+                    key: pair.key.clone(),
+                    value: pair.value.clone().into_bytes(),
+                    key_at: pair.key_at(0),
+                    value_at: pair.value_at(0),
+                });
+                continue;
+            }
+            if matches!(address, Address::Tls(_)) && pair.key == "filter" {
+                let reason = "this address has a filter: its options are written as cert=…&key=…";
+                return Err(SpecError::new(SUBJECT, url, pair.key_at(0), reason));
+            }
             if let Some(reason) = address.refuses(&pair.key) {
                 return Err(SpecError::new(SUBJECT, url, pair.key_at(0), reason));
             }
@@ -25,6 +42,15 @@ impl Listen {
                 let at = if fault.in_key { pair.key_at(fault.at) } else { pair.value_at(fault.at) };
                 SpecError::new(SUBJECT, url, at, fault.message)
             })?;
+        }
+        if matches!(address, Address::Tls(_)) {
+            // Without options of its own, it has those that hold for all listeners.
+            let is_tls = |text: &String| {
+                StageSpec::parse_filter(text).is_ok_and(|filter| filter.target == StageSpec::tls().target)
+            };
+            if filter.is_some() || !options.filter.as_ref().is_some_and(is_tls) {
+                options.filter = Some(filter.unwrap_or_else(StageSpec::tls).to_string());
+            }
         }
         Ok(Listen { address, options })
     }
@@ -66,6 +92,8 @@ fn parse_url(text: &str) -> Parsed<(Address, Vec<Pair>)> {
         "tcp" => |body| parse_endpoint("tcp", body).map(Address::Tcp),
         "udp" => |body| parse_endpoint("udp", body).map(Address::Udp),
         "unix" => |body| parse_unix(UnixKind::Stream, body),
+        "tls" => |body| parse_endpoint("tls", body).map(Address::Tcp).map(Box::new).map(Address::Tls),
+        "unix+tls" => |body| parse_unix(UnixKind::Stream, body).map(Box::new).map(Address::Tls),
         "unix-dgram" => |body| parse_unix(UnixKind::Datagram, body),
         "unix-seqpacket" => |body| parse_unix(UnixKind::Seqpacket, body),
         "fd" => parse_descriptor,
@@ -83,10 +111,13 @@ fn parse_url(text: &str) -> Parsed<(Address, Vec<Pair>)> {
         None => (rest, None),
     };
     let address = read(body)?;
-    Ok((address, query.map_or(Ok(Vec::new()), parse_query)?))
+    let may_repeat = matches!(address, Address::Tls(_));
+    let pairs = query.map_or(Ok(Vec::new()), |query| parse_query(query, may_repeat))?;
+    Ok((address, pairs))
 }
 
-fn parse_query(query: Part<'_>) -> Parsed<Vec<Pair>> {
+/// `may_repeat`: options that are not a listener's may be given several times.
+fn parse_query(query: Part<'_>, may_repeat: bool) -> Parsed<Vec<Pair>> {
     let mut pairs: Vec<Pair> = Vec::new();
     let mut next = Some(query);
     while let Some(rest) = next {
@@ -103,7 +134,8 @@ fn parse_query(query: Part<'_>) -> Parsed<Vec<Pair>> {
         };
         let (key, key_origin) = decode(key)?.into_text()?;
         let (value, value_origin) = decode(value)?.into_text()?;
-        if pairs.iter().any(|earlier| earlier.key == key) {
+        let is_once = !may_repeat || Key::find(&key).is_some();
+        if is_once && pairs.iter().any(|earlier| earlier.key == key) {
             return Err(ValueFault::new(text.at, "this option is given twice"));
         }
         pairs.push(Pair { key, value, key_origin, value_origin });
@@ -395,6 +427,8 @@ const SCHEMES: &[&str] = &[
     "unix:PATH",
     "unix-dgram:PATH",
     "unix-seqpacket:PATH",
+    "tls://HOST:PORT",
+    "unix+tls:PATH",
     "fd:N",
     "systemd:NAME",
 ];

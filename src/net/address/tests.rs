@@ -219,6 +219,35 @@ fn queries_apply_over_defaults() {
     assert_eq!(plus.options.idle_timeout, defaults.idle_timeout);
 }
 
+/// What is no option of a listener is one of the filter, and may stand there several times.
+#[test]
+fn options_of_tls_addresses() {
+    let filter = |url: &str, defaults: &Options| Listen::parse(url, defaults).unwrap().options.filter;
+    let defaults = Options::default();
+    let table = [
+        ("tls://:1", "tls"),
+        ("tls://:1?cert=/a.pem&idle_timeout=1s&key=/a%20b", "tls:cert=/a.pem,key=\"/a b\""),
+        ("unix+tls:/x?cert=a&cert=b", "tls:cert=a,cert=b"),
+    ];
+    for (url, expected) in table {
+        assert_eq!(filter(url, &defaults).as_deref(), Some(expected), "{url}");
+    }
+    let mut all = Options::default();
+    all.set("filter", "tls:cert=/all").unwrap();
+    assert_eq!(filter("tls://:1", &all).as_deref(), Some("tls:cert=/all"));
+    assert_eq!(filter("tls://:1?cert=/own", &all).as_deref(), Some("tls:cert=/own"));
+    assert_eq!(filter("tcp://:1", &all).as_deref(), Some("tls:cert=/all"));
+    all.set("filter", "other").unwrap();
+    assert_eq!(filter("tls://:1", &all).as_deref(), Some("tls"));
+
+    let tls: Address = "tls://127.0.0.1:1".parse().unwrap();
+    assert_eq!(
+        (tls.to_string().as_str(), tls.stream().to_string().as_str()),
+        ("tls://127.0.0.1:1", "tcp://127.0.0.1:1")
+    );
+    assert_eq!(tls.kind(), AddressKind::Tcp);
+}
+
 #[test]
 fn bad_queries() {
     let table = [
@@ -254,6 +283,11 @@ fn bad_queries() {
         ("unix-seqpacket:/a?frame=raw", 18, "unix-seqpacket"),
         ("fd:3?mode=0600", 5, "a socket handed over"),
         ("systemd:?v6only=1", 9, "a socket handed over"),
+        ("tls://:1?backlog=1&backlog=2", 19, "twice"),
+        ("tls://:1?filter=off", 9, "has a filter"),
+        ("tls://:1?mode=0600", 9, "mode means nothing for tls"),
+        ("unix+tls:@a?mode=0600", 12, "abstract"),
+        ("tcp://:1?cert=/a", 9, "unknown option"),
     ];
     for (text, at, message) in table {
         let error = Listen::parse(text, &Options::default()).expect_err(text);
@@ -281,13 +315,23 @@ fn addresses() -> impl Strategy<Value = Address> {
         paths.prop_map(|path| UnixName::Path(OsString::from_vec(path).into())),
         proptest::collection::vec(any::<u8>(), 1..=SUN_PATH_BYTES_MAX).prop_map(UnixName::Abstract),
     ];
+    let unnamed = (paths_of_streams(), any::<u16>());
+    let tls = unnamed.prop_map(|(name, port)| match name {
+        Some(name) => Address::Tls(Box::new(Address::Unix { kind: UnixKind::Stream, name })),
+        None => Address::Tls(Box::new(Address::Tcp(Endpoint { host: Host::Any, port }))),
+    });
     prop_oneof![
         endpoints.clone().prop_map(Address::Tcp),
         endpoints.prop_map(Address::Udp),
         (kinds, names).prop_map(|(kind, name)| Address::Unix { kind, name }),
+        tls,
         (0..=i32::MAX).prop_map(Address::Fd),
         proptest::option::of("[ -9;-~]{1,20}").prop_map(Address::Systemd),
     ]
+}
+
+fn paths_of_streams() -> impl Strategy<Value = Option<UnixName>> {
+    proptest::option::of("[a-z/]{1,9}".prop_map(|path| UnixName::Path(path.into())))
 }
 
 fn zones() -> impl Strategy<Value = Zone> {

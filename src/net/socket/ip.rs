@@ -73,6 +73,9 @@ pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Resul
         _ => {}
     }
     let url = match kind {
+        SocketKind::Tcp if matches!(listen.address, Address::Tls(_)) => {
+            Address::Tls(Box::new(Address::Tcp(endpoint)))
+        }
         SocketKind::Tcp => Address::Tcp(endpoint),
         _ => Address::Udp(endpoint),
     }

@@ -294,7 +294,7 @@ impl fmt::Debug for Instance {
     }
 }
 
-fn unknown_option(key: &str, declared: &[OptionHelp<'_>]) -> String {
+pub(super) fn unknown_option(key: &str, declared: &[OptionHelp<'_>]) -> String {
     if declared.is_empty() {
         return format!("unknown option {key:?}: it has none");
     }

@@ -27,6 +27,7 @@ use resay_plugin::abi::resay_transform;
 use resay_plugin::inspect;
 
 use super::beside;
+use super::filter::FilterTable;
 use super::lifecycle::PluginLibrary;
 use super::table::Table;
 use crate::error::plain;
@@ -45,8 +46,15 @@ pub(crate) enum Change {
     Overwritten,
 }
 
-/// A library that stays loaded: its tables, or why it cannot be used.
-pub(crate) type Loaded = Result<Vec<Table>, String>;
+/// What a library offers.
+#[derive(Debug, Clone)]
+pub(crate) struct Contents {
+    pub(crate) transforms: Vec<Table>,
+    pub(crate) filters: Vec<FilterTable>,
+}
+
+/// A library that stays loaded: what it offers, or why it cannot be used.
+pub(crate) type Loaded = Result<Contents, String>;
 
 /// The transforms that are linked into the engine.
 pub(crate) fn bundled() -> Vec<Table> {
@@ -58,7 +66,7 @@ pub(crate) fn bundled() -> Vec<Table> {
     tables.into_iter().filter_map(|raw| unsafe { Table::new(raw) }.ok()).collect()
 }
 
-/// Opens a plugin file that [`check`](resay_plugin::file::check) has accepted, and gives its transforms.
+/// Opens a plugin file that [`check`](resay_plugin::file::check) has accepted, and gives what it offers.
 ///
 /// The path is used as it is: neither the dynamic linker's search path nor the working directory's libraries play
 /// a part. All symbols are bound at once and stay local (`RTLD_NOW`, `RTLD_LOCAL`).
@@ -84,7 +92,11 @@ pub(crate) fn load(file: &Path, change: Change) -> Result<Loaded, String> {
     Ok(unsafe { inspect::library(described) }.map(|described| {
         let library = PluginLibrary::new(file.to_owned(), &described.fields);
         let table = |transform| Table::from(transform).of_library(library);
-        described.transforms.into_iter().map(table).collect()
+        let filter = |filter| FilterTable::new(filter, Some(library));
+        Contents {
+            transforms: described.transforms.into_iter().map(table).collect(),
+            filters: described.filters.into_iter().map(filter).collect(),
+        }
     }))
 }
 

@@ -7,6 +7,8 @@
 //! - `PluginLibrary`: what the instances of one file share, `init()` and `shutdown()`.
 //! - [`Stages`]: the instances of a chain, in order, and the layout of a session's memory.
 //! - [`Session`]: that memory for one conversation; the calls `map` and `process` are made through it.
+//! - [`Filter`]: a table of the other kind, which stands between a socket and its stream; [`FilterInstance`] a created one,
+//!   [`FilterConn`] a connection in it.
 //! - [`load`]: dlopen of a plugin file. A library is never closed: a table, once seen, stays valid.
 //! - [`own_library`]: the library that the engine itself is in.
 //!
@@ -16,6 +18,7 @@
 mod beside;
 mod callee;
 mod conversation;
+mod filter;
 mod function;
 mod host;
 mod instance;
@@ -34,11 +37,13 @@ pub(crate) use callee::Callee;
 pub use callee::Transform;
 pub use conversation::Conversation;
 pub(crate) use conversation::LocalEnd;
+pub use filter::Filter;
+pub(crate) use filter::{FilterConn, FilterInstance, FilterTable};
 pub(crate) use function::Called;
 pub use function::{Function, Message, Needs};
 pub(crate) use host::{Counters, Services};
 pub(crate) use instance::Instance;
-pub(crate) use load::{Change, Loaded, NO_ENTRY, bundled, load};
+pub(crate) use load::{Change, Contents, Loaded, NO_ENTRY, bundled, load};
 pub(crate) use output::CallContext;
 pub use output::{Output, Verdict};
 pub(crate) use own::own_library;

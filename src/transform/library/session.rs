@@ -134,18 +134,18 @@ impl Stages {
 }
 
 /// A conversation as C strings, made when the first transform asks.
-struct Described {
+pub(super) struct Described {
     /// Of the listener; `None`: there is none, in a dry run.
-    local: Option<CString>,
+    pub(super) local: Option<CString>,
     /// `None`: the peer has no name.
-    peer: Option<CString>,
-    via: Option<CString>,
+    pub(super) peer: Option<CString>,
+    pub(super) via: Option<CString>,
     /// Several, with a NUL behind each and one more.
-    facts: Option<String>,
+    pub(super) facts: Option<String>,
 }
 
 impl Described {
-    fn of(peer: &Conversation<'_>) -> Described {
+    pub(super) fn of(peer: &Conversation<'_>) -> Described {
         // A name with a NUL in it cannot be said in C; there is none in an address as it is written.
         let text = |text: &str| CString::new(text).unwrap_or_default();
         Described {

@@ -47,6 +47,20 @@ pub struct OptionHelp<'a> {
     pub max: &'a str,
 }
 
+impl From<&inspect::OptionTexts> for OptionHelp<'static> {
+    fn from(option: &inspect::OptionTexts) -> OptionHelp<'static> {
+        OptionHelp {
+            key: option.key,
+            kind: option.kind,
+            fallback: option.fallback,
+            help: option.help.unwrap_or(""),
+            unit: option.unit.unwrap_or(""),
+            min: option.min.unwrap_or(""),
+            max: option.max.unwrap_or(""),
+        }
+    }
+}
+
 impl From<inspect::Transform> for Table {
     fn from(by_owner: inspect::Transform) -> Table {
         // SAFETY: the id was read as a NUL-terminated string, and stays.
@@ -116,20 +130,7 @@ impl Table {
     }
 
     pub(crate) fn options(&self) -> Vec<OptionHelp<'static>> {
-        self.described
-            .by_owner
-            .options
-            .iter()
-            .map(|option| OptionHelp {
-                key: option.key,
-                kind: option.kind,
-                fallback: option.fallback,
-                help: option.help.unwrap_or(""),
-                unit: option.unit.unwrap_or(""),
-                min: option.min.unwrap_or(""),
-                max: option.max.unwrap_or(""),
-            })
-            .collect()
+        self.described.by_owner.options.iter().map(OptionHelp::from).collect()
     }
 
     pub(crate) fn is_per_worker(&self) -> bool {

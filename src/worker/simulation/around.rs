@@ -118,8 +118,10 @@ impl Surroundings {
                     "a good name was refused"
                 );
             }
-            LayerFailed => ensure!(is_wrong && !said.is_empty(), "a good hello was refused"),
-            IdleTimeout => {
+            LayerFailed if is_wrong && !said.is_empty() => {}
+            // Its time was over: that of the preface, or that of the layer.
+            IdleTimeout | LayerFailed => {
+                ensure!(reason == IdleTimeout || self.has_layer, "there is no layer");
                 let closed = client.server_closed.map_or(u64::MAX, |(at, _)| at);
                 let due = client.accepted_at + self.within.as_micros() as u64;
                 ensure!(closed >= due, "{} us too early", due - closed);
@@ -171,14 +173,14 @@ struct Flipped {
 impl Layer for Flipped {
     fn received(
         &mut self,
-        wire: &[u8],
+        wire: &mut [u8],
         plain: &mut Vec<u8>,
         reply: &mut Vec<u8>,
     ) -> Result<(), &'static str> {
         assert!(!self.is_broken, "a layer that has failed hears no more");
         for byte in wire {
             if self.heard == HELLO.len() {
-                plain.push(!byte);
+                plain.push(!*byte);
             } else if *byte == HELLO[self.heard] {
                 self.heard += 1;
                 reply.extend_from_slice(if self.heard == HELLO.len() { HELLO } else { b"" });
@@ -195,12 +197,13 @@ impl Layer for Flipped {
         self.heard == HELLO.len() && !self.is_broken
     }
 
-    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), &'static str> {
         assert!(
             self.is_established() && !self.is_closed,
             "nothing is said before the hello, or after the bye"
         );
         wire.extend(plain.iter().map(|byte| !byte));
+        Ok(())
     }
 
     fn close(&mut self, wire: &mut Vec<u8>) {

@@ -113,7 +113,7 @@ fn listener(case: &Case, chain: &Arc<Chain>) -> Listener {
         handover: None,
     };
     let around = case.around.map(Surroundings::maker);
-    let listener = Listener::new(0, &mut bound, Vec::new(), Arc::clone(chain), around).unwrap();
+    let listener = Listener::new(0, &mut bound, Vec::new(), Arc::clone(chain), (around, None)).unwrap();
     listener.prepare(case.workers, chain.generations(case.workers).unwrap());
     listener
 }
@@ -368,7 +368,7 @@ impl Run {
 
     /// Another edition of the listener, which every worker hears of in its time; what holds for connections is the same.
     fn revise(&mut self) {
-        self.listener = Arc::new(self.listener.revised(&self.case.options).unwrap());
+        self.listener = Arc::new(self.listener.revised(&self.case.options, None).unwrap());
         let listener = Arc::clone(&self.listener);
         self.tell_all(|| Command::Revise { listener: Arc::clone(&listener) });
         let stats = self.listener.stats();

@@ -23,7 +23,7 @@ static resay_status map(void *instance, void *session, uint8_t *data, size_t len
 }
 static const resay_transform table = {.struct_size = sizeof table, .id = "bad", .create = create, .map = map};
 static const resay_transform *const tables[] = {&table};
-static const resay_library library = {sizeof library, RESAY_PLUGIN_ABI_MINOR, RESAY_LIB_UNLOADABLE, 1, tables, NULL, NULL};
+static const resay_library library = {sizeof library, RESAY_PLUGIN_ABI_MINOR, RESAY_LIB_UNLOADABLE, 1, tables, NULL, NULL, NULL, 0, 0};
 
 RESAY_EXPORT const resay_library *resay_plugin_v1(uint32_t host_abi_minor)
 {

@@ -13,7 +13,7 @@ RESAY_EXPORT const resay_library *resay_plugin_v1(uint32_t host_abi_minor)
 {
   static resay_library libraries[2];
   static unsigned calls;
-  resay_library library = {sizeof library, RESAY_PLUGIN_ABI_MINOR, 0, 1, tables, NULL, NULL};
+  resay_library library = {sizeof library, RESAY_PLUGIN_ABI_MINOR, 0, 1, tables, NULL, NULL, NULL, 0, 0};
   (void)host_abi_minor;
   libraries[++calls % 2] = library;
   return &libraries[calls % 2];

@@ -90,7 +90,7 @@ static const resay_transform lines = {
   .session_size = sizeof(struct session), .session_align = 64,
   .create = create, .destroy = free, .process = process, .extension = extension};
 static const resay_transform *const tables[] = {&lines};
-static const resay_library library = {sizeof library, RESAY_PLUGIN_ABI_MINOR, RESAY_LIB_UNLOADABLE, 1, tables, NULL, NULL};
+static const resay_library library = {sizeof library, RESAY_PLUGIN_ABI_MINOR, RESAY_LIB_UNLOADABLE, 1, tables, NULL, NULL, NULL, 0, 0};
 
 RESAY_EXPORT const resay_library *resay_plugin_v1(uint32_t host_abi_minor)
 {
