@@ -280,42 +280,7 @@ extern "C" {
  * In resay_filter.caps: peers say in the filter's own words that their side ends (RESAY_CLOSE of receive()). Then an end of
  * the socket before that has cut the stream off: a message that it left unfinished is not answered.
  */
-typedef struct resay_peer {
-  /**
-   * Bytes of this struct that the host knows.
-   */
-  uint32_t struct_size;
-  /**
-   * RESAY_STREAM, RESAY_DATAGRAM or RESAY_SEQPACKET.
-   */
-  uint32_t kind;
-  /**
-   * The number of the connection; an engine never reuses it. 0 for a datagram.
-   */
-  uint64_t id;
-  /**
-   * The local address as a URL, such as "tcp://127.0.0.1:8888"; NULL if it is unknown.
-   */
-  const char *local;
-  /**
-   * The peer's address as a URL; NULL if it has none (an unbound unix socket). Of a session over a proxy, whom the proxy has
-   * named.
-   */
-  const char *peer;
-  /**
-   * The URL that the listener was opened with; NULL if it is unknown.
-   */
-  const char *listener;
-  /**
-   * The address of the proxy that has named the peer, as a URL; NULL: no proxy has.
-   */
-  const char *via;
-  /**
-   * What else a proxy says: texts "key=value", each ended by NUL, and a further NUL behind the last; NULL: there is no proxy.
-   * Bytes that are not printable ASCII are escaped (\xNN), and so are \, ' and ".
-   */
-  const char *facts;
-} resay_peer;
+#define RESAY_FILTER_CAP_ENDS 1u
 
 /**
  * One option that a transform accepts. All texts are NUL-terminated UTF-8 of at most 1024 bytes. The struct may grow: a
@@ -465,13 +430,23 @@ typedef struct resay_peer {
    */
   const char *local;
   /**
-   * The peer's address as a URL; NULL if it has none (an unbound unix socket).
+   * The peer's address as a URL; NULL if it has none (an unbound unix socket). Of a session over a proxy, whom the proxy has
+   * named.
    */
   const char *peer;
   /**
    * The URL that the listener was opened with; NULL if it is unknown.
    */
   const char *listener;
+  /**
+   * The address of the proxy that has named the peer, as a URL; NULL: no proxy has.
+   */
+  const char *via;
+  /**
+   * What else a proxy says: texts "key=value", each ended by NUL, and a further NUL behind the last; NULL: there is no proxy.
+   * Bytes that are not printable ASCII are escaped (\xNN), and so are \, ' and ".
+   */
+  const char *facts;
 } resay_peer;
 
 /**
