@@ -10,7 +10,7 @@ static const resay_transform table = {.struct_size = sizeof table, .id = "bad", 
 RESAY_EXPORT const resay_library *resay_plugin_v1(uint32_t minor)
 {
   static const resay_transform *const list[] = {&table};
-  static const resay_library library = {sizeof library, 0, 0, 0x7fffffff, list, NULL, NULL};
+  static const resay_library library = {sizeof library, 0, 0, 0x7fffffff, list, NULL, NULL, NULL, 0, 0};
   (void)minor;
   return &library;
 }
