@@ -22,10 +22,12 @@ mod place;
 mod python;
 mod report;
 mod sanitize;
+mod situations;
 mod soak;
 mod torture;
 mod transcript;
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,12 +35,13 @@ use std::process::ExitCode;
 
 use files::{about, files_in};
 use place::{Place, uring_refusal};
-use report::{Outcome, Report, Runner, run, run_or_skip, run_tests};
+use report::{Outcome, Report, Runner, run, run_named_tests, run_or_skip, run_tests};
+use situations::Passed;
 
 const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|sanitize|torture...
   check      formatting, what is in packages, lints, documentation, the committed headers, the map (tests/tidy.rs),
              subjects of commits
-  test       builds everything; every test of the workspace; instruction counts (benches/instructions.toml); the examples
+  test       builds everything; every test of the workspace, and docs/situations.md; instruction counts (benches/instructions.toml); the examples
              in Rust, C and Python, and the tour in each language at hand; packages to publish; what install and deb make;
              the Python package
   examples   that part of test alone, after a build
@@ -222,26 +225,38 @@ fn test(place: &Place, report: &mut Report) {
         return;
     }
     if place.has_cargo("nextest") {
+        let mut passed = Passed::default();
         report.step("tests", || {
-            run_tests(Runner::Nextest, place.cargo("nextest run --workspace --no-fail-fast"))
+            let tests = place.cargo("nextest run --workspace --no-fail-fast --color never");
+            let (outcome, names) = run_named_tests(Runner::Nextest, tests);
+            passed.auto = names;
+            outcome
         });
+        let arguments = "nextest run --package resay --no-fail-fast --color never";
         report.step("tests of the engine on epoll", || {
-            engine(place, Runner::Nextest, "nextest run --package resay --no-fail-fast", "epoll")
+            let (outcome, names) = engine(place, Runner::Nextest, arguments, "epoll");
+            passed.epoll = names;
+            outcome
         });
         report.step("tests of the engine on io_uring", || {
-            uring(place, Runner::Nextest, "nextest run --package resay --no-fail-fast")
+            let (outcome, names) = uring(place, Runner::Nextest, arguments);
+            passed.uring = names;
+            outcome
         });
+        report.step("situations", || situations::check(place, &passed));
         report.step("documentation tests", || {
             run_tests(Runner::Cargo, place.cargo("test --workspace --doc --no-fail-fast"))
         });
     } else {
         report.step("tests", || run_tests(Runner::Cargo, place.cargo("test --workspace --no-fail-fast")));
         report.step("tests of the engine on epoll", || {
-            engine(place, Runner::Cargo, "test --package resay --no-fail-fast --tests", "epoll")
+            engine(place, Runner::Cargo, "test --package resay --no-fail-fast --tests", "epoll").0
         });
         report.step("tests of the engine on io_uring", || {
-            uring(place, Runner::Cargo, "test --package resay --no-fail-fast --tests")
+            uring(place, Runner::Cargo, "test --package resay --no-fail-fast --tests").0
         });
+        let why = "cargo nextest, which names the tests that passed, is not installed";
+        report.step("situations", || Outcome::Skipped(why.to_owned()));
     }
     for backend in ["epoll", "uring"] {
         report.step(&format!("transports through a layer, {backend}"), || layered(place, backend));
@@ -289,25 +304,28 @@ fn instructions(place: &Place) -> Outcome {
 }
 
 /// The engine's tests once more, with one driver alone.
-fn uring(place: &Place, runner: Runner, arguments: &str) -> Outcome {
+fn uring(place: &Place, runner: Runner, arguments: &str) -> (Outcome, Option<BTreeSet<String>>) {
     match uring_refusal() {
-        None => engine(place, runner, arguments, "uring"),
-        Some(why) => Outcome::Skipped(why),
+        None => {
+            let (outcome, passed) = engine(place, runner, arguments, "uring");
+            (outcome, Some(passed))
+        }
+        Some(why) => (Outcome::Skipped(why), None),
     }
 }
 
 /// Those that make engines with what all of these share, `tests/common`, which reads RESAY_BACKEND.
-fn engine(place: &Place, runner: Runner, arguments: &str, backend: &str) -> Outcome {
+fn engine(place: &Place, runner: Runner, arguments: &str, backend: &str) -> (Outcome, BTreeSet<String>) {
     let suites = match suites_of_the_engine(place) {
         Ok(suites) => suites,
-        Err(reason) => return Outcome::Failed(reason),
+        Err(reason) => return (Outcome::Failed(reason), BTreeSet::new()),
     };
     let mut command = place.cargo(arguments);
     for name in suites {
         command.arg("--test").arg(name);
     }
     command.env("RESAY_BACKEND", backend);
-    run_tests(runner, command)
+    run_named_tests(runner, command)
 }
 
 fn suites_of_the_engine(place: &Place) -> Result<Vec<OsString>, String> {

@@ -1,5 +1,6 @@
 //! Steps, their outcomes, and the sum.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
@@ -42,6 +43,14 @@ pub(crate) struct Counts {
     skipped: u64,
 }
 
+impl Counts {
+    fn add(&mut self, other: Counts) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
@@ -69,11 +78,11 @@ impl Report {
                 println!("ok      {name} ({seconds:.1} s)");
             }
             Outcome::Tests(counts) if counts.failed == 0 => {
-                self.add(counts);
+                self.sum.add(counts);
                 println!("ok      {name}: {counts} ({seconds:.1} s)");
             }
             Outcome::Tests(counts) => {
-                self.add(counts);
+                self.sum.add(counts);
                 self.failures.push(format!("{name}: {counts}"));
                 println!("FAILED  {name}: {counts} ({seconds:.1} s)");
             }
@@ -92,12 +101,6 @@ impl Report {
 
     pub(crate) fn is_good(&self) -> bool {
         self.sum.failed == 0
-    }
-
-    fn add(&mut self, counts: Counts) {
-        self.sum.passed += counts.passed;
-        self.sum.failed += counts.failed;
-        self.sum.skipped += counts.skipped;
     }
 }
 
@@ -153,37 +156,54 @@ pub(crate) enum Runner {
 }
 
 /// Runs a test runner; what it prints is seen, and its closing lines are counted. It is ended if it hangs.
-pub(crate) fn run_tests(runner: Runner, mut command: Command) -> Outcome {
-    match pass_on(runner, &mut command) {
-        Err(error) => Outcome::Failed(format!("{}: {error}", command.get_program().display())),
-        Ok((Err(reason), _)) => Outcome::Failed(reason),
-        Ok((Ok(status), counts)) if !status.success() && counts.failed == 0 => {
-            Outcome::Failed(status.to_string())
-        }
-        Ok((_, counts)) if counts == Counts::default() => Outcome::Failed("no test was run".to_owned()),
-        Ok((_, counts)) => Outcome::Tests(counts),
-    }
+pub(crate) fn run_tests(runner: Runner, command: Command) -> Outcome {
+    run_named_tests(runner, command).0
 }
 
-fn pass_on(runner: Runner, command: &mut Command) -> io::Result<(Result<ExitStatus, String>, Counts)> {
+/// The same; and which tests passed, where the runner is nextest.
+pub(crate) fn run_named_tests(runner: Runner, mut command: Command) -> (Outcome, BTreeSet<String>) {
+    let (status, Printed { counts, passed }) = match pass_on(runner, &mut command) {
+        Ok(all) => all,
+        Err(error) => {
+            let reason = format!("{}: {error}", command.get_program().display());
+            return (Outcome::Failed(reason), BTreeSet::new());
+        }
+    };
+    let outcome = match status {
+        Err(reason) => Outcome::Failed(reason),
+        Ok(status) if !status.success() && counts.failed == 0 => Outcome::Failed(status.to_string()),
+        Ok(_) if counts == Counts::default() => Outcome::Failed("no test was run".to_owned()),
+        Ok(_) => Outcome::Tests(counts),
+    };
+    (outcome, passed)
+}
+
+/// What a test runner said.
+#[derive(Debug, Default)]
+struct Printed {
+    counts: Counts,
+    /// By nextest: program and test.
+    passed: BTreeSet<String>,
+}
+
+fn pass_on(runner: Runner, command: &mut Command) -> io::Result<(Result<ExitStatus, String>, Printed)> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // nextest sums up on standard error, the others on standard output.
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let from_stdout = begin(move || copy_and_count(runner, stdout, io::stdout()));
     let from_stderr = begin(move || copy_and_count(runner, stderr, io::stderr()));
     let mut status = patience::wait(&mut child, Work::Step)?;
-    let mut sum = Counts::default();
+    let mut all = Printed::default();
     for reading in [from_stdout, from_stderr] {
         match end_of(&reading) {
-            Ok(counts) => {
-                sum.passed += counts.passed;
-                sum.failed += counts.failed;
-                sum.skipped += counts.skipped;
+            Ok(Printed { counts, passed }) => {
+                all.counts.add(counts);
+                all.passed.extend(passed);
             }
             Err(reason) => status = status.and(Err(reason)),
         }
     }
-    Ok((status, sum))
+    Ok((status, all))
 }
 
 /// Reads in a thread of its own.
@@ -201,22 +221,34 @@ fn end_of<T>(reading: &Receiver<T>) -> Result<T, String> {
         .map_err(|_| "it ended, but left something running that holds its output".to_owned())
 }
 
-fn copy_and_count(runner: Runner, from: Option<impl Read>, mut to: impl Write) -> Counts {
-    let mut sum = Counts::default();
-    let Some(from) = from else { return sum };
+fn copy_and_count(runner: Runner, from: Option<impl Read>, mut to: impl Write) -> Printed {
+    let mut printed = Printed::default();
+    let Some(from) = from else { return printed };
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     while from.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
         // A closed output is no reason to stop counting.
         let _ = to.write_all(&line);
-        if let Some(counts) = count(runner, &String::from_utf8_lossy(&line)) {
-            sum.passed += counts.passed;
-            sum.failed += counts.failed;
-            sum.skipped += counts.skipped;
+        let text = String::from_utf8_lossy(&line);
+        if let Some(counts) = count(runner, &text) {
+            printed.counts.add(counts);
+        }
+        if runner == Runner::Nextest {
+            printed.passed.extend(passed_test(&text));
         }
         line.clear();
     }
-    sum
+    printed
+}
+
+/// The test of a line of nextest about one that passed: `PASS [   0.093s] (12/14) resay::tcp half_close`.
+fn passed_test(line: &str) -> Option<String> {
+    let (_, rest) = line.trim().strip_prefix("PASS [")?.split_once("] ")?;
+    let name = match rest.trim_start().strip_prefix('(') {
+        Some(counted) => counted.split_once(") ")?.1,
+        None => rest,
+    };
+    Some(name.trim().to_owned())
 }
 
 /// How many tests passed and how many failed, by the closing lines of an output.
@@ -339,6 +371,21 @@ fn read_all(from: Option<impl Read>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_that_passed_have_names() {
+        for (line, name) in [
+            (
+                "        PASS [   0.093s] (12/14) resay::tcp tcp::half_close\n",
+                Some("resay::tcp tcp::half_close"),
+            ),
+            ("        PASS [   0.093s] resay frame::tests::lines", Some("resay frame::tests::lines")),
+            ("        FAIL [   0.093s] (12/14) resay::tcp half_close", None),
+            ("     Summary [   0.3s] 13 tests run: 13 passed", None),
+        ] {
+            assert_eq!(passed_test(line).as_deref(), name, "{line}");
+        }
+    }
 
     #[test]
     fn closing_lines_are_counted() {
