@@ -334,7 +334,7 @@ fn connections_are_spread_over_the_workers() {
     });
 }
 
-/// How often each of the engine's threads has gone to sleep.
+/// How often each of the workers' threads has gone to sleep.
 fn switches() -> Vec<(String, u64)> {
     let mut found = Vec::new();
     for task in std::fs::read_dir("/proc/self/task").unwrap() {
@@ -342,7 +342,7 @@ fn switches() -> Vec<(String, u64)> {
         let name = std::fs::read_to_string(path.join("comm")).unwrap().trim().to_owned();
         let status = std::fs::read_to_string(path.join("status")).unwrap();
         let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-        if name.starts_with("resay-") {
+        if name.strip_prefix("resay-").is_some_and(|rest| rest.parse::<u32>().is_ok()) {
             found.push((name, count.trim().parse().unwrap()));
         }
     }

@@ -115,7 +115,10 @@ pub(crate) struct Control {
 /// What a server has beside its listeners, and another may want: files and addresses, given up when they are dropped. Clones
 /// are the same.
 #[derive(Clone)]
-pub(crate) struct Belongings(Arc<Mutex<Option<Vec<Box<dyn Send>>>>>);
+pub(crate) struct Belongings(Arc<Mutex<Held>>);
+
+/// `None`: they have been given up.
+type Held = Option<Vec<Box<dyn Send>>>;
 
 impl Belongings {
     pub(crate) fn add(&self, one: impl Send + 'static) {
@@ -129,7 +132,7 @@ impl Belongings {
         drop(self.lock().take());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<Box<dyn Send>>>> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

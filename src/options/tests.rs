@@ -51,7 +51,7 @@ fn every_range_is_what_the_parser_takes() {
             }
         }
     }
-    assert_eq!(ranges, 18);
+    assert_eq!(ranges, 19);
     for key in KEYS {
         assert_eq!(key.kind.min.is_empty(), key.kind.max.is_empty(), "{}", key.name);
         // These take "on" as what it is, and not as a truth value.

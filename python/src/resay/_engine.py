@@ -19,7 +19,9 @@ from ._native import lib, text_of
 from ._recording import Message, Recording, Tape
 
 # Options whose numbers are times in seconds.
-_TIMES = frozenset(("idle_timeout", "write_timeout", "swap_timeout", "spin", "watchdog"))
+_TIMES = frozenset(
+    ("idle_timeout", "write_timeout", "swap_timeout", "proxy_timeout", "handshake_timeout", "spin", "watchdog")
+)
 # Options of the engine; all others are of listeners.
 _OF_ENGINE = frozenset(("spin", "watchdog", "thread_name", "thread_stack", "thread_cpus"))
 # How long the end of the process waits for a transform.

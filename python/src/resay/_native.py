@@ -114,6 +114,7 @@ class resay_connection(Structure):
         ("idle_ms", c_uint64),
         ("peer", resay_address),
         ("local", resay_address),
+        ("via", resay_address),
     ]
 
 
@@ -125,6 +126,8 @@ class resay_peer(Structure):
         ("local", c_char_p),
         ("peer", c_char_p),
         ("listener", c_char_p),
+        ("via", c_char_p),
+        ("facts", c_void_p),
     ]
 
 
