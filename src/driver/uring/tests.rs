@@ -49,6 +49,13 @@ fn connect(driver: &mut Hybrid, token: Token) -> TcpStream {
     theirs
 }
 
+/// Waits, once more where it was interrupted (io_uring_enter(2)), as a worker does.
+fn wait(driver: &mut Hybrid, timeout: Option<Duration>) {
+    while let Err(error) = driver.wait(timeout) {
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted, "{error}");
+    }
+}
+
 /// Takes turns until one has a completion; copies what is in the receive buffer, and echoes it where asked.
 fn turns(driver: &mut Hybrid, pool: &mut Pool, echo: bool, within: Duration) -> Vec<(Seen, Token)> {
     let mut seen = Vec::new();
@@ -58,7 +65,7 @@ fn turns(driver: &mut Hybrid, pool: &mut Pool, echo: bool, within: Duration) -> 
         if left.is_zero() {
             break;
         }
-        driver.wait(Some(left)).unwrap();
+        wait(driver, Some(left));
         while let Some(completion) = driver.next() {
             let one = match completion {
                 Completion::Received { token, .. } => {
@@ -246,7 +253,7 @@ fn a_closed_socket_leaves_nothing_to_do() {
     driver.close(token, Close::Gently);
     driver.wait_closed();
     assert!(!ring(&mut driver).has_slots());
-    driver.wait(Some(A_WHILE)).unwrap();
+    wait(&mut driver, Some(A_WHILE));
     assert!(driver.next().is_none());
     assert!(!driver.has_leftovers());
 }
@@ -391,7 +398,7 @@ fn streams_stay_on_epoll_up_to_the_limit() {
     assert_eq!(turns(&mut driver, &mut pool, false, PATIENCE), [(Seen::Ended, token(1))]);
     (0..3).for_each(|n| driver.close(token(n), Close::Gently));
     while ring(&mut driver).has_slots() {
-        driver.wait(Some(A_WHILE)).unwrap();
+        wait(&mut driver, Some(A_WHILE));
         assert!(driver.next().is_none());
     }
     let mut fourth = connect(&mut driver, Token::new(0, 1));
@@ -510,7 +517,7 @@ fn what_lies_in_a_unix_stream_is_received_to_its_end() {
         theirs.write_all(&vec![1; before]).unwrap();
         driver.add_stream(token, ours.into(), SocketKind::UnixStream, READ_BYTES_MAX).unwrap();
         if number % 2 == 0 {
-            driver.wait(Some(Duration::ZERO)).unwrap();
+            wait(&mut driver, Some(Duration::ZERO));
         }
         let writer = std::thread::spawn(move || {
             // In parts, some of which come while the driver is at it.
@@ -571,7 +578,7 @@ fn a_burst_leaves_no_memory_behind() {
     let until = std::time::Instant::now() + PATIENCE;
     while resident(&mut driver) > 128 << 10 {
         assert!(std::time::Instant::now() < until, "{} bytes", resident(&mut driver));
-        driver.wait(None).unwrap();
+        wait(&mut driver, None);
         assert!(driver.next().is_none());
     }
     assert!(!ring(&mut driver).is_bloated());

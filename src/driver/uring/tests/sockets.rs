@@ -16,7 +16,7 @@ fn all(driver: &mut Hybrid, count: usize, within: Duration) -> Vec<Completion<Ow
         if left.is_zero() {
             break;
         }
-        driver.wait(Some(left)).unwrap();
+        wait(driver, Some(left));
         while let Some(completion) = driver.next() {
             seen.push(completion);
         }
@@ -29,7 +29,7 @@ fn echo(driver: &mut Hybrid, count: usize) -> Vec<io::Result<usize>> {
     let mut results = Vec::new();
     let mut answered = 0;
     while answered < count {
-        driver.wait(Some(PATIENCE)).unwrap();
+        wait(driver, Some(PATIENCE));
         let mut is_idle = true;
         while let Some(completion) = driver.next() {
             is_idle = false;
@@ -145,7 +145,7 @@ fn what_was_accepted_for_nobody_is_closed() {
     let address = listener(&mut driver, token);
     assert!(all(&mut driver, 1, A_WHILE).is_empty());
     let mut peers: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
-    driver.wait(Some(PATIENCE)).unwrap();
+    wait(&mut driver, Some(PATIENCE));
     assert!(!ring(&mut driver).arrived.is_empty());
     driver.close(token, Close::Gently);
     driver.wait_closed();
@@ -248,7 +248,7 @@ fn datagrams_come_back_and_so_do_their_buffers() {
             assert!(answer[..len] == *message, "{round}: {len} bytes for {}", message.len());
         }
     }
-    driver.wait(Some(Duration::ZERO)).unwrap();
+    wait(&mut driver, Some(Duration::ZERO));
     assert!(driver.next().is_none());
     assert_eq!(ring(&mut driver).message_buffers.available(), RING_MESSAGE_BUFFERS_MAX);
     driver.close(token, Close::Gently);
@@ -295,7 +295,7 @@ fn an_answer_fails_and_the_next_does_not() {
         ring(&mut driver).fail_next_answer = Some(error);
         let (mut completed, before) = (0, told.len());
         while completed < 2 {
-            driver.wait(Some(PATIENCE)).unwrap();
+            wait(&mut driver, Some(PATIENCE));
             while let Some(completion) = driver.next() {
                 match completion {
                     Completion::Datagrams { .. } => {
@@ -329,7 +329,7 @@ fn draining_datagrams_reports_all_that_have_come() {
     driver.drain(token);
     let (mut came, mut is_drained) = (Vec::new(), false);
     while !is_drained {
-        driver.wait(Some(PATIENCE)).unwrap();
+        wait(&mut driver, Some(PATIENCE));
         while let Some(completion) = driver.next() {
             match completion {
                 Completion::Datagrams { .. } => {
@@ -387,7 +387,7 @@ fn records_keep_their_limits() {
     }
     // Too long: its end is lost, and that is said.
     peer.send(&[b'x'; 1001]).unwrap();
-    driver.wait(Some(PATIENCE)).unwrap();
+    wait(&mut driver, Some(PATIENCE));
     let mut came = None;
     while let Some(completion) = driver.next() {
         came = Some(completion);

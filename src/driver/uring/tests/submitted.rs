@@ -8,7 +8,7 @@ use super::*;
 fn submit(driver: &mut Hybrid, pool: &mut Pool, tokens: &[Token]) {
     let mut left = tokens.to_vec();
     while !left.is_empty() {
-        driver.wait(Some(PATIENCE)).unwrap();
+        wait(driver, Some(PATIENCE));
         assert_eq!(driver.next_unsent(), None);
         while let Some(completion) = driver.next() {
             let Completion::Received { token, .. } = completion else { panic!("{completion:?}") };
@@ -24,7 +24,7 @@ fn submit(driver: &mut Hybrid, pool: &mut Pool, tokens: &[Token]) {
 
 /// Waits once without sleeping, and gives the streams whose send is pending after all.
 fn unsent(driver: &mut Hybrid) -> Vec<Token> {
-    driver.wait(Some(Duration::ZERO)).unwrap();
+    wait(driver, Some(Duration::ZERO));
     std::iter::from_fn(|| driver.next_unsent()).collect()
 }
 
@@ -93,7 +93,7 @@ fn what_finds_the_stream_broken_is_pending_and_fails() {
     let token = Token::new(0, 0);
     let mut peer = connect(&mut driver, token);
     peer.write_all(b"hello").unwrap();
-    driver.wait(Some(PATIENCE)).unwrap();
+    wait(&mut driver, Some(PATIENCE));
     ring(&mut driver).is_alone = false;
     assert!(matches!(driver.next(), Some(Completion::Received { .. })));
     driver.shutdown_write(token).unwrap();
