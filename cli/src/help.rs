@@ -42,9 +42,9 @@ URLs:
       UDP.
   unix:/run/e.sock   unix-dgram:/run/e.sock   unix-seqpacket:/run/e.sock
       Unix sockets: stream, datagram, seqpacket. A path may be relative.
-  tls://:8443?cert=FILE&key=FILE   unix+tls:/run/e.sock?cert=FILE&key=FILE
-      TLS over TCP, or over a unix stream socket. Listeners need a certificate;
-      more options: key, client_ca, client, alpn, min, tickets.
+  tls://:8443?cert=FILE&key=FILE   unix+tls:/run/e.sock
+      TLS over TCP, or over a unix stream socket. Listeners need a certificate
+      and its key; more options: client_ca, client, alpn, min, tickets.
   unix:@name   unix-dgram:@name   unix-seqpacket:@name
       Linux abstract names: no file, and any local user may connect.
   fd:3   systemd:NAME   systemd:
