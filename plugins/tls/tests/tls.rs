@@ -255,9 +255,10 @@ fn a_handshake_has_a_deadline() {
         half.write_all(&[22, 3, 1, 0, 200, 1]).unwrap();
         let mut dripping = server.socket();
         dripping.write_all(&[22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]).unwrap();
-        while dripping.write_all(&[0]).is_ok() {
-            thread::sleep(Duration::from_millis(5));
-        }
+        // A byte, and then the server's end or a little time, whichever comes first.
+        dripping.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let is_open = |ended: std::io::Result<usize>| ended.is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+        while dripping.write_all(&[0]).is_ok() && is_open(dripping.read(&mut [0])) {}
         for socket in [&mut silent, &mut half] {
             let ended = socket.read(&mut [0; 8]);
             assert!(!matches!(&ended, Ok(1..)), "{ended:?}");
@@ -305,7 +306,7 @@ fn much_goes_both_ways() {
                     Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
                 }
                 if is_idle {
-                    thread::sleep(Duration::from_micros(200));
+                    thread::yield_now();
                 }
             }
             assert!(received == data, "what came back is what was sent");

@@ -13,7 +13,6 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -177,7 +176,7 @@ impl Server {
         socket
     }
 
-    /// Waits until so many connections have ended for this reason, and until nothing is open.
+    /// Takes turns until so many connections have ended for this reason, and until nothing is open.
     pub(crate) fn expect_closed(&self, reason: CloseReason, count: u64) -> Stats {
         let since = Instant::now();
         loop {
@@ -187,7 +186,7 @@ impl Server {
                 return stats;
             }
             assert!(since.elapsed() < PATIENCE, "{:?}: {count} times {reason:?}: {stats:?}", self.backend);
-            thread::sleep(Duration::from_millis(2));
+            self.engine.sync(Some(PATIENCE)).unwrap();
         }
     }
 
@@ -200,7 +199,7 @@ impl Server {
                 break stats;
             }
             assert!(since.elapsed() < PATIENCE, "connections are left: {stats:?}");
-            thread::sleep(Duration::from_millis(2));
+            self.engine.sync(Some(PATIENCE)).unwrap();
         };
         assert_eq!(stats.messages_in, stats.messages_out + stats.dropped, "{stats:?}");
         self.engine.drain(PATIENCE).unwrap();
