@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Output, PATIENCE, Process, Server, finish, pace, resay, run, wait_until};
+use crate::process::{Output, PATIENCE, Process, Server, ask, finish, pace, resay, run, wait_until};
 
 /// `resay serve` with a control socket.
 pub(crate) struct Controlled {
@@ -69,13 +69,6 @@ pub(crate) fn say(path: &Path, request: &[u8]) -> String {
         Err(error) if error.kind() != io::ErrorKind::ConnectionReset => panic!("{error}"),
         _ => String::from_utf8(answer).unwrap(),
     }
-}
-
-fn ask(stream: &mut (impl Read + Write), question: &[u8]) -> Vec<u8> {
-    stream.write_all(question).unwrap();
-    let mut answer = vec![0; question.len()];
-    stream.read_exact(&mut answer).unwrap();
-    answer
 }
 
 #[test]

@@ -11,19 +11,12 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::ctl::{Controlled, say};
-use crate::process::{PATIENCE, Process, Server, Written, resay, run, wait_until};
+use crate::process::{PATIENCE, Process, Server, Written, ask, resay, run, wait_until};
 
 fn connect(url: &str) -> TcpStream {
     let stream = TcpStream::connect(url.strip_prefix("tcp://").unwrap()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
-}
-
-fn ask(stream: &mut (impl Read + Write), question: &[u8]) -> Vec<u8> {
-    stream.write_all(question).unwrap();
-    let mut answer = vec![0; question.len()];
-    stream.read_exact(&mut answer).unwrap();
-    answer
 }
 
 /// `resay ctl` that goes on, and what it prints.

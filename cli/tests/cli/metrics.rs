@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::ctl::Controlled;
-use crate::process::{PATIENCE, Process, Server, Written, finish, wait_until};
+use crate::process::{PATIENCE, Process, Server, Written, ask, finish, wait_until};
 
 /// The place of the metrics of a server: HOST:PORT.
 fn place(server: &Server) -> String {
@@ -73,13 +73,6 @@ fn scrape(place: &str) -> BTreeMap<String, f64> {
 fn sum(samples: &BTreeMap<String, f64>, family: &str, label: &str) -> f64 {
     let of = |name: &str| name.split('{').next() == Some(family) && name.contains(label);
     samples.iter().filter(|(name, _)| of(name)).map(|(_, value)| value).sum()
-}
-
-fn ask(stream: &mut (impl Read + Write), question: &[u8]) -> Vec<u8> {
-    stream.write_all(question).unwrap();
-    let mut answer = vec![0; question.len()];
-    stream.read_exact(&mut answer).unwrap();
-    answer
 }
 
 /// A configuration whose listener has a name and two addresses, with metrics and a control socket.

@@ -227,6 +227,14 @@ pub(crate) fn terminal() -> (File, OwnedFd) {
     (File::from(controller), user.into())
 }
 
+/// Sends a question to a server whose answers are as long, and reads the answer.
+pub(crate) fn ask(stream: &mut (impl Read + Write), question: &[u8]) -> Vec<u8> {
+    stream.write_all(question).unwrap();
+    let mut answer = vec![0; question.len()];
+    stream.read_exact(&mut answer).unwrap();
+    answer
+}
+
 /// Takes its time, where being slow is what a test is about; never to wait for something to happen.
 pub(crate) fn pace(time: Duration) {
     std::thread::sleep(time);

@@ -13,19 +13,12 @@ use rustix::io::Errno;
 use rustix::pipe::pipe;
 use rustix::process::Signal;
 
-use crate::process::{PATIENCE, Process, Server, Written, resay, run, wait_until};
+use crate::process::{PATIENCE, Process, Server, Written, ask, resay, run, wait_until};
 
 fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
-}
-
-fn ask(stream: &mut (impl Read + Write), question: &[u8]) -> Vec<u8> {
-    stream.write_all(question).unwrap();
-    let mut answer = vec![0; question.len()];
-    stream.read_exact(&mut answer).unwrap();
-    answer
 }
 
 #[test]
