@@ -18,6 +18,7 @@
 //!   all others; of shorter reads the kernel may bring up to 32 at once, which are kept and reported one a turn. From unix
 //!   streams it may bring as many full ones: a bounded multishot receive forgets bytes of theirs that are there already
 //!   (Linux 6.18 does not continue it, and no more arrive to wake it). Whoever floods is read once a request from then on.
+//!   The end of a stream may be lost where it comes with the first bytes of a receive; it is looked for once (`look_for_end`).
 //! - **Datagrams and records** come by multishot recvmsg, each in a buffer of its own behind a head with its name and
 //!   control messages (`datagrams.rs`, `replies.rs`).
 //! - **Pausing** cancels the request. What comes before it has ended is copied out of the ring and kept, so that a peer

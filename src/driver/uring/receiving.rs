@@ -12,7 +12,7 @@ use super::ring::{
     receive_once_entry, skip_success,
 };
 use super::slots::{
-    CANCELLING, DRAINING, ENDED, Event, FLOODING, LEAVING, PAUSED, QUEUED, RECEIVING, Role, Slot,
+    BEGUN, CANCELLING, DRAINING, ENDED, Event, FLOODING, LEAVING, PAUSED, QUEUED, RECEIVING, Role, Slot,
 };
 use super::{
     Arrived, Completion, FLOOD_BYTES, FLOOD_FULL_READ, FLOOD_MIN, FLOOD_MIN_TO_STAY, RecvSource, Token,
@@ -21,7 +21,7 @@ use super::{
 use crate::limits::{
     HEADROOM_BYTES, READ_BYTES_MAX, RING_BUFFER_BYTES, RING_HEADROOM_BYTES, RING_MESSAGE_BUFFER_BYTES,
 };
-use crate::sys::{self, Record};
+use crate::sys::{self, Presence, Record};
 
 impl Uring {
     /// Begins to receive, unless that would be wrong now.
@@ -38,9 +38,11 @@ impl Uring {
         }
         let request = Request::new(slot.role.receiving(), token);
         let socket = slot.socket.as_raw_fd();
+        let goes_on = !slot.flags.has(FLOODING);
+        slot.flags.put(BEGUN, goes_on && matches!(slot.role, Role::Stream | Role::UnixStream));
         let entry = match slot.role {
-            Role::Stream if !slot.flags.has(FLOODING) => receive_entry(socket, request),
-            Role::UnixStream if !slot.flags.has(FLOODING) => receive_many_entry(socket, request),
+            Role::Stream if goes_on => receive_entry(socket, request),
+            Role::UnixStream if goes_on => receive_many_entry(socket, request),
             Role::Stream | Role::UnixStream => receive_once_entry(socket, request),
             Role::Listener => accept_entry(socket, request),
             Role::Records { .. } | Role::Datagrams { .. } => {
@@ -109,6 +111,22 @@ impl Uring {
         slot.flags.put(CANCELLING, self.ring.push(skip_success(cancel.build())).is_ok());
     }
 
+    /// Begins a receive anew that may have missed the end of its stream.
+    ///
+    /// Where bytes and the end come after the kernel's first attempt and before it waits, it is woken once for both, takes the
+    /// bytes, and sees no reason to try again (Linux 6.18). That can only be with the first bytes of a receive: whatever comes
+    /// later wakes it. Where it says that there is more, it goes on by itself.
+    #[cold]
+    fn look_for_end(&mut self, token: Token, arrived: Arrived) {
+        let Some(slot) = self.slots.get(token.index()) else { return };
+        if slot.flags.has(RECEIVING)
+            && !cqueue::sock_nonempty(arrived.flags)
+            && sys::presence(slot.socket.as_fd()) != Presence::Here
+        {
+            self.cancel_receive(token);
+        }
+    }
+
     /// The path of most reads: of a stream that goes on receiving and has had none in this turn, with nothing to be looked
     /// after. What is not such a read is for the general path.
     #[inline]
@@ -163,6 +181,9 @@ impl Uring {
                 }
             }
         };
+        if self.slots.get_mut(token.index())?.flags.take(BEGUN) {
+            self.look_for_end(token, arrived);
+        }
         if self.slots.get(token.index())?.flags.has(FLOODING) {
             // The next receive is one of a single read, or somebody else's.
             self.cancel_receive(token);

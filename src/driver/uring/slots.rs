@@ -30,6 +30,8 @@ pub(super) const QUEUED: u16 = 1 << 7;
 pub(super) const SUBMITTED: u16 = 1 << 8;
 pub(super) const IS_SHORT: u16 = 1 << 9;
 pub(super) const IS_REPORTED: u16 = 1 << 10;
+/// The receive that goes on has brought nothing yet.
+pub(super) const BEGUN: u16 = 1 << 11;
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -109,7 +111,7 @@ impl Slot {
     /// The request that receives, or accepts, has brought its last completion.
     pub(super) fn end_receive(&mut self) {
         self.requests -= 1;
-        self.flags.clear(RECEIVING | CANCELLING);
+        self.flags.clear(RECEIVING | CANCELLING | BEGUN);
     }
 
     /// Whether one more may be reported in this turn.

@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests: what is not as expected fails them")]
 
+mod ends;
 mod sockets;
 mod submitted;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 
 use super::slots::{Event, RECEIVING};
 use super::*;
@@ -462,7 +464,7 @@ fn a_flood_is_left_to_readiness_in_the_middle_of_an_answer() {
             let (ours, theirs) = pair();
             (ours.into(), theirs.into())
         } else {
-            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let (ours, theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();
             (ours.into(), theirs.into())
         };
@@ -512,7 +514,7 @@ fn what_lies_in_a_unix_stream_is_received_to_its_end() {
     for (number, (before, after)) in sizes.iter().flat_map(|one| sizes.map(|other| (*one, other))).enumerate()
     {
         let token = Token::new(0, number as u32);
-        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.write_all(&vec![1; before]).unwrap();
         driver.add_stream(token, ours.into(), SocketKind::UnixStream, READ_BYTES_MAX).unwrap();
