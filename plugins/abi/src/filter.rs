@@ -2,9 +2,9 @@
 
 use crate::abi;
 use crate::error::Error;
-use crate::host::{Host, HostTable, Peer, Setup};
-use crate::options::{OptionSpec, Options};
-use crate::panics::{self, Living};
+use crate::host::{Host, Peer, Setup};
+use crate::instance::Instance;
+use crate::options::OptionSpec;
 use crate::shim;
 use core::ffi::{CStr, c_void};
 use core::fmt;
@@ -216,13 +216,6 @@ impl fmt::Debug for FilterTable {
     }
 }
 
-/// What `instance` points to.
-struct Instance<F> {
-    host: HostTable,
-    filter: F,
-    _living: Living,
-}
-
 /// The C functions of a table. Each is called by a host that keeps the promises of `abi.rs`: `instance` is what `create`
 /// here stored, for the same F, and `conn` what `open` here opened, used by one call at a time.
 struct Shim<F>(PhantomData<F>);
@@ -236,33 +229,15 @@ impl<F: Filter> Shim<F> {
         instance: *mut *mut c_void,
         err: *mut abi::resay_text,
     ) -> abi::resay_status {
-        let made = catch_unwind(|| {
-            // SAFETY: the host outlives the instance.
-            let host = unsafe { HostTable::new(host) };
-            let living = Living::new(&host);
-            // SAFETY: the host passes the table's own pointer, which is NULL or one of ours.
-            let declared = unsafe { table.as_ref() }.map(|table| (table.options, table.n_options));
-            // SAFETY: create()'s own arguments, for the call.
-            let options = unsafe { Options::declared_as(declared, options, n_options) };
-            let filter = panics::noted(|| F::create(&Setup::new(Host::new(&host), options)))?;
-            let made = Box::new(Instance { host, filter, _living: living });
-            // SAFETY: where to put the pointer is the host's.
-            unsafe { instance.write(Box::into_raw(made).cast()) };
-            Ok(())
-        });
-        // SAFETY: err is create()'s own.
-        unsafe { shim::report(made, err) }
+        // SAFETY: the host passes the table's own pointer, which is NULL or one of ours.
+        let declared = unsafe { table.as_ref() }.map(|table| (table.options, table.n_options));
+        // SAFETY: create()'s own arguments, for the call.
+        unsafe { Instance::create(host, (declared, options, n_options), F::create, instance, err) }
     }
 
     unsafe extern "C" fn destroy(instance: *mut c_void) {
-        if instance.is_null() {
-            return;
-        }
         // SAFETY: what create() stored; nothing uses it any more.
-        let made = unsafe { Box::from_raw(instance.cast::<Instance<F>>()) };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(made))) {
-            shim::bury(panic);
-        }
+        unsafe { Instance::<F>::destroy(instance) }
     }
 
     unsafe extern "C" fn open(
@@ -276,7 +251,7 @@ impl<F: Filter> Shim<F> {
             let instance = unsafe { &*instance.cast::<Instance<F>>() };
             // SAFETY: open()'s own argument, for the call.
             let peer = unsafe { Peer::new(peer) };
-            let opened = instance.filter.open(Host::new(&instance.host), &peer)?;
+            let opened = instance.value.open(Host::new(&instance.host), &peer)?;
             if size_of::<F::Conn>() > 0 {
                 // SAFETY: conn_size bytes of that alignment, ours until close().
                 unsafe { conn.cast::<F::Conn>().write(opened) };
@@ -360,7 +335,7 @@ impl<F: Filter> Shim<F> {
             let instance = unsafe { &*instance.cast::<Instance<F>>() };
             // SAFETY: what open() wrote; one call at a time.
             let conn = unsafe { &mut *Self::place(conn) };
-            call(&instance.filter, Link { conn, host: Host::new(&instance.host) })
+            call(&instance.value, Link { conn, host: Host::new(&instance.host) })
         }));
         match called {
             Ok(result) => result.map_err(|error| error.status()),

@@ -202,33 +202,22 @@ pub unsafe fn filter(raw: *const resay_filter) -> Result<Filter, String> {
     // SAFETY: the caller's.
     let fields = unsafe { read("resay_filter", raw, FILTER_BYTES_MIN) }?;
     // SAFETY: the caller's.
-    let id = unsafe { text("the id", fields.id, NAME_BYTES_MAX) }?.ok_or("the id is missing")?;
-    if !is_name(id) {
-        return Err(format!("the id {id:?} is not a name ([a-z0-9][a-z0-9._-]*)"));
-    }
+    let id = unsafe { id(fields.id) }?;
     let named = |what: String| format!("{id}: {what}");
     if fields.receive.is_none() || fields.send.is_none() {
         return Err(named("receive or send is NULL".to_owned()));
     }
     check_memory("conn", fields.conn_size, fields.conn_align).map_err(named)?;
-    // SAFETY: the caller's.
-    let [version, summary] = unsafe {
-        [
-            line("version", fields.version).map_err(named)?.unwrap_or_default(),
-            line("summary", fields.summary).map_err(named)?.unwrap_or_default(),
-        ]
-    };
     let declared = Declared {
         table: (raw.addr(), fields.struct_size),
         first: fields.options,
         count: fields.n_options,
         option_size: fields.option_size,
+        is_read: fields.create.is_some(),
     };
     // SAFETY: the caller's.
-    let options = unsafe { options(&declared) }.map_err(named)?;
-    if !options.is_empty() && fields.create.is_none() {
-        return Err(named("it has options, but create is NULL".to_owned()));
-    }
+    let (version, summary, options) =
+        unsafe { texts(fields.version, fields.summary, &declared) }.map_err(named)?;
     Ok(Filter { raw, fields, id, version, summary, options })
 }
 
@@ -241,32 +230,47 @@ pub unsafe fn transform(raw: *const resay_transform) -> Result<Transform, String
     // SAFETY: the caller's.
     let fields = unsafe { read("resay_transform", raw, TRANSFORM_BYTES_MIN) }?;
     // SAFETY: the caller's.
-    let id = unsafe { text("the id", fields.id, NAME_BYTES_MAX) }?.ok_or("the id is missing")?;
-    if !is_name(id) {
-        return Err(format!("the id {id:?} is not a name ([a-z0-9][a-z0-9._-]*)"));
-    }
+    let id = unsafe { id(fields.id) }?;
     let named = |what: String| format!("{id}: {what}");
     check_functions(&fields).map_err(named)?;
     check_memory("session", fields.session_size, fields.session_align).map_err(named)?;
-    // SAFETY: the caller's.
-    let [version, summary] = unsafe {
-        [
-            line("version", fields.version).map_err(named)?.unwrap_or_default(),
-            line("summary", fields.summary).map_err(named)?.unwrap_or_default(),
-        ]
-    };
     let declared = Declared {
         table: (raw.addr(), fields.struct_size),
         first: fields.options,
         count: fields.n_options,
         option_size: fields.option_size,
+        is_read: fields.create.is_some(),
     };
     // SAFETY: the caller's.
-    let options = unsafe { options(&declared) }.map_err(named)?;
-    if !options.is_empty() && fields.create.is_none() {
-        return Err(named("it has options, but create is NULL".to_owned()));
-    }
+    let (version, summary, options) =
+        unsafe { texts(fields.version, fields.summary, &declared) }.map_err(named)?;
     Ok(Transform { raw, fields, id, version, summary, options })
+}
+
+/// The id of a table.
+///
+/// # Safety
+/// As for the texts of [`transform`].
+unsafe fn id(raw: *const c_char) -> Result<&'static str, String> {
+    // SAFETY: the caller's.
+    let id = unsafe { text("the id", raw, NAME_BYTES_MAX) }?.ok_or("the id is missing")?;
+    if is_name(id) { Ok(id) } else { Err(format!("the id {id:?} is not a name ([a-z0-9][a-z0-9._-]*)")) }
+}
+
+/// What else a table says of itself: version, summary, options.
+///
+/// # Safety
+/// As for the texts and options of [`transform`].
+unsafe fn texts(
+    version: *const c_char,
+    summary: *const c_char,
+    declared: &Declared,
+) -> Result<(&'static str, &'static str, Vec<OptionTexts>), String> {
+    // SAFETY: the caller's.
+    let (version, summary) = unsafe { (line("version", version)?, line("summary", summary)?) };
+    // SAFETY: the caller's.
+    let options = unsafe { options(declared) }?;
+    Ok((version.unwrap_or_default(), summary.unwrap_or_default(), options))
 }
 
 /// Reads `resay.select/1`, if a transform has it.
@@ -343,17 +347,22 @@ struct Declared {
     first: *const resay_option,
     count: u32,
     option_size: u32,
+    /// There is a `create`, which reads their values.
+    is_read: bool,
 }
 
 /// # Safety
 /// As for [`transform`], whose fields these are.
 unsafe fn options(declared: &Declared) -> Result<Vec<OptionTexts>, String> {
-    let &Declared { table: (table, table_bytes), first, count, option_size } = declared;
+    let &Declared { table: (table, table_bytes), first, count, option_size, is_read } = declared;
     if count == 0 {
         return Ok(Vec::new());
     }
     if first.is_null() {
         return Err(format!("options is NULL, n_options is {count}"));
+    }
+    if !is_read {
+        return Err("it has options, but create is NULL".to_owned());
     }
     let stride = match option_size as usize {
         0 => OPTION_BYTES_MIN,

@@ -51,6 +51,7 @@ pub mod file;
 pub mod growing;
 pub mod harness;
 pub mod inspect;
+mod instance;
 
 mod error;
 mod filter;

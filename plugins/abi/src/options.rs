@@ -106,21 +106,9 @@ pub struct Options<'a> {
 
 impl<'a> Options<'a> {
     /// # Safety
-    /// All three are what the ABI promises of create()'s arguments, for 'a.
+    /// `declared` are the options of a table of ours, and how many, and `given` what the host passes to create(), for as long
+    /// as this is used.
     pub(crate) unsafe fn new(
-        transform: *const abi::resay_transform,
-        given: *const abi::resay_kv,
-        n: usize,
-    ) -> Self {
-        // SAFETY: by the contract: NULL, or a table of ours.
-        let declared = unsafe { transform.as_ref() }.map(|table| (table.options, table.n_options));
-        // SAFETY: by the contract; the options of our tables are static.
-        unsafe { Self::declared_as(declared, given, n) }
-    }
-
-    /// # Safety
-    /// As for [`new`](Self::new); `declared` are the options of a table of ours, and how many.
-    pub(crate) unsafe fn declared_as(
         declared: Option<(*const abi::resay_option, u32)>,
         given: *const abi::resay_kv,
         n: usize,

@@ -6,28 +6,20 @@
 
 use crate::abi;
 use crate::error::{Error, tell};
-use crate::host::{Host, HostTable, Peer, Setup};
+use crate::host::{Host, Peer};
+use crate::instance::Instance;
 use crate::io::Io;
-use crate::options::Options;
-use crate::panics::{self, Living};
+use crate::panics;
 use crate::state::Carry;
 use crate::transform::{Call, Lifecycle, Map, Process, Transform};
 use core::any::Any;
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::{needs_drop, size_of};
 use core::ptr::NonNull;
-use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-
-/// What `instance` points to.
-struct Instance<T> {
-    host: HostTable,
-    transform: T,
-    _living: Living,
-}
 
 /// Whether the host must keep a session: else session_open and session_close are NULL.
 pub(crate) const fn has_session<T: Transform>() -> bool {
@@ -42,38 +34,15 @@ pub(crate) unsafe extern "C" fn create<T: Transform>(
     instance: *mut *mut c_void,
     err: *mut abi::resay_text,
 ) -> abi::resay_status {
-    let made = catch_unwind(|| {
-        // SAFETY: the host outlives the instance.
-        let host = unsafe { HostTable::new(host) };
-        let living = Living::new(&host);
-        // SAFETY: create()'s own arguments, for the call.
-        let options = unsafe { Options::new(table, options, n_options) };
-        let transform = panics::noted(|| T::create(&Setup::new(Host::new(&host), options)))?;
-        // SAFETY: an Instance is never empty: it has a HostTable.
-        let memory = unsafe { alloc(Layout::new::<Instance<T>>()) }.cast::<Instance<T>>();
-        if memory.is_null() {
-            return Err(Error::no_memory());
-        }
-        // SAFETY: new memory of that layout; where to put the pointer is the host's.
-        unsafe {
-            memory.write(Instance { host, transform, _living: living });
-            instance.write(memory.cast());
-        }
-        Ok(())
-    });
-    // SAFETY: err is create()'s own.
-    unsafe { report(made, err) }
+    // SAFETY: the host passes the table's own pointer, which is NULL or one of ours.
+    let declared = unsafe { table.as_ref() }.map(|table| (table.options, table.n_options));
+    // SAFETY: create()'s own arguments, for the call.
+    unsafe { Instance::create(host, (declared, options, n_options), T::create, instance, err) }
 }
 
 pub(crate) unsafe extern "C" fn destroy<T: Transform>(instance: *mut c_void) {
-    let Some(instance) = NonNull::new(instance.cast::<Instance<T>>()) else { return };
     // SAFETY: what create() stored; nothing uses it any more.
-    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { instance.drop_in_place() }));
-    // SAFETY: allocated by create() with this layout, and dropped, as far as its Drop let it.
-    unsafe { dealloc(instance.as_ptr().cast(), Layout::new::<Instance<T>>()) };
-    if let Err(panic) = dropped {
-        bury(panic);
-    }
+    unsafe { Instance::<T>::destroy(instance) }
 }
 
 pub(crate) unsafe extern "C" fn session_open<T: Transform>(
@@ -89,7 +58,7 @@ pub(crate) unsafe extern "C" fn session_open<T: Transform>(
         let mut opening = T::Session::default();
         let call = Call { session: &mut opening, host: Host::new(&instance.host) };
         // SAFETY: session_open()'s own argument, for the call.
-        instance.transform.open(call, &unsafe { Peer::new(peer) })?;
+        instance.value.open(call, &unsafe { Peer::new(peer) })?;
         // SAFETY: session_size bytes of that alignment, ours until session_close().
         unsafe { place::<T>(session).write(opening) };
         Ok(())
@@ -118,7 +87,7 @@ pub(crate) unsafe extern "C" fn map<T: Map>(
         let session = unsafe { place::<T>(session).as_mut() };
         // SAFETY: len bytes, ours for the call; NULL only where len is 0.
         let data = unsafe { core::slice::from_raw_parts_mut(or_dangling(data).as_ptr(), len) };
-        instance.transform.map(Call { session, host: Host::new(&instance.host) }, data).code()
+        instance.value.map(Call { session, host: Host::new(&instance.host) }, data).code()
     })
 }
 
@@ -134,7 +103,7 @@ pub(crate) unsafe extern "C" fn process<T: Process>(
         let session = unsafe { place::<T>(session).as_mut() };
         // SAFETY: the host's call, ours until we return. RESAY_CAP_ALIAS is never promised, so out is apart.
         let mut io = unsafe { Io::new(&mut *io) };
-        instance.transform.process(Call { session, host: Host::new(&instance.host) }, &mut io).code()
+        instance.value.process(Call { session, host: Host::new(&instance.host) }, &mut io).code()
     })
 }
 
@@ -150,7 +119,7 @@ pub(crate) unsafe extern "C" fn save<T: Carry>(
         let session = unsafe { place::<T>(session.cast_mut()).as_ref() };
         // SAFETY: the host's call, ours until we return; in is empty.
         let mut io = unsafe { Io::new(&mut *io) };
-        instance.transform.save(session, &mut io).code()
+        instance.value.save(session, &mut io).code()
     })
 }
 
@@ -171,7 +140,7 @@ pub(crate) unsafe extern "C" fn load<T: Carry>(
         // SAFETY: len bytes, borrowed for the call; NULL only where len is 0.
         let state =
             unsafe { core::slice::from_raw_parts(or_dangling(state.ptr.cast_mut()).as_ptr(), state.len) };
-        instance.transform.load(session, schema, state)
+        instance.value.load(session, schema, state)
     });
     // SAFETY: err is load()'s own.
     unsafe { report(loaded, err) }

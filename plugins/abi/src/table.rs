@@ -266,8 +266,10 @@ unsafe extern "C" fn select(
     let call = || {
         // SAFETY: as in extension(), which offered this function for this table.
         let select = unsafe { (*table.cast::<Table>()).select }?;
+        // SAFETY: the host passes the table's own pointer, which is NULL or one of ours.
+        let declared = unsafe { table.as_ref() }.map(|table| (table.options, table.n_options));
         // SAFETY: select()'s own arguments, for the call.
-        select(&unsafe { Options::new(table, options, n_options) })
+        select(&unsafe { Options::new(declared, options, n_options) })
     };
     // create() will say what is wrong.
     match panics::noted(|| catch_unwind(AssertUnwindSafe(call))) {
