@@ -8,6 +8,7 @@ use crate::buffer::Pool;
 use crate::chain::{Generation, Scratch};
 use crate::frame::Framer;
 use crate::later::Desk;
+use crate::net::guard::Amplification;
 use crate::options::MinRate;
 use crate::peer::Peer;
 use crate::proxy::Proxied;
@@ -25,8 +26,8 @@ pub(crate) struct ConnLimits {
     pub(crate) framer: Framer,
     /// Each receive is one message, each answer one record (seqpacket).
     pub(crate) records: bool,
-    /// Bytes of an answer for each byte of a datagram.
-    pub(crate) max_amplification: usize,
+    /// How long an answer to a datagram may be.
+    pub(crate) amplification: Amplification,
     /// One read.
     pub(crate) read_bytes_max: usize,
     /// What the answers that wait for the peer may cost: at that the connection stops answering, and no read is begun

@@ -284,6 +284,7 @@ impl DatagramSession {
         cx: &mut Context<'_>,
     ) -> Outcome {
         let generation = cx.current;
+        let peer = conversation.peer;
         let session = match self.session_for(&conversation, cx) {
             Ok(Some(session)) => session,
             Ok(None) => return Outcome::dropped(DropReason::ByTransform, cx.stats),
@@ -325,7 +326,7 @@ impl DatagramSession {
                 }
                 None => {}
             }
-            return reply(out, message_bytes, &delays, in_place_us, cx);
+            return reply(peer, out, message_bytes, &delays, in_place_us, cx);
         }
         cx.pool.put(out);
         if let Some(Deferred { stage, answer: DeferredAnswer::ToCome(ticket), delay_us }) = deferred
@@ -368,6 +369,7 @@ pub(crate) fn resume(
     // The ticket counts the bytes until this is done.
     let DeferredDatagram { generation, mut session, stage, ticket, message_bytes, delay_us } = message;
     let mut bytes = answer.bytes;
+    let peer = conversation.peer;
     let failed = match answer.verdict {
         LateVerdict::Answer | LateVerdict::Close => None,
         LateVerdict::Drop | LateVerdict::Reset => Some(ChainOutcome::Drop),
@@ -396,7 +398,7 @@ pub(crate) fn resume(
     }
     cx.pool.put(bytes);
     if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
-        return reply(out, message_bytes, &delays, delay_us, cx);
+        return reply(peer, out, message_bytes, &delays, delay_us, cx);
     }
     cx.pool.put(out);
     if let Some(Deferred { stage, answer: DeferredAnswer::ToCome(ticket), delay_us: more_us }) = deferred {
@@ -409,6 +411,7 @@ pub(crate) fn resume(
 
 /// Lets an answer out, if it is not too long for its request. `delay_us`: beside the ranges.
 fn reply(
+    peer: &Peer,
     out: Vec<u8>,
     message_bytes: usize,
     ranges: &[DelayedRange],
@@ -417,7 +420,7 @@ fn reply(
 ) -> Outcome {
     let copies = cx.scratch.copies.min(DATAGRAM_COPIES_MAX);
     let sent_bytes = out.len().saturating_mul(1 + copies as usize);
-    if sent_bytes > cx.limits.max_amplification.saturating_mul(message_bytes) {
+    if !cx.limits.amplification.allows(peer, message_bytes, sent_bytes) {
         cx.pool.put(out);
         return Outcome::dropped(DropReason::Amplified, cx.stats);
     }

@@ -16,7 +16,7 @@ use crate::frame::Framer;
 use crate::limits::{
     READ_BYTES_MAX, STREAM_MESSAGE_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UNIX_RECORD_BYTES_MAX,
 };
-use crate::net::guard::{DatagramRules, PeerLimiter, Prefixes};
+use crate::net::guard::{Amplification, DatagramRules, PeerLimiter, Prefixes};
 use crate::net::socket::{self, Bound, OnAccept};
 use crate::net::unix_file::SocketFile;
 use crate::options::{AddressKind, Frame, KEYS, Keepalive, Options};
@@ -515,10 +515,10 @@ fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(u
         framer,
         records,
         // Only UDP sources can be forged.
-        max_amplification: if kind == SocketKind::Udp {
+        amplification: if kind == SocketKind::Udp {
             options.guard_amplification(is_loopback)
         } else {
-            usize::MAX
+            Amplification::UNLIMITED
         },
         read_bytes_max,
         min_rate: options.min_rate,

@@ -483,7 +483,7 @@ impl ListenerState {
             let text = format_args!(
                 "an answer to {from} was dropped: it exceeds max_amplification ({} bytes for each byte of the request), \
                  and the source may be forged; further ones are only counted",
-                self.listener.limits.max_amplification
+                self.listener.limits.amplification.times()
             );
             let why = Some(EventCause::Dropped(DropReason::Amplified));
             events.emit_caused(LogLevel::Warn, EventKind::Dropped, &*self.listener, why, text);

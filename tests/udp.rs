@@ -203,8 +203,14 @@ fn copies_of_an_answer_come_second() {
 fn answers_to_unverified_sources_are_limited() {
     isolated(|| {
         let log = Log::default();
-        let limited = ["udp://0.0.0.0:0", "udp://127.0.0.1:0?max_amplification=1"];
+        let limited = [
+            "udp://0.0.0.0:0",
+            "udp://127.0.0.1:0?max_amplification=1",
+            "udp://127.0.0.1:0?max_amplification=1&max_amplification_except=127.0.0.2/32,10.0.0.0/8",
+        ];
         let unlimited = [
+            "udp://127.0.0.1:0?max_amplification=1&max_amplification_except=127.0.0.0/8",
+            "udp://[::ffff:127.0.0.1]:0?max_amplification=1&max_amplification_except=127.0.0.1/32",
             "udp://127.0.0.1:0",
             "udp://0.0.0.0:0?max_amplification=2",
             "udp://0.0.0.0:0?max_amplification=off",
@@ -225,8 +231,8 @@ fn answers_to_unverified_sources_are_limited() {
             }
             assert_eq!(peer.ask("ß".as_bytes()), b"SS", "the same length");
         }
-        let stats = eventually_stats(&engine, "they are counted", |stats| stats.dropped == 6);
-        assert_eq!(stats.dropped_by(DropReason::Amplified), 6, "{stats:?}");
+        let stats = eventually_stats(&engine, "they are counted", |stats| stats.dropped == 9);
+        assert_eq!(stats.dropped_by(DropReason::Amplified), 9, "{stats:?}");
         let logged: Vec<_> = log
             .lines(EventKind::Dropped)
             .into_iter()

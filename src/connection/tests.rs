@@ -14,6 +14,7 @@ use crate::chain::{Chain, Scratch};
 use crate::event::Events;
 use crate::frame::Framer;
 use crate::limits::{LINGER, READ_BYTES_MAX, TURN_MESSAGES, TURN_SENDS};
+use crate::net::guard::Amplification;
 use crate::options::{MinRate, Options};
 use crate::peer::SocketKind;
 use crate::stats::{Block, Stats};
@@ -73,7 +74,7 @@ fn limits(options: &[(&str, &str)]) -> ConnLimits {
         },
         framer: Framer::new(&all.frame, message_bytes_max),
         records: false,
-        max_amplification: usize::MAX,
+        amplification: Amplification::UNLIMITED,
         read_bytes_max: READ_BYTES_MAX.min(all.high_water_bytes.max(1024)),
         high_water_bytes: all.high_water_bytes,
         min_rate: all.min_rate,

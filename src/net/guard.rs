@@ -1,5 +1,6 @@
 //! What a listener asks of its peers: who may come in, before anything of a connection is read, and how slow it may be.
 
+mod amplification;
 mod datagrams;
 mod hash;
 mod loops;
@@ -9,6 +10,7 @@ mod prefixes;
 mod rate;
 mod slots;
 
+pub(crate) use amplification::Amplification;
 pub(crate) use datagrams::{DatagramGuard, DatagramRules};
 pub(crate) use min_rate::MinRateMonitor;
 pub(crate) use own::OwnAddresses;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::guard::{GuardLevel, LoopHops, Ports, Rate, loop_hops_text, ports_text, rate_text};
 use super::types::Options;
+use crate::net::guard::Amplification;
 use crate::peer::SocketKind;
 use crate::proxy::ProxyVersions;
 
@@ -74,9 +75,10 @@ impl Options {
         (self.guard == GuardLevel::Public).then_some(PUBLIC_MESSAGE_BYTES)
     }
 
-    /// The most bytes of an answer for each byte of a datagram.
-    pub(crate) fn guard_amplification(&self, is_loopback: bool) -> usize {
-        self.max_amplification.limit(is_loopback && self.guard != GuardLevel::Public)
+    /// How long answers to datagrams may be.
+    pub(crate) fn guard_amplification(&self, is_loopback: bool) -> Amplification {
+        let times = self.max_amplification.limit(is_loopback && self.guard != GuardLevel::Public);
+        Amplification::new(times, &self.max_amplification_except)
     }
 }
 

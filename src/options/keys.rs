@@ -363,6 +363,22 @@ pub const KEYS: &[Key] = &[
         get: |options| Some(max_amplification_text(options.max_amplification)),
     },
     Key {
+        name: "max_amplification_except",
+        value: "NETWORK,...|none",
+        kind: ValueType::within("list", "", "", ""),
+        fallback: "none",
+        help: "networks in which nobody forges sources: answers to them may have any length",
+        applies: UDP,
+        set: |options, text| {
+            let networks = parse_networks(text, "none").map(Option::unwrap_or_default);
+            put(&mut options.max_amplification_except, networks)
+        },
+        get: |options| {
+            let networks = Some(options.max_amplification_except.as_slice());
+            Some(networks_text(networks.filter(|networks| !networks.is_empty()), "none"))
+        },
+    },
+    Key {
         name: "guard",
         value: GuardLevel::NAMES,
         kind: ValueType::TEXT,

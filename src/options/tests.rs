@@ -131,6 +131,8 @@ fn good_values() {
         ("max_amplification", "auto", "auto"),
         ("max_amplification", "off", "off"),
         ("max_amplification", "12", "12"),
+        ("max_amplification_except", "none", "none"),
+        ("max_amplification_except", "10.0.0.1/8,fd00::/8", "10.0.0.0/8,fd00::/8"),
         ("guard", "public", "public"),
         ("guard", "off", "off"),
         ("allow", "any", "any"),
@@ -205,6 +207,7 @@ fn bad_values() {
         ("max_per_peer", "none", 0, "begins with a digit"),
         ("max_amplification", "0", 0, "1 to 4294967295; or auto, off"),
         ("max_amplification", "none", 0, "begins with a digit"),
+        ("max_amplification_except", "off", 0, "or none"),
         ("guard", "on", 0, "local, public, off"),
         ("allow", "10.0.0.0/33", 9, "0 to 32"),
         ("allow", "10.0.0.0/8,none", 11, "a network is expected"),
@@ -396,6 +399,7 @@ fn options() -> impl Strategy<Value = Options> {
     let guards = (
         proptest::option::of(proptest::collection::btree_set(0..u32::MAX, 1..5)),
         proptest::option::of((1..=u64::MAX, timeouts.clone())),
+        networks("none"),
     );
     let datagrams = (
         prop_oneof![Just(GuardLevel::Local), Just(GuardLevel::Public), Just(GuardLevel::Off)],
@@ -448,6 +452,7 @@ fn options() -> impl Strategy<Value = Options> {
         max_message_bytes: numbers.4,
         max_connections: numbers.5,
         max_amplification: numbers.6,
+        max_amplification_except: guards.2.unwrap_or_default(),
         max_per_peer: numbers.7,
         high_water_bytes: numbers.8,
         allow_uid: guards.0.map(|users| users.into_iter().collect()),

@@ -45,6 +45,8 @@ pub struct Options {
     pub min_rate: Option<MinRate>,
     /// `max_amplification`: the most bytes of an answer over UDP for each byte of its request.
     pub max_amplification: MaxAmplification,
+    /// `max_amplification_except`: networks whose sources are not forged, to which answers may have any length.
+    pub max_amplification_except: Vec<Network>,
     /// `guard`: what the options from here to `rate_total` are where they are `auto`.
     pub guard: GuardLevel,
     /// `allow`: the networks that are served; `None`: all.
@@ -102,6 +104,7 @@ impl Default for Options {
             write_timeout: Duration::from_secs(30),
             min_rate: None,
             max_amplification: MaxAmplification::Auto,
+            max_amplification_except: Vec::new(),
             guard: GuardLevel::Local,
             allow: None,
             deny: Vec::new(),
