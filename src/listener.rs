@@ -516,7 +516,8 @@ fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(u
         records,
         // Only UDP sources can be forged.
         amplification: if kind == SocketKind::Udp {
-            options.guard_amplification(is_loopback)
+            let times = options.guard_amplification(is_loopback);
+            Amplification::new(times, &options.max_amplification_except)
         } else {
             Amplification::UNLIMITED
         },

@@ -149,6 +149,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "chain",
             "transform::library",
+            "net::guard",
             "frame",
             "options",
             "tap",

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::guard::{GuardLevel, LoopHops, Ports, Rate, loop_hops_text, ports_text, rate_text};
 use super::types::Options;
-use crate::net::guard::Amplification;
 use crate::peer::SocketKind;
 use crate::proxy::ProxyVersions;
 
@@ -75,10 +74,9 @@ impl Options {
         (self.guard == GuardLevel::Public).then_some(PUBLIC_MESSAGE_BYTES)
     }
 
-    /// How long answers to datagrams may be.
-    pub(crate) fn guard_amplification(&self, is_loopback: bool) -> Amplification {
-        let times = self.max_amplification.limit(is_loopback && self.guard != GuardLevel::Public);
-        Amplification::new(times, &self.max_amplification_except)
+    /// The most bytes of an answer for each byte of a datagram.
+    pub(crate) fn guard_amplification(&self, is_loopback: bool) -> usize {
+        self.max_amplification.limit(is_loopback && self.guard != GuardLevel::Public)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::host::{Host, Peer, Setup};
 use crate::instance::Instance;
 use crate::options::OptionSpec;
-use crate::shim;
+use crate::panics;
 use core::ffi::{CStr, c_void};
 use core::fmt;
 use core::marker::PhantomData;
@@ -259,13 +259,13 @@ impl<F: Filter> Shim<F> {
             Ok(())
         });
         // SAFETY: err is open()'s own.
-        unsafe { shim::report(opened, err) }
+        unsafe { panics::report(opened, err) }
     }
 
     unsafe extern "C" fn close(_: *mut c_void, conn: *mut c_void) {
         // SAFETY: open() wrote it; nothing uses it any more.
         if let Err(panic) = catch_unwind(|| unsafe { Self::place(conn).drop_in_place() }) {
-            shim::bury(panic);
+            panics::bury(panic);
         }
     }
 
@@ -339,7 +339,7 @@ impl<F: Filter> Shim<F> {
         }));
         match called {
             Ok(result) => result.map_err(|error| error.status()),
-            Err(panic) => Err(shim::bury(panic)),
+            Err(panic) => Err(panics::bury(panic)),
         }
     }
 

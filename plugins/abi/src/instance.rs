@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::host::{Host, HostTable, Setup};
 use crate::options::Options;
 use crate::panics::{self, Living};
-use crate::shim::{bury, report};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc, dealloc};
@@ -49,7 +48,7 @@ impl<T> Instance<T> {
             Ok(())
         }));
         // SAFETY: by the contract.
-        unsafe { report(made, err) }
+        unsafe { panics::report(made, err) }
     }
 
     /// What destroy() of a table does.
@@ -63,7 +62,7 @@ impl<T> Instance<T> {
         // SAFETY: allocated by create() with this layout, and dropped, as far as its Drop let it.
         unsafe { dealloc(instance.as_ptr().cast(), Layout::new::<Self>()) };
         if let Err(panic) = dropped {
-            bury(panic);
+            panics::bury(panic);
         }
     }
 }

@@ -13,13 +13,14 @@
 //!              └──> no instance lives ──> the hook that was there before
 //! ```
 
-use crate::error::Clipped;
+use crate::abi;
+use crate::error::{Clipped, Error, tell};
 use crate::host::{Host, HostTable, Level, Thread};
 use core::any::Any;
 use core::cell::{Cell, RefCell};
 use core::ffi::{c_char, c_int, c_void};
 use core::fmt::Write;
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Mutex, Once, PoisonError};
 
 /// The longest text of a panic that is kept.
@@ -82,6 +83,39 @@ pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
             _ => format!("panic: {}", payload_text(panic).replace('\n', " ")),
         }
     })
+}
+
+/// Ends a panic. Its payload may panic in turn when it is dropped: then that one's payload is leaked.
+#[cold]
+#[inline(never)]
+pub(crate) fn bury(panic: Box<dyn Any + Send>) -> abi::resay_status {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        core::mem::forget(another);
+    }
+    abi::RESAY_E_PANIC
+}
+
+/// The status of what was caught, and its text.
+///
+/// # Safety
+/// `err` is NULL or what the ABI promises of it.
+pub(crate) unsafe fn report(
+    result: std::thread::Result<Result<(), Error>>,
+    err: *mut abi::resay_text,
+) -> abi::resay_status {
+    match result {
+        Ok(Ok(())) => abi::RESAY_OK,
+        Ok(Err(error)) => {
+            // SAFETY: by the contract.
+            unsafe { tell(err, error.text()) };
+            error.status()
+        }
+        Err(panic) => {
+            // SAFETY: by the contract.
+            unsafe { tell(err, &text_of(&*panic)) };
+            bury(panic)
+        }
+    }
 }
 
 /// Runs what has an error with a text: a panic in it is noted for that text, and not logged.

@@ -5,14 +5,12 @@
 //! the same T, and `session` what `session_open` here opened, used by one call at a time.
 
 use crate::abi;
-use crate::error::{Error, tell};
 use crate::host::{Host, Peer};
 use crate::instance::Instance;
 use crate::io::Io;
 use crate::panics;
 use crate::state::Carry;
 use crate::transform::{Call, Lifecycle, Map, Process, Transform};
-use core::any::Any;
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::{needs_drop, size_of};
 use core::ptr::NonNull;
@@ -64,13 +62,13 @@ pub(crate) unsafe extern "C" fn session_open<T: Transform>(
         Ok(())
     });
     // SAFETY: err is session_open()'s own.
-    unsafe { report(opened, err) }
+    unsafe { panics::report(opened, err) }
 }
 
 pub(crate) unsafe extern "C" fn session_close<T: Transform>(_: *mut c_void, session: *mut c_void) {
     // SAFETY: session_open() wrote it; nothing uses it any more.
     if let Err(panic) = catch_unwind(|| unsafe { place::<T>(session).drop_in_place() }) {
-        bury(panic);
+        panics::bury(panic);
     }
 }
 
@@ -143,7 +141,7 @@ pub(crate) unsafe extern "C" fn load<T: Carry>(
         instance.value.load(session, schema, state)
     });
     // SAFETY: err is load()'s own.
-    unsafe { report(loaded, err) }
+    unsafe { panics::report(loaded, err) }
 }
 
 /// The two functions above, as the host finds them.
@@ -169,12 +167,12 @@ pub(crate) unsafe extern "C" fn init<L: Lifecycle>(
         })
     });
     // SAFETY: err is init()'s own.
-    unsafe { report(begun, err) }
+    unsafe { panics::report(begun, err) }
 }
 
 pub(crate) unsafe extern "C" fn shutdown<L: Lifecycle>() {
     if let Err(panic) = panics::noted(|| catch_unwind(L::shutdown)) {
-        bury(panic);
+        panics::bury(panic);
     }
 }
 
@@ -193,37 +191,6 @@ fn or_dangling<T>(pointer: *mut T) -> NonNull<T> {
 fn caught(call: impl FnOnce() -> abi::resay_status) -> abi::resay_status {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(status) => status,
-        Err(panic) => bury(panic),
+        Err(panic) => panics::bury(panic),
     }
-}
-
-/// # Safety
-/// `err` is NULL or what the ABI promises of it.
-pub(crate) unsafe fn report(
-    result: std::thread::Result<Result<(), Error>>,
-    err: *mut abi::resay_text,
-) -> abi::resay_status {
-    match result {
-        Ok(Ok(())) => abi::RESAY_OK,
-        Ok(Err(error)) => {
-            // SAFETY: by the contract.
-            unsafe { tell(err, error.text()) };
-            error.status()
-        }
-        Err(panic) => {
-            // SAFETY: by the contract.
-            unsafe { tell(err, &panics::text_of(&*panic)) };
-            bury(panic)
-        }
-    }
-}
-
-/// Ends a panic. Its payload may panic in turn when it is dropped: then that one's payload is leaked.
-#[cold]
-#[inline(never)]
-pub(crate) fn bury(panic: Box<dyn Any + Send>) -> abi::resay_status {
-    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        core::mem::forget(another);
-    }
-    abi::RESAY_E_PANIC
 }

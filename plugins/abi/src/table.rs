@@ -275,7 +275,7 @@ unsafe extern "C" fn select(
     match panics::noted(|| catch_unwind(AssertUnwindSafe(call))) {
         Ok(selected) => selected.map_or(core::ptr::null(), Table::raw),
         Err(panic) => {
-            shim::bury(panic);
+            panics::bury(panic);
             core::ptr::null()
         }
     }
