@@ -54,14 +54,14 @@ pub struct Library {
     pub filters: Vec<Filter>,
 }
 
-/// The table of a filter, as it describes itself.
+/// A table, as it describes itself.
 #[derive(Debug)]
-pub struct Filter {
-    /// Where it is: what `create` is passed.
-    pub raw: *const resay_filter,
+pub struct Described<T> {
+    /// Where it is: what functions of the table are passed.
+    pub raw: *const T,
     /// Its fields, as far as its own struct goes; the rest is zero.
-    pub fields: resay_filter,
-    /// The name.
+    pub fields: T,
+    /// The name, in a chain or an option.
     pub id: &'static str,
     /// Empty: none.
     pub version: &'static str,
@@ -71,22 +71,10 @@ pub struct Filter {
     pub options: Vec<OptionTexts>,
 }
 
-/// A table, as it describes itself.
-#[derive(Debug)]
-pub struct Transform {
-    /// Where it is: what functions of the table are passed.
-    pub raw: *const resay_transform,
-    /// Its fields, as far as its own struct goes; the rest is zero.
-    pub fields: resay_transform,
-    /// The name in a chain.
-    pub id: &'static str,
-    /// Empty: none.
-    pub version: &'static str,
-    /// Empty: none.
-    pub summary: &'static str,
-    /// No two have the same key.
-    pub options: Vec<OptionTexts>,
-}
+/// The table of a transform.
+pub type Transform = Described<resay_transform>;
+/// The table of a filter.
+pub type Filter = Described<resay_filter>;
 
 /// An option of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,53 +133,44 @@ pub unsafe fn read<T: Growing>(name: &str, raw: *const T, bytes_min: usize) -> R
 pub unsafe fn library(raw: *const resay_library) -> Result<Library, String> {
     // SAFETY: the caller's.
     let fields = unsafe { read("resay_library", raw, LIBRARY_BYTES_MIN) }?;
-    // SAFETY: the caller's.
-    let filters = unsafe { filters(&fields) }?;
-    if (fields.n == 0 || fields.transforms.is_null()) && filters.is_empty() {
+    if (fields.n == 0 || fields.transforms.is_null()) && fields.n_filters == 0 {
         return Err("offers no transform".to_owned());
     }
-    if fields.n == 0 {
-        return Ok(Library { fields, transforms: Vec::new(), filters });
-    }
-    if fields.transforms.is_null() {
-        return Err(format!("transforms is NULL, n is {}", fields.n));
-    }
     // SAFETY: the caller's.
-    let list = unsafe { list("transforms", fields.transforms, fields.n) }?;
-    let mut transforms: Vec<Transform> = Vec::with_capacity(list.len());
-    for (index, &raw) in list.iter().enumerate() {
-        // SAFETY: the caller's.
-        let described =
-            unsafe { transform(raw) }.map_err(|what| format!("transform {}: {what}", index + 1))?;
-        if transforms.iter().any(|other| other.id == described.id) {
-            return Err(format!("transform {}: offers the id {:?} twice", index + 1, described.id));
-        }
-        transforms.push(described);
-    }
+    let transforms = unsafe { tables("transform", fields.transforms, fields.n, transform) }?;
+    // SAFETY: the caller's.
+    let filters = unsafe { tables("filter", fields.filters, fields.n_filters, filter) }?;
     Ok(Library { fields, transforms, filters })
 }
 
+/// The tables of a list.
+///
 /// # Safety
-/// As for [`library`], whose fields these are.
-unsafe fn filters(fields: &resay_library) -> Result<Vec<Filter>, String> {
-    let mut filters: Vec<Filter> = Vec::new();
-    if fields.n_filters == 0 {
-        return Ok(filters);
+/// As for [`library`], whose list this is, and `read` as for [`transform`].
+unsafe fn tables<T: 'static>(
+    what: &str,
+    first: *const *const T,
+    count: u32,
+    read: unsafe fn(*const T) -> Result<Described<T>, String>,
+) -> Result<Vec<Described<T>>, String> {
+    if count == 0 {
+        return Ok(Vec::new());
     }
-    if fields.filters.is_null() {
-        return Err(format!("filters is NULL, n_filters is {}", fields.n_filters));
+    if first.is_null() {
+        return Err(format!("the list of {what}s is NULL, and says to have {count}"));
     }
     // SAFETY: the caller's.
-    let list = unsafe { list("filters", fields.filters, fields.n_filters) }?;
+    let list = unsafe { list(&format!("{what}s"), first, count) }?;
+    let mut tables: Vec<Described<T>> = Vec::with_capacity(list.len());
     for (index, &raw) in list.iter().enumerate() {
         // SAFETY: the caller's.
-        let described = unsafe { filter(raw) }.map_err(|what| format!("filter {}: {what}", index + 1))?;
-        if filters.iter().any(|other| other.id == described.id) {
-            return Err(format!("filter {}: offers the id {:?} twice", index + 1, described.id));
+        let described = unsafe { read(raw) }.map_err(|error| format!("{what} {}: {error}", index + 1))?;
+        if tables.iter().any(|other| other.id == described.id) {
+            return Err(format!("{what} {}: offers the id {:?} twice", index + 1, described.id));
         }
-        filters.push(described);
+        tables.push(described);
     }
-    Ok(filters)
+    Ok(tables)
 }
 
 /// Reads the table of a filter.
@@ -361,9 +340,6 @@ unsafe fn options(declared: &Declared) -> Result<Vec<OptionTexts>, String> {
     if first.is_null() {
         return Err(format!("options is NULL, n_options is {count}"));
     }
-    if !is_read {
-        return Err("it has options, but create is NULL".to_owned());
-    }
     let stride = match option_size as usize {
         0 => OPTION_BYTES_MIN,
         bytes => bytes,
@@ -375,6 +351,9 @@ unsafe fn options(declared: &Declared) -> Result<Vec<OptionTexts>, String> {
         return Err(format!("option_size {stride} is not the size of a resay_option"));
     }
     check_list("options", first.cast::<u8>(), align_of::<resay_option>(), stride, count)?;
+    if !is_read {
+        return Err("it has options, but create is NULL".to_owned());
+    }
     let (begin, end) = (first.addr(), first.addr() + stride * count as usize);
     if begin < table + table_bytes as usize && table < end {
         return Err("options overlap the table".to_owned());

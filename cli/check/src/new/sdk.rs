@@ -12,7 +12,7 @@ macro_rules! sources {
 
 /// The sources of the package, with their paths in a project.
 pub(super) const SOURCES: &[(&str, &str)] = sources! {
-    "abi.rs" "dice.rs" "environment.rs" "error.rs" "file.rs" "filter.rs" "growing.rs" "harness.rs" "host.rs" "inspect.rs" "io.rs"
+    "abi.rs" "dice.rs" "environment.rs" "error.rs" "file.rs" "filter.rs" "growing.rs" "harness.rs" "host.rs" "inspect.rs" "instance.rs" "io.rs"
     "lib.rs" "limits.rs" "options.rs" "panics.rs" "shim.rs" "state.rs" "table.rs" "transform.rs" "vectors.rs"
 };
 
