@@ -1,9 +1,10 @@
 //! What the tables of a library declare.
 
-use crate::table::{Loaded, Table};
+use crate::table::{Contents, Loaded, Table};
 use crate::verdict::Check;
-use crate::words::{CAPS, LIBRARY_FLAGS, NEEDS, bits_text, bytes_text, threading_text};
+use crate::words::{CAPS, FILTER_CAPS, LIBRARY_FLAGS, NEEDS, bits_text, bytes_text, threading_text};
 use resay_plugin::abi;
+use resay_plugin::inspect::OptionTexts;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,8 @@ pub struct Info {
     pub has_lifecycle: bool,
     /// Its transforms; the first is what the path alone names.
     pub transforms: Vec<TransformDescription>,
+    /// Its filters.
+    pub filters: Vec<FilterDescription>,
 }
 
 /// A transform, as its table describes it.
@@ -51,7 +54,25 @@ pub struct TransformDescription {
     pub options: Vec<OptionInfo>,
 }
 
-/// An option of a transform.
+/// A filter, as its table describes it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FilterDescription {
+    /// The name in `filter=`.
+    pub id: String,
+    /// Empty: not said.
+    pub version: String,
+    /// Empty: none.
+    pub summary: String,
+    /// `RESAY_FILTER_CAP_` bits.
+    pub caps: u32,
+    /// Bytes and alignment of what it keeps of a connection.
+    pub conn: (u32, u32),
+    /// What it understands.
+    pub options: Vec<OptionInfo>,
+}
+
+/// An option of a transform or filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionInfo {
@@ -72,6 +93,41 @@ pub struct OptionInfo {
 }
 
 impl OptionInfo {
+    fn list_from_texts(texts: &mut impl Iterator<Item = String>) -> Option<Vec<OptionInfo>> {
+        let count = number(texts)?;
+        (0..count)
+            .map(|_| {
+                let (key, kind) = (texts.next()?, texts.next()?);
+                let mut at_most_one = || Some((0..number(texts)?).map(|_| texts.next()).next().flatten());
+                Some(OptionInfo {
+                    key,
+                    kind,
+                    fallback: at_most_one()?,
+                    help: at_most_one()?,
+                    unit: at_most_one()?,
+                    min: at_most_one()?,
+                    max: at_most_one()?,
+                })
+            })
+            .collect()
+    }
+
+    /// The longest of names and types.
+    fn width(options: &[OptionInfo]) -> usize {
+        options.iter().map(|option| option.key.len() + option.kind.len() + 3).max().unwrap_or(0)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
+        let name = format!("{}=<{}>", self.key, self.kind);
+        let fallback = match &self.fallback {
+            Some(fallback) => format!("[default: {fallback}]"),
+            None => "[must be given]".to_owned(),
+        };
+        let help = self.help.as_deref().unwrap_or_default();
+        let range = self.range_text();
+        writeln!(f, "    {name:width$}  {help}{range} {fallback}")
+    }
+
     /// Unit and limits in words, with a blank before: ` (bytes/s, from 1 to 9)`.
     fn range_text(&self) -> String {
         let limits = match (&self.min, &self.max) {
@@ -91,7 +147,7 @@ impl OptionInfo {
 
 /// In the child: the description, as texts one after another.
 pub(crate) fn data(loaded: &Loaded) -> Check<Vec<String>> {
-    let (library, tables) = loaded.describe()?;
+    let Contents { library, tables, filters } = loaded.describe()?;
     let has_lifecycle = library.init.is_some() || library.shutdown.is_some();
     let numbers = [library.abi_minor, library.flags, u32::from(has_lifecycle), tables.len() as u32];
     let mut data: Vec<String> = numbers.map(|number| number.to_string()).into();
@@ -116,15 +172,23 @@ pub(crate) fn data(loaded: &Loaded) -> Check<Vec<String>> {
         ];
         data.extend(numbers.map(|number| number.to_string()));
         list(&mut data, extensions(table), |data, name| data.push(name));
-        list(&mut data, table.options.clone(), |data, option| {
-            data.extend([option.key, option.kind].map(str::to_owned));
-            // An option's text is at most one: a list of none or one.
-            for text in [option.fallback, option.help, option.unit, option.min, option.max] {
-                list(data, text.into_iter().collect(), |data, text| data.push(text.to_owned()));
-            }
-        });
+        list(&mut data, table.options.clone(), push_option);
     }
+    list(&mut data, filters, |data, filter| {
+        data.extend([filter.id, filter.version, filter.summary].map(str::to_owned));
+        let numbers = [filter.fields.caps, filter.fields.conn_size, filter.fields.conn_align];
+        data.extend(numbers.map(|number| number.to_string()));
+        list(data, filter.options, push_option);
+    });
     Ok(data)
+}
+
+fn push_option(data: &mut Vec<String>, option: OptionTexts) {
+    data.extend([option.key, option.kind].map(str::to_owned));
+    // An option's text is at most one: a list of none or one.
+    for text in [option.fallback, option.help, option.unit, option.min, option.max] {
+        list(data, text.into_iter().collect(), |data, text| data.push(text.to_owned()));
+    }
 }
 
 fn list<T>(data: &mut Vec<String>, items: Vec<T>, mut push: impl FnMut(&mut Vec<String>, T)) {
@@ -147,7 +211,10 @@ impl Info {
         let (has_lifecycle, count) = (number(&mut texts)? != 0, number(&mut texts)?);
         let transforms =
             (0..count).map(|_| TransformDescription::from_texts(&mut texts)).collect::<Option<_>>()?;
-        Some(Info { file: file.to_owned(), abi_minor, flags, has_lifecycle, transforms })
+        let filters = (0..number(&mut texts)?)
+            .map(|_| FilterDescription::from_texts(&mut texts))
+            .collect::<Option<_>>()?;
+        Some(Info { file: file.to_owned(), abi_minor, flags, has_lifecycle, transforms, filters })
     }
 }
 
@@ -164,19 +231,20 @@ impl TransformDescription {
             bound: (number(texts)?, number(texts)?, number(texts)?),
             has_map: number(texts)? != 0,
             extensions: (0..number(texts)?).map(|_| texts.next()).collect::<Option<_>>()?,
-            options: (0..number(texts)?)
-                .map(|_| {
-                    Some(OptionInfo {
-                        key: texts.next()?,
-                        kind: texts.next()?,
-                        fallback: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
-                        help: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
-                        unit: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
-                        min: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
-                        max: (0..number(texts)?).map(|_| texts.next()).next().flatten(),
-                    })
-                })
-                .collect::<Option<_>>()?,
+            options: OptionInfo::list_from_texts(texts)?,
+        })
+    }
+}
+
+impl FilterDescription {
+    fn from_texts(texts: &mut impl Iterator<Item = String>) -> Option<FilterDescription> {
+        Some(FilterDescription {
+            id: texts.next()?,
+            version: texts.next()?,
+            summary: texts.next()?,
+            caps: number(texts)?,
+            conn: (number(texts)?, number(texts)?),
+            options: OptionInfo::list_from_texts(texts)?,
         })
     }
 }
@@ -194,6 +262,9 @@ impl fmt::Display for Info {
         for transform in &self.transforms {
             transform.fmt(f)?;
         }
+        for filter in &self.filters {
+            filter.fmt(f)?;
+        }
         Ok(())
     }
 }
@@ -209,15 +280,7 @@ impl fmt::Display for TransformDescription {
         for (name, value) in contract_rows(self.caps, self.needs, self.threading) {
             row(f, name, &value)?;
         }
-        row(
-            f,
-            "session",
-            &match self.session {
-                (0, _) => "none".to_owned(),
-                (size, 0) => bytes_text(size as usize),
-                (size, align) => format!("{}, aligned to {align}", bytes_text(size as usize)),
-            },
-        )?;
+        row(f, "session", &memory_text(self.session))?;
         if !self.has_map {
             row(
                 f,
@@ -228,18 +291,29 @@ impl fmt::Display for TransformDescription {
         let extensions =
             if self.extensions.is_empty() { "none".to_owned() } else { self.extensions.join(", ") };
         row(f, "extensions", &extensions)?;
-        let width = self.options.iter().map(|option| option.key.len() + option.kind.len() + 3).max();
-        for option in &self.options {
-            let name = format!("{}=<{}>", option.key, option.kind);
-            let fallback = match &option.fallback {
-                Some(fallback) => format!("[default: {fallback}]"),
-                None => "[must be given]".to_owned(),
-            };
-            let help = option.help.as_deref().unwrap_or_default();
-            let range = option.range_text();
-            writeln!(f, "    {name:width$}  {help}{range} {fallback}", width = width.unwrap_or(0))?;
+        self.options.iter().try_for_each(|option| option.write(f, OptionInfo::width(&self.options)))
+    }
+}
+
+impl fmt::Display for FilterDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", format!("{} {}", self.id, self.version).trim_end())?;
+        if !self.summary.is_empty() {
+            row(f, "summary", &self.summary)?;
         }
-        Ok(())
+        row(f, "works", "between a socket and its stream (filter)")?;
+        row(f, "promises", &bits_text(self.caps, FILTER_CAPS))?;
+        row(f, "connection", &memory_text(self.conn))?;
+        self.options.iter().try_for_each(|option| option.write(f, OptionInfo::width(&self.options)))
+    }
+}
+
+/// Bytes and alignment.
+fn memory_text(memory: (u32, u32)) -> String {
+    match memory {
+        (0, _) => "none".to_owned(),
+        (size, 0) => bytes_text(size as usize),
+        (size, align) => format!("{}, aligned to {align}", bytes_text(size as usize)),
     }
 }
 

@@ -76,7 +76,7 @@ use std::path::Path;
 
 pub use cost::Cost;
 pub use describe::{InfoError, info};
-pub use info::{Info, OptionInfo, TransformDescription, contract_rows};
+pub use info::{FilterDescription, Info, OptionInfo, TransformDescription, contract_rows};
 pub use new::{Lang, new};
 pub use options::CheckOptions;
 pub use promise::Promise;

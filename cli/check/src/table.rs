@@ -46,7 +46,7 @@ impl Loaded {
     }
 
     /// What the entry returns, with its tables, all checked against the header as the engine does.
-    pub(crate) fn describe(&self) -> Result<(abi::resay_library, Vec<Table>), Violation> {
+    pub(crate) fn describe(&self) -> Result<Contents, Violation> {
         let violation = |what| Violation::of(Promise::Table, what);
         // SAFETY: the entry takes any revision.
         let raw = unsafe { (self.entry)(abi::RESAY_PLUGIN_ABI_MINOR) };
@@ -56,12 +56,13 @@ impl Loaded {
         }
         // SAFETY: by the ABI at least its struct_size, with a list as long as it says; the library stays loaded.
         let library = unsafe { inspect::library(raw) }.map_err(violation)?;
-        Ok((library.fields, library.transforms.into_iter().map(Table::from).collect()))
+        let inspect::Library { fields, transforms, filters } = library;
+        Ok(Contents { library: fields, tables: transforms.into_iter().map(Table::from).collect(), filters })
     }
 
     /// Calls init(), if the library has it and is not in use yet.
     pub(crate) fn begin(&self) -> Result<(), Violation> {
-        let (library, _) = self.describe()?;
+        let Contents { library, .. } = self.describe()?;
         let mut is_begun = IS_BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_begun && let Some(init) = library.init {
             step("init()");
@@ -84,7 +85,7 @@ impl Loaded {
 
     /// Calls shutdown(), if the library has it and is in use. No instance of it lives.
     pub(crate) fn end(&self) -> Result<(), Violation> {
-        let (library, _) = self.describe()?;
+        let Contents { library, .. } = self.describe()?;
         let mut is_begun = IS_BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
         if *is_begun && let Some(shutdown) = library.shutdown {
             step("shutdown()");
@@ -97,7 +98,7 @@ impl Loaded {
 
     /// The table of that id.
     pub(crate) fn table(&self, id: &str) -> Result<Table, Violation> {
-        let (_, tables) = self.describe()?;
+        let Contents { tables, .. } = self.describe()?;
         tables
             .into_iter()
             .find(|table| table.id == id)
@@ -105,7 +106,16 @@ impl Loaded {
     }
 }
 
-/// A table: where it is, and a copy of what it says.
+/// What a library has in it.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) library: abi::resay_library,
+    /// Of transforms.
+    pub(crate) tables: Vec<Table>,
+    pub(crate) filters: Vec<inspect::Filter>,
+}
+
+/// A table of a transform: where it is, and a copy of what it says.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) raw: *const abi::resay_transform,

@@ -41,6 +41,9 @@ pub(crate) const CAPS: &[(u32, &str)] = &[
     (abi::RESAY_CAP_GREETS, "greets"),
 ];
 
+pub(crate) const FILTER_CAPS: &[(u32, &str)] =
+    &[(abi::RESAY_FILTER_CAP_ENDS, "peers say that their side ends")];
+
 pub(crate) const NEEDS: &[(u32, &str)] = &[
     (abi::RESAY_NEED_MESSAGES, "whole messages"),
     (abi::RESAY_NEED_OFFLOAD, "a helper thread, as it may block"),

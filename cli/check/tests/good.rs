@@ -183,6 +183,24 @@ fn several_transforms_and_one_of_them() {
 }
 
 #[test]
+fn a_filter_alone() {
+    let (_dir, plugin) = good("filter.c");
+    assert_passes(&check(&plugin, &options()), &["exports", "table", "entry"]);
+    let info = resay_check::info(&plugin, &options()).unwrap();
+    assert!(info.transforms.is_empty());
+    let text = info.to_string();
+    for part in [
+        "bits 1.5",
+        "works       between a socket and its stream (filter)",
+        "promises    peers say that their side ends",
+        "connection  24 B",
+        "word=<string>  means nothing [default: ]",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[test]
 fn files_that_are_no_plugins() {
     let dir = tempfile::tempdir().unwrap();
     let plugin = dir.path().join("librot13.so");

@@ -289,7 +289,7 @@ fn written(call: &str) -> Check<()> {
 /// What a library begins before its first instance it ends after its last, again and again.
 pub(crate) fn lifecycle(request: &Request) -> Check<Verdict> {
     let loaded = Loaded::open(&request.file)?;
-    let (library, _) = loaded.describe()?;
+    let library = loaded.describe()?.library;
     if library.init.is_none() && library.shutdown.is_none() {
         return Ok(Verdict::Skipped("it has neither init() nor shutdown()".to_owned()));
     }
@@ -321,7 +321,7 @@ pub(crate) fn unload(request: &Request) -> Check<Verdict> {
     for _ in 0..3 {
         let before = Usage::now();
         let loaded = Loaded::open(&request.file)?;
-        let (library, _) = loaded.describe()?;
+        let library = loaded.describe()?.library;
         if library.flags & resay_plugin::abi::RESAY_LIB_UNLOADABLE == 0 {
             return Ok(Verdict::Skipped("it does not promise that it can be unloaded".to_owned()));
         }
