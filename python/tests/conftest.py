@@ -24,6 +24,7 @@ KINDS = ["tcp", "udp", "unix", "unix-dgram", "unix-seqpacket"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
+    config.addinivalue_line("markers", "tls: takes the plugin file libtls.so")
     # Standard error as it was before pytest caught it.
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
@@ -33,6 +34,21 @@ def pytest_configure(config):
 
 
 _said_to = pytest.StashKey()
+
+
+def pytest_collection_modifyitems(items):
+    of_tls = [item for item in items if item.get_closest_marker("tls")]
+    if of_tls and _has_no_tls():
+        for item in of_tls:
+            item.add_marker(pytest.mark.skip(reason="there is no libtls.so in the directories of RESAY_PLUGIN_PATH"))
+
+
+def _has_no_tls():
+    with resay.Engine() as engine:
+        try:
+            engine.listen("tls://127.0.0.1:0")
+        except resay.PluginError as error:  # without a certificate it is refused in any case
+            return "libtls.so" in str(error)
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 from conftest import PROGRAM_SECONDS_MAX
 
+try:
+    import trustme  # before pytester is used: it forgets what was imported since, and cryptography cannot be imported twice
+except ImportError:
+    trustme = None
+
 HERE = Path(__file__).parent
 # Of the repository, or in an sdist, which has what the package is built from in rust/.
 ROOT = next(root for root in (HERE.parent / "rust", HERE.parent.parent) if (root / "docs/python.md").is_file())
 PAGES = [ROOT / "docs/python.md", ROOT / "README.md"]
 BLOCKS = [
-    pytest.param(block, id=f"{page.stem}-{number}")
+    pytest.param(block, id=f"{page.stem}-{number}", marks=[pytest.mark.tls] if "tls:" in block else [])
     for page in PAGES
     for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.S | re.M), 1)
 ]
@@ -20,6 +25,8 @@ BLOCKS = [
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_a_block_runs(block, pytester, request):
+    if "import trustme" in block and trustme is None:
+        pytest.skip("trustme is not installed")
     if "def test_" not in block:
         exec(compile(block, request.node.name, "exec"), {"__name__": "docs"})
         return

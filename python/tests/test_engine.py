@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import socket
+import sys
 import threading
 import warnings
 from contextlib import closing
@@ -325,6 +326,46 @@ def test_dry_run():
     with pytest.raises(ZeroDivisionError):
         resay.dry_run(lambda data: 1 // 0, [b"x"])
     assert resay.dry_run("hex", [bytes(100_000)]) == [b"00" * 100_000]
+
+
+def test_a_client_hears_of_a_reset(make):
+    with make("tcp://127.0.0.1:0", chain=lambda data: resay.RESET) as engine:
+        with resay.Client(engine.listeners[0].url) as client:
+            client.send(b"x")
+            with pytest.raises(ConnectionResetError) as raised:
+                client.recv()
+            assert raised.value.errno == errno.ECONNRESET
+
+
+def test_an_adopted_socket_takes_a_chain_of_several(make):
+    with make() as engine, socket.create_server(("127.0.0.1", 0)) as server:
+        listener = engine.adopt(server, chain=["uppercase", "reverse"], idle_timeout=30.0)
+        with listener.connect() as sock:
+            assert ask(sock, b"abc") == b"CBA"
+
+
+def test_ssl_is_imported_when_it_is_used():
+    code = (
+        "import sys, resay\n"
+        "with resay.Engine('tcp://127.0.0.1:0') as engine:\n"
+        "    with resay.Client(engine.listeners[0].url) as client:\n"
+        "        client.send(b'x')\n"
+        "        assert client.recv() == b'x'\n"
+        "print([name for name in ('ssl', 'asyncio') if name in sys.modules])"
+    )
+    assert finished([sys.executable, "-c", code]).stdout.strip() == "[]"
+
+
+def test_where_there_is_no_plugin_for_tls_the_error_says_what_to_do(tmp_path):
+    code = (
+        "import resay\n"
+        "with resay.Engine(plugin_path=['%s']) as engine:\n"
+        "    engine.listen('tls://127.0.0.1:0', cert=b'-----BEGIN X-----\\n-----END X-----')" % tmp_path
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RESAY_PLUGIN_PATH"}
+    said = finished([sys.executable, "-c", code], env=environment).stderr.splitlines()[-1]
+    assert said.partition(": ")[2].startswith("TLS needs the plugin file libtls.so, which is not in the wheel"), said
+    assert "cargo build" in said and "plugin_path" in said and f"looked for in {tmp_path}" in said
 
 
 def test_help_reads_well():

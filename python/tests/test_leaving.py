@@ -259,7 +259,7 @@ def test_an_import_brings_little(python):
         """
         import sys
         import resay
-        print([name for name in ("asyncio", "dataclasses", "typing", "inspect", "socket", "logging") if name in sys.modules])
+        print([name for name in ("asyncio", "dataclasses", "typing", "inspect", "socket", "ssl", "logging") if name in sys.modules])
         """,
         options=["-I"],
     )

@@ -1,6 +1,7 @@
 """What has arrived: recordings, and waiting for them."""
 
 import re
+import socket
 import threading
 import time
 
@@ -194,3 +195,31 @@ def test_a_recording_outlives_its_engine(make):
     assert received == [b"x"]
     with pytest.raises(resay.StateError):
         received.wait(2)
+
+
+def test_a_connection_knows_its_balancer(make):
+    with make("tcp://127.0.0.1:0?proxy=v1", "tcp://127.0.0.1:0", record=True) as engine:
+        listener, plain = engine.listeners
+        with listener.connect() as sock:
+            connection = listener.wait_connection()
+            assert (connection.peer, connection.via) == (sock.getsockname(), None)
+            assert ask(sock, b"PROXY TCP4 192.0.2.1 192.0.2.2 4000 80\r\nhello") == b"hello"
+            assert (connection.peer, connection.via) == (("192.0.2.1", 4000), sock.getsockname())
+            assert engine.received[0].peer == connection.peer
+            assert "192.0.2.1:4000 by 127.0.0.1" in repr(connection)
+        connection.wait_closed()
+        assert connection.via is not None
+        # It has ended before somebody looks.
+        header = "PROXY TCP6 2001:db8::1 2001:db8::2 4000 80\r\n".encode()
+        with listener.connect() as sock:
+            assert ask(sock, header + b"x") == b"x"
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b""
+            where = sock.getsockname()
+        while listener.stats().open:
+            time.sleep(0.001)
+        found = listener.connections[-1]
+        assert (found.peer[:2], found.via) == (("2001:db8::1", 4000), where)
+        with plain.connect() as sock:
+            assert ask(sock, b"x") == b"x"
+            assert plain.connections[0].via is None

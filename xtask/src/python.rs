@@ -15,7 +15,7 @@ use crate::report::{Outcome, Report, Runner, capture, run, run_tests};
 const MINORS: [&str; 5] = ["3.9", "3.10", "3.11", "3.12", "3.13"];
 /// Without these there is no test; the others are for tests that skip themselves.
 const NEEDED: [&str; 3] = ["pytest", "pytest-asyncio", "hypothesis"];
-const WANTED: [&str; 6] = ["trio", "uvloop", "gevent", "coverage", "pytest-xdist", "matplotlib"];
+const WANTED: [&str; 7] = ["trio", "uvloop", "gevent", "coverage", "pytest-xdist", "matplotlib", "trustme"];
 const BACKENDS: [&str; 2] = ["epoll", "uring"];
 /// The wheel is to stay below this: 3 MiB for what tests need, and a quarter for what the command knows of operating a server.
 const WHEEL_BYTES_MAX: u64 = (3 << 20) + (256 << 10);
@@ -60,6 +60,7 @@ pub(crate) fn all(place: &Place, report: &mut Report, drivers: Drivers) {
     });
     let Some(wheel) = wheel else { return };
     report.step("sdist, and the wheel out of it", || build_sdist(place, &builder, &top));
+    report.step("plugin file of TLS", || build_tls(place, &top).into());
     for (index, (name, python)) in pythons.iter().enumerate() {
         let backends = match drivers {
             Drivers::InTurn if index + 1 < pythons.len() => &BACKENDS[index % 2..][..1],
@@ -134,6 +135,11 @@ impl Top {
         remove(&path)?;
         fs::create_dir_all(&path).map_err(about(&path))?;
         Ok(Top { path })
+    }
+
+    /// The plugin files that tests find.
+    fn plugins(&self) -> PathBuf {
+        self.path.join("plugins")
     }
 }
 
@@ -238,6 +244,18 @@ fn build_sdist(place: &Place, builder: &Environment, top: &Top) -> Outcome {
     steps().into()
 }
 
+/// Puts the plugin file of TLS, which no wheel has, into a directory of its own: beside others, chains would find those too.
+fn build_tls(place: &Place, top: &Top) -> Result<(), String> {
+    // Whether Python finds and serves it is the question, not how fast it is.
+    match run(place.cargo("build --package resay-tls --example tls")) {
+        Outcome::Ok => {}
+        other => return Err(format!("cargo build: {other:?}")),
+    }
+    let (built, plugins) = (place.target()?.join("debug/examples/libtls.so"), top.plugins());
+    fs::create_dir_all(&plugins).map_err(about(&plugins))?;
+    fs::copy(&built, plugins.join("libtls.so")).map_err(about(&built)).map(drop)
+}
+
 /// The tests of the package on one Python.
 fn test(
     place: &Place,
@@ -297,7 +315,7 @@ fn test(
             if environment.has("xdist") {
                 pytest.args(["-n", "2"]);
             }
-            pytest.env_remove("RESAY_PLUGIN_PATH");
+            pytest.env("RESAY_PLUGIN_PATH", top.plugins());
             run_tests(Runner::Pytest, pytest)
         });
     }

@@ -111,7 +111,15 @@ impl Connection {
                 Ok(ConnectionState::Closed) => Some(Received::Ended),
                 Ok(_) => return Err(Error::unsupported("an unknown state of the connection")),
                 Err(error) => {
-                    self.say_why(bytes.get_mut(used + discard..).unwrap_or_default(), reply);
+                    let behind = bytes.get_mut(used + discard..).unwrap_or_default();
+                    // What is no record stays where it is: rustls would find fault with it once more.
+                    let is_record = !matches!(
+                        error,
+                        rustls::Error::InvalidMessage(_)
+                            | rustls::Error::DecryptError
+                            | rustls::Error::PeerSentOversizedRecord
+                    );
+                    self.say_why(if is_record { behind } else { &mut [] }, reply);
                     return Err(failed(error));
                 }
             };

@@ -1,4 +1,4 @@
-"""Resay: a real peer for your tests and programs. TCP, UDP and unix sockets, transforms in Python or native.
+"""Resay: a real peer for your tests and programs. TCP, UDP and unix sockets, TLS, transforms in Python or native.
 
     >>> import resay
     >>> with resay.Engine("tcp://127.0.0.1:0", chain="uppercase", record=True) as engine:
@@ -9,7 +9,8 @@
     b'HELLO'
 
 `Engine` has listeners; each `Listener` gives clients, takes a chain, records, and makes trouble on demand. `resay.faults` are the
-bundled faults with types. The pytest plugin comes with the package: ask for the fixture `resay_server`.
+bundled faults with types. The pytest plugin comes with the package: ask for the fixture `resay_server`. For TLS see `Engine`
+(`tls://127.0.0.1:0` with `cert`, and the plugin file libtls.so) and `Client` (`ca`).
 """
 
 import os as _os
@@ -29,7 +30,7 @@ _HOMES = {
     "faults": ("Stage",),
 }
 # Types of arguments: the stubs have them for type checkers.
-_ALIASES = ("Address", "Kind", "Reply", "Function", "Conversation", "Transform", "Chain")
+_ALIASES = ("Address", "Kind", "Pem", "Reply", "Function", "Conversation", "Transform", "Chain")
 
 __all__ = sorted(name for names in _HOMES.values() for name in names) + [
     "abi", "faults", "find_command", "get_include", "get_library",

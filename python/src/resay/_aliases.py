@@ -1,5 +1,6 @@
 """Types of arguments, for annotations that are looked at while a program runs. The stubs have them for type checkers."""
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from typing import Literal, Union
 
@@ -8,6 +9,7 @@ from .faults import Stage
 
 Address = Union[tuple[str, int], tuple[str, int, int, int], str, bytes, None]
 Kind = Literal["tcp", "udp", "unix", "unix-dgram", "unix-seqpacket"]
+Pem = Union[str, "os.PathLike[str]", bytes]
 Reply = Union[bytes, bytearray, memoryview, Verdict, Last, None]
 Function = Callable[[bytes], Reply]
 Conversation = Callable[[Peer], Generator[Reply, bytes, Reply]]

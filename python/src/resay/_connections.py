@@ -176,15 +176,29 @@ class Events(Iterator, AsyncIterator):
 
 
 class Connection:
-    """A stream or seqpacket connection to a listener."""
+    """A stream or seqpacket connection to a listener. Behind a balancer that speaks the PROXY protocol, `peer` is what the header
+    says, from its arrival on."""
 
-    def __init__(self, number, listener, peer):
-        self.id, self.listener, self.peer = number, listener, peer
+    def __init__(self, number, listener, peer, via=None):
+        self.id, self.listener, self._peer, self._via = number, listener, peer, via
         self._reason = None
 
     def __repr__(self):
         state = "open" if self._reason is None else repr(self._reason)
-        return f"<Connection {self.id} from {_address.text_of(self.peer)}: {state}>"
+        via = "" if self._via is None else f" by {_address.text_of(self._via)}"
+        return f"<Connection {self.id} from {_address.text_of(self._peer)}{via}: {state}>"
+
+    @property
+    def peer(self):
+        """The address of the peer."""
+        self.listener._engine._connections.drain()
+        return self._peer
+
+    @property
+    def via(self):
+        """The address of the balancer that named the peer; None: nobody did, or not yet."""
+        self.listener._engine._connections.drain()
+        return self._via
 
     @property
     def received(self):
@@ -261,7 +275,8 @@ class Connections:
 
     def open(self):
         """Begins, before there are listeners."""
-        self._queue = _Queue(self._engine, _native.RESAY_EVENT_ACCEPTED | _native.RESAY_EVENT_CLOSED, _CAPACITY)
+        kinds = _native.RESAY_EVENT_ACCEPTED | _native.RESAY_EVENT_CLOSED | _native.RESAY_EVENT_IDENTIFIED
+        self._queue = _Queue(self._engine, kinds, _CAPACITY)
 
     def open_now(self):
         """The numbers of the connections that are open, by the engine itself."""
@@ -285,12 +300,21 @@ class Connections:
                 connection._reason = CloseReason.SYSTEM_ERROR  # which it was is lost
 
     def _find(self, number):
+        info = self._info(number)
+        listener = self._engine._listeners.get(info.listener) if info is not None else None
+        if listener is not None and number not in self._known:
+            addresses = _address.of_struct(info.peer), _address.of_struct(info.via)
+            self._known[number] = Connection(number, listener, *addresses)
+
+    def _info(self, number):
+        """What the engine knows of a connection; None: it has ended."""
         info = _native.sized(_native.resay_connection)
-        with self._engine._use() as handle:
-            code = lib.resay_connection_get(handle, number, ctypes.byref(info))
-        listener = self._engine._listeners.get(info.listener)
-        if code >= 0 and listener is not None and number not in self._known:
-            self._known[number] = Connection(number, listener, _address.of_struct(info.peer))
+        try:
+            with self._engine._use() as handle:
+                check(lib.resay_connection_get(handle, number, ctypes.byref(info)))
+        except ResayError:
+            return None
+        return info
 
     def fd(self):
         """The descriptor to wait for; -1: nothing more will happen."""
@@ -317,11 +341,24 @@ class Connections:
             if connection is None and listener is not None:
                 peer = _address.of_text(_peer_in(event.text.decode("utf-8", "surrogateescape")))
                 self._known[number] = Connection(number, listener, peer)
+        elif event.kind == _native.RESAY_EVENT_IDENTIFIED:
+            if connection is not None:
+                self._identify(connection, event.text.decode("utf-8", "surrogateescape"))
         elif connection is not None and connection._reason is None:
             connection._reason = _known(CloseReason, event.code)
             self._ended += 1
             if self._ended > _ENDED_MAX:
                 self._forget()
+
+    def _identify(self, connection, text):
+        """A balancer has said who the peer is. Where the connection has ended since, the text is all that is left."""
+        info = self._info(connection.id)
+        if info is not None:
+            connection._peer, connection._via = _address.of_struct(info.peer), _address.of_struct(info.via)
+            return
+        peer, _, via = text.partition(": identified by ")
+        if via:
+            connection._peer, connection._via = _address.of_text(peer), _address.of_text(via)
 
     def _forget(self):
         for number in [number for number, each in self._known.items() if each._reason is not None][: _ENDED_MAX // 2]:
@@ -352,10 +389,5 @@ class Connections:
                 each._reason = CloseReason.STOPPED
 
     def credentials(self, number):
-        info = _native.sized(_native.resay_connection)
-        try:
-            with self._engine._use() as handle:
-                check(lib.resay_connection_get(handle, number, ctypes.byref(info)))
-        except ResayError:
-            return None
-        return (info.pid, info.uid, info.gid) if info.pid > 0 else None
+        info = self._info(number)
+        return (info.pid, info.uid, info.gid) if info is not None and info.pid > 0 else None

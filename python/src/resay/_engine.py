@@ -11,9 +11,9 @@ import warnings
 import weakref
 from contextlib import contextmanager
 
-from . import _native, _recording, _transforms, faults
+from . import _native, _recording, _tls, _transforms, faults
 from ._connections import Connections, EventKind, Events
-from ._errors import ForkedError, ResayError, StateError, check
+from ._errors import ForkedError, ResayError, StateError, check, error_of
 from ._listener import Listener
 from ._native import lib, text_of
 from ._recording import Message, Recording, Tape
@@ -100,6 +100,11 @@ class Engine:
     `urls` are opened at once: `tcp://127.0.0.1:0`, `udp://[::1]:9000`, `unix:/run/echo.sock`, `unix-dgram:`, `unix-seqpacket:`.
     `options` are those of listeners, as in a URL's query; numbers are seconds where an option is a time. `record` keeps what
     arrives (True, or a number of bytes). `with Engine(...) as engine:` starts it, and closes it at the end.
+
+    `tls://127.0.0.1:0` and `unix+tls:` take a certificate with the certificates above it and its key: `cert` and `key` are names of
+    files or bytes of PEM, or lists of these for several names (SNI). Without `key` it is in `cert`. `client_ca` checks the
+    certificates of clients. These and `alpn`, `client`, `min` and `tickets` hold for all listeners with TLS that have none of their
+    own. TLS takes the plugin file libtls.so.
     """
 
     _handle = None
@@ -107,7 +112,8 @@ class Engine:
     _seed = None
 
     def __init__(
-        self, *urls, chain="", threads=1, backend="auto", record=False, plugin_path=(), timeout=5.0, **options
+        self, *urls, chain="", threads=1, backend="auto", record=False, plugin_path=(), timeout=5.0,
+        cert=None, key=None, client_ca=None, **options
     ):
         _close_postponed()
         _transforms.refuse_subinterpreter()
@@ -120,6 +126,7 @@ class Engine:
         self._failures = _Failures(self)
         self._numbers = itertools.count(1)
         self._set = ("", None)
+        self._of_tls = _tls.take({"cert": cert, "key": key, "client_ca": client_ca, **options})
         self._tape, self._connections = None, Connections(self)
         handle, error = ctypes.c_void_p(), _native.resay_error()
         check(lib.resay_engine_new(_native.RESAY_ABI, ctypes.byref(handle), ctypes.byref(error)), error)
@@ -129,8 +136,9 @@ class Engine:
             check(_transforms.hook_threads(handle))
             if backend != "auto":
                 self._set_option("backend", backend)
-            for key, value in options.items():
-                self._set_option(key, value)
+            for option, value in options.items():
+                if option not in _tls.OPTIONS:
+                    self._set_option(option, value)
             for directory in plugin_path:
                 check(lib.resay_plugin_dir(handle, os.fsencode(directory), ctypes.byref(error)), error)
             self._connections.open()
@@ -196,30 +204,51 @@ class Engine:
             code = lib.resay_set(handle, key.encode(), text.encode(), ctypes.byref(error))
         check(code, error, text)
 
-    def listen(self, url, *, chain=None, **options):
-        """Opens a listener. Peers can connect from now on; they are served while the engine runs."""
+    def listen(self, url, *, chain=None, cert=None, key=None, client_ca=None, **options):
+        """Opens a listener. Peers can connect from now on; they are served while the engine runs.
+
+        `cert`, `key` and `client_ca`, and the other options of TLS, are those of `Engine`.
+        """
+        options = {"cert": cert, "key": key, "client_ca": client_ca, **options}
+        tls = _tls.take(options)
+        if not _tls.is_tls(url):
+            _tls.refuse(tls, url)
+        elif not tls and not _tls.has_options(url):
+            tls = self._of_tls
         with self._prepared(chain) as text:
-            query = _query(options, text)
+            query = _query(options, text, tls)
             full = url + ("&" if "?" in url else "?") + query if query else url
             number, error = ctypes.c_uint64(), _native.resay_error()
             with self._use() as handle:
                 code = lib.resay_listen(handle, full.encode("utf-8", "surrogateescape"), ctypes.byref(number), ctypes.byref(error))
-            check(code, error, full)
+                failure = error_of(code, error, full) if code < 0 else None
+            if failure is not None:
+                raise _tls.explained(failure, full)
         listener = self._add(number.value, chain)
         if chain is None and any(pair.startswith("chain=") for pair in url.partition("?")[2].split("&")):
             listener._first = listener._set = (listener.chain(), None)
         return listener
 
-    def adopt(self, sock, *, chain=None, **options):
-        """Serves a socket that the program opened, bound and perhaps listening. The program keeps its own, and closes it."""
+    def adopt(self, sock, *, chain=None, cert=None, key=None, client_ca=None, **options):
+        """Serves a socket that the program opened, bound and perhaps listening. The program keeps its own, and closes it.
+
+        With `cert` it speaks TLS; the options are those of `listen`.
+        """
+        options = {"cert": cert, "key": key, "client_ca": client_ca, **options}
+        tls = _tls.take(options)
+        if tls:
+            options["filter"] = _tls.filter_of(tls)
         with self._prepared(chain) as text:
-            query = _query(options, text)
+            query = "&".join(f"{key}={value}" for key, value in _pairs(options, text))  # nothing is quoted there
             number, error = ctypes.c_uint64(), _native.resay_error()
             with self._use() as handle:
                 code = lib.resay_listen_fd(
-                    handle, sock.fileno(), _native.RESAY_FD_DUP, query.encode() or None, ctypes.byref(number), ctypes.byref(error)
+                    handle, sock.fileno(), _native.RESAY_FD_DUP, query.encode("utf-8", "surrogateescape") or None,
+                    ctypes.byref(number), ctypes.byref(error),
                 )
-            check(code, error, query)
+                failure = error_of(code, error, query) if code < 0 else None
+            if failure is not None:
+                raise _tls.explained(failure, query)
         return self._add(number.value, chain)
 
     def _add(self, number, chain):
@@ -691,14 +720,14 @@ def _is_same_file(origin, path):
         return False  # "bundled", "registered", or a file that has gone
 
 
-def _query(options, chain):
-    """Options and a chain as the query of a URL."""
+def _pairs(options, chain):
     pairs = [(key, _option_text(key, value)) for key, value in options.items()]
-    if chain is not None:
-        pairs.append(("chain", chain))
-    if not pairs:
-        return ""
-    return "&".join(f"{key}={_quoted(value)}" for key, value in pairs)
+    return pairs if chain is None else [*pairs, ("chain", chain)]
+
+
+def _query(options, chain, more=()):
+    """Options and a chain as the query of a URL."""
+    return "&".join(f"{key}={_quoted(value)}" for key, value in [*_pairs(options, chain), *more])
 
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/,=")

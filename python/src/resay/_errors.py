@@ -71,7 +71,7 @@ def error_of(code, error=None, text=""):
     message = error.message if known else lib.resay_last_error() or lib.resay_strerror(code)
     message = message.decode("utf-8", "replace")
     if code == _native.RESAY_E_SYS:
-        errno = error.os_errno if known else 0
+        errno = error.os_errno if known else _errno_in(message)
         if not errno:
             return OSError(message)
         made = OSError(errno, os.strerror(errno))
@@ -84,6 +84,13 @@ def error_of(code, error=None, text=""):
     if code == _native.RESAY_E_TIMEOUT:
         return TimeoutError(message)
     return _CLASSES.get(code, ResayError)(message, code=code)
+
+
+def _errno_in(message):
+    """The number of a failure of the system whose text is all that is known: what the message ends with."""
+    import errno
+
+    return next((number for number in errno.errorcode if message.endswith(f": {os.strerror(number)}")), 0)
 
 
 def check(code, error=None, text=""):

@@ -136,6 +136,8 @@ def _host(host):
 class ServerFactory(Protocol):
     """resay_server_factory: makes running engines that record."""
 
-    def __call__(self, *urls, chain="", record=True, **options) -> "AbstractContextManager[Server]":
+    def __call__(
+        self, *urls, chain="", record=True, cert=None, key=None, client_ca=None, **options
+    ) -> "AbstractContextManager[Server]":
         """A running engine, which is closed at the end of the `with`."""
         ...
