@@ -136,8 +136,10 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
     }
     for name in plugins(place)? {
         let file = format!("lib{name}.so");
+        // That of TLS is the library of a package, and all others are examples of one.
+        let built = release.join(&file);
         tree.copy(
-            &release.join("examples").join(&file),
+            &if built.is_file() { built } else { release.join("examples").join(&file) },
             root.join(PLUGIN_DIRECTORY).join(&file),
             MODE_PROGRAM,
             &shared,
@@ -175,11 +177,13 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
     Ok(tree.written)
 }
 
-/// Builds all that is installed, and nothing else; where it is.
+/// Builds all that is installed, and nothing else; where it is. What is built already, and has not changed, stays: none of
+/// this may build the engine with other features, whose files would take the place of those that were there.
 fn build(place: &Place) -> Result<PathBuf, String> {
-    for what in
-        ["--package resay --package resay-cli", "--package resay-transforms --package resay-tls --examples"]
-    {
+    for what in [
+        "--package resay --package resay-cli --package resay-tls-file",
+        "--package resay-transforms --examples",
+    ] {
         let mut cargo = place.cargo(&format!("build --profile dist {what}"));
         let status = cargo.stdin(Stdio::null()).status().map_err(|error| format!("cargo: {error}"))?;
         if !status.success() {
