@@ -209,7 +209,7 @@ fn check(place: &Place, report: &mut Report) {
     for (what, name) in [("headers", "headers"), ("map", "tidy")] {
         report.step(what, || {
             if place.root.join(format!("tests/{name}.rs")).is_file() {
-                run_tests(Runner::Cargo, place.cargo(&format!("test --package resay --test {name}")))
+                run_tests(Runner::Cargo, place.cargo(&format!("test --workspace --test {name}")))
             } else {
                 Outcome::Skipped(format!("there is no tests/{name}.rs"))
             }
@@ -217,9 +217,14 @@ fn check(place: &Place, report: &mut Report) {
     }
 }
 
+/// Libraries, programs and examples, as tests have them. Each step afterwards says `--workspace`, so that packages have the
+/// same features there, and nothing is compiled twice.
+fn build(place: &Place, report: &mut Report, more: &str) -> bool {
+    report.step("build", || run(place.cargo(&format!("build --workspace --lib --bins --examples {more}"))))
+}
+
 fn test(place: &Place, report: &mut Report) {
-    // With the feature that the tests have, or the engine is built twice.
-    if !report.step("build", || run(place.cargo("build --workspace --features resay/headers"))) {
+    if !build(place, report, "--tests") {
         // What an earlier build left behind is not what is to be tested.
         report.step("tests and examples", || Outcome::Skipped("the build failed".to_owned()));
         return;
@@ -232,7 +237,7 @@ fn test(place: &Place, report: &mut Report) {
             passed.auto = names;
             outcome
         });
-        let arguments = "nextest run --package resay --no-fail-fast --color never";
+        let arguments = "nextest run --workspace --no-fail-fast --color never";
         report.step("tests of the engine on epoll", || {
             let (outcome, names) = engine(place, Runner::Nextest, arguments, "epoll");
             passed.epoll = names;
@@ -250,10 +255,10 @@ fn test(place: &Place, report: &mut Report) {
     } else {
         report.step("tests", || run_tests(Runner::Cargo, place.cargo("test --workspace --no-fail-fast")));
         report.step("tests of the engine on epoll", || {
-            engine(place, Runner::Cargo, "test --package resay --no-fail-fast --tests", "epoll").0
+            engine(place, Runner::Cargo, "test --workspace --no-fail-fast", "epoll").0
         });
         report.step("tests of the engine on io_uring", || {
-            uring(place, Runner::Cargo, "test --package resay --no-fail-fast --tests").0
+            uring(place, Runner::Cargo, "test --workspace --no-fail-fast").0
         });
         let why = "cargo nextest, which names the tests that passed, is not installed";
         report.step("situations", || Outcome::Skipped(why.to_owned()));
@@ -272,7 +277,7 @@ fn test(place: &Place, report: &mut Report) {
 }
 
 fn all_examples(place: &Place, report: &mut Report) {
-    if report.step("build", || run(place.cargo("build --workspace --features resay/headers"))) {
+    if build(place, report, "") {
         examples::rust(place, report);
         examples::c(place, report);
         examples::python(place, report);
@@ -283,9 +288,9 @@ fn all_examples(place: &Place, report: &mut Report) {
 /// The tests of the transports with something around every stream: see tests/common/layer.rs.
 fn layered(place: &Place, backend: &str) -> Outcome {
     let (runner, arguments) = if place.has_cargo("nextest") {
-        (Runner::Nextest, "nextest run --package resay --no-fail-fast --test transports")
+        (Runner::Nextest, "nextest run --workspace --no-fail-fast --test transports")
     } else {
-        (Runner::Cargo, "test --package resay --no-fail-fast --test transports")
+        (Runner::Cargo, "test --workspace --no-fail-fast --test transports")
     };
     let mut command = place.cargo(arguments);
     command.env("RESAY_LAYER", "1").env("RESAY_BACKEND", backend);
