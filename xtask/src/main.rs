@@ -30,6 +30,7 @@ mod transcript;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -232,12 +233,11 @@ fn test(place: &Place, report: &mut Report) {
     if place.has_cargo("nextest") {
         let mut passed = Passed::default();
         report.step("tests", || {
-            let tests = place.cargo("nextest run --workspace --no-fail-fast --color never");
-            let (outcome, names) = run_named_tests(Runner::Nextest, tests);
+            let (outcome, names) = run_named_tests(Runner::Nextest, place.cargo(&nextest()));
             passed.auto = names;
             outcome
         });
-        let arguments = "nextest run --workspace --no-fail-fast --color never";
+        let arguments = &nextest();
         report.step("tests of the engine on epoll", || {
             let (outcome, names) = engine(place, Runner::Nextest, arguments, "epoll");
             passed.epoll = names;
@@ -276,6 +276,12 @@ fn test(place: &Place, report: &mut Report) {
     python::all(place, report, python::Drivers::InTurn);
 }
 
+/// Runs tests. Most wait for peers and for times, not for a processor: so many at once that one is seldom idle.
+fn nextest() -> String {
+    let threads = 2 * std::thread::available_parallelism().map_or(1, NonZero::get);
+    format!("nextest run --workspace --no-fail-fast --color never --test-threads {threads}")
+}
+
 fn all_examples(place: &Place, report: &mut Report) {
     if build(place, report, "") {
         examples::rust(place, report);
@@ -288,12 +294,12 @@ fn all_examples(place: &Place, report: &mut Report) {
 /// The tests of the transports with something around every stream: see tests/common/layer.rs.
 fn layered(place: &Place, backend: &str) -> Outcome {
     let (runner, arguments) = if place.has_cargo("nextest") {
-        (Runner::Nextest, "nextest run --workspace --no-fail-fast --test transports")
+        (Runner::Nextest, nextest())
     } else {
-        (Runner::Cargo, "test --workspace --no-fail-fast --test transports")
+        (Runner::Cargo, "test --workspace --no-fail-fast".to_owned())
     };
-    let mut command = place.cargo(arguments);
-    command.env("RESAY_LAYER", "1").env("RESAY_BACKEND", backend);
+    let mut command = place.cargo(&arguments);
+    command.args(["--test", "transports"]).env("RESAY_LAYER", "1").env("RESAY_BACKEND", backend);
     match (backend, uring_refusal()) {
         ("uring", Some(why)) => Outcome::Skipped(why),
         _ => run_tests(runner, command),
