@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use crate::examples::exists;
 use crate::files::{about, files_in, remove};
@@ -69,11 +70,14 @@ pub(crate) enum Size {
     Large,
 }
 
+/// Builds the tool that makes packages, if there is none, in a thread of its own.
+pub(crate) fn prepare(place: &Place) -> JoinHandle<Result<PathBuf, Refusal>> {
+    let place = place.clone();
+    thread::spawn(move || cargo_deb(&place))
+}
+
 /// Makes the packages; their files.
 pub(crate) fn packages(place: &Place, directory: &Path, size: Size) -> Result<Vec<PathBuf>, Refusal> {
-    if !exists("dpkg-deb") || !exists("dpkg-shlibdeps") {
-        return Err(Refusal::Missing("dpkg-deb and dpkg-shlibdeps (dpkg-dev) are not installed".to_owned()));
-    }
     let cargo_deb = cargo_deb(place)?;
     let stage = stage(place)?;
     let output = std::path::absolute(directory).map_err(about(directory))?;
@@ -190,6 +194,9 @@ fn complete_library(place: &Place, package: &Path, stage: &Path) -> Result<(), S
 
 /// cargo-deb: the user's, or one that is built once and kept in the target directory.
 fn cargo_deb(place: &Place) -> Result<PathBuf, Refusal> {
+    if !exists("dpkg-deb") || !exists("dpkg-shlibdeps") {
+        return Err(Refusal::Missing("dpkg-deb and dpkg-shlibdeps (dpkg-dev) are not installed".to_owned()));
+    }
     if exists("cargo-deb") {
         return Ok(PathBuf::from("cargo-deb"));
     }

@@ -124,7 +124,9 @@ fn main() -> ExitCode {
                 "check" => check(place, report),
                 "examples" => all_examples(place, report),
                 "packaging" => packaging::all(place, report),
-                "python" => python::all(place, report, python::Drivers::All),
+                "python" => {
+                    python::all(place, report, python::Drivers::All, python::Environments::begin());
+                }
                 "sanitize" => sanitize::sanitize(place, report),
                 "miri" => fuzz::miri(place, report),
                 "torture" => {
@@ -267,13 +269,15 @@ fn test(place: &Place, report: &mut Report) {
         report.step(&format!("transports through a layer, {backend}"), || layered(place, backend));
     }
     report.step("terminal in README.md", || transcript::compare(place));
+    // A busy machine changes nothing from here on.
+    let environments = python::Environments::begin();
     report.step("instruction counts", || instructions(place));
     examples::rust(place, report);
     examples::c(place, report);
     examples::python(place, report);
     languages::all(place, report);
     packaging::all(place, report);
-    python::all(place, report, python::Drivers::InTurn);
+    python::all(place, report, python::Drivers::InTurn, environments);
 }
 
 /// Runs tests. Most wait for peers and for times, not for a processor: so many at once that one is seldom idle.

@@ -25,6 +25,8 @@ const C_FLAGS: [&str; 4] = ["-std=c99", "-D_DEFAULT_SOURCE", "-Wall", "-Werror"]
 /// Installs, and runs every step on that.
 pub(crate) fn all(place: &Place, report: &mut Report) {
     report.step("packages to publish, compiled", || packages::compile(place));
+    // The build of what is installed ends with one linker, and leaves a processor to this.
+    let tool = deb::prepare(place);
     let top = place.built.join("packaging");
     let first = Tree::new(place, &top, "first", "lib");
     let installed = report.step("install", || remove(&top).and_then(|()| first.install()).into());
@@ -71,6 +73,8 @@ pub(crate) fn all(place: &Place, report: &mut Report) {
         report.step(&format!("completions in {shell}"), || needs(&[shell], || moved.completions(shell)));
     }
     report.step("DESTDIR and libdir", || needs(&[&cc(), "pkg-config", "readelf"], || destdir(place, &top)));
+    // Whether it could be built is seen there.
+    let _ = tool.join();
     report.step("Debian packages", || debian(place, &top));
     let packages = top.join("debian");
     report.step("lintian", || match files_in(&packages) {

@@ -1,9 +1,13 @@
 //! The Python package, as its users get it: a wheel, installed into a fresh environment outside the tree for each Python
 //! at hand, and tested there on both drivers. What a registry does not give is skipped, by name.
+//!
+//! The environments are made beside the steps before: a build ends with one linker, and pip needs the other processor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
 
 use crate::examples::missing;
 use crate::files::{about, files_in, remove};
@@ -16,6 +20,7 @@ const MINORS: [&str; 5] = ["3.9", "3.10", "3.11", "3.12", "3.13"];
 /// Without these there is no test; the others are for tests that skip themselves.
 const NEEDED: [&str; 3] = ["pytest", "pytest-asyncio", "hypothesis"];
 const WANTED: [&str; 7] = ["trio", "uvloop", "gevent", "coverage", "pytest-xdist", "matplotlib", "trustme"];
+const TYPES: [&str; 5] = ["mypy", "pytest", "pytest-asyncio", "hypothesis", "pyright[nodejs]"];
 const BACKENDS: [&str; 2] = ["epoll", "uring"];
 /// The wheel is to stay below this: 3 MiB for what tests need, and a quarter for what the command knows of operating a server.
 const WHEEL_BYTES_MAX: u64 = (3 << 20) + (256 << 10);
@@ -29,47 +34,100 @@ pub(crate) enum Drivers {
     InTurn,
 }
 
+/// The environments, which a thread makes: one to build the wheel, one of the tests on each Python, one to check types.
+pub(crate) struct Environments {
+    /// Oldest first, with their names.
+    pythons: Vec<(String, PathBuf)>,
+    /// How making each of them ended, in that order. Taken in the end.
+    made: Option<Receiver<Outcome>>,
+    maker: Option<JoinHandle<()>>,
+    top: Top,
+}
+
+impl Environments {
+    /// Begins to make them.
+    pub(crate) fn begin() -> Result<Environments, Outcome> {
+        let pythons = pythons();
+        let Some((_, newest)) = pythons.last().cloned() else {
+            return Err(Outcome::Skipped(missing("python3 with venv, 3.9 or later")));
+        };
+        let top = Top::new().map_err(Outcome::Failed)?;
+        let builder = Environment::builder(&top).make(newest.clone(), &["hatchling"], &[]);
+        let mut all: Vec<Box<dyn FnOnce() -> Outcome + Send>> = vec![Box::new(builder)];
+        for (name, python) in &pythons {
+            all.push(Box::new(Environment::of(&top, name).make(python.clone(), &NEEDED, &WANTED)));
+        }
+        all.push(Box::new(Environment::types(&top).make(newest, &TYPES, &[])));
+        let (to, made) = mpsc::channel();
+        // Nobody waits for the others where a step has failed.
+        let maker = thread::spawn(move || {
+            let _ = all.into_iter().try_for_each(|make| to.send(make()));
+        });
+        Ok(Environments { pythons, made: Some(made), maker: Some(maker), top })
+    }
+
+    /// Waits for the next.
+    fn next(&self) -> Outcome {
+        let made = self.made.as_ref().and_then(|made| made.recv().ok());
+        made.unwrap_or_else(|| Outcome::Failed("nobody makes it".to_owned()))
+    }
+}
+
+impl Drop for Environments {
+    fn drop(&mut self) {
+        self.made = None;
+        if let Some(maker) = self.maker.take() {
+            // What it said is of no use any more.
+            let _ = maker.join();
+        }
+    }
+}
+
 /// Builds the wheel, and runs every step on that.
-pub(crate) fn all(place: &Place, report: &mut Report, drivers: Drivers) {
-    let pythons = pythons();
-    let Some((newest_name, newest)) = pythons.last() else {
-        report.step("Python package", || Outcome::Skipped(missing("python3 with venv, 3.9 or later")));
-        return;
-    };
-    let top = match Top::new() {
-        Ok(top) => top,
-        Err(reason) => {
-            report.step("Python package", || Outcome::Failed(reason));
+pub(crate) fn all(
+    place: &Place,
+    report: &mut Report,
+    drivers: Drivers,
+    environments: Result<Environments, Outcome>,
+) {
+    let environments = match environments {
+        Ok(environments) => environments,
+        Err(outcome) => {
+            report.step("Python package", || outcome);
             return;
         }
     };
-    let builder = Environment { directory: top.path.join("builder") };
-    if !report.step("environment to build the wheel", || {
-        builder.make(newest, &["hatchling"]).unwrap_or_else(Outcome::Failed)
-    }) || !builder.has("hatchling")
-    {
+    let (pythons, top) = (&environments.pythons, &environments.top);
+    let builder = Environment::builder(top);
+    if !report.step("environment to build the wheel", || environments.next()) || !builder.has("hatchling") {
         return;
     }
     let mut wheel = None;
-    report.step("wheel", || match build_wheel(place, &builder, &top) {
-        Ok(path) => {
-            wheel = Some(path);
-            Outcome::Ok
-        }
-        Err(reason) => Outcome::Failed(reason),
+    thread::scope(|scope| {
+        let of_sdist = scope.spawn(|| build_sdist(place, &builder, top));
+        report.step("wheel", || match build_wheel(place, &builder, top) {
+            Ok(path) => {
+                wheel = Some(path);
+                Outcome::Ok
+            }
+            Err(reason) => Outcome::Failed(reason),
+        });
+        report.step("sdist, and the wheel out of it", || {
+            of_sdist.join().unwrap_or_else(|_| Outcome::Failed("its thread panicked".to_owned()))
+        });
     });
     let Some(wheel) = wheel else { return };
-    report.step("sdist, and the wheel out of it", || build_sdist(place, &builder, &top));
-    report.step("plugin file of TLS", || build_tls(place, &top).into());
-    for (index, (name, python)) in pythons.iter().enumerate() {
+    report.step("plugin file of TLS", || build_tls(place, top).into());
+    for (index, (name, _)) in pythons.iter().enumerate() {
         let backends = match drivers {
             Drivers::InTurn if index + 1 < pythons.len() => &BACKENDS[index % 2..][..1],
             Drivers::All | Drivers::InTurn => &BACKENDS[..],
         };
-        test(place, report, &top, (name, python), (&wheel, backends));
+        test(place, report, &environments, name, (&wheel, backends));
     }
     report.step("figures of the documentation", || {
-        let environment = Environment::of(&top, newest_name);
+        let Some((newest, _)) = pythons.last() else { return environments.next() };
+        let environment = Environment::of(top, newest);
         if !environment.has("uvloop") {
             return Outcome::Skipped("uvloop is not installed".to_owned());
         }
@@ -78,7 +136,7 @@ pub(crate) fn all(place: &Place, report: &mut Report, drivers: Drivers) {
         figures.arg(place.root.join("python/benches/figures.py")).args(["0.1", "1"]);
         run(figures)
     });
-    check_types(place, report, &top, newest, &wheel);
+    check_types(place, report, &environments, &wheel);
 }
 
 /// The Pythons at hand, oldest first, with their names: of pyenv, and on the path.
@@ -156,6 +214,16 @@ struct Environment {
 }
 
 impl Environment {
+    /// In which the wheel is built.
+    fn builder(top: &Top) -> Environment {
+        Environment { directory: top.path.join("builder") }
+    }
+
+    /// In which types are checked.
+    fn types(top: &Top) -> Environment {
+        Environment { directory: top.path.join("types") }
+    }
+
     /// That of the tests on one Python.
     fn of(top: &Top, name: &str) -> Environment {
         Environment { directory: top.path.join(format!("python-{name}")) }
@@ -167,15 +235,35 @@ impl Environment {
         command
     }
 
-    /// Makes it, with packages. Skipped: they cannot be had.
-    fn make(&self, python: &Path, packages: &[&str]) -> Result<Outcome, String> {
-        let mut command = Command::new(python);
-        command.args(["-m", "venv"]).arg(&self.directory);
-        capture(command)?;
-        Ok(match self.install(packages) {
-            Ok(_) => Outcome::Ok,
-            Err(_) => Outcome::Skipped(format!("pip cannot install {}", packages.join(", "))),
-        })
+    /// Makes it, with packages that are needed and others. Skipped: those that are needed cannot be had.
+    fn make(
+        self,
+        python: PathBuf,
+        needed: &'static [&'static str],
+        wanted: &'static [&'static str],
+    ) -> impl FnOnce() -> Outcome + Send {
+        move || {
+            let mut command = Command::new(python);
+            command.args(["-m", "venv"]).arg(&self.directory);
+            if let Err(reason) = capture(command) {
+                return Outcome::Failed(reason);
+            }
+            if self.install(&[needed, wanted].concat()).is_ok() {
+                return Outcome::Ok;
+            }
+            if self.install(needed).is_err() {
+                return Outcome::Skipped(format!("pip cannot install {}", needed.join(", ")));
+            }
+            for package in wanted {
+                if self.install(&[package]).is_err() {
+                    println!(
+                        "{}: pip cannot install {package}; its tests skip themselves",
+                        self.directory.display()
+                    );
+                }
+            }
+            Outcome::Ok
+        }
     }
 
     fn install(&self, packages: &[impl AsRef<std::ffi::OsStr>]) -> Result<String, String> {
@@ -247,11 +335,11 @@ fn build_sdist(place: &Place, builder: &Environment, top: &Top) -> Outcome {
 /// Puts the plugin file of TLS, which no wheel has, into a directory of its own: beside others, chains would find those too.
 fn build_tls(place: &Place, top: &Top) -> Result<(), String> {
     // Whether Python finds and serves it is the question, not how fast it is.
-    match run(place.cargo("build --package resay-tls --example tls")) {
+    match run(place.cargo("build --package resay-tls-file")) {
         Outcome::Ok => {}
         other => return Err(format!("cargo build: {other:?}")),
     }
-    let (built, plugins) = (place.target()?.join("debug/examples/libtls.so"), top.plugins());
+    let (built, plugins) = (place.target()?.join("debug/libtls.so"), top.plugins());
     fs::create_dir_all(&plugins).map_err(about(&plugins))?;
     fs::copy(&built, plugins.join("libtls.so")).map_err(about(&built)).map(drop)
 }
@@ -260,21 +348,16 @@ fn build_tls(place: &Place, top: &Top) -> Result<(), String> {
 fn test(
     place: &Place,
     report: &mut Report,
-    top: &Top,
-    (name, python): (&str, &Path),
+    environments: &Environments,
+    name: &str,
     (wheel, backends): (&Path, &[&str]),
 ) {
-    let environment = Environment::of(top, name);
+    let environment = Environment::of(&environments.top, name);
     let mut ready = false;
     report.step(&format!("Python {name}: environment"), || {
-        let made = environment.make(python, &NEEDED).unwrap_or_else(Outcome::Failed);
+        let made = environments.next();
         if made != Outcome::Ok {
             return made;
-        }
-        for package in WANTED {
-            if environment.install(&[package]).is_err() {
-                println!("Python {name}: pip cannot install {package}; its tests skip themselves");
-            }
         }
         let mut pip = environment.python();
         pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]).arg(wheel);
@@ -315,7 +398,7 @@ fn test(
             if environment.has("xdist") {
                 pytest.args(["-n", "2"]);
             }
-            pytest.env("RESAY_PLUGIN_PATH", top.plugins());
+            pytest.env("RESAY_PLUGIN_PATH", environments.top.plugins());
             run_tests(Runner::Pytest, pytest)
         });
     }
@@ -333,12 +416,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
 }
 
 /// The stubs: by mypy and pyright against the tests of users, by stubtest against the package itself.
-fn check_types(place: &Place, report: &mut Report, top: &Top, python: &Path, wheel: &Path) {
-    let environment = Environment { directory: top.path.join("types") };
+fn check_types(place: &Place, report: &mut Report, environments: &Environments, wheel: &Path) {
+    let environment = Environment::types(&environments.top);
     let mut ready = false;
     report.step("Python types: environment", || {
-        let packages = ["mypy", "pytest", "pytest-asyncio", "hypothesis", "pyright[nodejs]"];
-        let made = environment.make(python, &packages).unwrap_or_else(Outcome::Failed);
+        let made = environments.next();
         let wheel = wheel.as_os_str();
         ready = made == Outcome::Ok && environment.install(&[wheel]).is_ok();
         made
