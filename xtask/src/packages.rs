@@ -53,13 +53,14 @@ pub(crate) fn compile(place: &Place) -> Outcome {
     if minor.is_none_or(|minor: u32| minor < CARGO_MINOR_MIN) {
         return Outcome::Skipped(format!("{}: this takes cargo 1.{CARGO_MINOR_MIN}", version.trim()));
     }
-    match unpacked(place) {
-        Ok(manifest) => {
+    match (unpacked(place), place.target()) {
+        (Ok(manifest), Ok(target)) => {
             let mut cargo = place.cargo("check --quiet --offline --manifest-path");
-            cargo.arg(manifest);
+            // Where most of what comes from elsewhere has been checked before.
+            cargo.arg(manifest).env("CARGO_TARGET_DIR", target);
             run(cargo)
         }
-        Err(reason) => Outcome::Failed(reason),
+        (Err(reason), _) | (_, Err(reason)) => Outcome::Failed(reason),
     }
 }
 
