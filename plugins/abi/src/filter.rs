@@ -183,7 +183,7 @@ impl FilterTable {
     }
 
     /// The options that the filter accepts. The host refuses all others. One may be given several times: see
-    /// [`Options::all`].
+    /// [`Options::all`](crate::Options::all).
     #[must_use]
     pub const fn options(mut self, options: &'static [OptionSpec]) -> Self {
         self.0.options = options.as_ptr().cast(); // OptionSpec is transparent
