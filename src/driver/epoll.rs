@@ -404,6 +404,7 @@ impl Io {
             return None;
         }
         let mut outgoing = slot.outgoing.take()?;
+        let unsent = outgoing.rest().len();
         match slot.flush(&mut outgoing) {
             Ok(true) => {
                 if let Err(error) = self.watch_writes(slot, token, false) {
@@ -415,8 +416,12 @@ impl Io {
                 Some(Completion::Sent { token, memory: outgoing.into_bytes() })
             }
             Ok(false) => {
+                let is_unmoved = outgoing.rest().len() == unsent;
                 slot.outgoing = Some(outgoing);
-                None
+                // The system had no memory for what the socket would take (tcp(7)). Where nothing is on its way to the peer
+                // no edge follows.
+                let again = if is_unmoved { self.watch_writes_anew(slot, token) } else { Ok(()) };
+                again.err().map(|error| Completion::Failed { token, error })
             }
             Err(error) => {
                 slot.fail_send(outgoing);
@@ -444,8 +449,14 @@ impl Io {
             return Ok(());
         }
         slot.flags.put(AWAITS_WRITE, watch);
-        let events = if watch { READING | OUT } else { READING };
-        self.epoll.watch_again(slot.socket.as_fd(), name_of(token), events)
+        if watch {
+            return self.watch_writes_anew(slot, token);
+        }
+        self.epoll.watch_again(slot.socket.as_fd(), name_of(token), READING)
+    }
+
+    fn watch_writes_anew(&mut self, slot: &Slot, token: Token) -> io::Result<()> {
+        self.epoll.watch_again(slot.socket.as_fd(), name_of(token), READING | OUT)
     }
 }
 

@@ -9,6 +9,7 @@ use std::thread;
 use socket2::{Domain, Socket, Type};
 
 use super::*;
+use crate::sys::faults;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -225,6 +226,34 @@ fn what_a_peer_does_not_take_leaves_when_it_reads() {
     });
     assert_eq!(bench.turns(), [(token(0), Seen::Sent)]);
     assert!(reader.join().unwrap().unwrap() == answer);
+}
+
+/// A socket that says that it takes more may take nothing, where the system has no memory (tcp(7)). With nothing on its way to
+/// the peer there is no other edge.
+#[test]
+fn a_send_that_finds_no_memory_is_tried_again() {
+    let _alone = faults::alone();
+    let mut bench = Bench::new();
+    let (ours, mut theirs) = unix_pair();
+    bench.add(token(0), ours, SocketKind::UnixStream, 1024);
+    let mut left = 1 << 20;
+    assert!(matches!(bench.driver.send(token(0), vec![7; left]), Progress::Pending));
+    // All that is on its way.
+    let mut bytes = vec![0; left];
+    theirs.set_nonblocking(true).unwrap();
+    while let Ok(len) = theirs.read(&mut bytes) {
+        left -= len;
+    }
+    // The first call is the wait, the second the send, whose second error is EAGAIN.
+    faults::arm(1, 1);
+    assert!(faults::inside(|| bench.turn()).is_empty());
+    let hit = faults::disarm().unwrap();
+    assert_eq!((hit.call, hit.error), ("sendto", libc::EAGAIN));
+    theirs.set_nonblocking(false).unwrap();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    let reader = thread::spawn(move || theirs.read_exact(&mut bytes[..left]));
+    assert_eq!(bench.turns(), [(token(0), Seen::Sent)]);
+    reader.join().unwrap().unwrap();
 }
 
 #[test]
