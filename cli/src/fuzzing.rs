@@ -8,7 +8,7 @@ pub(crate) fn command(data: &[u8]) {
     match data {
         [b'r', request @ ..] => control::try_request(request),
         [b'h', request @ ..] => metrics::try_request(request),
-        [b'a', answer @ ..] => ctl::try_answer(answer),
+        [b'a', answer @ ..] => ctl::client::try_answer(answer),
         [_, file @ ..] => config::command::try_file(file),
         [] => {}
     }

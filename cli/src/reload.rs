@@ -18,7 +18,7 @@ use crate::config::read;
 use crate::config::settings::Config;
 use crate::config::snapshot::{Change, Snapshot, changes, line, matched};
 use crate::control::report::Reloaded;
-use crate::ctl::Server;
+use crate::ctl::client::Server;
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
 use crate::notify::Notifier;
