@@ -6,6 +6,7 @@
 //! ```text
 //! request = line                       at most 65,536 bytes, and all of it within 2 s (module `request`)
 //!   stats | connections | listeners    a report about each (module `report`)
+//!   connections COUNT                  so many of them, the slowest first: most waits for them, or they are silent longest
 //!   config                             the configuration that holds (module `config::snapshot`)
 //!   watch [KIND,KIND...]               events as they happen (module `stream`), all kinds or these
 //!   health                             what `/readyz` says: whether new work is welcome
@@ -42,6 +43,7 @@ mod request;
 mod stream;
 mod wire;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, Read};
@@ -298,7 +300,7 @@ impl Desk {
                 let (health, uptime) = (self.readiness.get(), self.started.elapsed());
                 output::json(&Stats::of(&self.engine, health, uptime, &self.names()))
             }
-            Ok(Request::Connections) => self.connections(),
+            Ok(Request::Connections { most }) => self.connections(most),
             Ok(Request::Listeners) => self.listeners(),
             Ok(Request::Config) => self.reloader().and_then(|reloader| output::json(&reloader.snapshot())),
             Ok(Request::Health { is_failed }) => self.health(is_failed),
@@ -363,8 +365,12 @@ impl Desk {
         output::json(&HealthReport { health: health.name().to_owned(), ready: health.is_ready() })
     }
 
-    fn connections(&self) -> Result<String, Failure> {
-        let connections = self.engine.connections(LIST_PATIENCE);
+    fn connections(&self, most: Option<usize>) -> Result<String, Failure> {
+        let mut connections = self.engine.connections(LIST_PATIENCE);
+        if let Some(most) = most {
+            connections.sort_by_key(|connection| Reverse((connection.waiting_bytes, connection.idle)));
+            connections.truncate(most);
+        }
         output::json(&connections.into_iter().map(Connection::from).collect::<Vec<_>>())
     }
 

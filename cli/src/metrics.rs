@@ -14,7 +14,7 @@
 mod exposition;
 mod http;
 pub(crate) mod place;
-mod process;
+pub(crate) mod process;
 mod server;
 pub(crate) mod source;
 

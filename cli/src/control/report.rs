@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use resay::{CloseReason, ConnectionInfo, ConnectionState, DropReason, Engine, ListenerInfo};
+use resay::{
+    CloseReason, ConnectionInfo, ConnectionState, DropReason, Engine, ListenerInfo, TransformTime, WorkerInfo,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::health::Health;
+use crate::metrics::process::WorkerTime;
 
 /// The answer to `stats`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Stats {
     pub(crate) version: String,
     pub(crate) pid: u32,
@@ -25,9 +28,39 @@ pub(crate) struct Stats {
     /// How often one of them took longer than the watchdog's time. Servers of earlier versions do not say.
     #[serde(default)]
     pub(crate) transforms_stuck: u64,
+    /// How long calls of transforms took that were timed. Servers of earlier versions do not say.
+    #[serde(default)]
+    pub(crate) transform_times: Vec<Times>,
+    /// In the order of their numbers. Servers of earlier versions do not say.
+    #[serde(default)]
+    pub(crate) workers: Vec<Worker>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// How long calls of one transform took, in all chains: see [`TransformTime`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Times {
+    pub(crate) transform: String,
+    pub(crate) sum_ns: u64,
+    pub(crate) bounds_ns: Vec<u64>,
+    /// How many took at most as long as the bound in the same place; one more for all others.
+    pub(crate) calls: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Worker {
+    pub(crate) worker: usize,
+    /// How long ago its last turn began.
+    pub(crate) last_turn_ms: u64,
+    /// How long it has been busy with that turn; `None`: it waits.
+    pub(crate) busy_ms: Option<u64>,
+    /// The transform that runs there now.
+    pub(crate) transform: Option<String>,
+    /// Processor time, and time in which there was work and no processor; `None`: the system does not say.
+    pub(crate) busy_seconds: Option<f64>,
+    pub(crate) waiting_seconds: Option<f64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ListenerCounts {
     pub(crate) id: u64,
     /// Its name in the configuration file, where there is one.
@@ -40,7 +73,7 @@ pub(crate) struct ListenerCounts {
 }
 
 /// The counters of one listener, or of all: see [`resay::Stats`].
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) open: u64,
     pub(crate) accepted: u64,
@@ -75,7 +108,7 @@ pub(crate) struct Listener {
 }
 
 /// An element of the answer to `connections`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) listener: String,
@@ -159,7 +192,39 @@ impl Stats {
             totals: Counts::of(&engine.stats()),
             transforms: engine.transform_counters().into_iter().collect(),
             transforms_stuck: engine.transforms_stuck(),
+            transform_times: engine.transform_times().into_iter().map(Times::from).collect(),
+            workers: Worker::of_all(engine),
         }
+    }
+}
+
+impl From<TransformTime> for Times {
+    fn from(time: TransformTime) -> Times {
+        Times {
+            transform: time.id.to_owned(),
+            sum_ns: u64::try_from(time.sum.as_nanos()).unwrap_or(u64::MAX),
+            bounds_ns: TransformTime::BOUNDS_NS.into(),
+            calls: time.calls.into(),
+        }
+    }
+}
+
+impl Worker {
+    fn of_all(engine: &Engine) -> Vec<Worker> {
+        let workers = engine.workers();
+        let times = WorkerTime::of_all(&engine.thread_name(), workers.len());
+        let report = |(worker, info): (usize, WorkerInfo)| {
+            let time = times.iter().find(|time| time.worker == worker);
+            Worker {
+                worker,
+                last_turn_ms: milliseconds(info.last_turn),
+                busy_ms: info.busy.map(milliseconds),
+                transform: info.transform.map(|id| id.to_string_lossy().into_owned()),
+                busy_seconds: time.map(|time| time.busy_seconds),
+                waiting_seconds: time.map(|time| time.waiting_seconds),
+            }
+        };
+        workers.into_iter().enumerate().map(report).collect()
     }
 }
 

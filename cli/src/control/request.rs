@@ -13,7 +13,10 @@ use crate::exit::{Exit, Failure};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
     Stats,
-    Connections,
+    Connections {
+        /// Only the slowest.
+        most: Option<usize>,
+    },
     Listeners,
     Config,
     /// With what the operator wants it to be.
@@ -61,7 +64,11 @@ impl FromStr for Request {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match (verb, rest.trim()) {
             ("stats", "") => Ok(Request::Stats),
-            ("connections", "") => Ok(Request::Connections),
+            ("connections", "") => Ok(Request::Connections { most: None }),
+            ("connections", most) => match most.parse() {
+                Ok(most) => Ok(Request::Connections { most: Some(most) }),
+                Err(_) => Err(wrong("connections or connections COUNT is expected")),
+            },
             ("listeners", "") => Ok(Request::Listeners),
             ("config", "") => Ok(Request::Config),
             ("health", "") => Ok(Request::Health { is_failed: None }),
@@ -118,7 +125,10 @@ impl Request {
     /// Whether it changes nothing, and shows nothing of what peers say.
     pub(super) fn is_reading(&self) -> bool {
         use Request::{Config, Connections, Health, Listeners, Stats, Watch};
-        matches!(self, Stats | Connections | Listeners | Config | Health { is_failed: None } | Watch { .. })
+        matches!(
+            self,
+            Stats | Connections { .. } | Listeners | Config | Health { is_failed: None } | Watch { .. }
+        )
     }
 }
 
@@ -156,7 +166,8 @@ mod tests {
         let table = [
             ("stats", Request::Stats),
             ("stats ", Request::Stats),
-            ("connections", Request::Connections),
+            ("connections", Request::Connections { most: None }),
+            ("connections 100", Request::Connections { most: Some(100) }),
             ("listeners", Request::Listeners),
             ("config", Request::Config),
             ("health", Request::Health { is_failed: None }),
@@ -188,7 +199,7 @@ mod tests {
 
     #[test]
     fn whoever_only_reads_changes_nothing() {
-        let reading = ["stats", "connections", "listeners", "config", "health", "watch"];
+        let reading = ["stats", "connections", "connections 3", "listeners", "config", "health", "watch"];
         let others =
             ["health fail", "health ok", "reload", "stop", "drain 1s", "chain 0 identity", "tap 0 1 1"];
         let more = ["listen tcp://:0", "set 1 nodelay 0", "close 1"];
@@ -208,6 +219,8 @@ mod tests {
             " stats",
             "Stats",
             "stats all",
+            "connections all",
+            "connections -1",
             "stop now",
             "health bad",
             "watch nonsense",

@@ -195,13 +195,13 @@ impl Collector for Service {
         let help = "Processor time of a worker, in seconds, busy polling (spin) included";
         families.one("worker_busy_seconds", help, MetricType::Counter, |metric| {
             threads.iter().try_for_each(|thread| {
-                counter(metric, &[("worker", thread.worker.as_str())], &thread.busy_seconds)
+                counter(metric, &[("worker", thread.worker.to_string())], &thread.busy_seconds)
             })
         })?;
         let help = "Time in which a worker had work and no processor, in seconds";
         families.one("worker_waiting_seconds", help, MetricType::Counter, |metric| {
             threads.iter().try_for_each(|thread| {
-                counter(metric, &[("worker", thread.worker.as_str())], &thread.waiting_seconds)
+                counter(metric, &[("worker", thread.worker.to_string())], &thread.waiting_seconds)
             })
         })?;
         let reloads = source.reloader.as_ref().map(|reloader| reloader.counts());

@@ -40,19 +40,19 @@ impl Figures {
 
 /// What a worker's thread has of the processors.
 #[derive(Debug)]
-pub(super) struct WorkerTime {
+pub(crate) struct WorkerTime {
     /// Its number.
-    pub(super) worker: String,
-    pub(super) busy_seconds: f64,
-    pub(super) waiting_seconds: f64,
+    pub(crate) worker: usize,
+    pub(crate) busy_seconds: f64,
+    pub(crate) waiting_seconds: f64,
 }
 
 impl WorkerTime {
     /// Those of threads that are called `prefix` and a number, as workers are; the system keeps 15 bytes of a name, so that long ones
     /// may be missing. In the order of their numbers.
-    pub(super) fn of_all(prefix: &str, workers: usize) -> Vec<WorkerTime> {
+    pub(crate) fn of_all(prefix: &str, workers: usize) -> Vec<WorkerTime> {
         let tasks = Process::myself().and_then(|process| process.tasks());
-        let mut times: Vec<(usize, WorkerTime)> = Vec::new();
+        let mut times = Vec::new();
         for task in tasks.into_iter().flatten().flatten() {
             let Ok(stat) = task.stat() else { continue };
             let number = stat.comm.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
@@ -65,11 +65,11 @@ impl WorkerTime {
             let Ok(scheduled) = task.schedstat() else { continue };
             let [busy_seconds, waiting_seconds] = [scheduled.sum_exec_runtime, scheduled.run_delay]
                 .map(|ns| Duration::from_nanos(ns).as_secs_f64());
-            times.push((worker, WorkerTime { worker: worker.to_string(), busy_seconds, waiting_seconds }));
+            times.push(WorkerTime { worker, busy_seconds, waiting_seconds });
         }
-        times.sort_by_key(|(worker, _)| *worker);
-        times.dedup_by_key(|(worker, _)| *worker);
-        times.into_iter().map(|(_, time)| time).collect()
+        times.sort_by_key(|time| time.worker);
+        times.dedup_by_key(|time| time.worker);
+        times
     }
 }
 
