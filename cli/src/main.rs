@@ -1,4 +1,4 @@
-//! The command `resay`: serve, config, ctl, send, repl, bench and plugin, each in a module of its own, over the public API of the
+//! The command `resay`: serve, config, ctl, top, send, repl, bench and plugin, each in a module of its own, over the public API of the
 //! library. `exit` has the exit statuses, `log` what `serve` writes to standard error, `control` the socket on which
 //! it takes orders, `help` what help texts share, `output` standard output, `signals` the handlers, `start` what comes
 //! before `main`, `notify` what the service manager hears. `completions` and `man` print what goes with an installed command.
@@ -33,6 +33,8 @@ mod signals;
 mod start;
 mod takeover;
 mod tls;
+#[cfg(feature = "top")]
+mod top;
 mod unquoted;
 
 use std::env;
@@ -55,6 +57,8 @@ enum Command {
     Serve(Box<serve::Arguments>),
     Config(config::command::Arguments),
     Ctl(ctl::Arguments),
+    #[cfg(feature = "top")]
+    Top(top::Arguments),
     Send(send::Arguments),
     Repl(repl::Arguments),
     Bench(Box<bench::Arguments>),
@@ -95,6 +99,8 @@ fn run() -> Result<Exit, Failure> {
         }
         Command::Config(arguments) => config::command::run(&arguments),
         Command::Ctl(arguments) => ctl::run(&arguments),
+        #[cfg(feature = "top")]
+        Command::Top(arguments) => top::run(&arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Repl(arguments) => repl::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

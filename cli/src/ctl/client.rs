@@ -215,7 +215,7 @@ pub(super) fn one_line(text: &str) -> Result<&str, Failure> {
 }
 
 /// The chain for a line of its own, read by a server that may be in another directory.
-fn sendable(spec: &str) -> Result<String, Failure> {
+pub(crate) fn sendable(spec: &str) -> Result<String, Failure> {
     let breaks = spec.contains('\n');
     let mut chain = match ChainSpec::parse(spec) {
         Ok(chain) => chain,
