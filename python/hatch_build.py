@@ -83,7 +83,7 @@ def _cargo(rust):
             "Install it from https://rustup.rs or with your system's packages, and try again."
         )
     profile = os.environ.get("RESAY_CARGO_PROFILE", "dist")
-    # The command without TLS, which would take as much room as all the rest.
+    # The command without TLS, which would take as much room as all the rest, and without `resay top`.
     features = ["--no-default-features", "--features", "resay/default"]
     _run_cargo(rust, "build", "--profile", profile, "--package", "resay", "--package", "resay-cli", *features)
     return _target(rust) / ("debug" if profile == "dev" else profile)

@@ -15,6 +15,7 @@ Try it:
   resay bench tcp://127.0.0.1:8888 -c 64 --expect uppercase
   resay serve unix:/tmp/e.sock --control /tmp/e.ctl
   resay ctl /tmp/e.ctl stats
+  resay top /tmp/e.ctl
 
 `resay help COMMAND` explains a command, with examples. `resay help serve`
 describes URLs, the options of listeners and the grammar of chains.

@@ -117,7 +117,7 @@ fn body_of(app: &App, view: &View, figures: &Figures, frame: &mut Frame<'_>, are
     part.draw(frame, top, rows::LISTENERS, &widths, listeners, Some(view.listener_place()));
 
     let [left, center, right] =
-        Layout::horizontal([Constraint::Fill(9), Constraint::Fill(15), Constraint::Fill(10)])
+        Layout::horizontal([Constraint::Fill(11), Constraint::Fill(15), Constraint::Fill(11)])
             .spacing(1)
             .areas(middle);
     let title = if listener.is_some() { "Chain" } else { "Transforms" };
@@ -188,7 +188,9 @@ impl Part {
         };
         let widths_shown = widths.iter().copied().filter(|width| *width != Constraint::Length(0));
         let title = Span::from(format!("{} ", self.title));
-        let title = if self.is_focused { title.bold().cyan() } else { title.bold() };
+        // The line beside it is dim.
+        let title = title.bold().not_dim();
+        let title = if self.is_focused { title.cyan() } else { title };
         let style = if self.is_gone { Style::new().dim() } else { Style::new() };
         let selection = if self.is_focused { Modifier::REVERSED } else { Modifier::BOLD };
         let table = Table::new(rows.into_iter().map(shown), widths_shown)

@@ -23,8 +23,8 @@ const STYLE: &str = "
     .window { fill: #0d1117; stroke: #30363d; }
     .back { fill: #e6edf3; }
     text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fill: #e6edf3; white-space: pre; }
-    .bold { font-weight: bold; }
     .dim { fill: #8b949e; }
+    .bold { font-weight: bold; }
     .green { fill: #3fb950; }
     .red { fill: #ff7b72; }
     .cyan { fill: #79c0ff; }

@@ -49,6 +49,7 @@ impl Prompt {
     /// Edits the line.
     pub(super) fn edit(&mut self, key: KeyEvent) {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        let is_chord = is_control || key.modifiers.contains(KeyModifiers::ALT);
         let (before, after) = self.text.split_at(self.cursor);
         let previous = before.chars().next_back().map_or(0, char::len_utf8);
         let next = after.chars().next().map_or(0, char::len_utf8);
@@ -60,7 +61,7 @@ impl Prompt {
             KeyCode::Char('a') if is_control => self.cursor = 0,
             KeyCode::Char('e') if is_control => self.cursor = self.text.len(),
             KeyCode::Char('u') if is_control => {
-                self.text.drain(..self.cursor);
+                self.text.clear();
                 self.cursor = 0;
                 self.fault = None;
             }
@@ -73,7 +74,7 @@ impl Prompt {
                 self.text.drain(self.cursor..self.cursor + next);
                 self.fault = None;
             }
-            KeyCode::Char(letter) if !is_control && !letter.is_control() => self.insert(letter),
+            KeyCode::Char(letter) if !is_chord && !letter.is_control() => self.insert(letter),
             _ => {}
         }
     }
@@ -168,6 +169,8 @@ mod tests {
         }
         prompt.edit(KeyEvent::new(KeyCode::Char('e'), KeyModifiers::CONTROL));
         prompt.edit(KeyEvent::new(KeyCode::Char('x'), KeyModifiers::CONTROL));
+        prompt.edit(KeyEvent::new(KeyCode::Char('x'), KeyModifiers::ALT));
+        prompt.edit(KeyEvent::from(KeyCode::Home));
         prompt.edit(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL));
         assert_eq!((prompt.text.as_str(), prompt.cursor), ("", 0));
     }

@@ -30,11 +30,9 @@ impl Screen {
         HOOK.call_once(|| {
             let previous = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
-                // First the screen: the message is for the one below.
-                let was_entered = restore();
-                previous(info);
+                let is_over = panicked(|| previous(info));
                 // A view without one of its threads would stand still.
-                if was_entered && thread::current().name() != Some("main") {
+                if is_over && thread::current().name() != Some("main") {
                     process::exit(PANICKED);
                 }
             }));
@@ -56,6 +54,13 @@ impl Drop for Screen {
     }
 }
 
+/// First the screen: the message is for the one below. Whether there was a view.
+fn panicked(report: impl FnOnce()) -> bool {
+    let was_entered = restore();
+    report();
+    was_entered
+}
+
 /// Whether there was anything to restore.
 fn restore() -> bool {
     let was_entered = IS_ENTERED.swap(false, Ordering::SeqCst);
@@ -70,4 +75,27 @@ fn restore() -> bool {
 fn leave(output: &mut impl Write) -> io::Result<()> {
     queue!(output, LeaveAlternateScreen, Show)?;
     output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_on_the_screen_below() {
+        // Nobody has a screen of ours.
+        assert!(!panicked(|| {}));
+        IS_ENTERED.store(true, Ordering::SeqCst);
+        let mut was_restored = false;
+        assert!(panicked(|| was_restored = !IS_ENTERED.load(Ordering::SeqCst)));
+        assert!(was_restored && !restore());
+    }
+
+    #[test]
+    fn what_was_switched_on_is_switched_off() {
+        let mut written = Vec::new();
+        leave(&mut written).unwrap();
+        // The other screen, and the cursor.
+        assert_eq!(written.escape_ascii().to_string(), r"\x1b[?1049l\x1b[?25h");
+    }
 }

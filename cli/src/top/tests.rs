@@ -151,7 +151,7 @@ fn a_usual_terminal_has_room_for_all() {
         "all                            193k   193k  16.5M   16.5M    50      37        3",
         "tcp://127.0.0.1:8888           184k   184k  11.8M   11.8M    48       0        3",
         "local unix:/run/resay/e.sock      0",
-        "uppercase 100ns 500ns dropped rate ",
+        "uppercase   100ns 500ns dropped rate ",
         " 133385    37      0  83%    2%",
         "closed peer_closed",
         "4103 127.0.0.1:51234                            1   1048576",

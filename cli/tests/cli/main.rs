@@ -27,4 +27,6 @@ mod swap;
 mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "top")]
+mod top;
 mod units;

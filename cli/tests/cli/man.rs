@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::process::{finish, run};
 
 /// Every command that has a page, as its words.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: &[&[&str]] = &[
     &[],
     &["serve"],
     &["ctl"],
@@ -16,6 +16,8 @@ const COMMANDS: [&[&str]; 18] = [
     &["ctl", "chain"],
     &["ctl", "drain"],
     &["ctl", "stop"],
+    #[cfg(feature = "top")]
+    &["top"],
     &["send"],
     &["repl"],
     &["plugin"],
@@ -35,7 +37,7 @@ fn page(words: &[&str]) -> String {
 
 #[test]
 fn every_command_has_a_page_with_every_option_of_its_help() {
-    for words in COMMANDS {
+    for &words in COMMANDS {
         let page = page(words);
         let name = ["resay"].iter().chain(words).copied().collect::<Vec<_>>().join("-");
         let title =
@@ -84,7 +86,7 @@ fn all_pages_are_written() {
     let below = directory.path().join("man/man1");
     let output = run(["man", "--dir", below.to_str().unwrap()], b"");
     assert_eq!((output.code, output.text().as_str(), output.stderr.as_str()), (Some(0), "", ""));
-    for words in COMMANDS {
+    for &words in COMMANDS {
         let name = ["resay"].iter().chain(words).copied().collect::<Vec<_>>().join("-");
         let file = fs::read_to_string(below.join(format!("{name}.1"))).unwrap();
         assert_eq!(file, page(words), "{name}");
