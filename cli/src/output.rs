@@ -22,6 +22,12 @@ pub(crate) fn print_help(help: &clap::Error) -> Result<(), Failure> {
     write(|_| help.print())
 }
 
+/// Standard output that is a terminal, for whoever draws on it and sees each error.
+#[cfg(feature = "top")]
+pub(crate) fn terminal() -> io::Stdout {
+    io::stdout()
+}
+
 /// A report as one line of JSON.
 pub(crate) fn json(report: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(report).map_err(|error| Failure::new(Exit::Unreachable, format!("report: {error}")))

@@ -15,6 +15,8 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::crossterm::{execute, queue};
 
+use crate::output;
+
 /// What a process exits with after a panic.
 const PANICKED: i32 = 101;
 
@@ -40,8 +42,8 @@ impl Screen {
         IS_ENTERED.store(true, Ordering::SeqCst);
         // What fails is undone, as far as it went.
         let entered = enable_raw_mode()
-            .and_then(|()| execute!(io::stdout(), EnterAlternateScreen))
-            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
+            .and_then(|()| execute!(output::terminal(), EnterAlternateScreen))
+            .and_then(|()| Terminal::new(CrosstermBackend::new(output::terminal())));
         entered.map(Screen).inspect_err(|_| {
             restore();
         })
@@ -66,7 +68,7 @@ fn restore() -> bool {
     let was_entered = IS_ENTERED.swap(false, Ordering::SeqCst);
     if was_entered {
         // The terminal may be gone.
-        let _ = leave(&mut io::stdout());
+        let _ = leave(&mut output::terminal());
         let _ = disable_raw_mode();
     }
     was_entered
