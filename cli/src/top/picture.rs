@@ -7,6 +7,7 @@ use std::path::Path;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 use ratatui::style::{Color, Modifier};
+use resay_plugin::environment;
 
 use super::tests::{app, drawn};
 
@@ -38,7 +39,7 @@ fn the_picture_is_what_the_screen_shows() {
     app.key(KeyEvent::from(KeyCode::Down));
     let picture = svg(&drawn(&app, WIDTH, HEIGHT));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PICTURE);
-    if std::env::var_os("RESAY_BLESS").is_some() {
+    if environment::variable("RESAY_BLESS").is_some() {
         fs::write(&path, &picture).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
