@@ -85,7 +85,7 @@ pub(crate) const POOL_BUFFER_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
 
 /// What one connection may do in a turn, before the others have theirs: messages, bytes of answers, and sends. What it has
 /// read beyond that waits for its next turn.
-pub(crate) const TURN_MESSAGES: usize = 512;
+pub(crate) const TURN_MESSAGES: usize = 2048;
 pub(crate) const TURN_ANSWER_BYTES: usize = READ_BYTES_MAX;
 pub(crate) const TURN_SENDS: usize = 64;
 /// Bytes that peers who send faster than they are read bring in a turn, before all others have theirs.
