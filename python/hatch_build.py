@@ -40,12 +40,12 @@ class ResayBuildHook(BuildHookInterface):
         rust = next((place for place in (root / "rust", root.parent) if (place / "src/engine.rs").is_file()), None)
         if rust is None:
             raise Failure("the sources of the engine are missing. Install from the repository or from an sdist of it.")
-        built = _cargo(rust)
+        built, built_library = _cargo(rust)
         made = root / "build" / "wheel"
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         library, command, trampoline = made / LIBRARY, made / "resay", made / TRAMPOLINE
-        _strip(built / "libresay.so", library)
+        _strip(built_library / "libresay.so", library)
         _strip(built / "resay", command)
         command.chmod(0o755)
 
@@ -75,7 +75,7 @@ class ResayBuildHook(BuildHookInterface):
 
 
 def _cargo(rust):
-    """Builds library and command: the directory that they are in."""
+    """Builds command and library: the directories that they are in."""
     cargo = os.environ.get("CARGO", "cargo")
     if shutil.which(cargo) is None:
         raise Failure(
@@ -85,8 +85,14 @@ def _cargo(rust):
     profile = os.environ.get("RESAY_CARGO_PROFILE", "dist")
     # The command without TLS, which would take as much room as all the rest, and without `resay top`.
     features = ["--no-default-features", "--features", "resay/default"]
-    _run_cargo(rust, "build", "--profile", profile, "--package", "resay", "--package", "resay-cli", *features)
-    return _target(rust) / ("debug" if profile == "dev" else profile)
+    _run_cargo(rust, "build", "--profile", profile, "--package", "resay-cli", *features)
+    # Alone and in a directory of its own, as `cargo xtask install` builds it: beside a library for Rust, cargo would not optimize
+    # it together with what it links.
+    libraries = _target(rust) / "libraries"
+    alone = ["--lib", "--crate-type", "cdylib,staticlib", "--target-dir", str(libraries)]
+    _run_cargo(rust, "rustc", "--profile", profile, "--package", "resay", *alone)
+    name = "debug" if profile == "dev" else profile
+    return _target(rust) / name, libraries / name
 
 
 def _notices(rust, path):

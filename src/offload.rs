@@ -4,7 +4,7 @@
 //! thread is bounded for each chain; beyond that a job is refused. Of several chains whose jobs wait each has its turn.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -111,11 +111,11 @@ struct ThreadPool {
 #[derive(Default)]
 struct State {
     /// Of each chain that has jobs, by its number.
-    shares: BTreeMap<ShareId, Share>,
+    shares: Vec<(ShareId, Share)>,
     /// Those of which jobs wait, in the order of their turns.
     order: VecDeque<ShareId>,
-    /// What runs, by the numbers of the threads.
-    running: BTreeMap<usize, Running>,
+    /// What runs: at most one job of each thread.
+    running: Vec<Running>,
     threads: usize,
     threads_born: usize,
     jobs_born: u64,
@@ -125,7 +125,8 @@ struct State {
 
 #[derive(Default)]
 struct Share {
-    waiting: BTreeMap<JobId, Job>,
+    /// In the order of their numbers.
+    waiting: VecDeque<(JobId, Job)>,
     running: usize,
 }
 
@@ -137,20 +138,31 @@ impl Share {
 }
 
 struct Running {
+    /// The number of the thread.
+    number: usize,
     share: ShareId,
     since: Instant,
     thread: RunningThread,
 }
 
 impl State {
+    fn share(&mut self, share: ShareId) -> Option<&mut Share> {
+        self.shares.iter_mut().find(|(known, _)| *known == share).map(|(_, place)| place)
+    }
+
     fn put(&mut self, share: ShareId, job: Job) -> JobId {
         let id = JobId(self.jobs_born);
         self.jobs_born += 1;
-        let place = self.shares.entry(share).or_default();
+        let known = self.shares.iter().position(|(known, _)| *known == share);
+        let at = known.unwrap_or(self.shares.len());
+        if known.is_none() {
+            self.shares.push((share, Share::default()));
+        }
+        let place = &mut self.shares[at].1;
         if place.waiting.is_empty() {
             self.order.push_back(share);
         }
-        place.waiting.insert(id, job);
+        place.waiting.push_back((id, job));
         id
     }
 
@@ -158,12 +170,13 @@ impl State {
     fn next(&mut self) -> Option<(ShareId, Job)> {
         for _ in 0..self.order.len() {
             let share = self.order.pop_front()?;
-            let Some(place) = self.shares.get_mut(&share) else { continue };
-            if !self.ends && place.running >= OFFLOAD_THREADS {
+            let ends = self.ends;
+            let Some(place) = self.share(share) else { continue };
+            if !ends && place.running >= OFFLOAD_THREADS {
                 self.order.push_back(share);
                 continue;
             }
-            let Some((_, job)) = place.waiting.pop_first() else { continue };
+            let Some((_, job)) = place.waiting.pop_front() else { continue };
             place.running += 1;
             if !place.waiting.is_empty() {
                 self.order.push_back(share);
@@ -174,15 +187,16 @@ impl State {
     }
 
     fn done(&mut self, share: ShareId) {
-        if let Some(place) = self.shares.get_mut(&share) {
+        if let Some(place) = self.share(share) {
             place.running -= 1;
         }
         self.forget_if_over(share);
     }
 
     fn cancel(&mut self, share: ShareId, id: JobId) -> Option<Job> {
-        let place = self.shares.get_mut(&share)?;
-        let job = place.waiting.remove(&id)?;
+        let place = self.share(share)?;
+        let at = place.waiting.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        let (_, job) = place.waiting.remove(at)?;
         if place.waiting.is_empty() {
             self.order.retain(|&other| other != share);
         }
@@ -191,13 +205,12 @@ impl State {
     }
 
     fn forget_if_over(&mut self, share: ShareId) {
-        if self.shares.get(&share).is_some_and(|place| place.running == 0 && place.waiting.is_empty()) {
-            self.shares.remove(&share);
-        }
+        self.shares
+            .retain(|(known, place)| *known != share || place.running > 0 || !place.waiting.is_empty());
     }
 
     fn wants_thread(&self) -> bool {
-        let ready: usize = self.shares.values().map(|share| share.running + share.ready()).sum();
+        let ready: usize = self.shares.iter().map(|(_, share)| share.running + share.ready()).sum();
         ready > self.threads && self.threads < OFFLOAD_THREADS_MAX
     }
 }
@@ -217,7 +230,7 @@ impl ThreadPool {
         start: impl FnOnce(usize, Arc<ThreadPool>) -> Option<Thread<()>>,
     ) -> Result<JobId, Refused> {
         let mut state = lock(&self.state);
-        if state.shares.get(&share).is_some_and(|place| place.waiting.len() >= waiting_max) {
+        if state.share(share).is_some_and(|place| place.waiting.len() >= waiting_max) {
             return Err(Refused::Full(job));
         }
         let id = state.put(share, job);
@@ -251,7 +264,7 @@ impl ThreadPool {
         let end_job = || {
             if let Some(share) = current.take() {
                 let mut state = lock(&self.state);
-                state.running.remove(&number);
+                state.running.retain(|running| running.number != number);
                 state.done(share);
             }
         };
@@ -276,8 +289,8 @@ impl ThreadPool {
                 };
                 current.set(Some(share));
                 let is_wanted = !state.ends;
-                let running = Running { share, since: Instant::now(), thread: thread.clone() };
-                state.running.insert(number, running);
+                let running = Running { number, share, since: Instant::now(), thread: thread.clone() };
+                state.running.push(running);
                 drop(state);
                 // Dropping it gives back what it holds, which is all that is wanted at the end.
                 if is_wanted {
@@ -370,9 +383,9 @@ impl Offload {
     pub(crate) fn stuck(&self, patience: Duration) -> Vec<Stuck> {
         let Some(pool) = lock(&self.working).clone() else { return Vec::new() };
         let state = lock(&pool.state);
-        let running = state.running.iter().filter(|(_, running)| running.since.elapsed() >= patience);
-        let stuck = running.map(|(&thread, Running { share, since, thread: runs })| Stuck {
-            thread,
+        let running = state.running.iter().filter(|running| running.since.elapsed() >= patience);
+        let stuck = running.map(|Running { number, share, since, thread: runs }| Stuck {
+            thread: *number,
             transform: runs.transform(),
             share: *share,
             since: *since,

@@ -10,7 +10,7 @@
 //! so soon. Two peers that ask in turn can deceive that guess, so before a peer is refused the kernel is asked, not too
 //! often, whose queues are empty (sock_diag(7), where it has that): these hold nothing, and the others what they were thought to hold.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::peer::Peer;
@@ -44,7 +44,7 @@ pub(crate) struct UnreadAnswers {
     unsent_bytes: usize,
     is_noted: bool,
     /// Also those that were taken to have read everything, rightly or not.
-    peers: BTreeMap<Peer, PeerUnread>,
+    peers: HashMap<Peer, PeerUnread>,
     last: u64,
     /// When the queues may be looked at again.
     next_look: Option<Instant>,
@@ -174,7 +174,6 @@ fn cost(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::collections::HashMap;
 
     use proptest::prelude::*;
 

@@ -1,6 +1,5 @@
 //! Sockets that come and go: accepted, handed over, disconnected.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, SocketAddr};
@@ -63,7 +62,7 @@ pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// The numbers that were handed over, and the sockets that they meant then.
-static ADOPTED: Mutex<BTreeMap<RawFd, u64>> = Mutex::new(BTreeMap::new());
+static ADOPTED: Mutex<Vec<(RawFd, u64)>> = Mutex::new(Vec::new());
 
 /// A descriptor that this process was handed as a number, for example by its parent. It must be open, and a
 /// socket can be handed over once: a second owner would close what belongs to the first.
@@ -74,9 +73,11 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: plain data, zeroed and then filled.
     let socket = unsafe { status.assume_init() }.st_ino;
     let mut adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
-    if adopted.insert(fd, socket) == Some(socket) {
+    if adopted.contains(&(fd, socket)) {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "it was handed over already"));
     }
+    adopted.retain(|(known, _)| *known != fd);
+    adopted.push((fd, socket));
     // SAFETY: the descriptor is open, and the caller hands it over; that it does so once was just seen.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -84,7 +85,7 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
 /// Hands a number back to whoever handed it over: it stays open, and may be handed over again.
 pub(super) fn give_back(socket: OwnedFd) {
     let fd = socket.into_raw_fd();
-    ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).remove(&fd);
+    ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != fd);
 }
 
 /// Lets exec(3) close a descriptor that this process has inherited. Fails where the number is not open.

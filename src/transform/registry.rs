@@ -1,6 +1,6 @@
 //! Names to tables: what was registered, what the host loaded, then what is bundled, then the plugin path. Never the working directory.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -40,9 +40,9 @@ pub(crate) struct Registry {
 
 /// Files that this process has loaded, by what they were then; some could not be used. Libraries are never unloaded, so
 /// neither is this, and their inodes are not used again.
-static LOADED: Mutex<BTreeMap<FileIdentity, Loaded>> = Mutex::new(BTreeMap::new());
+static LOADED: Mutex<Vec<(FileIdentity, Loaded)>> = Mutex::new(Vec::new());
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct FileIdentity {
     path: PathBuf,
     device: u64,
@@ -75,9 +75,17 @@ impl FileIdentity {
 
 /// Those of [`overwritten_plugins`] that this did not return before.
 pub(crate) fn new_overwritten_plugins() -> Vec<PathBuf> {
-    static REPORTED: Mutex<BTreeSet<FileIdentity>> = Mutex::new(BTreeSet::new());
+    static REPORTED: Mutex<Vec<FileIdentity>> = Mutex::new(Vec::new());
     let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_new = |path: &PathBuf| FileIdentity::of(path.clone()).is_ok_and(|now| reported.insert(now));
+    let is_new = |path: &PathBuf| {
+        FileIdentity::of(path.clone()).is_ok_and(|now| {
+            let is_new = !reported.contains(&now);
+            if is_new {
+                reported.push(now);
+            }
+            is_new
+        })
+    };
     overwritten_plugins().into_iter().filter(is_new).collect()
 }
 
@@ -86,12 +94,15 @@ pub(crate) fn new_overwritten_plugins() -> Vec<PathBuf> {
 /// Replace a plugin by rename (`mv`, `install`) instead: what is loaded stays as it is.
 pub fn overwritten_plugins() -> Vec<PathBuf> {
     let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_overwritten = |known: &&FileIdentity| {
-        FileIdentity::of(known.path.clone()).is_ok_and(|now| now != **known && now.is_same_inode(known))
-    };
-    let mut paths: Vec<_> = loaded.keys().filter(is_overwritten).map(|known| known.path.clone()).collect();
-    // A file may have been loaded several times.
-    paths.dedup();
+    let mut paths = Vec::new();
+    for (known, _) in &*loaded {
+        let is_overwritten =
+            FileIdentity::of(known.path.clone()).is_ok_and(|now| now != *known && now.is_same_inode(known));
+        // A file may have been loaded several times.
+        if is_overwritten && !paths.contains(&known.path) {
+            paths.push(known.path.clone());
+        }
+    }
     paths
 }
 
@@ -290,15 +301,15 @@ impl Registry {
         let contents = match known {
             Some((_, contents)) => contents.clone(),
             None => {
-                let change = if loaded.keys().any(|known| known.is_same_inode(&identity)) {
+                let change = if loaded.iter().any(|(known, _)| known.is_same_inode(&identity)) {
                     Change::Overwritten
-                } else if loaded.keys().any(|known| known.path == identity.path) {
+                } else if loaded.iter().any(|(known, _)| known.path == identity.path) {
                     Change::Replaced
                 } else {
                     Change::New
                 };
                 let contents = library::load(&identity.path, change).map_err(fault)?;
-                loaded.insert(identity, contents.clone());
+                loaded.push((identity, contents.clone()));
                 contents
             }
         };

@@ -1,6 +1,6 @@
 //! What a worker knows of one datagram socket.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 
 use crate::datagram::{AnswerTo, DatagramSession, DeferredDatagram, DelayedDatagrams, UnreadAnswers};
 use crate::net::guard::DatagramGuard;
@@ -32,7 +32,7 @@ pub(super) struct DatagramSocket {
     /// Datagrams that are with transforms that may block.
     pub(super) offloaded: usize,
     /// Those of them that taps are to hear of, by numbers of their own.
-    pub(super) recorded: BTreeMap<u64, (Peer, KeptMessage)>,
+    pub(super) recorded: VecDeque<(u64, Peer, KeptMessage)>,
     pub(super) last_recorded: u64,
     /// Datagrams whose answers come later, by the numbers of their tickets.
     pub(super) late: HashMap<u64, LateDatagram>,
@@ -52,7 +52,7 @@ impl DatagramSocket {
             delayed: DelayedDatagrams::default(),
             deadline: Moment::NEVER,
             offloaded: 0,
-            recorded: BTreeMap::new(),
+            recorded: VecDeque::new(),
             last_recorded: 0,
             late: HashMap::new(),
             guard,
@@ -64,8 +64,14 @@ impl DatagramSocket {
     /// Keeps a datagram for taps that goes to a transform that may block. Its number.
     pub(super) fn note_recorded(&mut self, from: &Peer, kept: KeptMessage) -> u64 {
         self.last_recorded += 1;
-        self.recorded.insert(self.last_recorded, (from.clone(), kept));
+        self.recorded.push_back((self.last_recorded, from.clone(), kept));
         self.last_recorded
+    }
+
+    /// Takes out what was kept under a number.
+    pub(super) fn take_recorded(&mut self, number: u64) -> Option<(Peer, KeptMessage)> {
+        let place = self.recorded.binary_search_by_key(&number, |(number, ..)| *number).ok()?;
+        self.recorded.remove(place).map(|(_, from, kept)| (from, kept))
     }
 
     /// What taps are to hear of that nobody will answer.
@@ -73,7 +79,7 @@ impl DatagramSocket {
         let mut late: Vec<_> = self.late.iter().collect();
         late.sort_unstable_by_key(|(ticket, _)| **ticket);
         let late = late.into_iter().filter_map(|(_, late)| Some((&late.from, late.kept.as_ref()?)));
-        late.chain(self.recorded.values().map(|(from, kept)| (from, kept)))
+        late.chain(self.recorded.iter().map(|(_, from, kept)| (from, kept)))
     }
 
     /// An answer leaves now: to `to`, and to `peer` in the end.

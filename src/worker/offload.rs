@@ -339,7 +339,7 @@ impl<D: Driver> Worker<D> {
                 self.drop_in_background(share, job);
                 let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(token) else { return };
                 socket.offloaded -= 1;
-                let recorded = message.and_then(|number| socket.recorded.remove(&number));
+                let recorded = message.and_then(|number| socket.take_recorded(number));
                 let Some(state) = state_of(&self.listeners, socket.state) else { return };
                 if let Some((from, message)) = recorded {
                     self.recorder.keep_again(&message);
@@ -358,7 +358,7 @@ impl<D: Driver> Worker<D> {
             return self.drop_in_background(generation.share(), generation);
         };
         socket.offloaded -= 1;
-        let kept = message.and_then(|number| socket.recorded.remove(&number)).map(|(_, kept)| kept);
+        let kept = message.and_then(|number| socket.take_recorded(number)).map(|(_, kept)| kept);
         let Some(state) = state_of(&self.listeners, socket.state) else { return };
         if let Some(bugs) = bugs {
             bug::put(bugs);

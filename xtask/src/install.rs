@@ -18,6 +18,7 @@ mod describe;
 mod libraries;
 mod notices;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -111,7 +112,7 @@ impl Request {
 
 /// Builds and installs; what was written, in order.
 pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, String> {
-    let release = build(place)?;
+    let (release, library_release) = build(place)?;
     let library = Library::describe(place)?;
     let root = request.root();
     let mut tree = Tree { strip: request.strip, written: Vec::new() };
@@ -126,7 +127,7 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
     }
     let libdir = root.join(&request.libdir);
     let shared = ["--strip-unneeded"];
-    let libraries = libraries::make(place, &release, &library)?;
+    let libraries = libraries::make(place, &library_release, &library)?;
     tree.copy(&libraries.shared, libdir.join(&library.file), MODE_PROGRAM, &shared)?;
     tree.link(libdir.join(&library.soname), &library.file)?;
     tree.link(libdir.join("libresay.so"), &library.soname)?;
@@ -177,20 +178,26 @@ pub(crate) fn install(place: &Place, request: &Request) -> Result<Vec<PathBuf>, 
     Ok(tree.written)
 }
 
-/// Builds all that is installed, and nothing else; where it is. What is built already, and has not changed, stays: none of
-/// this may build the engine with other features, whose files would take the place of those that were there.
-fn build(place: &Place) -> Result<PathBuf, String> {
-    for what in [
-        "--package resay --package resay-cli --package resay-tls-file",
-        "--package resay-transforms --examples",
+/// Builds all that is installed, and nothing else; where it is, and where the libraries for C are. What is built already, and
+/// has not changed, stays: none of this may build the engine with other features, whose files would take the place of those
+/// that were there.
+fn build(place: &Place) -> Result<(PathBuf, PathBuf), String> {
+    // Beside a library for Rust, cargo optimizes those for C without what they link: a twentieth larger, and slower. Alone they
+    // need a directory of their own, where the build of the command does not replace them.
+    let libraries = place.target()?.join("libraries");
+    for (what, directory) in [
+        ("build --profile dist --package resay-cli --package resay-tls-file", None),
+        ("build --profile dist --package resay-transforms --examples", None),
+        ("rustc --profile dist --package resay --lib --crate-type cdylib,staticlib", Some(&libraries)),
     ] {
-        let mut cargo = place.cargo(&format!("build --profile dist {what}"));
+        let mut cargo = place.cargo(what);
+        cargo.args(directory.iter().flat_map(|path| [OsStr::new("--target-dir"), path.as_os_str()]));
         let status = cargo.stdin(Stdio::null()).status().map_err(|error| format!("cargo: {error}"))?;
         if !status.success() {
-            return Err(format!("cargo build --profile dist {what}: {status}"));
+            return Err(format!("cargo {what}: {status}"));
         }
     }
-    place.dist()
+    Ok((place.dist()?, libraries.join("dist")))
 }
 
 /// The names of the bundled transforms, which are plugin files too.
