@@ -4,34 +4,27 @@
 //! Arguments ──> Plan ──> Script: messages and the answers that the chain gives
 //!                 │         │
 //!                 v         v
-//!               measure: connect, one `load` a thread, a `Talk` a connection ──> Tally
-//!                                                                                 │
-//!                                text, CSV, HTML <── JSON document <── report <───┘
+//!               measure: connect, one `Job` a thread ──> Tally
+//!                                                         │
+//!        text, CSV, HTML <── JSON document <── report <───┘
 //! ```
+//!
+//! What runs once a message is in a crate of its own, resay-load, which is compiled for speed.
 //!
 //! `compare` does that for several chains, each on a `server` of its own, and compares.
 
-mod alarm;
 mod compare;
 mod cores;
-mod due;
-mod frame;
 mod interrupt;
-mod load;
 mod machine;
 mod measure;
 mod numbers;
 mod output;
 mod plan;
 mod progress;
-mod records;
 mod replacement;
 mod report;
-mod script;
 mod server;
-mod stream;
-mod talk;
-mod tally;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -40,6 +33,7 @@ use clap::Args;
 use resay::SocketKind;
 use resay::net::address::Address;
 use resay::options::{Frame, parse_duration, parse_size};
+use resay_load::{LoadError, Pace, Script, ScriptError};
 use resay_measure::process;
 
 use crate::exit::{Exit, Failure, complain};
@@ -49,11 +43,10 @@ use compare::Comparing;
 use measure::{Measured, measure};
 use numbers::{at_least_one, parse_rate};
 use output::Outputs;
-use plan::{Pace, Plan};
+use plan::Plan;
 use progress::Progress;
 use report::comparison::Comparison;
 use report::{About, Outcome, Run};
-use script::Script;
 
 /// Measure throughput and latency, and check every answer
 ///
@@ -167,7 +160,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if !arguments.comparing.compare.is_empty() {
         return compare(arguments, &plan, outputs);
     }
-    let script = Script::new(&plan, &arguments.plugin_directories)?;
+    let script = Script::new(&plan.load, &arguments.plugin_directories)?;
     let about = About::new("run", &plan, now());
     let server_cpu_ns = arguments.server_pid.map(server_clock).transpose()?;
     let server_cpu_ns = server_cpu_ns.as_ref().map(|clock| clock as _);
@@ -176,7 +169,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Err(failure) if failure.exit == Exit::Usage => return Err(failure),
         Err(failure) => (Measured::nothing(&plan, &failure)?, Some(failure)),
     };
-    let mut result = Outcome::of(&plan, &measured, script.caution.as_deref())?;
+    let mut result = Outcome::of(&plan, &measured, &script)?;
     result.warnings.extend(about.machine.warning());
     let exit = result.exit(&measured);
     let run = Run { about, result };
@@ -270,23 +263,38 @@ fn plan_of(arguments: &Arguments) -> Result<Plan, Failure> {
         None => Pace::Closed { pipeline: arguments.pipeline.unwrap_or(1) },
         Some(rate) => Pace::Open { rate, pipeline: arguments.pipeline },
     };
-    Ok(Plan {
-        url: url.to_owned(),
+    let load = resay_load::Plan {
         kind,
-        tls,
         connections: arguments.connections.unwrap_or(if compares { 50 } else { 1 }),
         message_bytes: arguments.size as usize,
         pace,
         frame: arguments.frame.clone(),
         expect: arguments.expect.clone(),
-        threads: arguments.threads,
         warmup,
         duration,
         timeout: help::limit(arguments.timeout).unwrap_or(Duration::MAX),
         lost_after: arguments.lost_after,
         seed: arguments.seed,
-        core: None,
-    })
+    };
+    Ok(Plan { url: url.to_owned(), tls, threads: arguments.threads, core: None, load })
+}
+
+impl From<ScriptError> for Failure {
+    fn from(error: ScriptError) -> Failure {
+        match error {
+            ScriptError::Chain(error) => error.into(),
+            ScriptError::Silent { .. } => {
+                Failure::new(Exit::Usage, format!("{error}; choose another --size, or a --frame"))
+            }
+            error => Failure::new(Exit::Usage, error.to_string()),
+        }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Failure {
+        Failure::new(Exit::Unreachable, error.to_string())
+    }
 }
 
 fn now() -> String {
@@ -299,22 +307,19 @@ mod tests {
 
     /// A plan that connects nowhere.
     pub(crate) fn plan(url: &str) -> Plan {
-        Plan {
-            url: url.to_owned(),
-            tls: None,
+        let load = resay_load::Plan {
             kind: url.parse::<Address>().unwrap().socket_kind().unwrap(),
             connections: 1,
             message_bytes: 64,
             pace: Pace::Closed { pipeline: 1 },
             frame: Frame::Raw,
             expect: String::new(),
-            threads: 1,
             warmup: Duration::ZERO,
             duration: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             lost_after: Duration::from_secs(1),
             seed: 1,
-            core: None,
-        }
+        };
+        Plan { url: url.to_owned(), tls: None, threads: 1, core: None, load }
     }
 }

@@ -5,14 +5,12 @@ mod arguments;
 mod client;
 #[cfg(not(feature = "tls"))]
 mod none;
-#[cfg(feature = "tls")]
-mod records;
-mod socket;
 
 use std::time::Duration;
 
 use resay::net::address::{Address, Host};
 use resay::{Client, Error, SocketKind};
+use resay_load::Socket;
 
 use crate::exit::{Exit, Failure};
 
@@ -21,7 +19,6 @@ pub(crate) use arguments::TlsArguments;
 pub(crate) use client::{Tls, TlsClient};
 #[cfg(not(feature = "tls"))]
 pub(crate) use none::{Tls, TlsClient};
-pub(crate) use socket::Socket;
 
 impl TlsArguments {
     /// What TLS needs to know, if this URL is one of TLS.

@@ -156,7 +156,7 @@ fn words_are_found_where_they_mean_that() {
         ("src/a.rs", "struct Crew; // Lent", 2),
         ("src/a.rs", "// a Turn, \"amplified\"", 0),
         ("src/a.rs", "\"amplify\"", 1),
-        ("cli/src/bench/a.rs", "struct Script { turn: Turn, pace: Pace }", 0),
+        ("cli/load/src/a.rs", "struct Script { turn: Turn, pace: Pace }", 0),
         ("src/slab.rs", "fn generation(self)", 1),
         ("src/chain/mod.rs", "fn generation(self)", 0),
         ("src/net/socket.rs", "listen(backlog)", 0),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use resay::options::Frame;
 use resay::transform::spec::ChainSpec;
+use resay_load::Script;
 
 use super::cores;
 use super::interrupt;
@@ -17,7 +18,6 @@ use super::plan::Plan;
 use super::progress::Progress;
 use super::report::comparison::{Chain, Comparison, Cores, Round};
 use super::report::{About, Outcome, text};
-use super::script::Script;
 use super::server::{self, Server};
 use crate::exit::{Exit, Failure};
 use crate::unquoted::Unquoted;
@@ -72,9 +72,10 @@ pub(crate) fn run(
     };
     let mut contenders = Vec::with_capacity(names.len());
     for (number, name) in names.into_iter().enumerate() {
-        let mut plan = Plan { expect: name.clone(), core: cores.load, ..base.clone() };
+        let mut plan = Plan { core: cores.load, ..base.clone() };
+        plan.load.expect.clone_from(&name);
         // First, so that a chain that is wrong is told before anything is started.
-        let script = Script::new(&plan, plugin_directories)?;
+        let script = Script::new(&plan.load, plugin_directories)?;
         let server = Server::start(&listen_url(&plan, &script, number), &name, &settings)?;
         plan.url.clone_from(&server.url);
         warnings.extend(server.note.clone());
@@ -168,23 +169,23 @@ impl Contender {
     /// not run at all in a short one.
     fn measure(&mut self, bar: &Progress, round: usize) -> Result<(Outcome, Exit), Failure> {
         let mut plan = self.plan.clone();
-        let longest = self.plan.duration.saturating_mul(LONGER_MAX);
+        let longest = self.plan.load.duration.saturating_mul(LONGER_MAX);
         loop {
             let cpu_ns = || self.server.cpu_ns();
             let measured = match measure(&plan, &self.script, bar, Some(&cpu_ns)) {
                 Err(failure) if failure.exit != Exit::Usage => Measured::nothing(&plan, &failure)?,
                 result => result?,
             };
-            let result = Outcome::of(&plan, &measured, self.script.caution.as_deref())?;
+            let result = Outcome::of(&plan, &measured, &self.script)?;
             let exit = result.exit(&measured);
             let figures = Round::of(&result, &measured);
             let is_empty = figures.is_empty() || measured.server.is_some_and(|cost| cost.answers == 0);
             let is_patient = matches!(exit, Exit::Done | Exit::Timeout) && !measured.is_silent;
-            if is_empty && is_patient && plan.duration < longest {
-                plan.duration = plan.duration.saturating_mul(2).min(longest);
+            if is_empty && is_patient && plan.load.duration < longest {
+                plan.load.duration = plan.load.duration.saturating_mul(2).min(longest);
                 continue;
             }
-            let (short, duration) = (self.plan.duration, plan.duration);
+            let (short, duration) = (self.plan.load.duration, plan.load.duration);
             if is_empty {
                 self.note(vec![format!("no answer within {duration:?}: it counts for no latency")], round);
             } else if duration > short {
@@ -224,7 +225,7 @@ fn cores_of(mode: Mode, warnings: &mut Vec<String>) -> Cores {
 
 /// Where the server of this number listens. Sockets that are files, or have names, get one each.
 fn listen_url(plan: &Plan, script: &Script, number: usize) -> String {
-    let mut url = plan.url.clone();
+    let (mut url, plan) = (plan.url.clone(), &plan.load);
     if plan.kind.is_unix() {
         url += &format!(".{}", number + 1);
     }
@@ -307,11 +308,13 @@ mod tests {
 
     #[test]
     fn servers_listen_where_they_can_answer_all() {
-        let udp = Plan { expect: "hex".into(), ..plan("udp://127.0.0.1:0") };
-        let script = Script::new(&udp, &[]).unwrap();
+        let mut udp = plan("udp://127.0.0.1:0");
+        udp.load.expect = "hex".into();
+        let script = Script::new(&udp.load, &[]).unwrap();
         assert_eq!(listen_url(&udp, &script, 0), "udp://127.0.0.1:0?max_amplification=2");
-        let lines = Plan { frame: Frame::Lines, ..plan("unix:@name") };
-        let script = Script::new(&lines, &[]).unwrap();
+        let mut lines = plan("unix:@name");
+        lines.load.frame = Frame::Lines;
+        let script = Script::new(&lines.load, &[]).unwrap();
         assert_eq!(listen_url(&lines, &script, 1), "unix:@name.2?frame=lines");
     }
 }

@@ -3,23 +3,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use resay::Client;
 use resay::net::address::{Address, Endpoint, Host};
+use resay_load::{Cost, Job, LoadError, Probe, Report, Script, ServerTime, Sockets, Span, Tally};
 use rustix::io::Errno;
 use rustix::net::getpeername;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::interrupt::{self, Interrupt};
-use super::load::{self, Probe, Report, Sockets};
 use super::plan::Plan;
-use super::script::Script;
-use super::talk::Clock;
-use super::tally::{Span, Tally};
 use super::{cores, progress::Progress};
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure};
@@ -63,17 +59,11 @@ pub(crate) struct Busy {
     pub(crate) share: f64,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cost {
-    pub(crate) cpu_ns: u64,
-    pub(crate) answers: u64,
-}
-
 impl Measured {
     /// What there is to tell where nothing could be measured.
     pub(crate) fn nothing(plan: &Plan, failure: &Failure) -> Result<Measured, Failure> {
-        let mut measured = sum(plan, Span::of(plan), Vec::new())?;
-        measured.connections.failed = plan.connections;
+        let mut measured = sum(plan, Span::of(&plan.load), Vec::new())?;
+        measured.connections.failed = plan.load.connections;
         measured.connections.failed_because = Some(failure.text().to_owned());
         measured.failure = Some((failure.exit, failure.text().to_owned()));
         Ok(measured)
@@ -92,9 +82,9 @@ pub(crate) fn measure(
     plan: &Plan,
     script: &Script,
     progress: &Progress,
-    server_cpu_ns: Option<&(dyn Fn() -> Option<u64> + Sync)>,
+    server_cpu_ns: Option<&ServerTime<'_>>,
 ) -> Result<Measured, Failure> {
-    raise_descriptor_limit(plan.connections);
+    raise_descriptor_limit(plan.load.connections);
     let Connected { sockets, failed, why } = connect(plan, script)?;
     let threads = plan.threads.min(sockets.len()).max(1);
     let mut shares: Vec<Sockets> = (0..threads).map(|_| Sockets::new()).collect();
@@ -103,24 +93,23 @@ pub(crate) fn measure(
             share.push((number, socket));
         }
     }
-    let mut span = Span::of(plan);
-    let jobs = shares.into_iter().map(|share| load::prepare(plan, script, share));
-    let jobs = jobs.collect::<Result<Vec<_>, Failure>>()?;
-    let clock = Clock(Instant::now());
+    let mut span = Span::of(&plan.load);
+    let jobs = shares.into_iter().map(|share| Job::new(&plan.load, script, share));
+    let jobs = jobs.collect::<Result<Vec<_>, LoadError>>()?;
     let probe = &Probe::new(threads, server_cpu_ns);
     let mut notes = Vec::new();
     let (reports, interrupt) = thread::scope(|scope| {
         let mut handles = Vec::new();
-        for (job, seen) in jobs.into_iter().zip(&probe.seen) {
+        for (number, job) in jobs.into_iter().enumerate() {
             let work = move || {
                 let pinned = plan.core.map_or(Ok(()), cores::pin);
-                (job(clock, probe, seen), pinned)
+                (job.run(probe, number), pinned)
             };
             let spawned = thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
             let failed = |error| Failure::new(Exit::Unreachable, format!("start a thread: {error}"));
             handles.push(spawned.map_err(failed)?);
         }
-        watch(clock, span, probe, progress);
+        watch(span, probe, progress);
         let interrupt = interrupt::seen();
         let mut reports = Vec::new();
         for handle in handles {
@@ -138,13 +127,13 @@ pub(crate) fn measure(
     let has_begun = span.end > span.begin;
     if !has_begun {
         // Nothing was due in the measured time.
-        span = Span::of(plan);
+        span = Span::of(&plan.load);
     }
     let mut sum = sum(plan, span, reports)?;
     (sum.interrupt, sum.has_begun) = (interrupt, has_begun);
     sum.connections.failed = failed;
     sum.connections.failed_because = why.map(|failure| failure.text().to_owned());
-    sum.server = probe.cost().map(|(cpu_ns, answers)| Cost { cpu_ns, answers });
+    sum.server = probe.cost();
     sum.notes = notes;
     Ok(sum)
 }
@@ -153,7 +142,7 @@ fn sum(plan: &Plan, span: Span, reports: Vec<Report>) -> Result<Measured, Failur
     let mut measured = Measured {
         tally: Tally::new(span)?,
         span,
-        is_datagram: plan.kind.is_datagram(),
+        is_datagram: plan.load.kind.is_datagram(),
         connections: Connections { failed: 0, failed_because: None, open_at_end: 0 },
         threads: Vec::new(),
         is_silent: false,
@@ -172,10 +161,10 @@ fn sum(plan: &Plan, span: Span, reports: Vec<Report>) -> Result<Measured, Failur
         measured.is_silent |= report.is_silent;
         measured.connections.open_at_end += report.open;
         if let Some(error) = report.failure {
-            measured.failure = Some(match error {
-                Errno::MSGSIZE => (
+            measured.failure = Some(match Errno::from_io_error(&error) {
+                Some(Errno::MSGSIZE) => (
                     Exit::Usage,
-                    format!("{} bytes are too long for one message: {error}", plan.message_bytes),
+                    format!("{} bytes are too long for one message: {error}", plan.load.message_bytes),
                 ),
                 _ => (Exit::Unreachable, error.to_string()),
             });
@@ -186,12 +175,12 @@ fn sum(plan: &Plan, span: Span, reports: Vec<Report>) -> Result<Measured, Failur
 }
 
 /// Shows how far they are, until all threads have ended.
-fn watch(clock: Clock, span: Span, probe: &Probe<'_>, progress: &Progress) {
+fn watch(span: Span, probe: &Probe<'_>, progress: &Progress) {
     progress.begin(span);
-    while !probe.seen.iter().all(|seen| seen.has_ended.load(Ordering::Relaxed)) {
-        progress.show(clock.now(), probe.answers());
+    while !probe.is_over() {
+        progress.show(probe.now(), probe.answers());
         if interrupt::seen().is_some() {
-            probe.cut(clock.now());
+            probe.cut();
         }
         thread::sleep(LOOK);
     }
@@ -209,12 +198,12 @@ struct Connected {
 fn connect(plan: &Plan, script: &Script) -> Result<Connected, Failure> {
     // Where descriptors run out, some are left to wait for events with.
     let spare: Vec<_> = (0..OTHER_DESCRIPTORS).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
-    let deadline = Deadline::after(plan.timeout);
+    let deadline = Deadline::after(plan.load.timeout);
     let url = answering(plan, script).unwrap_or_else(|| plan.url.clone());
-    let mut sockets = Sockets::with_capacity(plan.connections);
+    let mut sockets = Sockets::with_capacity(plan.load.connections);
     let mut first_failure = None;
     let mut failed = 0;
-    for number in 0..plan.connections {
+    for number in 0..plan.load.connections {
         if let Some(interrupt) = interrupt::seen() {
             let text = format!("{} came before all connections were made", interrupt.name());
             return Err(Failure::new(interrupt.exit(), text));
@@ -225,7 +214,7 @@ fn connect(plan: &Plan, script: &Script) -> Result<Connected, Failure> {
         match connected {
             Ok(client) => {
                 let socket = client.into_socket();
-                if plan.kind.is_datagram() {
+                if plan.load.kind.is_datagram() {
                     // What does not fit is lost; as much as the system grants.
                     let _ = set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES);
                 }
@@ -254,9 +243,9 @@ fn answering(plan: &Plan, script: &Script) -> Option<String> {
     let Ok(Address::Udp(Endpoint { host: Host::Any | Host::Name(_), .. })) = plan.url.parse() else {
         return None;
     };
-    let client = Client::open(&plan.url, Some(plan.timeout)).ok()?;
-    client.send(script.message(0), Some(plan.timeout)).ok()?;
-    client.recv(&mut [0], Some(plan.lost_after)).ok()?;
+    let client = Client::open(&plan.url, Some(plan.load.timeout)).ok()?;
+    client.send(script.message(0), Some(plan.load.timeout)).ok()?;
+    client.recv(&mut [0], Some(plan.load.lost_after)).ok()?;
     let peer = SocketAddr::try_from(getpeername(OwnedFd::from(client)).ok()??).ok()?;
     Some(format!("udp://{}", SocketAddr::new(peer.ip().to_canonical(), peer.port())))
 }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use super::tally::Span;
+use resay_load::Span;
 use resay_measure::numbers;
 
 /// How far a measurement is.

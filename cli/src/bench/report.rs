@@ -6,14 +6,13 @@ pub(crate) mod csv;
 pub(crate) mod html;
 pub(crate) mod text;
 
-use hdrhistogram::Histogram;
+use resay_load::{Cost, Latencies, Script, Wrong};
 use resay_measure::{chart, numbers};
 use serde::Serialize;
 
 use super::machine::Machine;
-use super::measure::{Cost, Measured};
+use super::measure::Measured;
 use super::plan::Plan;
-use super::tally::{LATE_NS, Wrong};
 use crate::exit::{Exit, Failure};
 
 /// The name of the JSON document and the number of its form.
@@ -236,8 +235,9 @@ impl About {
 
 impl Settings {
     fn of(plan: &Plan) -> Settings {
+        let (url, threads, plan) = (plan.url.clone(), plan.threads, &plan.load);
         Settings {
-            url: plan.url.clone(),
+            url,
             transport: plan.kind.scheme(),
             pace: plan.pace.name(),
             connections: plan.connections,
@@ -246,7 +246,7 @@ impl Settings {
             rate_per_s: plan.pace.rate(),
             frame: plan.frame.to_string(),
             expect: if plan.expect.is_empty() { "identity".to_owned() } else { plan.expect.clone() },
-            threads: plan.threads,
+            threads,
             warmup_s: plan.warmup.as_secs_f64(),
             duration_s: plan.duration.as_secs_f64(),
             timeout_s: plan.timeout.as_secs_f64(),
@@ -290,11 +290,11 @@ impl Server {
 }
 
 impl Outcome {
-    /// What was seen, and what is to be said about it. `caution`: what the script says against its own answers.
-    pub(crate) fn of(plan: &Plan, measured: &Measured, caution: Option<&str>) -> Result<Outcome, Failure> {
-        let (tally, span) = (&measured.tally, measured.span);
+    /// What was seen, and what is to be said about it.
+    pub(crate) fn of(plan: &Plan, measured: &Measured, script: &Script) -> Result<Outcome, Failure> {
+        let (plan, tally, span) = (&plan.load, &measured.tally, measured.span);
         let counts = tally.counts;
-        let latency = tally.latency()?;
+        let latencies = tally.latencies()?;
         let seconds = us(span.end - span.begin) / 1e6;
         let arrived: u64 = tally.intervals.iter().map(|interval| interval.answers).sum();
         let bytes: u64 = tally.intervals.iter().map(|interval| interval.answer_bytes).sum();
@@ -324,7 +324,7 @@ impl Outcome {
                 answer_bytes: bytes,
                 answer_bytes_per_s: bytes as f64 / seconds,
             },
-            latency_us: Latency::of(&latency),
+            latency_us: Latency::of(&latencies),
             intervals: intervals(measured),
             generator,
             server: measured.server.map(Server::of),
@@ -332,7 +332,7 @@ impl Outcome {
             warnings: measured.notes.clone(),
             exit_status: Exit::Done as u8,
         };
-        outcome.warn(plan, measured, caution);
+        outcome.warn(plan, measured, script);
         outcome.exit_status = outcome.exit(measured) as u8;
         Ok(outcome)
     }
@@ -362,7 +362,7 @@ impl Outcome {
         self.messages.answered == 0 && (self.messages.asked > 0 || self.throughput.messages == 0)
     }
 
-    fn warn(&mut self, plan: &Plan, measured: &Measured, caution: Option<&str>) {
+    fn warn(&mut self, plan: &resay_load::Plan, measured: &Measured, script: &Script) {
         let mut warnings = Vec::new();
         for (number, thread) in self.generator.threads.iter().enumerate() {
             if thread.busy >= BUSY && plan.pace.rate().is_none() {
@@ -442,10 +442,12 @@ impl Outcome {
         if measured.is_silent {
             warnings.push(format!("nothing was answered any more for {:?}", plan.timeout));
         }
-        if let Some(caution) = caution
-            && messages.wrong > 0
-        {
-            warnings.push(caution.to_owned());
+        if script.depends_on_reads() && messages.wrong > 0 {
+            warnings.push(format!(
+                "{:?} answers what one read of a raw stream brings, and what that is, is up to the network; \
+                 with --frame here and frame= at the server every message is one",
+                plan.expect
+            ));
         }
         self.warnings.extend(warnings);
     }
@@ -459,16 +461,13 @@ impl Messages {
 }
 
 impl Generator {
-    fn of(plan: &Plan, measured: &Measured) -> Generator {
-        let late = &measured.tally.lateness;
+    fn of(plan: &resay_load::Plan, measured: &Measured) -> Generator {
+        let late = measured.tally.lateness();
         let schedule = plan.pace.rate().map(|_| Schedule {
-            late_p50_us: us(late.value_at_quantile(0.5)),
-            late_p99_us: us(late.value_at_quantile(0.99)),
-            late_max_us: us(late.max()),
-            late_over_1ms: match late.len() {
-                0 => 0.0,
-                len => 1.0 - late.count_between(0, LATE_NS) as f64 / len as f64,
-            },
+            late_p50_us: us(late.p50),
+            late_p99_us: us(late.p99),
+            late_max_us: us(late.max),
+            late_over_1ms: late.over_1ms,
         });
         let threads: Vec<_> = measured
             .threads
@@ -484,19 +483,15 @@ impl Generator {
 }
 
 impl Latency {
-    fn of(latency: &Histogram<u64>) -> Latency {
-        let at = |quantile: f64| us(latency.value_at_quantile(quantile));
-        let mut count = 0;
-        let percentiles = latency
-            .iter_quantiles(TICKS_PER_HALVING)
-            .map(|value| {
-                count += value.count_since_last_iteration();
-                let percentile = value.quantile_iterated_to() * 100.0;
-                Percentile { percentile, us: us(value.value_iterated_to()), count }
-            })
-            .collect();
+    fn of(latency: &Latencies) -> Latency {
+        let at = |quantile: f64| us(latency.at(quantile));
+        let percentiles = latency.curve(TICKS_PER_HALVING).into_iter().map(|point| Percentile {
+            percentile: point.quantile * 100.0,
+            us: us(point.ns),
+            count: point.count,
+        });
         Latency {
-            count: latency.len(),
+            count: latency.count(),
             min: us(latency.min()),
             mean: latency.mean() / 1000.0,
             stdev: latency.stdev() / 1000.0,
@@ -506,7 +501,7 @@ impl Latency {
             p99_9: at(0.999),
             p99_99: at(0.9999),
             max: us(latency.max()),
-            percentiles,
+            percentiles: percentiles.collect(),
             histogram: bins(latency),
         }
     }
@@ -514,8 +509,8 @@ impl Latency {
 
 /// Bars whose widths grow by one factor, from the shortest latency to the longest, so that they are equally wide on a
 /// logarithmic axis.
-fn bins(latency: &Histogram<u64>) -> Vec<Bin> {
-    if latency.is_empty() {
+fn bins(latency: &Latencies) -> Vec<Bin> {
+    if latency.count() == 0 {
         return Vec::new();
     }
     let (from, to) = (latency.min().max(1) as f64, latency.max().max(1) as f64 * 1.001);
@@ -524,10 +519,10 @@ fn bins(latency: &Histogram<u64>) -> Vec<Bin> {
     let mut bins: Vec<Bin> = (0..BINS)
         .map(|index| Bin { from_us: edge(index) / 1000.0, to_us: edge(index + 1) / 1000.0, count: 0 })
         .collect();
-    for value in latency.iter_recorded() {
-        let place = ((value.value_iterated_to() as f64 / from).ln() / factor.ln()) as usize;
+    for (ns, count) in latency.counts() {
+        let place = ((ns as f64 / from).ln() / factor.ln()) as usize;
         if let Some(bin) = bins.get_mut(place.min(BINS - 1)) {
-            bin.count += value.count_at_value();
+            bin.count += count;
         }
     }
     bins
@@ -541,8 +536,7 @@ fn intervals(measured: &Measured) -> Vec<Interval> {
             let from = index as u64 * span.interval;
             let to = (from + span.interval).min(span.end - span.begin);
             let seconds = (to - from) as f64 / 1e9;
-            let latency = Some(&interval.latency).filter(|latency| !latency.is_empty());
-            let at = |quantile: f64| latency.map(|latency| us(latency.value_at_quantile(quantile)));
+            let at = |quantile: f64| interval.latency_at(quantile).map(us);
             Interval {
                 from_s: from as f64 / 1e9,
                 to_s: to as f64 / 1e9,
@@ -551,7 +545,7 @@ fn intervals(measured: &Measured) -> Vec<Interval> {
                 answer_bytes_per_s: interval.answer_bytes as f64 / seconds,
                 p50_us: at(0.5),
                 p99_us: at(0.99),
-                max_us: latency.map(|latency| us(latency.max())),
+                max_us: interval.latency_max().map(us),
             }
         })
         .collect()

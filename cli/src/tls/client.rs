@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use resay::{Client, Error};
+use resay_load::{Socket, TlsRecords, TlsState};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -14,8 +15,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::arguments::TlsArguments;
-use super::records::{Records, State};
-use super::socket::Socket;
 use crate::exit::{Exit, Failure};
 
 /// What one receive of the socket may bring.
@@ -142,7 +141,7 @@ impl ServerCertVerifier for Anyone {
 pub(crate) struct TlsClient {
     socket: Client,
     url: String,
-    tls: Mutex<State>,
+    tls: Mutex<TlsState>,
     /// Held by whoever sends, so that records leave in the order in which they were made. Taken before `tls`.
     sending: Mutex<()>,
 }
@@ -160,7 +159,7 @@ impl TlsClient {
         let client = TlsClient {
             socket,
             url: url.to_owned(),
-            tls: Mutex::new(State::new(connection)),
+            tls: Mutex::new(TlsState::new(connection)),
             sending: Mutex::default(),
         };
         let mut wire = vec![0; WIRE_BYTES];
@@ -222,10 +221,10 @@ impl TlsClient {
 
     pub(super) fn into_socket(self) -> Socket {
         let state = self.tls.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Socket::Tls(self.socket.into(), Box::new(Records::new(state)))
+        Socket::Tls(self.socket.into(), Box::new(TlsRecords::new(state)))
     }
 
-    fn tls(&self) -> MutexGuard<'_, State> {
+    fn tls(&self) -> MutexGuard<'_, TlsState> {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -246,7 +245,7 @@ impl TlsClient {
         Ok(())
     }
 
-    fn outgoing(&self, state: &mut State) -> Result<Vec<u8>, Error> {
+    fn outgoing(&self, state: &mut TlsState) -> Result<Vec<u8>, Error> {
         let mut sealed = Vec::new();
         state.outgoing(&mut sealed).map_err(|error| system(&self.url, "send to", error))?;
         Ok(sealed)

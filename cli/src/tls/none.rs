@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use resay::{Client, Error};
+use resay_load::Socket;
 
 use super::arguments::TlsArguments;
-use super::socket::Socket;
 use crate::exit::{Exit, Failure};
 
 /// Nothing is one.

@@ -6,14 +6,16 @@ use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
 
 #[cfg(feature = "tls")]
-use super::records::Records;
+use crate::tls::TlsRecords;
 
 /// A socket that does not wait, by itself or with TLS around it.
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub enum Socket {
+    /// Its bytes are the messages'.
     Plain(OwnedFd),
+    /// Its bytes are records of TLS.
     #[cfg(feature = "tls")]
-    Tls(OwnedFd, Box<Records>),
+    Tls(OwnedFd, Box<TlsRecords>),
 }
 
 impl Socket {

@@ -10,13 +10,13 @@ use resay::options::Frame;
 use resay::{DryRun, DryRunOutput};
 use resay_plugin::dice::SplitMix64;
 
-use super::frame;
-use super::plan::Plan;
-use crate::exit::{Exit, Failure};
+use crate::error::ScriptError;
+use crate::frame;
+use crate::plan::Plan;
 
 /// Messages and their answers.
 #[derive(Debug)]
-pub(crate) struct Script {
+pub struct Script {
     wire: Vec<u8>,
     wire_len: usize,
     answers: Vec<u8>,
@@ -27,8 +27,7 @@ pub(crate) struct Script {
     pub(crate) frame: Frame,
     /// Any message may be the first of a connection.
     starts_anywhere: bool,
-    /// What may make answers differ from these through no fault of the server's.
-    pub(crate) caution: Option<String>,
+    depends_on_reads: bool,
 }
 
 /// Bytes of all messages together, about: little enough for a processor's cache.
@@ -45,18 +44,17 @@ const DATAGRAMS_MIN: usize = 384;
 const NUMBER_BYTES: usize = 8;
 
 impl Script {
-    pub(crate) fn new(plan: &Plan, plugin_directories: &[PathBuf]) -> Result<Script, Failure> {
-        let usage = |text: String| Failure::new(Exit::Usage, text);
+    /// Asks the chain of the plan, with plugins from these directories, what it answers.
+    pub fn new(plan: &Plan, plugin_directories: &[PathBuf]) -> Result<Script, ScriptError> {
         let is_framed = plan.is_stream() && plan.frame != Frame::Raw;
         let bodies = messages(plan);
         let mut wire = Vec::new();
         for body in &bodies {
-            frame::write(&plan.frame, body, &mut wire).map_err(usage)?;
+            frame::write(&plan.frame, body, &mut wire)?;
         }
         let wire_len = wire.len() / bodies.len().max(1);
         if wire_len == 0 && !plan.kind.is_datagram() {
-            let text = format!("messages of 0 bytes: a {} has none without a frame", plan.kind.scheme());
-            return Err(usage(text));
+            return Err(ScriptError::Empty { kind: plan.kind.scheme() });
         }
         let create = || DryRun::new(&plan.expect, plugin_directories, plan.kind, is_framed);
         let mut chain = create()?;
@@ -68,59 +66,54 @@ impl Script {
             greetings: Vec::new(),
             frame: plan.frame.clone(),
             starts_anywhere: plan.kind.is_datagram() || chain.chain().is_empty(),
-            caution: None,
+            depends_on_reads: false,
         };
         for greeting in chain.greetings() {
             let mut framed = Vec::new();
-            frame::write(&plan.frame, greeting, &mut framed).map_err(usage)?;
+            frame::write(&plan.frame, greeting, &mut framed)?;
             script.greetings.push(framed);
         }
         for body in &bodies {
             let answer = expected_answer(&mut chain, body, &plan.expect)?;
-            frame::write(&plan.frame, &answer, &mut script.answers).map_err(usage)?;
+            frame::write(&plan.frame, &answer, &mut script.answers)?;
             script.answer_ends.push(script.answers.len());
         }
         script.check(plan, &bodies, &mut chain)?;
         if plan.is_stream() && !is_framed && bodies.len() > 1 {
             // Two messages in one read.
             let together = expected_answer(&mut create()?, &bodies[..2].concat(), &plan.expect)?;
-            if script.answers.get(..script.answer_ends[1]) != Some(together.as_slice()) {
-                script.caution = Some(format!(
-                    "{:?} answers what one read of a raw stream brings, and what that is, is up to the network; \
-                     with --frame here and frame= at the server every message is one",
-                    plan.expect
-                ));
-            }
+            script.depends_on_reads =
+                script.answers.get(..script.answer_ends[1]) != Some(together.as_slice());
         }
         Ok(script)
     }
 
     /// What the measurement relies on: each message has an answer of its own, and the same one each time.
-    fn check(&self, plan: &Plan, bodies: &[Vec<u8>], chain: &mut DryRun) -> Result<(), Failure> {
-        let usage = |text: String| Failure::new(Exit::Usage, text);
+    fn check(&self, plan: &Plan, bodies: &[Vec<u8>], chain: &mut DryRun) -> Result<(), ScriptError> {
         if !plan.kind.is_datagram()
             && let Some(silent) = (0..self.len()).find(|&index| self.answer(index).is_empty())
         {
-            return Err(usage(format!(
-                "chain {:?}: message {silent}, of {} bytes, has no answer of its own on a {}; choose another --size, \
-                 or a --frame",
-                plan.expect,
-                plan.message_bytes,
-                plan.kind.scheme()
-            )));
+            return Err(ScriptError::Silent {
+                chain: plan.expect.clone(),
+                message: silent,
+                bytes: plan.message_bytes,
+                kind: plan.kind.scheme(),
+            });
         }
         for (index, body) in bodies.iter().enumerate() {
             let mut again = Vec::new();
-            frame::write(&plan.frame, &expected_answer(chain, body, &plan.expect)?, &mut again)
-                .map_err(usage)?;
+            frame::write(&plan.frame, &expected_answer(chain, body, &plan.expect)?, &mut again)?;
             if again != self.answer(index) {
-                return Err(usage(format!(
-                    "chain {:?} answers the same message differently the next time, so its answers cannot be checked",
-                    plan.expect
-                )));
+                return Err(ScriptError::Unsteady { chain: plan.expect.clone() });
             }
         }
         Ok(())
+    }
+
+    /// Whether answers may differ from these through no fault of the server's: the chain answers what one read of a raw
+    /// stream brings, and what that is, is up to the network.
+    pub fn depends_on_reads(&self) -> bool {
+        self.depends_on_reads
     }
 
     /// How many messages there are.
@@ -138,7 +131,8 @@ impl Script {
         self.wire_len
     }
 
-    pub(crate) fn message(&self, index: usize) -> &[u8] {
+    /// One of them, in its frame.
+    pub fn message(&self, index: usize) -> &[u8] {
         self.wire.get(index * self.wire_len..(index + 1) * self.wire_len).unwrap_or_default()
     }
 
@@ -166,12 +160,12 @@ impl Script {
     }
 
     /// The longest answer.
-    pub(crate) fn answer_bytes_max(&self) -> usize {
+    pub fn answer_bytes_max(&self) -> usize {
         (0..self.len()).map(|index| self.answer_len(index)).max().unwrap_or(0)
     }
 }
 
-fn expected_answer(chain: &mut DryRun, body: &[u8], expect: &str) -> Result<Vec<u8>, Failure> {
+fn expected_answer(chain: &mut DryRun, body: &[u8], expect: &str) -> Result<Vec<u8>, ScriptError> {
     let what = match chain.process(body) {
         Ok(DryRunOutput::Answer(answer)) => return Ok(answer),
         Ok(DryRunOutput::Nothing) => "drops messages".to_owned(),
@@ -180,7 +174,7 @@ fn expected_answer(chain: &mut DryRun, body: &[u8], expect: &str) -> Result<Vec<
         Ok(_) => "does not answer".to_owned(),
         Err(error) => error.to_string(),
     };
-    Err(Failure::new(Exit::Usage, format!("chain {expect:?} cannot be checked against: {what}")))
+    Err(ScriptError::NoAnswer { chain: expect.to_owned(), what })
 }
 
 /// Distinct messages of printable characters, none of which is in a delimiter.
@@ -224,39 +218,41 @@ fn one_of(random: &mut SplitMix64, bytes: &[u8]) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::bench::tests::plan;
     use std::collections::BTreeSet;
+
+    use resay::SocketKind;
+
+    use super::*;
+    use crate::tests::plan;
 
     #[test]
     fn messages_are_distinct_and_their_answers_those_of_the_chain() {
         for (size, at_least) in [(1, 10), (2, 100), (64, 1000), (65_000, 384)] {
-            let script =
-                Script::new(&Plan { message_bytes: size, ..plan("udp://127.0.0.1:1") }, &[]).unwrap();
+            let script = Script::new(&Plan { message_bytes: size, ..plan(SocketKind::Udp) }, &[]).unwrap();
             let all: BTreeSet<_> = (0..script.len()).map(|index| script.message(index)).collect();
             assert_eq!(all.len(), script.len());
             assert!(all.len() >= at_least, "{size}: {}", all.len());
             assert!((0..script.len()).all(|index| script.answer(index) == script.message(index)));
         }
-        let upper = Plan { expect: "uppercase | hex".into(), ..plan("tcp://127.0.0.1:1") };
+        let upper = Plan { expect: "uppercase | hex".into(), ..plan(SocketKind::Tcp) };
         let script = Script::new(&upper, &[]).unwrap();
         let hex: String =
             script.message(7).iter().map(|b| format!("{:02x}", b.to_ascii_uppercase())).collect();
         assert_eq!(script.answer(7), hex.as_bytes());
         assert_eq!(script.answers_from(script.len() - 1).len(), 128);
-        assert_eq!(script.caution, None);
+        assert!(!script.depends_on_reads());
     }
 
     #[test]
     fn frames_stand_around_messages_and_answers() {
-        let framed = Plan { expect: "reverse".into(), frame: Frame::Lines, ..plan("tcp://127.0.0.1:1") };
+        let framed = Plan { expect: "reverse".into(), frame: Frame::Lines, ..plan(SocketKind::Tcp) };
         let script = Script::new(&framed, &[]).unwrap();
         let (message, answer) = (script.message(3), script.answer(3));
         assert!(message.ends_with(b"\n") && answer.ends_with(b"\n"));
         let back: Vec<u8> = answer[..64].iter().rev().copied().collect();
         assert_eq!(back, message[..64]);
         // Bytes of a delimiter are in no message.
-        let digits = Plan { frame: Frame::Delimiter(b"0123".to_vec()), ..plan("tcp://127.0.0.1:1") };
+        let digits = Plan { frame: Frame::Delimiter(b"0123".to_vec()), ..plan(SocketKind::Tcp) };
         let script = Script::new(&digits, &[]).unwrap();
         assert!(!script.message(0)[..64].iter().any(|byte| b"0123".contains(byte)));
     }
@@ -270,12 +266,11 @@ mod tests {
             ("base64", 1, "no answer of its own"),
             ("identity", 0, "0 bytes"),
         ] {
-            let plan = Plan { expect: expect.into(), message_bytes, ..plan("tcp://127.0.0.1:1") };
-            let failure = Script::new(&plan, &[]).unwrap_err();
-            assert!(failure.text().contains(what), "{expect}: {}", failure.text());
+            let plan = Plan { expect: expect.into(), message_bytes, ..plan(SocketKind::Tcp) };
+            let error = Script::new(&plan, &[]).unwrap_err().to_string();
+            assert!(error.contains(what), "{expect}: {error}");
         }
-        let script =
-            Script::new(&Plan { expect: "reverse".into(), ..plan("tcp://127.0.0.1:1") }, &[]).unwrap();
-        assert!(script.caution.is_some(), "what a raw read brings is reversed");
+        let script = Script::new(&Plan { expect: "reverse".into(), ..plan(SocketKind::Tcp) }, &[]).unwrap();
+        assert!(script.depends_on_reads(), "what a raw read brings is reversed");
     }
 }

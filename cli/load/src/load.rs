@@ -3,10 +3,10 @@
 //! Each event costs one receive and one send, whatever it brings. The clock is read once an event: when an answer has
 //! come, which is also when the next message is due in a closed loop.
 
+use std::fmt::{self, Debug};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -15,16 +15,17 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::alarm::Alarm;
-use super::due::{Due, Schedule};
-use super::plan::{Pace, Plan, ns};
-use super::records::Records;
-use super::script::Script;
-use super::stream::Stream;
-use super::talk::{Broken, Clock, Talk, Turn};
-use super::tally::{Span, Tally};
-use crate::exit::{Exit, Failure};
-use crate::tls::Socket;
+use crate::alarm::Alarm;
+use crate::due::{Due, Schedule};
+use crate::error::LoadError;
+use crate::plan::{Pace, Plan, ns};
+use crate::probe::{LOOK_NS, Probe, Seen};
+use crate::records::Records;
+use crate::script::Script;
+use crate::socket::Socket;
+use crate::stream::Stream;
+use crate::talk::{Broken, Clock, Talk, Turn};
+use crate::tally::{Span, Tally};
 
 /// Events of one wait.
 const EVENTS: usize = 128;
@@ -34,109 +35,79 @@ const EVENTS_OPEN: usize = 32;
 const TAKEN_MAX: usize = 4096;
 /// What one receive may bring of a stream.
 const RECEIVE_BYTES: usize = 128 << 10;
-/// How often is looked whether something is lost, or everything is silent.
-const LOOK_NS: u64 = 20_000_000;
 /// How long an interrupted measurement waits for answers.
 const CUT_PATIENCE: Duration = Duration::from_secs(1);
 const ALARM: Token = Token(usize::MAX);
 
-/// What a thread lets others see while it runs.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    pub(crate) answers: AtomicU64,
-    pub(crate) has_ended: AtomicBool,
-}
-
-/// The server's processor time, and the answers of all threads until then, where the measured time begins and ends.
-/// Whichever thread gets there first looks.
-pub(crate) struct Probe<'a> {
-    pub(crate) seen: Vec<Seen>,
-    pub(crate) server_cpu_ns: Option<&'a (dyn Fn() -> Option<u64> + Sync)>,
-    begin: OnceLock<(u64, u64)>,
-    end: OnceLock<(u64, u64)>,
-    /// When the measured time ends, if that is before its time.
-    cut: OnceLock<u64>,
-}
-
-impl<'a> Probe<'a> {
-    pub(crate) fn new(threads: usize, server_cpu_ns: Option<&'a (dyn Fn() -> Option<u64> + Sync)>) -> Self {
-        let seen = (0..threads).map(|_| Seen::default()).collect();
-        Probe { seen, server_cpu_ns, begin: OnceLock::new(), end: OnceLock::new(), cut: OnceLock::new() }
-    }
-
-    pub(crate) fn answers(&self) -> u64 {
-        self.seen.iter().map(|seen| seen.answers.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Ends the measured time soon after `now`: late enough that every thread knows before.
-    pub(crate) fn cut(&self, now: u64) {
-        self.cut.get_or_init(|| now + 2 * LOOK_NS);
-    }
-
-    fn look(&self, now: u64, span: Span) {
-        let Some(server_cpu_ns) = self.server_cpu_ns else { return };
-        for (at, place) in [(span.begin, &self.begin), (span.end, &self.end)] {
-            if now >= at
-                && place.get().is_none()
-                && let Some(cpu_ns) = server_cpu_ns()
-            {
-                place.get_or_init(|| (cpu_ns, self.answers()));
-            }
-        }
-    }
-
-    /// Processor time of the server in the measured time, and the answers meanwhile.
-    pub(crate) fn cost(&self) -> Option<(u64, u64)> {
-        let ((cpu_before, before), (cpu, answers)) = (self.begin.get()?, self.end.get()?);
-        Some((cpu.saturating_sub(*cpu_before), answers.saturating_sub(*before)))
-    }
-}
-
 /// What a thread brings back.
 #[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) tally: Tally,
-    /// Processor time of this thread in the measured time, and how long that was for it.
-    pub(crate) cpu: Duration,
-    pub(crate) measured: Duration,
+pub struct Report {
+    /// What it counted.
+    pub tally: Tally,
+    /// Processor time of this thread in the measured time.
+    pub cpu: Duration,
+    /// How long the measured time was for it.
+    pub measured: Duration,
     /// It ended because nothing was answered any more.
-    pub(crate) is_silent: bool,
+    pub is_silent: bool,
     /// Connections that were open at the end.
-    pub(crate) open: usize,
+    pub open: usize,
     /// The last system call that failed on a connection in a way that has no name here.
-    pub(crate) failure: Option<Errno>,
+    pub failure: Option<io::Error>,
 }
 
 /// Connections and their numbers.
-pub(crate) type Sockets = Vec<(usize, Socket)>;
+pub type Sockets = Vec<(usize, Socket)>;
 
 /// The work of one thread, everything made that it needs.
-pub(crate) type Job<'a> = Box<dyn FnOnce(Clock, &Probe<'_>, &Seen) -> Result<Report, Failure> + Send + 'a>;
+pub struct Job<'a>(Box<Work<'a>>);
 
-/// Makes what a thread needs to load the server until the measurement is over: before the clock runs.
-pub(crate) fn prepare<'a>(plan: &'a Plan, script: &'a Script, sockets: Sockets) -> Result<Job<'a>, Failure> {
-    let limit = plan.pace.pipeline();
-    let raw: Vec<_> = sockets.iter().map(|(_, socket)| socket.as_fd().as_raw_fd()).collect();
-    let numbers = sockets.iter().map(|(number, _)| *number).collect();
-    let schedule =
-        plan.pace.rate().map(|rate| Schedule { ns_per_message: 1e9 / rate, connections: plan.connections });
-    let due = |number: usize| Due::new(schedule, number, limit.unwrap_or(0));
-    let turns = schedule.map(|schedule| Turns { schedule, mine: numbers, turn: 0, at: 0 });
-    if plan.is_stream() {
-        let each = |(number, socket)| Stream::new(socket, number, limit, due(number), script);
-        Load::new(plan, script, sockets.into_iter().map(each).collect(), turns, &raw).map(Load::into_job)
-    } else {
-        let is_datagram = plan.kind.is_datagram();
-        let each = |(number, socket): (usize, Socket)| {
-            Records::new(socket.into_plain(), number, is_datagram, limit, due(number), script)
-        };
-        Load::new(plan, script, sockets.into_iter().map(each).collect(), turns, &raw).map(Load::into_job)
+type Work<'a> = dyn FnOnce(&Probe<'_>, &Seen) -> Result<Report, LoadError> + Send + 'a;
+
+impl Debug for Job<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Job<'a> {
+    /// Makes what a thread needs to load the server until the measurement is over: before the clock runs.
+    pub fn new(plan: &'a Plan, script: &'a Script, sockets: Sockets) -> Result<Job<'a>, LoadError> {
+        let limit = plan.pace.pipeline();
+        let raw: Vec<_> = sockets.iter().map(|(_, socket)| socket.as_fd().as_raw_fd()).collect();
+        let numbers = sockets.iter().map(|(number, _)| *number).collect();
+        let schedule = plan
+            .pace
+            .rate()
+            .map(|rate| Schedule { ns_per_message: 1e9 / rate, connections: plan.connections });
+        let due = |number: usize| Due::new(schedule, number, limit.unwrap_or(0));
+        let turns = schedule.map(|schedule| Turns { schedule, mine: numbers, turn: 0, at: 0 });
+        if plan.is_stream() {
+            let each = |(number, socket)| Stream::new(socket, number, limit, due(number), script);
+            Load::new(plan, script, sockets.into_iter().map(each).collect(), turns, &raw).map(Load::into_job)
+        } else {
+            let is_datagram = plan.kind.is_datagram();
+            let each = |(number, socket): (usize, Socket)| {
+                Records::new(socket.into_plain(), number, is_datagram, limit, due(number), script)
+            };
+            Load::new(plan, script, sockets.into_iter().map(each).collect(), turns, &raw).map(Load::into_job)
+        }
+    }
+
+    /// Loads the server, as thread `number` of those that the probe is for.
+    pub fn run(self, probe: &Probe<'_>, number: usize) -> Result<Report, LoadError> {
+        let nobody = Seen::default();
+        let seen = probe.seen.get(number).unwrap_or(&nobody);
+        let report = (self.0)(probe, seen);
+        seen.has_ended.store(true, Ordering::Relaxed);
+        report
     }
 }
 
 struct Load<'a, T> {
     plan: &'a Plan,
     script: &'a Script,
+    /// The probe's, once it runs.
     clock: Clock,
     span: Span,
     tally: Tally,
@@ -180,8 +151,8 @@ impl Turns {
     }
 }
 
-fn system(what: &'static str) -> impl FnOnce(io::Error) -> Failure {
-    move |error| Failure::new(Exit::Unreachable, format!("{what}: {error}"))
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> LoadError {
+    move |source| LoadError::System { what, source }
 }
 
 impl<'a, T: Talk + Send + 'a> Load<'a, T> {
@@ -192,7 +163,7 @@ impl<'a, T: Talk + Send + 'a> Load<'a, T> {
         talks: Vec<T>,
         turns: Option<Turns>,
         raw: &[i32],
-    ) -> Result<Load<'a, T>, Failure> {
+    ) -> Result<Load<'a, T>, LoadError> {
         let span = Span::of(plan);
         let poll = Poll::new().map_err(system("wait for events"))?;
         for (index, fd) in raw.iter().enumerate() {
@@ -223,16 +194,12 @@ impl<'a, T: Talk + Send + 'a> Load<'a, T> {
         })
     }
 
-    fn into_job(mut self) -> Job<'a> {
-        Box::new(move |clock, probe, seen| {
-            self.clock = clock;
-            let report = self.run(probe, seen);
-            seen.has_ended.store(true, Ordering::Relaxed);
-            report
-        })
+    fn into_job(self) -> Job<'a> {
+        Job(Box::new(move |probe, seen| self.run(probe, seen)))
     }
 
-    fn run(mut self, probe: &Probe<'_>, seen: &Seen) -> Result<Report, Failure> {
+    fn run(mut self, probe: &Probe<'_>, seen: &Seen) -> Result<Report, LoadError> {
+        self.clock = probe.clock;
         let mut events = Events::with_capacity(if self.turns.is_some() { EVENTS_OPEN } else { EVENTS });
         if let Pace::Closed { pipeline } = self.plan.pace {
             let now = self.clock.now();
@@ -297,7 +264,14 @@ impl<'a, T: Talk + Send + 'a> Load<'a, T> {
         }
         self.give_up_due();
         let (cpu, measured) = cpu.used();
-        Ok(Report { tally: self.tally, cpu, measured, is_silent, open, failure: self.failure })
+        Ok(Report {
+            tally: self.tally,
+            cpu,
+            measured,
+            is_silent,
+            open,
+            failure: self.failure.map(Into::into),
+        })
     }
 
     fn is_busy(&self) -> bool {

@@ -7,21 +7,23 @@ use rustls::ClientConnection;
 
 /// What TLS knows, and what the server said that nobody has taken yet, from `plain_at` on.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) tls: ClientConnection,
+pub struct TlsState {
+    /// What rustls knows.
+    pub tls: ClientConnection,
     plain: Vec<u8>,
     plain_at: usize,
 }
 
-impl State {
-    pub(super) fn new(mut tls: ClientConnection) -> State {
+impl TlsState {
+    /// A connection that has no handshake behind it, or any part of one.
+    pub fn new(mut tls: ClientConnection) -> TlsState {
         // What is sealed leaves before more is: nothing grows.
         tls.set_buffer_limit(None);
-        State { tls, plain: Vec::new(), plain_at: 0 }
+        TlsState { tls, plain: Vec::new(), plain_at: 0 }
     }
 
     /// The server sent `wire`; nothing: the socket has ended.
-    pub(super) fn take(&mut self, mut wire: &[u8]) -> Result<(), rustls::Error> {
+    pub fn take(&mut self, mut wire: &[u8]) -> Result<(), rustls::Error> {
         loop {
             let failed = |error: io::Error| rustls::Error::General(error.to_string());
             self.tls.read_tls(&mut wire).map_err(failed)?;
@@ -39,7 +41,7 @@ impl State {
     }
 
     /// What is there of what the server said. `WouldBlock`: more has to come; 0: the server has said that it ends.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let waiting = self.plain.get(self.plain_at..).unwrap_or_default();
         if waiting.is_empty() {
             return self.tls.reader().read(buffer);
@@ -57,7 +59,7 @@ impl State {
     }
 
     /// Takes over what is to be sent, in records.
-    pub(super) fn outgoing(&mut self, sealed: &mut Vec<u8>) -> io::Result<()> {
+    pub fn outgoing(&mut self, sealed: &mut Vec<u8>) -> io::Result<()> {
         while self.tls.wants_write() {
             self.tls.write_tls(sealed)?;
         }
@@ -67,16 +69,17 @@ impl State {
 
 /// The TLS of a socket that does not wait, for the load generator.
 #[derive(Debug)]
-pub(crate) struct Records {
-    state: State,
+pub struct TlsRecords {
+    state: TlsState,
     /// What is sealed and not with the kernel, from `sent_at` on.
     sealed: Vec<u8>,
     sent_at: usize,
 }
 
-impl Records {
-    pub(super) fn new(state: State) -> Records {
-        Records { state, sealed: Vec::new(), sent_at: 0 }
+impl TlsRecords {
+    /// The handshake is done.
+    pub fn new(state: TlsState) -> TlsRecords {
+        TlsRecords { state, sealed: Vec::new(), sent_at: 0 }
     }
 
     /// Takes bytes over, if everything before them is with the kernel: how many.

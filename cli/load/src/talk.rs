@@ -5,9 +5,9 @@ use std::time::Instant;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::plan::ns;
-use super::script::Script;
-use super::tally::{Counts, Tally};
+use crate::plan::ns;
+use crate::script::Script;
+use crate::tally::{Counts, Tally};
 
 /// One connection: messages go out, their answers come in and are compared.
 ///

@@ -2,9 +2,11 @@
 
 use resay::options::Frame;
 
+use crate::error::ScriptError;
+
 /// Appends a message in its frame; fails where the frame cannot say how long it is.
-pub(crate) fn write(frame: &Frame, message: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-    let too_long = || format!("{} bytes are more than a frame {frame} can hold", message.len());
+pub(crate) fn write(frame: &Frame, message: &[u8], out: &mut Vec<u8>) -> Result<(), ScriptError> {
+    let too_long = || ScriptError::TooLong { bytes: message.len(), frame: frame.clone() };
     let length = u32::try_from(message.len()).map_err(|_| too_long())?;
     let short = || u16::try_from(message.len()).map_err(|_| too_long());
     match frame {
@@ -73,6 +75,6 @@ mod tests {
             assert_eq!(first_len(&frame, &wire, 200), Some(one), "{text}");
             assert!((0..one).all(|cut| first_len(&frame, &wire[..cut], 200).is_none()), "{text}");
         }
-        assert!(write(&Frame::Len8, &[0; 256], &mut Vec::new()).unwrap_err().contains("len8"));
+        assert!(write(&Frame::Len8, &[0; 256], &mut Vec::new()).unwrap_err().to_string().contains("len8"));
     }
 }

@@ -10,10 +10,10 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net;
 
-use super::due::Due;
-use super::script::Script;
-use super::talk::{Broken, Talk, Turn, recv_flags, send_flags};
-use super::tally::{Tally, Wrong};
+use crate::due::Due;
+use crate::script::Script;
+use crate::talk::{Broken, Talk, Turn, recv_flags, send_flags};
+use crate::tally::{Tally, Wrong};
 
 #[derive(Debug)]
 pub(crate) struct Records {
@@ -237,11 +237,13 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
     use std::time::Instant;
 
+    use resay::SocketKind;
+
     use super::*;
-    use crate::bench::plan::Plan;
-    use crate::bench::talk::Clock;
-    use crate::bench::tally::{Counts, Span};
-    use crate::bench::tests::plan;
+    use crate::plan::Plan;
+    use crate::talk::Clock;
+    use crate::tally::{Counts, Span};
+    use crate::tests::plan;
 
     /// Sends so many messages, and takes what `answers` makes of the script; what is not answered then is lost.
     fn counts(plan: &Plan, messages: usize, answers: impl Fn(&Script) -> Vec<Vec<u8>>) -> Counts {
@@ -285,7 +287,7 @@ mod tests {
     #[test]
     fn datagrams_are_known_in_any_order_and_what_is_missing_is_lost() {
         for expect in ["", "uppercase | hex"] {
-            let plan = Plan { expect: expect.into(), ..plan("udp://127.0.0.1:1") };
+            let plan = Plan { expect: expect.into(), ..plan(SocketKind::Udp) };
             let seen = counts(&plan, 8, |script| some(script, &[3, 1, 0, 7, 6, 4]));
             assert_eq!((seen.answered, seen.wrong, seen.lost, seen.unasked), (6, 0, 2, 0), "{expect}");
         }
@@ -293,7 +295,7 @@ mod tests {
 
     #[test]
     fn late_and_double_datagrams_are_not_wrong_but_others_are() {
-        let plan = plan("udp://127.0.0.1:1");
+        let plan = plan(SocketKind::Udp);
         let seen = counts(&plan, 3, |script| {
             let mut answers = some(script, &[1, 1]);
             answers.push(b" ".to_vec());
@@ -307,14 +309,14 @@ mod tests {
 
     #[test]
     fn answers_that_are_all_the_same_are_taken_in_order() {
-        let plan = Plan { expect: "truncate:at=0".into(), ..plan("udp://127.0.0.1:1") };
+        let plan = Plan { expect: "truncate:at=0".into(), ..plan(SocketKind::Udp) };
         let seen = counts(&plan, 4, |script| some(script, &[0, 1, 2, 3, 4]));
         assert_eq!((seen.answered, seen.wrong, seen.lost, seen.unasked), (4, 0, 0, 1));
     }
 
     #[test]
     fn records_come_in_order() {
-        let plan = plan("unix-seqpacket:@none");
+        let plan = plan(SocketKind::UnixSeqpacket);
         let seen = counts(&plan, 3, |script| some(script, &[0, 2, 1]));
         assert_eq!((seen.answered, seen.wrong, seen.unanswered), (3, 2, 0));
         let seen = counts(&plan, 3, |script| some(script, &[0]));

@@ -3,30 +3,30 @@
 //! A message belongs to the measurement if it was due within the measured time, whenever its answer came, and it
 //! belongs to the interval in which it was due: so slow answers count where they were caused.
 
-use hdrhistogram::{Counter, Histogram};
+use hdrhistogram::Histogram;
 
-use super::plan::{Plan, ns};
-use crate::exit::{Exit, Failure};
+use crate::error::LoadError;
+use crate::latency::{Latencies, Lateness, histogram};
+use crate::plan::{Plan, ns};
 
-/// Latencies are kept with three digits, up to an hour.
-const DIGITS: u8 = 3;
-const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Intervals of the measured time, and the least that one is.
 const INTERVALS: u64 = 50;
 const INTERVAL_NS_MIN: u64 = 10_000_000;
-/// How late the generator may be with a message before that is told.
-pub(crate) const LATE_NS: u64 = 1_000_000;
 
 /// The measured time, in nanoseconds since the connections were made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
-    pub(crate) begin: u64,
-    pub(crate) end: u64,
-    pub(crate) interval: u64,
+pub struct Span {
+    /// When it begins.
+    pub begin: u64,
+    /// When it is over.
+    pub end: u64,
+    /// How long its intervals are; the last one may be shorter.
+    pub interval: u64,
 }
 
 impl Span {
-    pub(crate) fn of(plan: &Plan) -> Span {
+    /// The one of a plan.
+    pub fn of(plan: &Plan) -> Span {
         let (begin, len) = (ns(plan.warmup), ns(plan.duration).max(1));
         Span {
             begin,
@@ -50,63 +50,78 @@ impl Span {
 
 /// What one thread saw.
 #[derive(Debug)]
-pub(crate) struct Tally {
-    pub(crate) span: Span,
-    pub(crate) intervals: Vec<Interval>,
-    pub(crate) counts: Counts,
+pub struct Tally {
+    /// The measured time. It may have ended before the one of the plan.
+    pub span: Span,
+    /// The parts of the measured time.
+    pub intervals: Vec<Interval>,
+    /// Messages and connections.
+    pub counts: Counts,
+    /// The first answer that was not the expected one.
+    pub first_wrong: Option<Wrong>,
     /// How late the generator was with messages that were due, where it has a schedule.
-    pub(crate) lateness: Histogram<u32>,
-    pub(crate) first_wrong: Option<Wrong>,
+    late: Histogram<u32>,
     /// Answers of all times, for whoever watches.
     pub(crate) seen: u64,
 }
 
 /// Messages of the measured time: `asked` is the sum of `answered`, `lost` and `unanswered`.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) asked: u64,
-    pub(crate) answered: u64,
+pub struct Counts {
+    /// Messages that were due.
+    pub asked: u64,
+    /// Those with an answer, right or wrong.
+    pub answered: u64,
     /// Datagrams without an answer in time.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// Nothing had come when the measurement gave up, or the connection ended before.
-    pub(crate) unanswered: u64,
+    pub unanswered: u64,
     /// Answers that were not the expected ones, at any time.
-    pub(crate) wrong: u64,
+    pub wrong: u64,
     /// Answers to nothing that was asked, or once more, or after the message was given up; at any time.
-    pub(crate) unasked: u64,
+    pub unasked: u64,
     /// Connections that the server ended.
-    pub(crate) ended: u64,
-    pub(crate) reset: u64,
-    pub(crate) refused: u64,
+    pub ended: u64,
+    /// Connections that the server reset.
+    pub reset: u64,
+    /// Connections at whose other side nobody is (any more).
+    pub refused: u64,
     /// Connections on which another system call failed.
-    pub(crate) failed: u64,
+    pub failed: u64,
 }
 
 /// A part of the measured time.
 #[derive(Debug)]
-pub(crate) struct Interval {
+pub struct Interval {
     /// Latencies, in ns, of messages that were due in it.
-    pub(crate) latency: Histogram<u32>,
-    /// What arrived in it.
-    pub(crate) answers: u64,
-    pub(crate) answer_bytes: u64,
+    latency: Histogram<u32>,
+    /// Answers that arrived in it.
+    pub answers: u64,
+    /// Their bytes.
+    pub answer_bytes: u64,
 }
 
 /// The first answer that was not the expected one.
 #[derive(Debug, Clone)]
-pub(crate) struct Wrong {
-    pub(crate) connection: usize,
+pub struct Wrong {
+    /// The number of the connection.
+    pub connection: usize,
     /// The number of the answer on its connection, from 0.
-    pub(crate) message: u64,
-    /// The first byte that differs, in this answer and among all bytes of the connection.
-    pub(crate) offset: usize,
-    pub(crate) connection_offset: u64,
-    pub(crate) expected_bytes: usize,
-    pub(crate) got_bytes: usize,
-    /// What is around the place.
-    pub(crate) shown_from: usize,
-    pub(crate) expected: Vec<u8>,
-    pub(crate) got: Vec<u8>,
+    pub message: u64,
+    /// The first byte that differs, in this answer.
+    pub offset: usize,
+    /// The same among all bytes of the connection.
+    pub connection_offset: u64,
+    /// How long the answer should have been.
+    pub expected_bytes: usize,
+    /// How long it was, as far as it had come.
+    pub got_bytes: usize,
+    /// Where `expected` and `got` begin.
+    pub shown_from: usize,
+    /// What should have been around the place.
+    pub expected: Vec<u8>,
+    /// What was there.
+    pub got: Vec<u8>,
 }
 
 /// What of an answer is shown before and behind the place where it differs.
@@ -132,20 +147,29 @@ impl Wrong {
     }
 }
 
-fn histogram<C: Counter>() -> Result<Histogram<C>, Failure> {
-    Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
-        .map_err(|error| Failure::new(Exit::Unreachable, format!("make a histogram: {error}")))
+impl Interval {
+    /// The latency, in ns, within which this share of the messages was answered that were due in it; `None`: there was
+    /// none.
+    pub fn latency_at(&self, quantile: f64) -> Option<u64> {
+        (!self.latency.is_empty()).then(|| self.latency.value_at_quantile(quantile))
+    }
+
+    /// The longest latency, in ns, of a message that was due in it.
+    pub fn latency_max(&self) -> Option<u64> {
+        (!self.latency.is_empty()).then(|| self.latency.max())
+    }
 }
 
 impl Tally {
-    pub(crate) fn new(span: Span) -> Result<Tally, Failure> {
+    /// One in which nothing is counted yet.
+    pub fn new(span: Span) -> Result<Tally, LoadError> {
         let interval = || Ok(Interval { latency: histogram()?, answers: 0, answer_bytes: 0 });
         Ok(Tally {
             span,
-            intervals: (0..span.intervals()).map(|_| interval()).collect::<Result<_, Failure>>()?,
+            intervals: (0..span.intervals()).map(|_| interval()).collect::<Result<_, LoadError>>()?,
             counts: Counts::default(),
-            lateness: histogram()?,
             first_wrong: None,
+            late: histogram()?,
             seen: 0,
         })
     }
@@ -193,7 +217,7 @@ impl Tally {
     pub(crate) fn take_up(&mut self, due: u64, now: u64) {
         self.ask(due);
         if self.span.has(due) {
-            self.lateness.saturating_record(now.saturating_sub(due));
+            self.late.saturating_record(now.saturating_sub(due));
         }
     }
 
@@ -205,14 +229,14 @@ impl Tally {
     }
 
     /// Adds what another thread saw of the same time.
-    pub(crate) fn add(&mut self, other: Tally) {
+    pub fn add(&mut self, other: Tally) {
         for (mine, theirs) in self.intervals.iter_mut().zip(other.intervals) {
             // They have the same bounds, so this does not fail.
             let _ = mine.latency.add(&theirs.latency);
             mine.answers += theirs.answers;
             mine.answer_bytes += theirs.answer_bytes;
         }
-        let _ = self.lateness.add(&other.lateness);
+        let _ = self.late.add(&other.late);
         let (mine, theirs) = (&mut self.counts, other.counts);
         for (mine, theirs) in [
             (&mut mine.asked, theirs.asked),
@@ -232,14 +256,13 @@ impl Tally {
         self.seen += other.seen;
     }
 
-    /// All latencies together, in ns.
-    pub(crate) fn latency(&self) -> Result<Histogram<u64>, Failure> {
-        let mut all = histogram()?;
-        for interval in &self.intervals {
-            for value in interval.latency.iter_recorded() {
-                all.saturating_record_n(value.value_iterated_to(), value.count_at_value().into());
-            }
-        }
-        Ok(all)
+    /// All latencies together.
+    pub fn latencies(&self) -> Result<Latencies, LoadError> {
+        Latencies::sum(self.intervals.iter().map(|interval| &interval.latency))
+    }
+
+    /// How late the generator was, where it has a schedule.
+    pub fn lateness(&self) -> Lateness {
+        Lateness::of(&self.late)
     }
 }

@@ -10,12 +10,12 @@
 
 use rustix::io::Errno;
 
-use super::due::Due;
-use super::frame;
-use super::script::Script;
-use super::talk::{Broken, Talk, Turn};
-use super::tally::{Tally, Wrong};
-use crate::tls::Socket;
+use crate::due::Due;
+use crate::frame;
+use crate::script::Script;
+use crate::socket::Socket;
+use crate::talk::{Broken, Talk, Turn};
+use crate::tally::{Tally, Wrong};
 
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -264,13 +264,14 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::{Duration, Instant};
 
+    use resay::SocketKind;
     use resay::options::Frame;
 
     use super::*;
-    use crate::bench::plan::Plan;
-    use crate::bench::talk::Clock;
-    use crate::bench::tally::Span;
-    use crate::bench::tests::plan;
+    use crate::plan::Plan;
+    use crate::talk::Clock;
+    use crate::tally::Span;
+    use crate::tests::plan;
 
     /// Lets a server answer all of `answers`, in pieces of this many bytes, to so many messages.
     fn counts(plan: &Plan, script: &Script, messages: usize, answers: &[u8], piece: usize) -> Tally {
@@ -295,7 +296,7 @@ mod tests {
             frame: frame.parse().unwrap(),
             expect: expect.to_owned(),
             duration: Duration::from_millis(10),
-            ..plan("unix:@none")
+            ..plan(SocketKind::UnixStream)
         };
         vec![
             framed("raw", ""),
@@ -364,7 +365,7 @@ mod tests {
 
     #[test]
     fn more_and_less_than_was_asked_is_told() {
-        let plan = plan("unix:@none");
+        let plan = plan(SocketKind::UnixStream);
         let script = Script::new(&plan, &[]).unwrap();
         let more = counts(&plan, &script, 2, &answers(&script, 0..3), 50).counts;
         assert_eq!((more.answered, more.unanswered), (2, 0));
@@ -372,6 +373,6 @@ mod tests {
         let less = answers(&script, 0..2);
         let less = counts(&plan, &script, 2, &less[..less.len() - 1], 50);
         assert_eq!((less.counts.answered, less.counts.unanswered, less.counts.wrong), (1, 1, 0));
-        assert_eq!(less.latency().unwrap().len(), 2, "what is not answered has its latency too");
+        assert_eq!(less.latencies().unwrap().count(), 2, "what is not answered has its latency too");
     }
 }
