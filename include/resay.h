@@ -232,7 +232,7 @@ extern "C" {
 #define RESAY_EVENT_CLOSED 8u
 
 /**
- * In resay_event.kind: a connection was rejected by a limit or a rule.
+ * In resay_event.kind: a connection was rejected by a limit or a rule; code is a RESAY_REJECTED_ reason.
  */
 #define RESAY_EVENT_REJECTED 16u
 
@@ -494,6 +494,36 @@ extern "C" {
  * In resay_event.code: it does not come from one of the proxies (proxy_from).
  */
 #define RESAY_DROPPED_NOT_FROM_PROXY 22
+
+/**
+ * In resay_event.code: its listener had max_connections already.
+ */
+#define RESAY_REJECTED_MAX_CONNECTIONS 1
+
+/**
+ * In resay_event.code: its peer, or its peer's network, had max_per_peer already.
+ */
+#define RESAY_REJECTED_MAX_PER_PEER 2
+
+/**
+ * In resay_event.code: its peer is in a network that allow and deny keep out.
+ */
+#define RESAY_REJECTED_DENIED 3
+
+/**
+ * In resay_event.code: its peer's user is not in allow_uid.
+ */
+#define RESAY_REJECTED_ALLOW_UID 4
+
+/**
+ * In resay_event.code: the system does not say whose it is.
+ */
+#define RESAY_REJECTED_UNKNOWN_USER 5
+
+/**
+ * In resay_event.code: it does not come from one of the proxies (proxy_from).
+ */
+#define RESAY_REJECTED_NOT_FROM_PROXY 6
 
 /**
  * Size of resay_event.text in bytes, including the NUL.

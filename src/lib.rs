@@ -80,7 +80,7 @@ pub use event::{EVENT_TEXT_BYTES_MAX, Event, EventCause, EventKind, EventQueue, 
 pub use net::socket::{Handed, read_passed_sockets};
 pub use options::Options;
 pub use peer::{Credentials, Peer, SocketKind};
-pub use stats::{CloseReason, DropReason, Stats};
+pub use stats::{CloseReason, DropReason, RejectReason, Stats};
 pub use tap::{Tap, TapOutcome, TapRecord};
 pub use transform::library::{
     Conversation, Filter, Function, Message, Needs, OptionHelp, Output, Transform, TransformTime, Verdict,

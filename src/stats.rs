@@ -209,6 +209,43 @@ impl fmt::Display for DropReason {
     }
 }
 
+/// Why a connection was turned away before anything was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// Its listener has `max_connections` already.
+    MaxConnections,
+    /// Its peer, or its peer's network, has `max_per_peer` already.
+    MaxPerPeer,
+    /// Its peer is in a network that `allow` and `deny` keep out.
+    Denied,
+    /// Its peer's user is not in `allow_uid`.
+    AllowUid,
+    /// The system does not say whose it is, and that is asked for.
+    UnknownUser,
+    /// It does not come from one of the proxies (`proxy_from`).
+    NotFromProxy,
+}
+
+/// The reasons in the order of their numbers, which count from 1, with their names for programs and for people.
+const REJECT_REASONS: [(RejectReason, &CStr, &str); 6] = [
+    (RejectReason::MaxConnections, c"max_connections", "max_connections reached"),
+    (RejectReason::MaxPerPeer, c"max_per_peer", "max_per_peer reached"),
+    (RejectReason::Denied, c"denied", "peer not in allow, or in deny"),
+    (RejectReason::AllowUid, c"allow_uid", "user not in allow_uid"),
+    (RejectReason::UnknownUser, c"unknown_user", "the system does not say whose it is"),
+    (RejectReason::NotFromProxy, c"not_from_proxy", "peer not in proxy_from"),
+];
+
+reasons!(RejectReason, REJECT_REASONS, 6);
+
+/// In words, for people: they may change.
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REJECT_REASONS[*self as usize].2)
+    }
+}
+
 /// A counter with one writer: adding is a load and a store.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -228,7 +265,6 @@ impl Counter {
 #[repr(align(128))]
 pub(crate) struct Block {
     pub(crate) accepted: Counter,
-    pub(crate) rejected: Counter,
     pub(crate) accept_errors: Counter,
     pub(crate) messages_in: Counter,
     pub(crate) messages_out: Counter,
@@ -239,6 +275,7 @@ pub(crate) struct Block {
     pub(crate) transform_errors: Counter,
     closed: [Counter; CloseReason::ALL.len()],
     dropped: [Counter; DropReason::ALL.len()],
+    rejected: [Counter; RejectReason::ALL.len()],
 }
 
 impl Block {
@@ -248,6 +285,10 @@ impl Block {
 
     pub(crate) fn dropped(&self, reason: DropReason, messages: u64) {
         self.dropped[reason as usize].add(messages);
+    }
+
+    pub(crate) fn rejected(&self, reason: RejectReason) {
+        self.rejected[reason as usize].add(1);
     }
 
     /// Takes over what was counted elsewhere for this block.
@@ -310,6 +351,7 @@ pub struct Stats {
     pub transform_errors: u64,
     closed_by_reason: [u64; CloseReason::ALL.len()],
     dropped_by_reason: [u64; DropReason::ALL.len()],
+    rejected_by_reason: [u64; RejectReason::ALL.len()],
 }
 
 impl Stats {
@@ -323,6 +365,11 @@ impl Stats {
         self.dropped_by_reason[reason as usize]
     }
 
+    /// How many connections were turned away for this reason.
+    pub fn rejected_by(&self, reason: RejectReason) -> u64 {
+        self.rejected_by_reason[reason as usize]
+    }
+
     /// Sets how many connections ended for this reason, for figures that come from elsewhere.
     pub fn set_closed_by(&mut self, reason: CloseReason, count: u64) {
         self.closed_by_reason[reason as usize] = count;
@@ -331,6 +378,11 @@ impl Stats {
     /// Sets how many messages got no answer for this reason, for figures that come from elsewhere.
     pub fn set_dropped_by(&mut self, reason: DropReason, count: u64) {
         self.dropped_by_reason[reason as usize] = count;
+    }
+
+    /// Sets how many connections were turned away for this reason, for figures that come from elsewhere.
+    pub fn set_rejected_by(&mut self, reason: RejectReason, count: u64) {
+        self.rejected_by_reason[reason as usize] = count;
     }
 
     /// Adds what another listener has done.
@@ -354,6 +406,9 @@ impl Stats {
         for (sum, n) in self.dropped_by_reason.iter_mut().zip(other.dropped_by_reason) {
             *sum += n;
         }
+        for (sum, n) in self.rejected_by_reason.iter_mut().zip(other.rejected_by_reason) {
+            *sum += n;
+        }
     }
 
     pub(crate) fn add_block(&mut self, block: &Block) {
@@ -375,7 +430,11 @@ impl Stats {
         self.transform_errors += block.transform_errors.get();
         self.messages_in += block.messages_in.get();
         self.bytes_in += block.bytes_in.get();
-        self.rejected += block.rejected.get();
+        for (sum, counter) in self.rejected_by_reason.iter_mut().zip(&block.rejected) {
+            let n = counter.get();
+            *sum += n;
+            self.rejected += n;
+        }
         self.accept_errors += block.accept_errors.get();
         self.accepted += block.accepted.get();
         self.open = self.accepted.saturating_sub(self.closed);

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use common::*;
-use resay::{CloseReason, EventKind};
+use resay::{CloseReason, EventKind, RejectReason};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The user of this process.
@@ -63,6 +63,7 @@ fn users_that_may_not_connect() {
                 }
                 let stats = eventually_stats(&engine, "they are counted", |stats| stats.rejected == 3);
                 assert_eq!((stats.accepted, stats.messages_in, stats.bytes_in), (0, 0, 0), "{stats:?}");
+                assert_eq!(stats.rejected_by(RejectReason::AllowUid), 3, "{stats:?}");
                 let lines = log.lines(EventKind::Rejected);
                 assert_eq!(lines.len(), 3, "{lines:?}");
                 assert!(lines[0].1.contains(&format!("user {us} is not in allow_uid")), "{lines:?}");
@@ -126,6 +127,7 @@ fn one_address_has_its_share() {
             drop((ones, twos));
             let stats = finish(engine);
             assert_eq!((stats.accepted, stats.rejected), (24, 1), "{stats:?}");
+            assert_eq!(stats.rejected_by(RejectReason::MaxPerPeer), 1, "{stats:?}");
         }
     });
 }

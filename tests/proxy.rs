@@ -11,7 +11,7 @@ mod proxy {
 use std::net::{IpAddr, SocketAddr};
 
 use common::*;
-use resay::{CloseReason, Engine, EventKind, ListenerId, Options, Reconfiguration, TapOptions};
+use resay::{CloseReason, Engine, EventKind, ListenerId, Options, Reconfiguration, RejectReason, TapOptions};
 use socket2::{Domain, Socket, Type};
 
 /// A header of version 2, with TLVs behind the addresses.
@@ -226,6 +226,7 @@ fn only_proxies_are_believed() {
         }
         let stats = engine.stats();
         assert_eq!((stats.rejected, stats.accepted), (1, 2), "{stats:?}");
+        assert_eq!(stats.rejected_by(RejectReason::NotFromProxy), 1, "{stats:?}");
         let lines = log.lines(EventKind::Rejected);
         assert!(lines[0].1.contains("rejected 127.0.0.1:") && lines[0].1.contains("proxy_from"), "{lines:?}");
         let lines = log.lines(EventKind::Identified);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::peer::Peer;
-use crate::stats::{CloseReason, DropReason};
+use crate::stats::{CloseReason, DropReason, RejectReason};
 
 /// How important an event is. The numbers are those of `RESAY_LOG_*` in the C headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,6 +161,8 @@ pub enum EventCause {
     Closed(CloseReason),
     /// Why a message got no answer.
     Dropped(DropReason),
+    /// Why a connection was turned away.
+    Rejected(RejectReason),
     /// The `errno` of a call that failed.
     System(i32),
     /// The transform that failed is a function of the host's.
@@ -186,6 +188,7 @@ impl EventCause {
         match self {
             EventCause::Closed(reason) => reason.c_name(),
             EventCause::Dropped(reason) => reason.c_name(),
+            EventCause::Rejected(reason) => reason.c_name(),
             EventCause::System(_) => c"system_error",
             EventCause::Function => c"callback_failed",
             EventCause::Table => c"plugin_failed",

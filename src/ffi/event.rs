@@ -10,7 +10,10 @@ use super::listener::resay_id;
 use super::memory::{cleared, give_struct};
 use super::text::fill;
 use super::time::timeout_of;
-use crate::{CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, EventCause, EventKind, EventQueue, EventRecord};
+use crate::{
+    CloseReason, DropReason, EVENT_TEXT_BYTES_MAX, EventCause, EventKind, EventQueue, EventRecord,
+    RejectReason,
+};
 
 /// In resay_event.kind, and for resay_events_open, ORed together: a listener accepts connections or datagrams.
 pub const RESAY_EVENT_LISTENING: u32 = 1u32;
@@ -20,7 +23,7 @@ pub const RESAY_EVENT_LISTENER_CLOSED: u32 = 2u32;
 pub const RESAY_EVENT_ACCEPTED: u32 = 4u32;
 /// In resay_event.kind: a connection was closed; code is a RESAY_CLOSED_ reason.
 pub const RESAY_EVENT_CLOSED: u32 = 8u32;
-/// In resay_event.kind: a connection was rejected by a limit or a rule.
+/// In resay_event.kind: a connection was rejected by a limit or a rule; code is a RESAY_REJECTED_ reason.
 pub const RESAY_EVENT_REJECTED: u32 = 16u32;
 /// In resay_event.kind: accept(2) failed; code is the errno.
 pub const RESAY_EVENT_ACCEPT_FAILED: u32 = 32u32;
@@ -130,6 +133,18 @@ pub const RESAY_DROPPED_LOOP: i32 = 20;
 pub const RESAY_DROPPED_PROXY_HEADER: i32 = 21;
 /// In resay_event.code: it does not come from one of the proxies (proxy_from).
 pub const RESAY_DROPPED_NOT_FROM_PROXY: i32 = 22;
+/// In resay_event.code: its listener had max_connections already.
+pub const RESAY_REJECTED_MAX_CONNECTIONS: i32 = 1;
+/// In resay_event.code: its peer, or its peer's network, had max_per_peer already.
+pub const RESAY_REJECTED_MAX_PER_PEER: i32 = 2;
+/// In resay_event.code: its peer is in a network that allow and deny keep out.
+pub const RESAY_REJECTED_DENIED: i32 = 3;
+/// In resay_event.code: its peer's user is not in allow_uid.
+pub const RESAY_REJECTED_ALLOW_UID: i32 = 4;
+/// In resay_event.code: the system does not say whose it is.
+pub const RESAY_REJECTED_UNKNOWN_USER: i32 = 5;
+/// In resay_event.code: it does not come from one of the proxies (proxy_from).
+pub const RESAY_REJECTED_NOT_FROM_PROXY: i32 = 6;
 
 /// Size of resay_event.text in bytes, including the NUL.
 pub const RESAY_EVENT_TEXT_BYTES: usize = 96;
@@ -194,9 +209,16 @@ const _: () = {
     assert!(RESAY_DROPPED_LOOP == DropReason::Loop as i32 + 1);
     assert!(RESAY_DROPPED_PROXY_HEADER == DropReason::ProxyHeader as i32 + 1);
     assert!(RESAY_DROPPED_NOT_FROM_PROXY == DropReason::NotFromProxy as i32 + 1);
+    assert!(RESAY_REJECTED_MAX_CONNECTIONS == RejectReason::MaxConnections as i32 + 1);
+    assert!(RESAY_REJECTED_MAX_PER_PEER == RejectReason::MaxPerPeer as i32 + 1);
+    assert!(RESAY_REJECTED_DENIED == RejectReason::Denied as i32 + 1);
+    assert!(RESAY_REJECTED_ALLOW_UID == RejectReason::AllowUid as i32 + 1);
+    assert!(RESAY_REJECTED_UNKNOWN_USER == RejectReason::UnknownUser as i32 + 1);
+    assert!(RESAY_REJECTED_NOT_FROM_PROXY == RejectReason::NotFromProxy as i32 + 1);
     // Each reason has a number here.
     assert!(RESAY_CLOSED_LAYER_TRUNCATED as usize == CloseReason::ALL.len());
     assert!(RESAY_DROPPED_NOT_FROM_PROXY as usize == DropReason::ALL.len());
+    assert!(RESAY_REJECTED_NOT_FROM_PROXY as usize == RejectReason::ALL.len());
 };
 
 /// An event. Later versions may add kinds and codes.
@@ -337,6 +359,7 @@ pub extern "C" fn resay_event_code_name(kind: u32, code: i32) -> *const c_char {
         (Some(EventKind::Closed), _) => CloseReason::from_number(code).map(EventCause::Closed),
         (Some(EventKind::Dropped), ..0) => Some(EventCause::System(code.saturating_neg())),
         (Some(EventKind::Dropped), _) => DropReason::from_number(code).map(EventCause::Dropped),
+        (Some(EventKind::Rejected), _) => RejectReason::from_number(code).map(EventCause::Rejected),
         (Some(_), RESAY_E_CALLBACK) => Some(EventCause::Function),
         (Some(_), RESAY_E_PLUGIN) => Some(EventCause::Table),
         (Some(_), 1..) => Some(EventCause::System(code)),
@@ -382,6 +405,7 @@ fn code_of(record: &EventRecord) -> i32 {
     match record.cause {
         Some(EventCause::Closed(reason)) => reason.number(),
         Some(EventCause::Dropped(reason)) => reason.number(),
+        Some(EventCause::Rejected(reason)) => reason.number(),
         Some(EventCause::System(errno)) if record.kind == EventKind::Dropped => -errno,
         Some(EventCause::System(errno)) => errno,
         Some(EventCause::Function) => RESAY_E_CALLBACK,
@@ -427,11 +451,13 @@ mod tests {
                 assert_eq!(name, text(resay_event_code_name(RESAY_EVENT_DROPPED, number as i32)));
                 name
             }
+            "RESAY_REJECTED_" => text(resay_event_code_name(RESAY_EVENT_REJECTED, number as i32)),
             _ => text(resay_event_kind_name(number as u32)),
         };
         for (prefix, count) in [
             ("RESAY_CLOSED_", CloseReason::ALL.len()),
             ("RESAY_DROPPED_", DropReason::ALL.len()),
+            ("RESAY_REJECTED_", RejectReason::ALL.len()),
             ("RESAY_EVENT_", EventKind::ALL.len()),
         ] {
             let mut rows = constants(prefix);

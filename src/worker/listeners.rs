@@ -19,7 +19,7 @@ use crate::listener::{Listener, next_number};
 use crate::net::guard::{DatagramGuard, PeerKey, PeerPermit};
 use crate::peer::Peer;
 use crate::proxy::Proxied;
-use crate::stats::{CloseReason, DropReason};
+use crate::stats::{CloseReason, DropReason, RejectReason};
 use crate::timer::Moment;
 use crate::transform::library::Session;
 
@@ -180,7 +180,7 @@ impl<D: Driver> Worker<D> {
         let permit = match self.admit(&listener, &socket, &peer) {
             Ok(permit) => permit,
             Err(reason) => {
-                stats.rejected.add(1);
+                stats.rejected(reason.reason());
                 return self.log_rejected(&listener, &peer, &reason);
             }
         };
@@ -270,7 +270,16 @@ impl<D: Driver> Worker<D> {
         let now_us = self.driver.now().as_micros();
         let (level, more) = listener.lines().next(reason.line(), LogLevel::Info, now_us);
         let text = format_args!("rejected {peer}: {reason}{more}");
-        self.shared.events.emit_about(level, EventKind::Rejected, listener, text);
+        self.shared.events.emit(&Event {
+            level,
+            kind: EventKind::Rejected,
+            listener: &listener.url,
+            listener_id: listener.id,
+            connection: 0,
+            peer: None,
+            cause: Some(EventCause::Rejected(reason.reason())),
+            text: &text,
+        });
     }
 
     /// The worker with the fewest connections; this one among equals, and while draining.
@@ -425,6 +434,17 @@ enum Refusal {
 }
 
 impl Refusal {
+    fn reason(&self) -> RejectReason {
+        match self {
+            Refusal::Full(_) => RejectReason::MaxConnections,
+            Refusal::User(_) => RejectReason::AllowUid,
+            Refusal::Unknown(_) => RejectReason::UnknownUser,
+            Refusal::TooMany(_) => RejectReason::MaxPerPeer,
+            Refusal::Denied => RejectReason::Denied,
+            Refusal::NotFromProxy => RejectReason::NotFromProxy,
+        }
+    }
+
     fn line(&self) -> PeerLine {
         match self {
             Refusal::Full(_) => PeerLine::RejectedFull,

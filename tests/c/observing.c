@@ -69,7 +69,9 @@ static void every_kind(void)
   turned_away = dial(url); /* one too many */
   hear_end(turned_away);
   resay_client_free(turned_away);
-  CHECK(next_of(events, RESAY_EVENT_REJECTED).listener == stream);
+  event = next_of(events, RESAY_EVENT_REJECTED);
+  CHECK(event.listener == stream && event.code == RESAY_REJECTED_MAX_CONNECTIONS);
+  CHECK(strcmp(resay_event_code_name(RESAY_EVENT_REJECTED, event.code), "max_connections") == 0);
   CHECK_CODE(resay_chain(engine, stream, "failing", NULL), 0);
   CHECK(strstr(next_of(events, RESAY_EVENT_CHAIN_CHANGED).text, "failing") != NULL);
   say(client, "x", 1);

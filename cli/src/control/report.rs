@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use resay::{
-    CloseReason, ConnectionInfo, ConnectionState, DropReason, Engine, ListenerInfo, TransformTime, WorkerInfo,
+    CloseReason, ConnectionInfo, ConnectionState, DropReason, Engine, ListenerInfo, RejectReason,
+    TransformTime, WorkerInfo,
 };
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,7 @@ pub(crate) struct Counts {
     /// By [name](CloseReason::name), the reasons that never came up too.
     pub(crate) closed_by: BTreeMap<String, u64>,
     pub(crate) dropped_by: BTreeMap<String, u64>,
+    pub(crate) rejected_by: BTreeMap<String, u64>,
 }
 
 /// An element of the answer to `listeners` and `chain`.
@@ -231,6 +233,8 @@ impl Worker {
 impl Counts {
     pub(crate) fn of(stats: &resay::Stats) -> Counts {
         let closed_by = CloseReason::ALL.map(|reason| (reason.name().to_owned(), stats.closed_by(reason)));
+        let rejected_by =
+            RejectReason::ALL.map(|reason| (reason.name().to_owned(), stats.rejected_by(reason)));
         let dropped_by = DropReason::ALL.map(|reason| (reason.name().to_owned(), stats.dropped_by(reason)));
         Counts {
             open: stats.open,
@@ -248,6 +252,7 @@ impl Counts {
             transform_errors: stats.transform_errors,
             closed_by: closed_by.into(),
             dropped_by: dropped_by.into(),
+            rejected_by: rejected_by.into(),
         }
     }
 }
@@ -274,6 +279,9 @@ impl Counts {
         }
         for reason in DropReason::ALL {
             stats.set_dropped_by(reason, self.dropped_by.get(reason.name()).copied().unwrap_or(0));
+        }
+        for reason in RejectReason::ALL {
+            stats.set_rejected_by(reason, self.rejected_by.get(reason.name()).copied().unwrap_or(0));
         }
         stats
     }

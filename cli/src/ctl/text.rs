@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use resay::{CloseReason, DropReason};
+use resay::{CloseReason, DropReason, RejectReason};
 
 use crate::control::report::{Connection, Counts, Ended, Listener, State, Stats};
 use crate::log::escape_into;
@@ -133,7 +133,9 @@ fn counts_into(text: &mut String, counts: &Counts) {
         counts.bytes_out,
         counts.undelivered_bytes,
     );
-    for (what, reasons) in [("closed", &counts.closed_by), ("dropped", &counts.dropped_by)] {
+    for (what, reasons) in
+        [("closed", &counts.closed_by), ("dropped", &counts.dropped_by), ("rejected", &counts.rejected_by)]
+    {
         for (name, count) in reasons.iter().filter(|(_, count)| **count > 0) {
             let _ = writeln!(text, "  {what:11}  {count}: {}", printable(&reason_text(what, name)));
         }
@@ -146,7 +148,14 @@ pub(crate) fn reason_text(what: &str, name: &str) -> String {
         CloseReason::ALL.into_iter().find(|reason| reason.name() == name).map(|reason| reason.to_string());
     let dropped =
         DropReason::ALL.into_iter().find(|reason| reason.name() == name).map(|reason| reason.to_string());
-    if what == "closed" { closed } else { dropped }.unwrap_or_else(|| name.to_owned())
+    let rejected =
+        RejectReason::ALL.into_iter().find(|reason| reason.name() == name).map(|reason| reason.to_string());
+    let found = match what {
+        "closed" => closed,
+        "dropped" => dropped,
+        _ => rejected,
+    };
+    found.unwrap_or_else(|| name.to_owned())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use resay::transform::spec::{ChainSpec, Target};
-use resay::{CloseReason, DropReason, ListenerInfo, Peer, SocketKind, Stats, TransformTime};
+use resay::{CloseReason, DropReason, ListenerInfo, Peer, RejectReason, SocketKind, Stats, TransformTime};
 
 use super::process::{Figures, KernelDrops, WorkerTime};
 use super::source::Source;
@@ -76,13 +76,8 @@ impl Row {
 type Count = fn(&Stats) -> u64;
 
 /// What is counted of each listener: its name, its meaning, where it stands.
-const COUNTERS: [(&str, &str, Count); 10] = [
+const COUNTERS: [(&str, &str, Count); 9] = [
     ("connections_accepted", "Connections that were served", |stats| stats.accepted),
-    (
-        "connections_rejected",
-        "Connections turned away before anything was read: max_connections, max_per_peer, allow, deny, allow_uid",
-        |stats| stats.rejected,
-    ),
     ("accept_errors", "Failures of accept(2)", |stats| stats.accept_errors),
     ("messages_received", "Messages received; on a raw stream each read is one", |stats| stats.messages_in),
     (
@@ -162,6 +157,12 @@ impl Collector for Service {
             "Connections that are over, by reason",
             MetricType::Counter,
             |metric| reasons(metric, &rows, &CloseReason::ALL, CloseReason::name, Stats::closed_by),
+        )?;
+        families.one(
+            "connections_rejected",
+            "Connections turned away before anything was read, by reason",
+            MetricType::Counter,
+            |metric| reasons(metric, &rows, &RejectReason::ALL, RejectReason::name, Stats::rejected_by),
         )?;
         families.one(
             "messages_dropped",

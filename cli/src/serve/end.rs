@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resay::{CloseReason, DropReason, Engine, LogLevel, Stats};
+use resay::{CloseReason, DropReason, Engine, LogLevel, RejectReason, Stats};
 use signal_hook::consts::{SIGHUP, SIGINT};
 use signal_hook::iterator::Signals;
 
@@ -301,7 +301,12 @@ pub(super) fn emit_totals(stats: &Stats, counters: &[(String, u64)], log: &Log) 
     ));
     let closed = CloseReason::ALL.map(|reason| (reason.to_string(), stats.closed_by(reason)));
     let dropped = DropReason::ALL.map(|reason| (reason.to_string(), stats.dropped_by(reason)));
-    for (what, reasons) in [("connections closed", closed.as_slice()), ("messages dropped", &dropped)] {
+    let rejected = RejectReason::ALL.map(|reason| (reason.to_string(), stats.rejected_by(reason)));
+    for (what, reasons) in [
+        ("connections closed", closed.as_slice()),
+        ("connections rejected", &rejected),
+        ("messages dropped", &dropped),
+    ] {
         for (reason, count) in reasons.iter().filter(|(_, count)| *count > 0) {
             emit(format!("totals: {what}: {reason}: {count}"));
         }

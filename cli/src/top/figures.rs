@@ -63,6 +63,7 @@ pub(super) struct Rates {
     pub(super) transform_errors: f64,
     pub(super) closed_by: BTreeMap<String, f64>,
     pub(super) dropped_by: BTreeMap<String, f64>,
+    pub(super) rejected_by: BTreeMap<String, f64>,
 }
 
 /// A transform of a chain, and how long it took. The times of a transform are those of all chains that have it.
@@ -155,6 +156,7 @@ impl Rates {
             transform_errors: rate(old.transform_errors, new.transform_errors),
             closed_by: by(&old.closed_by, &new.closed_by),
             dropped_by: by(&old.dropped_by, &new.dropped_by),
+            rejected_by: by(&old.rejected_by, &new.rejected_by),
         }
     }
 
@@ -168,8 +170,11 @@ impl Rates {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.transform_errors += other.transform_errors;
-        for (to, from) in [(&mut self.closed_by, &other.closed_by), (&mut self.dropped_by, &other.dropped_by)]
-        {
+        for (to, from) in [
+            (&mut self.closed_by, &other.closed_by),
+            (&mut self.dropped_by, &other.dropped_by),
+            (&mut self.rejected_by, &other.rejected_by),
+        ] {
             for (name, rate) in from {
                 *to.entry(name.clone()).or_default() += rate;
             }

@@ -70,6 +70,7 @@ pub(super) fn reasons(counted: &Counted, has_rates: bool) -> Vec<[String; 3]> {
     };
     let mut all = of("dropped", &counts.dropped_by, &per_second.dropped_by);
     all.extend(of("closed", &counts.closed_by, &per_second.closed_by));
+    all.extend(of("rejected", &counts.rejected_by, &per_second.rejected_by));
     all.sort_by(|(_, _, a_count, a_rate), (_, _, b_count, b_rate)| {
         let (a_rate, b_rate) = (a_rate.unwrap_or(0.0), b_rate.unwrap_or(0.0));
         b_rate.total_cmp(&a_rate).then(b_count.cmp(a_count))

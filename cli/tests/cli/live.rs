@@ -231,6 +231,8 @@ fn options_hold_for_those_who_come_from_then_on() {
     wait_until("it was turned away", || {
         (controlled.json(&["stats"])["totals"]["rejected"] == 1).then_some(())
     });
+    assert_eq!(controlled.json(&["stats"])["totals"]["rejected_by"]["max_connections"], 1);
+    assert!(controlled.ask(&["stats"]).contains("rejected     1: max_connections reached"));
     controlled.ask(&["set", "1", "max_connections", "9"]);
     assert_eq!(ask(&mut connect(url), b"hello"), b"hello");
     for (arguments, part) in [
