@@ -62,9 +62,7 @@ fn build_and_run(place: &Place, arguments: &[String]) -> Result<ExitCode, String
     let target = place.built.parent().ok_or("the target directory has no parent")?;
     let yard = Yard { sources: place.root.join(SOURCES), built: target.join("peers") };
     fs::create_dir_all(&yard.built).map_err(|error| format!("{}: {error}", yard.built.display()))?;
-    for ours in
-        ["--package resay-peers --package resay-cli", "--package resay-transforms --example uppercase"]
-    {
+    for ours in ["--package resay-peers", "--package resay-transforms --example uppercase"] {
         let mut cargo = place.cargo(&format!("build --release {ours}"));
         finished(cargo.stdin(Stdio::null()).status(), "cargo build")?;
     }

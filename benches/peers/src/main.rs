@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `peer.rs` | the list of servers, and how each is started; their sources are in `servers/` |
 //! | `workload.rs` | the list of workloads |
-//! | `load/` | the load generator: streams, datagrams, short connections, idle ones |
+//! | `load/` | the load: streams and datagrams by the generator of `resay bench`; short connections, idle ones |
 //! | `running.rs`, `place.rs`, `procfs.rs` | a server as a process: when it listens, where, and what it uses |
 //! | `plan.rs`, `results.rs` | the command line and the rounds; what they measured |
 //! | `report/` | medians, ratios, the page and its pictures |

@@ -35,10 +35,10 @@ impl Place {
         }
     }
 
-    /// A stream to it, as Resay's own clients name it.
-    pub(crate) fn url(&self) -> String {
+    /// Its name for Resay's own clients.
+    pub(crate) fn url(&self, kind: Kind) -> String {
         match self {
-            Place::Internet(address) => format!("tcp://{address}"),
+            Place::Internet(address) => format!("{kind}://{address}"),
             Place::Path(path) => format!("unix:{}", path.display()),
         }
     }

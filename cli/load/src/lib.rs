@@ -17,7 +17,7 @@
 //! - `plan` says what is to be done, `error` what can fail; `frame` writes and reads frames, `script` has all messages and
 //!   answers.
 //! - `latency` and `tally` count, `due` says when messages are, or were, due; `alarm` is a timer.
-//! - `tls` is the TLS of a connection, `socket` a socket with it or without.
+//! - `tls` is the TLS of a connection, `runs` moves many datagrams a call, `socket` is a socket with either or neither.
 //! - `talk` is what a loop needs of a connection; `stream` and `records` are the two kinds of them.
 //! - `probe` is what threads share, `load` the loop of one.
 #![forbid(unsafe_code)]
@@ -31,6 +31,8 @@ mod load;
 mod plan;
 mod probe;
 mod records;
+#[cfg(feature = "runs")]
+mod runs;
 mod script;
 mod socket;
 mod stream;
@@ -44,6 +46,8 @@ pub use latency::{Latencies, Lateness, Point};
 pub use load::{Job, Report, Sockets};
 pub use plan::{Pace, Plan};
 pub use probe::{Cost, Probe, ServerTime};
+#[cfg(feature = "runs")]
+pub use runs::Runs;
 pub use script::Script;
 pub use socket::Socket;
 pub use tally::{Counts, Interval, Span, Tally, Wrong};

@@ -88,7 +88,7 @@ impl<'a> Job<'a> {
         } else {
             let is_datagram = plan.kind.is_datagram();
             let each = |(number, socket): (usize, Socket)| {
-                Records::new(socket.into_plain(), number, is_datagram, limit, due(number), script)
+                Records::new(socket, number, is_datagram, limit, due(number), script)
             };
             Load::new(plan, script, sockets.into_iter().map(each).collect(), turns, &raw).map(Load::into_job)
         }

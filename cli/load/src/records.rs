@@ -5,19 +5,18 @@
 //! them. Seqpacket records come in order.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net;
 
 use crate::due::Due;
 use crate::script::Script;
-use crate::talk::{Broken, Talk, Turn, recv_flags, send_flags};
+use crate::socket::Socket;
+use crate::talk::{Broken, Talk, Turn};
 use crate::tally::{Tally, Wrong};
 
 #[derive(Debug)]
 pub(crate) struct Records {
-    socket: OwnedFd,
+    socket: Socket,
     connection: usize,
     /// Whether they may be lost.
     is_datagram: bool,
@@ -54,7 +53,7 @@ const LOST_MAX: usize = 256;
 
 impl Records {
     pub(crate) fn new(
-        socket: OwnedFd,
+        socket: Socket,
         connection: usize,
         is_datagram: bool,
         in_flight_max: Option<usize>,
@@ -141,6 +140,13 @@ impl Records {
         }
     }
 
+    /// How many messages the next send has: as many as are due and may be in flight, up to the last of the script.
+    fn run_len(&self, max: usize, script: &Script) -> usize {
+        let due = usize::try_from(self.due.len()).unwrap_or(usize::MAX);
+        let room = self.in_flight_max - self.in_flight;
+        max.min(due).min(room).min(script.len() - self.next).max(1)
+    }
+
     fn refill(&mut self, turn: &mut Turn<'_>) {
         if turn.refills() {
             turn.tally.ask(turn.now);
@@ -155,12 +161,18 @@ impl Talk for Records {
     }
 
     fn send(&mut self, turn: &mut Turn<'_>) -> Result<(), Broken> {
+        let run_max = self.socket.run_max(turn.script.wire_len());
+        if run_max.is_some() && self.in_flight > 0 {
+            // What is next goes together, when all of the last have come back.
+            return Ok(());
+        }
         while !self.is_blocked
             && self.in_flight < self.in_flight_max
             && self.sent.len() < IN_FLIGHT_MAX.max(2 * self.in_flight_max)
             && self.due.len() > 0
         {
-            match net::send(&self.socket, turn.script.message(self.next), send_flags()) {
+            let count = run_max.map_or(1, |max| self.run_len(max, turn.script));
+            match self.socket.send(turn.script.messages(self.next, count)) {
                 // Out of buffers, a datagram is lost on its first step (ENOBUFS, send(2)).
                 Ok(_) | Err(Errno::NOBUFS) => {}
                 Err(Errno::AGAIN) => {
@@ -170,10 +182,12 @@ impl Talk for Records {
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
-            let due = self.due.pop().unwrap_or(turn.now);
-            self.sent.push_back(Sent { message: self.next, due, at: turn.now, is_done: false });
-            self.in_flight += 1;
-            self.next = (self.next + 1) % turn.script.len().max(1);
+            for _ in 0..count {
+                let due = self.due.pop().unwrap_or(turn.now);
+                self.sent.push_back(Sent { message: self.next, due, at: turn.now, is_done: false });
+                self.in_flight += 1;
+                self.next = (self.next + 1) % turn.script.len().max(1);
+            }
         }
         Ok(())
     }
@@ -184,15 +198,23 @@ impl Talk for Records {
 
     fn receive(&mut self, to_end: bool, buffer: &mut [u8], turn: &mut Turn<'_>) -> Result<(), Broken> {
         loop {
-            let len = match net::recv(&self.socket, &mut *buffer, recv_flags()) {
-                Ok((_, 0)) if !self.is_datagram => return Err(Broken::Ended),
-                Ok((_, len)) => len,
+            let (len, message_len) = match self.socket.recv_messages(buffer) {
+                Ok((0, _)) if !self.is_datagram => return Err(Broken::Ended),
+                Ok(came) => came,
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
             turn.look_at_clock();
-            self.take(buffer.get(..len).unwrap_or_default(), turn);
+            let mut rest = buffer.get(..len).unwrap_or_default();
+            loop {
+                let (message, behind) = rest.split_at(message_len.min(rest.len()));
+                self.take(message, turn);
+                rest = behind;
+                if rest.is_empty() || message.is_empty() {
+                    break;
+                }
+            }
             // Nothing more can be there that was asked for; what was not is a new event.
             if self.in_flight == 0 && !to_end {
                 return Ok(());
@@ -253,8 +275,14 @@ mod tests {
         let clock = Clock(Instant::now());
         let mut turn =
             Turn { script: &script, tally: &mut tally, clock, now: 1, refill_until: 0, lost_after: 5 };
-        let mut records =
-            Records::new(ours.into(), 0, plan.kind.is_datagram(), None, Due::new(None, 0, 8), &script);
+        let mut records = Records::new(
+            Socket::Plain(ours.into()),
+            0,
+            plan.kind.is_datagram(),
+            None,
+            Due::new(None, 0, 8),
+            &script,
+        );
         (0..messages).for_each(|_| {
             turn.tally.ask(1);
             records.grant(1);

@@ -133,7 +133,12 @@ impl Script {
 
     /// One of them, in its frame.
     pub fn message(&self, index: usize) -> &[u8] {
-        self.wire.get(index * self.wire_len..(index + 1) * self.wire_len).unwrap_or_default()
+        self.messages(index, 1)
+    }
+
+    /// So many of them, one behind the other, from this one on.
+    pub(crate) fn messages(&self, index: usize, count: usize) -> &[u8] {
+        self.wire.get(index * self.wire_len..(index + count) * self.wire_len).unwrap_or_default()
     }
 
     /// All messages from this one on to the last.

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
 
 use crate::plan::ns;
 use crate::script::Script;
@@ -100,13 +99,4 @@ impl From<Errno> for Broken {
             error => Broken::Failed(error),
         }
     }
-}
-
-/// Not waiting, and never raising SIGPIPE.
-pub(crate) fn send_flags() -> SendFlags {
-    SendFlags::DONTWAIT | SendFlags::NOSIGNAL
-}
-
-pub(crate) fn recv_flags() -> RecvFlags {
-    RecvFlags::DONTWAIT
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use resay::Client;
 
 use crate::running::Running;
+use crate::workload::Kind;
 
 /// How long the message is that each has echoed.
 pub(crate) const IDLE_BYTES: usize = 64;
@@ -45,7 +46,7 @@ pub(crate) fn idle(server: &Running, connections: usize) -> Result<Memory, Box<d
 }
 
 fn open(server: &Running) -> Result<Client, Box<dyn Error>> {
-    let client = Client::open(&server.place.url(), Some(SILENCE))?;
+    let client = Client::open(&server.place.url(Kind::Tcp), Some(SILENCE))?;
     client.send(&MESSAGE, Some(SILENCE))?;
     let (mut answer, mut len) = ([0; MESSAGE.len()], 0);
     while let Some(room) = answer.get_mut(len..).filter(|room| !room.is_empty()) {

@@ -1,27 +1,21 @@
-//! The load: a closed loop on one thread. So many messages are in flight, no more; each answer is read, compared with
-//! what was sent, and replaced by the next message. Streams are loaded by `resay bench`; what it cannot do is here:
-//! connections that end, datagrams in batches and runs, and connections that do nothing.
+//! The load: closed loops on one thread. So many messages are in flight, no more; each answer is read, compared with what
+//! was sent, and replaced by the next message. Streams and datagrams are loaded by the generator of `resay bench`; what it
+//! cannot do is here: connections that end, and connections that do nothing.
 
 mod connect;
-mod datagram;
 mod idle;
 mod pattern;
 mod sample;
-mod stream;
-mod turns;
+mod steady;
 
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::running::Running;
 use crate::workload::{Shape, Workload};
-use turns::{Clock, Turns};
 
 pub(crate) use idle::{IDLE_BYTES, Memory, idle};
 pub(crate) use sample::Sample;
-
-/// How often the clock is read for the end, in turns of the loop.
-const TURNS_PER_LOOK: u32 = 8;
 
 /// Loads a server: `warm_up`, then `measured`. `shouts`: answers are in capitals.
 pub(crate) fn run(
@@ -31,69 +25,35 @@ pub(crate) fn run(
     warm_up: Duration,
     measured: Duration,
 ) -> Result<Sample, Box<dyn Error>> {
-    let mut clock = Clock::new()?;
-    match workload.shape {
-        Shape::Stream { connections, message_bytes, pipeline } => {
-            let plan = stream::Plan { connections, message_bytes, pipeline, shouts };
-            stream::run(plan, server, warm_up, measured)
-        }
+    let kind = workload.kind;
+    let load = match workload.shape {
         Shape::Connect { at_once, message_bytes } => {
-            let mut load = connect::Load::begin(at_once, message_bytes, shouts, &server.place, &mut clock)?;
-            measure(&mut load, &mut clock, server, warm_up, measured)
+            return connect::run(at_once, message_bytes, shouts, server, (warm_up, measured));
         }
-        Shape::Datagrams { sockets, datagram_bytes, window, runs } => {
-            let plan = datagram::Plan { sockets, datagram_bytes, window, runs, shouts };
-            let mut load = datagram::Load::begin(plan, &server.place, &mut clock)?;
-            measure(&mut load, &mut clock, server, warm_up, measured)
+        Shape::Stream { connections, message_bytes, pipeline } => {
+            steady::Load { kind, connections, message_bytes, pipeline, runs: false, shouts }
         }
-    }
-}
-
-fn measure(
-    load: &mut impl Turns,
-    clock: &mut Clock,
-    server: &Running,
-    warm_up: Duration,
-    measured: Duration,
-) -> Result<Sample, Box<dyn Error>> {
-    turn_for(load, clock, warm_up)?;
-    clock.times.reset();
-    let (lost, cpu_ns, begin) = (load.lost(), server.cpu_time_ns()?, Instant::now());
-    turn_for(load, clock, measured)?;
-    let seconds = begin.elapsed().as_secs_f64();
-    let (lost, cpu_ns) = (load.lost().saturating_sub(lost), server.cpu_time_ns()?.saturating_sub(cpu_ns));
-    let messages = clock.times.len();
-    if messages == 0 {
-        return Err("not one message was answered".into());
-    }
-    Ok(Sample {
-        cpu_us: cpu_ns as f64 / 1000.0 / messages as f64,
-        messages_per_s: messages as f64 / seconds,
-        p50_us: clock.times.value_at_quantile(0.5) as f64 / 1000.0,
-        p99_us: clock.times.value_at_quantile(0.99) as f64 / 1000.0,
-        lost: lost as f64 / (lost + messages) as f64,
-    })
-}
-
-fn turn_for(load: &mut impl Turns, clock: &mut Clock, time: Duration) -> Result<(), Box<dyn Error>> {
-    let begin = Instant::now();
-    loop {
-        for _ in 0..TURNS_PER_LOOK {
-            load.turn(clock)?;
-        }
-        if begin.elapsed() >= time {
-            return Ok(());
-        }
-    }
+        Shape::Datagrams { sockets, datagram_bytes, window, runs } => steady::Load {
+            kind,
+            connections: sockets,
+            message_bytes: datagram_bytes,
+            pipeline: window,
+            runs,
+            shouts,
+        },
+    };
+    steady::run(load, server, warm_up, measured)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::place::Place;
+    use crate::workload::Kind;
     use resay::Engine;
 
     const MESSAGES: u64 = 50;
+    const MEASURED: Duration = Duration::from_millis(100);
 
     fn engine(url: &str, chain: &str) -> (Engine, Place) {
         let builder = Engine::builder().listen(url).unwrap();
@@ -104,23 +64,22 @@ mod tests {
         (engine, place)
     }
 
-    /// Turns until so many messages are answered; what was wrong with an answer.
-    fn turns(mut load: impl Turns, clock: &mut Clock) -> Result<(), String> {
-        while clock.times.len() < MESSAGES {
-            load.turn(clock).map_err(|error| error.to_string())?;
+    /// What was wrong with an answer.
+    fn connects(place: &Place, shouts: bool) -> Result<(), String> {
+        let mut load = connect::Load::begin(2, 64, shouts, place).unwrap();
+        while load.times.len() < MESSAGES {
+            load.turn().map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
-    fn datagrams(place: &Place, runs: bool, shouts: bool) -> Result<(), String> {
-        let mut clock = Clock::new().unwrap();
-        let plan = datagram::Plan { sockets: 2, datagram_bytes: 64, window: 8, runs, shouts };
-        turns(datagram::Load::begin(plan, place, &mut clock).unwrap(), &mut clock)
-    }
-
-    fn connects(place: &Place, shouts: bool) -> Result<(), String> {
-        let mut clock = Clock::new().unwrap();
-        turns(connect::Load::begin(2, 64, shouts, place, &mut clock).unwrap(), &mut clock)
+    /// How many were answered within the measured time, or what was wrong with an answer.
+    fn steady(place: &Place, kind: Kind, runs: bool, shouts: bool) -> Result<u64, String> {
+        let load = steady::Load { kind, connections: 2, message_bytes: 64, pipeline: 8, runs, shouts };
+        let measured = steady::measure(load, &place.url(kind), &|| Some(0), Duration::ZERO, MEASURED);
+        let (report, _) = measured.map_err(|error| error.to_string())?;
+        assert_eq!(report.tally.counts.asked, report.tally.counts.answered + report.tally.counts.lost);
+        Ok(report.tally.counts.answered)
     }
 
     #[test]
@@ -128,17 +87,21 @@ mod tests {
         let (_tcp, tcp) = engine("tcp://127.0.0.1:0", "");
         let (_udp, udp) = engine("udp://127.0.0.1:0", "uppercase");
         assert_eq!(connects(&tcp, false), Ok(()));
+        assert!(steady(&tcp, Kind::Tcp, false, false).unwrap() > MESSAGES);
         for runs in [false, true] {
-            assert_eq!(datagrams(&udp, runs, true), Ok(()));
+            assert!(steady(&udp, Kind::Udp, runs, true).unwrap() > MESSAGES, "{runs}");
         }
     }
 
     #[test]
     fn a_wrong_answer_is_noticed() {
         let (_tcp, tcp) = engine("tcp://127.0.0.1:0", "rot13");
-        let wrong = |result: Result<(), String>, what: &str| result.unwrap_err().ends_with(what);
-        assert!(wrong(connects(&tcp, false), "a wrong answer"));
+        assert!(connects(&tcp, false).unwrap_err().ends_with("a wrong answer"));
+        assert_eq!(steady(&tcp, Kind::Tcp, false, false).unwrap_err(), "a wrong answer of 64 bytes");
         let (_udp, udp) = engine("udp://127.0.0.1:0", "truncate:at=20");
-        assert!(wrong(datagrams(&udp, false, false), "an answer of 20 bytes"));
+        for runs in [false, true] {
+            let wrong = steady(&udp, Kind::Udp, runs, false).unwrap_err();
+            assert_eq!(wrong, "a wrong answer of 20 bytes", "{runs}");
+        }
     }
 }

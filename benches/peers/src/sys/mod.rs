@@ -1,7 +1,6 @@
 //! Unsafe boundary: the few system calls that the standard library does not give. Every unsafe line of this package is
 //! here.
 
-mod datagram;
 mod epoll;
 mod syscall;
 
@@ -10,7 +9,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-pub(crate) use datagram::{BATCH, gather_runs, receive_batch, receive_run, send_batch, send_run};
 pub(crate) use epoll::Epoll;
 use syscall::syscall;
 
