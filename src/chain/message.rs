@@ -193,7 +193,7 @@ impl Generation {
                     at = at.other();
                 }
                 if called.delay_us > 0 {
-                    delays.add(cx.delays, cx.out.len(), called.delay_us);
+                    delays.add(cx.delays, called.delay_us);
                 }
                 let closes = outcome == ChainOutcome::Close || called.status == Status::Close;
                 match self.deferral(stage, &mut called, || place(message, at, base, cx), cx) {
@@ -230,7 +230,8 @@ impl Generation {
         if last_process.is_none() {
             cx.delay_us = delays.earlier_us;
         } else if delays.earlier_us > 0 && !delays.is_noted {
-            delays.note(cx.delays, cx.out.len(), 0);
+            // All of the answer, which a function behind the last `process` may have made shorter.
+            note_delay(cx.delays, base, cx.out.len(), delays.earlier_us);
         }
         outcome
     }
@@ -410,16 +411,14 @@ struct Delays {
 
 impl Delays {
     /// A function holds back all that has been made so far, for so much longer.
-    fn add(&mut self, ranges: &mut Vec<DelayedRange>, end: usize, delay_us: u64) {
+    fn add(&mut self, ranges: &mut [DelayedRange], delay_us: u64) {
         if !self.is_noted {
             self.earlier_us = self.earlier_us.saturating_add(delay_us);
             return;
         }
         let own = ranges.iter_mut().filter(|range| range.end > self.base);
+        // Once one is noted, the last reaches to the end of what has been made.
         own.for_each(|range| range.delay_us = range.delay_us.saturating_add(delay_us));
-        if ranges.last().is_some_and(|range| range.end < end) {
-            ranges.push(DelayedRange { end, delay_us });
-        }
     }
 
     /// For how long all of the message is held back at least.

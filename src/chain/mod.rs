@@ -11,6 +11,8 @@ mod outcome;
 mod scratch;
 mod stream;
 mod stream_input;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub(crate) use generation::{Generation, ShareId};
 pub(crate) use message::{ChainContext, note_delay, stage_bit};

@@ -67,7 +67,7 @@ impl Generation {
             let mut buffers = std::mem::take(&mut cx.scratch.buffers);
             let passed = self.pass(0..first, fresh, &mut buffers, cx).map(|passed| {
                 let bytes = passed.buffer.map_or(&*fresh, |buffer| &buffers[buffer]);
-                match input.of(0, self.streamers.len()) {
+                match input.of(0) {
                     _ if passed.is_dropped => {}
                     Some(stage) => stage.push(bytes, passed.delay_us),
                     None => bug::found("the input of the first stage"),
@@ -110,7 +110,8 @@ impl Generation {
                 }
                 let written = bug::part_mut(room, ..processed.written);
                 self.forward(stage, written, processed.delay_us, input, cx)?;
-                if !is_more {
+                // Where a stage has asked for the end, what the greeter has left to say is not for the peer.
+                if !is_more || input.is_closing {
                     return self.pump(input, room, cx);
                 }
                 room_wanted = processed.room_wanted;
@@ -202,7 +203,7 @@ impl Generation {
         while cx.out.len() < cx.out_len_max
             && let Some(place) = self.next_place(input, cx.at_end)
             && let Some(&stage) = self.streamers.get(place)
-            && let Some(current) = input.of(place, self.streamers.len())
+            && let Some(current) = input.of(place)
         {
             let is_ending = current.is_ending
                 || !(current.has_more || (!current.wants_more && !current.unread().is_empty()));
@@ -280,7 +281,7 @@ impl Generation {
         input: &mut StreamInput,
         cx: &mut StreamContext<'_>,
     ) -> Result<bool, ChainOutcome> {
-        let Some(current) = input.of(place, self.streamers.len()) else { return Ok(false) };
+        let Some(current) = input.of(place) else { return Ok(false) };
         let flags = if current.is_ending { abi::RESAY_IO_EOF } else { 0 };
         let mut given = std::mem::take(&mut current.bytes);
         let start = std::mem::take(&mut current.start);
@@ -326,7 +327,7 @@ impl Generation {
         let passed = self.pass(from + 1..until, made, &mut buffers, cx);
         let is_dropped = passed.map(|passed| {
             let bytes = passed.buffer.map_or(&*made, |buffer| &buffers[buffer]);
-            match next.map(|place| input.of(place, self.streamers.len())) {
+            match next.map(|place| input.of(place)) {
                 _ if passed.is_dropped => {}
                 Some(Some(stage)) => stage.push(bytes, delay_us.saturating_add(passed.delay_us)),
                 Some(None) => bug::found("the input of the next stage"),

@@ -7,7 +7,7 @@ use crate::limits::SCRATCH_BYTES_MAX;
 /// What the stages of one raw stream have not read yet.
 #[derive(Debug, Default)]
 pub(crate) struct StreamInput {
-    /// One for each stage that makes output of its own, in order; none while nothing was ever unread.
+    /// One for each stage that makes output of its own, in order; none before it is [made](Self::clear) for a chain.
     pub(super) stages: Vec<StageInput>,
     /// A stage has asked for the end: what is behind it is still sent on.
     pub(super) is_closing: bool,
@@ -47,14 +47,11 @@ impl StreamInput {
         !self.is_closing && self.stages.iter().all(StageInput::is_idle)
     }
 
-    pub(super) fn of(&mut self, place: usize, places: usize) -> Option<&mut StageInput> {
-        if self.stages.is_empty() {
-            self.stages.resize_with(places, StageInput::default);
-        }
+    pub(super) fn of(&mut self, place: usize) -> Option<&mut StageInput> {
         self.stages.get_mut(place)
     }
 
-    /// Makes it as new, with its memory.
+    /// Makes it as new, for so many stages, with its memory.
     pub(super) fn clear(&mut self, places: usize) {
         self.is_closing = false;
         self.stages.truncate(places);

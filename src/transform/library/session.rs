@@ -372,13 +372,18 @@ impl Session {
         self.begun().find(|begun| begun.status != Status::Ok)
     }
 
+    /// Whether a stage is a function that has refused to begin: it has no session. Those before and behind it have.
+    #[inline]
+    fn has_refused(&self, stage: usize) -> bool {
+        self.begun().any(|begun| begun.stage == stage && begun.status != Status::Ok)
+    }
+
     fn close_stages(&mut self) {
         while let Some(index) = self.opened.checked_sub(1) {
             self.opened = index;
             let stage = &self.stages.list[index];
             if let Callee::Function(function) = &stage.instance.callee {
-                let is_refused = self.begun().any(|begun| begun.stage == index && begun.status != Status::Ok);
-                if function.layout().is_some() && !is_refused {
+                if function.layout().is_some() && !self.has_refused(index) {
                     // SAFETY: a session of this stage stands there, and no call is made to it after this.
                     stage.instance.enter(|| unsafe { function.end(self.part(stage)) });
                 }

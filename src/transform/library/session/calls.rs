@@ -136,7 +136,7 @@ impl Session {
         context: &CallContext<'_>,
     ) -> Called {
         // A stage that has refused the conversation has no session to be called with.
-        let is_open = stage < self.opened && (self.begun.is_none() || self.refusal().is_none());
+        let is_open = stage < self.opened && (self.begun.is_none() || !self.has_refused(stage));
         let stage = &self.stages.list[stage];
         let instance = &*stage.instance;
         let Callee::Function(function) = &instance.callee else {

@@ -1,0 +1,315 @@
+//! Transforms for tests, of which each does one thing: functions of the host's, without and with sessions, and tables
+//! that do with `process` what no bundled transform does. Chains are written as always; what is no name of these is a
+//! bundled transform.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use resay_plugin::{Error, Io, Process, Setup, Status, Table};
+
+use crate::chain::{Chain, Generation};
+use crate::event::Events;
+use crate::transform::library::{
+    Callee, Conversation, Counters, Function, Message, Output, Services, Transform, Verdict,
+};
+use crate::transform::registry::Registry;
+use crate::transform::spec::{ChainSpec, Target};
+
+/// How long what is `held` is held back, in microseconds.
+pub(crate) const HELD_US: u64 = 1000;
+/// What functions say at the end of a raw stream.
+pub(crate) const TAIL: &[u8] = b"end";
+/// What functions and tables greet with.
+pub(crate) const GREETING: &[u8] = b"hi";
+/// What `pieces` and `trickle` say, a byte a call.
+pub(crate) const DIGITS: &[u8] = b"0123456789";
+/// More room than an answer of a test may take.
+const ROOM_MAX: usize = 1 << 30;
+
+thread_local! {
+    /// The tickets that functions have asked for and nobody has taken.
+    static ASKED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes the tickets that functions have asked for on this thread, in order.
+pub(crate) fn take_asked() -> Vec<u64> {
+    ASKED.take()
+}
+
+/// The generation of a chain for one worker.
+pub(crate) fn generation(text: &str) -> Arc<Generation> {
+    generations(text, 1).remove(0)
+}
+
+pub(crate) fn generations(text: &str, workers: usize) -> Vec<Arc<Generation>> {
+    let services = Services {
+        events: Arc::new(Events::default()),
+        counters: Arc::new(Counters::new()),
+        times: Arc::default(),
+    };
+    let spec = ChainSpec::parse(text).unwrap();
+    let mut registry = Registry::new(Vec::new());
+    let mut find = |target: &Target| {
+        let own = if let Target::Name(name) = target { own(name) } else { None };
+        own.unwrap_or_else(|| registry.find(target).unwrap())
+    };
+    let callees: Vec<_> = spec.stages.iter().map(|stage| find(&stage.target)).collect();
+    Chain::create(&spec, &callees, &services).unwrap().generations(workers).unwrap()
+}
+
+fn own(name: &str) -> Option<Callee> {
+    let function = |call: Call| Transform::from_fn(name, call).unwrap();
+    let session =
+        |begin: Begin, call: Call| Transform::from_function(name, Scripted { begin, call }).unwrap();
+    let table = |table: &'static Table| Transform::from_table(table).unwrap();
+    let transform = match name {
+        "pass" => function(|_, _| Verdict::Pass),
+        "add" => function(|message, out| replace(message, b"+", out)),
+        "short" => function(|_, out| replace(b"s", b"", out)),
+        "held" => function(|_, out| held(Verdict::Pass, out)),
+        "late-x" => {
+            function(|message, out| if is_x(message) { held(Verdict::Pass, out) } else { Verdict::Pass })
+        }
+        "quiet" => function(|_, _| Verdict::Drop),
+        "quiet-x" => function(|message, _| if is_x(message) { Verdict::Drop } else { Verdict::Pass }),
+        "last" => function(|message, out| last(message, out)),
+        "last-x" => function(|message, out| if is_x(message) { last(message, out) } else { Verdict::Pass }),
+        "breaks" => function(|_, _| Verdict::Reset),
+        "fails" => function(|_, _| Verdict::Fail(-9)),
+        "asks" => function(|_, out| later(out)),
+        // With sessions: they hear of the end of a raw stream, and pass messages.
+        "tail" => session(nothing, |message, out| at_end(message, out, Verdict::Replace)),
+        "tail-pass" => session(nothing, |_, _| Verdict::Pass),
+        "tail-quiet" => session(nothing, |message, out| at_end(message, out, Verdict::Drop)),
+        "tail-last" => session(nothing, |message, out| at_end(message, out, Verdict::Close)),
+        "tail-fails" => session(nothing, |message, out| at_end(message, out, Verdict::Fail(-9))),
+        "tail-breaks" => session(nothing, |message, out| at_end(message, out, Verdict::Reset)),
+        "tail-asks" => session(nothing, |message, out| at_end(message, out, Verdict::Later)),
+        "tail-held" => session(nothing, |message, out| {
+            let verdict = at_end(message, out, Verdict::Replace);
+            if verdict == Verdict::Replace { held(verdict, out) } else { verdict }
+        }),
+        "session-quiet" => session(nothing, |_, _| Verdict::Drop),
+        "session-last" => session(nothing, |message, out| last(message, out)),
+        "session-fails" => session(nothing, |_, _| Verdict::Fail(-9)),
+        "greets" => session(greet, |_, _| Verdict::Pass),
+        "greets-held" => session(
+            |out| {
+                out.delay(HELD_US);
+                greet(out)
+            },
+            |_, _| Verdict::Pass,
+        ),
+        "refuses" => session(|_| Err(Verdict::Drop), |_, _| Verdict::Pass),
+        "refuses-politely" => session(|out| greet(out).and(Err(Verdict::Close)), |_, _| Verdict::Pass),
+        "refuses-rudely" => session(|_| Err(Verdict::Reset), |_, _| Verdict::Pass),
+        "cannot-begin" => session(|_| Err(Verdict::Fail(-9)), |_, _| Verdict::Pass),
+        "greedy" => table(&GREEDY),
+        "greedy-greeter" => table(&GREEDY_GREETER),
+        "hoards" => table(&HOARDS),
+        "pieces" => table(&PIECES),
+        "trickle" => table(&TRICKLE),
+        "echoes-late" => table(&ECHOES_LATE),
+        "quiet-greeter" => table(&QUIET_GREETER),
+        "own" => table(&OWN),
+        _ => return None,
+    };
+    Some(transform.0)
+}
+
+fn replace(message: &[u8], more: &[u8], out: &mut Output<'_>) -> Verdict {
+    assert!(out.write(message) && out.write(more));
+    Verdict::Replace
+}
+
+fn held(verdict: Verdict, out: &mut Output<'_>) -> Verdict {
+    out.delay(HELD_US);
+    verdict
+}
+
+fn last(message: &[u8], out: &mut Output<'_>) -> Verdict {
+    replace(message, b".", out);
+    Verdict::Close
+}
+
+fn is_x(message: &[u8]) -> bool {
+    message.starts_with(b"x")
+}
+
+fn later(out: &mut Output<'_>) -> Verdict {
+    let ticket = out.later().expect("a test that gives no desk");
+    ASKED.with_borrow_mut(|asked| asked.push(ticket));
+    Verdict::Later
+}
+
+fn at_end(message: &Message<'_>, out: &mut Output<'_>, verdict: Verdict) -> Verdict {
+    if message.flags & resay_plugin::abi::RESAY_IO_EOF == 0 {
+        return Verdict::Pass;
+    }
+    if verdict == Verdict::Later {
+        return later(out);
+    }
+    replace(message, TAIL, out);
+    verdict
+}
+
+fn nothing(_: &mut Output<'_>) -> Result<(), Verdict> {
+    Ok(())
+}
+
+fn greet(out: &mut Output<'_>) -> Result<(), Verdict> {
+    assert!(out.write(GREETING));
+    Ok(())
+}
+
+type Begin = fn(&mut Output<'_>) -> Result<(), Verdict>;
+type Call = fn(&Message<'_>, &mut Output<'_>) -> Verdict;
+
+struct Scripted {
+    begin: Begin,
+    call: Call,
+}
+
+impl Function for Scripted {
+    type Session = ();
+
+    fn begin(&self, _: &Conversation<'_>, out: &mut Output<'_>) -> Result<(), Verdict> {
+        (self.begin)(out)
+    }
+
+    fn call(&self, (): &mut (), message: &Message<'_>, out: &mut Output<'_>) -> Verdict {
+        (self.call)(message, out)
+    }
+}
+
+static GREEDY: Table = Table::process::<Greedy>(c"greedy").build();
+static GREEDY_GREETER: Table = Table::process::<Greedy>(c"greedy-greeter").greets().build();
+static HOARDS: Table = Table::process::<Hoards>(c"hoards").build();
+static PIECES: Table = Table::process::<Pieces>(c"pieces").greets().build();
+static TRICKLE: Table = Table::process::<Trickle>(c"trickle").build();
+static ECHOES_LATE: Table = Table::process::<EchoesLate>(c"echoes-late").build();
+static QUIET_GREETER: Table = Table::process::<QuietGreeter>(c"quiet-greeter").greets().build();
+static OWN: Table = Table::process::<QuietGreeter>(c"own").per_worker().build();
+
+macro_rules! transform {
+    ($(#[$doc:meta])* $name:ident, $session:ty) => {
+        $(#[$doc])*
+        struct $name;
+
+        impl resay_plugin::Transform for $name {
+            type Session = $session;
+
+            fn create(_: &Setup<'_>) -> Result<Self, Error> {
+                Ok($name)
+            }
+        }
+    };
+}
+
+transform!(
+    /// Asks for more room than there ever is.
+    Greedy,
+    ()
+);
+
+impl Process for Greedy {
+    fn process(&self, _: resay_plugin::Call<'_, ()>, io: &mut Io<'_>) -> Status {
+        io.need(ROOM_MAX);
+        Status::MoreOut
+    }
+}
+
+transform!(
+    /// Waits for more input until the end, which it answers with all of it.
+    Hoards,
+    ()
+);
+
+impl Process for Hoards {
+    fn process(&self, _: resay_plugin::Call<'_, ()>, io: &mut Io<'_>) -> Status {
+        if !io.ends_stream() {
+            return Status::MoreIn;
+        }
+        if io.lacks_room(io.input().len()) {
+            return Status::MoreOut;
+        }
+        let input = io.take();
+        io.write_all(input);
+        Status::Ok
+    }
+}
+
+transform!(
+    /// Greets with digits, a byte a call, and passes everything else.
+    Pieces,
+    usize
+);
+
+impl Process for Pieces {
+    fn process(&self, call: resay_plugin::Call<'_, usize>, io: &mut Io<'_>) -> Status {
+        if !io.input().is_empty() || io.ends_stream() || *call.session == DIGITS.len() {
+            return pass(io);
+        }
+        digit(call.session, io)
+    }
+}
+
+transform!(
+    /// Passes everything, and says digits at the end of a stream, a byte a call.
+    Trickle,
+    usize
+);
+
+impl Process for Trickle {
+    fn process(&self, call: resay_plugin::Call<'_, usize>, io: &mut Io<'_>) -> Status {
+        if io.is_only_end() { digit(call.session, io) } else { pass(io) }
+    }
+}
+
+transform!(
+    /// Takes its input at once, and answers it in the call after that.
+    EchoesLate,
+    Vec<u8>
+);
+
+impl Process for EchoesLate {
+    fn process(&self, call: resay_plugin::Call<'_, Vec<u8>>, io: &mut Io<'_>) -> Status {
+        let input = io.take();
+        if !input.is_empty() {
+            call.session.extend_from_slice(input);
+            return Status::MoreOut;
+        }
+        if io.lacks_room(call.session.len()) {
+            return Status::MoreOut;
+        }
+        io.write_all(&std::mem::take(call.session));
+        Status::Ok
+    }
+}
+
+transform!(
+    /// Drops its own greeting, and passes everything else.
+    QuietGreeter,
+    ()
+);
+
+impl Process for QuietGreeter {
+    fn process(&self, _: resay_plugin::Call<'_, ()>, io: &mut Io<'_>) -> Status {
+        if io.input().is_empty() { Status::Drop } else { pass(io) }
+    }
+}
+
+fn pass(io: &mut Io<'_>) -> Status {
+    let count = io.input().len().min(io.room());
+    let bytes = io.input().get(..count).unwrap_or_default();
+    io.consume(count);
+    io.write_all(bytes);
+    if io.input().is_empty() { Status::Ok } else { Status::MoreOut }
+}
+
+fn digit(said: &mut usize, io: &mut Io<'_>) -> Status {
+    let Some(digit) = DIGITS.get(*said..=*said) else { return Status::Ok };
+    io.write_all(digit);
+    *said += 1;
+    if *said == DIGITS.len() { Status::Ok } else { Status::MoreOut }
+}
