@@ -530,9 +530,8 @@ fn frame_ranges(framer: &Framer, ranges: &mut [DelayedRange], first: usize, befo
     let own = bug::part_mut(ranges, first..);
     if framer.moves_body() {
         own.iter_mut().for_each(|range| range.end += after - before);
-    } else if let Some(last) = own.last_mut()
-        && last.end == before
-    {
+    } else if let Some(last) = own.last_mut() {
+        // It ends where the message does.
         last.end = after;
     }
 }

@@ -140,7 +140,8 @@ impl Connection {
         let mut step = Step::default();
         let plain = self.unseal(&mut wire, &mut step, cx);
         cx.pool.put(wire);
-        if step.is_closing() || !self.is_established() {
+        // A layer may fail just when both sides have agreed.
+        if self.phase != Phase::Opening || !self.is_established() {
             self.unread = None;
             cx.pool.put(plain);
             return self.advance(step, cx);

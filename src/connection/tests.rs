@@ -1,6 +1,8 @@
 //! Connections without a driver: what goes in, and what comes out.
 
 mod around;
+mod ends;
+mod functions;
 
 use std::io;
 use std::sync::Arc;
@@ -10,18 +12,18 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::buffer::Pool;
-use crate::chain::{Chain, Scratch};
-use crate::event::Events;
+use crate::chain::Scratch;
+use crate::chain::tests::kit::generation;
 use crate::frame::Framer;
+use crate::later::{Desk, Owner, Tickets};
 use crate::limits::{LINGER, READ_BYTES_MAX, TURN_MESSAGES, TURN_SENDS};
 use crate::net::guard::Amplification;
 use crate::options::{MinRate, Options};
 use crate::peer::SocketKind;
+use crate::slab::Token;
 use crate::stats::{Block, Stats};
 use crate::tap::Recorder;
-use crate::transform::library::{Counters, LocalEnd, Services};
-use crate::transform::registry::Registry;
-use crate::transform::spec::ChainSpec;
+use crate::transform::library::LocalEnd;
 
 /// A connection, and a kernel that takes as many bytes as it is told to.
 struct Bench {
@@ -32,6 +34,7 @@ struct Bench {
     scratch: Scratch,
     stats: Block,
     recorder: Recorder,
+    tickets: Arc<Tickets>,
     now: Moment,
     /// Bytes that the kernel takes before the peer reads on.
     window: usize,
@@ -46,18 +49,6 @@ struct Bench {
     cost_max: usize,
     /// The most sends that a step has made.
     sends_max: usize,
-}
-
-fn generation(chain: &str) -> Arc<Generation> {
-    let services = Services {
-        events: Arc::new(Events::default()),
-        counters: Arc::new(Counters::new()),
-        times: Arc::default(),
-    };
-    let spec = ChainSpec::parse(chain).unwrap();
-    let mut registry = Registry::new(Vec::new());
-    let tables: Vec<_> = spec.stages.iter().map(|stage| registry.find(&stage.target).unwrap()).collect();
-    Chain::create(&spec, &tables, &services).unwrap().generations(1).unwrap().remove(0)
 }
 
 fn limits(options: &[(&str, &str)]) -> ConnLimits {
@@ -103,6 +94,7 @@ impl Bench {
             pool: Pool::default(),
             scratch: Scratch::default(),
             recorder: Recorder::new(&Arc::default()),
+            tickets: Arc::default(),
             stats: Block::default(),
             now,
             window: usize::MAX,
@@ -124,6 +116,12 @@ impl Bench {
         if self.closed.is_some() {
             return;
         }
+        let desk = Desk {
+            tickets: &self.tickets,
+            owner: Owner { worker: 0, socket: Token::new(0, 0) },
+            waiting_bytes_max: self.limits.high_water_bytes,
+            order: None,
+        };
         let mut cx = Context {
             limits: &self.limits,
             current: &self.current,
@@ -134,7 +132,7 @@ impl Bench {
             now: self.now,
             sends_left: TURN_SENDS,
             may_block: false,
-            desk: None,
+            desk: Some(desk),
             is_draining: false,
         };
         let connection = &mut self.connection;
@@ -252,10 +250,16 @@ impl Bench {
         stats
     }
 
-    /// What must be true of the counters when it is over.
-    fn assert_balance(&self) {
+    /// What must be true of the counters when it is over, whatever the chain does with lengths.
+    fn assert_messages(&self) -> Stats {
         let stats = self.figures();
         assert_eq!(stats.messages_in, stats.messages_out + stats.dropped, "{stats:?}");
+        stats
+    }
+
+    /// The same where each answer is as long as its message.
+    fn assert_balance(&self) {
+        let stats = self.assert_messages();
         assert_eq!(
             stats.bytes_in,
             stats.bytes_out + stats.undelivered_bytes + stats.dropped_bytes,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits::QUEUED_SEND_BYTES;
+use crate::transform::library::Conversation;
 
 /// A peer's name and a line feed.
 #[derive(Debug)]
@@ -234,14 +235,23 @@ fn what_a_host_sends_before_a_stream_is_open() {
     assert_eq!(bench.figures().undelivered_bytes, 6);
 }
 
-/// Nothing to agree on; a dot is the end of the peer's side, and an answer with a question mark cannot be said.
+/// Nothing to agree on; a dot is the end of the peer's side, a low line means nothing, an exclamation mark breaks off, and
+/// an answer with a question mark cannot be said.
 #[derive(Debug, Default)]
 struct Dotted {
     has_ended: bool,
     is_broken: bool,
+    /// It does not begin.
+    refuses: bool,
+    /// It does not say bye.
+    is_silent: bool,
 }
 
 impl Layer for Dotted {
+    fn begin(&mut self, _: &Conversation<'_>) -> Result<(), &'static str> {
+        if self.refuses { Err("not today") } else { Ok(()) }
+    }
+
     fn received(
         &mut self,
         wire: &mut [u8],
@@ -249,8 +259,11 @@ impl Layer for Dotted {
         _: &mut Vec<u8>,
     ) -> Result<(), &'static str> {
         for byte in wire {
+            if *byte == b'!' {
+                return Err("no word");
+            }
             self.has_ended |= *byte == b'.';
-            if !self.has_ended {
+            if !self.has_ended && *byte != b'_' {
                 plain.push(*byte);
             }
         }
@@ -268,7 +281,9 @@ impl Layer for Dotted {
     }
 
     fn close(&mut self, wire: &mut Vec<u8>) {
-        wire.extend_from_slice(b"bye");
+        if !self.is_silent {
+            wire.extend_from_slice(b"bye");
+        }
     }
 
     fn has_peer_ended(&self) -> bool {
@@ -281,7 +296,11 @@ impl Layer for Dotted {
 }
 
 fn dotted(chain: &str, options: &[(&str, &str)]) -> Bench {
-    let around = Around::new(None, Some(Box::new(Dotted::default())), Duration::from_secs(5));
+    dotted_as(Dotted::default(), chain, options)
+}
+
+fn dotted_as(layer: Dotted, chain: &str, options: &[(&str, &str)]) -> Bench {
+    let around = Around::new(None, Some(Box::new(layer)), Duration::from_secs(5));
     Bench::around(chain, options, Some(around))
 }
 
@@ -335,4 +354,57 @@ fn an_answer_that_the_layer_cannot_say() {
     assert_eq!(bench.closed, Some((CloseReason::LayerFailed, Close::Reset)));
     assert_eq!(bench.figures().undelivered_bytes, 6);
     bench.assert_balance();
+}
+
+/// A layer that fails in the very read with which both sides have agreed opens no stream.
+#[test]
+fn a_layer_that_fails() {
+    let mut bench = dotted_as(Dotted { refuses: true, ..Dotted::default() }, "uppercase", &[]);
+    bench.receive(b"first");
+    assert_eq!(
+        (bench.received(), bench.closed),
+        (Vec::new(), Some((CloseReason::LayerFailed, Close::Reset)))
+    );
+    for (reads, answer, dropped) in
+        [(&["first\n!"][..], &b"bye"[..], 0), (&["first\n", "second\n!third"], b"FIRST\nbye", 7)]
+    {
+        let mut bench = dotted("uppercase", &[("frame", "lines")]);
+        reads.iter().for_each(|read| bench.receive(read.as_bytes()));
+        assert_eq!(bench.received(), answer, "{reads:?}");
+        assert!(bench.has_shut_down && bench.closed.is_none(), "{reads:?}");
+        bench.end();
+        assert_eq!(bench.closed, Some((CloseReason::LayerFailed, Close::Gently)), "{reads:?}");
+        assert_eq!(bench.figures().dropped_bytes, dropped, "{reads:?}");
+        bench.assert_balance();
+    }
+}
+
+#[test]
+fn what_a_layer_keeps_to_itself_is_no_message() {
+    let mut bench = dotted_as(Dotted { is_silent: true, ..Dotted::default() }, "uppercase", &[]);
+    bench.receive(b"a");
+    bench.receive(b"__");
+    assert_eq!((bench.received(), bench.figures().messages_in), (b"A".to_vec(), 1));
+    bench.receive(b".");
+    assert!(bench.has_shut_down, "without a bye");
+    bench.end();
+    assert_eq!(
+        (bench.received(), bench.closed),
+        (b"A".to_vec(), Some((CloseReason::PeerClosed, Close::Gently)))
+    );
+    bench.assert_balance();
+}
+
+/// The peer has ended its side within the layer, and then the socket, while there is still input to answer.
+#[test]
+fn the_end_of_the_socket_after_that_of_the_layer_cuts_nothing_off() {
+    let mut bench = dotted("hex", &[("frame", "lines"), ("high_water", "1k")]);
+    bench.window = 0;
+    bench.receive(&[&b"a\n".repeat(1000)[..], b"."].concat());
+    assert!(!bench.is_reading && bench.connection.unread_bytes() > 0);
+    bench.end();
+    bench.peer_reads(usize::MAX);
+    assert_eq!(bench.received(), [&b"61\n".repeat(1000)[..], b"bye"].concat());
+    assert_eq!(bench.closed, Some((CloseReason::PeerClosed, Close::Gently)));
+    bench.assert_messages();
 }
