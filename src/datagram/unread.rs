@@ -326,6 +326,34 @@ mod tests {
         assert_eq!(server.answers.unsent_bytes, 0);
     }
 
+    /// Beyond so many peers nobody knows whose an answer is; who has read everything makes room for others.
+    #[test]
+    fn peers_that_are_told_apart_are_bounded() {
+        let mut answers = UnreadAnswers { is_noted: true, room: SIZE, ..UnreadAnswers::default() };
+        (0..=PEERS_MAX).for_each(|name| answers.sent(&peer(name), 1));
+        assert_eq!((answers.peers.len(), answers.held(&peer(PEERS_MAX))), (PEERS_MAX, 0));
+        answers.peers.values_mut().skip(1).for_each(|unread| unread.bytes = 0);
+        answers.sent(&peer(PEERS_MAX), 1);
+        assert_eq!((answers.peers.len(), answers.held(&peer(PEERS_MAX))), (2, cost(1)));
+    }
+
+    /// The queues are not looked at again before some time has passed.
+    #[test]
+    fn queues_are_looked_at_now_and_then() {
+        let mut truth = Truth { tells: true, ..Truth::default() };
+        let mut answers = UnreadAnswers::default();
+        answers.sent(&peer(0), SIZE / 2);
+        answers.done(1);
+        truth.unread.insert(1, SIZE / 2);
+        answers.is_noted = true;
+        answers.hold(&peer(0), SIZE / 2);
+        answers.next_look = Instant::now().checked_add(Duration::from_secs(3600));
+        assert!(answers.is_over(&peer(0), &truth), "as far as anybody knows");
+        answers.next_look = None;
+        assert!(!answers.is_over(&peer(0), &truth), "its queue is empty");
+        assert!(answers.next_look.is_some());
+    }
+
     proptest! {
         #[test]
         fn what_is_noted_is_at_most_what_the_kernel_has(

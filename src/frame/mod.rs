@@ -227,8 +227,31 @@ mod tests {
             assert_eq!(framer(text, len - 1).find(head, 0), Err(TooLong { max: len - 1 }), "{text}");
         }
         let endless = framer("varint", usize::MAX);
+        let padded = [&[0x80; 10][..], &[0x00]].concat();
+        assert!(endless.find(&padded, 0).is_err(), "zeros in more than ten bytes");
         assert!(endless.find(&[0xff; 10], 0).is_err() && endless.find(&[0xff; 9], 0) == Ok(None));
         assert!(endless.find(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2], 0).is_err());
+    }
+
+    #[test]
+    fn what_the_grammar_refuses_is_no_frame() {
+        let long = format!("delim:{}", "0a".repeat(DELIMITER_BYTES_MAX + 1));
+        for (text, at, words) in [
+            ("delim:", 6, "the delimiter is missing"),
+            ("delim:0g", 7, "hexadecimal"),
+            ("delim:0a0", 9, "two for each byte"),
+            (&*long, 6 + 2 * DELIMITER_BYTES_MAX, "at most 64 bytes"),
+            ("fixed", 5, "the size is missing"),
+            ("fixed:", 6, "the size is missing"),
+            ("raw:1", 3, "takes nothing"),
+        ] {
+            let fault = Frame::parse(text).unwrap_err();
+            assert_eq!(fault.at, at, "{text}");
+            assert!(fault.message.contains(words), "{text}: {}", fault.message);
+        }
+        assert!(Frame::parse(&long[..long.len() - 2]).is_ok());
+        // A host may make one without the grammar.
+        assert!(!Framer::new(&Frame::Delimiter(Vec::new()), MAX).has_messages());
     }
 
     #[test]
