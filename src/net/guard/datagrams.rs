@@ -171,6 +171,29 @@ mod tests {
         assert!(rules(&["guard=off"]).is_none());
     }
 
+    /// Rules that look at nothing but the port and the hop limit of most datagrams.
+    #[test]
+    fn what_needs_a_look_is_known() {
+        for (options, is_simple) in [
+            (&["from_ports=any", "loop_mark=216"][..], true),
+            (&["from_ports=any"], true),
+            (&["from_ports=1024-65535"], false),
+            (&["from_ports=any", "deny=192.0.2.0/24"], false),
+            (&["from_ports=any", "rate=10/1s"], false),
+            (&["from_ports=any", "rate_total=10/1s"], false),
+            (&["guard=off", "loop_mark=216"], true),
+            (&["guard=off", "allow=192.0.2.0/24"], false),
+        ] {
+            let is_marked = options.contains(&"loop_mark=216");
+            let mark = if is_marked { &[][..] } else { &["loop_mark=off"] };
+            let rules = rules(&[options, &["loop_hops=off"], mark].concat()).unwrap();
+            assert_eq!(rules.needs_hops(), is_marked, "{options:?}");
+            let guard = DatagramGuard::new(&rules, &Arc::default(), None);
+            assert_eq!(guard.is_idle(40_000, 64), is_simple, "{options:?}");
+            assert_eq!(guard.is_idle(40_000, 216), is_simple && !is_marked, "{options:?}");
+        }
+    }
+
     #[test]
     fn a_rate_of_a_network_is_not_that_of_others() {
         let (now, own) = (Moment::from_micros(1), Arc::new(OwnAddresses::default()));

@@ -98,7 +98,8 @@ mod tests {
             assert_eq!(own.has(&at(source)), is_own, "{source}");
         }
         own.remove(at("0.0.0.0:9"));
-        assert!(own.has(&at("127.0.0.1:9")));
+        own.remove(at("192.0.2.7:9"));
+        assert!(own.has(&at("127.0.0.1:9")), "what was never entered takes nothing along");
         own.remove(at("0.0.0.0:9"));
         assert!(!own.has(&at("127.0.0.1:9")));
         assert!(own.has(&at("127.0.0.1:7")));

@@ -107,29 +107,28 @@ impl<K: Number> Changes<K> {
         };
         // The networks that hold the one at hand, widest first. Networks never overlap in part.
         let mut around: Vec<Rule<K>> = Vec::new();
-        let leave = |around: &mut Vec<Rule<K>>, set: &mut dyn FnMut(K, bool)| {
-            if let Some(left) = around.pop()
-                && let Some(next) = left.last.next()
-            {
-                set(next, around.last().map_or(is_default_allowed, |rule| rule.is_allowed));
-            }
+        // Where a network ends, if addresses go on behind it, and the answer from there.
+        let after = |left: Rule<K>, around: &[Rule<K>]| {
+            let before = around.last().map_or(is_default_allowed, |rule| rule.is_allowed);
+            left.last.next().map(|next| (next, before))
         };
         for rule in rules {
-            while around.last().is_some_and(|outer| outer.last < rule.first) {
-                leave(&mut around, &mut set);
+            while let Some(left) = around.pop_if(|outer| outer.last < rule.first) {
+                after(left, &around).into_iter().for_each(|(next, is_allowed)| set(next, is_allowed));
             }
             set(rule.first, rule.is_allowed);
             around.push(rule);
         }
-        while !around.is_empty() {
-            leave(&mut around, &mut set);
+        while let Some(left) = around.pop() {
+            after(left, &around).into_iter().for_each(|(next, is_allowed)| set(next, is_allowed));
         }
-        let mut levels = vec![places.into_iter().map(|(at, _)| at).collect::<Vec<K>>()];
-        while let Some(below) = levels.last()
-            && below.len() > BLOCK
-        {
-            levels.push(below.iter().copied().step_by(BLOCK).collect());
+        let mut level: Vec<K> = places.into_iter().map(|(at, _)| at).collect();
+        let mut levels = Vec::new();
+        while level.len() > BLOCK {
+            let above = level.iter().copied().step_by(BLOCK).collect();
+            levels.push(std::mem::replace(&mut level, above));
         }
+        levels.push(level);
         Changes { levels, is_first_allowed: is_default_allowed }
     }
 

@@ -73,6 +73,7 @@ pub(crate) struct NetworkRate {
     key: HashKey,
     times: RateTimes,
     networks: RateNetworks,
+    /// [`SETS`] of them.
     sets: Box<[[Slot; WAYS]]>,
 }
 
@@ -96,12 +97,15 @@ impl NetworkRate {
     /// Takes a datagram from this address, if its network may have one answered now.
     pub(crate) fn take(&self, address: IpAddr, now: Moment) -> bool {
         let hash = self.key.of(self.networks.words(address));
-        let Some(set) = self.sets.get(hash as usize % SETS) else { return true };
+        let set = &self.sets[hash as usize % SETS];
         let tag = hash | 1;
         let slot = match set.iter().find(|slot| slot.tag.load(Ordering::Relaxed) == tag) {
             Some(slot) => slot,
             None => {
-                let Some(oldest) = set.iter().min_by_key(|slot| slot.cell.due_ns()) else { return true };
+                let [first, others @ ..] = set;
+                let oldest = others.iter().fold(first, |oldest, slot| {
+                    if slot.cell.due_ns() < oldest.cell.due_ns() { slot } else { oldest }
+                });
                 // Whoever takes it at the same moment has one limit with this one, for now.
                 oldest.cell.due_ns.store(0, Ordering::Relaxed);
                 oldest.tag.store(tag, Ordering::Relaxed);
