@@ -7,6 +7,7 @@
 //! What a step needs and does not find is skipped, and said. They may be named together: `cargo xtask check test`.
 
 mod commits;
+mod coverage;
 mod deb;
 mod examples;
 mod files;
@@ -59,6 +60,7 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|san
        cargo xtask transcript
        cargo xtask fuzz [--minutes N] [TARGET]...
        cargo xtask miri
+       cargo xtask coverage
        cargo xtask soak [--minutes N]
   install     builds with the profile dist; installs command, libraries, headers, plugins and manual pages under a prefix
   deb         makes Debian packages of the same in DIR (default: target/debian)
@@ -70,6 +72,8 @@ const USAGE: &str = "usage: cargo xtask check|test|examples|packaging|python|san
   simulate    simulates networks, with seeds that nobody has tried yet, for 10 minutes or N
   fuzz        each target of fuzz/, or those named, for some minutes (2), where cargo-fuzz and a nightly toolchain are
   miri        the unit tests of the parts without system calls in an interpreter, where a nightly toolchain has it
+  coverage    how many branches of the modules that decide what becomes of bytes the unit tests take, where a nightly
+              toolchain, cargo-llvm-cov and a new enough LLVM are; fails below 95 % of one of them
   soak        the server for some minutes (5) under everything at once; target/soak/ gets a picture and a table";
 
 fn main() -> ExitCode {
@@ -111,7 +115,15 @@ fn main() -> ExitCode {
         || tasks.iter().any(|task| {
             !matches!(
                 task.as_str(),
-                "check" | "test" | "examples" | "packaging" | "python" | "sanitize" | "miri" | "torture"
+                "check"
+                    | "test"
+                    | "examples"
+                    | "packaging"
+                    | "python"
+                    | "sanitize"
+                    | "miri"
+                    | "torture"
+                    | "coverage"
             )
         })
     {
@@ -129,6 +141,7 @@ fn main() -> ExitCode {
                 }
                 "sanitize" => sanitize::sanitize(place, report),
                 "miri" => fuzz::miri(place, report),
+                "coverage" => coverage::coverage(place, report),
                 "torture" => {
                     report.step("torture", || torture::torture(place));
                 }
