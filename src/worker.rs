@@ -532,11 +532,19 @@ fn log_transform_error(
     });
 }
 
-/// The preface of a connection is none.
+/// A connection ends whose stream was never open.
 #[cold]
-fn log_refused(events: &Events, state: &ListenerState, connection: &Connection, why: &str, now: Moment) {
-    let (level, more) =
-        state.listener.lines().next(PeerLine::RefusedPreface, LogLevel::Info, now.as_micros());
+fn log_refused(
+    events: &Events,
+    state: &ListenerState,
+    connection: &Connection,
+    reason: CloseReason,
+    why: &str,
+    now: Moment,
+) {
+    let line =
+        if reason == CloseReason::LayerFailed { PeerLine::RefusedLayer } else { PeerLine::RefusedPreface };
+    let (level, more) = state.listener.lines().next(line, LogLevel::Warn, now.as_micros());
     events.emit(&Event {
         level,
         kind: EventKind::Rejected,
@@ -544,7 +552,7 @@ fn log_refused(events: &Events, state: &ListenerState, connection: &Connection, 
         listener_id: state.listener.id,
         connection: connection.id(),
         peer: Some(connection.peer()),
-        cause: Some(EventCause::Closed(CloseReason::PrefaceRefused)),
+        cause: Some(EventCause::Closed(reason)),
         text: &format_args!("rejected: {why}{more}"),
     });
 }

@@ -11,7 +11,9 @@ mod proxy {
 use std::net::{IpAddr, SocketAddr};
 
 use common::*;
-use resay::{CloseReason, Engine, EventKind, ListenerId, Options, Reconfiguration, RejectReason, TapOptions};
+use resay::{
+    CloseReason, Engine, EventKind, ListenerId, LogLevel, Options, Reconfiguration, RejectReason, TapOptions,
+};
 use socket2::{Domain, Socket, Type};
 
 /// A header of version 2, with TLVs behind the addresses.
@@ -188,7 +190,7 @@ fn no_header_no_service() {
             assert!(line.contains(reason), "{line}");
         }
         // One line a period for people; all of them for whoever looks closer.
-        assert_eq!(lines.iter().filter(|(level, _)| *level == resay::LogLevel::Info).count(), 1, "{lines:?}");
+        assert_eq!(lines.iter().filter(|(level, _)| *level == LogLevel::Warn).count(), 1, "{lines:?}");
         let stats = finish(engine);
         assert_eq!((stats.messages_in, stats.bytes_in), (0, 0), "{stats:?}");
     });
@@ -197,11 +199,17 @@ fn no_header_no_service() {
 #[test]
 fn a_header_has_its_time() {
     isolated(|| {
-        let (engine, url) = serve("tcp://127.0.0.1:0?proxy=v1&proxy_timeout=30ms", "");
+        let log = Log::default();
+        let builder = log.builder().listen("tcp://127.0.0.1:0?proxy=v1&proxy_timeout=30ms").unwrap();
+        let engine = builder.start().unwrap();
+        let url = engine.urls().remove(0);
         let socket = raw(&url);
         socket.send(&V1[..20]).unwrap();
         assert_refused(&socket);
-        eventually_stats(&engine, "it is counted", |stats| stats.closed_by(CloseReason::IdleTimeout) == 1);
+        eventually_stats(&engine, "it is counted", |stats| stats.closed_by(CloseReason::PrefaceRefused) == 1);
+        let lines = log.lines(EventKind::Rejected);
+        assert!(lines.len() == 1 && lines[0].1.contains("has not come in time"), "{lines:?}");
+        assert_eq!(lines[0].0, LogLevel::Warn);
         finish(engine);
     });
 }

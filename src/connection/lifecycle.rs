@@ -105,8 +105,12 @@ impl Connection {
     }
 
     fn refuse_preface(&mut self, why: &'static str) -> Step {
-        let mut step = self.closing(CloseReason::PrefaceRefused, Close::Reset);
-        step.rare().refused = Some(why);
+        self.never_open(CloseReason::PrefaceRefused, why)
+    }
+
+    fn never_open(&mut self, reason: CloseReason, why: &'static str) -> Step {
+        let mut step = self.closing(reason, Close::Reset);
+        step.rare().refused = Some((reason, why));
         step
     }
 
@@ -514,8 +518,11 @@ impl Connection {
             Phase::Lingering(reason) => self.closing(reason, Close::Gently),
             Phase::Opening => {
                 let has_preface = self.around.as_ref().is_some_and(|around| around.preface.is_some());
-                let reason = if has_preface { CloseReason::IdleTimeout } else { CloseReason::LayerFailed };
-                self.closing(reason, Close::Reset)
+                if has_preface {
+                    self.never_open(CloseReason::PrefaceRefused, "its preface has not come in time")
+                } else {
+                    self.never_open(CloseReason::LayerFailed, "its handshake has not ended in time")
+                }
             }
             _ if is_too_slow && !self.output.can_send() => self.closing(CloseReason::TooSlow, Close::Reset),
             _ if is_stuck => self.closing(CloseReason::WriteTimeout, Close::Reset),

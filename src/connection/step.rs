@@ -24,8 +24,8 @@ pub(crate) struct Step {
 pub(crate) struct Rare {
     /// Something for the log.
     pub(crate) fault: Option<TransformFault>,
-    /// What is wrong with its preface, for the log.
-    pub(crate) refused: Option<&'static str>,
+    /// Why it was never open: what is wrong with its preface, or that its time was over. For the log.
+    pub(crate) refused: Option<(CloseReason, &'static str)>,
     /// What the connection has left behind: to be dropped off the worker.
     pub(crate) retired: Option<Box<RetiredSession>>,
     pub(crate) reading: Reading,

@@ -21,6 +21,7 @@ pub(crate) enum PeerLine {
     RejectedDenied,
     RejectedProxy,
     RefusedPreface,
+    RefusedLayer,
     AcceptFailed,
     SocketFailed,
     /// The lines of a transform itself.

@@ -268,7 +268,7 @@ impl<D: Driver> Worker<D> {
 
     fn log_rejected(&self, listener: &Listener, peer: &Peer, reason: &Refusal) {
         let now_us = self.driver.now().as_micros();
-        let (level, more) = listener.lines().next(reason.line(), LogLevel::Info, now_us);
+        let (level, more) = listener.lines().next(reason.line(), reason.level(), now_us);
         let text = format_args!("rejected {peer}: {reason}{more}");
         self.shared.events.emit(&Event {
             level,
@@ -442,6 +442,17 @@ impl Refusal {
             Refusal::TooMany(_) => RejectReason::MaxPerPeer,
             Refusal::Denied => RejectReason::Denied,
             Refusal::NotFromProxy => RejectReason::NotFromProxy,
+        }
+    }
+
+    /// Rules that are there to keep strangers out are no reason for a warning when they do; a limit that is reached is, and
+    /// whoever is no proxy may be one that was forgotten.
+    fn level(&self) -> LogLevel {
+        match self {
+            Refusal::User(_) | Refusal::Denied => LogLevel::Info,
+            Refusal::Full(_) | Refusal::TooMany(_) | Refusal::Unknown(_) | Refusal::NotFromProxy => {
+                LogLevel::Warn
+            }
         }
     }
 

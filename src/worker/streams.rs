@@ -367,8 +367,8 @@ fn apply_rare<D: Driver>(
         let (id, peer) = (connection.id(), connection.peer());
         super::log_transform_error(&shared.events, state, &fault, id, peer, driver.now());
     }
-    if let Some(why) = refused {
-        super::log_refused(&shared.events, state, connection, why, driver.now());
+    if let Some((reason, why)) = refused {
+        super::log_refused(&shared.events, state, connection, reason, why, driver.now());
     }
     let share = retired.as_ref().map_or(0, |retired| retired.share());
     shared.drop_in_background(share, retired);

@@ -102,8 +102,8 @@ impl Surroundings {
     /// What a client may see, and how it may end, whose stream never was open.
     pub(super) fn check_unopened(self, client: &Client, reason: CloseReason, seen: &Seen) -> Checked {
         use CloseReason::{
-            ByHost, CutOff, Drained, IdleTimeout, LayerFailed, PeerClosed, PeerReset, PrefaceRefused,
-            Stopped, SystemError, TransformFailed,
+            ByHost, CutOff, Drained, LayerFailed, PeerClosed, PeerReset, PrefaceRefused, Stopped,
+            SystemError, TransformFailed,
         };
         let Head { is_right, is_cut, name, bytes, .. } = &client.head;
         let is_wrong = !is_right && !is_cut;
@@ -111,17 +111,15 @@ impl Surroundings {
             if is_wrong && self.has_layer && (name.is_some() || !self.has_preface) { WRONG } else { b"" };
         ensure!(said.starts_with(&client.answered), "an answer to a stream that is not open");
         match reason {
-            PrefaceRefused => {
-                let is_bad_name = is_wrong && self.has_preface && name.is_none();
-                ensure!(
-                    is_bad_name || (client.named_at().is_some() && seen.is_over_limit),
-                    "a good name was refused"
-                );
+            PrefaceRefused if is_wrong && self.has_preface && name.is_none() => {}
+            PrefaceRefused if client.named_at().is_some() => {
+                ensure!(seen.is_over_limit, "a good name was refused");
             }
             LayerFailed if is_wrong && !said.is_empty() => {}
             // Its time was over: that of the preface, or that of the layer.
-            IdleTimeout | LayerFailed => {
-                ensure!(reason == IdleTimeout || self.has_layer, "there is no layer");
+            PrefaceRefused | LayerFailed => {
+                let has_one = if reason == PrefaceRefused { self.has_preface } else { self.has_layer };
+                ensure!(has_one, "there is none");
                 let closed = client.server_closed.map_or(u64::MAX, |(at, _)| at);
                 let due = client.accepted_at + self.within.as_micros() as u64;
                 ensure!(closed >= due, "{} us too early", due - closed);

@@ -222,8 +222,9 @@ impl Run {
             return Ok(());
         };
         self.meet("a stream that never was open");
-        let is_late = reason == CloseReason::LayerFailed && (client.head.is_right || client.head.is_cut);
-        if reason == CloseReason::IdleTimeout || is_late {
+        let was_refused = reason == CloseReason::PrefaceRefused && client.named_at().is_none();
+        let may_be_late = client.head.is_right || client.head.is_cut;
+        if may_be_late && (was_refused || reason == CloseReason::LayerFailed) {
             self.meet("a stream that was not open in time");
         }
         if reason == CloseReason::PrefaceRefused && client.named_at().is_some() {
