@@ -457,6 +457,13 @@ impl Listener {
         std::mem::take(&mut *self.common.more.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Owns the socket's file, which was another process's until now.
+    pub(crate) fn own_file(&self) {
+        if let Some(file) = self.common.file.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            file.own();
+        }
+    }
+
     /// Leaves the socket's file to whoever goes on with the socket.
     pub(crate) fn leave_file(&self) {
         if let Some(file) = self.common.file.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -147,6 +147,8 @@ impl Takeover {
         engine.carry_over(&self.offer.totals.stats());
         // Sockets that nobody wants are the old server's alone again.
         self.handed.clear();
+        // Nothing is to fail any more; and if the old server is gone by now, nobody else removes them.
+        engine.complete_handover();
         self.connection.write_all(format!("{SERVING}{text}\n").as_bytes()).map_err(broken)?;
         match read_line(&self.connection).map_err(broken)?.as_str() {
             RELEASED => Ok(()),

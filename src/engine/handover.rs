@@ -3,6 +3,7 @@
 //! ```text
 //! the old process                          the new process
 //! hand_over: copies of all sockets ──────> listen_all_with, start: both serve
+//!                                          complete_handover: files are its own
 //! leave: closes its own, serves what       carry_over: the figures go on
 //! waits there, ends its connections later
 //! ```
@@ -42,6 +43,12 @@ impl Engine {
             }
         }
         Ok(all)
+    }
+
+    /// The process that has handed sockets over is about to [leave](Engine::leave) them: the files of unix sockets are this
+    /// engine's from now on, and go with their listeners. Before, they stay, whatever becomes of this engine.
+    pub fn complete_handover(&self) {
+        lock(&self.control).listeners.iter().for_each(|listener| listener.own_file());
     }
 
     /// Leaves a listener to the process that goes on with its sockets: who waits in the queue is served by one of them, the file

@@ -88,7 +88,8 @@ impl Engine {
     }
 
     /// The same with sockets that another process [hands over](Engine::hand_over): each that is bound to one of the addresses is
-    /// taken out of `handed` and served in place of a new one. Port 0 means any port there.
+    /// taken out of `handed` and served in place of a new one. Port 0 means any port there. When that process is
+    /// to leave them, [`complete_handover`](Engine::complete_handover) follows.
     pub fn listen_all_with(
         &self,
         listens: &[Listen],

@@ -57,9 +57,12 @@ pub struct SocketFile {
     directory: File,
     name: CString,
     identity: Identity,
-    /// In a child of fork(2) the file is the parent's.
+    /// Whose it is: in a child of fork(2) it is the parent's.
     process: u32,
 }
+
+/// In place of a process: no file of anybody here, so that nobody removes it.
+const NOBODY: u32 = 0;
 
 /// Which file it is, as long as it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,22 +131,31 @@ impl SocketFile {
         Ok(file)
     }
 
-    /// Takes over the file of a socket that another process of this user has bound to `path`, and which [leaves](Self::leave) it.
+    /// Finds the file of a socket that another process of this user has bound to `path`. That process may serve on: the file
+    /// stays whatever becomes of this, until it is [owned](Self::own).
     pub fn adopt(path: &Path) -> io::Result<SocketFile> {
         let (directory, name) = place_of(path)?;
-        let file = SocketFile::made(directory, name, None)?;
+        let mut file = SocketFile::made(directory, name, None)?;
+        file.process = NOBODY;
         let owner = sys::open_entry(file.directory.as_fd(), &file.name)?.metadata()?.uid();
-        if owner == sys::effective_user() {
-            return Ok(file);
+        if owner != sys::effective_user() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"));
         }
-        file.leave();
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"))
+        Ok(file)
+    }
+
+    /// Owns one that was [adopted](Self::adopt), now that the other process [leaves](Self::leave) it: from here on it is removed
+    /// when this is dropped.
+    pub fn own(&mut self) {
+        // A child of fork(2) does not get its parent's.
+        if self.process == NOBODY {
+            self.process = process::id();
+        }
     }
 
     /// Drops it, and leaves the file there for whoever goes on with the socket.
     pub fn leave(mut self) {
-        // As in a process whose file it is not.
-        self.process = 0;
+        self.process = NOBODY;
     }
 
     /// What it has open, for a child of fork(2) to close.

@@ -4,13 +4,14 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
 
-use crate::process::{PATIENCE, Server, resay, run, wait_until};
+use crate::process::{PATIENCE, Server, finish, resay, run, wait_until};
 
 /// What peers have asked until they are told to stop; each waits for its answer.
 #[derive(Default)]
@@ -221,6 +222,46 @@ fn a_server_that_does_not_come_up_leaves_the_old_one_alone() {
     let output = run(["serve", "tcp://127.0.0.1:0", "--takeover", &path("nowhere")], b"");
     assert!(output.code == Some(3) && output.stderr.contains("--takeover"), "{output:?}");
     next.end();
+}
+
+/// Whatever a new server fails of, the files of the old one's sockets stay, and lead to it.
+#[test]
+fn files_of_sockets_survive_a_server_that_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let control = path("ctl");
+    let urls = [("unix", "s"), ("unix-dgram", "d"), ("unix-seqpacket", "q")]
+        .map(|(scheme, name)| format!("{scheme}:{}", path(name)));
+    let server = serve(&urls, &control, &[], false);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("tcp://{}", taken.local_addr().unwrap());
+    let program = resay([""; 0]).get_program().to_owned();
+    for (descriptors, others) in [
+        ("256", [taken.as_str()].as_slice()),
+        // The engine has adopted all by then, and does not start: no machine has that processor.
+        ("256", &["--thread-cpus", "900"]),
+        ("14", &["--threads", "2"]),
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n $0 && exec \"$@\"", descriptors]).arg(&program);
+        command.args(["serve", "--takeover", &control, "-t", "uppercase"]).args(&urls).args(others);
+        let output = finish(command, b"");
+        assert_ne!(output.code, Some(0), "{output:?}");
+        assert!(!output.stdout.starts_with(b"listening"), "{output:?}");
+        for (url, name) in urls.iter().zip(["s", "d", "q"]) {
+            assert!(Path::new(&path(name)).exists(), "{name}: {output:?}");
+            assert_eq!(run(["send", url, "x"], b"").text(), "X", "{name}: {output:?}");
+        }
+    }
+    let next = serve(&urls, &control, &[], true);
+    end_of(server);
+    for url in &urls {
+        assert_eq!(run(["send", url, "x"], b"").text(), "X");
+    }
+    next.end();
+    for name in ["s", "d", "q", "ctl"] {
+        assert!(!Path::new(&path(name)).exists(), "{name} goes with the last one");
+    }
 }
 
 /// With a configuration file: what the new one does not want is closed, what the old one has not is opened, connections of the

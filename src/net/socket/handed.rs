@@ -35,7 +35,7 @@ impl Handed {
             bound.more.push(more.socket);
         }
         if let Ok((Address::Unix { name: UnixName::Path(path), .. }, _)) = Address::parse(&bound.url) {
-            // Where the file is gone, or somebody else's, it is nobody's to remove.
+            // Where the file is gone, or somebody else's, it is nobody's to remove. Else it is the other process's for now.
             bound.file = SocketFile::adopt(&path).ok();
         }
         Ok(bound)
