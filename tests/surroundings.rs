@@ -9,7 +9,7 @@ use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use common::*;
-use resay::{Backend, CloseReason, EventKind, Message, Output, Transform, Verdict};
+use resay::{Backend, CloseReason, Error, EventKind, Message, Output, Transform, Verdict};
 
 /// An engine that may not have io_uring serves with epoll, and says why.
 #[test]
@@ -28,6 +28,37 @@ fn without_io_uring_the_log_says_why() {
         let said = |part: &str| lines.iter().any(|(_, line)| line.contains(part));
         assert!(said("epoll") && said("seccomp"), "{lines:?}");
         finish(engine);
+    });
+}
+
+/// Descriptors that have run out are no word about the kernel: once there are some again, it is asked again.
+#[test]
+fn io_uring_is_asked_for_again() {
+    isolated(|| {
+        let limit = set_descriptor_limit(64);
+        let start = || {
+            let builder = engine_builder().backend(Backend::Uring).listen("tcp://127.0.0.1:0").unwrap();
+            builder.start()
+        };
+        let mut files: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+        let mut ran_out = false;
+        // With few left it is some step of asking that fails, and a later one each time.
+        let engine = loop {
+            let started = start();
+            let Err(error) = started else { break started };
+            let has_run_out =
+                matches!(&error, Error::System { source, .. } if source.raw_os_error() == Some(libc::EMFILE));
+            if !has_run_out || files.pop().is_none() {
+                break Err(error);
+            }
+            ran_out = true;
+        };
+        set_descriptor_limit(limit);
+        match engine {
+            Ok(engine) => drop(finish(engine)),
+            Err(error) => return eprintln!("left out: {error}"),
+        }
+        assert!(ran_out);
     });
 }
 

@@ -321,3 +321,56 @@ fn paths_that_no_socket_can_have() {
         assert_eq!(names_in(directory.path()), [""; 0]);
     });
 }
+
+/// Where descriptors run out in the middle, nothing stays that was not there before; and what is there goes without any.
+#[test]
+fn files_where_descriptors_run_out() {
+    isolated(|| {
+        for (scheme, mode) in SCHEMES.into_iter().flat_map(|scheme| [(scheme, ""), (scheme, "?mode=600")]) {
+            let directory = directory();
+            let engine = engine_builder().listen("tcp://127.0.0.1:0").unwrap().start().unwrap();
+            let url = format!("{scheme}:{}{mode}", directory.path().join("s").display());
+            let limit = set_descriptor_limit(256);
+            let taken = |left: usize| {
+                let mut files: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+                files.truncate(files.len() - left);
+                files
+            };
+            let mut made = None;
+            let mut refused = 0;
+            for left in 0..16 {
+                let files = taken(left);
+                let result = engine.listen(&url);
+                drop(files);
+                match result {
+                    Ok(id) => {
+                        made = Some(id);
+                        break;
+                    }
+                    Err(error) => assert!(error.to_string().contains("open files"), "{url}: {error}"),
+                }
+                refused += 1;
+                assert_eq!(names_in(directory.path()), [""; 0], "{url} with {left} left");
+            }
+            assert!(refused > 0, "{url}");
+            let made = made.unwrap_or_else(|| panic!("{url}: it takes more than 16 descriptors"));
+            // It refuses; and where it cannot accept again, it goes on refusing.
+            engine.set_accepting(made, false).unwrap();
+            for left in 0..16 {
+                let files = taken(left);
+                let result = engine.set_accepting(made, true);
+                drop(files);
+                assert_eq!(names_in(directory.path()), ["s"], "{url} with {left} left: {result:?}");
+                if result.is_ok() {
+                    break;
+                }
+            }
+            let files = taken(0);
+            engine.close_listener(made).unwrap();
+            assert_eq!(names_in(directory.path()), [""; 0], "{url}");
+            drop(files);
+            set_descriptor_limit(limit);
+            finish(engine);
+        }
+    });
+}

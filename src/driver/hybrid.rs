@@ -111,7 +111,7 @@ impl Hybrid {
     }
 
     /// Why io_uring cannot be used here, if it cannot.
-    pub(crate) fn probe_uring() -> Result<(), String> {
+    pub(crate) fn probe_uring() -> io::Result<()> {
         Uring::probe()
     }
 

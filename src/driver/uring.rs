@@ -219,7 +219,7 @@ impl Uring {
     }
 
     /// Why this driver cannot be had here, if it cannot.
-    pub(crate) fn probe() -> Result<(), String> {
+    pub(crate) fn probe() -> io::Result<()> {
         ring::probe()
     }
 

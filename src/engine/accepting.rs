@@ -1,5 +1,8 @@
 //! Closing listeners, and letting them refuse for a while.
 
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::listeners::ListenerId;
@@ -62,9 +65,12 @@ impl Engine {
             listener.set_refusing(false);
             return Ok(());
         }
+        // The file of the old socket has to go before there is a new one. Whoever has no descriptors left hears of it before.
+        let mut spare = spare_descriptors().map_err(Error::system("accept again"))?;
         // What refuses does so for good: another socket takes its address.
         core.ask_all(Question::Replace { id: listener.id })?;
         let socket = listener.replace_file(|| {
+            spare.clear();
             let (address, _) = Address::parse(&listener.url)?;
             let listen = Listen { address, options: listener.options.clone() };
             let bound = socket::bind(&listen)?.pop().ok_or(Error::State("the URL names no socket"))?;
@@ -76,6 +82,19 @@ impl Engine {
         listener.set_refusing(false);
         Ok(())
     }
+}
+
+/// As many descriptors as a socket and its file take at most, to be closed just before those are made.
+fn spare_descriptors() -> io::Result<Vec<OwnedFd>> {
+    const COUNT: usize = 6;
+    let (first, second) = UnixStream::pair()?;
+    let mut spare = vec![OwnedFd::from(first), OwnedFd::from(second)];
+    while let Some(last) = spare.last()
+        && spare.len() < COUNT
+    {
+        spare.push(last.try_clone()?);
+    }
+    Ok(spare)
 }
 
 fn refuse(core: &Core, listener: &Listener) -> Result<()> {

@@ -1,7 +1,6 @@
 //! Which kernel interface an engine uses.
 
 use std::fmt;
-use std::io;
 use std::str::FromStr;
 
 use crate::driver::hybrid::{Hybrid, Opened, Share};
@@ -97,7 +96,7 @@ fn epoll(workers: usize, reason: &str) -> Result<Chosen> {
 }
 
 fn uring(workers: usize, share: Share, reason: &str) -> Result<Chosen> {
-    Hybrid::probe_uring().map_err(|reason| Error::system("use io_uring")(io::Error::other(reason)))?;
+    Hybrid::probe_uring().map_err(Error::system("use io_uring"))?;
     let driver = |_| Hybrid::uring(share).map_err(Error::system("open an io_uring"));
     let drivers = (0..workers).map(driver).collect::<Result<_>>()?;
     Ok(Chosen { backend: Backend::Uring, reason: reason.to_owned(), drivers })

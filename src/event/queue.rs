@@ -117,6 +117,9 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(kinds: u32, capacity: usize) -> io::Result<Queue> {
+        // A channel ends the process where there is no memory for it: whoever may not have so much hears of it here.
+        let is_there = Vec::<EventRecord>::new().try_reserve_exact(capacity);
+        is_there.map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
         let (records, waiting) = mpsc::sync_channel(capacity);
         Ok(Queue {
             kinds,

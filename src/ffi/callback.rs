@@ -11,7 +11,7 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::error::{RESAY_E_ARG, RESAY_E_FULL, RESAY_E_STATE};
+use super::error::{RESAY_E_ARG, RESAY_E_FULL, RESAY_E_STATE, failed};
 use crate::{Conversation, Event, Output};
 
 /// The output of a function. Valid on the function's thread until it returns; later use, or use on another thread, is an
@@ -274,21 +274,29 @@ pub(super) unsafe fn output_of<'a>(out: *mut resay_out) -> Option<&'a mut Output
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_out_write(out: *mut resay_out, data: *const c_void, len: usize) -> c_int {
     // SAFETY: used here alone.
-    let Some(output) = (unsafe { output_of(out) }) else { return RESAY_E_STATE };
+    let Some(output) = (unsafe { output_of(out) }) else { return not_running() };
     if len > output.room() {
         // Of such a length there is no slice to be made; this notes that the answer is too long.
         let _ = output.reserve(len);
-        return RESAY_E_FULL;
+        return too_long();
     }
     if len == 0 {
         return 0;
     }
     if data.is_null() || output.holds(data.cast()) {
-        return RESAY_E_ARG;
+        return failed(RESAY_E_ARG, c"data is NULL, or is memory from resay_out_reserve");
     }
     // SAFETY: the caller says that there are so many bytes; they are not the output's, so they stay as we write.
     let is_written = output.write(unsafe { slice::from_raw_parts(data.cast(), len) });
-    if is_written { 0 } else { RESAY_E_FULL }
+    if is_written { 0 } else { too_long() }
+}
+
+fn too_long() -> c_int {
+    failed(RESAY_E_FULL, c"the answer would be too long, or there is no memory for it")
+}
+
+pub(super) fn not_running() -> c_int {
+    failed(RESAY_E_STATE, c"out does not belong to the callback that is running on this thread")
 }
 
 /// [in a callback] Returns memory for cap more bytes, writable until the next call with the same out. resay_out_commit
@@ -308,6 +316,6 @@ pub unsafe extern "C" fn resay_out_reserve(out: *mut resay_out, cap: usize) -> *
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_out_commit(out: *mut resay_out, len: usize) -> c_int {
     // SAFETY: used here alone.
-    let is_committed = unsafe { output_of(out) }.is_some_and(|output| output.commit(len));
-    if is_committed { 0 } else { RESAY_E_STATE }
+    let Some(output) = (unsafe { output_of(out) }) else { return not_running() };
+    if output.commit(len) { 0 } else { failed(RESAY_E_STATE, c"fewer bytes were reserved") }
 }

@@ -1,7 +1,7 @@
 //! Codes, messages, and the wrapper of every call.
 
 use std::cell::RefCell;
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::text::fill;
@@ -155,11 +155,21 @@ fn run(err: *mut resay_error, body: &mut dyn FnMut() -> Result<c_int, Failure>) 
     }
     if failure.code != 0 {
         // A message has no NUL unless the caller's own text had one; then it is left out.
-        let text = CString::new(failure.message).unwrap_or_default();
-        // While a thread ends its storage may be gone already.
-        let _ = LAST.try_with(|last| last.replace(text));
+        remember(CString::new(failure.message).unwrap_or_default());
     }
     value
+}
+
+fn remember(message: CString) {
+    // While a thread ends its storage may be gone already.
+    let _ = LAST.try_with(|last| last.replace(message));
+}
+
+/// The failure of a call that takes no resay_error: its code.
+#[cold]
+pub(super) fn failed(code: c_int, message: &CStr) -> c_int {
+    remember(message.to_owned());
+    code
 }
 
 /// [*] The name of a code in this header, such as "RESAY_E_SPEC", for logs. The string is static. "" for 0 and more, "unknown"
@@ -218,7 +228,6 @@ pub extern "C" fn resay_last_error() -> *const c_char {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::CStr;
 
     fn empty() -> resay_error {
         resay_error { code: 1, os_errno: 1, position: 1, length: 1, message: [1; RESAY_ERROR_MESSAGE_BYTES] }

@@ -8,10 +8,11 @@ use resay_plugin::abi::{self, resay_peer};
 
 use super::address::resay_address;
 use super::callback::{
-    Owned, RESAY_LATER, RESAY_PASS, RESAY_REPLACE, conversation_of, output_of, resay_out, resay_release,
+    Owned, RESAY_LATER, RESAY_PASS, RESAY_REPLACE, conversation_of, not_running, output_of, resay_out,
+    resay_release,
 };
 use super::engine::{Waits, resay_engine, with_engine};
-use super::error::{Failure, RESAY_E_ARG, RESAY_E_STATE};
+use super::error::{Failure, RESAY_E_ARG};
 use super::listener::resay_id;
 use super::memory::bytes_of;
 use crate::{Conversation, Function, Message, Needs, Output, Verdict};
@@ -199,7 +200,7 @@ impl Function for HostFunction {
             unsafe { begin(user, &raw mut session.0, &raw const described, out) }
         });
         match code {
-            RESAY_PASS | RESAY_REPLACE => Ok(session),
+            RESAY_PASS => Ok(session),
             code => Err(verdict_of(code)),
         }
     }
@@ -236,7 +237,7 @@ fn verdict_of(code: c_int) -> Verdict {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_out_delay(out: *mut resay_out, microseconds: u64) -> c_int {
     // SAFETY: used here alone.
-    let Some(output) = (unsafe { output_of(out) }) else { return RESAY_E_STATE };
+    let Some(output) = (unsafe { output_of(out) }) else { return not_running() };
     output.delay(microseconds);
     0
 }
@@ -251,7 +252,7 @@ pub unsafe extern "C" fn resay_out_peer(
     local: *mut resay_address,
 ) -> c_int {
     // SAFETY: used here alone.
-    let Some(conversation) = (unsafe { conversation_of(out) }) else { return RESAY_E_STATE };
+    let Some(conversation) = (unsafe { conversation_of(out) }) else { return not_running() };
     // SAFETY: NULL or the caller's own.
     unsafe {
         if let Some(peer) = peer.as_mut() {

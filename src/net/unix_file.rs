@@ -72,6 +72,10 @@ struct Identity {
 }
 
 impl Identity {
+    fn of_entry(found: &libc::stat) -> Identity {
+        Identity { device: found.st_dev, inode: found.st_ino }
+    }
+
     fn of(found: &Metadata) -> Identity {
         Identity { device: found.dev(), inode: found.ino() }
     }
@@ -107,16 +111,21 @@ impl SocketFile {
     /// Looks at the file that bind(2) has made.
     fn made(directory: File, name: CString, mode: Option<u32>) -> io::Result<SocketFile> {
         let replaced = || io::Error::other("another file has taken the place of the socket's");
-        let entry = sys::open_entry(directory.as_fd(), &name)?;
-        let found = entry.metadata()?;
-        if !found.file_type().is_socket() {
+        let found = sys::stat_entry(directory.as_fd(), &name)?;
+        if found.st_mode & libc::S_IFMT != libc::S_IFSOCK {
             return Err(replaced());
         }
-        let identity = Identity::of(&found);
+        let identity = Identity::of_entry(&found);
+        // From here on a failure removes it.
         let file = SocketFile { directory, name, identity, process: process::id() };
         if let Some(mode) = mode
-            && found.mode() & 0o7777 != mode
+            && found.st_mode & 0o7777 != mode
         {
+            let entry = sys::open_entry(file.directory.as_fd(), &file.name)?;
+            let found = entry.metadata()?;
+            if Identity::of(&found) != identity {
+                return Err(replaced());
+            }
             // There is a umask after all, or the directory has permissions for new files (acl(5)). That this is the
             // very file that was just made cannot be asked for: it is where nobody else may put another there.
             if found.uid() != sys::effective_user() || !is_safe(&file.directory.metadata()?) {
@@ -299,8 +308,8 @@ fn holder_of(locked: &Metadata) -> Option<u32> {
 
 /// Removes the file that has this identity, if the name still means it.
 fn remove(directory: &File, name: &CString, identity: Identity) -> io::Result<()> {
-    let is_it = |name: &CString| match sys::open_entry(directory.as_fd(), name) {
-        Ok(entry) => entry.metadata().map(|found| Identity::of(&found) == identity),
+    let is_it = |name: &CString| match sys::stat_entry(directory.as_fd(), name) {
+        Ok(found) => Ok(Identity::of_entry(&found) == identity),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     };

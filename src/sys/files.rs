@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,17 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
 /// What a name in a directory means, if need be a symbolic link itself.
 pub(crate) fn open_entry(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<File> {
     open_at(directory, name, libc::O_PATH | libc::O_NOFOLLOW)
+}
+
+/// What fstatat(2) says of a name in a directory, if need be of a symbolic link itself. It takes no descriptor, so it works
+/// where none is left.
+pub(crate) fn stat_entry(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::stat> {
+    let mut status = MaybeUninit::<libc::stat>::zeroed();
+    let fd = directory.as_raw_fd();
+    // SAFETY: the name is NUL-terminated, and `status` has room for one stat.
+    syscall!(unsafe { libc::fstatat(fd, name.as_ptr(), status.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW) })?;
+    // SAFETY: plain data, zeroed and then filled.
+    Ok(unsafe { status.assume_init() })
 }
 
 /// The directory once more, in the form that flock(2) takes. It must be readable for that.

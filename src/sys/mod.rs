@@ -33,8 +33,10 @@ pub(crate) use datagram::{
     read_control, receive_coalesced, run,
 };
 pub(crate) use descriptors::{Descriptors, close_copy};
-pub(crate) use files::{open_directory, open_entry, open_to_lock, path_of, rename, unlink, without_umask};
-pub(crate) use memory::zeroed;
+pub(crate) use files::{
+    open_directory, open_entry, open_to_lock, path_of, rename, stat_entry, unlink, without_umask,
+};
+pub(crate) use memory::{zeroed, zeroed_words};
 pub(crate) use names::{Sockaddr, interface_index, local, peer, peer_of_sockaddr, read_sender, sockaddr_of};
 pub(crate) use options::{
     SendBuffer, get_int, keep_urgent_inline, peer_credentials, send_buffer, tell_empty_records,

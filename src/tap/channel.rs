@@ -61,9 +61,13 @@ impl Channel {
         let most = capacity / 4;
         let data_bytes_max =
             if settings.data_bytes_max == 0 { most } else { settings.data_bytes_max.min(most) };
+        let failed = Error::system("open a tap");
+        let Some(ring) = Ring::new(capacity) else {
+            return Err(failed(io::Error::from_raw_os_error(libc::ENOMEM)));
+        };
         Ok(Channel {
             settings: Settings { data_bytes_max, ..settings },
-            ring: Ring::new(capacity),
+            ring,
             signal: Signal::new().map_err(Error::system("open a tap"))?,
             reader: Mutex::default(),
         })

@@ -14,7 +14,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::bug;
+use crate::{bug, sys};
 
 const WORD_BYTES: usize = size_of::<u64>();
 
@@ -49,12 +49,11 @@ struct Writers {
 struct ReadUpTo(AtomicU64);
 
 impl Ring {
-    /// A ring of at least so many bytes.
-    pub(super) fn new(bytes: usize) -> Ring {
+    /// A ring of at least so many bytes; `None`: there is not so much memory.
+    pub(super) fn new(bytes: usize) -> Option<Ring> {
         let words = bytes.div_ceil(WORD_BYTES).max(HEAD_WORDS).next_power_of_two();
-        // Zeroed memory of the system's, of which only what is used is ever touched.
-        let words: Vec<_> = vec![0; words].into_iter().map(AtomicU64::new).collect();
-        Ring { words: words.into(), writers: Writers::default(), read: ReadUpTo::default() }
+        let words = sys::zeroed_words(words)?.into_boxed_slice();
+        Some(Ring { words, writers: Writers::default(), read: ReadUpTo::default() })
     }
 
     /// Writes a record: its head, whose first word says in its upper half what the caller likes, and its parts. One that
@@ -220,7 +219,7 @@ mod tests {
 
     #[test]
     fn records_come_back_whole_across_the_end_of_the_ring() {
-        let ring = Ring::new(64 * WORD_BYTES);
+        let ring = Ring::new(64 * WORD_BYTES).unwrap();
         let (mut at, mut record) = (0, Vec::new());
         assert!(!ring.take(&mut at, &mut record).unwrap() && !ring.is_reserved(at));
         for round in 1..500_u64 {
@@ -240,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_is_counted_and_the_next_record_says_so() {
-        let ring = Ring::new(4 * HEAD_WORDS * WORD_BYTES);
+        let ring = Ring::new(4 * HEAD_WORDS * WORD_BYTES).unwrap();
         let fit = ring.words.len() / HEAD_WORDS;
         for mark in 0..fit + 3 {
             write(&ring, mark as u64, &[]);
@@ -262,7 +261,7 @@ mod tests {
     fn several_writers_lose_nothing_and_keep_their_order() {
         const EACH: u64 = 20_000;
         const WRITERS: u64 = 3;
-        let ring = Arc::new(Ring::new(1 << 14));
+        let ring = Arc::new(Ring::new(1 << 14).unwrap());
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let ring = Arc::clone(&ring);

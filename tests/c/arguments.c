@@ -79,6 +79,7 @@ static void null_pointers(resay_engine *engine)
   CHECK_CODE(resay_client_shutdown(NULL), RESAY_E_ARG);
   resay_client_free(NULL);
   CHECK_CODE(resay_out_write(NULL, "x", 1), RESAY_E_STATE);
+  CHECK(strstr(resay_last_error(), "callback") != NULL);
   CHECK_CODE(resay_out_write((resay_out *)&called, "x", 1), RESAY_E_STATE);
   CHECK(resay_out_reserve(NULL, 1) == NULL);
   CHECK_CODE(resay_out_commit(NULL, 0), RESAY_E_STATE);

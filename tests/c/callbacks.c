@@ -106,6 +106,7 @@ static int transform(void *user, void **session, const resay_message *message, r
     return RESAY_PASS;
   case 'h': /* huge */
     CHECK_CODE(resay_out_write(out, data, SIZE_MAX), RESAY_E_FULL);
+    CHECK(strstr(resay_last_error(), "too long") != NULL);
     CHECK(resay_out_reserve(out, SIZE_MAX) == NULL);
     return RESAY_REPLACE;
   case 'N':

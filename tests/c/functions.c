@@ -96,7 +96,7 @@ static int tell(void *user, void **session, const resay_peer *peer, resay_out *o
     resay_out_write(out, " ", 1);
     resay_out_write(out, fact, strlen(fact));
   }
-  return RESAY_REPLACE;
+  return 0;
 }
 
 static int pass(void *user, void **session, const resay_message *message, resay_out *out)
@@ -172,7 +172,7 @@ static void raw(const char *chain, const char *greeting, const char *answer, con
 
 static void refusals(void)
 {
-  static const int codes[] = {RESAY_CLOSE, RESAY_DROP, RESAY_RESET, RESAY_E_DATA, 77, RESAY_LATER};
+  static const int codes[] = {RESAY_CLOSE, RESAY_DROP, RESAY_RESET, RESAY_E_DATA, 77, RESAY_LATER, RESAY_REPLACE};
   size_t i;
   for (i = 0; i < sizeof codes / sizeof codes[0]; i++) {
     char url[128], udp[128], byte;

@@ -252,6 +252,20 @@ static void a_late_answer_goes_on(const char *chain)
   CHECK_CODE(resay_engine_free(engine), 0);
 }
 
+static void a_program_asks_for_a_large_tap(void)
+{
+  char url[128];
+  resay_engine *engine = serve("tcp://127.0.0.1:0", "", url);
+  resay_tap_options options = {sizeof options, 0, 0, 1024 * MIB, 0};
+  resay_error error = {0};
+  resay_tap *tap = NULL;
+  limit(100 * MIB);
+  CHECK_CODE(resay_tap_open(engine, &options, &tap, &error), RESAY_E_SYS);
+  CHECK(tap == NULL && error.os_errno == ENOMEM);
+  ask_once(url, "after\n", "after\n");
+  CHECK_CODE(resay_engine_free(engine), 0);
+}
+
 static void a_late_answer_goes_on_alone(void)
 {
   a_late_answer_goes_on("later");
@@ -441,7 +455,7 @@ int main(void)
 {
   static void (*const parts[])(void) = {a_host_reserves, a_host_writes, a_plugin_grows, a_plugin_grows_a_raw_stream,
                                         a_peer_sends_a_long_line, a_peer_sends_a_long_line_over_unix, a_host_answers_later,
-                                        a_late_answer_goes_on_alone, a_late_answer_goes_on_to_others, an_answer_is_held,
+                                        a_program_asks_for_a_large_tap, a_late_answer_goes_on_alone, a_late_answer_goes_on_to_others, an_answer_is_held,
                                         a_function_greets, a_function_says_farewell, a_line, a_varint, a_host_sends,
                                         a_chain_is_tried, a_tap_keeps, an_option, large_datagrams};
   size_t i;

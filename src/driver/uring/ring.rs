@@ -72,42 +72,59 @@ const _: () = {
 /// The queues that are shared with the kernel.
 pub(super) struct Ring(pub(super) IoUring);
 
-/// Why this driver cannot be had here, if it cannot. Asked once a process: it is a matter of the kernel.
+/// Why this driver cannot be had here, if it cannot. The kernel is asked once a process, unless something has just run out.
 ///
 /// A seccomp filter may kill whoever asks (seccomp(2)), and nobody can see that beforehand: hence the variable.
-pub(super) fn probe() -> Result<(), String> {
+pub(super) fn probe() -> io::Result<()> {
     const SWITCH: &str = "RESAY_NO_URING";
     if environment::variable(SWITCH).is_some_and(|value| !value.is_empty() && value != "0") {
-        return Err(format!("{SWITCH} is set"));
+        return Err(io::Error::other(format!("{SWITCH} is set")));
     }
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
-    ANSWER
-        .get_or_init(|| on_helper_thread(|| Ok(probe_here())).unwrap_or_else(|error| Err(error.to_string())))
-        .clone()
+    let known = match ANSWER.get() {
+        Some(known) => known,
+        None => match on_helper_thread(probe_here) {
+            Err(error) if is_passing(&error) => return Err(error),
+            found => ANSWER.get_or_init(|| found.map_err(|error| error.to_string())),
+        },
+    };
+    known.clone().map_err(io::Error::other)
 }
 
-fn probe_here() -> Result<(), String> {
+/// Whether something has run out that may be there the next time.
+fn is_passing(error: &io::Error) -> bool {
+    use libc::{EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(error.raw_os_error(), Some(EAGAIN | EINTR | EMFILE | ENFILE | ENOBUFS | ENOMEM))
+}
+
+/// What fails, where it is not that something has run out.
+fn failing(what: &str) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| if is_passing(&error) { error } else { io::Error::other(format!("{what}: {error}")) }
+}
+
+fn probe_here() -> io::Result<()> {
+    let too_old = || io::Error::other("the kernel is too old for it: it takes Linux 6.17");
     // It knows no call of io_uring that waits, and lets no other thread run meanwhile.
     if environment::variable("RESAY_VG").is_none()
         && environment::variable("LD_PRELOAD")
             .is_some_and(|list| list.to_string_lossy().contains("/vgpreload_"))
     {
-        return Err("valgrind stops all threads while one waits in io_uring_enter(2)".into());
+        return Err(io::Error::other("valgrind stops all threads while one waits in io_uring_enter(2)"));
     }
     let ring = builder().build(8).map_err(|error| match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            "the kernel refuses it: the sysctl kernel.io_uring_disabled, or a seccomp filter".into()
-        }
-        Some(libc::ENOSYS) => "there is none: an old kernel, or a seccomp filter".into(),
-        Some(libc::EINVAL) => "the kernel is too old for it: it takes Linux 6.17".into(),
-        _ => error.to_string(),
+        Some(libc::EPERM | libc::EACCES) => io::Error::other(
+            "the kernel refuses it: the sysctl kernel.io_uring_disabled, or a seccomp filter",
+        ),
+        Some(libc::ENOSYS) => io::Error::other("there is none: an old kernel, or a seccomp filter"),
+        Some(libc::EINVAL) => too_old(),
+        _ => error,
     })?;
     let parameters = ring.params();
     if !parameters.is_feature_nodrop() || !parameters.is_feature_ext_arg() {
-        return Err("the kernel is too old for it: it takes Linux 6.17".into());
+        return Err(too_old());
     }
     let mut probe = io_uring::Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(|error| format!("it cannot be asked: {error}"))?;
+    ring.submitter().register_probe(&mut probe).map_err(failing("it cannot be asked"))?;
     let needed = [
         ("poll", opcode::PollAdd::CODE),
         ("accept", opcode::AcceptMulti::CODE),
@@ -118,17 +135,18 @@ fn probe_here() -> Result<(), String> {
         ("cancel", opcode::AsyncCancel2::CODE),
     ];
     if let Some((name, _)) = needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
-        return Err(format!("the kernel has no {name} in it"));
+        return Err(io::Error::other(format!("the kernel has no {name} in it")));
     }
-    let mut buffers =
-        Buffers::new(Group::STREAMS).map_err(|error| format!("no memory for its buffers: {error}"))?;
-    buffers.register(&ring).map_err(|error| format!("the kernel takes no ring of buffers: {error}"))?;
+    let mut buffers = Buffers::new(Group::STREAMS).map_err(failing("no memory for its buffers"))?;
+    buffers.register(&ring).map_err(failing("the kernel takes no ring of buffers"))?;
     let mut ring = Ring(ring);
     probe_capped_receive(&mut ring).map_err(|error| match error.raw_os_error() {
-        Some(libc::EINVAL) => "the kernel cannot bound a multishot receive: it takes Linux 6.17".into(),
-        _ => format!("a receive fails: {error}"),
+        Some(libc::EINVAL) => {
+            io::Error::other("the kernel cannot bound a multishot receive: it takes Linux 6.17")
+        }
+        _ => failing("a receive fails")(error),
     })?;
-    probe_submitted_send(&mut ring).map_err(|error| format!("a send does not report what it must: {error}"))
+    probe_submitted_send(&mut ring).map_err(failing("a send does not report what it must"))
 }
 
 impl Request {
