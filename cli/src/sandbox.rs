@@ -37,8 +37,8 @@ static IS_ENTERED: AtomicBool = AtomicBool::new(false);
 /// Of later ones nothing is needed; of those before, what the kernel knows is used.
 const LANDLOCK: ABI = ABI::V5;
 
-/// What transforms and the threads of a server read of the system.
-const SYSTEM: [&str; 9] = [
+/// What transforms and the threads of a server read of the system, and of this process.
+const SYSTEM: [&str; 14] = [
     "/usr/lib",
     "/usr/lib64",
     "/usr/local/lib",
@@ -47,6 +47,12 @@ const SYSTEM: [&str; 9] = [
     "/etc/ld.so.cache",
     "/proc/sys/net/core/somaxconn",
     "/proc/self/fdinfo",
+    // For metrics.
+    "/proc/self/fd",
+    "/proc/self/limits",
+    "/proc/self/net",
+    "/proc/self/stat",
+    "/proc/self/task",
     "/sys/devices/system/cpu/online",
 ];
 
@@ -117,6 +123,8 @@ pub(crate) fn explain(failure: Failure) -> Failure {
 
 /// Shuts this thread out of all other places, and the threads that it starts from now on.
 pub(crate) fn enter(places: &Places) -> Result<(), Failure> {
+    // Metrics want them, and they are asked for once: by what is not to be had any more in here.
+    let _ = (procfs::page_size(), procfs::ticks_per_second());
     let status = restrict(places).map_err(failed)?;
     if status.ruleset == RulesetStatus::NotEnforced {
         return Err(failed("this kernel has no Landlock (Linux 5.13, and `landlock` among the LSMs)"));

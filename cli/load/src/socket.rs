@@ -71,6 +71,7 @@ impl Socket {
     }
 
     /// How many messages of so many bytes one send may have; `None`: it has always one.
+    #[cfg_attr(not(feature = "runs"), expect(unused_variables, reason = "only runs ask for the size"))]
     pub(crate) fn run_max(&self, message_bytes: usize) -> Option<usize> {
         match self {
             #[cfg(feature = "runs")]

@@ -440,7 +440,10 @@ impl Outcome {
             ));
         }
         if measured.is_silent {
-            warnings.push(format!("nothing was answered any more for {:?}", plan.timeout));
+            warnings.push(match plan.timeout.as_secs() {
+                u64::MAX => "nothing was answered any more".to_owned(),
+                _ => format!("nothing was answered any more for {:?}", plan.timeout),
+            });
         }
         if script.depends_on_reads() && messages.wrong > 0 {
             warnings.push(format!(

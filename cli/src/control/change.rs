@@ -88,7 +88,7 @@ impl Desk {
 /// Sockets that somebody has opened for the server are taken when it starts: no client is to name descriptors of the process.
 fn listenable(url: &str) -> Result<(), Failure> {
     match Address::parse(url)?.0 {
-        Address::Tcp(_) | Address::Udp(_) | Address::Unix { .. } => Ok(()),
+        Address::Tcp(_) | Address::Udp(_) | Address::Unix { .. } | Address::Tls(_) => Ok(()),
         _ => {
             Err(SpecError::new("address", url, 0, "an inherited socket is named when the server starts")
                 .into())

@@ -240,7 +240,7 @@ impl Collector for OwnProcess {
             "cpu_seconds",
             "Processor time, user and system, in seconds",
             MetricType::Counter,
-            |metric| count(metric, &figures.cpu_seconds),
+            |metric| figures.cpu_seconds.map_or(Ok(()), |seconds| count(metric, &seconds)),
         )?;
         families.one(
             "start_time_seconds",
@@ -249,7 +249,7 @@ impl Collector for OwnProcess {
             |metric| metric.encode_gauge(&self.0.start_seconds),
         )?;
         families.one("max_fds", "Descriptors that may be open", MetricType::Gauge, |metric| {
-            metric.encode_gauge(&figures.descriptors_max.map_or(f64::INFINITY, |most| most as f64))
+            figures.descriptors_max.map_or(Ok(()), |most| metric.encode_gauge(&most))
         })?;
         for (name, help, value) in [
             ("open_fds", "Descriptors that are open", figures.open_descriptors),
@@ -257,7 +257,9 @@ impl Collector for OwnProcess {
             ("virtual_memory_bytes", "Virtual memory, in bytes", figures.virtual_bytes),
             ("threads", "Threads of the process", figures.threads),
         ] {
-            families.one(name, help, MetricType::Gauge, |metric| metric.encode_gauge(&value))?;
+            families.one(name, help, MetricType::Gauge, |metric| {
+                value.map_or(Ok(()), |value| metric.encode_gauge(&value))
+            })?;
         }
         Ok(())
     }

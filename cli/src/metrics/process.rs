@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use procfs::process::{LimitValue, Process};
 
-/// The usual figures of a process. What the system does not tell is 0.
+/// The usual figures of a process; `None`: the system does not tell.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
-    pub(super) cpu_seconds: f64,
-    pub(super) open_descriptors: u64,
-    /// `None`: there is no limit.
-    pub(super) descriptors_max: Option<u64>,
-    pub(super) resident_bytes: u64,
-    pub(super) virtual_bytes: u64,
-    pub(super) threads: u64,
+    pub(super) cpu_seconds: Option<f64>,
+    pub(super) open_descriptors: Option<u64>,
+    /// Infinite where there is no limit.
+    pub(super) descriptors_max: Option<f64>,
+    pub(super) resident_bytes: Option<u64>,
+    pub(super) virtual_bytes: Option<u64>,
+    pub(super) threads: Option<u64>,
 }
 
 impl Figures {
@@ -24,16 +24,17 @@ impl Figures {
         let Ok(process) = Process::myself() else { return Figures::default() };
         let mut figures = Figures::default();
         if let Ok(stat) = process.stat() {
-            figures.cpu_seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-            figures.resident_bytes = stat.rss.saturating_mul(procfs::page_size());
-            figures.virtual_bytes = stat.vsize;
-            figures.threads = u64::try_from(stat.num_threads).unwrap_or(0);
+            figures.cpu_seconds = Some((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64);
+            figures.resident_bytes = Some(stat.rss.saturating_mul(procfs::page_size()));
+            figures.virtual_bytes = Some(stat.vsize);
+            figures.threads = u64::try_from(stat.num_threads).ok();
         }
-        figures.open_descriptors = process.fd_count().map_or(0, |count| count as u64);
-        figures.descriptors_max = match process.limits().map(|limits| limits.max_open_files.soft_limit) {
-            Ok(LimitValue::Value(most)) => Some(most),
-            _ => None,
-        };
+        figures.open_descriptors = process.fd_count().ok().map(|count| count as u64);
+        figures.descriptors_max =
+            process.limits().ok().map(|limits| match limits.max_open_files.soft_limit {
+                LimitValue::Value(most) => most as f64,
+                LimitValue::Unlimited => f64::INFINITY,
+            });
         figures
     }
 }
@@ -134,8 +135,11 @@ mod tests {
     #[test]
     fn this_process_has_figures() {
         let figures = Figures::read();
-        assert!(figures.resident_bytes > 0 && figures.virtual_bytes >= figures.resident_bytes, "{figures:?}");
-        assert!(figures.open_descriptors > 2 && figures.threads > 0, "{figures:?}");
+        assert!(
+            figures.resident_bytes > Some(0) && figures.virtual_bytes >= figures.resident_bytes,
+            "{figures:?}"
+        );
+        assert!(figures.open_descriptors > Some(2) && figures.threads > Some(0), "{figures:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `serve --sandbox`: it serves as before, and transforms reach nothing else.
 
+use std::io::{Read, Write};
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -141,7 +142,10 @@ fn a_server_in_a_sandbox_takes_load_and_orders() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let (file, control) = (path("resay.toml"), path("ctl"));
-        let base = format!("backend = {backend:?}\ncontrol = {control:?}\nsandbox = true\nthreads = 2\n");
+        let metrics = path("metrics");
+        let base = format!(
+            "backend = {backend:?}\ncontrol = {control:?}\nmetrics = \"unix:{metrics}\"\nsandbox = true\nthreads = 2\n"
+        );
         let first = "[[listener]]\nname = \"a\"\nlisten = [\"tcp://127.0.0.1:0\", \"udp://127.0.0.1:0\"]\n";
         std::fs::write(&file, format!("{base}chain = \"uppercase\"\n{first}")).unwrap();
         let mut command = resay(["serve", "--config"]);
@@ -150,6 +154,25 @@ fn a_server_in_a_sandbox_takes_load_and_orders() {
         for url in &server.urls {
             let output = run(["bench", url, "-c", "20", "-d", "300ms", "--expect", "uppercase"], b"");
             assert_eq!(output.code, Some(0), "{backend} {url}: {output:?}");
+        }
+        // Metrics know the process as outside of a sandbox.
+        let mut scraped = std::os::unix::net::UnixStream::connect(&metrics).unwrap();
+        scraped.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        scraped.read_to_string(&mut text).unwrap();
+        for name in [
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_threads",
+            "process_open_fds",
+        ] {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+            assert!(value.is_some_and(|value| value > 0.0), "{name}: {text}");
+        }
+        for part in
+            ["process_max_fds ", "resay_worker_busy_seconds_total{worker=", "resay_kernel_dropped_total{"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
         }
         let ctl = |arguments: &[&str]| run([&["ctl", &control], arguments].concat(), b"");
         for arguments in [&["stats"][..], &["connections"], &["chain", "0", "delay:time=1ms | reverse"]] {
