@@ -124,10 +124,11 @@ impl Engine {
         }
         let settings = Arc::clone(&lock(&self.control).thread_settings);
         let (mut opened, mut counts) = (Vec::with_capacity(listens.len()), Vec::with_capacity(listens.len()));
-        for (listen, own) in listens.iter().zip(owns) {
+        let dealt = Handed::deal(handed, listens);
+        for ((listen, own), dealt) in listens.iter().zip(owns).zip(dealt) {
             let before = opened.len();
-            let bound = match Handed::take_for(handed, listen) {
-                Some(handed) => vec![handed.adopt(&listen.options)?],
+            let bound = match dealt {
+                Some(handed) => vec![handed.adopt(listen)?],
                 None => settings.with(|| socket::bind(listen))?,
             };
             opened.extend(bound.into_iter().map(|bound| (bound, own.clone())));

@@ -308,6 +308,86 @@ fn the_new_server_has_what_its_file_says() {
     last.end();
 }
 
+/// What `ctl listeners` says of each: name, URL and chain.
+fn listeners(control: &str) -> Vec<[String; 3]> {
+    let output = run(["ctl", control, "listeners", "--json"], b"");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let all: Vec<serde_json::Value> = serde_json::from_str(&output.text()).unwrap();
+    all.iter().map(|one| ["name", "url", "chain"].map(|key| one[key].to_string())).collect()
+}
+
+/// However a listener's address is written, and whatever is around its stream: each server has the same ports and calls them the
+/// same.
+#[test]
+fn addresses_stay_what_they_are_through_many_takeovers() {
+    let free = || {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        // Of both kinds, since the same number may be free of one only.
+        UdpSocket::bind(("127.0.0.1", port)).map_or(0, |_| port)
+    };
+    let free = || std::iter::repeat_with(free).find(|port| *port != 0).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (file, control) = (path("resay.toml"), path("ctl"));
+    let mut urls = vec![
+        format!("tcp://:{}", free()),
+        format!("udp://:{}", free()),
+        "tcp://:0".to_owned(),
+        "udp://:0".to_owned(),
+        "tcp://127.0.0.1:0".to_owned(),
+        format!("tcp://127.0.0.1:{}", free()),
+        format!("tcp://localhost:{}", free()),
+        "tcp://localhost:0".to_owned(),
+        format!("udp://[::ffff:127.0.0.1]:{}", free()),
+        "tcp://[::ffff:127.0.0.1]:0".to_owned(),
+        "tcp://[::1]:0".to_owned(),
+        format!("unix:{}", path("s")),
+        format!("unix-dgram:{}", path("d")),
+        format!("unix:@{}", path("abstract")),
+    ];
+    #[cfg(feature = "tls")]
+    let authority = crate::tls::Authority::new();
+    #[cfg(feature = "tls")]
+    urls.extend([
+        format!("tls://:{}?{}", free(), authority.query()),
+        format!("tls://127.0.0.1:0?{}", authority.query()),
+        format!("tls://localhost:{}?{}", free(), authority.query()),
+        format!("unix+tls:{}?{}", path("t"), authority.query()),
+    ]);
+    let mut text = format!("control = {control:?}\nchain = \"uppercase\"\nthreads = 2\n");
+    for (number, url) in urls.iter().enumerate() {
+        text.push_str(&format!("[[listener]]\nname = \"l{number}\"\nlisten = {url:?}\n"));
+    }
+    std::fs::write(&file, text).unwrap();
+    let start = |others: &[&str]| {
+        let mut command = resay(["serve", "--config", &file]);
+        command.args(others);
+        Server::of(command, urls.len(), None)
+    };
+    let mut server = start(&[]);
+    let first = (server.urls.clone(), listeners(&control));
+    for number in 0..4 {
+        let next = start(&["--takeover", &control]);
+        assert_eq!((&next.urls, listeners(&control)), (&first.0, first.1.clone()), "{number}");
+        end_of(std::mem::replace(&mut server, next));
+        for url in server.urls.iter().filter(|url| !url.contains("tls:")) {
+            let url = url.replace("//:", "//127.0.0.1:");
+            assert_eq!(run(["send", &url, "x"], b"").text(), "X", "{number} {url}");
+        }
+        #[cfg(feature = "tls")]
+        for url in server.urls.iter().filter(|url| url.contains("tls:")) {
+            let url = url.replace("//:", "//127.0.0.1:");
+            let output = run(["send", &url, "x", "--ca", &authority.path("ca.pem")], b"");
+            assert_eq!(output.text(), "X", "{number} {url}: {output:?}");
+        }
+    }
+    server.end();
+    for name in ["s", "d", "t"] {
+        assert!(!Path::new(&path(name)).exists(), "{name} goes with the last one");
+    }
+}
+
 /// More sockets of one address than there are threads have no place.
 #[test]
 fn too_few_threads_are_an_error() {

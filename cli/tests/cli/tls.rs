@@ -12,13 +12,13 @@ use rustix::process::Signal;
 use crate::process::{Process, Server, Written, resay, run, wait_until};
 
 /// An authority with its directory, where certificates are NAME.pem and their keys NAME.key.
-struct Authority {
+pub(crate) struct Authority {
     directory: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub(crate) fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "an authority");
@@ -30,7 +30,7 @@ impl Authority {
         authority
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
@@ -47,7 +47,7 @@ impl Authority {
     }
 
     /// The options of a listener with the first certificate.
-    fn query(&self) -> String {
+    pub(crate) fn query(&self) -> String {
         format!("cert={}&key={}", self.path("server.pem"), self.path("server.key"))
     }
 }

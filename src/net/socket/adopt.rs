@@ -69,16 +69,16 @@ fn adopt_handed(mut handover: Handover, options: &Options) -> Result<Bound> {
 }
 
 /// What a socket is that somebody else has opened.
-struct Found {
-    kind: SocketKind,
-    local: SockAddr,
-    is_v6: bool,
+pub(super) struct Found {
+    pub(super) kind: SocketKind,
+    pub(super) local: SockAddr,
+    pub(super) is_v6: bool,
     listens: bool,
 }
 
 impl Found {
     /// Looks, and changes nothing.
-    fn look(socket: &SockRef<'_>) -> io::Result<Found> {
+    pub(super) fn look(socket: &SockRef<'_>) -> io::Result<Found> {
         let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
         let int = |option| sys::get_int(socket.as_fd(), libc::SOL_SOCKET, option);
         let (domain, socket_type, protocol) =

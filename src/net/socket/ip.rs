@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use socket2::{Domain, SockAddr, SockRef, Socket};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::bound::{Bound, is_loopback};
 use super::options::{asked_for, configure, destinations as reporting, on_accept, waiting_max};
@@ -18,21 +18,11 @@ use crate::sys;
 pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Result<Bound> {
     let failed = |what: &'static str| Error::system(format!("{what} {}", listen.address));
     let is_any = asked.host == Host::Any;
-    let addresses = resolve(asked, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).map_err(failed("resolve"))?;
-    let mut address = *addresses.first().ok_or(Error::State("no address"))?;
-    let open = |address: &SocketAddr| {
-        Socket::new(Domain::for_address(*address), sys::type_of(kind).nonblocking().cloexec(), None)
-    };
-    let socket = match open(&address) {
-        // A machine without IPv6: all addresses are then those of IPv4.
-        Err(error) if is_any && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-            address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), asked.port);
-            open(&address)
-        }
-        result => result,
-    }
-    .map_err(failed("open a socket for"))?;
-    if matches!(asked.host, Host::V6(..)) && address.is_ipv4() && listen.options.v6only == Some(true) {
+    let addresses = candidates(asked).map_err(failed("resolve"))?;
+    let address = *addresses.first().ok_or(Error::State("no address"))?;
+    let socket = Socket::new(Domain::for_address(address), sys::type_of(kind).nonblocking().cloexec(), None)
+        .map_err(failed("open a socket for"))?;
+    if is_kept_out(listen, asked, &address) {
         let why = "v6only=1 keeps an IPv4-mapped address out";
         return Err(failed("bind")(io::Error::new(io::ErrorKind::InvalidInput, why)));
     }
@@ -65,25 +55,10 @@ pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Resul
         socket.listen(waiting_max(&listen.options)).map_err(failed("listen on"))?;
     }
     let local = socket.local_addr().map_err(failed("read the address of"))?;
-    let mut endpoint = Endpoint::from(local.as_socket().unwrap_or(address));
-    match &asked.host {
-        Host::Any if address.is_ipv6() => endpoint.host = Host::Any,
-        // By name, as it was asked for.
-        Host::V6(ip, Some(Zone::Name(_))) if address.ip() == *ip => endpoint.host = asked.host.clone(),
-        _ => {}
-    }
-    let url = match kind {
-        SocketKind::Tcp if matches!(listen.address, Address::Tls(_)) => {
-            Address::Tls(Box::new(Address::Tcp(endpoint)))
-        }
-        SocketKind::Tcp => Address::Tcp(endpoint),
-        _ => Address::Udp(endpoint),
-    }
-    .to_string();
     Ok(Bound {
         socket: socket.into(),
         kind,
-        url,
+        url: url_of(listen, asked, local.as_socket().unwrap_or(address)),
         is_loopback: is_loopback(&local),
         destinations,
         more: Vec::new(),
@@ -94,6 +69,46 @@ pub(super) fn bind(listen: &Listen, asked: &Endpoint, kind: SocketKind) -> Resul
         handover: None,
         file: None,
     })
+}
+
+/// The addresses that a listener may be bound to: the first one, unless another process has bound it to another one.
+pub(super) fn candidates(asked: &Endpoint) -> io::Result<Vec<SocketAddr>> {
+    let any = if asked.host != Host::Any || has_ipv6() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    } else {
+        // All addresses are then those of IPv4.
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    };
+    resolve(asked, any)
+}
+
+/// Any other error than this one comes again when the socket itself is opened.
+fn has_ipv6() -> bool {
+    let opened = Socket::new(Domain::IPV6, Type::DGRAM.cloexec(), None);
+    !opened.is_err_and(|error| error.raw_os_error() == Some(libc::EAFNOSUPPORT))
+}
+
+/// Whether an IPv4 address is written as IPv6 where only IPv6 is wanted.
+pub(super) fn is_kept_out(listen: &Listen, asked: &Endpoint, address: &SocketAddr) -> bool {
+    matches!(asked.host, Host::V6(..)) && address.is_ipv4() && listen.options.v6only == Some(true)
+}
+
+/// What a listener's socket that is bound to `local` is called.
+pub(super) fn url_of(listen: &Listen, asked: &Endpoint, local: SocketAddr) -> String {
+    let local = canonical(local);
+    let mut endpoint = Endpoint::from(local);
+    match &asked.host {
+        Host::Any if local.is_ipv6() => endpoint.host = Host::Any,
+        // By name, as it was asked for.
+        Host::V6(ip, Some(Zone::Name(_))) if local.ip() == *ip => endpoint.host = asked.host.clone(),
+        _ => {}
+    }
+    match &listen.address {
+        Address::Tls(_) => Address::Tls(Box::new(Address::Tcp(endpoint))),
+        Address::Udp(_) => Address::Udp(endpoint),
+        _ => Address::Tcp(endpoint),
+    }
+    .to_string()
 }
 
 /// The same for a port that the kernel has chosen, bound by its number: a socket loses one that it has not asked for when it
