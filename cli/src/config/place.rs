@@ -49,6 +49,11 @@ impl<'a> Source<'a> {
         format!("{}:{}", self.path.display(), self.position(at).0)
     }
 
+    /// The number of a line.
+    pub(super) fn number(&self, at: usize) -> usize {
+        self.position(at).0
+    }
+
     fn position(&self, at: usize) -> (usize, usize, &'a str) {
         let mut at = at.min(self.text.len());
         while !self.text.is_char_boundary(at) {

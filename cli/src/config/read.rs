@@ -13,8 +13,10 @@ use resay::{Engine, Error, Options};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::clash::{self, Taken};
 use super::place::{Source, Text};
 use super::settings::{Config, Entry};
+use super::types::Types;
 use crate::exit::{Exit, Failure};
 use crate::log::Format;
 
@@ -36,6 +38,11 @@ pub(super) const TOP: [&str; 11] = [
 pub(super) const LISTENER: [&str; 3] = ["name", "listen", "tls"];
 /// Letters of a name.
 pub(super) const NAME_BYTES_MAX: usize = 64;
+
+/// The bytes of the path of a unix socket: `sun_path` of unix(7), but for the NUL.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// What a file without listeners lacks.
+const NO_LISTENER: &str = "there is no [[listener]]: nothing would listen";
 
 /// A file is not read beyond this.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -94,21 +101,35 @@ impl Reader<'_> {
             listeners: Vec::new(),
         };
         let mut defaults = Options::default();
+        let mut taken = Vec::new();
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "defaults" => self.defaults(value, &mut defaults),
                 // When the defaults are known.
                 "listener" => {}
                 "plugin_dirs" => config.plugin_dirs = self.paths(value),
-                name => self.top(key, name, value, &mut config),
+                name => {
+                    self.top(key, name, value, &mut config);
+                    let at = value.span().start;
+                    match name {
+                        "control" | "control_read" => {
+                            let path = if name == "control" { &config.control } else { &config.control_read };
+                            taken.extend(path.as_ref().map(|path| Taken::by_control(name, path, at)));
+                        }
+                        "metrics" => {
+                            let place = config.metrics.as_ref();
+                            taken.extend(place.and_then(|place| Taken::by_metrics(place, at)));
+                        }
+                        _ => {}
+                    }
+                }
             }
         }
         match table.get("listener") {
-            Some(value) => self.listeners(value, &defaults, &mut config.listeners),
-            None => {
-                self.source.fault(self.source.text.len(), "there is no [[listener]]: nothing would listen")
-            }
+            Some(value) => self.listeners(value, &defaults, &mut config.listeners, &mut taken),
+            None => self.source.fault(self.source.text.len(), NO_LISTENER),
         }
+        clash::find(self.source, taken);
         config
     }
 
@@ -129,7 +150,7 @@ impl Reader<'_> {
             };
             return self.source.fault(key.span().start, message);
         }
-        let Some(text) = self.text(value) else { return };
+        let Some(text) = self.text(value, Types::of_top(name)) else { return };
         if let Err((at, message)) = set_top(config, name, &text.text) {
             self.source.fault(text.at(at), message);
         }
@@ -150,17 +171,31 @@ impl Reader<'_> {
     }
 
     fn option(self, key: &str, at: usize, value: &Spanned<DeValue<'_>>, options: &mut Options) {
-        let Some(text) = self.text(value) else { return };
+        // The name comes first: what an unknown one takes nobody knows.
+        let text = match Key::find(key) {
+            Some(_) => self.text(value, Types::of_option(key)),
+            None => Some(Text::new(self.source, String::new(), value.span())),
+        };
+        let Some(text) = text else { return };
         if let Err(fault) = options.set(key, &text.text) {
             let at = if fault.in_key { at + fault.at } else { text.at(fault.at) };
             self.source.fault(at, fault.message);
         }
     }
 
-    fn listeners(self, value: &Spanned<DeValue<'_>>, defaults: &Options, entries: &mut Vec<Entry>) {
+    fn listeners(
+        self,
+        value: &Spanned<DeValue<'_>>,
+        defaults: &Options,
+        entries: &mut Vec<Entry>,
+        taken: &mut Vec<Taken>,
+    ) {
         let DeValue::Array(tables) = value.get_ref() else {
             return self.source.fault(value.span().start, "tables are expected: [[listener]]");
         };
+        if tables.is_empty() {
+            self.source.fault(value.span().start, NO_LISTENER);
+        }
         let mut names: Vec<String> = Vec::new();
         for value in tables.iter() {
             let DeValue::Table(table) = value.get_ref() else {
@@ -175,7 +210,7 @@ impl Reader<'_> {
                 }
                 names.push(name.clone());
             }
-            self.listener(value.span().start, &name.unwrap_or_default(), table, defaults, entries);
+            self.listener(value.span().start, &name.unwrap_or_default(), table, defaults, entries, taken);
         }
     }
 
@@ -184,7 +219,7 @@ impl Reader<'_> {
             self.source.fault(start, "the listener has no name: name = \"public\"");
             return None;
         };
-        let text = self.text(value)?;
+        let text = self.text(value, Types::TEXT)?;
         let is_good = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
         let wrong = text.text.find(|letter| !is_good(letter));
         if !(1..=NAME_BYTES_MAX).contains(&text.text.len()) || wrong.is_some() {
@@ -203,6 +238,7 @@ impl Reader<'_> {
         table: &DeTable<'_>,
         defaults: &Options,
         entries: &mut Vec<Entry>,
+        taken: &mut Vec<Taken>,
     ) {
         for key in table.keys() {
             let known = || KEYS.iter().map(|key| key.name).chain(LISTENER);
@@ -223,8 +259,9 @@ impl Reader<'_> {
                 .source
                 .fault(start, "the listener has no address: listen = \"tcp://127.0.0.1:8888\"");
         };
-        let urls = self.texts(listen);
-        if urls.is_empty() {
+        let urls = self.texts(listen, Types::TEXTS);
+        // What is no text is told already.
+        if matches!(listen.get_ref(), DeValue::Array(values) if values.is_empty()) {
             self.source
                 .fault(listen.span().start, "an address is expected: listen = \"tcp://127.0.0.1:8888\"");
         }
@@ -234,8 +271,9 @@ impl Reader<'_> {
         let first = entries.len();
         let mut is_whole = true;
         for url in &urls {
-            let bare = match Listen::parse(&url.text, defaults) {
-                Ok(listen) => listen.address,
+            let parsed = Listen::parse(&url.text, defaults).and_then(|_| Address::parse(&url.text));
+            let (bare, pairs) = match parsed {
+                Ok(parsed) => parsed,
                 Err(error) => {
                     self.source.fault(url.at(error.at), error.message);
                     is_whole = false;
@@ -277,12 +315,15 @@ impl Reader<'_> {
             match Listen::parse(&url.text, &options) {
                 Ok(listen) => {
                     if let Err(error) = listen.check() {
-                        self.source.fault(url.start(), error.message);
+                        // Its text is KEY=VALUE.
+                        let name = error.text.split('=').next().unwrap_or_default();
+                        let in_url =
+                            pairs.iter().find(|pair| pair.key == name).map(|pair| url.at(pair.key_at(0)));
+                        let in_table = || table.get_key_value(name).map(|(key, _)| key.span().start);
+                        let at = in_url.or_else(in_table).unwrap_or(url.start());
+                        self.source.fault(at, error.message);
                     }
-                    let address = &listen.address;
-                    if entries.iter().skip(first).any(|entry| entry.listen.address == *address) {
-                        self.source.fault(url.start(), format!("{address} stands here already"));
-                    }
+                    taken.extend(Taken::by_listener(&listen, name, url.start()));
                     let place = self.source.line(start);
                     entries.push(Entry { name: name.to_owned(), listen, place });
                 }
@@ -316,7 +357,10 @@ impl Reader<'_> {
         };
         let mut options = Vec::new();
         for (key, value) in table {
-            for text in self.texts(value) {
+            if matches!(value.get_ref(), DeValue::Array(values) if values.is_empty()) {
+                self.source.fault(value.span().start, "a text is expected in the list");
+            }
+            for text in self.texts(value, Types::FILTER) {
                 let (key, value) = (key.get_ref().to_string(), text.text.into_bytes());
                 options.push(OptionSpec { key, value, key_at: 0, value_at: 0 });
             }
@@ -325,19 +369,35 @@ impl Reader<'_> {
     }
 
     fn paths(self, value: &Spanned<DeValue<'_>>) -> Vec<PathBuf> {
-        self.texts(value).into_iter().map(|text| text.text.into()).collect()
+        self.texts(value, Types::TEXTS).into_iter().map(|text| text.text.into()).collect()
     }
 
     /// A text, or an array of texts.
-    fn texts(self, value: &Spanned<DeValue<'_>>) -> Vec<Text> {
+    fn texts(self, value: &Spanned<DeValue<'_>>, types: Types) -> Vec<Text> {
         match value.get_ref() {
-            DeValue::Array(values) => values.iter().filter_map(|value| self.text(value)).collect(),
-            _ => self.text(value).into_iter().collect(),
+            DeValue::Array(values) if types.fault(value.get_ref()).is_none() => {
+                let of_element = Types { names: types.elements, elements: &[] };
+                values.iter().filter_map(|value| self.text(value, of_element)).collect()
+            }
+            _ => self.text(value, types).into_iter().collect(),
         }
     }
 
-    /// A value as it would be typed: numbers, flags and lists too.
-    fn text(self, value: &Spanned<DeValue<'_>>) -> Option<Text> {
+    /// A value as it would be typed: numbers, flags and lists too, as far as the key takes them.
+    fn text(self, value: &Spanned<DeValue<'_>>, types: Types) -> Option<Text> {
+        if let Some(message) = types.fault(value.get_ref()) {
+            self.source.fault(value.span().start, message);
+            return None;
+        }
+        if let DeValue::Array(values) = value.get_ref() {
+            let mut faults = values.iter().filter_map(|value| {
+                types.element_fault(value.get_ref()).map(|message| (value.span().start, message))
+            });
+            if let Some((at, message)) = faults.next() {
+                self.source.fault(at, message);
+                return None;
+            }
+        }
         match plain(value) {
             Ok(text) => Some(Text::new(self.source, text, value.span())),
             Err((at, message)) => {
@@ -450,8 +510,8 @@ fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, Str
                 _ => return Err((0, "true or false is expected".to_owned())),
             };
         }
-        "control" => config.control = Some(text.into()),
-        "control_read" => config.control_read = Some(text.into()),
+        "control" => config.control = Some(socket_path(text)?),
+        "control_read" => config.control_read = Some(socket_path(text)?),
         "metrics" => {
             let wrong = |error: resay::SpecError| (error.at, error.message);
             config.metrics = Some(text.parse().map_err(wrong)?);
@@ -464,4 +524,25 @@ fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, Str
         _ => return Err((0, format!("unknown key {key:?}"))),
     }
     Ok(())
+}
+
+/// A path that a unix socket can have.
+fn socket_path(text: &str) -> Result<PathBuf, (usize, String)> {
+    if text.is_empty() {
+        return Err((0, "a path is expected".to_owned()));
+    }
+    if let Some(at) = text.find('\0') {
+        return Err((at, "a path has no NUL".to_owned()));
+    }
+    if text.len() > SOCKET_PATH_BYTES_MAX {
+        let message = format!(
+            "the path of a unix socket has at most {SOCKET_PATH_BYTES_MAX} bytes, and this has {}",
+            text.len()
+        );
+        return Err((0, message));
+    }
+    match Path::new(text).file_name() {
+        Some(_) if !text.ends_with('/') => Ok(text.into()),
+        _ => Err((text.len(), "the path ends without a name".to_owned())),
+    }
 }

@@ -100,7 +100,7 @@ fn a_fault_is_shown_with_its_line_its_column_and_what_was_meant() {
         ("threads = \n", "1:11: "),
         (
             "[[listener]]\nname = \"a\"\nlisten = \"tcp://:0\"\nproxy = \"v2\"\n",
-            "3:10: anybody who reaches the listener could say to be anybody",
+            "4:1: anybody who reaches the listener could say to be anybody",
         ),
         ("threds = 2\n", "1:1: unknown key \"threds\", did you mean \"threads\"?\n  threds = 2\n  ^"),
         (
@@ -112,7 +112,7 @@ fn a_fault_is_shown_with_its_line_its_column_and_what_was_meant() {
         ("log = \"xml\"\n", "1:8: text or json is expected"),
         ("chain = \"a ||\"\n", "1:13: "),
         ("drain_timeout = \"5 s\"\n", "1:19: "),
-        ("threads = 1.5\n", "1:11: a text, a number or a list is expected, not a float"),
+        ("threads = 1.5\n", "1:11: a text or a number is expected, not a float"),
         ("chain = \"x:t=${RESAY_NO_SUCH}\"\n", "1:14: the variable RESAY_NO_SUCH is not set"),
         ("chain = \"${OPEN\"\n", "1:10: the variable does not end"),
         (
