@@ -202,15 +202,50 @@ fn a_difference_is_told_in_lines_and_in_the_exit_status() {
     let configured = Configured::start(first, 2);
     assert_eq!(configured.diff(first), (Some(0), String::new()));
     let second = "drain_timeout = \"9s\"\n\
-                  [[listener]]\nname = \"a\"\nlisten = \"tcp://127.0.0.1:0\"\nidle_timeout = \"1m\"\nchain = \"a | b\"\n\
+                  [[listener]]\nname = \"a\"\nlisten = \"tcp://127.0.0.1:0\"\nidle_timeout = \"1m\"\nchain = \"hex | rot13\"\n\
                   [[listener]]\nname = \"new\"\nlisten = \"unix:@resay-config-diff\"\n";
     let wanted = "~ drain_timeout: 5s -> 9s\n\
                   - listener old udp://127.0.0.1:0\n\
-                  ~ listener a tcp://127.0.0.1:0: chain none -> \"a | b\"\n\
+                  ~ listener a tcp://127.0.0.1:0: chain none -> \"hex | rot13\"\n\
                   ~ listener a tcp://127.0.0.1:0: idle_timeout off -> 1m\n\
                   + listener new unix:@resay-config-diff\n";
     assert_eq!(configured.diff(second), (Some(1), wanted.to_owned()));
     configured.server.end();
+}
+
+#[test]
+fn what_was_changed_since_the_file_was_read_is_a_difference_that_a_reload_ends() {
+    let text = "chain = \"hex|rot13\"\n\
+                [[listener]]\nname = \"a\"\nlisten = \"tcp://127.0.0.1:0\"\n\
+                [[listener]]\nname = \"b\"\nlisten = [\"tcp://127.0.0.1:0\", \"udp://127.0.0.1:0\"]\nchain = \"hex|hex\"\n";
+    let configured = Configured::start(text, 3);
+    assert_eq!(configured.diff(text), (Some(0), String::new()));
+    let url = configured.url("b");
+    for orders in [
+        &["chain", "all", "uppercase"][..],
+        &["chain", "a", "reverse"],
+        &["chain", &url, "rot13"],
+        &["set", &url, "idle_timeout", "7s"],
+    ] {
+        configured.ask(orders);
+    }
+    let wanted = "~ chain: uppercase -> hex|rot13\n\
+                  ~ listener a tcp://127.0.0.1:0: chain reverse -> none\n\
+                  ~ listener b tcp://127.0.0.1:0: chain rot13 -> hex|hex\n\
+                  ~ listener b tcp://127.0.0.1:0: idle_timeout 7s -> off\n";
+    assert_eq!(configured.diff(text), (Some(1), wanted.to_owned()));
+    assert_eq!(configured.reload(text).text(), wanted);
+    assert_eq!(configured.ask(&["chain", "a"]), "hex | rot13\n");
+    assert_eq!(configured.ask(&["chain", &url]), "hex | hex\n");
+    assert_eq!(configured.diff(text), (Some(0), String::new()));
+    // What the file comes to ask for is no change, if it is so already.
+    configured.ask(&["chain", "a", "reverse"]);
+    let same = text.replace("name = \"a\"\n", "name = \"a\"\nchain = \"reverse\"\n");
+    assert_eq!(configured.reload(&same).text(), "");
+    let log = configured.server.end();
+    for line in wanted.lines() {
+        assert!(log.contains(&format!("reload: {line}")), "{log}");
+    }
 }
 
 #[test]
