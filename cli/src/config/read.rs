@@ -13,8 +13,9 @@ use resay::{Engine, Error, Options};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::check;
 use super::clash::{self, Taken};
-use super::place::{Source, Text};
+use super::place::{Document, Marks, Source, Text, TlsMark, TopMarks};
 use super::settings::{Config, Entry};
 use super::types::Types;
 use crate::exit::{Exit, Failure};
@@ -49,29 +50,52 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Reads a file: its text only. All that is wrong in it is in the failure.
 pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
+    parse(path, &load(path)?)
+}
+
+/// Finds all that is wrong in a file, and in what it names.
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+    let text = load(path)?;
+    let source = Source::new(path, &text);
+    if let Some(config) = config_of(&source) {
+        check::check(&source, &config);
+    }
+    if source.has_faults() { Err(source.failure()) } else { Ok(()) }
+}
+
+fn load(path: &Path) -> Result<String, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::new(Exit::Usage, format!("configuration {}: {error}", path.display()))
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let mut file = File::open(path).map_err(|error| failed(&error))?.take(FILE_BYTES_MAX + 1);
-    file.read_to_string(&mut text).map_err(|error| failed(&error))?;
+    file.read_to_end(&mut bytes).map_err(|error| failed(&error))?;
     if file.limit() == 0 {
         return Err(failed(&format_args!("it is over {FILE_BYTES_MAX} bytes")));
     }
-    parse(path, &text)
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let byte = error.as_bytes().get(at).copied().unwrap_or_default();
+        // What is good of the line is enough to find the place.
+        let good = String::from_utf8_lossy(error.as_bytes().get(..at).unwrap_or_default());
+        let source = Source::new(path, &good);
+        source.fault(at, format!("the file is not UTF-8: here is a byte {byte:#04x}"));
+        source.failure()
+    })
 }
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
     let source = Source::new(path, text);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        for error in &errors {
-            source.fault(error.span().map_or(0, |span| span.start), error.message());
-        }
-        return Err(source.failure());
+    config_of(&source).filter(|_| !source.has_faults()).ok_or_else(|| source.failure())
+}
+
+/// What the text says as far as it is good; `None`: it is not TOML.
+fn config_of(source: &Source<'_>) -> Option<Config> {
+    let (document, errors) = DeTable::parse_recoverable(source.text);
+    for error in &errors {
+        source.fault(error.span().map_or(0, |span| span.start), error.message());
     }
-    let config = Reader { source: &source }.config(document.get_ref());
-    if source.has_faults() { Err(source.failure()) } else { Ok(config) }
+    errors.is_empty().then(|| Reader { source }.config(document.get_ref()))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +123,8 @@ impl Reader<'_> {
             plugin_dirs: Vec::new(),
             chain: String::new(),
             listeners: Vec::new(),
+            document: Document { path: self.source.path.to_owned(), text: self.source.text.to_owned() },
+            marks: TopMarks::default(),
         };
         let mut defaults = Options::default();
         let mut taken = Vec::new();
@@ -107,7 +133,11 @@ impl Reader<'_> {
                 "defaults" => self.defaults(value, &mut defaults),
                 // When the defaults are known.
                 "listener" => {}
-                "plugin_dirs" => config.plugin_dirs = self.paths(value),
+                "plugin_dirs" => {
+                    let texts = self.texts(value, Types::TEXTS);
+                    config.plugin_dirs = texts.iter().map(|text| text.text.clone().into()).collect();
+                    config.marks.plugin_dirs = texts;
+                }
                 name => {
                     self.top(key, name, value, &mut config);
                     let at = value.span().start;
@@ -153,6 +183,9 @@ impl Reader<'_> {
         let Some(text) = self.text(value, Types::of_top(name)) else { return };
         if let Err((at, message)) = set_top(config, name, &text.text) {
             self.source.fault(text.at(at), message);
+        }
+        if name == "chain" {
+            config.marks.chain = Some(text);
         }
     }
 
@@ -307,9 +340,9 @@ impl Reader<'_> {
             }
             if matches!(bare, Address::Tls(_)) {
                 has_tls = true;
-                if let Some((_, Some(filter))) = &tls {
+                if let Some((_, Some(marks))) = &tls {
                     // Its own text: it is taken.
-                    let _ = options.set("filter", filter);
+                    let _ = options.set("filter", &tls_filter(marks));
                 }
             }
             match Listen::parse(&url.text, &options) {
@@ -324,8 +357,15 @@ impl Reader<'_> {
                         self.source.fault(at, error.message);
                     }
                     taken.extend(Taken::by_listener(&listen, name, url.start()));
-                    let place = self.source.line(start);
-                    entries.push(Entry { name: name.to_owned(), listen, place });
+                    let marked = |key: &str| self.mark(table.get(key)?);
+                    let marks = Marks {
+                        url: url.clone(),
+                        pairs,
+                        chain: marked("chain"),
+                        filter: marked("filter"),
+                        tls: tls.iter().filter_map(|(_, marks)| marks.clone()).flatten().collect(),
+                    };
+                    entries.push(Entry { name: name.to_owned(), listen, marks });
                 }
                 Err(error) => self.source.fault(url.at(error.at), error.message),
             }
@@ -348,8 +388,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The options of TLS, as a filter. A list gives an option several times.
-    fn tls(self, value: &Spanned<DeValue<'_>>) -> Option<String> {
+    /// The options of TLS. A list gives an option several times.
+    fn tls(self, value: &Spanned<DeValue<'_>>) -> Option<Vec<TlsMark>> {
         let DeValue::Table(table) = value.get_ref() else {
             self.source
                 .fault(value.span().start, "a table is expected: tls = { cert = \"...\", key = \"...\" }");
@@ -360,16 +400,17 @@ impl Reader<'_> {
             if matches!(value.get_ref(), DeValue::Array(values) if values.is_empty()) {
                 self.source.fault(value.span().start, "a text is expected in the list");
             }
-            for text in self.texts(value, Types::FILTER) {
-                let (key, value) = (key.get_ref().to_string(), text.text.into_bytes());
-                options.push(OptionSpec { key, value, key_at: 0, value_at: 0 });
+            for value in self.texts(value, Types::FILTER) {
+                let key_at = key.span().start;
+                options.push(TlsMark { key: key.get_ref().to_string(), key_at, value });
             }
         }
-        Some(StageSpec { at: 0, target: Target::Name("tls".to_owned()), options }.to_string())
+        Some(options)
     }
 
-    fn paths(self, value: &Spanned<DeValue<'_>>) -> Vec<PathBuf> {
-        self.texts(value, Types::TEXTS).into_iter().map(|text| text.text.into()).collect()
+    /// The place of a value that was read before.
+    fn mark(self, value: &Spanned<DeValue<'_>>) -> Option<Text> {
+        Some(Text::new(self.source, plain(value).ok()?, value.span()))
     }
 
     /// A text, or an array of texts.
@@ -407,6 +448,15 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The options of TLS, as a filter.
+fn tls_filter(marks: &[TlsMark]) -> String {
+    let options = marks.iter().map(|mark| {
+        let (key, value) = (mark.key.clone(), mark.value.text.clone().into_bytes());
+        OptionSpec { key, value, key_at: 0, value_at: 0 }
+    });
+    StageSpec { at: 0, target: Target::Name("tls".to_owned()), options: options.collect() }.to_string()
 }
 
 /// The text of a value, with its variables; else what is wrong, and at which byte of a string.

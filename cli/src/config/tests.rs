@@ -2,8 +2,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::read::parse;
+use super::read::{check, parse};
 use super::schema::schema;
+use crate::exit::Exit;
 
 /// What JSON Schema says of a value, as far as the schema of files uses it.
 fn is_valid(schema: &Value, value: &Value, root: &Value) -> bool {
@@ -157,6 +158,106 @@ fn the_types_that_the_schema_has_are_taken() {
 
 fn faults(text: &str) -> String {
     parse(Path::new("FILE"), text).map_or_else(|failure| failure.text().to_owned(), |_| String::new())
+}
+
+/// All that `--check` finds: places and messages, without the lines that are shown below them.
+fn found(bytes: &[u8]) -> (Option<Exit>, Vec<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    std::fs::write(&path, bytes).unwrap();
+    match check(&path) {
+        Ok(()) => (None, Vec::new()),
+        Err(failure) => {
+            let heads = failure.text().lines().filter_map(|line| line.strip_prefix(path.to_str().unwrap()));
+            (Some(failure.exit), heads.map(|head| head[1..].to_owned()).collect())
+        }
+    }
+}
+
+fn assert_found(text: &str, exit: Exit, wanted: &[&str]) {
+    let (found_exit, all) = found(text.as_bytes());
+    assert_eq!(all.len(), wanted.len(), "{text}\n{all:#?}");
+    for (found, wanted) in all.iter().zip(wanted) {
+        assert!(found.starts_with(wanted), "{text}\n{found}\n{wanted}");
+    }
+    assert_eq!(found_exit, Some(exit), "{text}");
+}
+
+#[test]
+fn all_faults_of_chains_are_found_with_their_places() {
+    let listener = |name: &str, rest: &str| {
+        format!("[[listener]]\nname = {name:?}\nlisten = \"unix:/{name}\"\n{rest}\n")
+    };
+    let text = listener("a", "chain = \"upercase\"") + &listener("b", "chain = \"rot13 | revers\"");
+    assert_found(
+        &text,
+        Exit::Plugin,
+        &[
+            "4:10: listener \"a\": unknown transform \"upercase\", did you mean \"uppercase\"?",
+            "8:18: listener \"b\": unknown transform \"revers\", did you mean \"reverse\"?",
+        ],
+    );
+    // Beside faults of another kind, and several in one chain.
+    let text = format!(
+        "threds = 1\nchain = \"delay:tme=1ms | uppercas\"\nplugin_dirs = [\"/nowhere/1\", \"/\", \"/nowhere/2\"]\n{}{}{}",
+        listener("a", "chain = \"uppercase:unicod=1,x=2 | delay:time=soon\""),
+        listener("b", ""),
+        "[[listener]]\nname = \"c\"\nlisten = [\"unix:/c?chain=rot13|hx\", \"unix-dgram:/d\"]\nchain = \"lowrcase\"",
+    );
+    assert_found(
+        &text,
+        Exit::Usage,
+        &[
+            "1:1: unknown key \"threds\", did you mean \"threads\"?",
+            "2:16: transform delay: unknown option \"tme\", did you mean \"time\"?",
+            "2:26: unknown transform \"uppercas\", did you mean \"uppercase\"?",
+            "3:16: plugin_dirs: /nowhere/1: ",
+            "3:35: plugin_dirs: /nowhere/2: ",
+            "7:20: listener \"a\": transform uppercase: unknown option \"unicod\", did you mean \"unicode\"?",
+            "7:29: listener \"a\": transform uppercase: unknown option \"x\"",
+            "7:46: listener \"a\": transform delay: ",
+            "14:32: listener \"c\": unknown transform \"hx\"",
+            "15:10: listener \"c\": unknown transform \"lowrcase\", did you mean \"lowercase\"?",
+        ],
+    );
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn all_faults_of_tls_are_found_with_their_places() {
+    let listener = |name: &str, url: &str, tls: &str| {
+        format!("[[listener]]\nname = {name:?}\nlisten = {url:?}\n{tls}\n")
+    };
+    let text = listener("a", "unix:/a", "chain = \"upercase\"")
+        + &listener("b", "unix:/b", "chain = \"revers\"")
+        + &listener("c", "tls://:0", "tls = { crt = \"x\" }")
+        + &listener("d", "tls://:0", "tls = { cert = \"/nowhere/c\", key = \"/nowhere/k\", mn = \"1.3\" }")
+        + &listener("e", "tls://:0?cert=/nowhere/c&aplpn=a", "")
+        + &listener("f", "systemd:f", "filter = \"tls:cert=/nowhere/f\"")
+        + &listener("g", "tls://:0", "");
+    assert_found(
+        &text,
+        Exit::Usage,
+        &[
+            "4:10: listener \"a\": unknown transform",
+            "8:10: listener \"b\": unknown transform",
+            "12:9: listener \"c\": filter tls: unknown option \"crt\", did you mean \"cert\"?",
+            "16:16: listener \"d\": filter tls: cert /nowhere/c: No such file or directory",
+            "16:36: listener \"d\": filter tls: key /nowhere/k: No such file or directory",
+            "16:50: listener \"d\": filter tls: unknown option \"mn\"",
+            "19:25: listener \"e\": filter tls: cert /nowhere/c: No such file or directory",
+            "19:36: listener \"e\": filter tls: unknown option \"aplpn\", did you mean \"alpn\"?",
+            "24:20: listener \"f\": filter tls: cert /nowhere/f: No such file or directory",
+            "27:10: listener \"g\": filter tls: option 'cert' must be given",
+        ],
+    );
+}
+
+#[test]
+fn a_byte_that_is_not_utf_8_is_shown_with_its_place() {
+    let text = b"threads = 1\nchain = \"\xc3\xa4 \xff\"\n";
+    let wanted = "2:12: the file is not UTF-8: here is a byte 0xff".to_owned();
+    assert_eq!(found(text), (Some(Exit::Usage), vec![wanted]));
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn a_good_file_is_good_and_a_transform_that_cannot_be_is_found_without_a_socket(
     assert_eq!(check(variable), (Some(0), "FILE: good\n".to_owned()));
     let (code, said) = check(&format!("{LISTENER}chain = \"uppercas\"\n"));
     assert_eq!(code, Some(6), "{said}");
-    assert!(said.contains("FILE:1: listener \"a\": unknown transform \"uppercas\""), "{said}");
+    assert!(said.contains("FILE:4:10: listener \"a\": unknown transform \"uppercas\""), "{said}");
     // A port that is taken is no fault of the file.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!("[[listener]]\nname = \"t\"\nlisten = \"tcp://{}\"\n", taken.local_addr().unwrap());
