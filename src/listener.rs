@@ -503,12 +503,10 @@ fn limits_of(local: LocalEnd, options: &Options, is_loopback: bool) -> Result<(u
     let records = kind == SocketKind::UnixSeqpacket;
     // Where records or datagrams are messages, there is nothing to frame.
     let frame = if kind.is_datagram() || records { &Frame::Raw } else { &options.frame };
-    if let Frame::Fixed(bytes) = frame
-        && *bytes > message_bytes_max
+    if frame != &Frame::Raw
+        && let Some(reason) = options.frame_fault()
     {
-        let text = format!("frame={frame}");
-        let reason = format!("is over max_message ({message_bytes_max} bytes)");
-        return Err(SpecError::new("option", &text, "frame=fixed:".len(), reason).into());
+        return Err(SpecError::new("option", &format!("frame={frame}"), "frame=fixed:".len(), reason).into());
     }
     let framer = Framer::new(frame, message_bytes_max);
     let read_bytes_max = if records {

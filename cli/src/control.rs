@@ -7,7 +7,7 @@
 //! request = line                       at most 65,536 bytes, and all of it within 2 s (module `request`)
 //!   stats | connections | listeners    a report about each (module `report`)
 //!   connections COUNT                  so many of them, the slowest first: most waits for them, or they are silent longest
-//!   config                             the configuration that holds (module `config::snapshot`)
+//!   config                             the configuration that holds, with what was changed since (module `config::snapshot`)
 //!   watch [KIND,KIND...]               events as they happen (module `stream`), all kinds or these
 //!   health                             what `/readyz` says: whether new work is welcome
 //!   health fail | health ok            say that it is not, or no longer
@@ -302,7 +302,9 @@ impl Desk {
             }
             Ok(Request::Connections { most }) => self.connections(most),
             Ok(Request::Listeners) => self.listeners(),
-            Ok(Request::Config) => self.reloader().and_then(|reloader| output::json(&reloader.snapshot())),
+            Ok(Request::Config) => {
+                self.reloader().and_then(|reloader| output::json(&reloader.snapshot(&self.engine)))
+            }
             Ok(Request::Health { is_failed }) => self.health(is_failed),
             Ok(Request::Reload) => self.reload(),
             Ok(Request::Chain { listener, spec }) => self.set_chain(listener, &spec),

@@ -256,7 +256,7 @@ pub(crate) fn check_directories(directories: &[PathBuf]) -> Result<(), Failure> 
     Ok(())
 }
 
-fn check_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn check_directory(directory: &Path) -> io::Result<()> {
     directory.read_dir().map(drop)
 }
 

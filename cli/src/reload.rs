@@ -3,6 +3,10 @@
 //! ```text
 //! SIGHUP, ctl reload ──> read, check ──> compare ──> Engine::reconfigure: all of it, or nothing
 //! ```
+//!
+//! It is compared with what the engine has: `resay ctl` may have changed that since the file was read.
+
+mod files;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,11 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resay::{Builder, Engine, Error, Handed, ListenerId, LogLevel, Reconfiguration};
+use resay::options::KEYS;
+use resay::transform::spec::ChainSpec;
+use resay::{Builder, Engine, Error, Handed, ListenerId, LogLevel, Options, Reconfiguration};
 
+use self::files::Files;
 use crate::config::read;
 use crate::config::settings::Config;
-use crate::config::snapshot::{Change, Snapshot, changes, line, matched};
+use crate::config::snapshot::{Change, Snapshot, changes, line, matched, shown};
 use crate::control::report::Reloaded;
 use crate::ctl::client::Server;
 use crate::exit::{Exit, Failure};
@@ -52,12 +59,76 @@ pub(crate) struct EndTimes {
     pub(crate) drain_timeout: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Held {
+    /// As the file said.
     snapshot: Snapshot,
     times: EndTimes,
-    /// The listeners of each address of the snapshot.
-    ids: Vec<Vec<ListenerId>>,
+    /// One for each address of the snapshot.
+    places: Vec<HeldPlace>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct HeldPlace {
+    ids: Vec<ListenerId>,
+    /// As the file said.
+    options: Options,
+    /// As they were read.
+    files: Files,
+}
+
+impl Held {
+    /// `files` are those of before the engine read them: what changes meanwhile is found later.
+    fn new(config: &Config, ids: Vec<Vec<ListenerId>>, files: Vec<Files>) -> Held {
+        let places = config.listeners.iter().zip(ids).zip(files);
+        let places = places.map(|((entry, ids), files)| HeldPlace {
+            ids,
+            options: entry.listen.options.clone(),
+            files,
+        });
+        Held { snapshot: config.snapshot(), times: times_of(config), places: places.collect() }
+    }
+
+    /// What the engine has by now in place of what the file said.
+    fn live(&self, engine: &Engine) -> Snapshot {
+        let mut snapshot = self.snapshot.clone();
+        let chain = engine.chain();
+        if let Some(said) = snapshot.settings.get_mut("chain")
+            && canonical(said) != chain
+        {
+            *said = chain;
+        }
+        for (listener, place) in snapshot.listeners.iter_mut().zip(&self.places) {
+            // One that is gone has nothing to say.
+            let options = place.ids.iter().filter_map(|id| engine.listener_options(*id).ok());
+            for live in options {
+                for key in KEYS.iter().map(|key| key.name) {
+                    let is_same = match key {
+                        "chain" => place.options.chain.as_deref().map(canonical) == live.chain,
+                        _ => place.options.get(key) == live.get(key),
+                    };
+                    if is_same {
+                        continue;
+                    }
+                    match shown(&live, key) {
+                        Some(text) => listener.options.insert(key.to_owned(), text),
+                        None => listener.options.remove(key),
+                    };
+                }
+            }
+            listener.renewed = place.files.renewed();
+        }
+        snapshot
+    }
+}
+
+/// The text by which the engine knows a chain.
+fn canonical(chain: &str) -> String {
+    ChainSpec::parse(chain).map_or_else(|_| chain.to_owned(), |spec| spec.to_string())
+}
+
+fn files_of(config: &Config) -> Vec<Files> {
+    config.listeners.iter().map(|entry| Files::of(&entry.listen.options)).collect()
 }
 
 impl Reloader {
@@ -71,8 +142,9 @@ impl Reloader {
     ) -> Result<(Engine, Reloader), Failure> {
         let engine = builder.build()?;
         let listens: Vec<_> = config.listeners.iter().map(|entry| entry.listen.clone()).collect();
+        let files = files_of(config);
         let ids = engine.listen_all_with(&listens, handed).map_err(|error| with_place(config, error))?;
-        let held = Held { snapshot: config.snapshot(), times: times_of(config), ids };
+        let held = Held::new(config, ids, files);
         let reloader = Reloader {
             file: file.to_owned(),
             turn: Mutex::new(()),
@@ -145,10 +217,9 @@ impl Reloader {
     fn reload_now(&self, engine: &Engine) -> Result<Vec<String>, Failure> {
         let config = read::read(&self.file)?;
         let new = config.snapshot();
-        let (old, old_ids) = {
-            let held = self.held();
-            (held.snapshot.clone(), held.ids.clone())
-        };
+        let held = self.held().clone();
+        let old = held.live(engine);
+        let old_ids: Vec<_> = held.places.into_iter().map(|place| place.ids).collect();
         let found = changes(&old, &new);
         for change in &found {
             if let Change::Setting { key, .. } = change
@@ -174,6 +245,7 @@ impl Reloader {
                 wanted.close.extend(ids);
             }
         }
+        let files = files_of(&config);
         let mut opened = engine.reconfigure(&wanted).map_err(|error| with_place(&config, error))?.into_iter();
         let ids = (0..config.listeners.len()).map(|place| {
             let kept = pairs.iter().find(|pair| pair.1 == place).and_then(|pair| old_ids.get(pair.0));
@@ -181,7 +253,7 @@ impl Reloader {
         });
         let ids = ids.collect();
         let lines = found.iter().map(|change| line(change, &old, &new)).collect();
-        *self.held() = Held { snapshot: new, times: times_of(&config), ids };
+        *self.held() = Held::new(&config, ids, files);
         Ok(lines)
     }
 
@@ -197,21 +269,25 @@ impl Reloader {
     /// The names of the listeners, by their numbers.
     pub(crate) fn names(&self) -> BTreeMap<u64, String> {
         let held = self.held();
-        let named = held.ids.iter().zip(&held.snapshot.listeners);
-        named.flat_map(|(ids, listener)| ids.iter().map(|id| (id.number(), listener.name.clone()))).collect()
+        let named = held.places.iter().zip(&held.snapshot.listeners);
+        named
+            .flat_map(|(place, listener)| place.ids.iter().map(|id| (id.number(), listener.name.clone())))
+            .collect()
     }
 
     /// The name of one listener.
     pub(crate) fn name(&self, id: u64) -> Option<String> {
         let held = self.held();
-        let mut named = held.ids.iter().zip(&held.snapshot.listeners);
-        let found = named.find(|(ids, _)| ids.iter().any(|known| known.number() == id));
+        let mut named = held.places.iter().zip(&held.snapshot.listeners);
+        let found = named.find(|(place, _)| place.ids.iter().any(|known| known.number() == id));
         found.map(|(_, listener)| listener.name.clone())
     }
 
-    /// The configuration that holds.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.held().snapshot.clone()
+    /// The configuration that holds, with what has been changed since the file was read.
+    pub(crate) fn snapshot(&self, engine: &Engine) -> Snapshot {
+        // Files are read for it: nobody who asks for a name waits for them.
+        let held = self.held().clone();
+        held.live(engine)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -245,6 +321,8 @@ pub(crate) fn diff(config: &Config) -> Result<Exit, Failure> {
             "--diff asks the running server: the file must have its control socket (control)",
         )
     })?;
+    // What a reload would refuse changes nothing.
+    config.check()?;
     let old: Snapshot = Server { socket, timeout: ASK_LIMIT }.ask("config")?;
     let found = changes(&old, &new);
     let text: String = found.iter().map(|change| line(change, &old, &new) + "\n").collect();

@@ -216,6 +216,16 @@ impl Engine {
         Ok(effective.or_else(|| listener.guard_option(key)).or_else(|| listener.options.get(key)))
     }
 
+    /// All options of a listener as they were asked for last, also while it is served. `chain` is its own one, canonical; `None`:
+    /// it has the engine's.
+    pub fn listener_options(&self, id: ListenerId) -> Result<Options> {
+        let control = lock(&self.control);
+        let listener = find_listener(&control, id)?;
+        let chain = listener.chain();
+        let own = (!Arc::ptr_eq(&chain, &control.chain)).then(|| chain.spec().to_owned());
+        Ok(Options { chain: own, ..listener.options.clone() })
+    }
+
     /// The URLs of the listeners, with real ports.
     pub fn urls(&self) -> Vec<String> {
         lock(&self.control).listeners.iter().map(|listener| listener.url.clone()).collect()

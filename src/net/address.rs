@@ -53,8 +53,15 @@ pub enum Address {
 }
 
 impl Listen {
-    /// Finds what cannot be served, as far as it shows without a socket: a header of a proxy that anybody could write.
+    /// Finds what cannot be served, as far as it shows without a socket: a header of a proxy that anybody could write, a frame
+    /// that is longer than any message.
     pub fn check(&self) -> Result<(), SpecError> {
+        if matches!(self.address.socket_kind(), Some(SocketKind::Tcp | SocketKind::UnixStream))
+            && let Some(reason) = self.options.frame_fault()
+        {
+            let text = format!("frame={}", self.options.frame);
+            return Err(SpecError::new("option", &text, "frame=fixed:".len(), reason));
+        }
         let (Some(kind), Some(is_local)) = (self.address.socket_kind(), self.address.is_local()) else {
             return Ok(());
         };

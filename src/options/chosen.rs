@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::guard::{GuardLevel, LoopHops, Ports, Rate, loop_hops_text, ports_text, rate_text};
 use super::types::Options;
+use crate::frame::Frame;
+use crate::limits::STREAM_MESSAGE_BYTES_MAX;
 use crate::peer::SocketKind;
 use crate::proxy::ProxyVersions;
 
@@ -67,6 +69,13 @@ impl Options {
             ),
             _ => None,
         }
+    }
+
+    /// Why a stream cannot have its frame, if so: no message would fit into it.
+    pub(crate) fn frame_fault(&self) -> Option<String> {
+        let most = self.max_message_bytes.unwrap_or(STREAM_MESSAGE_BYTES_MAX);
+        let is_over = matches!(self.frame, Frame::Fixed(bytes) if bytes > most);
+        is_over.then(|| format!("it is over max_message ({most} bytes)"))
     }
 
     /// The longest datagram, where `max_message` does not say it.

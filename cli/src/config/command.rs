@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::read::{NAME_BYTES_MAX, read};
+use super::read::{NAME_BYTES_MAX, check as check_file, read};
 use super::schema;
 use super::snapshot::Snapshot;
 use crate::exit::{Exit, Failure};
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 /// Reads a file, finds its plugins and tries its chains; no socket is opened.
 pub(crate) fn check(file: &Path) -> Result<Exit, Failure> {
-    read(file)?.check()?;
+    check_file(file)?;
     output::print(format!("{}: good\n", file.display())).map(|()| Exit::Done)
 }
 

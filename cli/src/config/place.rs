@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use resay::net::address::Pair;
 
 use crate::exit::{Exit, Failure};
 
@@ -14,7 +16,48 @@ const FAULTS_MAX: usize = 20;
 pub(super) struct Source<'a> {
     pub(super) path: &'a Path,
     pub(super) text: &'a str,
-    faults: RefCell<Vec<(usize, String)>>,
+    faults: RefCell<Vec<(usize, String, Exit)>>,
+}
+
+/// A file that was read, for what is found wrong later.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Document {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
+}
+
+/// Where the values above the tables stand.
+#[derive(Debug, Default)]
+pub(crate) struct TopMarks {
+    pub(super) chain: Option<Text>,
+    pub(super) plugin_dirs: Vec<Text>,
+}
+
+/// Where the values of one address stand.
+#[derive(Debug, Clone)]
+pub(crate) struct Marks {
+    pub(super) url: Text,
+    /// What its query says.
+    pub(super) pairs: Vec<Pair>,
+    pub(super) chain: Option<Text>,
+    pub(super) filter: Option<Text>,
+    pub(super) tls: Vec<TlsMark>,
+}
+
+/// One value of a key of `tls`.
+#[derive(Debug, Clone)]
+pub(super) struct TlsMark {
+    pub(super) key: String,
+    pub(super) key_at: usize,
+    pub(super) value: Text,
+}
+
+impl Marks {
+    /// Where its filter is told, as a whole.
+    pub(super) fn filter_at(&self) -> usize {
+        let in_table = self.tls.first().map(|mark| mark.key_at);
+        in_table.or_else(|| self.filter.as_ref().map(Text::start)).unwrap_or(self.url.start())
+    }
 }
 
 impl<'a> Source<'a> {
@@ -24,7 +67,12 @@ impl<'a> Source<'a> {
 
     /// Notes a fault at a byte of the file.
     pub(super) fn fault(&self, at: usize, message: impl Into<String>) {
-        self.faults.borrow_mut().push((at, message.into()));
+        self.fault_of(at, message, Exit::Usage);
+    }
+
+    /// Notes one that ends the command in its own way, if there are no others.
+    pub(super) fn fault_of(&self, at: usize, message: impl Into<String>, exit: Exit) {
+        self.faults.borrow_mut().push((at, message.into(), exit));
     }
 
     pub(super) fn has_faults(&self) -> bool {
@@ -34,19 +82,23 @@ impl<'a> Source<'a> {
     /// All faults, in the order of the file.
     pub(super) fn failure(&self) -> Failure {
         let mut faults = self.faults.borrow_mut();
-        faults.sort();
+        faults.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        // Of several addresses of one listener each may have it.
+        faults.dedup();
+        let is_usage = faults.iter().any(|(.., exit)| *exit == Exit::Usage);
+        let exit = faults.first().filter(|_| !is_usage).map_or(Exit::Usage, |(.., exit)| *exit);
         let more = faults.len().saturating_sub(FAULTS_MAX);
         let mut texts: Vec<_> =
-            faults.iter().take(FAULTS_MAX).map(|(at, message)| self.shown(*at, message)).collect();
+            faults.iter().take(FAULTS_MAX).map(|(at, message, _)| self.shown(*at, message)).collect();
         if more > 0 {
             texts.push(format!("and {more} more"));
         }
-        Failure::new(Exit::Usage, texts.join("\n"))
+        Failure::new(exit, texts.join("\n"))
     }
 
-    /// FILE:LINE
-    pub(super) fn line(&self, at: usize) -> String {
-        format!("{}:{}", self.path.display(), self.position(at).0)
+    /// The number of a line.
+    pub(super) fn number(&self, at: usize) -> usize {
+        self.position(at).0
     }
 
     fn position(&self, at: usize) -> (usize, usize, &'a str) {
@@ -74,7 +126,7 @@ impl<'a> Source<'a> {
 }
 
 /// A value as the text that would be typed on the command line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Text {
     pub(super) text: String,
     /// Where it stands.

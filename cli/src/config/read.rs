@@ -13,8 +13,11 @@ use resay::{Engine, Error, Options};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::place::{Source, Text};
+use super::check;
+use super::clash::{self, Taken};
+use super::place::{Document, Marks, Source, Text, TlsMark, TopMarks};
 use super::settings::{Config, Entry};
+use super::types::Types;
 use crate::exit::{Exit, Failure};
 use crate::log::Format;
 
@@ -37,34 +40,62 @@ pub(super) const LISTENER: [&str; 3] = ["name", "listen", "tls"];
 /// Letters of a name.
 pub(super) const NAME_BYTES_MAX: usize = 64;
 
+/// The bytes of the path of a unix socket: `sun_path` of unix(7), but for the NUL.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// What a file without listeners lacks.
+const NO_LISTENER: &str = "there is no [[listener]]: nothing would listen";
+
 /// A file is not read beyond this.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Reads a file: its text only. All that is wrong in it is in the failure.
 pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
+    parse(path, &load(path)?)
+}
+
+/// Finds all that is wrong in a file, and in what it names.
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+    let text = load(path)?;
+    let source = Source::new(path, &text);
+    if let Some(config) = config_of(&source) {
+        check::check(&source, &config);
+    }
+    if source.has_faults() { Err(source.failure()) } else { Ok(()) }
+}
+
+fn load(path: &Path) -> Result<String, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::new(Exit::Usage, format!("configuration {}: {error}", path.display()))
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let mut file = File::open(path).map_err(|error| failed(&error))?.take(FILE_BYTES_MAX + 1);
-    file.read_to_string(&mut text).map_err(|error| failed(&error))?;
+    file.read_to_end(&mut bytes).map_err(|error| failed(&error))?;
     if file.limit() == 0 {
         return Err(failed(&format_args!("it is over {FILE_BYTES_MAX} bytes")));
     }
-    parse(path, &text)
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let byte = error.as_bytes().get(at).copied().unwrap_or_default();
+        // What is good of the line is enough to find the place.
+        let good = String::from_utf8_lossy(error.as_bytes().get(..at).unwrap_or_default());
+        let source = Source::new(path, &good);
+        source.fault(at, format!("the file is not UTF-8: here is a byte {byte:#04x}"));
+        source.failure()
+    })
 }
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
     let source = Source::new(path, text);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        for error in &errors {
-            source.fault(error.span().map_or(0, |span| span.start), error.message());
-        }
-        return Err(source.failure());
+    config_of(&source).filter(|_| !source.has_faults()).ok_or_else(|| source.failure())
+}
+
+/// What the text says as far as it is good; `None`: it is not TOML.
+fn config_of(source: &Source<'_>) -> Option<Config> {
+    let (document, errors) = DeTable::parse_recoverable(source.text);
+    for error in &errors {
+        source.fault(error.span().map_or(0, |span| span.start), error.message());
     }
-    let config = Reader { source: &source }.config(document.get_ref());
-    if source.has_faults() { Err(source.failure()) } else { Ok(config) }
+    errors.is_empty().then(|| Reader { source }.config(document.get_ref()))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,23 +123,43 @@ impl Reader<'_> {
             plugin_dirs: Vec::new(),
             chain: String::new(),
             listeners: Vec::new(),
+            document: Document { path: self.source.path.to_owned(), text: self.source.text.to_owned() },
+            marks: TopMarks::default(),
         };
         let mut defaults = Options::default();
+        let mut taken = Vec::new();
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "defaults" => self.defaults(value, &mut defaults),
                 // When the defaults are known.
                 "listener" => {}
-                "plugin_dirs" => config.plugin_dirs = self.paths(value),
-                name => self.top(key, name, value, &mut config),
+                "plugin_dirs" => {
+                    let texts = self.texts(value, Types::TEXTS);
+                    config.plugin_dirs = texts.iter().map(|text| text.text.clone().into()).collect();
+                    config.marks.plugin_dirs = texts;
+                }
+                name => {
+                    self.top(key, name, value, &mut config);
+                    let at = value.span().start;
+                    match name {
+                        "control" | "control_read" => {
+                            let path = if name == "control" { &config.control } else { &config.control_read };
+                            taken.extend(path.as_ref().map(|path| Taken::by_control(name, path, at)));
+                        }
+                        "metrics" => {
+                            let place = config.metrics.as_ref();
+                            taken.extend(place.and_then(|place| Taken::by_metrics(place, at)));
+                        }
+                        _ => {}
+                    }
+                }
             }
         }
         match table.get("listener") {
-            Some(value) => self.listeners(value, &defaults, &mut config.listeners),
-            None => {
-                self.source.fault(self.source.text.len(), "there is no [[listener]]: nothing would listen")
-            }
+            Some(value) => self.listeners(value, &defaults, &mut config.listeners, &mut taken),
+            None => self.source.fault(self.source.text.len(), NO_LISTENER),
         }
+        clash::find(self.source, taken);
         config
     }
 
@@ -129,9 +180,12 @@ impl Reader<'_> {
             };
             return self.source.fault(key.span().start, message);
         }
-        let Some(text) = self.text(value) else { return };
+        let Some(text) = self.text(value, Types::of_top(name)) else { return };
         if let Err((at, message)) = set_top(config, name, &text.text) {
             self.source.fault(text.at(at), message);
+        }
+        if name == "chain" {
+            config.marks.chain = Some(text);
         }
     }
 
@@ -150,17 +204,31 @@ impl Reader<'_> {
     }
 
     fn option(self, key: &str, at: usize, value: &Spanned<DeValue<'_>>, options: &mut Options) {
-        let Some(text) = self.text(value) else { return };
+        // The name comes first: what an unknown one takes nobody knows.
+        let text = match Key::find(key) {
+            Some(_) => self.text(value, Types::of_option(key)),
+            None => Some(Text::new(self.source, String::new(), value.span())),
+        };
+        let Some(text) = text else { return };
         if let Err(fault) = options.set(key, &text.text) {
             let at = if fault.in_key { at + fault.at } else { text.at(fault.at) };
             self.source.fault(at, fault.message);
         }
     }
 
-    fn listeners(self, value: &Spanned<DeValue<'_>>, defaults: &Options, entries: &mut Vec<Entry>) {
+    fn listeners(
+        self,
+        value: &Spanned<DeValue<'_>>,
+        defaults: &Options,
+        entries: &mut Vec<Entry>,
+        taken: &mut Vec<Taken>,
+    ) {
         let DeValue::Array(tables) = value.get_ref() else {
             return self.source.fault(value.span().start, "tables are expected: [[listener]]");
         };
+        if tables.is_empty() {
+            self.source.fault(value.span().start, NO_LISTENER);
+        }
         let mut names: Vec<String> = Vec::new();
         for value in tables.iter() {
             let DeValue::Table(table) = value.get_ref() else {
@@ -175,7 +243,7 @@ impl Reader<'_> {
                 }
                 names.push(name.clone());
             }
-            self.listener(value.span().start, &name.unwrap_or_default(), table, defaults, entries);
+            self.listener(value.span().start, &name.unwrap_or_default(), table, defaults, entries, taken);
         }
     }
 
@@ -184,7 +252,7 @@ impl Reader<'_> {
             self.source.fault(start, "the listener has no name: name = \"public\"");
             return None;
         };
-        let text = self.text(value)?;
+        let text = self.text(value, Types::TEXT)?;
         let is_good = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
         let wrong = text.text.find(|letter| !is_good(letter));
         if !(1..=NAME_BYTES_MAX).contains(&text.text.len()) || wrong.is_some() {
@@ -203,6 +271,7 @@ impl Reader<'_> {
         table: &DeTable<'_>,
         defaults: &Options,
         entries: &mut Vec<Entry>,
+        taken: &mut Vec<Taken>,
     ) {
         for key in table.keys() {
             let known = || KEYS.iter().map(|key| key.name).chain(LISTENER);
@@ -223,8 +292,9 @@ impl Reader<'_> {
                 .source
                 .fault(start, "the listener has no address: listen = \"tcp://127.0.0.1:8888\"");
         };
-        let urls = self.texts(listen);
-        if urls.is_empty() {
+        let urls = self.texts(listen, Types::TEXTS);
+        // What is no text is told already.
+        if matches!(listen.get_ref(), DeValue::Array(values) if values.is_empty()) {
             self.source
                 .fault(listen.span().start, "an address is expected: listen = \"tcp://127.0.0.1:8888\"");
         }
@@ -234,8 +304,9 @@ impl Reader<'_> {
         let first = entries.len();
         let mut is_whole = true;
         for url in &urls {
-            let bare = match Listen::parse(&url.text, defaults) {
-                Ok(listen) => listen.address,
+            let parsed = Listen::parse(&url.text, defaults).and_then(|_| Address::parse(&url.text));
+            let (bare, pairs) = match parsed {
+                Ok(parsed) => parsed,
                 Err(error) => {
                     self.source.fault(url.at(error.at), error.message);
                     is_whole = false;
@@ -269,22 +340,32 @@ impl Reader<'_> {
             }
             if matches!(bare, Address::Tls(_)) {
                 has_tls = true;
-                if let Some((_, Some(filter))) = &tls {
+                if let Some((_, Some(marks))) = &tls {
                     // Its own text: it is taken.
-                    let _ = options.set("filter", filter);
+                    let _ = options.set("filter", &tls_filter(marks));
                 }
             }
             match Listen::parse(&url.text, &options) {
                 Ok(listen) => {
                     if let Err(error) = listen.check() {
-                        self.source.fault(url.start(), error.message);
+                        // Its text is KEY=VALUE.
+                        let name = error.text.split('=').next().unwrap_or_default();
+                        let in_url =
+                            pairs.iter().find(|pair| pair.key == name).map(|pair| url.at(pair.key_at(0)));
+                        let in_table = || table.get_key_value(name).map(|(key, _)| key.span().start);
+                        let at = in_url.or_else(in_table).unwrap_or(url.start());
+                        self.source.fault(at, error.message);
                     }
-                    let address = &listen.address;
-                    if entries.iter().skip(first).any(|entry| entry.listen.address == *address) {
-                        self.source.fault(url.start(), format!("{address} stands here already"));
-                    }
-                    let place = self.source.line(start);
-                    entries.push(Entry { name: name.to_owned(), listen, place });
+                    taken.extend(Taken::by_listener(&listen, name, url.start()));
+                    let marked = |key: &str| self.mark(table.get(key)?);
+                    let marks = Marks {
+                        url: url.clone(),
+                        pairs,
+                        chain: marked("chain"),
+                        filter: marked("filter"),
+                        tls: tls.iter().filter_map(|(_, marks)| marks.clone()).flatten().collect(),
+                    };
+                    entries.push(Entry { name: name.to_owned(), listen, marks });
                 }
                 Err(error) => self.source.fault(url.at(error.at), error.message),
             }
@@ -307,8 +388,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The options of TLS, as a filter. A list gives an option several times.
-    fn tls(self, value: &Spanned<DeValue<'_>>) -> Option<String> {
+    /// The options of TLS. A list gives an option several times.
+    fn tls(self, value: &Spanned<DeValue<'_>>) -> Option<Vec<TlsMark>> {
         let DeValue::Table(table) = value.get_ref() else {
             self.source
                 .fault(value.span().start, "a table is expected: tls = { cert = \"...\", key = \"...\" }");
@@ -316,28 +397,48 @@ impl Reader<'_> {
         };
         let mut options = Vec::new();
         for (key, value) in table {
-            for text in self.texts(value) {
-                let (key, value) = (key.get_ref().to_string(), text.text.into_bytes());
-                options.push(OptionSpec { key, value, key_at: 0, value_at: 0 });
+            if matches!(value.get_ref(), DeValue::Array(values) if values.is_empty()) {
+                self.source.fault(value.span().start, "a text is expected in the list");
+            }
+            for value in self.texts(value, Types::FILTER) {
+                let key_at = key.span().start;
+                options.push(TlsMark { key: key.get_ref().to_string(), key_at, value });
             }
         }
-        Some(StageSpec { at: 0, target: Target::Name("tls".to_owned()), options }.to_string())
+        Some(options)
     }
 
-    fn paths(self, value: &Spanned<DeValue<'_>>) -> Vec<PathBuf> {
-        self.texts(value).into_iter().map(|text| text.text.into()).collect()
+    /// The place of a value that was read before.
+    fn mark(self, value: &Spanned<DeValue<'_>>) -> Option<Text> {
+        Some(Text::new(self.source, plain(value).ok()?, value.span()))
     }
 
     /// A text, or an array of texts.
-    fn texts(self, value: &Spanned<DeValue<'_>>) -> Vec<Text> {
+    fn texts(self, value: &Spanned<DeValue<'_>>, types: Types) -> Vec<Text> {
         match value.get_ref() {
-            DeValue::Array(values) => values.iter().filter_map(|value| self.text(value)).collect(),
-            _ => self.text(value).into_iter().collect(),
+            DeValue::Array(values) if types.fault(value.get_ref()).is_none() => {
+                let of_element = Types { names: types.elements, elements: &[] };
+                values.iter().filter_map(|value| self.text(value, of_element)).collect()
+            }
+            _ => self.text(value, types).into_iter().collect(),
         }
     }
 
-    /// A value as it would be typed: numbers, flags and lists too.
-    fn text(self, value: &Spanned<DeValue<'_>>) -> Option<Text> {
+    /// A value as it would be typed: numbers, flags and lists too, as far as the key takes them.
+    fn text(self, value: &Spanned<DeValue<'_>>, types: Types) -> Option<Text> {
+        if let Some(message) = types.fault(value.get_ref()) {
+            self.source.fault(value.span().start, message);
+            return None;
+        }
+        if let DeValue::Array(values) = value.get_ref() {
+            let mut faults = values.iter().filter_map(|value| {
+                types.element_fault(value.get_ref()).map(|message| (value.span().start, message))
+            });
+            if let Some((at, message)) = faults.next() {
+                self.source.fault(at, message);
+                return None;
+            }
+        }
         match plain(value) {
             Ok(text) => Some(Text::new(self.source, text, value.span())),
             Err((at, message)) => {
@@ -347,6 +448,15 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The options of TLS, as a filter.
+fn tls_filter(marks: &[TlsMark]) -> String {
+    let options = marks.iter().map(|mark| {
+        let (key, value) = (mark.key.clone(), mark.value.text.clone().into_bytes());
+        OptionSpec { key, value, key_at: 0, value_at: 0 }
+    });
+    StageSpec { at: 0, target: Target::Name("tls".to_owned()), options: options.collect() }.to_string()
 }
 
 /// The text of a value, with its variables; else what is wrong, and at which byte of a string.
@@ -450,8 +560,8 @@ fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, Str
                 _ => return Err((0, "true or false is expected".to_owned())),
             };
         }
-        "control" => config.control = Some(text.into()),
-        "control_read" => config.control_read = Some(text.into()),
+        "control" => config.control = Some(socket_path(text)?),
+        "control_read" => config.control_read = Some(socket_path(text)?),
         "metrics" => {
             let wrong = |error: resay::SpecError| (error.at, error.message);
             config.metrics = Some(text.parse().map_err(wrong)?);
@@ -464,4 +574,25 @@ fn set_top(config: &mut Config, key: &str, text: &str) -> Result<(), (usize, Str
         _ => return Err((0, format!("unknown key {key:?}"))),
     }
     Ok(())
+}
+
+/// A path that a unix socket can have.
+fn socket_path(text: &str) -> Result<PathBuf, (usize, String)> {
+    if text.is_empty() {
+        return Err((0, "a path is expected".to_owned()));
+    }
+    if let Some(at) = text.find('\0') {
+        return Err((at, "a path has no NUL".to_owned()));
+    }
+    if text.len() > SOCKET_PATH_BYTES_MAX {
+        let message = format!(
+            "the path of a unix socket has at most {SOCKET_PATH_BYTES_MAX} bytes, and this has {}",
+            text.len()
+        );
+        return Err((0, message));
+    }
+    match Path::new(text).file_name() {
+        Some(_) if !text.ends_with('/') => Ok(text.into()),
+        _ => Err((text.len(), "the path ends without a name".to_owned())),
+    }
 }

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use resay::options::{ENGINE_KEYS, KEYS, ValueType};
 use serde_json::{Map, Value, json};
 
+use super::types::Types;
+
 /// The JSON Schema (2020-12) of a configuration file.
 pub(super) fn schema() -> Value {
     let mut top = Map::new();
@@ -14,7 +16,13 @@ pub(super) fn schema() -> Value {
     let duration = ValueType { name: "duration", unit: "", min: "0", max: "8760h" };
     let text = ValueType { name: "string", unit: "", min: "", max: "" };
     let mut insert = |name: &str, value: Value| top.insert(name.to_owned(), value);
-    insert("log", json!({"enum": ["text", "json"], "default": "text", "description": "format of the log"}));
+    insert(
+        "log",
+        json!({
+            "type": "string", "pattern": "^(text|json)$|\\$\\{", "default": "text",
+            "description": "format of the log: text, json",
+        }),
+    );
     insert("drain_timeout", described(duration, "DURATION", "5s", "time limit for draining"));
     let lame_duck = "time that all goes on for after SIGTERM, before draining";
     insert("lame_duck", described(duration, "DURATION", "0", lame_duck));
@@ -39,7 +47,12 @@ pub(super) fn schema() -> Value {
         ),
     );
     let directories = "directories in which plugins are looked up";
-    insert("plugin_dirs", json!({"$ref": "#/$defs/texts", "description": directories}));
+    insert(
+        "plugin_dirs",
+        json!({
+            "type": Types::TEXTS.names, "items": {"type": Types::TEXTS.elements}, "description": directories,
+        }),
+    );
     insert("chain", described(text, "CHAIN", "", "chain of all listeners that have none of their own"));
     let options = |is_listener: bool| {
         let mut options = Map::new();
@@ -83,15 +96,15 @@ pub(super) fn schema() -> Value {
 }
 
 fn described(kind: ValueType, form: &str, fallback: &str, help: &str) -> Value {
-    let mut schema = match kind.name {
-        "bool" => json!({"type": ["boolean", "integer", "string"]}),
-        "integer" | "size" => json!({"type": ["integer", "string"]}),
-        "duration" if form.contains('|') => json!({"type": ["boolean", "integer", "string"]}),
+    let types = Types::of(kind, form);
+    let mut schema = json!({"type": types.names});
+    if !types.elements.is_empty() {
+        schema["items"] = json!({"type": types.elements});
+    }
+    if kind.name == "duration" && !form.contains('|') && types.names.contains(&"integer") {
         // Nothing else needs no unit.
-        "duration" if kind.min == "0" => json!({"type": ["integer", "string"], "minimum": 0, "maximum": 0}),
-        "list" => json!({"type": ["array", "integer", "string"], "items": {"type": ["integer", "string"]}}),
-        _ => json!({"type": "string"}),
-    };
+        (schema["minimum"], schema["maximum"]) = (json!(0), json!(0));
+    }
     // A text may be a word such as `auto`, or hold a variable: only numbers have a range.
     if matches!(kind.name, "integer" | "size") {
         for (word, limit) in [("minimum", kind.min), ("maximum", kind.max)] {

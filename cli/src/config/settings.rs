@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use resay::net::address::Listen;
-use resay::{Backend, Engine, SocketKind};
+use resay::{Backend, Engine};
 
+use super::place::{Document, Marks, TopMarks};
 use crate::exit::Failure;
 use crate::log::Format;
 use crate::metrics::place::Place;
@@ -33,6 +34,9 @@ pub(crate) struct Config {
     pub(crate) chain: String,
     /// One for each URL, in the order of the file.
     pub(crate) listeners: Vec<Entry>,
+    /// Empty where the command line says it all.
+    pub(crate) document: Document,
+    pub(crate) marks: TopMarks,
 }
 
 /// One URL of a listener.
@@ -40,34 +44,18 @@ pub(crate) struct Config {
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) listen: Listen,
-    /// Where the listener begins in the file: FILE:LINE.
-    pub(crate) place: String,
+    pub(crate) marks: Marks,
 }
 
 impl Config {
-    /// Finds the plugins and tries every chain, without a socket.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
-        let engine = self.builder()?.build()?;
-        for entry in &self.listeners {
-            let chain = entry.listen.options.chain.as_deref().unwrap_or(&self.chain);
-            let (kind, is_framed) = kind_of(entry);
-            let tried = resay::DryRun::new(chain, &self.plugin_dirs, kind, is_framed);
-            let tried = tried.map(drop).and_then(|()| engine.check_filter(&entry.listen.options));
-            tried.map_err(|error| {
-                let failure = Failure::from(error);
-                Failure::new(
-                    failure.exit,
-                    format!("{}: listener {:?}: {}", entry.place, entry.name, failure.text()),
-                )
-            })?;
-        }
-        drop(engine);
-        Ok(())
-    }
-
     /// An engine without listeners.
     pub(crate) fn builder(&self) -> Result<resay::Builder, Failure> {
         plugin::check_directories(&self.plugin_dirs)?;
+        Ok(self.bare_builder(&self.plugin_dirs)?.chain(&self.chain)?)
+    }
+
+    /// An engine without listeners, without a chain, and with these directories of plugins.
+    pub(super) fn bare_builder(&self, directories: &[PathBuf]) -> Result<resay::Builder, Failure> {
         let mut builder = Engine::builder()
             .threads(self.threads)?
             .spin(self.spin)?
@@ -75,8 +63,7 @@ impl Config {
             .backend(self.backend)
             .thread_name(&self.thread_name)?
             .thread_stack(usize::try_from(self.thread_stack).unwrap_or(usize::MAX))?
-            .thread_cpus(&self.thread_cpus)?
-            .chain(&self.chain)?;
+            .thread_cpus(&self.thread_cpus)?;
         #[cfg(feature = "tls")]
         {
             let filter = resay::Filter::from_table(&resay_tls::TABLE);
@@ -84,17 +71,9 @@ impl Config {
                 filter.map_err(|reason| Failure::new(crate::exit::Exit::Plugin, format!("tls: {reason}")))?,
             );
         }
-        for directory in &self.plugin_dirs {
+        for directory in directories {
             builder = builder.plugin_dir(directory);
         }
         Ok(builder)
-    }
-}
-
-fn kind_of(entry: &Entry) -> (SocketKind, bool) {
-    match entry.listen.address.socket_kind() {
-        Some(kind) => (kind, entry.listen.options.frame != resay::options::Frame::Raw),
-        // What is handed over shows its kind only when it is there: the widest check is that of messages.
-        None => (SocketKind::Udp, true),
     }
 }

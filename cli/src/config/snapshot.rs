@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use resay::Options;
 use resay::options::{KEYS, duration_text};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,10 @@ pub(crate) struct ListenerSnapshot {
     pub(crate) url: String,
     /// By key, those that mean something for the address.
     pub(crate) options: BTreeMap<String, String>,
+    /// Files that say something else than when the server read them; of a file on its own none. Servers of earlier versions do not
+    /// say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) renewed: Vec<String>,
 }
 
 impl Config {
@@ -62,14 +67,17 @@ impl Config {
 impl Entry {
     pub(crate) fn snapshot(&self) -> ListenerSnapshot {
         let meant = KEYS.iter().filter(|key| self.listen.address.refuses(key.name).is_none());
-        // A key that stands in the file itself is for nobody who asks what the server runs with.
-        let shown = |key: &str| {
-            let text = self.listen.options.get(key)?;
-            Some(if text.contains("PRIVATE KEY") { "tls:cert=(given as PEM)".to_owned() } else { text })
-        };
+        let shown = |key: &str| shown(&self.listen.options, key);
         let options = meant.filter_map(|key| Some((key.name.to_owned(), shown(key.name)?))).collect();
-        ListenerSnapshot { name: self.name.clone(), url: self.listen.address.to_string(), options }
+        let url = self.listen.address.to_string();
+        ListenerSnapshot { name: self.name.clone(), url, options, renewed: Vec::new() }
     }
+}
+
+/// The text of an option. A private key that stands in the file itself is for nobody who asks what the server runs with.
+pub(crate) fn shown(options: &Options, key: &str) -> Option<String> {
+    let text = options.get(key)?;
+    Some(if text.contains("PRIVATE KEY") { "tls:cert=(given as PEM)".to_owned() } else { text })
 }
 
 /// What the second of two configurations has otherwise. The numbers are places in the lists of listeners.
@@ -96,6 +104,12 @@ pub(crate) enum Change {
         key: String,
         from: Option<String>,
         to: Option<String>,
+    },
+    /// The same files, which say something else.
+    File {
+        new: usize,
+        /// Its option and its path.
+        file: String,
     },
 }
 
@@ -148,6 +162,9 @@ pub(crate) fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
             let (from, to) = (known.options.get(key).cloned(), listener.options.get(key).cloned());
             if from != to {
                 found.push(Change::Option { new: place, key: key.clone(), from, to });
+            } else if key == "filter" {
+                let files = known.renewed.iter();
+                found.extend(files.map(|file| Change::File { new: place, file: file.clone() }));
             }
         }
     }
@@ -173,6 +190,7 @@ pub(crate) fn line(change: &Change, old: &Snapshot, new: &Snapshot) -> String {
                 |value: &Option<String>| value.as_deref().map_or("none".to_owned(), |v| Shown(v).to_string());
             format!("~ {}: {key} {} -> {}", whom(new, *place), shown(from), shown(to))
         }
+        Change::File { new: place, file } => format!("~ {}: {file} has new content", whom(new, *place)),
     }
 }
 

@@ -8,6 +8,7 @@ use resay::net::address::Listen;
 use resay::options::{parse_duration, parse_size};
 use resay::{Builder, Engine, Handed, LogLevel, Options};
 
+use crate::config::place::{Document, TopMarks};
 use crate::config::settings::Config;
 use crate::exit::Failure;
 use crate::help;
@@ -167,6 +168,8 @@ impl Arguments {
             plugin_dirs: self.plugin_directories.clone(),
             chain: self.transform.clone(),
             listeners: Vec::new(),
+            document: Document::default(),
+            marks: TopMarks::default(),
         })
     }
 

@@ -152,6 +152,41 @@ fn a_reload_reads_certificates_again() {
     }
 }
 
+#[test]
+fn new_certificates_under_the_old_names_are_told_by_diff_and_by_the_reload() {
+    let authority = Authority::new();
+    let file = authority.path("resay.toml");
+    let control = authority.path("ctl");
+    let text = format!(
+        "control = {control:?}\n[[listener]]\nname = \"tls\"\nlisten = \"tls://127.0.0.1:0\"\n\
+         tls = {{ cert = {:?}, key = {:?} }}\n",
+        authority.path("server.pem"),
+        authority.path("server.key")
+    );
+    fs::write(&file, &text).unwrap();
+    let server = Server::of(resay(["serve", "--config", &file]), 1, None);
+    let diff = || run(["serve", "--config", &file, "--diff"], b"");
+    let reload = || run(["ctl", &control, "reload"], b"");
+    assert_eq!((diff().code, diff().text()), (Some(0), String::new()));
+    authority.issue("server", &["new.example"]);
+    let wanted = ["cert", "key"].map(|key| {
+        let end = if key == "cert" { "pem" } else { "key" };
+        let path = authority.path(&format!("server.{end}"));
+        format!("~ listener tls tls://127.0.0.1:0: {key} {path} has new content\n")
+    });
+    assert_eq!((diff().code, diff().text()), (Some(1), wanted.concat()));
+    assert_eq!(reload().text(), wanted.concat());
+    assert_eq!((diff().code, diff().text()), (Some(0), String::new()));
+    // A key of another certificate: the reload is refused, and so is the question what it would change.
+    authority.issue("other", &["other.example"]);
+    fs::copy(authority.path("other.key"), authority.path("server.key")).unwrap();
+    for output in [diff(), reload()] {
+        assert_eq!((output.code, output.text().as_str()), (Some(2), ""));
+        assert!(output.stderr.contains("does not go with its key"), "{}", output.stderr);
+    }
+    server.end();
+}
+
 /// Says loudly that something was not tested.
 fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
