@@ -71,6 +71,24 @@ def test_an_error_shows_its_place(make):
     assert caught.value.code == -108
 
 
+@pytest.mark.parametrize(
+    "key, value, at",
+    [
+        ("idle_timeout", "3xs", "x"),
+        ("frame", "zz", "z"),
+        ("max_message", "12q", "q"),
+        ("bogus", 1, "b"),
+        ("backend", "kqueue", "k"),
+        ("thread_cpus", "a-b", "a"),
+    ],
+)
+def test_an_error_of_an_option_shows_its_place(key, value, at):
+    with pytest.raises(resay.SpecError) as raised:
+        resay.Engine("tcp://127.0.0.1:0", **{key: value})
+    _, text, caret = str(raised.value).splitlines()
+    assert str(value) in text and text[caret.index("^")] == at
+
+
 def test_errors_have_classes_of_python(make, tmp_path):
     with pytest.raises(resay.PluginError, match="upercase"):
         make(chain="upercase")

@@ -22,8 +22,9 @@ from ._recording import Message, Recording, Tape
 _TIMES = frozenset(
     ("idle_timeout", "write_timeout", "swap_timeout", "proxy_timeout", "handshake_timeout", "spin", "watchdog")
 )
-# Options of the engine; all others are of listeners.
-_OF_ENGINE = frozenset(("spin", "watchdog", "thread_name", "thread_stack", "thread_cpus"))
+# Options of the engine; all others are of listeners. In errors of the former, places are those in the value; in errors of the
+# latter they are those in `key=value`.
+_OF_ENGINE = frozenset(("threads", "backend", "spin", "watchdog", "thread_name", "thread_stack", "thread_cpus"))
 # How long the end of the process waits for a transform.
 _EXIT_MS = 1000
 # `run` looks for an exception of a signal handler this often, in case it came inside a transform.
@@ -202,7 +203,7 @@ class Engine:
         text = _option_text(key, value)
         with self._use() as handle:
             code = lib.resay_set(handle, key.encode(), text.encode(), ctypes.byref(error))
-        check(code, error, text)
+        check(code, error, text if key in _OF_ENGINE else f"{key}={text}")
 
     def listen(self, url, *, chain=None, cert=None, key=None, client_ca=None, **options):
         """Opens a listener. Peers can connect from now on; they are served while the engine runs.
