@@ -153,6 +153,36 @@ def test_a_closed_listener_leaves_its_connections(make):
     listener.close()
 
 
+def test_a_listener_that_could_not_be_closed_is_still_there(make):
+    engine = make("tcp://127.0.0.1:0").start()
+    [listener] = engine.listeners
+    refused = []
+
+    def closes(data):
+        try:
+            listener.close()
+        except resay.StateError as error:  # a call that waits
+            refused.append(error)
+        return data
+
+    listener.chain(closes)
+    with listener.connect() as sock:
+        assert ask(sock, b"x") == b"x"
+    assert len(refused) == 1 and engine.listeners == (listener,)
+    listener.close()
+    listener.close()
+    assert engine.listeners == ()
+    with pytest.raises(ConnectionRefusedError):
+        listener.connect()
+
+
+def test_two_threads_close_one_listener(make):
+    [listener] = make("tcp://127.0.0.1:0").start().listeners
+    listener._do(resay._native.lib.resay_listener_close)  # as another thread does, behind the look whether it is open
+    listener.close()
+    assert not listener._is_open
+
+
 def test_counters(make):
     engine = make("tcp://127.0.0.1:0", "udp://127.0.0.1:0").start()
     with engine.listeners[0].connect() as sock:

@@ -248,6 +248,10 @@ class Listener:
 
     def close(self):
         """Closes the listener. Its connections stay open."""
-        was_open, self._is_open = self._is_open, False
-        if was_open and self._engine._handle is not None:
-            self._do(lib.resay_listener_close)
+        if self._is_open and self._engine._handle is not None:
+            try:
+                self._do(lib.resay_listener_close)
+            except StateError as error:
+                if error.code != _native.RESAY_E_HANDLE:  # else another thread has closed it
+                    raise
+        self._is_open = False
