@@ -389,5 +389,18 @@ class Connections:
                 each._reason = CloseReason.STOPPED
 
     def credentials(self, number):
-        info = self._info(number)
-        return (info.pid, info.uid, info.gid) if info is not None and info.pid > 0 else None
+        """pid, uid and gid of the process at the other end; None: it has none, or has ended."""
+        info = _native.sized(_native.resay_connection)
+        try:
+            with self._engine._use() as handle:
+                code = lib.resay_connection_get(handle, number, ctypes.byref(info))
+        except StateError:
+            return None  # the engine is closed
+        if code == _native.RESAY_E_STATE:
+            # Its worker tells them in its next turn: for a callback, that comes after its return.
+            raise StateError(
+                "the credentials of a peer cannot be had inside a conversation or transform: keep the peer, and ask it "
+                "outside of them while its connection is open",
+                code=code,
+            )
+        return (info.pid, info.uid, info.gid) if code >= 0 and info.pid > 0 else None

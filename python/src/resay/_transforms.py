@@ -58,17 +58,23 @@ class EndOfStream(Exception):
 class Peer:
     """The peer of a conversation."""
 
-    __slots__ = ("address", "local", "connection", "kind", "_engine")
+    __slots__ = ("address", "local", "connection", "kind", "_engine", "_known")
 
     def __init__(self, address, local, connection, kind, engine):
         self.address, self.local, self.connection, self.kind = address, local, connection, kind
-        self._engine = engine
+        self._engine, self._known = engine, None
 
     @property
     def credentials(self):
-        """pid, uid and gid of a unix peer; None where they are unknown."""
-        engine = self._engine()
-        return engine._credentials(self.connection) if engine is not None and self.connection else None
+        """pid, uid and gid of a unix peer. None: of another kind of socket, of a datagram, or its connection has ended before
+        anybody asked.
+
+        They are known outside of conversations and transforms: inside of one this is a StateError.
+        """
+        if self._known is None and self.kind in ("unix", "unix-seqpacket"):
+            engine = self._engine()
+            self._known = engine._credentials(self.connection) if engine is not None and self.connection else None
+        return self._known
 
     def __repr__(self):
         return f"<Peer {_address.text_of(self.address)} over {self.kind}>"
