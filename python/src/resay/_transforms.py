@@ -14,7 +14,7 @@ import sys
 import threading
 from enum import Enum
 
-from . import _address, _native
+from . import _address, _arguments, _native
 from ._errors import ExpectationError, StateError
 from ._native import held
 
@@ -39,7 +39,7 @@ class Last:
     __slots__ = ("data",)
 
     def __init__(self, data):
-        self.data = data
+        self.data = _checked("Last", data)
 
     def __repr__(self):
         return f"Last({self.data!r})"
@@ -104,14 +104,23 @@ def apply(reply, out):
     if reply is RESET:
         return _native.RESAY_RESET
     if isinstance(reply, Last):
-        return _native.RESAY_CLOSE if write(out, _checked(reply.data)) >= 0 else _native.RESAY_E_DATA
-    return _native.RESAY_REPLACE if write(out, _checked(reply)) >= 0 else _native.RESAY_E_DATA
+        return _native.RESAY_CLOSE if write(out, _checked("Last", reply.data)) >= 0 else _native.RESAY_E_DATA
+    if not isinstance(reply, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a transform answered with {type(reply).__name__}, not with bytes, None, Last or a Verdict")
+    return _native.RESAY_REPLACE if write(out, reply) >= 0 else _native.RESAY_E_DATA
 
 
-def _checked(data):
+def checked_reply(what, reply):
+    """A reply, if it is one."""
+    if reply is None or isinstance(reply, (Verdict, Last, bytes, bytearray, memoryview)):
+        return reply
+    raise TypeError(f"{what} is bytes, None, Last or a Verdict, not {type(reply).__name__}")
+
+
+def _checked(what, data):
     if isinstance(data, (bytes, bytearray, memoryview)):
         return data
-    raise TypeError(f"a transform answered with {type(data).__name__}, not with bytes, None, Last or a Verdict")
+    raise TypeError(f"{what}: bytes are expected, not {type(data).__name__}")
 
 
 # What C points to, by the address that C knows. An entry leaves when the engine releases it.
@@ -360,7 +369,7 @@ def register(handle, transform, error):
     table.release = _release_address
     _alive[table.user] = alive
     # A failure releases too, before the call returns.
-    return _native.lib.resay_register_function(handle, transform.name.encode(), ctypes.byref(table), error)
+    return _native.lib.resay_register_function(handle, _arguments.encoded("the name of a transform", transform.name), ctypes.byref(table), error)
 
 
 # ---------------------------------------------------------------- threads of the engine
