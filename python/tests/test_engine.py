@@ -376,6 +376,23 @@ def test_dry_run():
     assert resay.dry_run("hex", [bytes(100_000)]) == [b"00" * 100_000]
 
 
+def test_a_dry_run_inside_a_transform_is_refused(make):
+    def dry(data):
+        resay.dry_run("uppercase", [data])
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with make("udp://127.0.0.1:0", chain=dry, record=True) as engine:
+            with engine.listeners[0].connect() as sock:
+                sock.send(b"x")
+                engine.received.wait()
+        gc.collect()
+    with pytest.raises(resay.StateError, match="dry_run cannot be called inside"):
+        engine.raise_failures()
+    assert caught == []
+    assert resay.dry_run("uppercase", [b"x"]) == [b"X"]
+
+
 def test_a_client_hears_of_a_reset(make):
     with make("tcp://127.0.0.1:0", chain=lambda data: resay.RESET) as engine:
         with resay.Client(engine.listeners[0].url) as client:

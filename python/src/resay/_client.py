@@ -2,6 +2,7 @@
 
 import ctypes
 import time
+import warnings
 
 from . import _arguments, _native, _tls
 from ._engine import Engine
@@ -149,10 +150,10 @@ class Client:
 
     def __del__(self):
         if self._client:
-            import warnings
-
-            warnings.warn(f"unclosed client of {self.url}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
+            try:
+                warnings.warn(f"unclosed client of {self.url}", ResourceWarning, stacklevel=2, source=self)
+            finally:
+                self.close()
 
 
 def _connect(to, url, timeout):
@@ -177,6 +178,8 @@ def dry_run(chain, messages, *, kind="tcp", frame="raw"):
     """
     if isinstance(messages, (bytes, bytearray, memoryview, str)):  # whose items are numbers or letters
         raise TypeError(f"dry_run takes a list of messages, not {type(messages).__name__}")
+    if _is_in_callback():  # the engine could not be closed there
+        raise StateError("dry_run cannot be called inside a transform or a conversation")
     engine = Engine()
     try:
         with engine._prepared(chain) as text:
@@ -196,6 +199,13 @@ def dry_run(chain, messages, *, kind="tcp", frame="raw"):
             lib.resay_dry_run_free(run)
     finally:
         engine.close()
+
+
+def _is_in_callback():
+    """Whether this thread is in a transform of some engine. C has no function for that: one that may wait refuses there, before
+    it looks at its arguments, and an empty URL is refused elsewhere."""
+    code = lib.resay_client_open(b"", 0, ctypes.byref(ctypes.c_void_p()), None)
+    return code == _native.RESAY_E_STATE
 
 
 def _answer(run, message, engine):

@@ -549,6 +549,8 @@ class Engine:
     def drain(self, timeout=None):
         """Stops listening, answers what has arrived, closes the connections, and waits for that. Without a `timeout`: as long as
         it takes."""
+        if self._loop is not None and self._loop.is_running():  # one that has been left is served in here
+            self._refuse_own_loop("drain_async")
         milliseconds = _arguments.milliseconds("timeout", timeout)
         with self._use() as handle:
             check(lib.resay_drain(handle, milliseconds))
@@ -587,7 +589,7 @@ class Engine:
             self._forget_in_child(handle)
             return
         if lib.resay_stop(handle) == _native.RESAY_E_STATE:
-            raise StateError("an engine cannot be closed inside one of its own transforms")
+            raise StateError("an engine cannot be closed inside a transform")
         self._finish(handle)
         with self._lock:
             while self._users:
