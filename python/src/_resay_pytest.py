@@ -4,6 +4,8 @@ Fixtures: `resay_server` (a running engine for one test), `resay_server_factory`
 `resay_host`. Marker: `@pytest.mark.resay(chain="uppercase", frame="lines", backend="epoll")`.
 """
 
+import collections
+
 import pytest
 
 _MARKER = "resay(chain=..., record=..., **options): how the engine of resay_server is made"
@@ -58,6 +60,9 @@ def resay_server(request, resay_host, resay_seed):
 
     settings = _settings(request.config)
     for marker in reversed(list(request.node.iter_markers("resay"))):
+        if marker.args:
+            given = ", ".join(map(repr, marker.args))
+            raise pytest.UsageError(f"@pytest.mark.resay({given}): it takes keywords only, such as chain={marker.args[0]!r}")
         settings.update(marker.kwargs)
     server = Server(host=resay_host, seed=resay_seed, **settings)
     _of(request.node).append(server)
@@ -81,18 +86,46 @@ def resay_server_factory(request, resay_host, resay_seed):
         settings = {**_settings(request.config), **options}
         server = Server(*urls, chain=chain, record=record, host=resay_host, seed=resay_seed, **settings)
         _made.append(server)
+        error = None
         try:
             with server:
                 yield server
+            server._raise_unexpected()
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
-            _made.remove(server) if server in _made else None
-        server._raise_unexpected()
+            _made.remove(server)
+            if wants_transcript:
+                _ended.append((server._report(), error))
 
+    wants_transcript = request.config.getoption("--resay-transcript") != "never"
     return factory
 
 
 # Servers of the factory that live: a failing test shows them too.
 _made = []
+# What the last ones had to tell that have ended in this phase of the test, and the exceptions with which they did: the report is
+# made when they are gone. Hypothesis makes one for each example.
+_ended = collections.deque(maxlen=8)
+
+
+def _reports_of_ended(item, error):
+    """Of the servers that `error` has ended. Where it came later: of all; with Hypothesis, of the last, whose example failed."""
+    causes = _leaves(error)
+    found = [report for report, cause in _ended if any(each is cause for each in causes)]
+    if found:
+        return found
+    is_of_examples = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    return [report for report, _ in _ended][-1 if is_of_examples else 0 :]
+
+
+def _leaves(error):
+    """The exceptions in a group, with the group itself."""
+    found = [] if error is None else [error]
+    for each in getattr(error, "exceptions", ()):
+        found += _leaves(each)
+    return found
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -110,11 +143,12 @@ def pytest_runtest_call(item):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    ended = _reports_of_ended(item, error)
+    _ended.clear()  # or the exceptions would keep all that their frames have
     wanted = item.config.getoption("--resay-transcript")
-    if call.when != "call" or wanted == "never":
-        return
     report = outcome.get_result()
-    if wanted == "failed" and not report.failed:
+    # A fixture may fail too.
+    if wanted == "never" or not (report.failed or (wanted == "always" and call.when == "call")):
         return
-    for server in [*_of(item), *_made]:
-        report.sections.append(("resay", server._report()))
+    report.sections += [("resay", each) for each in [*ended, *(server._report() for server in [*_of(item), *_made])]]

@@ -71,6 +71,24 @@ def test_an_error_shows_its_place(make):
     assert caught.value.code == -108
 
 
+@pytest.mark.parametrize(
+    "key, value, at",
+    [
+        ("idle_timeout", "3xs", "x"),
+        ("frame", "zz", "z"),
+        ("max_message", "12q", "q"),
+        ("bogus", 1, "b"),
+        ("backend", "kqueue", "k"),
+        ("thread_cpus", "a-b", "a"),
+    ],
+)
+def test_an_error_of_an_option_shows_its_place(key, value, at):
+    with pytest.raises(resay.SpecError) as raised:
+        resay.Engine("tcp://127.0.0.1:0", **{key: value})
+    _, text, caret = str(raised.value).splitlines()
+    assert str(value) in text and text[caret.index("^")] == at
+
+
 def test_errors_have_classes_of_python(make, tmp_path):
     with pytest.raises(resay.PluginError, match="upercase"):
         make(chain="upercase")
@@ -133,6 +151,36 @@ def test_a_closed_listener_leaves_its_connections(make):
         assert ask(sock, b"b") == b"b"
         assert [m.kind for m in engine.received] == ["tcp", "tcp"]
     listener.close()
+
+
+def test_a_listener_that_could_not_be_closed_is_still_there(make):
+    engine = make("tcp://127.0.0.1:0").start()
+    [listener] = engine.listeners
+    refused = []
+
+    def closes(data):
+        try:
+            listener.close()
+        except resay.StateError as error:  # a call that waits
+            refused.append(error)
+        return data
+
+    listener.chain(closes)
+    with listener.connect() as sock:
+        assert ask(sock, b"x") == b"x"
+    assert len(refused) == 1 and engine.listeners == (listener,)
+    listener.close()
+    listener.close()
+    assert engine.listeners == ()
+    with pytest.raises(ConnectionRefusedError):
+        listener.connect()
+
+
+def test_two_threads_close_one_listener(make):
+    [listener] = make("tcp://127.0.0.1:0").start().listeners
+    listener._do(resay._native.lib.resay_listener_close)  # as another thread does, behind the look whether it is open
+    listener.close()
+    assert not listener._is_open
 
 
 def test_counters(make):
@@ -326,6 +374,23 @@ def test_dry_run():
     with pytest.raises(ZeroDivisionError):
         resay.dry_run(lambda data: 1 // 0, [b"x"])
     assert resay.dry_run("hex", [bytes(100_000)]) == [b"00" * 100_000]
+
+
+def test_a_dry_run_inside_a_transform_is_refused(make):
+    def dry(data):
+        resay.dry_run("uppercase", [data])
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with make("udp://127.0.0.1:0", chain=dry, record=True) as engine:
+            with engine.listeners[0].connect() as sock:
+                sock.send(b"x")
+                engine.received.wait()
+        gc.collect()
+    with pytest.raises(resay.StateError, match="dry_run cannot be called inside"):
+        engine.raise_failures()
+    assert caught == []
+    assert resay.dry_run("uppercase", [b"x"]) == [b"X"]
 
 
 def test_a_client_hears_of_a_reset(make):

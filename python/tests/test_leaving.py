@@ -71,6 +71,22 @@ def test_what_was_left_open_is_said_at_the_end(python):
     assert "ResourceWarning: unclosed engine <Engine tcp://127.0.0.1:" in said
 
 
+@pytest.mark.parametrize("kept_by", ["a cycle", "a module"])
+def test_a_client_that_was_left_open_is_closed_at_the_very_end(python, kept_by):
+    program = """
+        import builtins, os
+        import resay
+        engine = resay.Engine("tcp://127.0.0.1:0", backend=os.environ["RESAY_TEST_BACKEND"]).start()
+        class Holder:
+            pass
+        holder = Holder()
+        holder.client, holder.itself = resay.Client(engine.listeners[0].url), holder
+        %s
+        engine.close()
+    """ % ("builtins.keep = holder" if kept_by == "a module" else "")
+    assert python(program, options=["-Wignore"]) == ""
+
+
 def test_an_engine_of_a_loop_that_was_left_open_ends_too(python):
     said = python(
         """

@@ -124,6 +124,47 @@ def test_a_call_that_would_stop_the_loop_is_refused(run, make):
     run(main)
 
 
+def test_a_drain_that_would_stop_the_loop_is_refused(run, make):
+    engine = make("tcp://127.0.0.1:0")
+
+    async def main():
+        await engine.start_async()
+        with engine.listeners[0].connect() as sock:
+            with pytest.raises(resay.StateError, match="drain_async"):
+                engine.drain(10)
+            assert await in_thread(converse, sock, b"a") == [b"a"]
+        await engine.drain_async(10)
+        engine.drain(10)  # it is over: there is nothing to wait for
+
+    run(main)
+
+
+def test_an_engine_of_a_loop_that_was_left_can_be_drained(make):
+    loop = asyncio.new_event_loop()
+    engine = make("tcp://127.0.0.1:0")
+    loop.run_until_complete(engine.start_async())
+    engine.drain(10)
+    assert not engine.is_running
+    loop.close()
+
+
+def test_a_call_that_is_refused_names_its_form_for_coroutines(run, make):
+    engine = make("tcp://127.0.0.1:0", record=True)
+
+    async def main():
+        await engine.start_async()
+        for call, name in (
+            (lambda: engine.received.wait(), "wait_async"),
+            (lambda: engine.received.wait_data(b"x"), "wait_data_async"),
+            (lambda: engine.received.expect(b"x"), "expect_async"),
+        ):
+            with pytest.raises(resay.StateError, match=f"use {name}$"):
+                call()
+        await engine.aclose()
+
+    run(main)
+
+
 def test_waits_for_an_engine_with_threads(run, make):
     engine = make("udp://127.0.0.1:0", record=True).start()
 

@@ -142,6 +142,20 @@ def test_the_marker_sets_chain_and_options(run):
     )
 
 
+def test_the_marker_takes_keywords_only(run):
+    said = run(
+        """
+        import pytest
+
+        @pytest.mark.resay("uppercase")
+        def test_marked(resay_server):
+            pass
+        """,
+        errors=1,
+    )
+    assert "it takes keywords only, such as chain='uppercase'" in said
+
+
 def test_an_exception_in_a_transform_fails_the_test(run):
     said = run(
         """
@@ -235,6 +249,82 @@ def test_servers_of_the_factory(run):
         """,
         passed=1,
     )
+
+
+def test_a_failing_test_shows_servers_of_the_factory_that_have_ended(run):
+    said = run(
+        """
+        import pytest
+
+        def talk(server, data):
+            with server.udp.connect() as sock:
+                sock.send(data)
+                sock.recv(100)
+
+        def test_inside(resay_server_factory):
+            with resay_server_factory() as good:
+                talk(good, b"of no interest")
+            with resay_server_factory() as one, resay_server_factory() as two:
+                talk(one, b"the first")
+                talk(two, b"the second")
+                assert not two.seed
+
+        def test_behind(resay_server_factory):
+            with resay_server_factory() as server:
+                talk(server, b"the third")
+            assert not server.seed
+
+        def test_transform(resay_server_factory):
+            with resay_server_factory(chain=lambda data: 1 // 0) as server:
+                with server.udp.connect() as sock:
+                    sock.send(b"the fourth")
+                    server.received.wait()
+
+        @pytest.fixture
+        def wrong(resay_server_factory):
+            with resay_server_factory() as server:
+                talk(server, b"the fifth")
+                assert not server.seed
+                yield server
+
+        def test_fixture(wrong):
+            pass
+
+        def test_passes(resay_server_factory):
+            with resay_server_factory() as server:
+                talk(server, b"all is well")
+        """,
+        "--resay-seed=4711",
+        passed=1,
+        failed=3,
+        errors=1,
+    )
+    assert said.count("--resay-seed=4711 repeats it") == 5
+    for data in ("the first", "the second", "the third", "the fourth", "the fifth"):
+        assert said.count(f"  {data}\n") == 1, data
+    assert "  of no interest\n" not in said and "  all is well\n" not in said
+
+
+def test_a_failing_test_of_hypothesis_shows_the_example(run):
+    pytest.importorskip("hypothesis")
+    source = """
+        from hypothesis import given, settings, strategies as st
+
+        def talk(server, number):
+            with server.udp.connect() as sock:
+                sock.send(b"number %%d" %% number)
+                sock.recv(100)
+
+        @settings(deadline=None, max_examples=20, database=None)
+        @given(number=st.integers(0, 1000))
+        def test_fails(resay_server_factory, number):
+            with resay_server_factory() as server:
+                talk(server, number)
+            %sassert number < 3
+    """
+    for inside in ("", "    "):
+        said = run(source % inside, "--resay-seed=4711", failed=1)
+        assert said.count("--resay-seed=4711 repeats it") == 1 and said.count("  number 3\n") == 1, said
 
 
 def test_under_xdist(run):

@@ -252,6 +252,32 @@ def test_a_conversation_knows_its_peer(make, url):
         assert peers[1].credentials == (os.getpid(), os.getuid(), os.getgid())
 
 
+@pytest.mark.parametrize("kind", ["tcp", "unix", "unix-dgram", "unix-seqpacket"])
+def test_the_credentials_of_a_peer_are_for_outside_of_its_conversation(make, url, kind):
+    engine = make(url(kind)).start()
+    peers, inside = [], []
+
+    @engine.listeners[0].conversation
+    def talk(peer):
+        peers.append(peer)
+        try:
+            inside.append(peer.credentials)
+        except resay.StateError as error:
+            inside.append(str(error))
+        yield b"hi"
+        yield b"ho"
+
+    with engine.listeners[0].connect() as sock:
+        sock.send(b"x")
+        assert sock.recv(10)
+        known = (os.getpid(), os.getuid(), os.getgid()) if kind in ("unix", "unix-seqpacket") else None
+        assert peers[0].credentials == known
+        assert inside[0] is None if known is None else "outside" in inside[0]
+    assert peers[0].credentials == known  # it has been asked before
+    engine.close()
+    assert peers[0].credentials == known
+
+
 def test_a_conversation_hears_of_the_end(make):
     ends = []
 

@@ -2,8 +2,9 @@
 
 import ctypes
 import time
+import warnings
 
-from . import _native, _tls
+from . import _arguments, _native, _tls
 from ._engine import Engine
 from ._errors import StateError, check
 from ._native import lib
@@ -11,11 +12,11 @@ from ._transforms import CLOSE, RESET, Last
 
 
 def _ms(timeout):
-    return -1 if timeout is None else max(0, round(timeout * 1000))
+    return _arguments.milliseconds("timeout", timeout)
 
 
 def _deadline(timeout):
-    return None if timeout is None else time.monotonic() + timeout
+    return None if timeout is None else time.monotonic() + _arguments.seconds("timeout", timeout)
 
 
 def _left(deadline):
@@ -36,6 +37,7 @@ class Client:
     def __init__(
         self, url, *, timeout=5.0, ca=None, insecure=False, sni=None, cert=None, key=None, context=None
     ):
+        _arguments.encoded("a URL", url)
         self._timeout, self.url = timeout, url
         of_context = {"ca": ca, "insecure": insecure or None, "cert": cert, "key": key}
         given = [name for name, value in {**of_context, "sni": sni, "context": context}.items() if value is not None]
@@ -70,7 +72,7 @@ class Client:
 
     def send(self, data, *, timeout=None):
         """Sends all of data; on a datagram or seqpacket socket as one message."""
-        data, timeout = bytes(data), self._time(timeout)
+        data, timeout = _arguments.data("send", data), self._time(timeout)
         self._open()
         if self._tls is not None:
             self._tls.send(data, _deadline(timeout))
@@ -148,22 +150,22 @@ class Client:
 
     def __del__(self):
         if self._client:
-            import warnings
-
-            warnings.warn(f"unclosed client of {self.url}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
+            try:
+                warnings.warn(f"unclosed client of {self.url}", ResourceWarning, stacklevel=2, source=self)
+            finally:
+                self.close()
 
 
 def _connect(to, url, timeout):
     """A client of C that is connected to `to`, the address in `url` without TLS."""
     client, error = ctypes.c_void_p(), _native.resay_error()
     while True:
-        code = lib.resay_client_open(to.encode(), _ms(timeout), ctypes.byref(client), ctypes.byref(error))
+        code = lib.resay_client_open(_arguments.encoded("a URL", to), _ms(timeout), ctypes.byref(client), ctypes.byref(error))
         if code != _native.RESAY_E_INTR:
             break
     if code == _native.RESAY_E_SPEC and to != url:
         # In the terms of the address that was given.
-        code = lib.resay_client_open(url.encode(), _ms(timeout), ctypes.byref(client), ctypes.byref(error))
+        code = lib.resay_client_open(_arguments.encoded("a URL", url), _ms(timeout), ctypes.byref(client), ctypes.byref(error))
     check(code, error, url)
     return client
 
@@ -171,26 +173,39 @@ def _connect(to, url, timeout):
 def dry_run(chain, messages, *, kind="tcp", frame="raw"):
     """What a chain would answer to messages, without a socket: for unit tests of transforms and for Hypothesis.
 
-    An answer is bytes, or None, CLOSE, RESET or Last(...), as a transform's is. Exceptions of transforms are raised.
+    An answer is bytes, or None, CLOSE, RESET or Last(...), as a transform's is. Exceptions of transforms are raised. One message
+    is a list of one.
     """
+    if isinstance(messages, (bytes, bytearray, memoryview, str)):  # whose items are numbers or letters
+        raise TypeError(f"dry_run takes a list of messages, not {type(messages).__name__}")
+    if _is_in_callback():  # the engine could not be closed there
+        raise StateError("dry_run cannot be called inside a transform or a conversation")
     engine = Engine()
     try:
         with engine._prepared(chain) as text:
             run, error = ctypes.c_void_p(), _native.resay_error()
             with engine._use() as handle:
                 code = lib.resay_dry_run_new(
-                    handle, text.encode(), kind.encode(), frame.encode(), ctypes.byref(run), ctypes.byref(error)
+                    handle, _arguments.encoded("a chain", text), _arguments.encoded("kind", kind),
+                    _arguments.encoded("frame", frame), ctypes.byref(run), ctypes.byref(error),
                 )
             check(code, error, text)
         try:
             answers = []
             for message in messages:
-                answers.append(_answer(run, bytes(message), engine))
+                answers.append(_answer(run, _arguments.data("a message", message), engine))
             return answers
         finally:
             lib.resay_dry_run_free(run)
     finally:
         engine.close()
+
+
+def _is_in_callback():
+    """Whether this thread is in a transform of some engine. C has no function for that: one that may wait refuses there, before
+    it looks at its arguments, and an empty URL is refused elsewhere."""
+    code = lib.resay_client_open(b"", 0, ctypes.byref(ctypes.c_void_p()), None)
+    return code == _native.RESAY_E_STATE
 
 
 def _answer(run, message, engine):

@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from enum import IntEnum, IntFlag
 
-from . import _address, _native
+from . import _address, _arguments, _native
 from ._errors import ResayError, StateError, WaitTimeout, check
 from ._native import lib
 from ._recording import Recording, wait_until, wait_until_async
@@ -90,8 +90,9 @@ class _Queue:
 
     def __init__(self, engine, kinds, capacity):
         self._queue, error = ctypes.c_void_p(), _native.resay_error()
+        room = _arguments.number("capacity", capacity)
         with engine._use() as handle:
-            code = lib.resay_events_open(handle, int(kinds) & 0xFFFFFFFF, capacity, ctypes.byref(self._queue), ctypes.byref(error))
+            code = lib.resay_events_open(handle, int(kinds) & 0xFFFFFFFF, room, ctypes.byref(self._queue), ctypes.byref(error))
         check(code, error)
         self.fd = lib.resay_events_fd(self._queue)
         self._event = _native.sized(_native.resay_event)
@@ -225,7 +226,7 @@ class Connection:
 
     def send(self, data):
         """Sends data that nobody asked for. Streams and seqpacket only."""
-        data = bytes(data)
+        data = _arguments.data("send", data)
         self._do("resay_connection_send", data, len(data))
 
     def shutdown(self):
@@ -389,5 +390,18 @@ class Connections:
                 each._reason = CloseReason.STOPPED
 
     def credentials(self, number):
-        info = self._info(number)
-        return (info.pid, info.uid, info.gid) if info is not None and info.pid > 0 else None
+        """pid, uid and gid of the process at the other end; None: it has none, or has ended."""
+        info = _native.sized(_native.resay_connection)
+        try:
+            with self._engine._use() as handle:
+                code = lib.resay_connection_get(handle, number, ctypes.byref(info))
+        except StateError:
+            return None  # the engine is closed
+        if code == _native.RESAY_E_STATE:
+            # Its worker tells them in its next turn: for a callback, that comes after its return.
+            raise StateError(
+                "the credentials of a peer cannot be had inside a conversation or transform: keep the peer, and ask it "
+                "outside of them while its connection is open",
+                code=code,
+            )
+        return (info.pid, info.uid, info.gid) if code >= 0 and info.pid > 0 else None

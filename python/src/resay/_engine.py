@@ -11,9 +11,9 @@ import warnings
 import weakref
 from contextlib import contextmanager
 
-from . import _native, _recording, _tls, _transforms, faults
+from . import _arguments, _native, _recording, _tls, _transforms, faults
 from ._connections import Connections, EventKind, Events
-from ._errors import ForkedError, ResayError, StateError, check, error_of
+from ._errors import ForkedError, ResayError, SpecError, StateError, check, error_of
 from ._listener import Listener
 from ._native import lib, text_of
 from ._recording import Message, Recording, Tape
@@ -22,8 +22,9 @@ from ._recording import Message, Recording, Tape
 _TIMES = frozenset(
     ("idle_timeout", "write_timeout", "swap_timeout", "proxy_timeout", "handshake_timeout", "spin", "watchdog")
 )
-# Options of the engine; all others are of listeners.
-_OF_ENGINE = frozenset(("spin", "watchdog", "thread_name", "thread_stack", "thread_cpus"))
+# Options of the engine; all others are of listeners. In errors of the former, places are those in the value; in errors of the
+# latter they are those in `key=value`.
+_OF_ENGINE = frozenset(("threads", "backend", "spin", "watchdog", "thread_name", "thread_stack", "thread_cpus"))
 # How long the end of the process waits for a transform.
 _EXIT_MS = 1000
 # `run` looks for an exception of a signal handler this often, in case it came inside a transform.
@@ -121,7 +122,7 @@ class Engine:
         self._lock = threading.Condition()  # of an RLock: a signal handler may come while it is held
         self._users, self._is_closing, self._has_run, self._has_threads = 0, False, False, False
         self._serving = set()  # threads in `run`
-        self._threads, self._timeout = threads, timeout
+        self._threads, self._timeout = _arguments.number("threads", threads), _arguments.seconds("timeout", timeout)
         self._listeners = {}  # closed ones too: what arrived there still tells of them
         self._failures = _Failures(self)
         self._numbers = itertools.count(1)
@@ -139,11 +140,14 @@ class Engine:
             for option, value in options.items():
                 if option not in _tls.OPTIONS:
                     self._set_option(option, value)
+            if isinstance(plugin_path, (str, bytes, os.PathLike)):
+                plugin_path = [plugin_path]  # and not its letters
             for directory in plugin_path:
-                check(lib.resay_plugin_dir(handle, os.fsencode(directory), ctypes.byref(error)), error)
+                code = lib.resay_plugin_dir(handle, _arguments.path("a directory of plugin_path", directory), ctypes.byref(error))
+                check(code, error)
             self._connections.open()
             if record:
-                self._tape = Tape(self, _recording.DEFAULT_BYTES if record is True else int(record))
+                self._tape = Tape(self, _recording.DEFAULT_BYTES if record is True else _arguments.number("record", record, 64))
             if chain:
                 self.chain(chain)
             for url in urls:
@@ -177,7 +181,7 @@ class Engine:
                     self._lock.notify_all()
 
     def _deadline(self, timeout):
-        return time.monotonic() + (self._timeout if timeout is None else timeout)
+        return time.monotonic() + (self._timeout if timeout is None else _arguments.seconds("timeout", timeout))
 
     def _refuse_own_loop(self, instead):
         if self._loop is not None and not self._loop.is_over and self._loop.is_here():
@@ -200,15 +204,17 @@ class Engine:
     def _set_option(self, key, value):
         error = _native.resay_error()
         text = _option_text(key, value)
+        name, encoded = _arguments.encoded("the name of an option", key), _arguments.encoded(f"the option {key}", text)
         with self._use() as handle:
-            code = lib.resay_set(handle, key.encode(), text.encode(), ctypes.byref(error))
-        check(code, error, text)
+            code = lib.resay_set(handle, name, encoded, ctypes.byref(error))
+        check(code, error, text if key in _OF_ENGINE else f"{key}={text}")
 
     def listen(self, url, *, chain=None, cert=None, key=None, client_ca=None, **options):
         """Opens a listener. Peers can connect from now on; they are served while the engine runs.
 
         `cert`, `key` and `client_ca`, and the other options of TLS, are those of `Engine`.
         """
+        _arguments.encoded("a URL", url)
         options = {"cert": cert, "key": key, "client_ca": client_ca, **options}
         tls = _tls.take(options)
         if not _tls.is_tls(url):
@@ -220,7 +226,7 @@ class Engine:
             full = url + ("&" if "?" in url else "?") + query if query else url
             number, error = ctypes.c_uint64(), _native.resay_error()
             with self._use() as handle:
-                code = lib.resay_listen(handle, full.encode("utf-8", "surrogateescape"), ctypes.byref(number), ctypes.byref(error))
+                code = lib.resay_listen(handle, _arguments.encoded("a URL", full), ctypes.byref(number), ctypes.byref(error))
                 failure = error_of(code, error, full) if code < 0 else None
             if failure is not None:
                 raise _tls.explained(failure, full)
@@ -240,10 +246,14 @@ class Engine:
             options["filter"] = _tls.filter_of(tls)
         with self._prepared(chain) as text:
             query = "&".join(f"{key}={value}" for key, value in _pairs(options, text))  # nothing is quoted there
+            try:
+                encoded = _arguments.encoded("the options", query)
+            except SpecError as refusal:
+                raise _tls.explained(refusal, query) from None
             number, error = ctypes.c_uint64(), _native.resay_error()
             with self._use() as handle:
                 code = lib.resay_listen_fd(
-                    handle, sock.fileno(), _native.RESAY_FD_DUP, query.encode("utf-8", "surrogateescape") or None,
+                    handle, sock.fileno(), _native.RESAY_FD_DUP, encoded or None,
                     ctypes.byref(number), ctypes.byref(error),
                 )
                 failure = error_of(code, error, query) if code < 0 else None
@@ -266,7 +276,7 @@ class Engine:
         """Loads a plugin file, and returns the names of its transforms. New chains find them by name."""
         error = _native.resay_error()
         with self._use() as handle:
-            code = lib.resay_load(handle, os.fsencode(path), ctypes.byref(error))
+            code = lib.resay_load(handle, _arguments.path("a plugin file", path), ctypes.byref(error))
         check(code, error)
         return [info.name for info in _all_transforms(self) if _is_same_file(info._origin, path)]
 
@@ -275,6 +285,7 @@ class Engine:
 
         A name that is given again is replaced, for chains that are set from then on.
         """
+        _arguments.encoded("the name of a transform", name)
         if function is None:
             return lambda function: self.transform(name, function)
         self._register(name, function, _transforms.is_conversation(function))
@@ -282,6 +293,7 @@ class Engine:
 
     def conversation(self, name, function=None):
         """Gives a generator function a name for chains: one generator talks to each peer."""
+        _arguments.encoded("the name of a conversation", name)
         if function is None:
             return lambda function: self.conversation(name, function)
         self._register(name, function, True)
@@ -358,7 +370,7 @@ class Engine:
         with self._prepared(chain, seed) as text:
             for number in numbers:
                 with self._use() as handle:
-                    code = lib.resay_chain(handle, number, text.encode(), ctypes.byref(error))
+                    code = lib.resay_chain(handle, number, _arguments.encoded("a chain", text), ctypes.byref(error))
                 check(code, error, text)
         self._sync()
 
@@ -366,7 +378,7 @@ class Engine:
         """Waits until every worker has made a turn: what was changed holds for the next message."""
         if not self._turn_here() and self._has_run and not (self._loop is not None and self._loop.is_over):
             with self._use() as handle:
-                code = lib.resay_sync(handle, round(self._timeout * 1000))
+                code = lib.resay_sync(handle, _arguments.milliseconds("timeout", self._timeout))
             if code != _native.RESAY_E_STATE:
                 check(code)
 
@@ -490,7 +502,7 @@ class Engine:
 
     def _begin_drain(self):
         with self._use() as handle:
-            lib.resay_drain(handle, 0 if self._loop is not None else round(self._timeout * 1000))
+            lib.resay_drain(handle, 0 if self._loop is not None else _arguments.milliseconds("timeout", self._timeout))
 
     def _poll_fd(self):
         with self._use() as handle:
@@ -537,9 +549,11 @@ class Engine:
     def drain(self, timeout=None):
         """Stops listening, answers what has arrived, closes the connections, and waits for that. Without a `timeout`: as long as
         it takes."""
+        if self._loop is not None and self._loop.is_running():  # one that has been left is served in here
+            self._refuse_own_loop("drain_async")
+        milliseconds = _arguments.milliseconds("timeout", timeout)
         with self._use() as handle:
-            code = lib.resay_drain(handle, -1 if timeout is None else max(0, round(timeout * 1000)))
-            check(code)
+            check(lib.resay_drain(handle, milliseconds))
             self._finish(handle)
 
     async def drain_async(self, timeout=None):
@@ -548,8 +562,9 @@ class Engine:
 
         if self._loop is None:
             return await _loops.in_thread(lambda: self.drain(timeout))
+        milliseconds = _arguments.milliseconds("timeout", timeout)
         with self._use() as handle:
-            check(lib.resay_drain(handle, -1 if timeout is None else max(0, round(timeout * 1000))))
+            check(lib.resay_drain(handle, milliseconds))
         await self._loop.wait_over()
 
     def close(self):
@@ -574,7 +589,7 @@ class Engine:
             self._forget_in_child(handle)
             return
         if lib.resay_stop(handle) == _native.RESAY_E_STATE:
-            raise StateError("an engine cannot be closed inside one of its own transforms")
+            raise StateError("an engine cannot be closed inside a transform")
         self._finish(handle)
         with self._lock:
             while self._users:
@@ -722,7 +737,12 @@ def _is_same_file(origin, path):
 
 def _pairs(options, chain):
     pairs = [(key, _option_text(key, value)) for key, value in options.items()]
-    return pairs if chain is None else [*pairs, ("chain", chain)]
+    if chain is not None:
+        pairs.append(("chain", chain))
+    for key, text in pairs:
+        if key != "filter":  # of which nothing is shown here: keys may be in it
+            _arguments.encoded(f"the option {key}", text)
+    return pairs
 
 
 def _query(options, chain, more=()):

@@ -28,8 +28,9 @@ class SpecError(ResayError, ValueError):
         if not self.text or self.position < 0:
             return message
         # The position counts bytes; the caret stands under a character.
-        before = self.text.encode()[: self.position].decode("utf-8", "replace")
-        return f"{message}\n  {self.text}\n  {' ' * len(before)}^"
+        before = self.text.encode("utf-8", "surrogateescape")[: self.position].decode("utf-8", "replace")
+        shown = self.text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "backslashreplace").decode()
+        return f"{message}\n  {shown}\n  {' ' * len(before)}^"
 
 
 class PluginError(ResayError, ValueError):

@@ -3,10 +3,11 @@
 import functools
 from contextlib import contextmanager
 
-from . import _address, _native
+from . import _address, _arguments, _native
 from ._errors import StateError, WaitTimeout, check
 from ._native import lib, text_of
 from ._recording import Recording, wait_until, wait_until_async
+from ._scripts import Script
 from ._scripts import replies as _replies
 from ._transforms import PASS
 
@@ -136,19 +137,23 @@ class Listener:
 
     def script(self, script):
         """Plays a script."""
+        if not isinstance(script, Script):
+            raise TypeError(f"a script is a resay.Script, not {type(script).__name__}")
         is_raw = self._option("frame") in ("", "raw")
         self.conversation(script._play(is_raw, self._engine._connections.open_now()))
 
     def _option(self, key):
         with self._engine._use() as handle:
             code, text = text_of(
-                lambda buf, cap, need: lib.resay_listener_option(handle, self._id, key.encode(), buf, cap, need)
+                lambda buf, cap, need: lib.resay_listener_option(handle, self._id, _arguments.encoded("the name of an option", key), buf, cap, need)
             )
         check(code)
         return text
 
     def conversation(self, function):
         """Has a generator function talk to each peer: a decorator."""
+        if not callable(function):
+            raise TypeError(f"a conversation is a generator function, not {type(function).__name__}")
 
         @functools.wraps(function)
         def conversation(peer):  # whatever makes the generator, this is seen to be one
@@ -177,7 +182,7 @@ class Listener:
 
     def wait_connection(self, count=1, *, timeout=None):
         """Waits until `count` connections were accepted, and returns the `count`-th."""
-        engine = self._engine
+        engine, count = self._engine, _arguments.number("count", count, least=1)
         engine._refuse_own_loop("wait_connection_async")
         return wait_until(
             lambda: self._connected(count), engine._connections.fd, engine._deadline(timeout), lambda s: self._missed(count, s)
@@ -185,7 +190,7 @@ class Listener:
 
     async def wait_connection_async(self, count=1, *, timeout=None):
         """`wait_connection`, for a coroutine."""
-        engine = self._engine
+        engine, count = self._engine, _arguments.number("count", count, least=1)
         return await wait_until_async(
             lambda: self._connected(count), engine._connections.fd, engine._deadline(timeout), lambda s: self._missed(count, s)
         )
@@ -248,6 +253,10 @@ class Listener:
 
     def close(self):
         """Closes the listener. Its connections stay open."""
-        was_open, self._is_open = self._is_open, False
-        if was_open and self._engine._handle is not None:
-            self._do(lib.resay_listener_close)
+        if self._is_open and self._engine._handle is not None:
+            try:
+                self._do(lib.resay_listener_close)
+            except StateError as error:
+                if error.code != _native.RESAY_E_HANDLE:  # else another thread has closed it
+                    raise
+        self._is_open = False

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from . import _address, _native
+from . import _address, _arguments, _native
 from ._errors import ExpectationError, StateError, WaitTimeout, check
 from ._native import lib
 
@@ -280,15 +280,17 @@ class Recording(Sequence):
 
     def wait(self, count=1, *, timeout=None, where=None):
         """Waits until `count` messages are here, of those for which `where` is true, and returns the first `count`."""
-        return self._until(lambda: self._found(count, where), timeout, lambda: _wanted(count, where))
+        count = _arguments.number("count", count)
+        return self._until(lambda: self._found(count, where), timeout, lambda: _wanted(count, where), "wait_async")
 
     def wait_data(self, data, *, timeout=None):
         """Waits until all data, joined, contains `data`: bytes, a number of bytes, or a pattern. Returns the data up to there."""
-        return self._until(lambda: self._data_until(data), timeout, lambda: _wanted_data(data))
+        return self._until(self._looks_for(data), timeout, lambda: _wanted_data(data), "wait_data_async")
 
     def expect(self, *messages, ordered=True, timeout=None):
         """Waits for exactly these messages. Others are an ExpectationError, as is another order unless `ordered` is false."""
-        self._until(lambda: self._expected(messages, ordered), timeout, lambda: f"the messages {list(messages)!r}")
+        messages = _messages(messages)
+        self._until(lambda: self._expected(messages, ordered), timeout, lambda: f"the messages {messages!r}", "expect_async")
 
     def expect_nothing(self, during):
         """Waits `during` seconds, in which no message may arrive."""
@@ -301,15 +303,17 @@ class Recording(Sequence):
 
     async def wait_async(self, count=1, *, timeout=None, where=None):
         """`wait`, for a coroutine."""
+        count = _arguments.number("count", count)
         return await self._until_async(lambda: self._found(count, where), timeout, lambda: _wanted(count, where))
 
     async def wait_data_async(self, data, *, timeout=None):
         """`wait_data`, for a coroutine."""
-        return await self._until_async(lambda: self._data_until(data), timeout, lambda: _wanted_data(data))
+        return await self._until_async(self._looks_for(data), timeout, lambda: _wanted_data(data))
 
     async def expect_async(self, *messages, ordered=True, timeout=None):
         """`expect`, for a coroutine."""
-        await self._until_async(lambda: self._expected(messages, ordered), timeout, lambda: f"the messages {list(messages)!r}")
+        messages = _messages(messages)
+        await self._until_async(lambda: self._expected(messages, ordered), timeout, lambda: f"the messages {messages!r}")
 
     def transcript(self, limit=4096):
         """All messages in hexadecimal and as text, for a failing test; at most about `limit` characters."""
@@ -328,11 +332,16 @@ class Recording(Sequence):
         found = messages if where is None else [message for message in messages if where(message)]
         return list(found[:count]) if len(found) >= count else None
 
+    def _looks_for(self, data):
+        if not isinstance(data, int) and not isinstance(getattr(data, "pattern", None), bytes):
+            data = _arguments.data("wait_data", data)
+        return lambda: self._data_until(data)
+
     def _data_until(self, data):
         have = self.data
         if isinstance(data, int):
             return have[:data] if len(have) >= data else None
-        if isinstance(data, (bytes, bytearray, memoryview)):
+        if isinstance(data, bytes):
             at = have.find(data)
             return have[: at + len(data)] if at >= 0 else None
         match = data.search(have)
@@ -341,7 +350,7 @@ class Recording(Sequence):
     def _expected(self, messages, ordered):
         have = [message.data for message in self[:]]
         if ordered:
-            fits = have == list(messages[: len(have)])
+            fits = have == messages[: len(have)]
         else:
             rest = list(messages)
             fits = True
@@ -351,12 +360,12 @@ class Recording(Sequence):
                 else:
                     fits = False
         if not fits:
-            raise ExpectationError(f"expected the messages {list(messages)!r}, but got {have!r}\n{self.transcript()}")
+            raise ExpectationError(f"expected the messages {messages!r}, but got {have!r}\n{self.transcript()}")
         return True if len(have) == len(messages) else None
 
-    def _until(self, look, timeout, wanted):
+    def _until(self, look, timeout, wanted, instead):
         engine = self._tape._engine
-        engine._refuse_own_loop("wait_async")
+        engine._refuse_own_loop(instead)
         return wait_until(look, self._tape.waiting_fd, engine._deadline(timeout), self._missed(wanted))
 
     async def _until_async(self, look, timeout, wanted):
@@ -367,6 +376,10 @@ class Recording(Sequence):
         return lambda seconds: WaitTimeout(
             f"waited {seconds:g} s for {wanted()}\n{self.transcript()}", code=_native.RESAY_E_TIMEOUT
         )
+
+
+def _messages(messages):
+    return [_arguments.data("expect", message) for message in messages]
 
 
 def _wanted(count, where):

@@ -2,8 +2,9 @@
 
 import threading
 
+from . import _arguments, faults
 from ._errors import ExpectationError
-from ._transforms import CLOSE, PASS, RESET, Last, EndOfStream
+from ._transforms import CLOSE, PASS, RESET, EndOfStream, Last, checked_reply
 
 # Of input that no step has taken.
 _UNREAD_MAX = 1 << 20
@@ -24,12 +25,16 @@ class Script:
 
     def greet(self, data):
         """Sends data before anything is received."""
-        self._steps.append((_GREET, bytes(data), None, 0.0))
+        self._steps.append((_GREET, _arguments.data("greet", data), None, 0.0))
         return self
 
     def expect(self, data, reply=None, *, after=0.0):
         """Expects bytes, a pattern, or data for which a function is true, and answers with `reply`, `after` seconds later."""
-        self._steps.append((_EXPECT, data, reply, after))
+        if not callable(data) and not isinstance(getattr(data, "pattern", None), bytes):
+            data = _arguments.data("expect", data)
+        # A delay is as long as one of faults may be, and not for ever.
+        after = faults._checked("after", _arguments.seconds("after", after))
+        self._steps.append((_EXPECT, data, checked_reply("the reply of a step", reply), after))
         return self
 
     def expect_end(self):
@@ -177,8 +182,7 @@ class _Player:
             if not wanted(have):
                 raise _difference(f"what {getattr(wanted, '__name__', wanted)} accepts", have)
             return len(have)
-        if isinstance(wanted, (bytes, bytearray, memoryview)):
-            wanted = bytes(wanted)
+        if isinstance(wanted, bytes):
             if have == wanted or (self.is_raw and have.startswith(wanted)):
                 return len(wanted)
             if self.is_raw and wanted.startswith(have):
@@ -232,7 +236,13 @@ def replies(table, default):
     """A function that answers from a table, or always the same."""
     from collections.abc import Mapping
 
+    checked_reply("default", default)
     if not isinstance(table, Mapping):
+        checked_reply("a reply", table)
         return lambda data: table
     table = dict(table)
+    for message, reply in table.items():
+        if not isinstance(message, (bytes, memoryview)):
+            raise TypeError(f"the table of replies: a message is bytes, not {type(message).__name__}")
+        checked_reply(f"the reply to {message!r}", reply)
     return lambda data: table.get(data, default)

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+from . import _arguments
 from ._errors import PluginError, SpecError, StateError
 
 # Options of listeners with TLS: those of the filter, plugins/tls/src/lib.rs.
@@ -54,7 +55,7 @@ def _text_of(key, value):
         return ""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return pem_of(key, bytes(value)).decode("ascii", "replace")
-    return os.fsdecode(value)
+    return os.fsdecode(_arguments.path(key, value))
 
 
 def pem_of(key, data):

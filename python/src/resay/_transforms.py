@@ -14,7 +14,7 @@ import sys
 import threading
 from enum import Enum
 
-from . import _address, _native
+from . import _address, _arguments, _native
 from ._errors import ExpectationError, StateError
 from ._native import held
 
@@ -39,7 +39,7 @@ class Last:
     __slots__ = ("data",)
 
     def __init__(self, data):
-        self.data = data
+        self.data = _checked("Last", data)
 
     def __repr__(self):
         return f"Last({self.data!r})"
@@ -58,17 +58,23 @@ class EndOfStream(Exception):
 class Peer:
     """The peer of a conversation."""
 
-    __slots__ = ("address", "local", "connection", "kind", "_engine")
+    __slots__ = ("address", "local", "connection", "kind", "_engine", "_known")
 
     def __init__(self, address, local, connection, kind, engine):
         self.address, self.local, self.connection, self.kind = address, local, connection, kind
-        self._engine = engine
+        self._engine, self._known = engine, None
 
     @property
     def credentials(self):
-        """pid, uid and gid of a unix peer; None where they are unknown."""
-        engine = self._engine()
-        return engine._credentials(self.connection) if engine is not None and self.connection else None
+        """pid, uid and gid of a unix peer. None: of another kind of socket, of a datagram, or its connection has ended before
+        anybody asked.
+
+        They are known outside of conversations and transforms: inside of one this is a StateError.
+        """
+        if self._known is None and self.kind in ("unix", "unix-seqpacket"):
+            engine = self._engine()
+            self._known = engine._credentials(self.connection) if engine is not None and self.connection else None
+        return self._known
 
     def __repr__(self):
         return f"<Peer {_address.text_of(self.address)} over {self.kind}>"
@@ -98,14 +104,23 @@ def apply(reply, out):
     if reply is RESET:
         return _native.RESAY_RESET
     if isinstance(reply, Last):
-        return _native.RESAY_CLOSE if write(out, _checked(reply.data)) >= 0 else _native.RESAY_E_DATA
-    return _native.RESAY_REPLACE if write(out, _checked(reply)) >= 0 else _native.RESAY_E_DATA
+        return _native.RESAY_CLOSE if write(out, _checked("Last", reply.data)) >= 0 else _native.RESAY_E_DATA
+    if not isinstance(reply, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a transform answered with {type(reply).__name__}, not with bytes, None, Last or a Verdict")
+    return _native.RESAY_REPLACE if write(out, reply) >= 0 else _native.RESAY_E_DATA
 
 
-def _checked(data):
+def checked_reply(what, reply):
+    """A reply, if it is one."""
+    if reply is None or isinstance(reply, (Verdict, Last, bytes, bytearray, memoryview)):
+        return reply
+    raise TypeError(f"{what} is bytes, None, Last or a Verdict, not {type(reply).__name__}")
+
+
+def _checked(what, data):
     if isinstance(data, (bytes, bytearray, memoryview)):
         return data
-    raise TypeError(f"a transform answered with {type(data).__name__}, not with bytes, None, Last or a Verdict")
+    raise TypeError(f"{what}: bytes are expected, not {type(data).__name__}")
 
 
 # What C points to, by the address that C knows. An entry leaves when the engine releases it.
@@ -354,7 +369,7 @@ def register(handle, transform, error):
     table.release = _release_address
     _alive[table.user] = alive
     # A failure releases too, before the call returns.
-    return _native.lib.resay_register_function(handle, transform.name.encode(), ctypes.byref(table), error)
+    return _native.lib.resay_register_function(handle, _arguments.encoded("the name of a transform", transform.name), ctypes.byref(table), error)
 
 
 # ---------------------------------------------------------------- threads of the engine
