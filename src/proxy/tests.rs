@@ -70,6 +70,27 @@ fn what_haproxy_sends() {
     }
 }
 
+/// Where no address is told, what stands in its place does not count; a wrong checksum does.
+#[test]
+fn what_is_skipped() {
+    let mut other = HAPROXY_LOCAL.to_vec();
+    *other.last_mut().unwrap() ^= 1;
+    assert_eq!(parse(&other, ProxyVersions::Any), Err(Fault::Checksum));
+    for (command, protocol, address_bytes) in
+        [(0, 0x00, 0), (0, 0x11, 12), (0, 0x21, 36), (0, 0x77, 0), (1, 0x00, 0)]
+    {
+        for body in [V4, &V4[..3], &[0xff; 40], b""] {
+            let bytes = v2(command, protocol, &[body]);
+            let found = header(&bytes);
+            assert_eq!((found.addresses, found.len), (None, bytes.len()), "{command} {protocol:#x} {body:?}");
+        }
+        // Behind an address as long as the protocol's.
+        let wrong = [[V4, &[0; 24]].concat()[..address_bytes].to_vec(), tlv(3, &[0; 4])].concat();
+        let bytes = v2(command, protocol, &[&wrong]);
+        assert_eq!(parse(&bytes, ProxyVersions::Any), Err(Fault::Checksum), "{command} {protocol:#x}");
+    }
+}
+
 #[test]
 fn lines() {
     for (line, expected) in [

@@ -28,12 +28,12 @@ pub(super) fn parse(bytes: &[u8], missing: Fault) -> Result<Option<Header<'_>>, 
     };
     let Some(protocol) = bytes.get(13) else { return Ok(None) };
     let address_bytes = match protocol {
-        // What it says does not count.
-        _ if is_local => 0,
         0x00 => 0,
         0x11 | 0x12 => 12,
         0x21 | 0x22 => 36,
         0x31 | 0x32 => 2 * UNIX_PATH_BYTES,
+        // What it says does not count.
+        _ if is_local => 0,
         _ => return Err(Fault::Protocol),
     };
     let Some(&[high, low]) = bytes.get(14..FIXED_BYTES) else { return Ok(None) };
@@ -41,20 +41,22 @@ pub(super) fn parse(bytes: &[u8], missing: Fault) -> Result<Option<Header<'_>>, 
     if FIXED_BYTES + body_bytes > HEADER_BYTES_MAX {
         return Err(Fault::TooLong);
     }
-    if body_bytes < address_bytes {
+    if body_bytes < address_bytes && !is_local {
         return Err(Fault::AddressesCut);
     }
     let Some(bytes) = bytes.get(..FIXED_BYTES + body_bytes) else { return Ok(None) };
     let mut header =
         Header { version: 2, is_local, addresses: None, tlvs: &[], len: FIXED_BYTES + body_bytes };
-    if is_local {
-        return Ok(Some(header));
+    let (addresses, tlvs) = bytes.split_at(bytes.len().min(FIXED_BYTES + address_bytes));
+    match if tlvs.is_empty() { Ok(()) } else { check(bytes, tlvs) } {
+        Ok(()) => {}
+        // Where no address is told, what stands in its place is skipped, whatever it is; a checksum holds all the same.
+        Err(fault) if (is_local || *protocol == 0) && fault != Fault::Checksum => return Ok(Some(header)),
+        Err(fault) => return Err(fault),
     }
-    let (addresses, tlvs) = bytes.split_at(FIXED_BYTES + address_bytes);
-    header.addresses = addresses_of(*protocol, addresses.get(FIXED_BYTES..).unwrap_or_default());
-    header.tlvs = tlvs;
-    if !tlvs.is_empty() {
-        check(bytes, tlvs)?;
+    if !is_local {
+        header.addresses = addresses_of(*protocol, addresses.get(FIXED_BYTES..).unwrap_or_default());
+        header.tlvs = tlvs;
     }
     Ok(Some(header))
 }
