@@ -261,7 +261,15 @@ impl Reader<'_> {
             self.source.fault(text.at(wrong.unwrap_or(0)), message);
             return None;
         }
-        Some(text.text)
+        // `resay ctl` takes such words too, for something else.
+        let meant = match text.text.as_str() {
+            "all" => "all listeners",
+            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => "the number of a listener",
+            _ => return Some(text.text),
+        };
+        let message = format!("{:?} is {meant} for `resay ctl`: choose another name", text.text);
+        self.source.fault(text.at(0), message);
+        None
     }
 
     fn listener(

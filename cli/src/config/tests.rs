@@ -254,6 +254,21 @@ fn all_faults_of_tls_are_found_with_their_places() {
 }
 
 #[test]
+fn a_name_that_ctl_takes_for_something_else_is_refused() {
+    let said = |name: &str| faults(&format!("[[listener]]\nname = {name:?}\nlisten = \"unix:/a\"\n"));
+    assert!(said("all").starts_with("FILE:2:9: \"all\" is all listeners for `resay ctl`"), "{}", said("all"));
+    for name in ["2", "0", "007", "99999999999999999999999"] {
+        let wanted = format!("FILE:2:9: {name:?} is the number of a listener for `resay ctl`");
+        assert!(said(name).starts_with(&wanted), "{}", said(name));
+    }
+    for name in ["All", "all2", "2a", "2.", "-2", "a2", "1.5"] {
+        assert_eq!(said(name), "");
+    }
+    let pattern = &schema()["properties"]["listener"]["items"]["properties"]["name"]["pattern"];
+    assert_eq!(pattern, "^(?!all$|[0-9]+$)[A-Za-z0-9_.-]{1,64}$|\\$\\{");
+}
+
+#[test]
 fn a_byte_that_is_not_utf_8_is_shown_with_its_place() {
     let text = b"threads = 1\nchain = \"\xc3\xa4 \xff\"\n";
     let wanted = "2:12: the file is not UTF-8: here is a byte 0xff".to_owned();
