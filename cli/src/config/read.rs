@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use resay::net::address::{Address, Listen};
+use resay::net::address::{Address, Listen, Pair};
 use resay::options::{ENGINE_KEYS, KEYS, Key, nearest, parse_duration, parse_size};
 use resay::transform::spec::{ChainSpec, OptionSpec, StageSpec, Target};
 use resay::{Engine, Error, Options};
@@ -261,7 +261,15 @@ impl Reader<'_> {
             self.source.fault(text.at(wrong.unwrap_or(0)), message);
             return None;
         }
-        Some(text.text)
+        // `resay ctl` takes such words too, for something else.
+        let meant = match text.text.as_str() {
+            "all" => "all listeners",
+            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => "the number of a listener",
+            _ => return Some(text.text),
+        };
+        let message = format!("{:?} is {meant} for `resay ctl`: choose another name", text.text);
+        self.source.fault(text.at(0), message);
+        None
     }
 
     fn listener(
@@ -340,13 +348,15 @@ impl Reader<'_> {
             }
             if matches!(bare, Address::Tls(_)) {
                 has_tls = true;
-                if let Some((_, Some(marks))) = &tls {
-                    // Its own text: it is taken.
-                    let _ = options.set("filter", &tls_filter(marks));
-                }
             }
             match Listen::parse(&url.text, &options) {
-                Ok(listen) => {
+                Ok(mut listen) => {
+                    if let Some((_, Some(marks))) = &tls
+                        && matches!(bare, Address::Tls(_))
+                    {
+                        // Its own text: it is taken.
+                        let _ = listen.options.set("filter", &tls_filter(marks, &pairs));
+                    }
                     if let Err(error) = listen.check() {
                         // Its text is KEY=VALUE.
                         let name = error.text.split('=').next().unwrap_or_default();
@@ -450,12 +460,18 @@ impl Reader<'_> {
     }
 }
 
-/// The options of TLS, as a filter.
-fn tls_filter(marks: &[TlsMark]) -> String {
-    let options = marks.iter().map(|mark| {
-        let (key, value) = (mark.key.clone(), mark.value.text.clone().into_bytes());
-        OptionSpec { key, value, key_at: 0, value_at: 0 }
-    });
+/// The options of TLS, as a filter: those of the URL, and those of the table that the URL does not have. Certificates have
+/// their keys beside them, so those of the URL replace both.
+fn tls_filter(marks: &[TlsMark], pairs: &[Pair]) -> String {
+    let in_url = || pairs.iter().filter(|pair| Key::find(&pair.key).is_none());
+    let has = |key: &str| in_url().any(|pair| pair.key == key);
+    let is_replaced =
+        |key: &str| has(key) || (key == "key" && has("cert") && marks.iter().any(|mark| mark.key == "cert"));
+    let in_table = marks.iter().filter(|mark| !is_replaced(&mark.key));
+    let in_table = in_table.map(|mark| (mark.key.clone(), mark.value.text.clone()));
+    let all = in_table.chain(in_url().map(|pair| (pair.key.clone(), pair.value.clone())));
+    let options =
+        all.map(|(key, value)| OptionSpec { key, value: value.into_bytes(), key_at: 0, value_at: 0 });
     StageSpec { at: 0, target: Target::Name("tls".to_owned()), options: options.collect() }.to_string()
 }
 

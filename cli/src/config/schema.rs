@@ -68,7 +68,7 @@ pub(super) fn schema() -> Value {
     let mut listener = options(true);
     listener.insert(
         "name".to_owned(),
-        json!({"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$|\\$\\{", "description": "name of the listener"}),
+        json!({"type": "string", "pattern": "^(?!all$|[0-9]+$)[A-Za-z0-9_.-]{1,64}$|\\$\\{", "description": "name of the listener"}),
     );
     listener.insert(
         "listen".to_owned(),

@@ -254,6 +254,55 @@ fn all_faults_of_tls_are_found_with_their_places() {
 }
 
 #[test]
+fn a_name_that_ctl_takes_for_something_else_is_refused() {
+    let said = |name: &str| faults(&format!("[[listener]]\nname = {name:?}\nlisten = \"unix:/a\"\n"));
+    assert!(said("all").starts_with("FILE:2:9: \"all\" is all listeners for `resay ctl`"), "{}", said("all"));
+    for name in ["2", "0", "007", "99999999999999999999999"] {
+        let wanted = format!("FILE:2:9: {name:?} is the number of a listener for `resay ctl`");
+        assert!(said(name).starts_with(&wanted), "{}", said(name));
+    }
+    for name in ["All", "all2", "2a", "2.", "-2", "a2", "1.5"] {
+        assert_eq!(said(name), "");
+    }
+    let pattern = &schema()["properties"]["listener"]["items"]["properties"]["name"]["pattern"];
+    assert_eq!(pattern, "^(?!all$|[0-9]+$)[A-Za-z0-9_.-]{1,64}$|\\$\\{");
+}
+
+#[test]
+fn options_of_tls_in_the_url_come_before_those_of_the_table() {
+    let filter = |url: &str, table: &str| {
+        let text = format!("[[listener]]\nname = \"a\"\nlisten = {url:?}\ntls = {table}\n");
+        let config = parse(Path::new("file"), &text).unwrap();
+        config.listeners[0].listen.options.filter.clone().unwrap()
+    };
+    for (url, table, wanted) in [
+        ("tls://:1?cert=/u", "{ key = \"/t\" }", "tls:key=/t,cert=/u"),
+        ("tls://:1?key=/u", "{ cert = \"/t\", key = \"/k\" }", "tls:cert=/t,key=/u"),
+        ("tls://:1?cert=/u", "{ cert = \"/t\", key = \"/k\", alpn = \"a\" }", "tls:alpn=a,cert=/u"),
+        ("tls://:1?cert=/u&key=/v&frame=lines", "{ cert = [\"/t\", \"/s\"] }", "tls:cert=/u,key=/v"),
+        ("tls://:1", "{ cert = \"/t\", tickets = 0 }", "tls:cert=/t,tickets=0"),
+        ("tls://:1?tickets=1", "{ cert = \"/t\", tickets = 0 }", "tls:cert=/t,tickets=1"),
+    ] {
+        assert_eq!(filter(url, table), wanted, "{url} {table}");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_fault_of_tls_is_told_where_the_file_stands_that_has_it() {
+    let text =
+        "[[listener]]\nname = \"a\"\nlisten = \"tls://:0?cert=/nowhere/u\"\ntls = { key = \"/nowhere/t\" }\n";
+    assert_found(
+        text,
+        Exit::Usage,
+        &[
+            "3:25: listener \"a\": filter tls: cert /nowhere/u: ",
+            "4:15: listener \"a\": filter tls: key /nowhere/t: ",
+        ],
+    );
+}
+
+#[test]
 fn a_byte_that_is_not_utf_8_is_shown_with_its_place() {
     let text = b"threads = 1\nchain = \"\xc3\xa4 \xff\"\n";
     let wanted = "2:12: the file is not UTF-8: here is a byte 0xff".to_owned();
