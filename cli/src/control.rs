@@ -53,12 +53,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use resay::net::address::{Address, UnixKind, UnixName};
 use resay::net::unix_file::SocketFile;
 use resay::{Engine, ListenerId, LogLevel};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
 
 use crate::deadline::Deadline;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, Unopened};
 use crate::health::{Health, Readiness};
 use crate::log::{Log, escape_into};
 use crate::reload::Reloader;
@@ -111,21 +112,22 @@ pub(crate) struct Control {
     // Before the socket, which keeps it from being mistaken for another.
     file: Option<SocketFile>,
     listener: Arc<UnixListener>,
+    address: Address,
 }
 
-/// What a server has beside its listeners, and another may want: files and addresses, given up when they are dropped. Clones
-/// are the same.
+/// What a server has beside its listeners, and another may want: files and addresses, given up when they are dropped, with the
+/// address of each. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Belongings(Arc<Mutex<Held>>);
 
 /// `None`: they have been given up.
-type Held = Option<Vec<Box<dyn Send>>>;
+type Held = Option<Vec<(Address, Box<dyn Send>)>>;
 
 impl Belongings {
-    pub(crate) fn add(&self, one: impl Send + 'static) {
+    pub(crate) fn add(&self, address: Address, one: impl Send + 'static) {
         // Whoever comes when all was given up has come too late.
         if let Some(all) = self.lock().as_mut() {
-            all.push(Box::new(one));
+            all.push((address, Box::new(one)));
         }
     }
 
@@ -151,7 +153,7 @@ impl fmt::Debug for Belongings {
 }
 
 impl Control {
-    pub(crate) fn open(path: &Path, rights: Rights) -> Result<Control, Failure> {
+    pub(crate) fn open(path: &Path, rights: Rights) -> Result<Control, Unopened> {
         let (mode, option) = match rights {
             Rights::All => (MODE, "control"),
             Rights::Reading => (READ_MODE, "control-read"),
@@ -160,9 +162,14 @@ impl Control {
             // The one thing that is wrong with the path itself.
             let exit =
                 if error.kind() == io::ErrorKind::InvalidFilename { Exit::Usage } else { Exit::Unreachable };
-            Failure::new(exit, format!("--{option} {}: {error}", path.display()))
+            let failure = Failure::new(exit, format!("--{option} {}: {error}", path.display()));
+            Unopened {
+                is_in_use: error.kind() == io::ErrorKind::AddrInUse,
+                address: address_of(path),
+                failure,
+            }
         })?;
-        Ok(Control { rights, file: Some(file), listener: Arc::new(listener) })
+        Ok(Control { rights, file: Some(file), listener: Arc::new(listener), address: address_of(path) })
     }
 
     /// Serves on threads of its own, which end with the process. `order` is told what concerns the whole service. The file
@@ -180,7 +187,7 @@ impl Control {
         F: Fn(Order, Waiter) + Clone + Send + 'static,
     {
         if let Some(file) = self.file.take() {
-            belongings.add(file);
+            belongings.add(self.address, file);
         }
         let started = Instant::now();
         let streams = Streams::default();
@@ -203,6 +210,12 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// Another process may have another working directory.
+fn address_of(path: &Path) -> Address {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Address::Unix { kind: UnixKind::Stream, name: UnixName::Path(path) }
 }
 
 fn open(path: &Path, mode: u32) -> io::Result<(SocketFile, UnixListener)> {
@@ -325,7 +338,8 @@ impl Desk {
             ));
         }
         self.log.emit(LogLevel::Info, "", "control socket: handing over to another server");
-        if let Err(failure) = takeover::hand_over(client, &self.engine) {
+        let others = belongings.iter().flatten().map(|(address, _)| address.to_string()).collect();
+        if let Err(failure) = takeover::hand_over(client, &self.engine, others) {
             let text = format_args!("{}; serving on", failure.text());
             self.log.emit(LogLevel::Warn, "", text);
             return Err(failure);

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use resay::net::address::Address;
 use resay::{Error, SpecError};
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::low_level::emulate_default_handler;
@@ -59,6 +60,15 @@ impl Exit {
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     text: String,
+}
+
+/// A socket that cannot be opened.
+#[derive(Debug)]
+pub(crate) struct Unopened {
+    /// Somebody has its address.
+    pub(crate) is_in_use: bool,
+    pub(crate) address: Address,
+    pub(crate) failure: Failure,
 }
 
 impl Failure {

@@ -24,11 +24,12 @@ use std::thread;
 use std::{fmt, io};
 
 use resay::LogLevel;
+use resay::net::address::Address;
 use resay::net::unix_file::SocketFile;
 use rustix::net::{Shutdown, shutdown};
 
 use crate::control::Belongings;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, Unopened};
 use exposition::Exposition;
 use http::Request;
 use place::Place;
@@ -41,18 +42,24 @@ pub(crate) struct Metrics {
     file: Option<SocketFile>,
     socket: Arc<OwnedFd>,
     url: String,
+    address: Address,
     is_loopback: bool,
 }
 
 impl Metrics {
-    pub(crate) fn open(place: &Place) -> Result<Metrics, Failure> {
+    pub(crate) fn open(place: &Place) -> Result<Metrics, Unopened> {
         let opened = place.open().map_err(|error| {
             let is_usage = error.kind() == io::ErrorKind::InvalidFilename;
             let exit = if is_usage { Exit::Usage } else { Exit::Unreachable };
-            Failure::new(exit, format!("metrics {place}: {error}"))
+            let failure = Failure::new(exit, format!("metrics {place}: {error}"));
+            Unopened {
+                is_in_use: error.kind() == io::ErrorKind::AddrInUse,
+                address: place.address(),
+                failure,
+            }
         })?;
-        let place::Opened { file, socket, url, is_loopback } = opened;
-        Ok(Metrics { file, socket: Arc::new(socket), url, is_loopback })
+        let place::Opened { file, socket, url, address, is_loopback } = opened;
+        Ok(Metrics { file, socket: Arc::new(socket), url, address, is_loopback })
     }
 
     /// Where they are, as a client would write it.
@@ -62,8 +69,8 @@ impl Metrics {
 
     /// Serves on a thread of its own, until the belongings are given up, of which the address is one.
     pub(crate) fn serve(self, source: Source, belongings: &Belongings) -> io::Result<()> {
-        let Metrics { file, socket, is_loopback, .. } = self;
-        belongings.add((file, Listening(Arc::clone(&socket))));
+        let Metrics { file, socket, address, is_loopback, .. } = self;
+        belongings.add(address, (file, Listening(Arc::clone(&socket))));
         let source = Arc::new(source);
         thread::Builder::new().name("metrics".to_owned()).spawn(move || {
             let exposition = Exposition::new(&source);

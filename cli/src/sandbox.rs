@@ -66,7 +66,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn new(config: Option<&Path>, control: Option<&Path>, plugin_dirs: &[PathBuf]) -> Places {
+    pub(crate) fn new(config: Option<&Path>, plugin_dirs: &[PathBuf]) -> Places {
         let mut places = Places::default();
         places.read.extend(SYSTEM.iter().map(PathBuf::from));
         places.read.extend(plugin_dirs.iter().cloned());
@@ -80,14 +80,20 @@ impl Places {
         }
         // A file that is replaced is another one, so that its directory counts.
         places.read.extend(config.map(directory_of));
-        places.sockets.extend(control.map(directory_of));
         places
+    }
+
+    /// The file of a socket goes at the end, and that of a server before may give way to it only later.
+    pub(crate) fn add_socket(&mut self, path: &Path) {
+        self.sockets.push(directory_of(path));
     }
 
     /// The file of a unix socket goes when its listener does.
     pub(crate) fn add_listener(&mut self, url: &str) {
-        if let Ok((Address::Unix { name: UnixName::Path(path), .. }, _)) = Address::parse(url) {
-            self.sockets.push(directory_of(&path));
+        if let Ok((address, _)) = Address::parse(url)
+            && let Address::Unix { name: UnixName::Path(path), .. } = address.stream()
+        {
+            self.add_socket(path);
         }
     }
 
@@ -339,7 +345,8 @@ mod tests {
 
     #[test]
     fn places_are_directories() {
-        let mut places = Places::new(Some(Path::new("/etc/resay/resay.toml")), Some(Path::new("ctl")), &[]);
+        let mut places = Places::new(Some(Path::new("/etc/resay/resay.toml")), &[]);
+        places.add_socket(Path::new("ctl"));
         places.add_listener("unix:/run/resay/e.sock");
         places.add_listener("unix:@name");
         places.add_listener("tcp://127.0.0.1:1");

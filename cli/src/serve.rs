@@ -25,9 +25,10 @@ use self::end::{End, LAST_WAIT, Service, Word, emit_totals, no_thread};
 use crate::config::settings::Config;
 use crate::config::{command, read};
 use crate::control::{Belongings, Control, Order, Rights, Waiter};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, Unopened};
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::metrics::place::Place;
 use crate::metrics::source::Source;
 use crate::notify::Notifier;
 use crate::reload::{self, EndTimes, Reloader};
@@ -95,6 +96,11 @@ fn serve(
         }
         None => (arguments.build(builder, handed)?, None),
     };
+    if let Some(takeover) = &takeover {
+        control_all.expect_of(takeover)?;
+        control_read.expect_of(takeover)?;
+        metrics.expect_of(takeover)?;
+    }
     if config.sandbox {
         sandbox::enter(&places(arguments, config, file, &engine))?;
     }
@@ -171,31 +177,40 @@ fn serve(
 enum Opened<'a, P: ?Sized, T> {
     Not,
     Open(T),
-    Later(&'a P),
+    Later(&'a P, Unopened),
 }
 
-/// Opens what is asked for; with `is_late`, what cannot be had now is left for later.
+/// Opens what is asked for; with `is_late`, what somebody else has now is left for later.
 fn early<'a, P: ?Sized, T>(
     is_late: bool,
     place: Option<&'a P>,
-    open: impl FnOnce(&P) -> Result<T, Failure>,
+    open: impl FnOnce(&P) -> Result<T, Unopened>,
 ) -> Result<Opened<'a, P, T>, Failure> {
     let Some(place) = place else { return Ok(Opened::Not) };
     match open(place) {
         Ok(opened) => Ok(Opened::Open(opened)),
-        Err(_) if is_late => Ok(Opened::Later(place)),
-        Err(failure) => Err(failure),
+        Err(unopened) if is_late && unopened.is_in_use => Ok(Opened::Later(place, unopened)),
+        Err(unopened) => Err(unopened.failure),
     }
 }
 
 impl<P: ?Sized, T> Opened<'_, P, T> {
+    /// Fails where what was left is not the old server's to give up.
+    fn expect_of(&mut self, takeover: &Takeover) -> Result<(), Failure> {
+        match std::mem::replace(self, Opened::Not) {
+            Opened::Later(_, unopened) if !takeover.frees(&unopened.address) => return Err(unopened.failure),
+            opened => *self = opened,
+        }
+        Ok(())
+    }
+
     /// Opens what was left. If that fails the server does without: it has the other one's clients already.
-    fn or_late(&mut self, open: impl FnOnce(&P) -> Result<T, Failure>, log: &Log) {
-        let Opened::Later(place) = *self else { return };
+    fn or_late(&mut self, open: impl FnOnce(&P) -> Result<T, Unopened>, log: &Log) {
+        let Opened::Later(place, _) = *self else { return };
         *self = match open(place) {
             Ok(opened) => Opened::Open(opened),
-            Err(failure) => {
-                log.emit(LogLevel::Error, "", format_args!("{}; serving without", failure.text()));
+            Err(unopened) => {
+                log.emit(LogLevel::Error, "", format_args!("{}; serving without", unopened.failure.text()));
                 Opened::Not
             }
         };
@@ -204,14 +219,17 @@ impl<P: ?Sized, T> Opened<'_, P, T> {
     fn take(self) -> Option<T> {
         match self {
             Opened::Open(opened) => Some(opened),
-            Opened::Not | Opened::Later(_) => None,
+            Opened::Not | Opened::Later(..) => None,
         }
     }
 }
 
 /// Where the server has business from now on.
 fn places(arguments: &Arguments, config: &Config, file: Option<&Path>, engine: &Engine) -> Places {
-    let mut places = Places::new(file, config.control.as_deref(), &config.plugin_dirs);
+    let mut places = Places::new(file, &config.plugin_dirs);
+    let metrics = config.metrics.as_ref().and_then(Place::file);
+    let beside = [config.control.as_deref(), config.control_read.as_deref(), metrics];
+    beside.into_iter().flatten().for_each(|path| places.add_socket(path));
     engine.listeners().iter().for_each(|listener| {
         places.add_listener(&listener.url);
         places.add_chain(&listener.chain);

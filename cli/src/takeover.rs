@@ -10,17 +10,20 @@
 //!      <── ok, JSON: the last figures          the end
 //! ```
 //!
-//! Until `serving` nothing has changed in the old server: if the new one fails, its end of the connection closes, and that is all.
+//! What the new server cannot have is found out before `serving`: of an address that is in use, the offer tells whether the old one
+//! gives it up. Until `serving` nothing has changed in the old server: if the new one fails, its end of the connection closes, and that is all.
 
+use std::fs;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use resay::net::address::{Address, UnixKind, UnixName};
 use resay::{Engine, Handed, ListenerId, LogLevel};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -50,6 +53,8 @@ struct Offer {
     listeners: Vec<Offered>,
     /// What it has done so far.
     totals: Counts,
+    /// Where else it is, with control sockets and metrics: it gives that up when the new one serves. `None`: it does not say.
+    others: Option<Vec<String>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,9 +64,10 @@ struct Offered {
 }
 
 /// The old server's side: offers all listeners, and leaves them once the other one serves. An error: nothing has changed.
-pub(crate) fn hand_over(client: &UnixStream, engine: &Engine) -> Result<(), Failure> {
+/// `others`: what it also gives up then.
+pub(crate) fn hand_over(client: &UnixStream, engine: &Engine, others: Vec<String>) -> Result<(), Failure> {
     let all = engine.hand_over()?;
-    offer(client, engine, &all).map_err(broken)?;
+    offer(client, engine, &all, others).map_err(broken)?;
     let line = read_line(client).map_err(broken)?;
     let taken = line.strip_prefix(SERVING).and_then(|urls| serde_json::from_str::<Vec<String>>(urls).ok());
     let taken =
@@ -79,10 +85,16 @@ pub(crate) fn release(mut client: &UnixStream) {
     let _ = client.write_all(format!("{RELEASED}\n").as_bytes());
 }
 
-fn offer(mut client: &UnixStream, engine: &Engine, all: &[(ListenerId, Handed)]) -> io::Result<()> {
+fn offer(
+    mut client: &UnixStream,
+    engine: &Engine,
+    all: &[(ListenerId, Handed)],
+    others: Vec<String>,
+) -> io::Result<()> {
     let listeners =
         all.iter().map(|(_, handed)| Offered { url: handed.url.clone(), sockets: handed.sockets.len() });
-    let offer = Offer { listeners: listeners.collect(), totals: Counts::of(&engine.stats()) };
+    let offer =
+        Offer { listeners: listeners.collect(), totals: Counts::of(&engine.stats()), others: Some(others) };
     let text = output::json(&offer).map_err(|failure| io::Error::other(failure.text().to_owned()))?;
     client.set_write_timeout(Some(LIMIT))?;
     client.set_read_timeout(Some(LIMIT))?;
@@ -104,6 +116,8 @@ fn offer(mut client: &UnixStream, engine: &Engine, all: &[(ListenerId, Handed)])
 #[derive(Debug)]
 pub(crate) struct Takeover {
     connection: UnixStream,
+    /// The old server's control socket.
+    path: PathBuf,
     offer: Offer,
     /// What nobody has taken yet.
     pub(crate) handed: Vec<Handed>,
@@ -135,7 +149,20 @@ impl Takeover {
             Handed { url: listener.url.clone(), sockets }
         });
         let handed = handed.collect();
-        Ok(Takeover { connection, offer, handed })
+        Ok(Takeover { connection, path: path.to_owned(), offer, handed })
+    }
+
+    /// Whether an address that is in use is the old server's, which gives it up when this one serves. To be asked when nobody
+    /// takes sockets any more: those that are left are closed.
+    pub(crate) fn frees(&self, wanted: &Address) -> bool {
+        let Some(others) = &self.offer.others else { return true };
+        let left = self.handed.iter().map(|handed| &handed.url);
+        // A server in another mount namespace has another path for it.
+        is_same(&unix(&self.path), wanted)
+            || others
+                .iter()
+                .chain(left)
+                .any(|url| Address::parse(url).is_ok_and(|(address, _)| is_same(address.stream(), wanted)))
     }
 
     /// All that was wanted is served: the old server leaves it, and its control socket is free when this returns.
@@ -183,6 +210,32 @@ impl Takeover {
             }
         };
         thread::Builder::new().name("takeover".to_owned()).spawn(work).map(drop)
+    }
+}
+
+fn unix(path: &Path) -> Address {
+    Address::Unix { kind: UnixKind::Stream, name: UnixName::Path(path.to_owned()) }
+}
+
+/// Whether a socket at one address may be what keeps another one from the other. Of TCP the port says so: hosts have names, and
+/// one may stand for all.
+fn is_same(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) => one.port == other.port,
+        (
+            Address::Unix { name: UnixName::Path(one), .. },
+            Address::Unix { name: UnixName::Path(other), .. },
+        ) => without_links(one) == without_links(other),
+        _ => false,
+    }
+}
+
+/// The path with the real directory, where that is there.
+fn without_links(path: &Path) -> PathBuf {
+    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (path.parent().map(fs::canonicalize), path.file_name()) {
+        (Some(Ok(directory)), Some(name)) => directory.join(name),
+        _ => path,
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use resay::net::address::{Address, Endpoint, Host, Listen, UnixKind, UnixName, Zone};
@@ -67,11 +67,33 @@ pub(super) struct Opened {
     pub(super) socket: OwnedFd,
     /// Where it is, with the real port, as a client would write it.
     pub(super) url: String,
+    /// The same among addresses of listeners.
+    pub(super) address: Address,
     /// Only this machine reaches it over IP, and so does whatever a browser on it runs.
     pub(super) is_loopback: bool,
 }
 
 impl Place {
+    /// What a listener there would have.
+    pub(super) fn address(&self) -> Address {
+        match self {
+            Place::Tcp(endpoint) => Address::Tcp(endpoint.clone()),
+            Place::Unix(path, _) => {
+                // Another process may have another working directory.
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                Address::Unix { kind: UnixKind::Stream, name: UnixName::Path(path) }
+            }
+        }
+    }
+
+    /// The file of its socket, where it has one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Place::Tcp(_) => None,
+            Place::Unix(path, _) => Some(path),
+        }
+    }
+
     pub(super) fn open(&self) -> io::Result<Opened> {
         match self {
             Place::Unix(path, mode) => {
@@ -79,14 +101,20 @@ impl Place {
                 let file = Some(SocketFile::bind(&socket, path, *mode)?);
                 listen(&socket, BACKLOG)?;
                 let url = Place::Unix(path.clone(), None).to_string();
-                Ok(Opened { file, socket, url, is_loopback: false })
+                Ok(Opened { file, socket, url, address: self.address(), is_loopback: false })
             }
             Place::Tcp(endpoint) => {
                 let listener = TcpListener::bind(&*addresses(endpoint)?)?;
                 listener.set_nonblocking(true)?;
                 let local = listener.local_addr()?;
                 let url = format!("http://{local}/metrics");
-                Ok(Opened { file: None, socket: listener.into(), url, is_loopback: local.ip().is_loopback() })
+                Ok(Opened {
+                    file: None,
+                    socket: listener.into(),
+                    url,
+                    address: Address::Tcp(local.into()),
+                    is_loopback: local.ip().is_loopback(),
+                })
             }
         }
     }

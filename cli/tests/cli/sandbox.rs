@@ -226,3 +226,30 @@ fn outside_a_sandbox_all_of_it_works() {
     assert!(directory.path().join("written").exists());
     server.end();
 }
+
+/// Each in a directory of its own, where one server after the other has them, and nothing is left at the end.
+#[test]
+fn files_of_sockets_come_and_go_wherever_they_are() {
+    if !has_landlock() {
+        return;
+    }
+    let directories: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let paths: Vec<_> =
+        directories.iter().map(|directory| directory.path().join("s").display().to_string()).collect();
+    let (url, metrics) = (format!("unix:{}", paths[0]), format!("unix:{}", paths[3]));
+    let start = |others: &[&str]| {
+        let mut command = resay(["serve", "--sandbox", &url, "--control", &paths[1]]);
+        command.args(["--control-read", &paths[2], "--metrics", &metrics]).args(others);
+        Server::of(command, 1, None)
+    };
+    let mut old = start(&[]);
+    let new = start(&["--takeover", &paths[1]]);
+    assert_eq!(old.process.wait().code(), Some(0), "{}", old.stderr.text());
+    assert!(!new.stderr.text().contains("serving without"), "{}", new.stderr.text());
+    assert_eq!(run(["ctl", &paths[2], "health"], b"").code, Some(0));
+    assert!(std::os::unix::net::UnixStream::connect(&paths[3]).is_ok());
+    new.end();
+    for path in &paths {
+        assert!(!Path::new(path).exists(), "{path}");
+    }
+}

@@ -388,6 +388,65 @@ fn addresses_stay_what_they_are_through_many_takeovers() {
     }
 }
 
+/// Control sockets and metrics that the new server could not have show before the old one leaves; what the old one has of them
+/// goes over, whatever it is for there.
+#[test]
+fn what_cannot_be_had_is_found_before_the_old_server_leaves() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (control, read, url) = (path("ctl"), path("read"), format!("unix:{}", path("s")));
+    let third = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = third.local_addr().unwrap().to_string();
+    let other = std::os::unix::net::UnixListener::bind(path("other")).unwrap();
+    std::fs::write(path("file"), "").unwrap();
+    let port = |server: &Server| {
+        let log = server.stderr.wait_for("metrics http://");
+        let (_, after) = log.split_once("metrics http://").unwrap();
+        after.split_once('/').unwrap().0.to_owned()
+    };
+    let start = |metrics: &str, others: &[&str]| {
+        let mut command = resay(["serve", &url, "-v", "-t", "uppercase", "--metrics", metrics]);
+        command.args(["--control", &control, "--control-read", &read]).args(others);
+        Server::of(command, 1, None)
+    };
+    let server = start("127.0.0.1:0", &[]);
+    let metrics = port(&server);
+    for (others, expected) in [
+        (["--control", &path("none/ctl")], "No such file"),
+        (["--control", &path("file")], "not a socket"),
+        (["--control-read", &path("none/read")], "No such file"),
+        (["--control", &path("other")], "another server"),
+        (["--metrics", &taken], "in use"),
+        (["--metrics", &format!("unix:{}", path("other"))], "another server"),
+        (["--metrics", "192.0.2.1:9464"], "assign"),
+        // It is the old one's, and about to be the new one's for something else.
+        (["--metrics", &url], "another server"),
+    ] {
+        let output = run(["serve", &url, "--takeover", &control].iter().chain(&others), b"");
+        assert_eq!(output.code, Some(3), "{others:?} {output:?}");
+        assert!(output.stderr.contains(expected) && output.stdout.is_empty(), "{others:?} {output:?}");
+        assert_eq!(run(["send", &url, "x"], b"").text(), "X", "{others:?}");
+        assert_eq!(run(["ctl", &read, "health"], b"").code, Some(0), "{others:?}");
+    }
+    let next = start(&metrics, &["--takeover", &control]);
+    assert_eq!(port(&next), metrics);
+    end_of(server);
+    assert_eq!(run(["ctl", &read, "health"], b"").code, Some(0));
+    // Each in the other's place, by another path.
+    std::os::unix::fs::symlink(directory.path(), path("link")).unwrap();
+    let mut swapped = resay(["serve", &url, "--takeover", &control, "--control", &path("link/read")]);
+    swapped.args(["--control-read", &control, "--metrics", &metrics.replace("127.0.0.1", "localhost")]);
+    let last = Server::of(swapped, 1, None);
+    end_of(next);
+    for place in [&read, &control] {
+        assert_eq!(run(["ctl", place, "health"], b"").code, Some(0), "{}", last.stderr.text());
+    }
+    assert!(TcpStream::connect(&metrics).is_ok());
+    let text = last.end();
+    assert!(!text.contains("serving without"), "{text}");
+    drop(other);
+}
+
 /// More sockets of one address than there are threads have no place.
 #[test]
 fn too_few_threads_are_an_error() {
