@@ -1301,6 +1301,11 @@ int resay_listener_port(struct resay_engine *engine, resay_id listener);
 /**
  * [*] Closes a listener after it has accepted the connections that wait. When this returns nobody can connect any more. Its
  * connections stay open; the end of the listener ends its resay_listener_pause. The id is stale from now on.
+ *
+ * Datagrams that have arrived are answered, and when this returns no more are received. Answers that come after that
+ * (RESAY_LATER, a delay, a transform that may block) are still sent, from the same address: it is free for another socket when
+ * the last one has gone, which RESAY_EVENT_LISTENER_CLOSED tells. The name of a unix socket in the file system is free at once.
+ * In the program's own loop, what has arrived is answered with the next turn.
  * Returns 0; RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn, or no descriptors, for ten seconds, and closes it with its
  * next one, RESAY_E_STATE: inside any callback, RESAY_E_ARG.
  */
@@ -1413,7 +1418,8 @@ int resay_listener_reset(struct resay_engine *engine,
  * [*] on 0: refuses new peers and keeps the address: who connects gets ECONNREFUSED, who sends a UDP datagram gets ICMP "port
  * unreachable". Connections that wait to be accepted, and datagrams that have arrived, are still served; open connections
  * stay. on 1: takes peers again. It is in effect when this returns. The file of a unix socket stays; when it takes peers
- * again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then.
+ * again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then; answers that
+ * it still owes are sent, those that it owes when it takes peers again are dropped.
  * Returns 0, also if nothing changes; RESAY_E_STATE: the engine does not serve yet, the socket came from resay_listen_fd, fd:
  * or systemd: and others may have it, or it is an abstract unix datagram socket, whose name nobody could keep, or inside any
  * callback; RESAY_E_SYS: the address could not be taken again, and nothing changed, RESAY_E_TIMEOUT: a worker had no turn

@@ -245,7 +245,8 @@ pub unsafe extern "C" fn resay_listener_reset(engine: *mut resay_engine, listene
 /// [*] on 0: refuses new peers and keeps the address: who connects gets ECONNREFUSED, who sends a UDP datagram gets ICMP "port
 /// unreachable". Connections that wait to be accepted, and datagrams that have arrived, are still served; open connections
 /// stay. on 1: takes peers again. It is in effect when this returns. The file of a unix socket stays; when it takes peers
-/// again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then.
+/// again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then; answers that
+/// it still owes are sent, those that it owes when it takes peers again are dropped.
 /// Returns 0, also if nothing changes; RESAY_E_STATE: the engine does not serve yet, the socket came from resay_listen_fd, fd:
 /// or systemd: and others may have it, or it is an abstract unix datagram socket, whose name nobody could keep, or inside any
 /// callback; RESAY_E_SYS: the address could not be taken again, and nothing changed, RESAY_E_TIMEOUT: a worker had no turn
