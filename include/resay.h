@@ -1733,7 +1733,8 @@ int resay_drain(struct resay_engine *engine,
 
 /**
  * [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most timeout_ms milliseconds; -1:
- * without a limit. An engine that never ran has ended.
+ * without a limit. An engine that never ran has ended. When this returns 0 all threads of the engine are gone, also those of
+ * transforms that may block.
  * 0; RESAY_E_TIMEOUT, RESAY_E_ARG.
  */
 int resay_join(struct resay_engine *engine,

@@ -235,6 +235,7 @@ impl Builder {
             taps,
             ended,
             accepting: Mutex::new(()),
+            joining: Mutex::new(()),
             watchdog: Mutex::new(None),
         };
         engine.open(&listens)?;

@@ -44,6 +44,8 @@ pub struct Engine {
     pub(super) ended: Arc<Ended>,
     /// One at a time closes listeners, or lets them refuse.
     pub(super) accepting: Mutex<()>,
+    /// One at a time waits for threads that are about to be gone.
+    pub(super) joining: Mutex<()>,
     /// Who looks for what does not come back, once there are workers.
     pub(super) watchdog: Mutex<Option<Watchdog>>,
 }

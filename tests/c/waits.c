@@ -284,6 +284,72 @@ static void refusing_does_not_wait_for_answers(void)
   CHECK_CODE(resay_engine_free(engine), 0);
 }
 
+/* ---- The threads of an engine ---- */
+
+static int begun, ended;
+
+static void on_begin(void *user, const char *name)
+{
+  (void)user, (void)name;
+  __atomic_add_fetch(&begun, 1, __ATOMIC_RELEASE);
+}
+
+static void on_end(void *user)
+{
+  (void)user;
+  poll(NULL, 0, 20);
+  __atomic_add_fetch(&ended, 1, __ATOMIC_RELEASE);
+}
+
+static void *join(void *engine)
+{
+  CHECK_CODE(resay_join(engine, PATIENCE_MS), 0);
+  CHECK(LOAD(begun) == LOAD(ended));
+  return NULL;
+}
+
+/* Over only when all threads are gone, those of blocking functions among them; for each that waits. */
+static void joining_waits_for_blocking_functions(int drains)
+{
+  resay_engine *engine = engine_that_owes();
+  resay_client *client;
+  pthread_t waiting[3];
+  char url[128];
+  begun = ended = 0;
+  CHECK_CODE(resay_thread_hooks(engine, on_begin, on_end, NULL, NULL), 0);
+  CHECK_CODE(resay_chain(engine, 0, "stay", NULL), 0);
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_start(engine, 2, NULL), 0);
+  client = owe(url, BLOCKED);
+  if (drains) CHECK_CODE(resay_drain(engine, 10), RESAY_E_TIMEOUT);
+  else CHECK_CODE(resay_stop(engine), 0);
+  CHECK_CODE(resay_join(engine, 10), RESAY_E_TIMEOUT);
+  CHECK_CODE(resay_join(engine, 1500), RESAY_E_TIMEOUT);
+  CHECK(LOAD(is_inside));
+  for (int n = 0; n < 3; n++) CHECK(pthread_create(&waiting[n], NULL, join, engine) == 0);
+  poll(NULL, 0, 50);
+  STORE(may_go, 1);
+  for (int n = 0; n < 3; n++) CHECK(pthread_join(waiting[n], NULL) == 0);
+  CHECK_CODE(resay_join(engine, 0), 0);
+  resay_client_free(client);
+  CHECK_CODE(resay_engine_free(engine), 0);
+  CHECK(LOAD(begun) == LOAD(ended));
+}
+
+/* Several that wait at once all see the threads of workers gone. */
+static void all_that_join_see_the_end(void)
+{
+  resay_engine *engine = new_engine();
+  pthread_t waiting[4];
+  begun = ended = 0;
+  CHECK_CODE(resay_thread_hooks(engine, on_begin, on_end, NULL, NULL), 0);
+  CHECK_CODE(resay_start(engine, 2, NULL), 0);
+  for (int n = 0; n < 4; n++) CHECK(pthread_create(&waiting[n], NULL, join, engine) == 0);
+  CHECK_CODE(resay_stop(engine), 0);
+  for (int n = 0; n < 4; n++) CHECK(pthread_join(waiting[n], NULL) == 0);
+  CHECK_CODE(resay_engine_free(engine), 0);
+}
+
 int main(void)
 {
   setvbuf(stdout, NULL, _IOLBF, 0);
@@ -296,5 +362,8 @@ int main(void)
   PART(a_shared_socket_stays_as_it_is(0));
   PART(a_shared_socket_stays_as_it_is(1));
   PART(refusing_does_not_wait_for_answers());
+  PART(joining_waits_for_blocking_functions(0));
+  PART(joining_waits_for_blocking_functions(1));
+  PART(all_that_join_see_the_end());
   return 0;
 }
