@@ -1315,10 +1315,11 @@ int resay_listener_close(struct resay_engine *engine,
 /**
  * [*] Writes the numbers of the open connections of a listener, or with 0 of all, in the order in which they came, and
  * their number to *count. The functions that take a connection's number make an index of all connections when one of them
- * is called for the first time, which takes one turn of each worker and about 64 bytes a connection from then on; called
- * before the engine runs, it takes none.
+ * is called for the first time, which takes one turn of each worker and about 64 bytes a connection from then on. Called
+ * before the engine runs, this function takes none, and no later call waits for the index.
  * Returns 0; RESAY_E_FULL: there are more than cap; the first cap are written, and ids may be NULL if cap is 0,
- * RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn for ten seconds, RESAY_E_ARG.
+ * RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn for ten seconds, RESAY_E_STATE: inside a callback of any engine while
+ * there is no index, which would have to be waited for, RESAY_E_ARG.
  */
 int resay_connections(struct resay_engine *engine,
                       resay_id listener_or_0,
@@ -1346,8 +1347,10 @@ int resay_connection_get(struct resay_engine *engine,
  * they wait for that, apart from resay_connection_reset.
  * Returns 0; RESAY_E_FULL, and nothing is sent: high_water bytes that the program sent wait for the peer to read, each send
  * counting 64 more, or a record is longer than max_message, or there is no memory for a copy; RESAY_E_HANDLE: the connection is
- * closed, or of another engine, RESAY_E_TIMEOUT, only from the first call (see resay_connections), RESAY_E_ARG. A connection
- * that closes before the next turn loses the data; resay_stats.undelivered_bytes counts those that it had taken.
+ * closed, or of another engine, RESAY_E_STATE: the connection is ending, since the program has called
+ * resay_connection_shutdown, _close or _reset, or since our side has sent FIN; or, as RESAY_E_TIMEOUT, only from the first call
+ * (see resay_connections); RESAY_E_ARG. A connection that begins to end before the next turn loses the data;
+ * resay_stats.undelivered_bytes counts those that it had taken.
  */
 int resay_connection_send(struct resay_engine *engine,
                           uint64_t connection,
@@ -1357,7 +1360,7 @@ int resay_connection_send(struct resay_engine *engine,
 /**
  * [*] Ends a connection in good order: answers everything that has arrived, sends FIN, and closes the connection when the
  * peer has sent FIN too, or after two seconds. Its reason is RESAY_CLOSED_BY_HOST. A paused connection is read for that.
- * Returns as resay_connection_send does.
+ * Returns as resay_connection_send does, but 0 for a connection that is ending: so do the next four functions.
  */
 int resay_connection_shutdown(struct resay_engine *engine,
                               uint64_t connection);

@@ -236,6 +236,7 @@ impl Builder {
             ended,
             accepting: Mutex::new(()),
             joining: Mutex::new(()),
+            is_indexed_early: AtomicBool::new(false),
             watchdog: Mutex::new(None),
         };
         engine.open(&listens)?;

@@ -350,6 +350,120 @@ static void all_that_join_see_the_end(void)
   CHECK_CODE(resay_engine_free(engine), 0);
 }
 
+/* ---- Two engines whose callbacks use each other ---- */
+
+static resay_engine *both[2];
+static pthread_barrier_t meet;
+static int question, codes[2];
+
+static int ask_the_other(void *user, void **session, const resay_message *message, resay_out *out)
+{
+  int mine = user == &both[1];
+  resay_engine *other = both[!mine];
+  uint64_t id;
+  size_t count;
+  (void)session, (void)message, (void)out;
+  pthread_barrier_wait(&meet);
+  switch (question) {
+  case 0: codes[mine] = resay_connections(other, 0, &id, 1, &count); break;
+  case 1: codes[mine] = resay_connection_send(other, 1, "x", 1); break;
+  case 2: codes[mine] = resay_connection_reset(other, 1); break;
+  case 3: codes[mine] = resay_connection_pause(other, 1); break;
+  default: CHECK(0);
+  }
+  return RESAY_PASS;
+}
+
+static void *ask_for_an_answer(void *url)
+{
+  ask_once(url, "x", "x");
+  return NULL;
+}
+
+static void engines_do_not_wait_for_each_other(int is_indexed)
+{
+  for (question = 0; question < 4; question++) {
+    char urls[2][128];
+    pthread_t asking[2];
+    size_t count;
+    double began;
+    CHECK(pthread_barrier_init(&meet, NULL, 2) == 0);
+    for (int n = 0; n < 2; n++) {
+      both[n] = new_engine();
+      CHECK_CODE(add_function(both[n], "ask", ask_the_other, &both[n], NULL), 0);
+      CHECK_CODE(resay_chain(both[n], 0, "ask", NULL), 0);
+      add(both[n], "tcp://127.0.0.1:0", urls[n]);
+      if (is_indexed) CHECK_CODE(resay_connections(both[n], 0, NULL, 0, &count), 0);
+      CHECK_CODE(resay_start(both[n], 1, NULL), 0);
+    }
+    began = now();
+    for (int n = 0; n < 2; n++) CHECK(pthread_create(&asking[n], NULL, ask_for_an_answer, urls[n]) == 0);
+    for (int n = 0; n < 2; n++) CHECK(pthread_join(asking[n], NULL) == 0);
+    CHECK(now() - began < TOO_LONG_S);
+    for (int n = 0; n < 2; n++) {
+      CHECK_CODE(codes[n], !is_indexed ? RESAY_E_STATE : question == 0 ? 0 : RESAY_E_HANDLE);
+      CHECK_CODE(resay_engine_free(both[n]), 0);
+    }
+    CHECK(pthread_barrier_destroy(&meet) == 0);
+  }
+}
+
+/* ---- What is sent to a connection that ends ---- */
+
+static uint64_t only(resay_engine *engine)
+{
+  uint64_t id;
+  size_t count;
+  CHECK_CODE(resay_connections(engine, 0, &id, 1, &count), 0);
+  CHECK(count == 1);
+  return id;
+}
+
+static int close_it(void *user, void **session, const resay_message *message, resay_out *out)
+{
+  (void)user, (void)session, (void)message, (void)out;
+  return RESAY_CLOSE;
+}
+
+static void nothing_is_sent_behind_the_end(void)
+{
+  static int (*const ENDS[])(resay_engine *, uint64_t) = {resay_connection_shutdown, resay_connection_close, NULL};
+  for (size_t n = 0; n < sizeof ENDS / sizeof *ENDS; n++) {
+    resay_engine *engine = new_engine();
+    resay_client *client;
+    char url[128];
+    uint64_t id;
+    CHECK_CODE(add_function(engine, "close", close_it, NULL, NULL), 0);
+    CHECK_CODE(resay_chain(engine, 0, ENDS[n] == NULL ? "close" : "", NULL), 0);
+    add(engine, "tcp://127.0.0.1:0", url);
+    CHECK_CODE(resay_start(engine, 1, NULL), 0);
+    client = dial(url);
+    if (ENDS[n] != NULL) ask(client, "x", "x");
+    while (stats_of(engine, 0).accepted == 0) poll(NULL, 0, 1);
+    id = only(engine);
+    CHECK_CODE(resay_connection_send(engine, id, "before", 6), 0);
+    if (ENDS[n] != NULL) {
+      CHECK_CODE(ENDS[n](engine, id), 0);
+      CHECK_CODE(resay_connection_send(engine, id, "behind", 6), RESAY_E_STATE);
+    } else {
+      /* Our side has ended because of a function. */
+      hear(client, "before", 6);
+      say(client, "x", 1);
+    }
+    if (ENDS[n] != NULL) hear(client, "before", 6);
+    hear_end(client);
+    CHECK_CODE(resay_connection_send(engine, id, "behind", 6), RESAY_E_STATE);
+    CHECK_CODE(resay_connection_pause(engine, id), 0);
+    CHECK_CODE(resay_connection_resume(engine, id), 0);
+    CHECK_CODE(resay_connection_shutdown(engine, id), 0);
+    resay_client_free(client);
+    while (stats_of(engine, 0).open > 0) poll(NULL, 0, 1);
+    CHECK_CODE(resay_connection_send(engine, id, "behind", 6), RESAY_E_HANDLE);
+    CHECK(stats_of(engine, 0).undelivered_bytes == 0);
+    CHECK_CODE(resay_engine_free(engine), 0);
+  }
+}
+
 int main(void)
 {
   setvbuf(stdout, NULL, _IOLBF, 0);
@@ -365,5 +479,8 @@ int main(void)
   PART(joining_waits_for_blocking_functions(0));
   PART(joining_waits_for_blocking_functions(1));
   PART(all_that_join_see_the_end());
+  PART(engines_do_not_wait_for_each_other(0));
+  PART(engines_do_not_wait_for_each_other(1));
+  PART(nothing_is_sent_behind_the_end());
   return 0;
 }
