@@ -1301,6 +1301,11 @@ int resay_listener_port(struct resay_engine *engine, resay_id listener);
 /**
  * [*] Closes a listener after it has accepted the connections that wait. When this returns nobody can connect any more. Its
  * connections stay open; the end of the listener ends its resay_listener_pause. The id is stale from now on.
+ *
+ * Datagrams that have arrived are answered, and when this returns no more are received. Answers that come after that
+ * (RESAY_LATER, a delay, a transform that may block) are still sent, from the same address: it is free for another socket when
+ * the last one has gone, which RESAY_EVENT_LISTENER_CLOSED tells. The name of a unix socket in the file system is free at once.
+ * In the program's own loop, what has arrived is answered with the next turn.
  * Returns 0; RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn, or no descriptors, for ten seconds, and closes it with its
  * next one, RESAY_E_STATE: inside any callback, RESAY_E_ARG.
  */
@@ -1310,10 +1315,11 @@ int resay_listener_close(struct resay_engine *engine,
 /**
  * [*] Writes the numbers of the open connections of a listener, or with 0 of all, in the order in which they came, and
  * their number to *count. The functions that take a connection's number make an index of all connections when one of them
- * is called for the first time, which takes one turn of each worker and about 64 bytes a connection from then on; called
- * before the engine runs, it takes none.
+ * is called for the first time, which takes one turn of each worker and about 64 bytes a connection from then on. Called
+ * before the engine runs, this function takes none, and no later call waits for the index.
  * Returns 0; RESAY_E_FULL: there are more than cap; the first cap are written, and ids may be NULL if cap is 0,
- * RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn for ten seconds, RESAY_E_ARG.
+ * RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn for ten seconds, RESAY_E_STATE: inside a callback of any engine while
+ * there is no index, which would have to be waited for, RESAY_E_ARG.
  */
 int resay_connections(struct resay_engine *engine,
                       resay_id listener_or_0,
@@ -1341,8 +1347,10 @@ int resay_connection_get(struct resay_engine *engine,
  * they wait for that, apart from resay_connection_reset.
  * Returns 0; RESAY_E_FULL, and nothing is sent: high_water bytes that the program sent wait for the peer to read, each send
  * counting 64 more, or a record is longer than max_message, or there is no memory for a copy; RESAY_E_HANDLE: the connection is
- * closed, or of another engine, RESAY_E_TIMEOUT, only from the first call (see resay_connections), RESAY_E_ARG. A connection
- * that closes before the next turn loses the data; resay_stats.undelivered_bytes counts those that it had taken.
+ * closed, or of another engine, RESAY_E_STATE: the connection is ending, since the program has called
+ * resay_connection_shutdown, _close or _reset, or since our side has sent FIN; or, as RESAY_E_TIMEOUT, only from the first call
+ * (see resay_connections); RESAY_E_ARG. A connection that begins to end before the next turn loses the data;
+ * resay_stats.undelivered_bytes counts those that it had taken.
  */
 int resay_connection_send(struct resay_engine *engine,
                           uint64_t connection,
@@ -1352,7 +1360,7 @@ int resay_connection_send(struct resay_engine *engine,
 /**
  * [*] Ends a connection in good order: answers everything that has arrived, sends FIN, and closes the connection when the
  * peer has sent FIN too, or after two seconds. Its reason is RESAY_CLOSED_BY_HOST. A paused connection is read for that.
- * Returns as resay_connection_send does.
+ * Returns as resay_connection_send does, but 0 for a connection that is ending: so do the next four functions.
  */
 int resay_connection_shutdown(struct resay_engine *engine,
                               uint64_t connection);
@@ -1413,7 +1421,8 @@ int resay_listener_reset(struct resay_engine *engine,
  * [*] on 0: refuses new peers and keeps the address: who connects gets ECONNREFUSED, who sends a UDP datagram gets ICMP "port
  * unreachable". Connections that wait to be accepted, and datagrams that have arrived, are still served; open connections
  * stay. on 1: takes peers again. It is in effect when this returns. The file of a unix socket stays; when it takes peers
- * again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then.
+ * again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then; answers that
+ * it still owes are sent, those that it owes when it takes peers again are dropped.
  * Returns 0, also if nothing changes; RESAY_E_STATE: the engine does not serve yet, the socket came from resay_listen_fd, fd:
  * or systemd: and others may have it, or it is an abstract unix datagram socket, whose name nobody could keep, or inside any
  * callback; RESAY_E_SYS: the address could not be taken again, and nothing changed, RESAY_E_TIMEOUT: a worker had no turn
@@ -1727,7 +1736,8 @@ int resay_drain(struct resay_engine *engine,
 
 /**
  * [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most timeout_ms milliseconds; -1:
- * without a limit. An engine that never ran has ended.
+ * without a limit. An engine that never ran has ended. When this returns 0 all threads of the engine are gone, also those of
+ * transforms that may block.
  * 0; RESAY_E_TIMEOUT, RESAY_E_ARG.
  */
 int resay_join(struct resay_engine *engine,

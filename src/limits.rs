@@ -107,6 +107,8 @@ pub(crate) const SCRATCH_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
 pub(crate) const OFFLOAD_THREADS: usize = 4;
 pub(crate) const OFFLOAD_THREADS_MAX: usize = 64;
 pub(crate) const OFFLOAD_END: Duration = Duration::from_secs(1);
+/// How much longer than whoever waits for the end has said, where no transform has run for so long.
+pub(crate) const OFFLOAD_GRACE: Duration = Duration::from_millis(250);
 /// Messages of one chain that may wait for them.
 pub(crate) const OFFLOAD_QUEUE_MAX: usize = 4096;
 /// How often a connection whose message is with them is looked at: whether its peer is still there.

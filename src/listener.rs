@@ -108,6 +108,8 @@ struct Common {
     is_paused: AtomicBool,
     /// The host wants nobody to come.
     is_refusing: AtomicBool,
+    /// Another process goes on with its sockets.
+    is_left: AtomicBool,
     /// A block a worker, once there are workers.
     stats: RwLock<Arc<[Arc<Block>]>>,
     /// Sockets of its address for other workers than the first, until they are handed to them.
@@ -464,8 +466,14 @@ impl Listener {
         }
     }
 
-    /// Leaves the socket's file to whoever goes on with the socket.
-    pub(crate) fn leave_file(&self) {
+    /// Whether others have its sockets too, so that nothing may be done to these that they would notice.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_adopted || self.common.is_left.load(Ordering::Acquire)
+    }
+
+    /// Leaves the sockets, and their file, to whoever goes on with them.
+    pub(crate) fn leave(&self) {
+        self.common.is_left.store(true, Ordering::Release);
         if let Some(file) = self.common.file.lock().unwrap_or_else(PoisonError::into_inner).take() {
             file.leave();
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::chain::ShareId;
-use crate::limits::{OFFLOAD_END, OFFLOAD_QUEUE_MAX, OFFLOAD_THREADS, OFFLOAD_THREADS_MAX};
+use crate::limits::{OFFLOAD_END, OFFLOAD_GRACE, OFFLOAD_QUEUE_MAX, OFFLOAD_THREADS, OFFLOAD_THREADS_MAX};
 use crate::lock::lock;
 use crate::sys::{Thread, ThreadSettings, with_loss};
 use crate::transform::library::{RunningThread, watched};
@@ -405,33 +405,51 @@ impl Offload {
         }
     }
 
-    /// Ends the threads, and waits for them until `until`, at most a second; what waits is not done any more. One whose
-    /// transform does not come back is left to itself, and waited for again the next time.
-    pub(crate) fn end(&self, until: Option<Instant>) {
+    /// Ends the threads, and waits a second for them; what waits is not done any more.
+    pub(crate) fn end(&self) {
+        self.end_by(Instant::now().checked_add(OFFLOAD_END));
+    }
+
+    /// Ends the threads, and waits for them until `until` (`None`: as long as it takes); what waits is not done any more. One
+    /// whose transform does not come back is left to itself, and waited for again the next time: those of others have a moment
+    /// more. Whether all are gone.
+    pub(crate) fn end_by(&self, until: Option<Instant>) -> bool {
         self.begin_end();
-        let now = Instant::now();
-        let until = until.map_or(now + OFFLOAD_END, |until| until.min(now + OFFLOAD_END));
+        let mut is_over = true;
         // Not locked while this waits: whoever only begins the end does not wait.
         let ending = lock(&self.ending).clone();
         for pool in ending {
-            let patience = until.saturating_duration_since(Instant::now());
+            let left = |until: Instant| until.saturating_duration_since(Instant::now());
+            let patience = until.map_or(Duration::MAX, left);
             let (state, _) = pool
                 .has_ended
                 .wait_timeout_while(lock(&pool.state), patience, |state| state.threads > 0)
                 .unwrap_or_else(PoisonError::into_inner);
+            // Those that have nothing to do any more, or have just begun, are about to be gone, as a worker's are.
+            let has_time = |state: &mut State| {
+                state.threads > 0
+                    && !state.running.iter().any(|running| running.since.elapsed() >= OFFLOAD_GRACE)
+            };
+            let (state, _) = pool
+                .has_ended
+                .wait_timeout_while(state, OFFLOAD_GRACE, has_time)
+                .unwrap_or_else(PoisonError::into_inner);
             let is_stuck = state.threads > 0;
             drop(state);
-            if !is_stuck {
+            if is_stuck {
+                is_over = false;
+            } else {
                 pool.join();
                 lock(&self.ending).retain(|other| !Arc::ptr_eq(other, &pool));
             }
         }
+        is_over
     }
 }
 
 impl Drop for Offload {
     fn drop(&mut self) {
-        self.end(None);
+        self.end();
     }
 }
 
@@ -459,7 +477,7 @@ mod tests {
         numbers.sort_unstable();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
         let pool = Arc::clone(lock(&offload.working).as_ref().unwrap());
-        offload.end(None);
+        assert!(offload.end_by(None));
         assert_eq!(lock(&pool.state).threads, 0);
         assert!(lock(&pool.state).shares.is_empty());
     }
@@ -540,7 +558,10 @@ mod tests {
     fn a_job_that_does_not_come_back_holds_nothing_up() {
         let (offload, gate) = (Offload::default(), Gate::new());
         assert!(offload.run(1, gate.job()).is_ok());
-        offload.end(None);
+        gate.entered.1.recv().unwrap();
+        assert!(!offload.end_by(Some(Instant::now())), "its thread is still there");
+        offload.end();
         gate.release();
+        assert!(offload.end_by(None));
     }
 }

@@ -248,6 +248,11 @@ fn parts_of_the_interface_that_meet() {
 }
 
 #[test]
+fn calls_wait_for_what_they_say() {
+    passes_on_both_drivers("waits");
+}
+
+#[test]
 fn listeners_share_a_port() {
     passes_on_both_drivers("sharing");
 }

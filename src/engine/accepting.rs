@@ -20,6 +20,10 @@ impl Engine {
     /// Closes a listener: who waits to be accepted, and what has arrived as a datagram, is still served; when this returns
     /// nobody can come any more. Its connections go on.
     ///
+    /// Answers to datagrams that come later are still sent, and not waited for: the address is free when the last one has gone.
+    /// A socket that others have too ([`listen_socket`](Engine::listen_socket), [`leave`](Engine::leave)) stays as it is, and
+    /// nothing more is received from it here.
+    ///
     /// Fails with [`Error::Timeout`] where a worker had no turn within ten seconds, or no descriptors to accept those that
     /// wait: it is closed when that is over.
     pub fn close_listener(&self, id: ListenerId) -> Result<()> {
@@ -45,7 +49,8 @@ impl Engine {
 
     /// Whether peers may come to a listener. Where they may not, those who connect are refused as if nobody listened
     /// (`ECONNREFUSED`; ICMP "port unreachable" for UDP), the address stays the listener's, and its connections go on. Who
-    /// waits to be accepted, and what has arrived as a datagram, is still served. It is in effect when this returns.
+    /// waits to be accepted, and what has arrived as a datagram, is still served. It is in effect when this returns. Answers to
+    /// datagrams of a unix socket that are still to come when peers may come again are dropped.
     ///
     /// Fails with [`Error::State`] where the engine does not serve yet, where the socket was opened by the program or the
     /// service manager, who share it, and for an abstract unix datagram name, which nobody can keep without receiving.

@@ -235,6 +235,8 @@ impl Builder {
             taps,
             ended,
             accepting: Mutex::new(()),
+            joining: Mutex::new(()),
+            is_indexed_early: AtomicBool::new(false),
             watchdog: Mutex::new(None),
         };
         engine.open(&listens)?;

@@ -2,7 +2,9 @@
 //!
 //! None of the calls that change a connection waits: they leave a request with the worker that serves it, which takes it with
 //! its next turn, in the order in which they were made. The first call of all makes the directory of connections, and waits
-//! for each worker's turn once.
+//! for each worker's turn once, unless it comes before there are workers.
+
+use std::sync::atomic::Ordering;
 
 use super::listeners::ListenerId;
 use super::state::{Core, Engine};
@@ -14,6 +16,13 @@ use crate::worker::{Answer, Command, ConnectionInfo, Question};
 const UNKNOWN: Error = Error::Handle("connection");
 
 impl Engine {
+    /// Whether the workers enter their connections into a directory, so that calls with a number of one do not wait. The first
+    /// such call makes it; called before the engine runs, [`connection_numbers`](Engine::connection_numbers) does without
+    /// waiting.
+    pub fn has_connection_numbers(&self) -> bool {
+        self.core.get().is_none_or(|core| core.shared.directory.is_complete())
+    }
+
     /// The numbers of the connections that are open now, of one listener or of all, in the order in which they came.
     pub fn connection_numbers(&self, listener: Option<ListenerId>) -> Result<Vec<u64>> {
         if let Some(id) = listener {
@@ -39,12 +48,19 @@ impl Engine {
     /// Sends bytes that answer nothing, as they are: the next ones of a stream, without a frame, or one record. They leave
     /// behind all answers that were made before, delayed ones too, and through the layer of the stream.
     ///
+    /// Fails with [`Error::State`] where the connection is ending: after
+    /// [`shut_down_connection`](Engine::shut_down_connection), [`close_connection`](Engine::close_connection) and
+    /// [`reset_connection`](Engine::reset_connection), and when our side has ended for another reason.
+    ///
     /// Fails with [`Error::Full`], and sends nothing, where as much as `high_water` would wait of what was sent this way, or
     /// where a record is longer than `max_message`, or where there is no memory for a copy. What does not reach the peer is
     /// counted as undelivered bytes.
     pub fn send(&self, number: u64, data: &[u8]) -> Result<()> {
         let core = self.indexed()?.ok_or(UNKNOWN)?;
         let place = core.shared.directory.find(number, |place| {
+            if place.is_ending() {
+                return Err(Error::State("the connection is ending: it is sent nothing more"));
+            }
             let is_record = place.listener.limits.records;
             if is_record && data.len() > place.listener.message_bytes_max {
                 return Err(Error::Full("the record is longer than max_message"));
@@ -118,7 +134,10 @@ impl Engine {
 
     /// The workers, once they enter their connections into the directory.
     fn indexed(&self) -> Result<Option<&Core>> {
-        let Some(core) = self.core.get() else { return Ok(None) };
+        let Some(core) = self.core.get() else {
+            self.is_indexed_early.store(true, Ordering::Release);
+            return Ok(None);
+        };
         if core.shared.directory.is_complete() {
             return Ok(Some(core));
         }
@@ -130,7 +149,14 @@ impl Engine {
 
     fn request(&self, number: u64, request: Request) -> Result<()> {
         let core = self.indexed()?.ok_or(UNKNOWN)?;
-        let place = core.shared.directory.find(number, |place| (place.worker, place.token));
+        let ends = matches!(request, Request::ShutDown | Request::Close | Request::Reset);
+        let place = core.shared.directory.find(number, |place| {
+            if ends {
+                // Known at once: what is sent after this call is refused, whenever the worker takes the request.
+                place.end();
+            }
+            (place.worker, place.token)
+        });
         let (worker, token) = place.ok_or(UNKNOWN)?;
         push(core, worker, Command::Request { token, id: number, request })
     }

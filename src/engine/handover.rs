@@ -54,7 +54,7 @@ impl Engine {
     /// Leaves a listener to the process that goes on with its sockets: who waits in the queue is served by one of them, the file
     /// of a unix socket stays, and connections go on here until they end.
     pub fn leave(&self, id: ListenerId) -> Result<()> {
-        self.find(id)?.leave_file();
+        self.find(id)?.leave();
         self.close_listener(id)
     }
 

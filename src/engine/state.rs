@@ -44,6 +44,10 @@ pub struct Engine {
     pub(super) ended: Arc<Ended>,
     /// One at a time closes listeners, or lets them refuse.
     pub(super) accepting: Mutex<()>,
+    /// One at a time waits for threads that are about to be gone.
+    pub(super) joining: Mutex<()>,
+    /// The host has asked for the numbers of connections before there were any: they are entered from the first one on.
+    pub(super) is_indexed_early: AtomicBool,
     /// Who looks for what does not come back, once there are workers.
     pub(super) watchdog: Mutex<Option<Watchdog>>,
 }
@@ -88,7 +92,7 @@ impl Core {
             spin: control.spin,
             stop: Arc::clone(&engine.stop),
             chain_epoch: AtomicUsize::new(0),
-            directory: Directory::default(),
+            directory: Directory::new(engine.is_indexed_early.load(Ordering::Acquire)),
             own: Arc::default(),
         });
         let shared_by_workers = Arc::downgrade(&shared);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::state::Engine;
 use super::threads::join_all;
 use crate::error::{Error, Result};
-use crate::limits::DRAIN_GRACE;
+use crate::limits::{DRAIN_GRACE, OFFLOAD_END};
 use crate::lock::lock;
 use crate::worker::Command;
 
@@ -35,6 +35,8 @@ impl Engine {
     /// Stops listening, answers everything that has arrived, ends every connection and waits for that, at most
     /// `within`: what is not done by then is cut off and counted, for which it waits a quarter of a second more at most. On an
     /// engine that runs on lent threads it only begins the draining; the host goes on calling [`run`](Engine::run).
+    ///
+    /// Fails with [`Error::Timeout`] where a transform has not returned by then, be it one that may block.
     pub fn drain(&self, within: Duration) -> Result<()> {
         self.is_draining.store(true, Ordering::Release);
         let Some(core) = self.core.get() else {
@@ -57,7 +59,7 @@ impl Engine {
         self.join(within.saturating_add(DRAIN_GRACE))
     }
 
-    /// Waits until every worker has ended, at most `within`.
+    /// Waits until every worker and every thread of the engine's has ended, at most `within`; transforms that may block, too.
     pub fn join(&self, within: Duration) -> Result<()> {
         // Further away than a clock reaches is for ever.
         let until = Instant::now().checked_add(within);
@@ -73,24 +75,38 @@ impl Engine {
         }
         drop(ended);
         self.join_threads();
-        self.end_offload(until);
-        Ok(())
+        match self.core.get() {
+            // One whose transform does not come back is a thread all the same.
+            Some(core) if !core.shared.offload.end_by(until) => {
+                Err(Error::Timeout { what: "join the threads of transforms that may block", limit: within })
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Waits a little for what is still with transforms that may block, and for what is being destroyed.
+    /// Waits a little, until `until` at most, for what is still with transforms that may block, and for what is being destroyed.
     pub(super) fn end_offload(&self, until: Option<Instant>) {
+        self.join_watchdog();
+        if let Some(core) = self.core.get() {
+            let most = Instant::now() + OFFLOAD_END;
+            core.shared.offload.end_by(Some(until.map_or(most, |until| until.min(most))));
+        }
+    }
+
+    /// Waits for the threads of workers that have ended, and for who looks after them.
+    fn join_threads(&self) {
+        // Whoever comes second waits as well: the threads are not gone before the first one has seen them go.
+        let _one = lock(&self.joining);
+        let mut threads = std::mem::take(&mut lock(&self.control).threads);
+        join_all(&mut threads);
+        self.join_watchdog();
+    }
+
+    fn join_watchdog(&self) {
         let watchdog = lock(&self.watchdog).take();
         if let Some(watchdog) = watchdog {
             watchdog.end();
         }
-        if let Some(core) = self.core.get() {
-            core.shared.offload.end(until);
-        }
-    }
-
-    fn join_threads(&self) {
-        let mut threads = std::mem::take(&mut lock(&self.control).threads);
-        join_all(&mut threads);
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
 use super::address::resay_address;
-use super::engine::{Waits, resay_engine, with_engine};
+use super::engine::{Waits, refuse_waiting, resay_engine, with_engine};
 use super::error::{Failure, RESAY_E_FULL, RESAY_E_SPEC};
 use super::listener::resay_id;
 use super::memory::{bytes_of, give_struct, give_text, text_of};
@@ -59,10 +59,11 @@ pub struct resay_connection {
 
 /// [*] Writes the numbers of the open connections of a listener, or with 0 of all, in the order in which they came, and
 /// their number to *count. The functions that take a connection's number make an index of all connections when one of them
-/// is called for the first time, which takes one turn of each worker and about 64 bytes a connection from then on; called
-/// before the engine runs, it takes none.
+/// is called for the first time, which takes one turn of each worker and about 64 bytes a connection from then on. Called
+/// before the engine runs, this function takes none, and no later call waits for the index.
 /// Returns 0; RESAY_E_FULL: there are more than cap; the first cap are written, and ids may be NULL if cap is 0,
-/// RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn for ten seconds, RESAY_E_ARG.
+/// RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn for ten seconds, RESAY_E_STATE: inside a callback of any engine while
+/// there is no index, which would have to be waited for, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_connections(
     engine: *mut resay_engine,
@@ -74,6 +75,7 @@ pub unsafe extern "C" fn resay_connections(
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
         // SAFETY: NULL or the caller's own.
         let count = unsafe { count.as_mut() }.ok_or_else(|| Failure::null("count"))?;
+        refuse_making_index(engine)?;
         let listener = (listener_or_0 != 0).then(|| ListenerId::from_number(listener_or_0));
         let found = engine.engine.connection_numbers(listener)?;
         *count = found.len();
@@ -148,8 +150,10 @@ fn describe(info: &ConnectionInfo) -> resay_connection {
 /// they wait for that, apart from resay_connection_reset.
 /// Returns 0; RESAY_E_FULL, and nothing is sent: high_water bytes that the program sent wait for the peer to read, each send
 /// counting 64 more, or a record is longer than max_message, or there is no memory for a copy; RESAY_E_HANDLE: the connection is
-/// closed, or of another engine, RESAY_E_TIMEOUT, only from the first call (see resay_connections), RESAY_E_ARG. A connection
-/// that closes before the next turn loses the data; resay_stats.undelivered_bytes counts those that it had taken.
+/// closed, or of another engine, RESAY_E_STATE: the connection is ending, since the program has called
+/// resay_connection_shutdown, _close or _reset, or since our side has sent FIN; or, as RESAY_E_TIMEOUT, only from the first call
+/// (see resay_connections); RESAY_E_ARG. A connection that begins to end before the next turn loses the data;
+/// resay_stats.undelivered_bytes counts those that it had taken.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_connection_send(
     engine: *mut resay_engine,
@@ -158,27 +162,46 @@ pub unsafe extern "C" fn resay_connection_send(
     len: usize,
 ) -> c_int {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        refuse_making_index(engine)?;
         // SAFETY: the caller says that there are so many bytes.
         engine.engine.send(connection, unsafe { bytes_of(data, len, "data")? })?;
         Ok(0)
     })
 }
 
-/// Calls one of the functions of a connection that do not wait.
+/// The first call that names connections waits for all workers, which may wait for the caller's in turn.
+fn refuse_making_index(engine: &resay_engine) -> Result<(), Failure> {
+    if engine.engine.has_connection_numbers() { Ok(()) } else { refuse_waiting(Waits::Yes) }
+}
+
+/// Calls one of the functions of a connection that do not wait, once there is an index.
 fn ask(
     engine: *mut resay_engine,
     connection: u64,
     call: impl FnOnce(&Engine, u64) -> Result<(), Error>,
 ) -> c_int {
     with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        refuse_making_index(engine)?;
         call(&engine.engine, connection)?;
+        Ok(0)
+    })
+}
+
+/// The same for a listener, which needs no index.
+fn ask_listener(
+    engine: *mut resay_engine,
+    listener: resay_id,
+    call: impl FnOnce(&Engine, ListenerId) -> Result<(), Error>,
+) -> c_int {
+    with_engine(engine, Waits::No, ptr::null_mut(), |engine| {
+        call(&engine.engine, ListenerId::from_number(listener))?;
         Ok(0)
     })
 }
 
 /// [*] Ends a connection in good order: answers everything that has arrived, sends FIN, and closes the connection when the
 /// peer has sent FIN too, or after two seconds. Its reason is RESAY_CLOSED_BY_HOST. A paused connection is read for that.
-/// Returns as resay_connection_send does.
+/// Returns as resay_connection_send does, but 0 for a connection that is ending: so do the next four functions.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_connection_shutdown(engine: *mut resay_engine, connection: u64) -> c_int {
     ask(engine, connection, Engine::shut_down_connection)
@@ -220,14 +243,14 @@ pub unsafe extern "C" fn resay_connection_resume(engine: *mut resay_engine, conn
 /// Returns 0; RESAY_E_HANDLE, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listener_pause(engine: *mut resay_engine, listener: resay_id) -> c_int {
-    ask(engine, listener, |engine, id| engine.pause_listener(ListenerId::from_number(id)))
+    ask_listener(engine, listener, Engine::pause_listener)
 }
 
 /// [*] Ends resay_listener_pause, but not resay_connection_pause.
 /// Returns 0; RESAY_E_HANDLE, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_listener_resume(engine: *mut resay_engine, listener: resay_id) -> c_int {
-    ask(engine, listener, |engine, id| engine.resume_listener(ListenerId::from_number(id)))
+    ask_listener(engine, listener, Engine::resume_listener)
 }
 
 /// [*] Resets all connections of a listener, as resay_connection_reset does, and returns how many there were. Connections that
@@ -245,7 +268,8 @@ pub unsafe extern "C" fn resay_listener_reset(engine: *mut resay_engine, listene
 /// [*] on 0: refuses new peers and keeps the address: who connects gets ECONNREFUSED, who sends a UDP datagram gets ICMP "port
 /// unreachable". Connections that wait to be accepted, and datagrams that have arrived, are still served; open connections
 /// stay. on 1: takes peers again. It is in effect when this returns. The file of a unix socket stays; when it takes peers
-/// again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then.
+/// again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then; answers that
+/// it still owes are sent, those that it owes when it takes peers again are dropped.
 /// Returns 0, also if nothing changes; RESAY_E_STATE: the engine does not serve yet, the socket came from resay_listen_fd, fd:
 /// or systemd: and others may have it, or it is an abstract unix datagram socket, whose name nobody could keep, or inside any
 /// callback; RESAY_E_SYS: the address could not be taken again, and nothing changed, RESAY_E_TIMEOUT: a worker had no turn

@@ -113,6 +113,11 @@ pub unsafe extern "C" fn resay_listener_port(engine: *mut resay_engine, listener
 
 /// [*] Closes a listener after it has accepted the connections that wait. When this returns nobody can connect any more. Its
 /// connections stay open; the end of the listener ends its resay_listener_pause. The id is stale from now on.
+///
+/// Datagrams that have arrived are answered, and when this returns no more are received. Answers that come after that
+/// (RESAY_LATER, a delay, a transform that may block) are still sent, from the same address: it is free for another socket when
+/// the last one has gone, which RESAY_EVENT_LISTENER_CLOSED tells. The name of a unix socket in the file system is free at once.
+/// In the program's own loop, what has arrived is answered with the next turn.
 /// Returns 0; RESAY_E_HANDLE, RESAY_E_TIMEOUT: a worker had no turn, or no descriptors, for ten seconds, and closes it with its
 /// next one, RESAY_E_STATE: inside any callback, RESAY_E_ARG.
 #[unsafe(no_mangle)]

@@ -90,7 +90,8 @@ pub unsafe extern "C" fn resay_drain(engine: *mut resay_engine, timeout_ms: i32)
 }
 
 /// [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most timeout_ms milliseconds; -1:
-/// without a limit. An engine that never ran has ended.
+/// without a limit. An engine that never ran has ended. When this returns 0 all threads of the engine are gone, also those of
+/// transforms that may block.
 /// 0; RESAY_E_TIMEOUT, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_join(engine: *mut resay_engine, timeout_ms: i32) -> c_int {

@@ -40,7 +40,7 @@ pub(super) struct DatagramSocket {
     pub(super) guard: Option<DatagramGuard>,
     /// Of a unix socket: whose answers are unread.
     pub(super) unread: Option<UnreadAnswers>,
-    /// It is to be closed when it owes no answer.
+    /// It receives nothing any more, and is to be closed when it owes no answer.
     pub(super) ends: bool,
 }
 

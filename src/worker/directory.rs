@@ -30,9 +30,21 @@ pub(crate) struct Place {
     pub(crate) listener: Arc<Listener>,
     /// Of what the host has sent it, once it has.
     account: Option<Arc<Account>>,
+    /// Nothing that the host sends would reach its peer any more.
+    is_ending: bool,
 }
 
 impl Directory {
+    /// `is_kept`: from the first connection on.
+    pub(crate) fn new(is_kept: bool) -> Directory {
+        let directory = Directory::default();
+        if is_kept {
+            directory.keep();
+            directory.set_complete();
+        }
+        directory
+    }
+
     /// From now on workers enter their connections; those that they have already they are to be asked for.
     pub(crate) fn keep(&self) {
         self.is_kept.store(true, Ordering::Release);
@@ -53,7 +65,7 @@ impl Directory {
     }
 
     pub(super) fn enter(&self, id: u64, worker: usize, token: Token, listener: &Arc<Listener>) {
-        let place = Place { worker, token, listener: Arc::clone(listener), account: None };
+        let place = Place { worker, token, listener: Arc::clone(listener), account: None, is_ending: false };
         lock(&self.places).entry(id).or_insert(place);
     }
 
@@ -66,6 +78,13 @@ impl Directory {
         drop(places);
         // It may be the last to know of the listener.
         drop(removed);
+    }
+
+    /// Our side of a connection has ended.
+    pub(super) fn note_end(&self, id: u64) {
+        if let Some(place) = lock(&self.places).get_mut(&id) {
+            place.end();
+        }
     }
 
     /// Looks at a connection's place, if there is one.
@@ -85,6 +104,15 @@ impl Directory {
 }
 
 impl Place {
+    /// It is to end, or our side has ended.
+    pub(crate) fn end(&mut self) {
+        self.is_ending = true;
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
     /// Of what the host sends it.
     pub(crate) fn account(&mut self) -> &Arc<Account> {
         let most = self.listener.limits.high_water_bytes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Socket, State, Worker, state_of};
+use super::{Socket, State, Worker, state_of, state_of_mut};
 use crate::bug;
 use crate::driver::{Close, Driver, Token};
 use crate::stats::CloseReason;
@@ -21,6 +21,8 @@ impl<D: Driver> Worker<D> {
                     self.close_socket(token);
                     continue;
                 }
+                // It is over already, but for answers that are to come.
+                Some(Socket::Datagrams(socket)) if socket.ends => continue,
                 Some(Socket::Listener { .. } | Socket::Datagrams(_)) => self.driver.resume(token),
                 Some(Socket::Connection(served)) if served.connection.is_paused_by_host() => {
                     self.step(token, |connection, cx, _| connection.release(cx));
@@ -37,10 +39,9 @@ impl<D: Driver> Worker<D> {
     pub(super) fn drained(&mut self, token: Token) {
         let is_running = self.state == State::Running;
         match self.sockets.get_mut(token) {
-            // Delayed answers are still owed; nothing new is taken.
             Some(Socket::Datagrams(socket)) if socket.is_owing() => {
-                socket.ends = true;
-                self.driver.pause(token);
+                let had_ended = std::mem::replace(&mut socket.ends, true);
+                self.stop_receiving(token, had_ended);
             }
             Some(Socket::Listener { state, .. }) => {
                 let state = state_of(&self.listeners, *state);
@@ -60,6 +61,27 @@ impl<D: Driver> Worker<D> {
             Some(Socket::Connection(_)) => self.step(token, |connection, cx, _| connection.drained(cx)),
             // An offloaded connection is paused, and hears of it when it is back. None: closed earlier in this turn.
             Some(Socket::Offloaded(_)) | None => {}
+        }
+    }
+
+    /// Answers of a datagram socket are still to come; nothing new is taken. Who waits for that does not wait for them: that
+    /// is up to transforms and to the host.
+    fn stop_receiving(&mut self, token: Token, had_ended: bool) {
+        let Some(Socket::Datagrams(socket)) = self.sockets.get(token) else { return };
+        let place = socket.state;
+        let is_to_refuse = state_of(&self.listeners, place)
+            .is_some_and(|state| (state.closed || state.is_refusing) && !state.listener.is_shared());
+        if is_to_refuse && !had_ended && self.driver.refuse(token).is_ok() {
+            // What came before that is taken too.
+            return self.driver.drain(token);
+        }
+        self.driver.pause(token);
+        if let Some(state) = state_of_mut(&mut self.listeners, place) {
+            if state.closed {
+                // Nobody reaches it by its name any more, which another socket may want.
+                state.listener.remove_file();
+            }
+            state.waiters.clear();
         }
     }
 

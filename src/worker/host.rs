@@ -69,7 +69,9 @@ impl<D: Driver> Worker<D> {
 
     fn copy_socket(&self, id: u64, to: &Sender<Answer>) {
         let state = self.place_with(id).and_then(|place| state_of(&self.listeners, place));
-        if let Some(token) = state.and_then(|state| state.socket) {
+        let has_ended =
+            |token| matches!(self.sockets.get(token), Some(Socket::Datagrams(socket)) if socket.ends);
+        if let Some(token) = state.and_then(|state| state.socket).filter(|token| !has_ended(*token)) {
             to.send(self.driver.copy_socket(token).map_or_else(Answer::Failed, Answer::Socket));
         }
     }
@@ -145,7 +147,8 @@ impl<D: Driver> Worker<D> {
         let is_paused = state.holds() && self.state == State::Running;
         let socket = state.socket;
         if let Some(token) = socket
-            && let Some(Socket::Datagrams(_)) = self.sockets.get(token)
+            && let Some(Socket::Datagrams(socket)) = self.sockets.get(token)
+            && !socket.ends
         {
             if is_paused {
                 self.driver.pause(token);
@@ -228,13 +231,13 @@ impl<D: Driver> Worker<D> {
             Some(Socket::Datagrams(_)) => {
                 state.is_refusing = true;
                 if self.is_lent_to_host {
-                    // A turn, in which what has arrived could be answered, is not to be had.
-                    self.close_socket(token);
+                    // No turn is to be had now: at least nothing more arrives, and the next one answers what has.
+                    _ = self.driver.refuse(token);
                 } else {
                     state.waiters.push(to);
-                    self.driver.resume(token);
-                    self.driver.drain(token);
                 }
+                self.driver.resume(token);
+                self.driver.drain(token);
             }
             Some(Socket::Connection(_) | Socket::Offloaded(_)) | None => {}
         }

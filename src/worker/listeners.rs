@@ -104,11 +104,13 @@ impl<D: Driver> Worker<D> {
         if is_stopped || is_empty(self) {
             return self.close_socket(token);
         }
-        if is_datagram && self.is_lent_to_host {
+        let Some(state) = state_of_mut(&mut self.listeners, place) else { return };
+        if !is_datagram || !self.is_lent_to_host {
+            state.waiters.push(to);
+        } else if !state.listener.is_shared() {
             // No turn is to be had now: at least nothing more arrives, and the next one answers what has.
             _ = self.driver.refuse(token);
-        } else if let Some(state) = state_of_mut(&mut self.listeners, place) {
-            state.waiters.push(to);
+            state.listener.remove_file();
         }
         self.driver.resume(token);
         self.driver.drain(token);

@@ -380,8 +380,13 @@ fn apply_rare<D: Driver>(
     if has_delays {
         connection.schedule(driver.now().until(driver.read_clock()));
     }
-    if shuts_down && let Err(error) = driver.shutdown_write(token) {
-        close = Some(connection.closing_after(error));
+    if shuts_down {
+        if shared.directory.is_kept() {
+            shared.directory.note_end(connection.id());
+        }
+        if let Err(error) = driver.shutdown_write(token) {
+            close = Some(connection.closing_after(error));
+        }
     }
     match (close, is_identified, offload) {
         (Some(closing), ..) => Some(Rest::Close(closing)),
