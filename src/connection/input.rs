@@ -301,6 +301,7 @@ impl Connection {
         // Where the answer to this message stands without its frame: in `out`, or where the message stood.
         let mut answer_in_out = None;
         let first_range = batch.delays.len();
+        let body_begin = out.len();
         let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
             session: &mut self.session,
@@ -326,7 +327,8 @@ impl Connection {
             let closed = match (&mut batch.out, replaced) {
                 (Some(out), None) if !in_place => {
                     let closed = framer.close(out, mark, bug::part(window, begin..batch.used), found);
-                    frame_ranges(framer, &mut batch.delays, first_range, before, out.len());
+                    let frame = Frame { begin: mark, body: body_begin, before, end: out.len() };
+                    frame_ranges(framer, &mut batch.delays, first_range, &frame);
                     if cx.limits.records && batch.delays.len() > first_range {
                         join_ranges(&mut batch.delays, first_range, out.len());
                     }
@@ -472,6 +474,7 @@ impl Connection {
         let framer = &cx.limits.framer;
         let out = batch.out.get_or_insert_with(|| cx.pool.take(0));
         let mark = framer.open(out);
+        let body_begin = out.len();
         let first_range = batch.delays.len();
         let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
@@ -491,7 +494,10 @@ impl Connection {
         if matches!(outcome, ChainOutcome::Answer | ChainOutcome::Close) {
             let before = out.len();
             match framer.close_unasked(out, mark) {
-                Ok(()) => frame_ranges(framer, &mut batch.delays, first_range, before, out.len()),
+                Ok(()) => {
+                    let frame = Frame { begin: mark, body: body_begin, before, end: out.len() };
+                    frame_ranges(framer, &mut batch.delays, first_range, &frame);
+                }
                 Err(_) => {
                     let stage = generation.last_stage();
                     outcome = ChainOutcome::Failed { stage, fault: Fault::TooLong };
@@ -525,14 +531,34 @@ impl Connection {
     }
 }
 
+/// Where an answer stands in what is sent: its frame begins and ends there; its body began at `body` and ended at `before`
+/// when the frame was not written yet.
+struct Frame {
+    begin: usize,
+    body: usize,
+    before: usize,
+    end: usize,
+}
+
 /// The frame of a message leaves with the message's own ranges, those from `first` on.
-fn frame_ranges(framer: &Framer, ranges: &mut [DelayedRange], first: usize, before: usize, after: usize) {
+fn frame_ranges(framer: &Framer, ranges: &mut Vec<DelayedRange>, first: usize, frame: &Frame) {
+    let Frame { begin, body, before, end } = *frame;
     let own = bug::part_mut(ranges, first..);
+    // What stands before the body without a delay is the answers before this one; the head of the frame is not.
+    let has_gap = own.first().is_some_and(|range| range.end == body);
     if framer.moves_body() {
-        own.iter_mut().for_each(|range| range.end += after - before);
+        own.iter_mut().for_each(|range| range.end += end - before);
     } else if let Some(last) = own.last_mut() {
         // It ends where the message does.
-        last.end = after;
+        last.end = end;
+    }
+    if has_gap {
+        let earlier = first.checked_sub(1).and_then(|last| ranges.get(last)).map_or(0, |range| range.end);
+        if begin > earlier {
+            ranges[first].end = begin;
+        } else {
+            ranges.remove(first);
+        }
     }
 }
 

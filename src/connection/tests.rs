@@ -527,6 +527,26 @@ fn a_peer_that_takes_nothing_is_given_up_and_one_that_takes_something_is_not() {
     bench.assert_balance();
 }
 
+/// The length of an answer leaves with it, whether its bytes or their number come first.
+#[test]
+fn a_delayed_answer_leaves_whole() {
+    let head = |frame: &str, len: u8| match frame {
+        "len16be" => vec![0, len],
+        _ => vec![len],
+    };
+    for frame in ["len8", "len16be", "varint"] {
+        for chain in ["hex | delay:time=1s", "delay:time=1s | hex"] {
+            let mut bench = Bench::new(chain, &[("frame", frame)]);
+            let first = [head(frame, 1), b"a".to_vec()].concat();
+            bench.receive(&[first.clone(), first].concat());
+            assert_eq!(bench.received(), b"", "{frame} {chain}");
+            bench.pass(Duration::from_secs(2));
+            let answer = [head(frame, 2), b"61".to_vec()].concat();
+            assert_eq!(bench.received(), [answer.clone(), answer].concat(), "{frame} {chain}");
+        }
+    }
+}
+
 #[test]
 fn silence_is_the_peers_only_when_it_is_its_turn() {
     let mut bench = Bench::new("delay:time=30s", &[("idle_timeout", "10s"), ("frame", "lines")]);
