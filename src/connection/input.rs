@@ -545,7 +545,7 @@ fn frame_ranges(framer: &Framer, ranges: &mut Vec<DelayedRange>, first: usize, f
     let Frame { begin, body, before, end } = *frame;
     let own = bug::part_mut(ranges, first..);
     // What stands before the body without a delay is the answers before this one; the head of the frame is not.
-    let has_gap = own.first().is_some_and(|range| range.end == body);
+    let has_gap = matches!(own, [gap, _, ..] if gap.end == body && gap.delay_us == 0);
     if framer.moves_body() {
         own.iter_mut().for_each(|range| range.end += end - before);
     } else if let Some(last) = own.last_mut() {

@@ -543,6 +543,12 @@ fn a_delayed_answer_leaves_whole() {
             bench.pass(Duration::from_secs(2));
             let answer = [head(frame, 2), b"61".to_vec()].concat();
             assert_eq!(bench.received(), [answer.clone(), answer].concat(), "{frame} {chain}");
+            // An answer of nothing has a length too.
+            let mut bench = Bench::new(chain, &[("frame", frame)]);
+            bench.receive(&head(frame, 0));
+            assert_eq!(bench.received(), b"", "{frame} {chain}");
+            bench.pass(Duration::from_secs(2));
+            assert_eq!(bench.received(), head(frame, 0), "{frame} {chain}");
         }
     }
 }
