@@ -86,6 +86,8 @@ pub(crate) const POOL_BUFFER_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
 /// What one connection may do in a turn, before the others have theirs: messages, bytes of answers, and sends. What it has
 /// read beyond that waits for its next turn.
 pub(crate) const TURN_MESSAGES: usize = 2048;
+/// The same where the chain makes answers anew, which takes several times as long.
+pub(crate) const TURN_MESSAGES_MADE: usize = 512;
 pub(crate) const TURN_ANSWER_BYTES: usize = READ_BYTES_MAX;
 pub(crate) const TURN_SENDS: usize = 64;
 /// Bytes that peers who send faster than they are read bring in a turn, before all others have theirs.

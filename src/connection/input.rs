@@ -23,7 +23,7 @@ use crate::chain::{
 };
 use crate::context::Context;
 use crate::frame::{Found, Framer};
-use crate::limits::{LATE_ANSWERS_MAX, TURN_ANSWER_BYTES, TURN_MESSAGES};
+use crate::limits::{LATE_ANSWERS_MAX, TURN_ANSWER_BYTES, TURN_MESSAGES, TURN_MESSAGES_MADE};
 use crate::stats::{CloseReason, DropReason};
 use crate::tap::TapOutcome;
 use crate::transform::library::{CallContext, Fault};
@@ -71,6 +71,7 @@ impl Connection {
             batch.used += frame_bytes;
             self.take_outcome(window, begun.used, outcome, &mut batch, cx)
         });
+        let messages_max = if self.generation.is_in_place() { TURN_MESSAGES } else { TURN_MESSAGES_MADE };
         while goes_on {
             let rest = bug::part(window, batch.used..);
             let deferred_cost = if batch.deferred.is_empty() { 0 } else { batch.deferred_cost() };
@@ -78,7 +79,7 @@ impl Connection {
             let is_full = self.output.deferred_count() + batch.deferred.len() >= LATE_ANSWERS_MAX;
             // Where nothing waits one message is always answered, however long its answer is.
             let is_free = messages == 0 && waiting_cost == 0;
-            if messages == TURN_MESSAGES || is_full || (answer_bytes >= answer_bytes_max && !is_free) {
+            if messages == messages_max || is_full || (answer_bytes >= answer_bytes_max && !is_free) {
                 batch.has_more = !rest.is_empty() || at_end;
                 break;
             }
