@@ -41,6 +41,13 @@ macro_rules! reasons {
                 Self::ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
             }
         }
+
+        /// In words, for people: they may change.
+        impl fmt::Display for $reason {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($rows[*self as usize].2)
+            }
+        }
     };
 }
 
@@ -112,13 +119,6 @@ const CLOSE_REASONS: [(CloseReason, &CStr, &str); 19] = [
 ];
 
 reasons!(CloseReason, CLOSE_REASONS, 19);
-
-/// In words, for people: they may change.
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(CLOSE_REASONS[*self as usize].2)
-    }
-}
 
 /// Why a message got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -202,13 +202,6 @@ const DROP_REASONS: [(DropReason, &CStr, &str); 22] = [
 
 reasons!(DropReason, DROP_REASONS, 22);
 
-/// In words, for people: they may change.
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(DROP_REASONS[*self as usize].2)
-    }
-}
-
 /// Why a connection was turned away before anything was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -238,13 +231,6 @@ const REJECT_REASONS: [(RejectReason, &CStr, &str); 6] = [
 ];
 
 reasons!(RejectReason, REJECT_REASONS, 6);
-
-/// In words, for people: they may change.
-impl fmt::Display for RejectReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REJECT_REASONS[*self as usize].2)
-    }
-}
 
 /// A counter with one writer: adding is a load and a store.
 #[derive(Debug, Default)]
