@@ -2,16 +2,14 @@
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int};
-use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::RESAY_ABI;
 use super::callback::{is_inside, is_inside_any};
-use super::error::{
-    Failure, RESAY_E_ABI, RESAY_E_BUG, RESAY_E_FORKED, RESAY_E_SPEC, RESAY_E_STATE, call, resay_error,
-};
+use super::error::{Failure, RESAY_E_ABI, RESAY_E_BUG, RESAY_E_SPEC, RESAY_E_STATE, call, resay_error};
 use super::memory::{cleared, give_text, text_of};
+use super::process::Process;
 use crate::Engine;
 use crate::options::{ValueFault, duration_text, parse_duration, parse_size};
 
@@ -39,29 +37,6 @@ pub(super) enum Waits {
     Never,
     No,
     Yes,
-}
-
-/// The process that made an object which lives for itself.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Process(u32);
-
-impl Process {
-    pub(super) fn this() -> Process {
-        Process(process::id())
-    }
-
-    /// Whether this is a child of it.
-    pub(super) fn is_other(self) -> bool {
-        self.0 != process::id()
-    }
-
-    pub(super) fn refuse_other(self, what: &str) -> Result<(), Failure> {
-        if self.is_other() {
-            let message = format!("{what} belongs to the parent of this process");
-            return Err(Failure::new(RESAY_E_FORKED, message));
-        }
-        Ok(())
-    }
 }
 
 thread_local! {

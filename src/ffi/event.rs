@@ -4,10 +4,11 @@ use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::engine::{Own, Process, Waits, resay_engine, with_engine, with_own};
+use super::engine::{Own, Waits, resay_engine, with_engine, with_own};
 use super::error::{RESAY_E_CALLBACK, RESAY_E_PLUGIN, call, resay_error};
 use super::listener::resay_id;
 use super::memory::{cleared, give_struct};
+use super::process::Process;
 use super::text::fill;
 use super::time::timeout_of;
 use crate::{

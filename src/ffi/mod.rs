@@ -47,6 +47,7 @@ mod listener;
 mod lookup;
 mod memory;
 mod observe;
+mod process;
 mod run;
 mod tap;
 mod text;

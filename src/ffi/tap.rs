@@ -6,11 +6,12 @@ use std::ptr;
 
 use resay_plugin::abi::{RESAY_DATAGRAM, RESAY_SEQPACKET, RESAY_STREAM};
 
-use super::engine::{Own, Process, Waits, resay_engine, with_engine, with_own};
+use super::engine::{Own, Waits, resay_engine, with_engine, with_own};
 use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL, call, resay_error};
 use super::event::UNKNOWN;
 use super::listener::resay_id;
 use super::memory::{STRUCT_BYTES_MAX, STRUCT_BYTES_MIN, cleared, length_of, take_struct};
+use super::process::Process;
 use super::time::timeout_of;
 use crate::{CloseReason, DropReason, ListenerId, Tap, TapOptions, TapOutcome, TapRecord};
 
