@@ -8,6 +8,10 @@
  *                      │ any answer but bytes, PASS or None; an exception
  *                      └──> slow(...) in _transforms.py
  *
+ *   an event loop ──> turn ──> resay_run(engine, 0)
+ *                      │ the engine has ended; Ctrl-C inside a transform
+ *                      └──> ended(code) in _loops.py
+ *
  * A thread of the engine has a Python thread state from its first to its last moment (`resay_python_thread_begin` and `_end`):
  * making one for each message costs 7 to 12 us.
  */
@@ -19,6 +23,15 @@
 /* Opaque: nothing in here looks into an object. */
 typedef struct object object;
 typedef ptrdiff_t py_size;
+
+/* PyMethodDef, and METH_NOARGS. */
+struct method {
+  const char *name;
+  object *(*call)(object *, object *);
+  int flags;
+  const char *doc;
+};
+enum { NO_ARGUMENTS = 4 };
 
 /* Filled by _transforms.py, in this order. */
 struct setup {
@@ -38,6 +51,11 @@ struct setup {
   void (*error_normalize)(object **, object **, object **);
   void (*error_clear)(void);
   int (*error_trace)(object *, object *);
+  object *(*function_new)(struct method *, object *, object *); /* PyCFunction_NewEx */
+  char *(*bytes_of)(object *);                                  /* PyBytes_AsString */
+  object *(*long_new)(long);
+  object *(*bool_new)(long);
+  int (*run)(resay_engine *, int32_t);
   int (*out_write)(resay_out *, const void *, size_t);
   object *none;
   object *pass;
@@ -92,6 +110,9 @@ static int answer_slowly(const struct transform *transform, object *result, obje
   return (int)code;
 }
 
+/* This thread is inside `turn`, so it has the interpreter's lock. */
+static __thread int is_locked;
+
 RESAY_EXPORT int resay_python_call(void *user, void **session, const resay_message *message, resay_out *out)
 {
   const struct transform *transform = user;
@@ -99,7 +120,7 @@ RESAY_EXPORT int resay_python_call(void *user, void **session, const resay_messa
   if (message->len == 0 && (message->flags & RESAY_IO_EOF))
     return RESAY_PASS; /* the end of a raw stream is no message */
 
-  int state = python.ensure();
+  int has_lock = is_locked, state = has_lock ? 0 : python.ensure();
   object *data = python.bytes_new((const char *)message->data, (py_size)message->len), *result = NULL;
   if (data)
     result = python.call_one ? python.call_one(transform->function, data) : python.call_many(transform->function, data, NULL);
@@ -120,7 +141,8 @@ RESAY_EXPORT int resay_python_call(void *user, void **session, const resay_messa
   }
   python.forget(result);
   python.forget(data);
-  python.release(state);
+  if (!has_lock)
+    python.release(state);
   return status;
 }
 
@@ -152,4 +174,36 @@ RESAY_EXPORT void resay_python_thread_end(void *user)
     python.error_clear();
   python.forget(result);
   python.release(thread_gil);
+}
+
+/* What the bytes of a turn are. */
+struct loop {
+  resay_engine *engine;
+  const int *has_interrupt;
+  object *ended;
+};
+
+/* One turn of an engine in the thread's own loop, which has the interpreter's lock throughout: whether the engine is alive.
+ * `self` is a struct loop as bytes. */
+static object *turn(object *self, object *none)
+{
+  (void)none;
+  const struct loop *loop = (const void *)python.bytes_of(self);
+  int was_locked = is_locked;
+  is_locked = 1;
+  int code = python.run(loop->engine, 0);
+  is_locked = was_locked;
+  if ((code == 1 || code == RESAY_E_INTR) && !*loop->has_interrupt)
+    return python.bool_new(1);
+  object *number = python.long_new(code);
+  object *result = number ? python.call_many(loop->ended, number, NULL) : NULL;
+  python.forget(number);
+  return result;
+}
+
+/* The same as an object that Python can call. It keeps `alive` alive, in the place of a function's module. */
+RESAY_EXPORT object *resay_python_turn(object *self, object *alive)
+{
+  static struct method method = {"turn", turn, NO_ARGUMENTS, NULL};
+  return python.function_new(&method, self, alive);
 }

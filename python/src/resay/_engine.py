@@ -72,12 +72,14 @@ class _Failures:
     def __init__(self, engine):
         self._engine = weakref.ref(engine)
         self.list = []
-        self.interrupt = None
+        self._interrupt = None
+        self.has_interrupt = ctypes.c_int()  # C asks after every turn
 
     def add(self, name, exception, data, message, address, peer):
         """`message` is a resay_message from `address`, unless it came from a `peer`, or there is none."""
         if isinstance(exception, (KeyboardInterrupt, SystemExit)) and threading.current_thread() is threading.main_thread():
-            self.interrupt = exception  # `run` raises it
+            self._interrupt = exception
+            self.has_interrupt.value = 1
             return
         engine, listener, known = self._engine(), None, None
         if engine is not None and message is not None:
@@ -93,6 +95,13 @@ class _Failures:
         import logging
 
         logging.getLogger("resay").error("the transform %s failed", name, exc_info=exception)
+
+    def raise_interrupt(self):
+        """[on the main thread, outside of transforms] Raises what Ctrl-C has raised inside of one."""
+        interrupt, self._interrupt = self._interrupt, None
+        self.has_interrupt.value = 0
+        if interrupt is not None:
+            raise interrupt
 
 
 class Engine:
@@ -494,9 +503,7 @@ class Engine:
             while True:
                 code = lib.resay_run(handle, _RUN_MS)
                 if is_main:  # Ctrl-C is its own
-                    interrupt, self._failures.interrupt = self._failures.interrupt, None
-                    if interrupt is not None:
-                        raise interrupt
+                    self._failures.raise_interrupt()
                 if code != _native.RESAY_E_INTR and check(code) == 0:
                     return
 

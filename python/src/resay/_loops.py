@@ -4,7 +4,8 @@ import sys
 import threading
 
 from ._errors import StateError
-from ._native import RESAY_E_INTR, held
+from ._native import RESAY_E_INTR
+from ._transforms import turn_of
 
 # While another thread's loop may end.
 _LOOK_AGAIN = 0.25
@@ -82,7 +83,8 @@ class _Loop:
         self.fd = engine._poll_fd()
         self.thread, self.owner = threading.get_ident(), threading.current_thread()
         self.over = threading.Event()
-        self.run = held.resay_run
+        # Serves whatever is ready: false once the engine has ended.
+        self.turn = turn_of(self.handle, self.failures.has_interrupt, self.ended)
 
     @property
     def is_over(self):
@@ -118,13 +120,9 @@ class _Loop:
         self.over_here.set()
         self.over.set()
 
-    def turn(self):
-        """Serves whatever is ready: false once the engine has ended."""
-        code = self.run(self.handle, 0)
-        interrupt = self.failures.interrupt
-        if interrupt is not None:  # Ctrl-C inside a transform
-            self.failures.interrupt = None
-            raise interrupt
+    def ended(self, code):
+        """Most likely: what a turn returns when resay_run has returned `code`."""
+        self.failures.raise_interrupt()
         if code == 1 or code == RESAY_E_INTR:
             return True
         self.detach()

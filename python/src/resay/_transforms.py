@@ -146,11 +146,11 @@ class _Setup(ctypes.Structure):
         "PyGILState_Ensure", "PyGILState_Release", "PyEval_SaveThread", "PyEval_RestoreThread", "PyBytes_FromStringAndSize",
         "PyBytes_AsStringAndSize", "PyObject_CallOneArg", "PyObject_CallFunctionObjArgs", "PyUnicode_FromString",
         "PyLong_FromVoidPtr", "PyLong_AsLong", "Py_DecRef", "PyErr_Fetch", "PyErr_NormalizeException", "PyErr_Clear",
-        "PyException_SetTraceback",
+        "PyException_SetTraceback", "PyCFunction_NewEx", "PyBytes_AsString", "PyLong_FromLong", "PyBool_FromLong",
     )
     _OPTIONAL = "PyObject_CallOneArg"
     _fields_ = [(name, ctypes.c_void_p) for name in _NAMES] + [
-        ("out_write", ctypes.c_void_p), ("none", ctypes.c_void_p), ("pass_", ctypes.c_void_p),
+        ("run", ctypes.c_void_p), ("out_write", ctypes.c_void_p), ("none", ctypes.c_void_p), ("pass_", ctypes.c_void_p),
     ]
 
 
@@ -169,13 +169,39 @@ def _load_trampoline():
             setattr(setup, name, _native.address_of(function))
         elif name != _Setup._OPTIONAL:
             return None
+    setup.run = _native.address_of(held.resay_run)
     setup.out_write = _native.address_of(held.resay_out_write)
     setup.none, setup.pass_ = id(None), id(PASS)  # in CPython an id is the address
     library.resay_python_setup(ctypes.byref(setup))
+    library.resay_python_turn.argtypes, library.resay_python_turn.restype = [ctypes.py_object] * 2, ctypes.py_object
     return library
 
 
 _trampoline = _load_trampoline()
+
+
+class _Turn(ctypes.Structure):
+    """What the trampoline knows of a loop: struct loop."""
+
+    _fields_ = [("engine", ctypes.c_void_p), ("has_interrupt", ctypes.c_void_p), ("ended", ctypes.c_void_p)]
+
+
+def turn_of(engine, has_interrupt, ended):
+    """A function that makes one turn of an engine in the thread's own loop, and returns whether the engine is alive.
+
+    Its handle is `engine`. Where it is not alive, or `has_interrupt`, a number of C, is set, `ended` is called with what resay_run
+    has returned, and its result returned.
+    """
+    if _trampoline is not None:
+        loop = bytes(_Turn(engine, ctypes.addressof(has_interrupt), id(ended)))
+        return _trampoline.resay_python_turn(loop, (ended, has_interrupt))
+    run = held.resay_run
+
+    def turn():
+        code = run(engine, 0)
+        return (code == 1 or code == _native.RESAY_E_INTR) and not has_interrupt.value or ended(code)
+
+    return turn
 
 
 def refuse_subinterpreter():
