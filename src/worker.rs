@@ -292,9 +292,14 @@ impl<D: Driver> Worker<D> {
             self.listeners.iter().flatten().for_each(|state| state.generation.time_next_calls());
         }
         let mut has_found = false;
-        while let Some(completion) = self.driver.next() {
-            has_found = true;
-            self.complete(completion);
+        loop {
+            while let Some(completion) = self.driver.next() {
+                has_found = true;
+                self.complete(completion);
+            }
+            if has_found || !self.driver.wait_again() {
+                break;
+            }
         }
         self.go_on();
         self.expire(has_found);

@@ -15,6 +15,11 @@
 //! is only registered while a send waits for it, since unix sockets report it with every byte that the
 //! peer reads.
 //!
+//! In a foreign loop every turn follows a wait of that loop's, and to ask epoll which socket it was is one more system call a
+//! message. Where the same stream has been alone twice in a row, [`guess`](Epoll::guess) reads it without asking, a bounded number
+//! of times. What epoll has noted of it meanwhile is not told later: whoever polls an epoll instance, or waits for it, makes it
+//! look at each noted socket again, also at those that are registered for edges.
+//!
 //! A slot is 24 bytes; what only a slow peer needs is allocated for it alone. An event bears the socket's whole token, so one
 //! that was waiting for a closed socket is never taken for its successor's.
 
@@ -52,6 +57,8 @@ use crate::timer::Moment;
 const READING: u32 = IN | PRI | RDHUP;
 /// Records of one seqpacket connection that are read in a turn before the others have theirs.
 const RECORD_BURST: u8 = 16;
+/// Turns in a row that are served by a guess. Other sockets wait for so many messages of one.
+const GUESSES_MAX: u8 = 8;
 
 /// The readiness driver.
 #[derive(Debug)]
@@ -70,6 +77,7 @@ struct Io {
     waker: RawFd,
     /// Since a foreign loop watches the instance: what makes it readable when something is due, and for when it is set.
     timer: Option<(Timer, Moment)>,
+    lone: Lone,
     /// How many events the last wait brought, and how many of them were looked at.
     events: usize,
     events_seen: usize,
@@ -90,6 +98,19 @@ struct Io {
     /// Memory of answers that have left.
     spent: Vec<Vec<u8>>,
     descriptors: Arc<Descriptors>,
+}
+
+/// Who may be guessed to be ready next.
+#[derive(Debug, Default)]
+struct Lone {
+    /// The stream that was ready when nobody else was.
+    token: Option<Token>,
+    /// Whether that was so twice in a row.
+    is_likely: bool,
+    /// Guesses since epoll was last asked.
+    guesses: u8,
+    /// This turn is one.
+    is_guess: bool,
 }
 
 /// What is in the receive buffer.
@@ -115,6 +136,7 @@ impl Epoll {
             epoll,
             waker: waker.as_raw_fd(),
             timer: None,
+            lone: Lone::default(),
             events: 0,
             events_seen: 0,
             // A worker may be told to drain within some time before it has waited once.
@@ -155,9 +177,7 @@ impl Epoll {
 
     /// Makes the descriptor readable at `due` at the latest, if a foreign loop watches it. A deadline that has only moved later
     /// costs no call: the loop then comes once in vain.
-    pub(crate) fn set_timer(&mut self, until_due: Option<Duration>) {
-        let now = self.read_clock();
-        let due = until_due.map_or(Moment::NEVER, |until_due| now.after(until_due));
+    pub(crate) fn set_timer(&mut self, due: Moment, now: Moment) {
         if let Some((timer, set)) = &mut self.io.timer
             && (due < *set || *set <= now)
         {
@@ -278,6 +298,54 @@ impl Epoll {
         let mut outgoing = Outgoing::new(bytes);
         outgoing.advance(sent);
         self.io.wait_to_write(slot, token, outgoing)
+    }
+
+    /// In a foreign loop, has the stream read that is probably what the loop has found ready; whether there is one.
+    #[inline(never)]
+    fn guess(&mut self) -> bool {
+        let io = &mut self.io;
+        let Some(token) = io.lone.token.filter(|_| io.lone.is_likely && io.lone.guesses < GUESSES_MAX) else {
+            return false;
+        };
+        let slot = self.slots.get_mut(token.index()).filter(|slot| slot.version == token.version());
+        let Some(slot) =
+            slot.filter(|slot| slot.outgoing.is_none() && !slot.flags.has_any(PAUSED | ENDED | DRAINING))
+        else {
+            return false;
+        };
+        slot.flags.set(READABLE);
+        io.enqueue(slot, token, true);
+        io.lone.guesses += 1;
+        io.lone.is_guess = true;
+        true
+    }
+
+    /// Waits for events.
+    #[inline(always)]
+    fn ask(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.io.events_seen = 0;
+        self.io.events = 0;
+        let result = self.io.epoll.wait(timeout);
+        self.io.now = self.read_clock();
+        self.io.events = result?;
+        if self.io.timer.is_some() {
+            self.note_lone();
+        }
+        Ok(())
+    }
+
+    /// Notes who was ready alone.
+    #[inline(never)]
+    fn note_lone(&mut self) {
+        let lone = match self.io.epoll.event(0) {
+            Some((name, IN)) if self.io.events == 1 => Some(token_of(name)),
+            _ => None,
+        };
+        let is_stream =
+            |token| self.slot(token).is_some_and(|slot| matches!(slot.role, Role::Stream | Role::UnixStream));
+        let token = lone.filter(|token| is_stream(*token));
+        let is_likely = token.is_some() && token == self.io.lone.token;
+        self.io.lone = Lone { token, is_likely, ..Lone::default() };
     }
 
     /// Ends a batch of datagrams, or tells how its answers went.
@@ -487,12 +555,19 @@ impl Epoll {
         io.budget = io.queue.len();
         io.flood_bytes = 0;
         let timeout = if io.budget == 0 { timeout } else { Some(Duration::ZERO) };
-        io.events_seen = 0;
-        io.events = 0;
-        let result = io.epoll.wait(timeout);
-        self.io.now = self.read_clock();
-        self.io.events = result?;
-        Ok(())
+        let is_guessed =
+            io.timer.is_some() && timeout == Some(Duration::ZERO) && io.queue.is_empty() && self.guess();
+        if is_guessed {
+            self.io.now = self.read_clock();
+            return Ok(());
+        }
+        self.ask(timeout)
+    }
+
+    /// See [`Driver::wait_again`](super::Driver::wait_again).
+    pub(crate) fn wait_again(&mut self) -> bool {
+        // An error comes again with the next wait.
+        self.io.lone.is_guess && self.ask(Some(Duration::ZERO)).is_ok() && self.io.events > 0
     }
 
     pub(crate) fn has_found(&self) -> bool {
@@ -562,10 +637,20 @@ impl Epoll {
             SocketKind::UnixStream => sys::keep_urgent_inline(socket.as_fd()).map(|()| Role::UnixStream),
             _ => Ok(Role::Stream),
         };
-        match prepared {
-            Ok(role) => self.insert(token, socket, role, read_bytes_max),
-            Err(error) => self.io.descriptors.close(socket, error),
+        let role = match prepared {
+            // A plain receive is cheaper, and what it does not tell cannot happen any more once all has been read that lies there.
+            Ok(Role::UnixStream) if sys::refuses_descriptors(socket.as_fd()) => Role::Stream,
+            Ok(role) => role,
+            Err(error) => return self.io.descriptors.close(socket, error),
+        };
+        self.insert(token, socket, role, read_bytes_max)?;
+        if kind == SocketKind::UnixStream
+            && let Some(slot) = self.slot_mut(token)
+            && slot.role == Role::Stream
+        {
+            slot.flags.set(READ_TO_END);
         }
+        Ok(())
     }
 
     pub(crate) fn add_datagram_socket(

@@ -130,9 +130,9 @@ impl Hybrid {
         self.epoll.has_foreign_loop()
     }
 
-    /// When that loop is to be woken at the latest; `None`: not for a deadline.
-    pub(crate) fn set_timer(&mut self, until_due: Option<Duration>) {
-        self.epoll.set_timer(until_due);
+    /// When that loop is to be woken at the latest; `NEVER`: not for a deadline.
+    pub(crate) fn set_timer(&mut self, due: Moment, now: Moment) {
+        self.epoll.set_timer(due, now);
     }
 
     /// What wakes it.
@@ -402,6 +402,11 @@ impl Driver for Hybrid {
             None => self.epoll.next(),
             Some(ring) => ring.next(&mut self.epoll),
         }
+    }
+
+    fn wait_again(&mut self) -> bool {
+        // With a ring the next turn asks.
+        self.ring.is_none() && self.epoll.wait_again()
     }
 
     fn add_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<()> {

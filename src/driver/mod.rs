@@ -164,6 +164,10 @@ pub(crate) trait Driver {
     /// Whether the last wait found anything to do; a wake-up from another thread is something.
     fn has_found(&self) -> bool;
     fn next(&mut self) -> Option<Completion<Self::Socket>>;
+    /// For a turn in which `next` has brought nothing: whether that was for a wrong guess at who is ready, and somebody else is.
+    fn wait_again(&mut self) -> bool {
+        false
+    }
 
     fn add_listener(&mut self, token: Token, socket: Self::Socket) -> io::Result<()>;
     /// Whose process a unix peer is.

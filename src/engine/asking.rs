@@ -12,6 +12,7 @@ use super::state::{Core, Engine};
 use super::taken::Runner;
 use super::threads::thread_number;
 use crate::channel::{Nothing, channel};
+use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::limits::{ASK_AGAIN, ASK_PATIENCE};
 use crate::worker::{Answer, Ask, Command, Question};
@@ -78,7 +79,8 @@ impl Core {
                 Some(mut worker) => {
                     worker.answer(ask, true);
                     // What is left for a turn.
-                    set_timer(&mut worker);
+                    let now = worker.driver().read_clock();
+                    set_timer(&mut worker, now);
                 }
                 None if self.runners[*index].thread() == thread_number() => {
                     return Err(Error::State("a call that waits for a worker inside one of its callbacks"));

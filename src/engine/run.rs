@@ -13,6 +13,7 @@ use crate::driver::hybrid::Hybrid;
 use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::sys::with_loss;
+use crate::timer::Moment;
 use crate::worker::Worker;
 
 impl Engine {
@@ -69,7 +70,7 @@ impl Engine {
             };
         }
         let Some(taken) = Taken::one_of(&core.workers, &core.runners)? else { return Ok(false) };
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let until = timeout.and_then(Until::after);
         let is_alive = with_loss(&|| self.ended.lose(), || self.take_turns(&taken, until))?;
         drop(taken);
         if !is_alive {
@@ -79,14 +80,14 @@ impl Engine {
                     lock(&self.watchdog).as_ref().inspect(|watchdog| watchdog.begin_end());
                     core.shared.offload.begin_end();
                 }
-                _ => self.end_offload(until),
+                _ => self.end_offload(until.map(Until::instant)),
             }
         }
         Ok(is_alive)
     }
 
     /// Turns of a worker until the time is up; whether it is alive.
-    fn take_turns(&self, taken: &Taken<'_>, until: Option<Instant>) -> Result<bool> {
+    fn take_turns(&self, taken: &Taken<'_>, until: Option<Until>) -> Result<bool> {
         let mut worker = taken.lock();
         let pulse = Arc::clone(worker.pulse());
         pulse.during(|| self.take_turns_of(taken, &mut worker, until))
@@ -96,13 +97,13 @@ impl Engine {
         &self,
         taken: &Taken<'_>,
         worker: &mut Worker<Hybrid>,
-        until: Option<Instant>,
+        until: Option<Until>,
     ) -> Result<bool> {
         loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = until.map(Until::left);
             let turned = worker.turn(left);
             if turned.is_err() || left == Some(Duration::ZERO) {
-                set_timer(worker);
+                set_timer(worker, worker.driver().now());
             }
             if !turned.map_err(Error::system("wait for events"))? {
                 if taken.end() {
@@ -133,7 +134,8 @@ impl Engine {
                 Some(mut worker) => {
                     let poll_fd =
                         worker.driver_mut().foreign_poll_fd().map_err(Error::system("make a timer"));
-                    set_timer(&mut worker);
+                    let now = worker.driver().read_clock();
+                    set_timer(&mut worker, now);
                     poll_fd
                 }
                 None => Err(Error::State("the worker already has a thread")),
@@ -145,24 +147,54 @@ impl Engine {
     /// How long the host's event loop may wait before it calls [`run`](Engine::run) even if the loop does not watch
     /// [`poll_fd`](Engine::poll_fd); `None`: as long as it likes. Who does watch it need not ask.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        until_due(&*free(self.core.get()?.workers.first()?)?)
+        let worker = free(self.core.get()?.workers.first()?)?;
+        until_due(&worker, worker.driver().read_clock())
     }
 }
 
-/// How long until a worker has something to do without any event; `None`: it does not know.
-fn until_due(worker: &Worker<Hybrid>) -> Option<Duration> {
+/// How long a call of the host's may take.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    /// One turn without waiting. A loop of the host's makes one for every message, so not even the clock is read.
+    Now,
+    At(Instant),
+}
+
+impl Until {
+    /// `None`: for ever.
+    fn after(timeout: Duration) -> Option<Until> {
+        if timeout.is_zero() { Some(Until::Now) } else { Instant::now().checked_add(timeout).map(Until::At) }
+    }
+
+    fn left(self) -> Duration {
+        match self {
+            Until::Now => Duration::ZERO,
+            Until::At(at) => at.saturating_duration_since(Instant::now()),
+        }
+    }
+
+    fn instant(self) -> Instant {
+        match self {
+            Until::Now => Instant::now(),
+            Until::At(at) => at,
+        }
+    }
+}
+
+/// How long from `now` until a worker has something to do without any event; `None`: it does not know.
+fn until_due(worker: &Worker<Hybrid>, now: Moment) -> Option<Duration> {
     if worker.driver().has_leftovers() || worker.is_called() {
         Some(Duration::ZERO)
     } else {
-        worker.until_deadline_from(worker.driver().read_clock())
+        worker.until_deadline_from(now)
     }
 }
 
-/// Has a foreign loop, if there is one, woken for what is due.
-pub(super) fn set_timer(worker: &mut Worker<Hybrid>) {
+/// Has a foreign loop, if there is one, woken for what is due. `now` may be the moment of the turn that has just been made.
+pub(super) fn set_timer(worker: &mut Worker<Hybrid>, now: Moment) {
     if worker.driver().has_foreign_loop() {
-        let until_due = until_due(worker);
-        worker.driver_mut().set_timer(until_due);
+        let due = until_due(worker, now).map_or(Moment::NEVER, |until_due| now.after(until_due));
+        worker.driver_mut().set_timer(due, now);
     }
 }
 

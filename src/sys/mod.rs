@@ -43,7 +43,9 @@ pub(crate) use options::{
 };
 pub(crate) use process::{effective_user, monotonic_micros, monotonic_nanos};
 pub(crate) use refusing::{Holder, refuse, stop_refusing};
-pub(crate) use rights::{SO_PASSRIGHTS, keep_queued, refuse_descriptors, without_descriptors};
+pub(crate) use rights::{
+    SO_PASSRIGHTS, keep_queued, refuse_descriptors, refuses_descriptors, without_descriptors,
+};
 pub(crate) use settings::{Handover, OnAccept, Setting};
 pub(crate) use sockets::{accept, adopt, close_on_exec, disconnect, is_group, type_of};
 pub(crate) use threads::{CPU_MAX, Thread, ThreadHooks, ThreadSettings, lose, start_helper, with_loss};

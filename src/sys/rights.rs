@@ -40,6 +40,11 @@ pub(crate) fn refuse_descriptors(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Whether nobody can send descriptors to this unix socket any more.
+pub(crate) fn refuses_descriptors(socket: BorrowedFd<'_>) -> bool {
+    matches!(get_int(socket, libc::SOL_SOCKET, SO_PASSRIGHTS), Ok(0))
+}
+
 /// A connection that was just accepted from a unix listener, if no descriptor waits in it. Some may where it was made
 /// before the listener refused them; it counts as aborted then.
 pub(crate) fn without_descriptors(socket: OwnedFd) -> io::Result<OwnedFd> {
@@ -57,8 +62,7 @@ pub(crate) fn without_descriptors(socket: OwnedFd) -> io::Result<OwnedFd> {
 /// Takes copies of the descriptors that wait in the queue of a unix datagram socket, until their messages have been read
 /// or the socket is closed: neither is then the last to close them.
 pub(crate) fn keep_queued(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let is_refusing = matches!(get_int(socket, libc::SOL_SOCKET, SO_PASSRIGHTS), Ok(0));
-    let count = if is_refusing { queued(socket.as_raw_fd()) } else { 0 };
+    let count = if refuses_descriptors(socket) { queued(socket.as_raw_fd()) } else { 0 };
     if count == 0 {
         return Ok(());
     }

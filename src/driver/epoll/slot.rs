@@ -15,7 +15,7 @@ pub(super) const PAUSED: u16 = 1 << 2;
 /// In the queue.
 pub(super) const QUEUED: u16 = 1 << 3;
 /// A short read proves nothing now: the peer has hung up, or there is something in the stream at which a read
-/// stops (urgent bytes). Read on until the kernel says that there is no more.
+/// stops (urgent bytes; a descriptor that was sent along). Read on until the kernel says that there is no more.
 pub(super) const READ_TO_END: u16 = 1 << 4;
 /// The kernel will bring nothing more.
 pub(super) const ENDED: u16 = 1 << 5;
@@ -49,6 +49,7 @@ const _: () = assert!(size_of::<Option<Slot>>() == 24);
 pub(super) enum Role {
     Listener,
     Stream,
+    /// A unix stream to which descriptors may be sent along, at which a read stops.
     UnixStream,
     Seqpacket,
     Datagram,

@@ -44,7 +44,8 @@ impl Bench {
     /// One turn: what there is now.
     fn turn(&mut self) -> Vec<(Token, Seen)> {
         self.driver.wait(Some(Duration::ZERO)).unwrap();
-        self.rest_of_turn()
+        let seen = self.rest_of_turn();
+        if seen.is_empty() && self.driver.wait_again() { self.rest_of_turn() } else { seen }
     }
 
     fn rest_of_turn(&mut self) -> Vec<(Token, Seen)> {
@@ -299,4 +300,113 @@ fn a_stream_that_others_make_wait_holds_nobody() {
     drop(theirs);
     turns.join().unwrap().unwrap();
     assert_eq!(first.unwrap(), [(token(0), Seen::Drained)]);
+}
+
+/// A driver in a foreign loop with two streams, of which the first is likely to be the next one that is ready.
+fn likely() -> (Bench, [UnixStream; 2]) {
+    let mut bench = Bench::new();
+    bench.driver.foreign_poll_fd().unwrap();
+    let (first, second) = (unix_pair(), unix_pair());
+    bench.add(token(0), first.0, SocketKind::UnixStream, 1024);
+    bench.add(token(1), second.0, SocketKind::UnixStream, 1024);
+    let mut peers = [first.1, second.1];
+    for _ in 0..2 {
+        peers[0].write_all(b"x").unwrap();
+        assert_eq!(bench.turn(), [(token(0), Seen::Received(1))]);
+    }
+    assert!(bench.driver.io.lone.is_likely);
+    (bench, peers)
+}
+
+#[test]
+fn a_stream_that_was_alone_is_read_without_asking() {
+    let (mut bench, mut peers) = likely();
+    for guesses in 1..=GUESSES_MAX {
+        peers[0].write_all(b"xy").unwrap();
+        assert_eq!(bench.turn(), [(token(0), Seen::Received(2))]);
+        assert_eq!(bench.driver.io.lone.guesses, guesses);
+    }
+    peers[0].write_all(b"xyz").unwrap();
+    assert_eq!(bench.turn(), [(token(0), Seen::Received(3))]);
+    assert_eq!(bench.driver.io.lone.guesses, 0, "epoll was asked");
+    assert_eq!(bench.turn(), []);
+}
+
+#[test]
+fn a_wrong_guess_is_made_good_in_the_same_turn() {
+    let (mut bench, mut peers) = likely();
+    peers[1].write_all(b"xy").unwrap();
+    assert_eq!(bench.turn(), [(token(1), Seen::Received(2))]);
+    assert!(!bench.driver.io.lone.is_likely);
+}
+
+#[test]
+fn who_is_not_guessed_waits_for_a_bounded_number_of_messages() {
+    let (mut bench, mut peers) = likely();
+    peers[1].write_all(b"xy").unwrap();
+    let turns = (0..=GUESSES_MAX).map(|_| {
+        peers[0].write_all(b"x").unwrap();
+        bench.turn()
+    });
+    let seen: Vec<_> = turns.collect();
+    let (last, before) = seen.split_last().unwrap();
+    assert!(before.iter().all(|turn| *turn == [(token(0), Seen::Received(1))]), "{seen:?}");
+    assert!(
+        last.contains(&(token(0), Seen::Received(1))) && last.contains(&(token(1), Seen::Received(2))),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn who_is_guessed_may_have_gone_be_paused_or_end() {
+    let (mut bench, mut peers) = likely();
+    bench.driver.close(token(0), Close::Gently);
+    peers[1].write_all(b"xy").unwrap();
+    assert_eq!(bench.turn(), [(token(1), Seen::Received(2))]);
+
+    let (mut bench, mut peers) = likely();
+    bench.driver.pause(token(0));
+    peers[0].write_all(b"x").unwrap();
+    assert_eq!(bench.turn(), []);
+    bench.driver.resume(token(0));
+    assert_eq!(bench.turn(), [(token(0), Seen::Received(1))]);
+
+    let (mut bench, mut peers) = likely();
+    peers[0].write_all(b"x").unwrap();
+    drop(peers);
+    let mut seen = Vec::new();
+    while !seen.contains(&(token(0), Seen::Ended)) {
+        seen.extend(bench.turn());
+    }
+    assert_eq!(seen.iter().filter(|(of, _)| *of == token(0)).count(), 2, "{seen:?}");
+}
+
+#[test]
+fn nobody_is_guessed_where_no_foreign_loop_waits() {
+    let mut bench = Bench::new();
+    let (ours, mut theirs) = unix_pair();
+    bench.add(token(0), ours, SocketKind::UnixStream, 1024);
+    for _ in 0..4 {
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(bench.turn(), [(token(0), Seen::Received(1))]);
+        assert_eq!(bench.driver.io.lone.token, None);
+    }
+}
+
+#[test]
+fn what_lies_in_a_stream_that_refuses_descriptors_is_read_to_its_end_once() {
+    let mut bench = Bench::new();
+    let (ours, mut theirs) = unix_pair();
+    sys::refuse_descriptors(&ours).unwrap();
+    // Before Linux 6.16 none can be refused.
+    let role = if sys::refuses_descriptors(ours.as_fd()) { Role::Stream } else { Role::UnixStream };
+    bench.add(token(0), ours, SocketKind::UnixStream, 1024);
+    assert_eq!(bench.driver.slot(token(0)).unwrap().role, role);
+    for is_first in [true, false] {
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(bench.turn(), [(token(0), Seen::Received(1))]);
+        // A descriptor may have been sent along with it before they were refused, and more may lie behind that.
+        assert_eq!(bench.driver.has_leftovers(), is_first && role == Role::Stream);
+        assert_eq!(bench.turn(), []);
+    }
 }
