@@ -5,6 +5,7 @@ mod ends;
 mod functions;
 mod greetings;
 mod held;
+mod swaps;
 
 use std::io;
 use std::sync::Arc;
@@ -250,6 +251,12 @@ impl Bench {
         assert_eq!(self.closed, Some((CloseReason::PeerReset, Close::Gently)));
         self.assert_balance();
         self.figures()
+    }
+
+    /// The listener's chain is another.
+    fn swap(&mut self, chain: &str) {
+        self.current = generation(chain);
+        self.step(Connection::swap);
     }
 
     fn pass(&mut self, time: Duration) {

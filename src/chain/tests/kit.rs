@@ -3,10 +3,11 @@
 //! bundled transform.
 
 use std::cell::RefCell;
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use resay_plugin::{Error, Io, Process, Setup, Status, Table};
+use resay_plugin::{Carry, Error, Io, Map, Process, Setup, Status, Table};
 
 use crate::chain::{Chain, Generation};
 use crate::event::Events;
@@ -118,7 +119,10 @@ fn own(name: &str) -> Option<Callee> {
         "quiet-greeter" => table(&QUIET_GREETER),
         "own" => table(&OWN),
         "drip" => table(&DRIP),
+        "fours" => table(&FOURS),
         "flags" => table(&FLAGS),
+        "counts" => table(&COUNTS),
+        "counts-anew" => table(&COUNTS_ANEW),
         "greets-at-length" => table(&GREETS_AT_LENGTH),
         "greets-in-vain" => table(&GREETS_IN_VAIN),
         "greets-and-closes" => table(&GREETS_AND_CLOSES),
@@ -202,7 +206,11 @@ static TRICKLE: Table = Table::process::<Trickle>(c"trickle").build();
 static ECHOES_LATE: Table = Table::process::<EchoesLate>(c"echoes-late").build();
 static QUIET_GREETER: Table = Table::process::<QuietGreeter>(c"quiet-greeter").greets().build();
 static DRIP: Table = Table::process::<Drip>(c"drip").build();
+static FOURS: Table = Table::process::<Fours>(c"fours").bound(1, 1, 0).build();
 static FLAGS: Table = Table::process::<Flags>(c"flags").bound(1, 1, 1).build();
+// Of one name, as two versions of one transform have.
+static COUNTS: Table = Table::map::<Counts<1>>(c"counts").carries_sessions().build();
+static COUNTS_ANEW: Table = Table::map::<Counts<2>>(c"counts").carries_sessions().build();
 static GREETS_AT_LENGTH: Table = Table::process::<AtLength>(c"greets-at-length").greets().build();
 static GREETS_IN_VAIN: Table = greeter::<{ Status::Drop as i32 }>();
 static GREETS_AND_CLOSES: Table = greeter::<{ Status::Close as i32 }>();
@@ -340,6 +348,26 @@ impl Process for Drip {
 }
 
 transform!(
+    /// Passes four bytes at a time; what is less waits for the rest, or for the end.
+    Fours,
+    ()
+);
+
+impl Process for Fours {
+    fn process(&self, _: resay_plugin::Call<'_, ()>, io: &mut Io<'_>) -> Status {
+        let len = io.input().len();
+        let count = if io.ends_stream() { len } else { len / 4 * 4 };
+        if io.lacks_room(count) {
+            return Status::MoreOut;
+        }
+        let fours = &io.input()[..count];
+        io.consume(count);
+        io.write_all(fours);
+        if count < len { Status::MoreIn } else { Status::Ok }
+    }
+}
+
+transform!(
     /// Says in front of each message how much of it the call has: 1 for its beginning and 2 for its end.
     Flags,
     ()
@@ -359,6 +387,41 @@ impl Process for Flags {
         io.write_all(&[b'0' + flags]);
         io.write_all(message);
         Status::Ok
+    }
+}
+
+/// Puts the number of a conversation's message, below ten, in place of its first byte.
+struct Counts<const VERSION: u8>;
+
+impl<const VERSION: u8> resay_plugin::Transform for Counts<VERSION> {
+    type Session = u8;
+
+    fn create(_: &Setup<'_>) -> Result<Self, Error> {
+        Ok(Counts)
+    }
+}
+
+impl<const VERSION: u8> Map for Counts<VERSION> {
+    fn map(&self, call: resay_plugin::Call<'_, u8>, data: &mut [u8]) -> Status {
+        *call.session += 1;
+        data[0] = b'0' + *call.session;
+        Status::Ok
+    }
+}
+
+impl<const VERSION: u8> Carry for Counts<VERSION> {
+    const SCHEMA: &'static CStr = if VERSION == 1 { c"count/1" } else { c"count/2" };
+
+    fn save(&self, session: &u8, io: &mut Io<'_>) -> Status {
+        if io.write_all(&[*session]) { Status::Ok } else { Status::MoreOut }
+    }
+
+    fn load(&self, session: &mut u8, schema: &CStr, state: &[u8]) -> Result<(), Error> {
+        if schema != Self::SCHEMA {
+            return Err(Error::unsupported("another schema"));
+        }
+        *session = state[0];
+        Ok(())
     }
 }
 
