@@ -64,6 +64,8 @@ pub(crate) struct JobQueue {
     jobs: Mutex<Vec<(JobId, Job)>>,
     count: std::sync::atomic::AtomicU64,
     refusing: std::sync::atomic::AtomicBool,
+    #[cfg(test)]
+    full: std::sync::atomic::AtomicBool,
 }
 
 #[cfg(any(test, fuzzing))]
@@ -71,6 +73,12 @@ impl JobQueue {
     /// Gives the next jobs back to whoever brings them, as if no thread could be started.
     pub(crate) fn refuse(&self, refusing: bool) {
         self.refusing.store(refusing, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The same, as if too many waited already.
+    #[cfg(test)]
+    pub(crate) fn fill(&self, is_full: bool) {
+        self.full.store(is_full, std::sync::atomic::Ordering::Relaxed);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -91,6 +99,10 @@ impl JobQueue {
     fn put(&self, job: Job) -> Result<JobId, Refused> {
         if self.refusing.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Refused::NoThread(job));
+        }
+        #[cfg(test)]
+        if self.full.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Refused::Full(job));
         }
         let id = JobId(self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         lock(&self.jobs).push((id, job));

@@ -11,7 +11,6 @@ mod hold {
     mod greetings;
 }
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::plugin::*;
@@ -103,36 +102,12 @@ GREETER(silent, "nobody hears this", 0, RESAY_DROP)
 GREETER(resetting, "nobody hears this", 0, RESAY_RESET)
 GREETER(failing, "nobody hears this", 0, RESAY_E_DATA)
 
-/* A greeting that is longer than what is lent for it. */
-PROCESS(lengthy) {
-  size_t *said = session;
-  (void)instance;
-  if (io->input_len > 0 || (io->flags & RESAY_IO_EOF)) return take(io, io->input_len);
-  for (; *said < 3000 && io->output_len < io->output_cap; ++*said) io->output[io->output_len++] = 'a' + *said % 26;
-  return *said < 3000 ? RESAY_MORE_OUT : RESAY_OK;
-}
-TABLE(lengthy, .caps = RESAY_CAP_GREETS, .session_size = sizeof(size_t))
-
-/* Says the flags of each call in front of its message. */
-PROCESS(flags) {
-  PLAIN;
-  if (io->input_len == 0) return RESAY_OK;
-  io->output[0] = (uint8_t)('0' + io->flags);
-  memcpy(io->output + 1, io->input, io->input_len);
-  io->input_used = io->input_len;
-  io->output_len = io->input_len + 1;
-  return RESAY_OK;
-}
-TABLE(flags, .out_mul = 1, .out_div = 1, .out_add = 1)
-
-RESAY_PLUGIN(&hold, &drip, &hush, &work, &hello, &welcome, &slow, &closing, &silent, &resetting, &failing, &lengthy,
-             &flags);
+RESAY_PLUGIN(&hold, &drip, &hush, &work, &hello, &welcome, &slow, &closing, &silent, &resetting, &failing);
 "#;
 
-const FRAMES: [&str; 5] = ["raw", "lines", "len16be", "varint", "delim:0d0a"];
-
+/// What streams are framed by here. How each framing goes with delays and greetings is in `src/connection/tests/`.
 fn frames(transport: Transport) -> &'static [&'static str] {
-    if transport.is_stream() { &FRAMES } else { &["raw"] }
+    if transport.is_stream() { &["raw", "lines"] } else { &["raw"] }
 }
 
 /// The compiled plugin, in a directory that is also for socket files.
@@ -147,24 +122,16 @@ impl Plugin {
         })
     }
 
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
     /// A chain: `hold | =uppercase` is the plugin's `hold`, then the engine's `uppercase`.
     fn chain(&self, names: &str) -> String {
-        let stage = |name: &str| match name.trim().strip_prefix('=') {
-            Some(own) => own.to_owned(),
-            None => format!("{}#{}", self.path().join("libhold.so").display(), name.trim()),
-        };
-        names.split('|').map(stage).collect::<Vec<_>>().join(" | ")
+        chain_of(names, |name| format!("{}#{name}", self.0.path().join("libhold.so").display()))
     }
 
-    fn serve(&self, transport: Transport, options: &str, names: &str) -> (Engine, String) {
-        let url = transport.url(self.path());
+    fn serve(&self, transport: Transport, frame: &str, names: &str) -> (Engine, String) {
+        let url = transport.url(self.0.path());
         // Only streams are framed.
-        let options = if transport.is_stream() { options } else { "" };
-        serve(&if options.is_empty() { url } else { format!("{url}?{options}") }, &self.chain(names))
+        let url = if transport.is_stream() { format!("{url}?frame={frame}") } else { url };
+        serve(&url, &self.chain(names))
     }
 }
 
@@ -173,12 +140,6 @@ impl Plugin {
 fn assert_passed(since: Instant, millis: u64, what: &str) {
     let passed = since.elapsed();
     assert!(passed >= Duration::from_millis(millis), "{what}: after {passed:?}, not {millis} ms");
-}
-
-/// One answer as the peer of this transport sees it.
-#[track_caller]
-fn receive(peer: &Peer, transport: Transport, count: usize) -> Vec<u8> {
-    if transport.is_stream() { peer.exactly(count) } else { peer.message() }
 }
 
 #[track_caller]

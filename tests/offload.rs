@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::plugin::*;
 use common::*;
-use resay::{CloseReason, DropReason, Engine, Error, EventKind};
+use resay::{CloseReason, DropReason, Engine, Error, EventKind, Stats};
 use tempfile::TempDir;
 
 /// Each option `gate` is the descriptor of a pipe; a message that begins with a B waits for a byte from it.
@@ -30,7 +30,7 @@ const CODE: &str = r#"
 #include <time.h>
 #include <unistd.h>
 
-struct own { const resay_host *host; int gate; uint32_t entered, opened, closed, destroyed; atomic_int inside; };
+struct own { const resay_host *host; int gate; uint32_t entered, destroyed; atomic_int inside; };
 
 static resay_status create(const resay_transform *transform, const resay_host *host, const resay_kv *options,
                            size_t n_options, void **instance, resay_text *err) {
@@ -39,8 +39,6 @@ static resay_status create(const resay_transform *transform, const resay_host *h
   if (!own) return RESAY_E_NOMEM;
   own->host = host;
   own->entered = host->counter(host->ctx, "entered");
-  own->opened = host->counter(host->ctx, "opened");
-  own->closed = host->counter(host->ctx, "closed");
   own->destroyed = host->counter(host->ctx, "destroyed");
   for (size_t i = 0; n_options > 0 && i < options[0].value.len; i++)
     own->gate = own->gate * 10 + options[0].value.ptr[i] - '0';
@@ -87,8 +85,7 @@ static resay_status lonely(void *instance, void *session, uint8_t *data, size_t 
   return status;
 }
 static resay_status session_open(void *instance, void *session, const resay_peer *peer, resay_text *err) {
-  (void)session, (void)peer, (void)err;
-  count(instance, ((struct own *)instance)->opened);
+  (void)instance, (void)session, (void)peer, (void)err;
   return RESAY_OK;
 }
 static resay_status slow_open(void *instance, void *session, const resay_peer *peer, resay_text *err) {
@@ -96,18 +93,7 @@ static resay_status slow_open(void *instance, void *session, const resay_peer *p
   pass_gate(instance);
   return RESAY_OK;
 }
-static void session_close(void *instance, void *session) {
-  (void)session;
-  count(instance, ((struct own *)instance)->closed);
-}
-static resay_status hold(void *instance, void *session, resay_io *io) {
-  (void)instance, (void)session;
-  if (io->input_len > 0) memcpy(io->output, io->input, io->input_len);
-  io->input_used = io->output_len = io->input_len;
-  if (io->input_len > 0 && io->input[0] == 's') io->delay_us = 100000;
-  if (io->input_len > 0 && io->input[0] == 'h') io->delay_us = 3600000000u;
-  return RESAY_OK;
-}
+static void session_close(void *instance, void *session) { (void)instance, (void)session; }
 static resay_status greet(void *instance, void *session, resay_io *io) {
   if (io->flags != 0 || io->input_len != 0) return process(instance, session, io);
   pass_gate(instance);
@@ -132,9 +118,9 @@ TABLE(opens, OFFLOAD, .map = map, .session_open = slow_open)
 NAMED(lonely_serial, "lonely-serial", OFFLOAD, .threading = RESAY_SERIAL, .map = lonely)
 NAMED(lonely_worker, "lonely-worker", OFFLOAD, .threading = RESAY_PER_WORKER, .map = lonely)
 NAMED(lonely_here, "lonely-here", .threading = RESAY_PER_WORKER, .map = lonely)
-TABLE(hold, .process = hold, BOUND)
+TABLE(plain, .map = map)
 RESAY_PLUGIN(&blocks_table, &maps_table, &greets_table, &serial_table, &opens_table, &lonely_serial_table,
-             &lonely_worker_table, &lonely_here_table, &hold_table);
+             &lonely_worker_table, &lonely_here_table, &plain_table);
 "#;
 
 /// The compiled plugin and the pipe that its transforms wait for.
@@ -156,17 +142,27 @@ impl Gate {
 
     /// A chain: `maps | =uppercase` is the plugin's `maps`, then the engine's `uppercase`.
     fn chain(&self, names: &str) -> String {
-        let path = self.directory.path().join("libgate.so");
-        let stage = |name: &str| match name.trim().strip_prefix('=') {
-            Some(own) => own.to_owned(),
-            None => format!("{}#{}:gate={}", path.display(), name.trim(), self.reader.as_raw_fd()),
-        };
-        names.split('|').map(stage).collect::<Vec<_>>().join(" | ")
+        let (path, gate) = (self.directory.path().join("libgate.so"), self.reader.as_raw_fd());
+        chain_of(names, |name| format!("{}#{name}:gate={gate}", path.display()))
     }
 
     /// One worker with this chain on this transport.
     fn serve(&self, transport: Transport, names: &str) -> (Engine, String) {
         serve(&transport.url(self.directory.path()), &self.chain(names))
+    }
+
+    /// One worker with all these transports, each with a chain of its own and so with threads of its own, and their URLs.
+    fn serve_all(&self, transports: &[Transport], options: &str, names: &str) -> (Engine, Vec<String>) {
+        let url = |transport: &Transport| format!("{}{options}", transport.url(self.directory.path()));
+        let builder = engine_builder();
+        let builder = transports.iter().fold(builder, |builder, each| builder.listen(&url(each)).unwrap());
+        let engine = builder.start().unwrap();
+        for listener in engine.listeners() {
+            engine.set_chain_of(listener.id, &self.chain(names)).unwrap();
+        }
+        engine.sync(Some(PATIENCE)).unwrap();
+        let urls = engine.urls();
+        (engine, urls)
     }
 
     /// Lets so many calls go.
@@ -181,142 +177,93 @@ fn plain_listener(engine: &Engine) -> String {
     engine.listener(other).unwrap().url
 }
 
+fn stats_of_each(engine: &Engine) -> Vec<Stats> {
+    engine.listeners().iter().map(|listener| engine.listener_stats(listener.id).unwrap()).collect()
+}
+
 /// The engine's threads that there are.
 fn threads_of_engines() -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .map(|name| name.trim().to_owned())
-        .filter(|name| name.starts_with("resay-"))
-        .collect();
-    names.sort();
-    names
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("resay-")).collect()
+}
+
+/// Threads end when the plugin lets them.
+#[track_caller]
+fn eventually_no_threads() {
+    eventually("the threads have ended", || match threads_of_engines() {
+        threads if threads.is_empty() => Ok(()),
+        threads => Err(format!("{threads:?}")),
+    });
 }
 
 /// One message blocks, and everyone else of the same single worker is answered: through the same transform, and past
 /// it.
 #[test]
 fn a_blocked_message_holds_nobody_up() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::all() {
-            for chain in ["blocks", "maps", "=identity | maps | =uppercase:unicode=1", "serial | blocks"] {
-                let (engine, url) = gate.serve(transport, chain);
-                let other = plain_listener(&engine);
-                let what = format!("{transport:?} {chain}");
-                let (blocked, waiting) = (Peer::connect(&url), Peer::connect(&url));
-                let id = if chain.contains("maps") { "maps" } else { "blocks" };
-                let is_serial = chain.starts_with("serial");
-                blocked.send(b"B");
-                if is_serial {
-                    // Nobody passes the first stage meanwhile, but the worker goes on.
-                    eventually_counted(&engine, "serial.entered", 1);
-                } else {
-                    eventually_counted(&engine, &format!("{id}.entered"), 1);
-                    (0..20).for_each(|_| assert_eq!(waiting.ask(b"ME"), b"ME", "{what}"));
-                    assert_answers(&url);
-                }
-                (0..20).for_each(|_| assert_eq!(Peer::connect(&other).ask(b"x"), b"X", "{what}"));
-                assert!(!blocked.has_something(), "{what}");
-                gate.release(if is_serial { 2 } else { 1 });
-                assert_eq!(blocked.message(), b"B", "{what}");
-                assert_eq!(waiting.ask(b"AFTERWARDS"), b"AFTERWARDS", "{what}");
-                drop((blocked, waiting));
-                let stats = finish(engine);
-                assert_eq!((stats.transform_errors, stats.dropped), (0, 0), "{what}");
+    isolated_on_each(Gate::new, Transport::all, |gate, transport| {
+        for chain in ["blocks", "maps", "=identity | maps | =uppercase:unicode=1", "serial | blocks"] {
+            let (engine, url) = gate.serve(transport, chain);
+            let other = plain_listener(&engine);
+            let what = format!("{transport:?} {chain}");
+            let (blocked, waiting) = (Peer::connect(&url), Peer::connect(&url));
+            let id = if chain.contains("maps") { "maps" } else { "blocks" };
+            let is_serial = chain.starts_with("serial");
+            blocked.send(b"B");
+            if is_serial {
+                // Nobody passes the first stage meanwhile, but the worker goes on.
+                eventually_counted(&engine, "serial.entered", 1);
+            } else {
+                eventually_counted(&engine, &format!("{id}.entered"), 1);
+                (0..20).for_each(|_| assert_eq!(waiting.ask(b"ME"), b"ME", "{what}"));
+                assert_answers(&url);
             }
+            // What comes behind it on a connection waits with the kernel.
+            let behind = [&b" AND MORE"[..]].into_iter().filter(|_| transport.is_connected());
+            behind.clone().for_each(|more| blocked.send(more));
+            (0..20).for_each(|_| assert_eq!(Peer::connect(&other).ask(b"x"), b"X", "{what}"));
+            assert!(!blocked.has_something(), "{what}");
+            gate.release(if is_serial { 2 } else { 1 });
+            for part in [&b"B"[..]].into_iter().chain(behind) {
+                assert_eq!(blocked.exactly_or_message(part.len()), part, "{what}");
+            }
+            assert_eq!(waiting.ask(b"AFTERWARDS"), b"AFTERWARDS", "{what}");
+            drop((blocked, waiting));
+            let stats = finish(engine);
+            assert_eq!((stats.transform_errors, stats.dropped), (0, 0), "{what}");
         }
     });
 }
 
-/// A connection whose message is away is not read, however much comes; what came is answered afterwards, in order.
+/// `session_open` is a call too, and so is a greeting: they may block, and hold up nobody but their connection.
 #[test]
-fn order_is_kept_and_nothing_is_read_meanwhile() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::connected() {
-            let (engine, url) = gate.serve(transport, "blocks");
-            let other = plain_listener(&engine);
+fn opening_and_greeting_may_block() {
+    isolated_on_each(Gate::new, Transport::connected, |gate, transport| {
+        for (chain, greeting) in [("opens", &b""[..]), ("greets", b"hello")] {
+            let (engine, url) = gate.serve(transport, chain);
+            let witness = Peer::connect(&plain_listener(&engine));
+            assert_eq!(witness.ask(b"x"), b"X");
             let peer = Peer::connect(&url);
-            let listener = engine.listeners()[0].id;
-            peer.send(b"B first");
-            eventually_counted(&engine, "blocks.entered", 1);
-            peer.socket.set_nonblocking(true).unwrap();
-            let (mut all, mut records) = (b"B first".to_vec(), 1);
-            for number in 0..5000 {
-                let message = format!(" then {number}").into_bytes();
-                match send_flags(&peer, &message, 0) {
-                    Ok(sent) => all.extend_from_slice(&message[..sent]),
-                    Err(_) => break,
-                }
-                records += 1;
-            }
-            (0..50).for_each(|_| assert_eq!(Peer::connect(&other).ask(b"x"), b"X", "{transport:?}"));
-            assert_eq!(engine.listener_stats(listener).unwrap().bytes_in, 0, "{transport:?}");
-            peer.socket.set_nonblocking(false).unwrap();
+            eventually_counted(&engine, &format!("{chain}.entered"), 1);
+            peer.send(b"early");
+            witness.send(b"y");
+            let (answer, is_early) = (witness.try_recv(1), peer.has_something());
             gate.release(1);
-            let answer = if transport.is_stream() {
-                peer.exactly(all.len())
-            } else {
-                (0..records).flat_map(|_| peer.message()).collect()
-            };
-            assert_same(&format!("{transport:?}"), &all, &answer);
-            drop(peer);
+            assert_eq!(answer.unwrap(), b"Y", "{transport:?} {chain}: others are held up");
+            assert!(!is_early, "{transport:?} {chain}");
+            for expected in [greeting, b"early"].into_iter().filter(|expected| !expected.is_empty()) {
+                assert_eq!(peer.exactly_or_message(expected.len()), expected, "{transport:?} {chain}");
+            }
+            drop((peer, witness));
             finish(engine);
         }
-    });
-}
-
-/// A greeting may block as well.
-#[test]
-fn a_greeting_that_blocks() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::connected() {
-            let (engine, url) = gate.serve(transport, "greets");
-            let other = plain_listener(&engine);
-            let peer = Peer::connect(&url);
-            eventually_counted(&engine, "greets.entered", 1);
-            peer.send(b"early");
-            assert_eq!(Peer::connect(&other).ask(b"x"), b"X", "{transport:?}");
-            assert!(!peer.has_something(), "{transport:?}");
-            gate.release(1);
-            let count = if transport.is_stream() { 10 } else { 5 };
-            let greeting = if transport.is_stream() { peer.exactly(count) } else { peer.message() };
-            assert_eq!(greeting[..5], *b"hello", "{transport:?}");
-            drop(peer);
-            engine.stop();
-            engine.join(PATIENCE).unwrap();
-        }
-    });
-}
-
-/// `session_open` is a call too: it may block, and holds nobody up either.
-#[test]
-fn opening_may_block() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        let (engine, url) = gate.serve(Transport::Tcp4, "opens");
-        let other = plain_listener(&engine);
-        let witness = Peer::connect(&other);
-        assert_eq!(witness.ask(b"x"), b"X");
-        let peer = Peer::connect(&url);
-        eventually_counted(&engine, "opens.entered", 1);
-        witness.send(b"y");
-        let answer = witness.try_recv(1);
-        gate.release(1);
-        assert_eq!(answer.unwrap(), b"Y", "an opening session holds others up");
-        assert_eq!(peer.ask(b"open"), b"open");
-        drop((peer, witness));
-        finish(engine);
     });
 }
 
 /// An instance of its own lock, blocked: who connects to it, and who leaves it, does not stop the worker.
 #[test]
 fn a_blocked_instance_does_not_stop_who_opens_or_closes() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
+    isolated_with(Gate::new, |gate| {
         let (engine, url) = gate.serve(Transport::Tcp4, "serial");
         let other = plain_listener(&engine);
         let witness = Peer::connect(&other);
@@ -342,81 +289,48 @@ fn a_blocked_instance_does_not_stop_who_opens_or_closes() {
 /// remain that are with the plugin, of its descriptors none.
 #[test]
 fn stopping_while_a_transform_never_returns() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::connected() {
-            let before = descriptors();
-            let (engine, url) = gate.serve(transport, "blocks");
-            let peers = [Peer::connect(&url), Peer::connect(&url)];
-            peers.iter().for_each(|peer| peer.send(b"B"));
-            eventually_counted(&engine, "blocks.entered", 2);
-            let start = Instant::now();
-            engine.stop();
-            join_workers(&engine);
-            assert!(
-                matches!(engine.join(Duration::ZERO), Err(Error::Timeout { .. })),
-                "{transport:?}: threads are left"
-            );
-            let stats = balanced(&engine);
-            assert_eq!(stats.closed_by(CloseReason::Stopped), 2, "{transport:?} {stats:?}");
-            drop(engine);
-            assert!(start.elapsed() < PATIENCE, "{transport:?}: {:?}", start.elapsed());
-            drop(peers);
-            eventually("only what is blocked is left", || {
-                let (threads, left) = (threads_of_engines(), descriptors());
-                if threads.len() == 2 && left == before {
-                    Ok(())
-                } else {
-                    Err(format!("{threads:?} {left:?}"))
-                }
-            });
-            gate.release(2);
-            eventually("the threads end when the plugin lets them", || match threads_of_engines() {
-                threads if threads.is_empty() => Ok(()),
-                threads => Err(format!("{threads:?}")),
-            });
+    isolated_with(Gate::new, |gate| {
+        let before = descriptors();
+        let (engine, urls) = gate.serve_all(&Transport::connected(), "", "blocks");
+        let peers: Vec<_> = urls.iter().flat_map(|url| [Peer::connect(url), Peer::connect(url)]).collect();
+        let count = peers.len();
+        peers.iter().for_each(|peer| peer.send(b"B"));
+        eventually_counted(&engine, "blocks.entered", count as u64);
+        let start = Instant::now();
+        engine.stop();
+        join_workers(&engine);
+        assert!(matches!(engine.join(Duration::ZERO), Err(Error::Timeout { .. })), "threads are left");
+        balanced(&engine);
+        for stats in stats_of_each(&engine) {
+            assert_eq!(stats.closed_by(CloseReason::Stopped), 2, "{stats:?}");
         }
+        drop(engine);
+        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+        drop(peers);
+        eventually("only what is blocked is left", || match (threads_of_engines(), descriptors()) {
+            (threads, left) if threads.len() == count && left == before => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        gate.release(count);
+        eventually_no_threads();
     });
 }
 
 /// Datagrams that are away when the engine stops are dropped ones, and counted.
 #[test]
 fn datagrams_that_never_come_back_are_counted() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::all().into_iter().filter(|transport| !transport.is_connected()) {
-            let (engine, url) = gate.serve(transport, "blocks");
-            let peer = Peer::connect(&url);
-            (0..10).for_each(|_| peer.send(b"B"));
-            eventually_counted(&engine, "blocks.entered", 4);
-            eventually_stats(&engine, "all have come", |stats| stats.messages_in == 10);
-            engine.stop();
-            join_workers(&engine);
-            let stats = engine.stats();
-            // Those that had begun; what waited for a thread is not begun any more.
-            gate.release(4);
-            assert_eq!(stats.dropped_by(DropReason::Undelivered), 10, "{transport:?} {stats:?}");
-            finish(engine);
-        }
-    });
-}
-
-/// Of every connection that came the log says how it ended, also of one that was away then.
-#[test]
-fn the_end_of_who_is_away_is_told() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        let log = Log::default();
-        let builder = log.builder().listen("tcp://127.0.0.1:0").unwrap();
-        let engine = builder.chain(&gate.chain("blocks")).unwrap().start().unwrap();
-        let peers = [Peer::connect(&engine.urls()[0]), Peer::connect(&engine.urls()[0])];
-        peers[0].send(b"B");
-        eventually_counted(&engine, "blocks.entered", 1);
-        eventually_stats(&engine, "both are there", |stats| stats.open == 2);
+    isolated_on_each(Gate::new, Transport::datagrams, |gate, transport| {
+        let (engine, url) = gate.serve(transport, "blocks");
+        let peer = Peer::connect(&url);
+        (0..10).for_each(|_| peer.send(b"B"));
+        eventually_counted(&engine, "blocks.entered", 4);
+        eventually_stats(&engine, "all have come", |stats| stats.messages_in == 10);
         engine.stop();
         join_workers(&engine);
-        gate.release(1);
-        assert_eq!(log.lines(EventKind::Closed).len(), 2, "{:?}", log.lines(EventKind::Closed));
+        let stats = engine.stats();
+        // Those that had begun; what waited for a thread is not begun any more.
+        gate.release(4);
+        assert_eq!(stats.dropped_by(DropReason::Undelivered), 10, "{transport:?} {stats:?}");
         finish(engine);
     });
 }
@@ -431,96 +345,28 @@ fn join_workers(engine: &Engine) {
     });
 }
 
-/// Waits until so many bytes of answers wait in the engine's connections.
-#[track_caller]
-fn eventually_waiting(engine: &Engine, bytes: usize) {
-    eventually("answers wait", || {
-        let connections = engine.connections(PATIENCE);
-        let waiting: usize = connections.iter().map(|connection| connection.waiting_bytes).sum();
-        if waiting == bytes { Ok(()) } else { Err(format!("{waiting} of {bytes}")) }
-    });
-}
-
-/// A connection that still owes an answer takes nothing along to a transform that may block: its next message waits
-/// with the kernel, and what is held is counted when the engine stops.
-#[test]
-fn nothing_owed_is_taken_along() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::streams() {
-            let (engine, url) = gate.serve(transport, "maps | hold");
-            let peer = Peer::connect(&url);
-            peer.send(b"h one hour");
-            eventually_waiting(&engine, 10);
-            peer.send(b"B");
-            let witness = Peer::connect(&url);
-            witness.send(b"h too");
-            eventually_waiting(&engine, 15);
-            engine.stop();
-            engine.join(PATIENCE).unwrap();
-            let stats = balanced(&engine);
-            assert_eq!(counter(&engine, "maps.entered"), 0, "{transport:?}");
-            assert_eq!(stats.undelivered_bytes, 15, "{transport:?} {stats:?}");
-            finish(engine);
-        }
-    });
-}
-
-/// An answer whose time comes while the next message is away leaves in time: it does not need that transform.
-#[test]
-fn held_answers_leave_while_the_next_message_is_away() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::streams() {
-            let (engine, url) = gate.serve(transport, "maps | hold");
-            let peer = Peer::connect(&url);
-            peer.send(b"soon");
-            eventually_waiting(&engine, 4);
-            peer.send(b"B");
-            eventually_counted(&engine, "maps.entered", 1);
-            let first = peer.try_recv(4);
-            gate.release(1);
-            assert_eq!(first.unwrap(), b"soon", "{transport:?}");
-            assert_eq!(peer.message(), b"B", "{transport:?}");
-            drop(peer);
-            finish(engine);
-        }
-    });
-}
-
 /// A call that comes back soon is waited for: when the engine is gone, nothing of the host's is called any more.
 #[test]
 fn an_engine_that_is_gone_calls_nobody() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::all() {
-            let (engine, url) = gate.serve(transport, "blocks");
-            let peers: Vec<_> = (0..3).map(|_| Peer::connect(&url)).collect();
-            peers.iter().for_each(|peer| peer.send(b"B"));
-            eventually_counted(&engine, "blocks.entered", 3);
-            engine.stop();
-            join_workers(&engine);
-            let (start, released) = (Instant::now(), AtomicBool::new(false));
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    eventually("a moment passes", || {
-                        if start.elapsed() > Duration::from_millis(200) { Ok(()) } else { Err(String::new()) }
-                    });
-                    released.store(true, Ordering::SeqCst);
-                    gate.release(3);
-                });
-                drop(engine);
-                assert!(
-                    released.load(Ordering::SeqCst),
-                    "{transport:?}: calls go on after the engine is gone"
-                );
+    isolated_with(Gate::new, |gate| {
+        let (engine, urls) = gate.serve_all(&Transport::all(), "", "blocks");
+        let peers: Vec<_> = urls.iter().flat_map(|url| [(); 3].map(|()| Peer::connect(url))).collect();
+        peers.iter().for_each(|peer| peer.send(b"B"));
+        eventually_counted(&engine, "blocks.entered", peers.len() as u64);
+        engine.stop();
+        join_workers(&engine);
+        let released = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                pace(Duration::from_millis(200));
+                released.store(true, Ordering::SeqCst);
+                gate.release(peers.len());
             });
-            drop(peers);
-            eventually("the threads have ended", || match threads_of_engines() {
-                threads if threads.is_empty() => Ok(()),
-                threads => Err(format!("{threads:?}")),
-            });
-        }
+            drop(engine);
+            assert!(released.load(Ordering::SeqCst), "calls go on after the engine is gone");
+        });
+        drop(peers);
+        eventually_no_threads();
     });
 }
 
@@ -528,29 +374,33 @@ fn an_engine_that_is_gone_calls_nobody() {
 /// told.
 #[test]
 fn draining_while_a_transform_never_returns() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::all() {
-            let (engine, url) = gate.serve(transport, "maps");
-            let (blocked, idle) = (Peer::connect(&url), Peer::connect(&url));
-            assert_eq!(idle.ask(b"done"), b"done");
-            blocked.send(b"B");
-            eventually_counted(&engine, "maps.entered", 1);
-            let start = Instant::now();
-            let drained = engine.drain(Duration::from_millis(300));
-            let passed = start.elapsed();
-            let stats = balanced(&engine);
-            gate.release(1);
-            assert!(matches!(drained, Err(Error::Timeout { .. })), "{transport:?}: {drained:?}");
-            assert!(passed >= Duration::from_millis(300) && passed < PATIENCE, "{transport:?}: {passed:?}");
+    isolated_with(Gate::new, |gate| {
+        let transports = Transport::all();
+        let (engine, urls) = gate.serve_all(&transports, "", "maps");
+        let peers = |asked: &[u8]| {
+            let peers = urls.iter().map(|url| Peer::connect(url)).inspect(|peer| peer.send(asked));
+            peers.collect::<Vec<_>>()
+        };
+        let idle = peers(b"done");
+        idle.iter().for_each(|peer| assert_eq!(peer.message(), b"done"));
+        let blocked = peers(b"B");
+        eventually_counted(&engine, "maps.entered", blocked.len() as u64);
+        let start = Instant::now();
+        let drained = engine.drain(Duration::from_millis(300));
+        let passed = start.elapsed();
+        balanced(&engine);
+        gate.release(blocked.len());
+        assert!(matches!(drained, Err(Error::Timeout { .. })), "{drained:?}");
+        assert!(passed >= Duration::from_millis(300) && passed < PATIENCE, "{passed:?}");
+        for (transport, stats) in transports.iter().zip(stats_of_each(&engine)) {
             if transport.is_connected() {
                 assert_eq!(stats.closed_by(CloseReason::CutOff), 1, "{transport:?} {stats:?}");
                 assert_eq!(stats.closed_by(CloseReason::Drained), 1, "{transport:?} {stats:?}");
             } else {
                 assert_eq!(stats.dropped_by(DropReason::Undelivered), 1, "{transport:?} {stats:?}");
             }
-            finish(engine);
         }
+        finish(engine);
     });
 }
 
@@ -558,24 +408,21 @@ fn draining_while_a_transform_never_returns() {
 /// reset takes the last answer.
 #[test]
 fn a_closed_connection_is_read_to_its_end() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::streams() {
-            let (engine, url) = gate.serve(transport, "maps");
-            let peer = Peer::connect(&url);
-            assert_eq!(peer.ask(b"the last: C"), b"the last: C", "{transport:?}");
-            let mut total = 11;
-            for message in [&b"more"[..], b"and more", b"and even more"] {
-                peer.send(message);
-                total += message.len() as u64;
-                eventually_stats(&engine, "it is read", |stats| stats.bytes_in == total);
-            }
-            assert_eq!(peer.message(), b"", "{transport:?}");
-            drop(peer);
-            eventually_stats(&engine, "it is closed", |stats| stats.open == 0);
-            let stats = finish(engine);
-            assert_eq!(stats.closed_by(CloseReason::TransformClosed), 1, "{transport:?} {stats:?}");
+    isolated_on_each(Gate::new, Transport::streams, |gate, transport| {
+        let (engine, url) = gate.serve(transport, "maps");
+        let peer = Peer::connect(&url);
+        assert_eq!(peer.ask(b"the last: C"), b"the last: C", "{transport:?}");
+        let mut total = 11;
+        for message in [&b"more"[..], b"and more", b"and even more"] {
+            peer.send(message);
+            total += message.len() as u64;
+            eventually_stats(&engine, "it is read", |stats| stats.bytes_in == total);
         }
+        assert_eq!(peer.message(), b"", "{transport:?}");
+        drop(peer);
+        eventually_stats(&engine, "it is closed", |stats| stats.open == 0);
+        let stats = finish(engine);
+        assert_eq!(stats.closed_by(CloseReason::TransformClosed), 1, "{transport:?} {stats:?}");
     });
 }
 
@@ -583,8 +430,7 @@ fn a_closed_connection_is_read_to_its_end() {
 /// chain off the worker.
 #[test]
 fn never_two_calls_at_once() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
+    isolated_with(Gate::new, |gate| {
         for chain in [
             "lonely-serial",
             "lonely-worker",
@@ -595,15 +441,9 @@ fn never_two_calls_at_once() {
         ] {
             for transport in [Transport::Tcp4, Transport::Seqpacket, Transport::Udp4, Transport::UnixDatagram]
             {
-                let engine = engine_builder()
-                    .listen(&transport.url(gate.directory.path()))
-                    .unwrap()
-                    .chain(&gate.chain(chain))
-                    .unwrap()
-                    .threads(2)
-                    .unwrap()
-                    .start()
-                    .unwrap();
+                let builder = engine_builder().threads(2).unwrap().chain(&gate.chain(chain)).unwrap();
+                let builder = builder.listen(&transport.url(gate.directory.path())).unwrap();
+                let engine = builder.start().unwrap();
                 let url = engine.urls().remove(0);
                 thread::scope(|scope| {
                     for _ in 0..8 {
@@ -629,108 +469,32 @@ fn never_two_calls_at_once() {
     });
 }
 
-/// The chain is swapped while a message is away: that message keeps the old one, and when it is back the old one goes,
-/// whether the peer says anything more or not.
-#[test]
-fn a_swap_reaches_who_was_away() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::all() {
-            let (engine, url) = gate.serve(transport, "maps");
-            let (peer, witness) = (Peer::connect(&url), Peer::connect(&url));
-            peer.send(b"B old");
-            eventually_counted(&engine, "maps.entered", 1);
-            engine.set_chain("uppercase").unwrap();
-            eventually("the new chain answers", || match witness.ask(b"new") {
-                answer if answer == b"NEW" => Ok(()),
-                answer => Err(format!("{answer:?}")),
-            });
-            assert_eq!(counter(&engine, "maps.destroyed"), 0, "{transport:?}");
-            gate.release(1);
-            assert_eq!(peer.message(), b"B old", "{transport:?}");
-            eventually("the old chain is gone", || {
-                assert_eq!(witness.ask(b"new"), b"NEW", "{transport:?}");
-                if counter(&engine, "maps.destroyed") == 1 { Ok(()) } else { Err(format!("{transport:?}")) }
-            });
-            assert_eq!(peer.ask(b"new"), b"NEW", "{transport:?}");
-            drop((peer, witness));
-            finish(engine);
-        }
-    });
-}
-
-/// Who cannot go along to the new chain has `swap_timeout`, also if his message was away when it came.
-#[test]
-fn the_old_chain_has_its_time_for_who_was_away() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        let (engine, url) = serve("tcp://127.0.0.1:0?swap_timeout=300ms", &gate.chain("blocks"));
-        let (peer, witness) = (Peer::connect(&url), Peer::connect(&url));
-        peer.send(b"B old");
-        eventually_counted(&engine, "blocks.entered", 1);
-        engine.set_chain("uppercase").unwrap();
-        // That the witness, who cannot go along either, is closed shows that the time is up.
-        assert_eq!(witness.message(), b"");
-        gate.release(1);
-        assert_eq!(peer.message(), b"B old");
-        assert_eq!(peer.try_recv(1).expect("it is closed in its time"), b"");
-        drop((peer, witness));
-        eventually_stats(&engine, "both are closed", |stats| stats.open == 0);
-        let stats = finish(engine);
-        assert_eq!(stats.closed_by(CloseReason::ChainReplaced), 2, "{stats:?}");
-    });
-}
-
-/// More datagrams than may be away: what is over it is dropped and counted, all others are answered.
-#[test]
-fn datagrams_that_are_away_are_bounded() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        let (engine, url) = gate.serve(Transport::UnixDatagram, "maps");
-        let peer = Peer::connect(&url);
-        (0..1100).for_each(|_| peer.send(b"B"));
-        let stats = eventually_stats(&engine, "all have come", |stats| stats.messages_in == 1100);
-        assert_eq!(stats.dropped_by(DropReason::QueueFull), 1100 - 1024, "{stats:?}");
-        gate.release(1024);
-        let stats = eventually_stats(&engine, "all are back", |stats| {
-            stats.messages_out + stats.dropped == stats.messages_in
-        });
-        // The peer reads nothing: an answer that finds its queue or the send buffer full is dropped, and counted as that.
-        let full = stats.dropped_by(DropReason::PeerFull) + stats.dropped_by(DropReason::SocketFull);
-        assert_eq!(stats.messages_out + full, 1024, "{stats:?}");
-        finish(engine);
-    });
-}
-
 /// A chain whose calls do not return keeps its share of the threads: another one that needs them works, and what a third
 /// leaves is destroyed.
 #[test]
 fn a_chain_that_blocks_leaves_threads_to_the_others() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::all() {
-            let (engine, url) = gate.serve(transport, "blocks");
-            let (other, third) = (plain_listener(&engine), plain_listener(&engine));
-            let ids: Vec<_> = engine.listeners().iter().map(|listener| listener.id).collect();
-            engine.set_chain_of(ids[1], &gate.chain("maps")).unwrap();
-            let peers: Vec<_> = (0..10).map(|_| Peer::connect(&url)).collect();
-            peers.iter().for_each(|peer| peer.send(b"B"));
-            eventually_counted(&engine, "blocks.entered", 4);
-            let asking = Peer::connect(&other);
-            asking.send(b"other");
-            assert_eq!(asking.try_recv(5).unwrap(), b"other", "{transport:?}");
-            for _ in 0..3 {
-                engine.set_chain_of(ids[2], &gate.chain("hold")).unwrap();
-                engine.set_chain_of(ids[2], "uppercase").unwrap();
-                assert_eq!(Peer::connect(&third).ask(b"x"), b"X");
-            }
-            eventually_counted(&engine, "hold.destroyed", 3);
-            assert_eq!(counter(&engine, "blocks.entered"), 4, "{transport:?}: no more than its share");
-            gate.release(10);
-            peers.iter().for_each(|peer| assert_eq!(peer.message(), b"B", "{transport:?}"));
-            drop((peers, asking));
-            finish(engine);
+    isolated_on_each(Gate::new, Transport::all, |gate, transport| {
+        let (engine, url) = gate.serve(transport, "blocks");
+        let (other, third) = (plain_listener(&engine), plain_listener(&engine));
+        let ids: Vec<_> = engine.listeners().iter().map(|listener| listener.id).collect();
+        engine.set_chain_of(ids[1], &gate.chain("maps")).unwrap();
+        let peers: Vec<_> = (0..10).map(|_| Peer::connect(&url)).collect();
+        peers.iter().for_each(|peer| peer.send(b"B"));
+        eventually_counted(&engine, "blocks.entered", 4);
+        let asking = Peer::connect(&other);
+        asking.send(b"other");
+        assert_eq!(asking.try_recv(5).unwrap(), b"other", "{transport:?}");
+        for _ in 0..3 {
+            engine.set_chain_of(ids[2], &gate.chain("plain")).unwrap();
+            engine.set_chain_of(ids[2], "uppercase").unwrap();
+            assert_eq!(Peer::connect(&third).ask(b"x"), b"X");
         }
+        eventually_counted(&engine, "plain.destroyed", 3);
+        assert_eq!(counter(&engine, "blocks.entered"), 4, "{transport:?}: no more than its share");
+        gate.release(10);
+        peers.iter().for_each(|peer| assert_eq!(peer.message(), b"B", "{transport:?}"));
+        drop((peers, asking));
+        finish(engine);
     });
 }
 
@@ -738,59 +502,43 @@ fn a_chain_that_blocks_leaves_threads_to_the_others() {
 /// no thread has begun with it.
 #[test]
 fn a_peer_that_is_gone_is_given_up_while_a_transform_has_its_message() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::connected() {
-            let url = format!("{}?max_per_peer=6", transport.url(gate.directory.path()));
-            let (engine, url) = serve(&url, &gate.chain("blocks"));
-            let other = plain_listener(&engine);
-            assert_eq!(Peer::connect(&other).ask(b"x"), b"X");
-            eventually_stats(&engine, "it has left", |stats| stats.open == 0);
-            let before = descriptors().len();
-            let peers: Vec<_> = (0..6).map(|_| Peer::connect(&url)).collect();
-            peers.iter().for_each(|peer| assert_eq!(peer.ask(b"open"), b"open"));
-            peers.iter().for_each(|peer| peer.send(b"B"));
-            eventually_counted(&engine, "blocks.entered", 4);
-            peers.into_iter().for_each(Peer::reset);
-            let stats = eventually_stats(&engine, "all are given up", |stats| stats.open == 0);
-            assert_eq!(stats.closed_by(CloseReason::PeerReset), 6, "{transport:?} {stats:?}");
-            eventually("the descriptors are given back", || match descriptors().len() {
-                // The ring may have come meanwhile.
-                now if now <= before + 4 => Ok(()),
-                now => Err(format!("{now}, before {before}")),
-            });
-            let again: Vec<_> = (0..6).map(|_| Peer::connect(&url)).collect();
-            let stats = eventually_stats(&engine, "they come again", |stats| stats.open == 6);
-            assert_eq!(stats.rejected, 0, "{transport:?} {stats:?}");
-            gate.release(4);
-            assert_eq!(again[0].ask(b"now"), b"now", "{transport:?}");
-            drop(again);
-            let stats = finish(engine);
-            assert_eq!(stats.dropped_by(DropReason::Undelivered), 6, "{transport:?} {stats:?}");
+    isolated_with(Gate::new, |gate| {
+        let (engine, urls) = gate.serve_all(&Transport::connected(), "?max_per_peer=6", "blocks");
+        assert_eq!(Peer::connect(&plain_listener(&engine)).ask(b"x"), b"X");
+        eventually_stats(&engine, "it has left", |stats| stats.open == 0);
+        let before = descriptors().len();
+        let six = |url: &String| [(); 6].map(|()| Peer::connect(url));
+        let peers: Vec<_> = urls.iter().flat_map(six).collect();
+        peers.iter().for_each(|peer| assert_eq!(peer.ask(b"open"), b"open"));
+        peers.iter().for_each(|peer| peer.send(b"B"));
+        eventually_counted(&engine, "blocks.entered", 4 * urls.len() as u64);
+        peers.into_iter().for_each(Peer::reset);
+        eventually_stats(&engine, "all are given up", |stats| stats.open == 0);
+        for stats in &stats_of_each(&engine)[..urls.len()] {
+            assert_eq!(stats.closed_by(CloseReason::PeerReset), 6, "{stats:?}");
         }
+        eventually("the descriptors are given back", || match descriptors().len() {
+            // The ring may have come meanwhile.
+            now if now <= before + 4 => Ok(()),
+            now => Err(format!("{now}, before {before}")),
+        });
+        let again: Vec<_> = urls.iter().flat_map(six).collect();
+        let stats = eventually_stats(&engine, "they come again", |stats| stats.open == again.len() as u64);
+        assert_eq!(stats.rejected, 0, "{stats:?}");
+        gate.release(4 * urls.len());
+        again.iter().step_by(6).for_each(|peer| assert_eq!(peer.ask(b"now"), b"now"));
+        for stats in &stats_of_each(&engine)[..urls.len()] {
+            assert_eq!(stats.dropped_by(DropReason::Undelivered), 6, "{stats:?}");
+        }
+        drop(again);
+        finish(engine);
     });
 }
 
-/// The operator replaces the chain that does not return: its connections are over after `swap_timeout`. So is one that has ended
-/// its side, after `idle_timeout`: it may be gone.
+/// So is one that has ended its side, after `idle_timeout`: it may be gone.
 #[test]
-fn a_connection_whose_time_is_up_is_given_up_while_a_transform_has_its_message() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::connected() {
-            let url = format!("{}?swap_timeout=1s", transport.url(gate.directory.path()));
-            let (engine, url) = serve(&url, &gate.chain("blocks"));
-            let peer = Peer::connect(&url);
-            peer.send(b"B");
-            eventually_counted(&engine, "blocks.entered", 1);
-            engine.set_chain_of(engine.listeners()[0].id, "uppercase").unwrap();
-            assert_answers(&url);
-            let stats = eventually_stats(&engine, "it is over", |stats| stats.closed == 2);
-            assert_eq!(stats.closed_by(CloseReason::ChainReplaced), 1, "{transport:?} {stats:?}");
-            gate.release(1);
-            drop(peer);
-            finish(engine);
-        }
+fn who_has_ended_his_side_is_given_up_while_a_transform_has_his_message() {
+    isolated_with(Gate::new, |gate| {
         let (engine, url) = serve("tcp://127.0.0.1:0?idle_timeout=1s", &gate.chain("blocks"));
         let (ended, waiting) = (Peer::connect(&url), Peer::connect(&url));
         ended.send(b"B");
@@ -806,74 +554,39 @@ fn a_connection_whose_time_is_up_is_given_up_while_a_transform_has_its_message()
     });
 }
 
-/// What waits for a thread is bounded: beyond that a connection is closed, and that has a name.
-#[test]
-fn messages_beyond_the_bound_of_a_chain_are_refused() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        const PEERS: usize = 4096 + 4 + 20;
-        if raise_descriptor_limit() < 2 * PEERS as u64 + 200 {
-            return skipped("a chain with 4,100 messages: too few descriptors");
-        }
-        let (engine, url) = gate.serve(Transport::UnixStream, "blocks");
-        let other = plain_listener(&engine);
-        let peers: Vec<_> = (0..PEERS)
-            .map(|_| {
-                let peer = Peer::connect(&url);
-                assert_eq!(peer.ask(b"open"), b"open");
-                peer
-            })
-            .collect();
-        peers.iter().for_each(|peer| peer.send(b"B"));
-        let stats = eventually_stats(&engine, "the last are refused", |stats| stats.closed == 20);
-        assert_eq!(stats.closed_by(CloseReason::Overloaded), 20, "{stats:?}");
-        assert_eq!(stats.dropped_by(DropReason::Overloaded), 20, "{stats:?}");
-        assert_eq!(Peer::connect(&other).ask(b"x"), b"X");
-        gate.release(4);
-        engine.stop();
-        join_workers(&engine);
-        gate.release(PEERS);
-        drop(peers);
-        finish(engine);
-    });
-}
-
 /// In [`a_transform_that_does_not_return_is_named`].
 const WATCHDOG: Duration = Duration::from_millis(200);
 
 /// A call that does not return is named, once, and so is its return.
 #[test]
 fn a_transform_that_does_not_return_is_named() {
-    isolated(|| {
-        let Some(gate) = Gate::new() else { return };
-        for transport in Transport::all() {
-            let log = Log::default();
-            let builder = log.builder().watchdog(WATCHDOG).unwrap();
-            let builder = builder.listen(&transport.url(gate.directory.path())).unwrap();
-            let engine = builder.chain(&gate.chain("=identity | blocks")).unwrap().start().unwrap();
-            let peer = Peer::connect(&engine.urls()[0]);
-            peer.send(b"B");
-            eventually_counted(&engine, "blocks.entered", 1);
-            let lines_of = |kind| {
-                eventually("it is named", || match log.lines(kind) {
-                    lines if lines.is_empty() => Err(String::new()),
-                    lines => Ok(lines),
-                })
-            };
-            let lines = lines_of(EventKind::TransformStuck);
-            assert_eq!(lines.len(), 1, "{lines:?}");
-            // A busy machine may look later.
-            let told = lines[0].1.split_once("transform blocks has not returned for ").map(|(_, time)| time);
-            let took = told.and_then(|time| resay::options::parse_duration(time).ok());
-            assert!(took.is_some_and(|took| took >= WATCHDOG), "{lines:?}");
-            assert_eq!(engine.workers()[0].busy, None, "the worker does not wait for it");
-            gate.release(1);
-            assert_eq!(peer.message(), b"B");
-            let lines = lines_of(EventKind::TransformReturned);
-            assert!(lines[0].1.contains("transform blocks has returned after "), "{lines:?}");
-            assert_eq!((engine.transforms_stuck(), lines.len()), (1, 1));
-            drop(peer);
-            finish(engine);
-        }
+    isolated_on_each(Gate::new, Transport::all, |gate, transport| {
+        let log = Log::default();
+        let builder = log.builder().watchdog(WATCHDOG).unwrap();
+        let builder = builder.listen(&transport.url(gate.directory.path())).unwrap();
+        let engine = builder.chain(&gate.chain("=identity | blocks")).unwrap().start().unwrap();
+        let peer = Peer::connect(&engine.urls()[0]);
+        peer.send(b"B");
+        eventually_counted(&engine, "blocks.entered", 1);
+        let lines_of = |kind| {
+            eventually("it is named", || match log.lines(kind) {
+                lines if lines.is_empty() => Err(String::new()),
+                lines => Ok(lines),
+            })
+        };
+        let lines = lines_of(EventKind::TransformStuck);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        // A busy machine may look later.
+        let told = lines[0].1.split_once("transform blocks has not returned for ").map(|(_, time)| time);
+        let took = told.and_then(|time| resay::options::parse_duration(time).ok());
+        assert!(took.is_some_and(|took| took >= WATCHDOG), "{lines:?}");
+        assert_eq!(engine.workers()[0].busy, None, "the worker does not wait for it");
+        gate.release(1);
+        assert_eq!(peer.message(), b"B");
+        let lines = lines_of(EventKind::TransformReturned);
+        assert!(lines[0].1.contains("transform blocks has returned after "), "{lines:?}");
+        assert_eq!((engine.transforms_stuck(), lines.len()), (1, 1));
+        drop(peer);
+        finish(engine);
     });
 }

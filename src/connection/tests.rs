@@ -3,6 +3,9 @@
 mod around;
 mod ends;
 mod functions;
+mod greetings;
+mod held;
+mod swaps;
 
 use std::io;
 use std::sync::Arc;
@@ -51,9 +54,28 @@ struct Bench {
     sends_max: usize,
 }
 
+/// In place of a frame: a connection of records.
+const RECORDS: (&str, &str) = ("frame", "records");
+const FRAMES: [&str; 6] = ["records", "raw", "lines", "len16be", "varint", "delim:0d0a"];
+
+/// A message as it comes in such a frame, and its answer.
+fn framed(frame: &str, message: &[u8]) -> Vec<u8> {
+    let (len, end) = (message.len(), &b""[..]);
+    let (head, end) = match frame {
+        "len16be" => (vec![(len >> 8) as u8, len as u8], end),
+        "varint" if len >= 128 => (vec![len as u8 | 0x80, (len >> 7) as u8], end),
+        "varint" => (vec![len as u8], end),
+        "lines" => (Vec::new(), &b"\n"[..]),
+        "delim:0d0a" => (Vec::new(), &b"\r\n"[..]),
+        _ => (Vec::new(), end),
+    };
+    [&head, message, end].concat()
+}
+
 fn limits(options: &[(&str, &str)]) -> ConnLimits {
     let mut all = Options::default();
-    options.iter().for_each(|(key, value)| all.set(key, value).unwrap());
+    let records = options.contains(&RECORDS);
+    options.iter().filter(|option| **option != RECORDS).for_each(|(key, value)| all.set(key, value).unwrap());
     let message_bytes_max = all.max_message_bytes.unwrap_or(1024 * 1024);
     ConnLimits {
         local: LocalEnd {
@@ -64,7 +86,7 @@ fn limits(options: &[(&str, &str)]) -> ConnLimits {
             answer_bytes_max: message_bytes_max.max(READ_BYTES_MAX) * 16,
         },
         framer: Framer::new(&all.frame, message_bytes_max),
-        records: false,
+        records,
         amplification: Amplification::UNLIMITED,
         read_bytes_max: READ_BYTES_MAX.min(all.high_water_bytes.max(1024)),
         high_water_bytes: all.high_water_bytes,
@@ -221,6 +243,20 @@ impl Bench {
 
     fn end(&mut self) {
         self.step(Connection::peer_ended);
+    }
+
+    /// The peer resets, and what it was owed is in no hand any more.
+    fn reset(&mut self) -> Stats {
+        self.step(|connection, _| connection.failed(io::ErrorKind::ConnectionReset.into()));
+        assert_eq!(self.closed, Some((CloseReason::PeerReset, Close::Gently)));
+        self.assert_balance();
+        self.figures()
+    }
+
+    /// The listener's chain is another.
+    fn swap(&mut self, chain: &str) {
+        self.current = generation(chain);
+        self.step(Connection::swap);
     }
 
     fn pass(&mut self, time: Duration) {

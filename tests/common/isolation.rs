@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::process::{ISOLATED, Process, again, role};
+use super::transport::Transport;
 use super::waiting::eventually;
 
 /// How long one isolated test may take.
@@ -14,8 +15,50 @@ const TEST_LIMIT: Duration = Duration::from_secs(900);
 
 /// Runs the body of a test in a process of its own, with the checks that end every test.
 pub(crate) fn isolated<F: FnOnce()>(body: F) {
-    let name = test_name::<F>();
-    if std::env::var_os(ISOLATED).is_some_and(|isolated| isolated == name.as_str()) {
+    isolated_as(&test_name::<F>(), body);
+}
+
+/// The same with something that the test needs. Where that cannot be had, there is nothing to run.
+pub(crate) fn isolated_with<T, F: FnOnce(&T)>(make: fn() -> Option<T>, body: F) {
+    isolated_as(&test_name::<F>(), || {
+        if let Some(made) = make() {
+            body(&made);
+        }
+    });
+}
+
+/// The same, once for each of these transports.
+pub(crate) fn isolated_on_each<T, F: Fn(&T, Transport)>(
+    make: fn() -> Option<T>,
+    transports: fn() -> Vec<Transport>,
+    body: F,
+) {
+    isolated_as(&test_name::<F>(), || {
+        if let Some(made) = make() {
+            transports().into_iter().for_each(|transport| body(&made, transport));
+        }
+    });
+}
+
+/// The same, with all of them at once: for tests that wait most of their time.
+pub(crate) fn isolated_on_all_at_once<T: Sync, F: Fn(&T, Transport) + Sync>(
+    make: fn() -> Option<T>,
+    transports: fn() -> Vec<Transport>,
+    body: F,
+) {
+    isolated_as(&test_name::<F>(), || {
+        let Some(made) = make() else { return };
+        let (made, body) = (&made, &body);
+        thread::scope(|scope| {
+            for transport in transports() {
+                scope.spawn(move || body(made, transport));
+            }
+        });
+    });
+}
+
+fn isolated_as(name: &str, body: impl FnOnce()) {
+    if std::env::var_os(ISOLATED).is_some_and(|isolated| isolated == name) {
         if role().is_some() {
             return body();
         }
@@ -28,7 +71,7 @@ pub(crate) fn isolated<F: FnOnce()>(body: F) {
         return;
     }
     let mut child = Process(
-        again(&name).env(ISOLATED, &name).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(),
+        again(name).env(ISOLATED, name).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(),
     );
     let output = collect(child.0.stdout.take().unwrap());
     let errors = collect(child.0.stderr.take().unwrap());

@@ -21,7 +21,9 @@ mod transport;
 mod waiting;
 
 pub(crate) use engine::{Log, assert_answers, balanced, directory, engine_builder, finish, serve};
-pub(crate) use isolation::{descriptors, expect_panics, isolated, skipped};
+pub(crate) use isolation::{
+    descriptors, expect_panics, isolated, isolated_on_all_at_once, isolated_on_each, isolated_with, skipped,
+};
 pub(crate) use offloaded::OFFLOADED;
 pub(crate) use peer::{Peer, assert_same, exchange, noise, send_descriptor, send_flags, try_send_descriptor};
 pub(crate) use process::{Helper, Process, role, say, told};

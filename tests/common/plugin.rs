@@ -42,6 +42,15 @@ pub(crate) fn compile_with(directory: &Path, name: &str, code: &str, flags: &[&s
     library
 }
 
+/// A chain of several stages. Of `maps | =uppercase` the second is the engine's; `own` tells the text of the first.
+pub(crate) fn chain_of(names: &str, own: impl Fn(&str) -> String) -> String {
+    let stage = |name: &str| match name.trim().strip_prefix('=') {
+        Some(bundled) => bundled.to_owned(),
+        None => own(name.trim()),
+    };
+    names.split('|').map(stage).collect::<Vec<_>>().join(" | ")
+}
+
 /// A counter that a transform keeps; 0 while it has not been made.
 pub(crate) fn counter(engine: &Engine, name: &str) -> u64 {
     let counters = engine.transform_counters();

@@ -54,6 +54,11 @@ impl Transport {
         Transport::all().into_iter().filter(|transport| transport.is_connected()).collect()
     }
 
+    /// Those without.
+    pub(crate) fn datagrams() -> Vec<Transport> {
+        Transport::all().into_iter().filter(|transport| !transport.is_connected()).collect()
+    }
+
     pub(crate) fn is_stream(self) -> bool {
         self.is_connected() && self != Transport::Seqpacket
     }

@@ -3,9 +3,11 @@
 //! bundled transform.
 
 use std::cell::RefCell;
+use std::ffi::CStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use resay_plugin::{Error, Io, Process, Setup, Status, Table};
+use resay_plugin::{Carry, Error, Io, Map, Process, Setup, Status, Table};
 
 use crate::chain::{Chain, Generation};
 use crate::event::Events;
@@ -70,6 +72,10 @@ fn own(name: &str) -> Option<Callee> {
         "late-x" => {
             function(|message, out| if is_x(message) { held(Verdict::Pass, out) } else { Verdict::Pass })
         }
+        // Answers without bytes.
+        "hush-x" => function(
+            |message, out| if is_x(message) { held(Verdict::Replace, out) } else { Verdict::Replace },
+        ),
         "quiet" => function(|_, _| Verdict::Drop),
         "quiet-x" => function(|message, _| if is_x(message) { Verdict::Drop } else { Verdict::Pass }),
         "last" => function(|message, out| last(message, out)),
@@ -112,6 +118,16 @@ fn own(name: &str) -> Option<Callee> {
         "echoes-late" => table(&ECHOES_LATE),
         "quiet-greeter" => table(&QUIET_GREETER),
         "own" => table(&OWN),
+        "drip" => table(&DRIP),
+        "fours" => table(&FOURS),
+        "flags" => table(&FLAGS),
+        "counts" => table(&COUNTS),
+        "counts-anew" => table(&COUNTS_ANEW),
+        "greets-at-length" => table(&GREETS_AT_LENGTH),
+        "greets-in-vain" => table(&GREETS_IN_VAIN),
+        "greets-and-closes" => table(&GREETS_AND_CLOSES),
+        "greets-and-breaks" => table(&GREETS_AND_BREAKS),
+        "greets-and-fails" => table(&GREETS_AND_FAILS),
         _ => return None,
     };
     Some(transform.0)
@@ -189,6 +205,17 @@ static PIECES: Table = Table::process::<Pieces>(c"pieces").greets().build();
 static TRICKLE: Table = Table::process::<Trickle>(c"trickle").build();
 static ECHOES_LATE: Table = Table::process::<EchoesLate>(c"echoes-late").build();
 static QUIET_GREETER: Table = Table::process::<QuietGreeter>(c"quiet-greeter").greets().build();
+static DRIP: Table = Table::process::<Drip>(c"drip").build();
+static FOURS: Table = Table::process::<Fours>(c"fours").bound(1, 1, 0).build();
+static FLAGS: Table = Table::process::<Flags>(c"flags").bound(1, 1, 1).build();
+// Of one name, as two versions of one transform have.
+static COUNTS: Table = Table::map::<Counts<1>>(c"counts").carries_sessions().build();
+static COUNTS_ANEW: Table = Table::map::<Counts<2>>(c"counts").carries_sessions().build();
+static GREETS_AT_LENGTH: Table = Table::process::<AtLength>(c"greets-at-length").greets().build();
+static GREETS_IN_VAIN: Table = greeter::<{ Status::Drop as i32 }>();
+static GREETS_AND_CLOSES: Table = greeter::<{ Status::Close as i32 }>();
+static GREETS_AND_BREAKS: Table = greeter::<{ Status::Reset as i32 }>();
+static GREETS_AND_FAILS: Table = greeter::<{ Status::BadData as i32 }>();
 static OWN: Table = Table::process::<QuietGreeter>(c"own").per_worker().build();
 
 macro_rules! transform {
@@ -297,6 +324,161 @@ impl Process for QuietGreeter {
     fn process(&self, _: resay_plugin::Call<'_, ()>, io: &mut Io<'_>) -> Status {
         if io.input().is_empty() { Status::Drop } else { pass(io) }
     }
+}
+
+transform!(
+    /// Each four bytes are a piece that waits for as many milliseconds as they begin with, or for an hour: `x`.
+    Drip,
+    ()
+);
+
+impl Process for Drip {
+    fn process(&self, _: resay_plugin::Call<'_, ()>, io: &mut Io<'_>) -> Status {
+        let piece = io.input().get(..4).unwrap_or(io.input());
+        if io.lacks_room(piece.len()) {
+            return Status::MoreOut;
+        }
+        let digits = piece.iter().take_while(|byte| byte.is_ascii_digit());
+        let millis = digits.fold(0, |millis, digit| millis * 10 + u64::from(digit - b'0'));
+        io.delay(if is_x(piece) { Duration::from_secs(3600) } else { Duration::from_millis(millis) });
+        io.consume(piece.len());
+        io.write_all(piece);
+        if io.input().is_empty() { Status::Ok } else { Status::MoreOut }
+    }
+}
+
+transform!(
+    /// Passes four bytes at a time; what is less waits for the rest, or for the end.
+    Fours,
+    ()
+);
+
+impl Process for Fours {
+    fn process(&self, _: resay_plugin::Call<'_, ()>, io: &mut Io<'_>) -> Status {
+        let len = io.input().len();
+        let count = if io.ends_stream() { len } else { len / 4 * 4 };
+        if io.lacks_room(count) {
+            return Status::MoreOut;
+        }
+        let fours = &io.input()[..count];
+        io.consume(count);
+        io.write_all(fours);
+        if count < len { Status::MoreIn } else { Status::Ok }
+    }
+}
+
+transform!(
+    /// Says in front of each message how much of it the call has: 1 for its beginning and 2 for its end.
+    Flags,
+    ()
+);
+
+impl Process for Flags {
+    fn process(&self, _: resay_plugin::Call<'_, ()>, io: &mut Io<'_>) -> Status {
+        let len = io.input().len();
+        if len == 0 {
+            return Status::Ok;
+        }
+        if io.lacks_room(len + 1) {
+            return Status::MoreOut;
+        }
+        let flags = u8::from(io.begins_message()) + 2 * u8::from(io.ends_message());
+        let message = io.take();
+        io.write_all(&[b'0' + flags]);
+        io.write_all(message);
+        Status::Ok
+    }
+}
+
+/// Puts the number of a conversation's message, below ten, in place of its first byte.
+struct Counts<const VERSION: u8>;
+
+impl<const VERSION: u8> resay_plugin::Transform for Counts<VERSION> {
+    type Session = u8;
+
+    fn create(_: &Setup<'_>) -> Result<Self, Error> {
+        Ok(Counts)
+    }
+}
+
+impl<const VERSION: u8> Map for Counts<VERSION> {
+    fn map(&self, call: resay_plugin::Call<'_, u8>, data: &mut [u8]) -> Status {
+        *call.session += 1;
+        data[0] = b'0' + *call.session;
+        Status::Ok
+    }
+}
+
+impl<const VERSION: u8> Carry for Counts<VERSION> {
+    const SCHEMA: &'static CStr = if VERSION == 1 { c"count/1" } else { c"count/2" };
+
+    fn save(&self, session: &u8, io: &mut Io<'_>) -> Status {
+        if io.write_all(&[*session]) { Status::Ok } else { Status::MoreOut }
+    }
+
+    fn load(&self, session: &mut u8, schema: &CStr, state: &[u8]) -> Result<(), Error> {
+        if schema != Self::SCHEMA {
+            return Err(Error::unsupported("another schema"));
+        }
+        *session = state[0];
+        Ok(())
+    }
+}
+
+transform!(
+    /// Greets with more than is lent for it at first, and passes everything else.
+    AtLength,
+    usize
+);
+
+/// What [`AtLength`] says.
+pub(crate) fn long_greeting() -> Vec<u8> {
+    (b'a'..=b'z').cycle().take(3000).collect()
+}
+
+impl Process for AtLength {
+    fn process(&self, call: resay_plugin::Call<'_, usize>, io: &mut Io<'_>) -> Status {
+        if !is_greeting(io) {
+            return pass(io);
+        }
+        let greeting = long_greeting();
+        *call.session += io.write(&greeting[*call.session..]);
+        if *call.session < greeting.len() { Status::MoreOut } else { Status::Ok }
+    }
+}
+
+/// Has something to say first, with a status of its own, and passes everything else.
+struct Greeter<const STATUS: i32>;
+
+const fn greeter<const STATUS: i32>() -> Table {
+    Table::process::<Greeter<STATUS>>(c"greeter").greets().build()
+}
+
+impl<const STATUS: i32> resay_plugin::Transform for Greeter<STATUS> {
+    type Session = ();
+
+    fn create(_: &Setup<'_>) -> Result<Self, Error> {
+        Ok(Greeter)
+    }
+}
+
+impl<const STATUS: i32> Process for Greeter<STATUS> {
+    fn process(&self, _: resay_plugin::Call<'_, ()>, io: &mut Io<'_>) -> Status {
+        if !is_greeting(io) {
+            return pass(io);
+        }
+        if io.lacks_room(GREETING.len()) {
+            return Status::MoreOut;
+        }
+        io.write_all(GREETING);
+        let all = [Status::Drop, Status::Close, Status::Reset, Status::BadData];
+        all.into_iter().find(|status| status.code() == STATUS).unwrap()
+    }
+}
+
+/// Nobody has said anything yet.
+fn is_greeting(io: &Io<'_>) -> bool {
+    io.input().is_empty() && !io.is_last()
 }
 
 fn pass(io: &mut Io<'_>) -> Status {

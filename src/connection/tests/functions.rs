@@ -208,7 +208,7 @@ fn functions_and_tables_greet() {
 
 impl Bench {
     /// A greeting answers nothing: it is in no balance of messages.
-    fn assert_greeted(&self) {
+    pub(super) fn assert_greeted(&self) {
         let stats = self.figures();
         assert_eq!((stats.messages_in, stats.messages_out, stats.dropped), (0, 0, 0), "{stats:?}");
     }

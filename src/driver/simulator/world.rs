@@ -95,6 +95,8 @@ pub(crate) struct World {
     quiet: usize,
     /// When the next worker wants to be woken, if any: time does not jump over that.
     pub(crate) until_deadline: Option<Duration>,
+    /// Whoever connects can be served.
+    pub(crate) serves_all: bool,
     /// What has been met on the way, and how often.
     pub(crate) met: BTreeMap<&'static str, u64>,
     /// One for each handle.
@@ -120,6 +122,7 @@ impl World {
             waits: 0,
             quiet: 0,
             until_deadline: None,
+            serves_all: false,
             met: BTreeMap::new(),
             handles: Vec::new(),
         }))

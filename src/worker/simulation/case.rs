@@ -159,6 +159,31 @@ impl Case {
         }
     }
 
+    /// One that a test writes down: one worker, of which nobody asks anything. `chains`: the first one, and those that it may be
+    /// swapped for.
+    #[cfg(test)]
+    pub(super) fn plain(kind: SocketKind, settings: &[(&str, &str)], chains: Vec<Vec<Stage>>) -> Case {
+        let mut options = Options::default();
+        settings.iter().for_each(|(key, value)| options.set(key, value).unwrap());
+        Case {
+            kind,
+            options,
+            frame: Frame::named("raw"),
+            around: None,
+            message_bytes_max: 65_536,
+            chains,
+            swaps: Vec::new(),
+            end: End::WhenDone,
+            host: Host::Rests,
+            workers: 1,
+            spins: false,
+            actions: b"",
+            job_every: 1,
+            tell_every: 1,
+            longest: 0,
+        }
+    }
+
     pub(super) fn is_raw(&self) -> bool {
         self.frame == Frame::Raw && matches!(self.kind, SocketKind::Tcp | SocketKind::UnixStream)
     }

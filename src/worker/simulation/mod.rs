@@ -6,6 +6,8 @@
 //! for as long as it is told to.
 
 mod around;
+#[cfg(test)]
+mod away;
 mod balance;
 mod case;
 mod checks;
@@ -152,6 +154,10 @@ impl Run {
         let clients = case.clients(&mut random);
         let mail = case.mail(&mut random);
         let world = World::of(random.fork(), clients, mail);
+        Run::of(seed, case, world, random)
+    }
+
+    fn of(seed: u64, case: Case, world: simulator::Shared, random: Random) -> Run {
         let closed = Closed::default();
         let events = events(&closed);
         let listener = Arc::new(listener(&case, &chain(&case.chains[0], &events)));
