@@ -26,7 +26,8 @@
  *  - To end: call resay_stop or resay_drain; wait until resay_run has returned 0 on lent threads; call
  *    resay_engine_free. Free clients with resay_client_free. Taps and queues of events are closed before or after that.
  *  - A thread is not cancelled (pthread_cancel) inside a call, however long it waits: end the wait with resay_stop, or by a
- *    signal. A cancellation that was asked for meanwhile takes place after the call. The engine's threads cannot be
+ *    signal. A cancellation that was asked for meanwhile takes place after the call. With PTHREAD_CANCEL_ASYNCHRONOUS a thread
+ *    may call nothing here, as hardly anything in the C library (pthread_setcanceltype(3)). The engine's threads cannot be
  *    cancelled.
  *  - Callbacks run on workers, and on any thread that calls the engine. resay_function lists what they must not do.
  *  - After fork() the child can only free its copy of the engine; the parent keeps the engine.
@@ -1220,7 +1221,8 @@ int resay_has(const char *feature);
  * resay_events_next return when all has been taken.
  *
  * In a child of fork() it closes the child's copies of the descriptors, waits for nothing, and leaves the parent's engine
- * as it is.
+ * as it is. Of an engine of which a callback has ended its thread with pthread_exit inside one of the program's calls, the
+ * memory stays, and nothing is waited for.
  * Returns 0; RESAY_E_STATE inside a callback of any engine: nothing has happened, and the engine is still to be freed.
  */
 int resay_engine_free(struct resay_engine *engine);
@@ -1244,8 +1246,8 @@ int resay_set(struct resay_engine *engine,
               struct resay_error *err);
 
 /**
- * [*] Writes the value of an option to buf, NUL-terminated, as resay_set accepts it; for "chain", the engine's chain. If the
- * option was not set, this is the default. If need is not NULL, *need becomes the size needed, including the NUL.
+ * [*] Writes the value of an option to buf, NUL-terminated, as resay_set accepts it. If the option was not set, this is the
+ * default; of "chain", what resay_chain set for the engine. If need is not NULL, *need becomes the size needed, including the NUL.
  * Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_SPEC: unknown key, RESAY_E_ARG.
  */
 int resay_get(struct resay_engine *engine,
@@ -1267,11 +1269,12 @@ int resay_listen(struct resay_engine *engine,
 
 /**
  * [*] Adds a listener on a socket that the program opened: TCP, UDP or AF_UNIX, bound, listening or not. own_or_dup is
- * RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL. The engine
+ * RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL; what is wrong with
+ * them is told as in the URL fd:NUMBER?OPTIONS. The engine
  * makes the socket non-blocking and resets options that would change its answers, which affects its duplicates too, also
  * after the engine's end. The program created the file of a unix socket, so the engine does not remove that file. If out is
  * not NULL, *out becomes the listener's id, or 0 after a failure.
- * Returns 0; RESAY_E_SPEC: bad option, RESAY_E_SYS: not a socket, one without an address, or a connected one,
+ * Returns 0; RESAY_E_SPEC: bad option, or one that means nothing for this kind of socket, RESAY_E_SYS: not a socket, one without an address, or a connected one,
  * RESAY_E_PLUGIN: bad chain, RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure the caller owns the descriptor, and the
  * socket is as it was.
  */
@@ -1727,7 +1730,8 @@ int resay_stop(struct resay_engine *engine);
  * [*] Stops listening, answers all that has arrived, closes the connections, and waits for that, at most timeout_ms
  * milliseconds; -1: without a limit. Connections that are open then are cut off and counted, which takes at most 250
  * milliseconds more. An engine that runs on lent threads, or in the program's loop, only begins with it: go on calling
- * resay_run until it is 0. From this call on nothing is started or listened on any more.
+ * resay_run until it is 0. An engine that never ran answers nothing: connections that wait are reset. From this call on
+ * nothing is started or listened on any more.
  * 0; RESAY_E_TIMEOUT: a callback or transform did not return in that time; the engine still ends when it does,
  * RESAY_E_ARG.
  */
@@ -1736,7 +1740,8 @@ int resay_drain(struct resay_engine *engine,
 
 /**
  * [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most timeout_ms milliseconds; -1:
- * without a limit. An engine that never ran has ended. When this returns 0 all threads of the engine are gone, also those of
+ * without a limit. An engine that never ran has ended then, and workers of a stopped engine that no thread was lent for end
+ * here. When this returns 0 all threads of the engine are gone, also those of
  * transforms that may block.
  * 0; RESAY_E_TIMEOUT, RESAY_E_ARG.
  */

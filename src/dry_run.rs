@@ -65,13 +65,13 @@ impl DryRun {
     /// their own; else a message is what one read brings.
     pub fn new(chain: &str, directories: &[PathBuf], kind: SocketKind, is_framed: bool) -> Result<DryRun> {
         let callees = DryRun::look_up(&mut Registry::new(directories.to_vec()), chain)?;
-        DryRun::of(callees, kind, is_framed)
+        DryRun::of(callees, kind, is_framed).map_err(|error| error.in_text(chain))
     }
 
     /// What the stages of a chain are, by a registry.
     pub(crate) fn look_up(registry: &mut Registry, chain: &str) -> Result<(ChainSpec, Vec<Callee>)> {
         let spec = ChainSpec::parse(chain)?;
-        let callees = registry.find_all(&spec)?;
+        let callees = registry.find_all(&spec).map_err(|error| error.in_text(chain))?;
         Ok((spec, callees))
     }
 
@@ -92,7 +92,7 @@ impl DryRun {
             && is_raw
         {
             let reason = "needs whole messages; a raw stream has none".to_owned();
-            return Err(Error::Transform { id: id.to_owned(), reason });
+            return Err(Error::Transform { id: id.to_owned(), reason, place: None });
         }
         let generation = chain.generations(1)?.pop().ok_or(Error::State("a chain has a generation"))?;
         let flags = match kind {
@@ -266,7 +266,11 @@ impl DryRun {
     }
 
     fn failed(&self, stage: usize, reason: impl fmt::Display) -> Error {
-        Error::Transform { id: self.generation.stage_id(stage).to_owned(), reason: reason.to_string() }
+        Error::Transform {
+            id: self.generation.stage_id(stage).to_owned(),
+            reason: reason.to_string(),
+            place: None,
+        }
     }
 }
 

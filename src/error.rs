@@ -34,14 +34,14 @@ pub enum Error {
         reason: String,
     },
     /// No transform has this name.
-    #[error("unknown transform {id:?}{hint}")]
+    #[error("unknown transform {}{hint}", Quoted(id))]
     UnknownTransform {
         /// The name.
         id: String,
         /// What was probably meant, or what there is.
         hint: String,
-        /// Its offset, in bytes, in the chain that names it.
-        at: usize,
+        /// Where it is named.
+        place: Option<Place>,
     },
     /// A transform that refused to be created.
     #[error("transform {id}: {reason}")]
@@ -50,6 +50,8 @@ pub enum Error {
         id: String,
         /// Its own message, or what the engine found.
         reason: String,
+        /// The option that it is about, if it is about one, or else the transform, in the chain; `None`: not of a chain that was read.
+        place: Option<Place>,
     },
     /// A filter that cannot be found, or refused to be created.
     #[error("filter {id}: {reason}")]
@@ -69,7 +71,7 @@ pub enum Error {
     #[error("{0}")]
     Full(&'static str),
     /// Timed out.
-    #[error("{what}: timed out after {limit:?}")]
+    #[error("{what}: timed out after {}", duration_words(*limit))]
     Timeout {
         /// The operation.
         what: &'static str,
@@ -90,9 +92,38 @@ impl Error {
     pub fn place(&self) -> Option<(usize, usize)> {
         match self {
             Error::Spec(error) => Some((error.at, error.length())),
-            Error::UnknownTransform { id, at, .. } => Some((*at, id.len())),
+            Error::UnknownTransform { place, .. } | Error::Transform { place, .. } => {
+                place.as_ref().map(|place| (place.at, place.length))
+            }
             _ => None,
         }
+    }
+
+    /// Two lines for a terminal, where the place is known: the text that was read, and a caret below the fault.
+    pub fn pointer(&self) -> Option<String> {
+        match self {
+            Error::Spec(error) => Some(error.pointer()),
+            Error::UnknownTransform { place, .. } | Error::Transform { place, .. } => place
+                .as_ref()
+                .filter(|place| !place.text.is_empty())
+                .map(|place| pointer(&place.text, place.at)),
+            _ => None,
+        }
+    }
+
+    /// The same with another place, if it has one.
+    pub(crate) fn with_place(mut self, change: impl FnOnce(&mut Place)) -> Error {
+        if let Error::UnknownTransform { place: Some(place), .. }
+        | Error::Transform { place: Some(place), .. } = &mut self
+        {
+            change(place);
+        }
+        self
+    }
+
+    /// The same, once the text is known that its place is in.
+    pub(crate) fn in_text(self, text: &str) -> Error {
+        self.with_place(|place| text.clone_into(&mut place.text))
     }
 
     /// The `errno` behind this error, where there is one.
@@ -102,6 +133,57 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// Which bytes of a text an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The text as it was given: a chain, or the URL that it stands in.
+    pub text: String,
+    /// The offset, in bytes, of the first one.
+    pub at: usize,
+    /// How many.
+    pub length: usize,
+}
+
+impl Place {
+    /// In a text that is not known yet.
+    pub(crate) fn new(at: usize, length: usize) -> Place {
+        Place { text: String::new(), at, length }
+    }
+}
+
+/// Text in quotation marks, with bytes that show nothing as `\x1b`.
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for letter in self.0.chars() {
+            match letter {
+                '"' | '\\' => write!(f, "\\{letter}")?,
+                letter if letter.is_control() => {
+                    let mut bytes = [0; 4];
+                    letter.encode_utf8(&mut bytes).bytes().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+                }
+                letter => write!(f, "{letter}")?,
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
+/// A time as people write it.
+fn duration_words(time: Duration) -> String {
+    if time.is_zero() { "0 s".to_owned() } else { format!("{time:?}") }
+}
+
+fn column(text: &str, at: usize) -> usize {
+    text.char_indices().take_while(|(offset, _)| *offset < at).count() + 1
+}
+
+fn pointer(text: &str, at: usize) -> String {
+    format!("  {text}\n  {:>width$}", '^', width = column(text, at))
 }
 
 /// Text that does not follow its grammar, and the place where it stops doing so.
@@ -136,19 +218,19 @@ impl SpecError {
 
     /// The character (not byte) position of the fault, counted from 1.
     pub fn column(&self) -> usize {
-        self.text.char_indices().take_while(|(offset, _)| *offset < self.at).count() + 1
+        column(&self.text, self.at)
     }
 
     /// Two lines for a terminal: the text, and a caret below the fault.
     pub fn pointer(&self) -> String {
-        format!("  {}\n  {:>width$}", self.text, '^', width = self.column())
+        pointer(&self.text, self.at)
     }
 }
 
 /// What is wrong comes first: the text may be long.
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} {:?}, character {})", self.message, self.subject, self.text, self.column())
+        write!(f, "{} ({} {}, character {})", self.message, self.subject, Quoted(&self.text), self.column())
     }
 }
 

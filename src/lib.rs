@@ -120,10 +120,11 @@ pub fn has_feature(name: &str) -> bool {
 }
 
 /// For the C interface: the host ends the calling thread in the middle of a callback. It never returns; the engine of the
-/// thread can only be dropped then.
+/// thread can only be dropped then. `in_call` runs where that is no thread that serves: it is inside a call of the host's, with
+/// all that this has locked.
 #[doc(hidden)]
-pub fn lose_thread() -> ! {
-    sys::lose()
+pub fn lose_thread(in_call: impl FnOnce()) -> ! {
+    sys::lose(in_call)
 }
 
 /// The version of this library, as in `Cargo.toml`.

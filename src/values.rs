@@ -49,11 +49,12 @@ pub fn parse_bool(text: &str) -> Result<bool, ValueFault> {
     }
 }
 
-/// The candidate that was probably meant by `word`: a slip of the keys away, or begun with it.
+/// The candidate that was probably meant by `word`, in whatever case: a slip of the keys away, or begun with it.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     if word.len() > NEAREST_BYTES_MAX {
         return None;
     }
+    let word = &*word.to_lowercase();
     let limit = (word.chars().count() / 4 + 1).min(3);
     candidates
         .clone()

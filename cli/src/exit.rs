@@ -92,7 +92,14 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match error {
             Error::Spec(error) => error.into(),
-            error => Failure::new(exit_of(&error), error.to_string()),
+            error => {
+                // A caret below a tab or an escape sequence would point elsewhere.
+                let pointer = error
+                    .pointer()
+                    .filter(|pointer| !pointer.contains(|c: char| c.is_control() && c != '\n'));
+                let text = pointer.map_or_else(|| error.to_string(), |pointer| format!("{error}\n{pointer}"));
+                Failure::new(exit_of(&error), text)
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use resay_plugin::abi;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::transform::library::{Callee, Instance, Services};
 use crate::transform::spec::ChainSpec;
 
@@ -57,7 +57,14 @@ impl Chain {
         let mut stages = Vec::with_capacity(spec.stages.len());
         for (stage, callee) in spec.stages.iter().zip(callees) {
             let options: Vec<_> = stage.options.iter().map(|o| (o.key.clone(), o.value.clone())).collect();
-            let first = Arc::new(Instance::create(callee.clone(), &options, services)?);
+            let place = |error| match error {
+                Error::Transform { id, reason, .. } => {
+                    let place = Some(stage.place_of(&reason));
+                    Error::Transform { id, reason, place }
+                }
+                error => error,
+            };
+            let first = Arc::new(Instance::create(callee.clone(), &options, services).map_err(place)?);
             stages.push(Template { callee: callee.clone(), options, services: services.clone(), first });
         }
         static CHAINS: AtomicU64 = AtomicU64::new(1);

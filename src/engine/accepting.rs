@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventKind, LogLevel};
 use crate::listener::Listener;
 use crate::lock::lock;
-use crate::net::address::{Address, Listen, UnixName};
+use crate::net::address::{Address, Listen, UnixName, Written};
 use crate::net::socket::{self, Bound};
 use crate::peer::SocketKind;
 use crate::worker::{Answer, Question};
@@ -77,7 +77,7 @@ impl Engine {
         let socket = listener.replace_file(|| {
             spare.clear();
             let (address, _) = Address::parse(&listener.url)?;
-            let listen = Listen { address, options: listener.options.clone() };
+            let listen = Listen { address, options: listener.options.clone(), written: Written::default() };
             let bound = socket::bind(&listen)?.pop().ok_or(Error::State("the URL names no socket"))?;
             let Bound { file, socket, .. } = bound;
             Ok((file, socket))

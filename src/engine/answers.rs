@@ -79,6 +79,6 @@ impl Engine {
     /// A chain run without sockets, with the transforms that the engine would find: see [`DryRun::new`].
     pub fn dry_run(&self, chain: &str, kind: SocketKind, is_framed: bool) -> Result<DryRun> {
         let callees = DryRun::look_up(&mut lock(&self.registry), chain)?;
-        DryRun::of(callees, kind, is_framed)
+        DryRun::of(callees, kind, is_framed).map_err(|error| error.in_text(chain))
     }
 }

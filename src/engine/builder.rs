@@ -35,7 +35,8 @@ impl Engine {
 pub struct Builder {
     defaults: Options,
     urls: Vec<String>,
-    chain: ChainSpec,
+    /// As it was given.
+    chain: String,
     threads: usize,
     backend: Backend,
     spin: Duration,
@@ -53,7 +54,7 @@ impl Builder {
         Builder {
             defaults: Options::default(),
             urls: Vec::new(),
-            chain: ChainSpec::default(),
+            chain: String::new(),
             threads: 1,
             backend: Backend::Auto,
             spin: Duration::ZERO,
@@ -82,7 +83,8 @@ impl Builder {
 
     /// The chain of all listeners that have none of their own (see [`crate::transform::spec`]).
     pub fn chain(mut self, spec: &str) -> Result<Builder> {
-        self.chain = ChainSpec::parse(spec)?;
+        ChainSpec::parse(spec)?;
+        spec.clone_into(&mut self.chain);
         Ok(self)
     }
 
@@ -204,8 +206,9 @@ impl Builder {
             counters: Arc::new(Counters::new()),
             times: Arc::default(),
         };
-        let tables = registry.find_all(&self.chain)?;
-        let chain = Chain::create(&self.chain, &tables, &services)?;
+        let spec = ChainSpec::parse(&self.chain)?;
+        let chain = registry.find_all(&spec).and_then(|tables| Chain::create(&spec, &tables, &services));
+        let chain = chain.map_err(|error| error.in_text(&self.chain))?;
         let control = Control {
             defaults: self.defaults,
             chain: Arc::new(chain),
@@ -253,7 +256,9 @@ impl Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let chain = self.chain.to_string();
-        f.debug_struct("Builder").field("urls", &self.urls).field("chain", &chain).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("urls", &self.urls)
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
     }
 }

@@ -17,10 +17,10 @@ impl Engine {
     /// Changes the engine's chain, also while it runs, for every listener that has no chain of its own. Messages
     /// that come after this returns may still go through the old chain until each worker's next turn; no message
     /// goes through both.
-    pub fn set_chain(&self, spec: &str) -> Result<()> {
+    pub fn set_chain(&self, text: &str) -> Result<()> {
         self.check_served()?;
-        let spec = ChainSpec::parse(spec)?;
-        let chain = self.create_chain(&spec)?;
+        let spec = ChainSpec::parse(text)?;
+        let chain = self.create_chain(&spec, text)?;
         let mut generations = self.generations_of(&chain)?;
         let mut control = lock(&self.control);
         if generations.is_empty() {
@@ -44,11 +44,11 @@ impl Engine {
     }
 
     /// Changes the chain of one listener, also while it runs. From then on it has a chain of its own.
-    pub fn set_chain_of(&self, id: ListenerId, spec: &str) -> Result<()> {
+    pub fn set_chain_of(&self, id: ListenerId, text: &str) -> Result<()> {
         self.check_served()?;
-        let spec = ChainSpec::parse(spec)?;
+        let spec = ChainSpec::parse(text)?;
         self.find(id)?;
-        let chain = self.create_chain(&spec)?;
+        let chain = self.create_chain(&spec, text)?;
         let mut generations = self.generations_of(&chain)?;
         let control = lock(&self.control);
         if generations.is_empty() {
@@ -76,11 +76,12 @@ impl Engine {
 
     /// The chain that a listener has for itself.
     pub(super) fn own_chain(&self, options: &Options) -> Result<Option<Arc<Chain>>> {
-        options.chain.as_ref().map(|text| self.create_chain(&ChainSpec::parse(text)?)).transpose()
+        options.chain.as_ref().map(|text| self.create_chain(&ChainSpec::parse(text)?, text)).transpose()
     }
 
-    pub(super) fn create_chain(&self, spec: &ChainSpec) -> Result<Arc<Chain>> {
-        let tables = lock(&self.registry).find_all(spec)?;
+    /// `text` is what `spec` was read from.
+    pub(super) fn create_chain(&self, spec: &ChainSpec, text: &str) -> Result<Arc<Chain>> {
+        let tables = lock(&self.registry).find_all(spec).map_err(|error| error.in_text(text))?;
         for path in new_overwritten_plugins() {
             let text = format_args!(
                 "the plugin {} was written to in place after it was loaded (cp): what runs of it may crash; replace \
@@ -89,7 +90,7 @@ impl Engine {
             );
             self.services.events.emit_about(LogLevel::Warn, EventKind::ChainChanged, &(), text);
         }
-        Chain::create(spec, &tables, &self.services).map(Arc::new)
+        Chain::create(spec, &tables, &self.services).map(Arc::new).map_err(|error| error.in_text(text))
     }
 
     /// The generations of a chain for the workers that there are; none, while there are none.

@@ -1,6 +1,6 @@
 //! The listeners of an engine: adding, finding and closing them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::state::{Control, Engine, Waiting};
@@ -68,12 +68,20 @@ impl Engine {
     /// `key=value` pairs as in a URL's query. Options of the socket that would change answers are reset; after a failure its
     /// flags and options are as they were, for others who share it.
     pub fn listen_socket(&self, socket: OwnedFd, options: &str) -> Result<ListenerId> {
-        let mut parsed = lock(&self.control).defaults.clone();
-        for pair in options.split('&').filter(|pair| !pair.is_empty()) {
-            parsed.set_pair(pair)?;
-        }
-        let own = self.own(&parsed)?;
-        let bound = socket::adopt(socket, &parsed)?;
+        let number = socket.as_raw_fd();
+        self.listen_socket_called(socket, number, options)
+    }
+
+    /// For the C interface: the same, with the number by which the caller knows the socket, for errors.
+    #[doc(hidden)]
+    pub fn listen_socket_called(&self, socket: OwnedFd, number: RawFd, options: &str) -> Result<ListenerId> {
+        let address = format!("fd:{number}");
+        let url = if options.is_empty() { address } else { format!("{address}?{options}") };
+        let listen = Listen::parse(&url, &lock(&self.control).defaults)?;
+        listen.check()?;
+        let own = self.own(&listen)?;
+        let bound = socket::adopt(socket, number, &listen.options)?;
+        listen.check_kind(bound.kind)?;
         let mut control = lock(&self.control);
         self.serve(&mut control, vec![(bound, own)])?
             .first()
@@ -120,7 +128,7 @@ impl Engine {
         let mut owns = Vec::with_capacity(listens.len());
         for listen in listens {
             listen.check()?;
-            owns.push(self.own(&listen.options)?);
+            owns.push(self.own(listen)?);
         }
         let settings = Arc::clone(&lock(&self.control).thread_settings);
         let (mut opened, mut counts) = (Vec::with_capacity(listens.len()), Vec::with_capacity(listens.len()));
@@ -175,8 +183,9 @@ impl Engine {
         Ok(ids)
     }
 
-    fn own(&self, options: &Options) -> Result<Own> {
-        Ok(Own { chain: self.own_chain(options)?, filter: self.own_filter(options)? })
+    fn own(&self, listen: &Listen) -> Result<Own> {
+        let chain = self.own_chain(&listen.options).map_err(|error| listen.written.place(error))?;
+        Ok(Own { chain, filter: self.own_filter(&listen.options)? })
     }
 
     /// Creates the filter that a listener with these options would have, and drops it: whether there is one of that name, and
@@ -260,6 +269,7 @@ pub(super) fn check_needs(listener: &Listener, chain: &Chain) -> Result<()> {
         Some(id) if raw => Err(Error::Transform {
             id: id.to_owned(),
             reason: "needs whole messages; a raw stream has none (set frame, for example frame=lines)".into(),
+            place: None,
         }),
         _ => Ok(()),
     }

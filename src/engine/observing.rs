@@ -2,7 +2,7 @@
 
 use super::listeners::ListenerId;
 use super::state::Engine;
-use crate::error::{Result, SpecError};
+use crate::error::{Error, Result, SpecError};
 use crate::event::{Event, EventKind, EventQueue, LogLevel};
 use crate::limits::EVENTS_MAX;
 use crate::tap::{Settings, Tap};
@@ -31,6 +31,7 @@ impl Engine {
             let range = format!("must be 1 to {EVENTS_MAX}");
             return Err(SpecError::new("capacity", &capacity.to_string(), 0, range).into());
         }
+        self.check_not_ended()?;
         let known: u32 = EventKind::ALL.iter().map(|kind| kind.bit()).sum();
         self.services.events.open_queue(kinds & known, capacity)
     }
@@ -57,7 +58,14 @@ impl Engine {
             capacity_bytes: options.capacity_bytes,
             data_bytes_max: options.data_bytes_max,
         };
+        self.check_not_ended()?;
         Tap::open(&self.taps, settings)
+    }
+
+    /// One that never ran has ended as soon as it is told to: nothing will come any more.
+    fn check_not_ended(&self) -> Result<()> {
+        let has_ended = self.core.get().is_none() && self.is_ending();
+        if has_ended { Err(Error::State("the engine has ended")) } else { Ok(()) }
     }
 }
 

@@ -181,7 +181,7 @@ impl Engine {
         if current.is_some_and(|current| spec.to_string() == current.spec()) {
             return Ok(None);
         }
-        let chain = self.create_chain(&spec)?;
+        let chain = self.create_chain(&spec, text)?;
         let generations = self.generations_of(&chain)?;
         Ok(Some((chain, generations)))
     }

@@ -4,7 +4,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::state::Engine;
+use super::state::{Core, Engine};
+use super::taken::Taken;
 use super::threads::join_all;
 use crate::error::{Error, Result};
 use crate::limits::{DRAIN_GRACE, OFFLOAD_END};
@@ -36,6 +37,8 @@ impl Engine {
     /// `within`: what is not done by then is cut off and counted, for which it waits a quarter of a second more at most. On an
     /// engine that runs on lent threads it only begins the draining; the host goes on calling [`run`](Engine::run).
     ///
+    /// An engine that never ran answers nothing: connections that wait are reset.
+    ///
     /// Fails with [`Error::Timeout`] where a transform has not returned by then, be it one that may block.
     pub fn drain(&self, within: Duration) -> Result<()> {
         self.is_draining.store(true, Ordering::Release);
@@ -46,6 +49,7 @@ impl Engine {
             // As a worker does: the file before its socket.
             waiting.iter().for_each(|waiting| waiting.listener.remove_file());
             drop(waiting);
+            self.ended.end();
             return Ok(());
         };
         for mailbox in &core.shared.mailboxes {
@@ -63,6 +67,14 @@ impl Engine {
     pub fn join(&self, within: Duration) -> Result<()> {
         // Further away than a clock reaches is for ever.
         let until = Instant::now().checked_add(within);
+        match self.core.get() {
+            Some(core) if self.stop.load(Ordering::Acquire) && !core.has_own_threads => {
+                self.end_untaken(core)?
+            }
+            // Nobody else would say so to those who wait for events and records.
+            None if self.is_ending() => self.ended.end(),
+            _ => {}
+        }
         let all = self.core.get().map_or(0, |core| core.workers.len());
         let ended = lock(&self.ended.workers);
         let (ended, _) = self
@@ -82,6 +94,20 @@ impl Engine {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Ends the workers that no thread of the host's was lent for, once the engine has been stopped.
+    fn end_untaken(&self, core: &Core) -> Result<()> {
+        while let Ok(Some(taken)) = Taken::one_of(&core.workers, &core.runners) {
+            let is_alive = taken.lock().turn(Some(Duration::ZERO)).map_err(Error::system("end a worker"))?;
+            if is_alive {
+                break;
+            }
+            if taken.end() {
+                self.ended.count();
+            }
+        }
+        Ok(())
     }
 
     /// Waits a little, until `until` at most, for what is still with transforms that may block, and for what is being destroyed.

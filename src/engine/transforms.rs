@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::state::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SpecError};
 use crate::lock::lock;
 use crate::transform::library::{Callee, OptionHelp, Transform};
 use crate::transform::registry::{Registry, TransformOrigin};
@@ -38,6 +38,9 @@ impl Engine {
     /// now. Fails if it is no directory.
     pub fn plugin_dir(&self, directory: impl AsRef<Path>) -> Result<()> {
         let directory = directory.as_ref();
+        if directory.as_os_str().is_empty() {
+            return Err(SpecError::new("directory", "", 0, "the name of a directory is missing").into());
+        }
         let found =
             std::path::absolute(directory).and_then(|path| match std::fs::metadata(&path)?.is_dir() {
                 true => Ok(path),

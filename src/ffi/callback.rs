@@ -8,8 +8,8 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::slice;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::{RESAY_E_ARG, RESAY_E_FULL, RESAY_E_STATE, failed};
 use crate::{Conversation, Event, Output};
@@ -54,7 +54,31 @@ unsafe extern "C" {
 /// The callback has called pthread_exit(3). This runs before the unwinding of the thread reaches a frame of Rust, where it
 /// would abort the process.
 unsafe extern "C" fn lose_thread(_: *mut c_void) {
-    crate::lose_thread()
+    crate::lose_thread(|| {
+        let mut frame = innermost();
+        // SAFETY: frames stand on this thread's stack for as long as they are linked.
+        while let Some(here) = unsafe { frame.as_ref() } {
+            lost().push(here.engine);
+            frame = here.above;
+        }
+        ANY_LOST.store(true, Ordering::Release);
+    })
+}
+
+/// There is an engine in [`lost`].
+static ANY_LOST: AtomicBool = AtomicBool::new(false);
+
+/// The engines in whose callbacks a thread has ended inside a call of the host's. Whoever waits for what that call has locked
+/// waits for ever.
+fn lost() -> MutexGuard<'static, Vec<u64>> {
+    static LOST: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+    LOST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a thread has ended inside a call of this engine.
+#[inline]
+pub(super) fn is_lost(engine: u64) -> bool {
+    ANY_LOST.load(Ordering::Acquire) && lost().contains(&engine)
 }
 
 /// A callback that is running on this thread.
@@ -119,6 +143,21 @@ impl Here {
         self.inside.set(above);
         result
     }
+}
+
+/// Runs a function of the host's in the middle of a call that has nothing locked.
+pub(super) fn run_free<R>(function: impl FnOnce() -> R) -> R {
+    let mut cleanup = MaybeUninit::<Cleanup>::uninit();
+    // SAFETY: as in `Here::run`.
+    unsafe { _pthread_cleanup_push(cleanup.as_mut_ptr(), lose_free_thread, ptr::null_mut()) };
+    let result = function();
+    // SAFETY: as in `Here::run`.
+    unsafe { _pthread_cleanup_pop(cleanup.as_mut_ptr(), 0) };
+    result
+}
+
+unsafe extern "C" fn lose_free_thread(_: *mut c_void) {
+    crate::lose_thread(|| {})
 }
 
 fn innermost() -> *const Frame {
@@ -306,8 +345,17 @@ pub(super) fn not_running() -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_out_reserve(out: *mut resay_out, cap: usize) -> *mut c_void {
     // SAFETY: used here alone.
-    let Some(output) = (unsafe { output_of(out) }) else { return ptr::null_mut() };
-    output.reserve(cap).map_or(ptr::null_mut(), |room| room.as_mut_ptr().cast())
+    let Some(output) = (unsafe { output_of(out) }) else {
+        not_running();
+        return ptr::null_mut();
+    };
+    match output.reserve(cap) {
+        Some(room) => room.as_mut_ptr().cast(),
+        None => {
+            too_long();
+            ptr::null_mut()
+        }
+    }
 }
 
 /// [in a callback] Appends the first len bytes of the last reserved memory to the answer.

@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
 use super::address::resay_address;
-use super::engine::{Waits, refuse_waiting, resay_engine, with_engine};
-use super::error::{Failure, RESAY_E_FULL, RESAY_E_SPEC};
+use super::engine::{Waits, refuse_waiting, resay_engine, unknown_option, with_engine};
+use super::error::{Failure, RESAY_E_ARG, RESAY_E_FULL};
 use super::listener::resay_id;
 use super::memory::{bytes_of, give_struct, give_text, text_of};
 use super::time::timeout_of;
@@ -281,7 +281,10 @@ pub unsafe extern "C" fn resay_listener_accept(
     on: c_int,
 ) -> c_int {
     with_engine(engine, Waits::Yes, ptr::null_mut(), |engine| {
-        engine.engine.set_accepting(ListenerId::from_number(listener), on != 0)?;
+        if !matches!(on, 0 | 1) {
+            return Err(Failure::new(RESAY_E_ARG, format!("on is {on}: expected 0 or 1")));
+        }
+        engine.engine.set_accepting(ListenerId::from_number(listener), on == 1)?;
         Ok(0)
     })
 }
@@ -356,7 +359,7 @@ pub unsafe extern "C" fn resay_listener_option(
         // SAFETY: the caller's pointer, as documented.
         let key = unsafe { text_of(key, "key")? };
         let value = engine.engine.listener_option(ListenerId::from_number(listener), key)?;
-        let value = value.ok_or_else(|| Failure::new(RESAY_E_SPEC, format!("there is no option {key:?}")))?;
+        let value = value.ok_or_else(|| unknown_option(key))?;
         // SAFETY: the caller's buffer, as documented.
         unsafe { give_text(&value, buf, cap, need)? };
         Ok(0)

@@ -6,12 +6,14 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::RESAY_ABI;
-use super::callback::{is_inside, is_inside_any};
-use super::error::{Failure, RESAY_E_ABI, RESAY_E_BUG, RESAY_E_SPEC, RESAY_E_STATE, call, resay_error};
+use super::callback::{is_inside, is_inside_any, is_lost};
+use super::error::{Failure, RESAY_E_ABI, RESAY_E_BUG, RESAY_E_STATE, call, resay_error};
 use super::memory::{cleared, give_text, text_of};
 use super::process::Process;
 use crate::Engine;
-use crate::options::{ValueFault, duration_text, parse_duration, parse_size};
+use crate::options::{
+    ENGINE_KEYS, KEYS, Key, ValueFault, duration_text, nearest, parse_duration, parse_size,
+};
 
 /// An engine: listeners, chains, and the workers that run them.
 pub struct resay_engine {
@@ -104,7 +106,7 @@ fn run(
             return Err(Failure::new(RESAY_E_STATE, message));
         }
         engine.process.refuse_other("the engine")?;
-        if engine.poisoned.load(Ordering::Relaxed) || engine.engine.is_poisoned() {
+        if engine.poisoned.load(Ordering::Relaxed) || engine.engine.is_poisoned() || is_lost(engine.serial) {
             return Err(Failure::new(
                 RESAY_E_BUG,
                 "an internal error was caught, or a callback has ended its thread; free the engine",
@@ -190,13 +192,14 @@ pub unsafe extern "C" fn resay_engine_new(
 /// features, and NULL, are 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_has(feature: *const c_char) -> c_int {
-    let mut has = 0;
-    call(ptr::null_mut(), || {
+    if feature.is_null() {
+        return 0;
+    }
+    let has = call(ptr::null_mut(), || {
         // SAFETY: the caller's pointer, as documented.
-        has = c_int::from(crate::has_feature(unsafe { text_of(feature, "feature")? }));
-        Ok(0)
+        Ok(c_int::from(unsafe { text_of(feature, "feature") }.is_ok_and(crate::has_feature)))
     });
-    has
+    has.max(0)
 }
 
 /// [1] Stops an engine, waits for its threads, and frees it with all that belongs to it: listeners, connections,
@@ -206,7 +209,8 @@ pub unsafe extern "C" fn resay_has(feature: *const c_char) -> c_int {
 /// resay_events_next return when all has been taken.
 ///
 /// In a child of fork() it closes the child's copies of the descriptors, waits for nothing, and leaves the parent's engine
-/// as it is.
+/// as it is. Of an engine of which a callback has ended its thread with pthread_exit inside one of the program's calls, the
+/// memory stays, and nothing is waited for.
 /// Returns 0; RESAY_E_STATE inside a callback of any engine: nothing has happened, and the engine is still to be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_engine_free(engine: *mut resay_engine) -> c_int {
@@ -220,6 +224,10 @@ pub unsafe extern "C" fn resay_engine_free(engine: *mut resay_engine) -> c_int {
         let engine = unsafe { Box::from_raw(engine) };
         if engine.is_copy() {
             engine.engine.abandon();
+        } else if is_lost(engine.serial) {
+            // What the lost call has locked stays locked, and would be waited for.
+            engine.engine.stop();
+            std::mem::forget(engine);
         }
         Ok(0)
     })
@@ -247,39 +255,30 @@ pub unsafe extern "C" fn resay_set(
         // SAFETY: the caller's pointers, as documented.
         let (key, value) = unsafe { (text_of(key, "key")?, text_of(value, "value")?) };
         let engine = &engine.engine;
+        let wrong = |fault: ValueFault| of_value(value, fault.at, &fault.message);
         match key {
             "threads" => {
-                let wrong = |_| Failure::new(RESAY_E_SPEC, format!("threads {value:?} is not a number"));
+                let wrong = |_| of_value(value, 0, "expected a number of threads, 1 to 256");
                 engine.set_threads(value.parse().map_err(wrong)?)?;
             }
             "backend" => engine.set_backend(value.parse().map_err(crate::Error::from)?)?,
-            "spin" => {
-                let wrong =
-                    |fault: ValueFault| Failure::new(RESAY_E_SPEC, format!("spin {value:?}: {fault}"));
-                engine.set_spin(parse_duration(value).map_err(wrong)?)?;
-            }
-            "watchdog" => {
-                let wrong =
-                    |fault: ValueFault| Failure::new(RESAY_E_SPEC, format!("watchdog {value:?}: {fault}"));
-                engine.set_watchdog(parse_duration(value).map_err(wrong)?)?;
-            }
+            "spin" => engine.set_spin(parse_duration(value).map_err(wrong)?)?,
+            "watchdog" => engine.set_watchdog(parse_duration(value).map_err(wrong)?)?,
             "thread_name" => engine.set_thread_name(value)?,
             "thread_stack" => {
-                let wrong = |fault: ValueFault| {
-                    Failure::new(RESAY_E_SPEC, format!("thread_stack {value:?}: {fault}"))
-                };
                 let bytes = parse_size(value).map_err(wrong)?;
                 engine.set_thread_stack(usize::try_from(bytes).unwrap_or(usize::MAX))?;
             }
             "thread_cpus" => engine.set_thread_cpus(value)?,
+            key if Key::find(key).is_none() => return Err(unknown_option(key)),
             key => engine.set(key, value)?,
         }
         Ok(0)
     })
 }
 
-/// [*] Writes the value of an option to buf, NUL-terminated, as resay_set accepts it; for "chain", the engine's chain. If the
-/// option was not set, this is the default. If need is not NULL, *need becomes the size needed, including the NUL.
+/// [*] Writes the value of an option to buf, NUL-terminated, as resay_set accepts it. If the option was not set, this is the
+/// default; of "chain", what resay_chain set for the engine. If need is not NULL, *need becomes the size needed, including the NUL.
 /// Returns 0; RESAY_E_FULL: cap is less than that (buf may then be NULL), RESAY_E_SPEC: unknown key, RESAY_E_ARG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_get(
@@ -303,11 +302,25 @@ pub unsafe extern "C" fn resay_get(
             "thread_cpus" => Some(engine.thread_cpus()),
             key => engine.get(key),
         };
-        let value = value.ok_or_else(|| Failure::new(RESAY_E_SPEC, format!("there is no option {key:?}")))?;
+        let value = value.ok_or_else(|| unknown_option(key))?;
         // SAFETY: the caller's buffer, as documented.
         unsafe { give_text(&value, buf, cap, need)? };
         Ok(0)
     })
+}
+
+fn of_value(value: &str, at: usize, message: &str) -> Failure {
+    crate::Error::from(crate::SpecError::new("option", value, at, message)).into()
+}
+
+/// Of engines and of listeners.
+pub(super) fn unknown_option(key: &str) -> Failure {
+    let names = ENGINE_KEYS.iter().map(|key| key.name).chain(KEYS.iter().map(|key| key.name));
+    let hint = match nearest(key, names) {
+        Some(name) => format!("unknown option, did you mean {name:?}?"),
+        None => "unknown option; resay_options tells those that there are".to_owned(),
+    };
+    crate::Error::from(crate::SpecError::new("option", key, 0, hint)).into()
 }
 
 #[cfg(test)]

@@ -297,7 +297,7 @@ mod tests {
             (Error::Full("no"), RESAY_E_FULL),
             (Error::Timeout { what: "it", limit: std::time::Duration::ZERO }, RESAY_E_TIMEOUT),
             (crate::SpecError::new("option", "x", 0, "no").into(), RESAY_E_SPEC),
-            (Error::Transform { id: "x".into(), reason: "no".into() }, RESAY_E_PLUGIN),
+            (Error::Transform { id: "x".into(), reason: "no".into(), place: None }, RESAY_E_PLUGIN),
         ] {
             assert_eq!(Failure::from(error).code, code);
         }

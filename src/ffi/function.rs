@@ -12,7 +12,7 @@ use super::callback::{
     resay_release,
 };
 use super::engine::{Waits, resay_engine, with_engine};
-use super::error::{Failure, RESAY_E_ARG};
+use super::error::{Failure, RESAY_E_ARG, RESAY_E_STATE, failed};
 use super::listener::resay_id;
 use super::memory::bytes_of;
 use crate::{Conversation, Function, Message, Needs, Output, Verdict};
@@ -276,7 +276,14 @@ pub unsafe extern "C" fn resay_out_peer(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resay_later(out: *mut resay_out) -> u64 {
     // SAFETY: used here alone.
-    unsafe { output_of(out) }.and_then(Output::later).unwrap_or(0)
+    let Some(output) = (unsafe { output_of(out) }) else {
+        not_running();
+        return 0;
+    };
+    output.later().unwrap_or_else(|| {
+        failed(RESAY_E_STATE, c"no answer can come later here: see resay_later");
+        0
+    })
 }
 
 /// [*] Answers a message for which a function returned RESAY_LATER, once, on any thread, also inside a callback. verdict is

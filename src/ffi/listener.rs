@@ -40,11 +40,12 @@ pub unsafe extern "C" fn resay_listen(
 }
 
 /// [*] Adds a listener on a socket that the program opened: TCP, UDP or AF_UNIX, bound, listening or not. own_or_dup is
-/// RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL. The engine
+/// RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL; what is wrong with
+/// them is told as in the URL fd:NUMBER?OPTIONS. The engine
 /// makes the socket non-blocking and resets options that would change its answers, which affects its duplicates too, also
 /// after the engine's end. The program created the file of a unix socket, so the engine does not remove that file. If out is
 /// not NULL, *out becomes the listener's id, or 0 after a failure.
-/// Returns 0; RESAY_E_SPEC: bad option, RESAY_E_SYS: not a socket, one without an address, or a connected one,
+/// Returns 0; RESAY_E_SPEC: bad option, or one that means nothing for this kind of socket, RESAY_E_SYS: not a socket, one without an address, or a connected one,
 /// RESAY_E_PLUGIN: bad chain, RESAY_E_STATE: the engine is ending or has ended, RESAY_E_ARG. After a failure the caller owns the descriptor, and the
 /// socket is as it was.
 #[unsafe(no_mangle)]
@@ -73,7 +74,8 @@ pub unsafe extern "C" fn resay_listen_fd(
         let theirs = unsafe { BorrowedFd::borrow_raw(fd) };
         let failed = |source| Error::System { what: format!("adopt fd:{fd}"), source };
         // A copy in any case, so that a failure leaves the caller's alone.
-        let id = engine.engine.listen_socket(theirs.try_clone_to_owned().map_err(failed)?, options)?;
+        let copy = theirs.try_clone_to_owned().map_err(failed)?;
+        let id = engine.engine.listen_socket_called(copy, fd, options)?;
         if own_or_dup == RESAY_FD_OWN {
             // SAFETY: open, as was just seen, and given to the engine by the caller.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use resay_plugin::abi::resay_option;
 
+use super::callback::run_free;
 use super::engine::{Waits, resay_engine, with_engine};
 use super::error::{Failure, call, resay_error};
 use super::memory::text_of;
@@ -134,7 +135,7 @@ pub unsafe extern "C" fn resay_transforms(
         let described = transforms.iter().map(Described::of);
         for described in described.chain(errors.iter().map(Described::fault)) {
             // SAFETY: the host's function, with its own user and a struct that lives during the call.
-            unsafe { each(user, &described.info()) };
+            run_free(|| unsafe { each(user, &described.info()) });
         }
         Ok(count(transforms.len()))
     };
@@ -152,7 +153,7 @@ pub unsafe extern "C" fn resay_options(each: resay_each_option, user: *mut c_voi
         let each = each.ok_or_else(|| Failure::null("each"))?;
         for option in OPTIONS.iter() {
             // SAFETY: the host's function, with its own user and a struct that stays.
-            unsafe { each(user, &option.info) };
+            run_free(|| unsafe { each(user, &option.info) });
         }
         Ok(count(OPTIONS.len()))
     })
@@ -172,7 +173,7 @@ pub unsafe extern "C" fn resay_counters(
         for (name, value) in &counters {
             let name = text(name);
             // SAFETY: the host's function, with its own user and a name that lives during the call.
-            unsafe { each(user, name.as_ptr(), *value) };
+            run_free(|| unsafe { each(user, name.as_ptr(), *value) });
         }
         Ok(count(counters.len()))
     })

@@ -22,7 +22,7 @@
 //! | `event.rs` | queues of events |
 //! | `tap.rs` | taps: records of messages |
 //! | `client.rs` | the blocking client |
-//! | `memory.rs`, `values.rs` | texts, structs and numbers of the caller; nothing of them is in the header |
+//! | `memory.rs`, `text.rs`, `time.rs`, `process.rs` | texts, structs, numbers and the process of the caller; nothing of them is in the header |
 #![allow(non_camel_case_types)]
 // Public to the linker, through `no_mangle`, and not to other Rust code.
 #![allow(unreachable_pub)]

@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::callback::{Owned, resay_log_callback};
 use super::engine::{Waits, resay_engine, with_engine};
-use super::error::resay_error;
+use super::error::{Failure, RESAY_E_ARG, resay_error};
 use super::listener::resay_id;
 use super::memory::give_struct;
 use crate::{ListenerId, LogLevel};
@@ -111,6 +111,12 @@ pub unsafe extern "C" fn resay_log(
 ) -> c_int {
     let err: *mut resay_error = ptr::null_mut();
     with_engine(engine, Waits::Yes, err, |engine| {
+        if max_level != 0 && !LogLevel::ALL.into_iter().any(|known| known as c_int == max_level) {
+            return Err(Failure::new(
+                RESAY_E_ARG,
+                format!("max_level is {max_level}: expected 0 or a RESAY_LOG_ level"),
+            ));
+        }
         match log {
             Some(log) if max_level > 0 => {
                 let mut owned = Owned::new(user, None);

@@ -78,7 +78,8 @@ pub unsafe extern "C" fn resay_stop(engine: *mut resay_engine) -> c_int {
 /// [*] Stops listening, answers all that has arrived, closes the connections, and waits for that, at most timeout_ms
 /// milliseconds; -1: without a limit. Connections that are open then are cut off and counted, which takes at most 250
 /// milliseconds more. An engine that runs on lent threads, or in the program's loop, only begins with it: go on calling
-/// resay_run until it is 0. From this call on nothing is started or listened on any more.
+/// resay_run until it is 0. An engine that never ran answers nothing: connections that wait are reset. From this call on
+/// nothing is started or listened on any more.
 /// 0; RESAY_E_TIMEOUT: a callback or transform did not return in that time; the engine still ends when it does,
 /// RESAY_E_ARG.
 #[unsafe(no_mangle)]
@@ -90,7 +91,8 @@ pub unsafe extern "C" fn resay_drain(engine: *mut resay_engine, timeout_ms: i32)
 }
 
 /// [*] Waits until the engine has ended, which takes a resay_stop or a resay_drain, at most timeout_ms milliseconds; -1:
-/// without a limit. An engine that never ran has ended. When this returns 0 all threads of the engine are gone, also those of
+/// without a limit. An engine that never ran has ended then, and workers of a stopped engine that no thread was lent for end
+/// here. When this returns 0 all threads of the engine are gone, also those of
 /// transforms that may block.
 /// 0; RESAY_E_TIMEOUT, RESAY_E_ARG.
 #[unsafe(no_mangle)]

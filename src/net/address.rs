@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use self::escape::{is_unreserved, write_escaped};
-use crate::error::SpecError;
+use crate::error::{Error, SpecError};
 use crate::options::{AddressKind, Key, Options};
 use crate::peer::SocketKind;
 
@@ -27,6 +27,28 @@ pub struct Listen {
     /// The defaults with the URL's own options over them. Those that mean nothing for this kind of address
     /// keep their defaults and are to be ignored.
     pub options: Options,
+    /// The URL, and what it says of options.
+    pub(crate) written: Written,
+}
+
+/// What a URL says, to tell later what of it is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Written {
+    url: String,
+    pairs: Vec<Pair>,
+}
+
+impl Written {
+    /// An error about the chain of the listener, by its place in the URL if the chain stands there.
+    pub(crate) fn place(&self, error: Error) -> Error {
+        let Some(pair) = self.pairs.iter().find(|pair| pair.key == "chain") else { return error };
+        error.with_place(|place| {
+            let end = pair.value_at(place.at + place.length);
+            place.at = pair.value_at(place.at);
+            place.length = end.saturating_sub(place.at).max(1);
+            self.url.clone_into(&mut place.text);
+        })
+    }
 }
 
 /// Where a socket listens, or where it is to be found.
@@ -53,6 +75,23 @@ pub enum Address {
 }
 
 impl Listen {
+    /// Finds options that mean nothing for the socket that was handed over. Of other addresses this shows when they are read.
+    pub(crate) fn check_kind(&self, kind: SocketKind) -> Result<(), SpecError> {
+        for pair in &self.written.pairs {
+            if let Some(key) = Key::find(&pair.key)
+                && !key.applies_to(AddressKind::from(kind))
+            {
+                return Err(SpecError::new(
+                    "address",
+                    &self.written.url,
+                    pair.key_at(0),
+                    means_nothing(key, kind.scheme()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Finds what cannot be served, as far as it shows without a socket: a header of a proxy that anybody could write, a frame
     /// that is longer than any message.
     pub fn check(&self) -> Result<(), SpecError> {
@@ -116,9 +155,8 @@ impl Address {
         let key = Key::find(key)?;
         let (name, kind) = (key.name, self.kind());
         if !key.applies_to(kind) {
-            let kinds: Vec<String> = key.applies.iter().map(AddressKind::to_string).collect();
             let socket = if kind == AddressKind::Inherited { "a socket handed over" } else { self.scheme() };
-            return Some(format!("{name} means nothing for {socket}; it is for {}", kinds.join(", ")));
+            return Some(means_nothing(key, socket));
         }
         match (name, self) {
             ("v6only", Address::Tcp(endpoint) | Address::Udp(endpoint))
@@ -143,6 +181,11 @@ impl Address {
             _ => "systemd",
         }
     }
+}
+
+fn means_nothing(key: &Key, socket: &str) -> String {
+    let kinds: Vec<String> = key.applies.iter().map(AddressKind::to_string).collect();
+    format!("{} means nothing for {socket}; it is for {}", key.name, kinds.join(", "))
 }
 
 /// The canonical URL, which reads as the same address.

@@ -31,16 +31,15 @@ use crate::peer::SocketKind;
 /// An address that is in use is tried again for [`BIND_PATIENCE`]: when a process is killed, what io_uring holds for it
 /// lives on until the kernel has taken that apart, a little after the process is gone.
 pub(crate) fn bind(listen: &Listen) -> Result<Vec<Bound>> {
-    let options = &listen.options;
     match listen.address.stream() {
         Address::Tcp(endpoint) => patiently(|| ip::bind(listen, endpoint, SocketKind::Tcp)),
         Address::Udp(endpoint) => patiently(|| ip::bind(listen, endpoint, SocketKind::Udp)),
         Address::Unix { kind, name } => patiently(|| unix::bind(listen, kind.socket_kind(), name)),
         // The stream of an address has none around it.
         Address::Tls(_) => Err(Error::State("the address of a stream is one of tcp or unix")),
-        Address::Fd(fd) => adopt_number(*fd, options).map(|bound| vec![bound]),
+        Address::Fd(fd) => adopt_number(*fd, listen).map(|bound| vec![bound]),
         Address::Systemd(name) => {
-            passed_by_systemd(name.as_deref())?.into_iter().map(|fd| adopt_number(fd, options)).collect()
+            passed_by_systemd(name.as_deref())?.into_iter().map(|fd| adopt_number(fd, listen)).collect()
         }
     }
 }

@@ -11,7 +11,7 @@ use super::text::{
     parse_socket_buffer, proxy_text,
 };
 use super::types::{AddressKind, Options};
-use crate::error::SpecError;
+use crate::error::{Quoted, SpecError};
 use crate::frame::Frame;
 use crate::transform::spec::ChainSpec;
 use crate::values::{
@@ -603,9 +603,13 @@ fn put<T>(field: &mut T, value: Result<T, ValueFault>) -> Result<(), ValueFault>
 
 fn unknown_key(key: &str) -> OptionFault {
     let names = KEYS.iter().map(|key| key.name);
+    if ENGINE_KEYS.iter().any(|known| known.name == key) {
+        let message = format!("{key} is an option of the whole engine, not of a listener");
+        return OptionFault { in_key: true, at: 0, message };
+    }
     let message = match nearest(key, names.clone()) {
-        Some(name) => format!("unknown option {key:?}, did you mean {name:?}?"),
-        None => format!("unknown option {key:?}; there are {}", names.collect::<Vec<_>>().join(", ")),
+        Some(name) => format!("unknown option {}, did you mean {name:?}?", Quoted(key)),
+        None => format!("unknown option {}; there are {}", Quoted(key), names.collect::<Vec<_>>().join(", ")),
     };
     OptionFault { in_key: true, at: 0, message }
 }

@@ -210,14 +210,20 @@ pub(crate) fn with_loss<R>(lost: &dyn Fn(), work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Gives up the calling thread, which was to end in the middle of what others need: it does nothing any more, for ever.
-pub(crate) fn lose() -> ! {
-    std::mem::forget(SignalsBlocked::new());
-    if let Some(lost) = ON_LOSS.take() {
-        // SAFETY: `with_loss` borrows it, and has not returned on this thread.
-        let _ = catch_unwind(AssertUnwindSafe(|| unsafe { (*lost)() }));
-    }
+/// Gives up the calling thread, which was to end in the middle of what others need: it does nothing any more, for ever, but
+/// handle the signals of a thread of the host's, which may be the only one that does. `unexpected` runs where [`with_loss`] has
+/// not said what to do.
+pub(crate) fn lose(unexpected: impl FnOnce()) -> ! {
     let fate = FATE.get();
+    if !fate.is_null() {
+        std::mem::forget(SignalsBlocked::new());
+    }
+    let told = catch_unwind(AssertUnwindSafe(|| match ON_LOSS.take() {
+        // SAFETY: `with_loss` borrows it, and has not returned on this thread.
+        Some(lost) => unsafe { (*lost)() },
+        None => unexpected(),
+    }));
+    drop(told);
     // SAFETY: null, or held by this thread's own closure, which never ends now.
     if let Some(fate) = unsafe { fate.as_ref() } {
         fate.set(FateState::Lost);
@@ -385,7 +391,7 @@ mod tests {
     fn nobody_waits_for_a_thread_that_is_lost() {
         let (seen, told) = mpsc::channel();
         let thread = Arc::<ThreadSettings>::default().start("lost", move || {
-            with_loss(&|| seen.send("lost").unwrap(), || lose());
+            with_loss(&|| seen.send("lost").unwrap(), || lose(|| {}));
         });
         assert!(thread.unwrap().join().is_none());
         assert_eq!(told.try_recv(), Ok("lost"));

@@ -11,7 +11,7 @@ use resay_plugin::environment;
 
 use super::library::{self, Callee, Change, Contents, FilterTable, Loaded, Table};
 use super::spec::{ChainSpec, StageSpec, Target};
-use crate::error::{Error, Result, plain};
+use crate::error::{Error, Place, Result, plain};
 use crate::values::nearest;
 
 /// Where a transform comes from.
@@ -206,7 +206,10 @@ impl Registry {
     /// What each stage of a chain names.
     pub(crate) fn find_all(&mut self, chain: &ChainSpec) -> Result<Vec<Callee>> {
         let place = |error, stage: &StageSpec| match error {
-            Error::UnknownTransform { id, hint, .. } => Error::UnknownTransform { id, hint, at: stage.at },
+            Error::UnknownTransform { id, hint, .. } => {
+                let place = Some(Place::new(stage.at, id.len()));
+                Error::UnknownTransform { id, hint, place }
+            }
             error => error,
         };
         chain
@@ -241,7 +244,7 @@ impl Registry {
         if let Some(path) = self.file_of(name) {
             return self.find_file(&path, Some(name));
         }
-        Err(Error::UnknownTransform { id: name.to_owned(), hint: self.hint_for(name), at: 0 })
+        Err(Error::UnknownTransform { id: name.to_owned(), hint: self.hint_for(name), place: None })
     }
 
     fn hint_for(&self, name: &str) -> String {

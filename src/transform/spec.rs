@@ -19,7 +19,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::SpecError;
+use crate::error::{Place, SpecError};
 
 /// A chain as it was written: its stages in the order in which messages pass them.
 ///
@@ -94,6 +94,16 @@ impl ChainSpec {
 }
 
 impl StageSpec {
+    /// What the words of a transform that refuses its options are about: the key of an option that it does not know, the value of
+    /// one that it names, or the stage.
+    pub(crate) fn place_of(&self, reason: &str) -> Place {
+        match self.options.iter().find(|option| is_about(reason, &option.key)) {
+            Some(option) if is_unknown(reason) => Place::new(option.key_at, option.key.len()),
+            Some(option) => Place::new(option.value_at, option.value.len().max(1)),
+            None => Place::new(self.at, self.target.to_string().len()),
+        }
+    }
+
     /// The filter of `tls` addresses, without options.
     pub(crate) fn tls() -> StageSpec {
         StageSpec { at: 0, target: Target::Name("tls".to_owned()), options: Vec::new() }
@@ -113,6 +123,17 @@ impl StageSpec {
             Some(_) => Err(reader.fault("unexpected: a filter is one name, a colon and its options")),
         }
     }
+}
+
+/// Whether a transform's words name an option of that key. The declared ones may be listed behind.
+pub fn is_about(reason: &str, key: &str) -> bool {
+    let told = reason.find("option ").and_then(|at| reason.get(at + "option ".len()..));
+    told.is_some_and(|told| [format!("{key:?}"), format!("'{key}'")].iter().any(|key| told.starts_with(key)))
+}
+
+/// Whether a transform's words say that it does not know an option.
+pub fn is_unknown(reason: &str) -> bool {
+    reason.contains("unknown option")
 }
 
 impl std::str::FromStr for ChainSpec {

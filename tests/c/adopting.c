@@ -65,11 +65,25 @@ static const uint32_t ways[2] = { RESAY_FD_DUP, RESAY_FD_OWN };
 static void a_failure_changes_nothing(void)
 {
   static const char *bad[] = { "sndbuf=9k&nonsense=1", "sndbuf=9k&chain=nonesuch", "sndbuf=9k&frame=fixed:9&max_message=5" };
+  static const struct {
+    int is_udp;
+    const char *options, *message;
+  } means_nothing[] = {
+    { 0, "mode=600", "mode means nothing for a socket handed over" },
+    { 0, "rate=5/1s", "rate means nothing for tcp" },
+    { 1, "frame=lines", "frame means nothing for udp" },
+    { 1, "backlog=5&idle_timeout=5s", "backlog means nothing for udp" },
+    { 0, "backlog=5&&", "an option is missing here" },
+    { 0, "backlog=5&backlog=5", "this option is given twice" },
+  };
   resay_engine *engine = new_engine(), *ended = new_engine();
   struct linger lingers = { 1, 5 };
+  char name[32];
   resay_id listener = 77;
   resay_error error;
   int tcp = opened(SOCK_STREAM, "127.0.0.1"), unbound = socket(AF_INET, SOCK_DGRAM, 0), pair[2];
+  int udp = opened(SOCK_DGRAM, "127.0.0.1"), file = open("/dev/null", O_RDONLY);
+  CHECK(file >= 0);
   CHECK(setsockopt(tcp, SOL_SOCKET, SO_LINGER, &lingers, sizeof lingers) == 0);
   set(tcp, IPPROTO_TCP, TCP_CORK, 1);
   set(tcp, SOL_SOCKET, SO_RCVLOWAT, 99);
@@ -84,6 +98,14 @@ static void a_failure_changes_nothing(void)
     }
     CHECK_CODE(resay_listen_fd(ended, tcp, ways[way], "sndbuf=9k", &listener, &error), RESAY_E_STATE);
     CHECK(is_open(tcp) && same(before, state_of(tcp)));
+    for (size_t i = 0; i < sizeof means_nothing / sizeof *means_nothing; i++) {
+      CHECK_CODE(resay_listen_fd(engine, means_nothing[i].is_udp ? udp : tcp, ways[way], means_nothing[i].options, &listener, &error), RESAY_E_SPEC);
+      CHECK(strncmp(error.message, means_nothing[i].message, strlen(means_nothing[i].message)) == 0);
+      CHECK(same(before, state_of(tcp)));
+    }
+    snprintf(name, sizeof name, "adopt fd:%d:", file);
+    CHECK_CODE(resay_listen_fd(engine, file, ways[way], NULL, &listener, &error), RESAY_E_SYS);
+    CHECK(strncmp(error.message, name, strlen(name)) == 0);
     before = state_of(unbound);
     CHECK_CODE(resay_listen_fd(engine, unbound, ways[way], NULL, &listener, &error), RESAY_E_SYS);
     CHECK(strstr(error.message, "not bound") != NULL && is_open(unbound) && same(before, state_of(unbound)));
@@ -97,6 +119,8 @@ static void a_failure_changes_nothing(void)
   resay_engine_free(engine);
   resay_engine_free(ended);
   CHECK(!is_open(tcp));
+  close(udp);
+  close(file);
   close(unbound);
   close(pair[0]);
   close(pair[1]);

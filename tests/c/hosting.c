@@ -172,6 +172,27 @@ static void errors_tell_the_place(void)
     {"upercase:x=1", "unknown transform \"upercase\", did you mean \"uppercase\"?", RESAY_E_PLUGIN, 0, 8},
     {"hex | ", NULL, RESAY_E_SPEC, 6, 1},
     {"hex || rot13", NULL, RESAY_E_SPEC, 5, 1},
+    {"reverse | uppercase:unicod=1", NULL, RESAY_E_PLUGIN, 20, 6},
+    {"reverse | delay:time=x", NULL, RESAY_E_PLUGIN, 21, 1},
+  };
+  static const struct {
+    const char *url;
+    int code;
+    uint32_t position, length;
+  } urls[] = {
+    {"tcp://127.0.0.1:0?chain=upercase", RESAY_E_PLUGIN, 24, 8},
+    {"tcp://127.0.0.1:0?chain=reverse%7Cupercase", RESAY_E_PLUGIN, 34, 8},
+    {"tcp://127.0.0.1:0?backlog=5&chain=delay:time=x", RESAY_E_PLUGIN, 45, 1},
+    {"tcp://127.0.0.1:0?chain=hex||rot13", RESAY_E_SPEC, 28, 1},
+    {"tcp://127.0.0.1:0?threads=2", RESAY_E_SPEC, 18, 7},
+  };
+  static const struct {
+    const char *key, *value, *message;
+  } options[] = {
+    {"treads", "2", "unknown option, did you mean \"threads\"?"},
+    {"BACKLOG", "2", "unknown option, did you mean \"backlog\"?"},
+    {"threads", "-1", "expected a number of threads, 1 to 256"},
+    {"threads", "99999999999999999999", "expected a number of threads, 1 to 256"},
   };
   resay_engine *engine = new_engine();
   resay_error error;
@@ -184,6 +205,26 @@ static void errors_tell_the_place(void)
       _exit(1);
     }
   }
+  for (i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+    CHECK_CODE(resay_listen(engine, urls[i].url, NULL, &error), urls[i].code);
+    if (error.position != urls[i].position || error.length != urls[i].length) {
+      fprintf(stderr, "%s: %u, %u: %s\n", urls[i].url, error.position, error.length, error.message);
+      _exit(1);
+    }
+  }
+  for (i = 0; i < sizeof options / sizeof options[0]; i++) {
+    CHECK_CODE(resay_set(engine, options[i].key, options[i].value, &error), RESAY_E_SPEC);
+    CHECK(strncmp(error.message, options[i].message, strlen(options[i].message)) == 0);
+    CHECK(error.length > 0);
+  }
+  CHECK_CODE(resay_get(engine, "treads", NULL, 0, NULL), RESAY_E_SPEC);
+  CHECK(strstr(resay_last_error(), "did you mean \"threads\"?") != NULL);
+  CHECK_CODE(resay_log(engine, 99, NULL, NULL), RESAY_E_ARG);
+  CHECK_CODE(resay_plugin_dir(engine, "", &error), RESAY_E_SPEC);
+  CHECK(resay_has(NULL) == 0 && strstr(resay_last_error(), "is missing") != NULL); /* no failure */
+  /* What cannot be shown is written as bytes. */
+  CHECK_CODE(resay_listen(engine, "tcp://\x1b:1", NULL, &error), RESAY_E_SPEC);
+  CHECK(strstr(error.message, "\\x1b") != NULL);
   /* What is wrong stands at the beginning, also where the text is long. */
   CHECK_CODE(resay_chain(engine, 0, "nothing-of-the-kind-at-all", &error), RESAY_E_PLUGIN);
   CHECK(strncmp(error.message, "unknown transform \"nothing-of-the-kind-at-all\"", 46) == 0);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "check.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 
 static int is_inside;
@@ -132,9 +133,120 @@ static void in_a_hook(void)
   expect_it_is_over(engine, url);
 }
 
+static void leave_at_a_chain(void *user, int level, const char *line, size_t len)
+{
+  (void)user, (void)level;
+  if (memmem(line, len, "chain", 5) == NULL) return;
+  __atomic_store_n(&is_inside, 1, __ATOMIC_SEQ_CST);
+  pthread_exit(NULL);
+}
+
+static void *set_a_chain(void *engine)
+{
+  resay_chain(engine, 0, "uppercase", NULL);
+  __atomic_store_n(&has_returned, 1, __ATOMIC_SEQ_CST);
+  return NULL;
+}
+
+/* The call of the program's has something locked, and never gives it back. */
+static void in_the_middle_of_a_call(void)
+{
+  resay_engine *engine = new_engine();
+  pthread_t thread;
+  char url[128];
+  CHECK_CODE(resay_log(engine, RESAY_LOG_INFO, leave_at_a_chain, NULL), 0);
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_start(engine, 1, NULL), 0);
+  CHECK(pthread_create(&thread, NULL, set_a_chain, engine) == 0);
+  until_inside();
+  expect_it_is_over(engine, url);
+  CHECK(!__atomic_load_n(&has_returned, __ATOMIC_SEQ_CST));
+}
+
+static void leave_each_option(void *user, const resay_option_info *option)
+{
+  (void)user, (void)option;
+  __atomic_store_n(&is_inside, 1, __ATOMIC_SEQ_CST);
+  pthread_exit(NULL);
+}
+
+static void leave_each_transform(void *user, const resay_transform_info *transform)
+{
+  (void)user, (void)transform;
+  __atomic_store_n(&is_inside, 1, __ATOMIC_SEQ_CST);
+  pthread_exit(NULL);
+}
+
+static void *list_options(void *engine)
+{
+  (void)engine;
+  resay_options(leave_each_option, NULL);
+  return NULL;
+}
+
+static void *list_transforms(void *engine)
+{
+  resay_transforms(engine, leave_each_transform, NULL, NULL);
+  return NULL;
+}
+
+/* Nothing is locked there: only the thread is lost. */
+static void in_a_list(void)
+{
+  static void *(*const lists[])(void *) = {list_options, list_transforms};
+  resay_engine *engine = new_engine();
+  char url[128];
+  size_t i;
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_start(engine, 1, NULL), 0);
+  for (i = 0; i < 2; i++) {
+    pthread_t thread;
+    __atomic_store_n(&is_inside, 0, __ATOMIC_SEQ_CST);
+    CHECK(pthread_create(&thread, NULL, lists[i], engine) == 0);
+    until_inside();
+    ask_once(url, "after", "after");
+  }
+  CHECK_CODE(resay_engine_free(engine), 0);
+}
+
+static void end_well(int number)
+{
+  (void)number;
+  _exit(0);
+}
+
+static void *end_by_a_signal(void *client)
+{
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, NULL);
+  say(client, "x", 1);
+  until_inside();
+  kill(getpid(), SIGTERM);
+  poll(NULL, 0, PATIENCE_MS);
+  _exit(3);
+}
+
+/* The thread of the program that is lost may be the only one that handles signals. */
+static void a_lost_thread_of_the_program_still_handles_signals(void)
+{
+  resay_engine *engine = new_engine();
+  pthread_t thread;
+  char url[128];
+  signal(SIGTERM, end_well);
+  CHECK_CODE(add_function(engine, "leave", leave, NULL, NULL), 0);
+  CHECK_CODE(resay_chain(engine, 0, "leave", NULL), 0);
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK(pthread_create(&thread, NULL, end_by_a_signal, dial(url)) == 0);
+  resay_run(engine, -1);
+  _exit(4);
+}
+
 int main(void)
 {
-  static void (*const parts[])(void) = {on_a_thread_of_the_engine, in_the_log, on_a_lent_thread, in_a_hook};
+  static void (*const parts[])(void) = {on_a_thread_of_the_engine, in_the_log,  on_a_lent_thread,
+                                        in_a_hook,                 in_the_middle_of_a_call,
+                                        in_a_list,                 a_lost_thread_of_the_program_still_handles_signals};
   size_t i;
   for (i = 0; i < sizeof parts / sizeof parts[0]; i++) {
     int status;

@@ -464,6 +464,63 @@ static void nothing_is_sent_behind_the_end(void)
   }
 }
 
+/* ---- An engine that never ran, or only in part ---- */
+
+static void *until_the_last_event(void *events)
+{
+  resay_event event = {.struct_size = sizeof event};
+  int code;
+  while ((code = resay_events_next(events, &event, -1)) == 1) {}
+  CHECK(code == RESAY_E_STATE);
+  return NULL;
+}
+
+static void *until_the_last_record(void *tap)
+{
+  resay_tap_record record;
+  char bytes[64];
+  CHECK(resay_tap_read(tap, &record, sizeof record, 1, bytes, sizeof bytes, -1) == RESAY_E_STATE);
+  return NULL;
+}
+
+static void nobody_waits_for_an_engine_that_never_ran(int drains)
+{
+  resay_engine *engine = new_engine();
+  resay_events *events, *late_events;
+  resay_tap *tap, *late_tap;
+  pthread_t threads[2];
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_LISTENER_CLOSED, 16, &events, NULL), 0);
+  CHECK_CODE(resay_tap_open(engine, NULL, &tap, NULL), 0);
+  CHECK(pthread_create(&threads[0], NULL, until_the_last_event, events) == 0);
+  CHECK(pthread_create(&threads[1], NULL, until_the_last_record, tap) == 0);
+  if (drains) CHECK_CODE(resay_drain(engine, PATIENCE_MS), 0);
+  else CHECK_CODE(resay_stop(engine), 0);
+  CHECK_CODE(resay_join(engine, -1), 0);
+  CHECK(pthread_join(threads[0], NULL) == 0 && pthread_join(threads[1], NULL) == 0);
+  CHECK_CODE(resay_events_open(engine, RESAY_EVENT_LISTENER_CLOSED, 16, &late_events, NULL), RESAY_E_STATE);
+  CHECK_CODE(resay_tap_open(engine, NULL, &late_tap, NULL), RESAY_E_STATE);
+  CHECK(late_events == NULL && late_tap == NULL);
+  CHECK_CODE(resay_events_close(events), 0);
+  CHECK_CODE(resay_tap_close(tap), 0);
+  CHECK_CODE(resay_engine_free(engine), 0);
+}
+
+/* Who waits for the end does not wait for threads that were never lent. */
+static void joining_ends_workers_without_a_thread(void)
+{
+  resay_engine *engine = new_engine();
+  resay_client *client;
+  char url[128];
+  CHECK_CODE(resay_set(engine, "threads", "3", NULL), 0);
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK_CODE(resay_run(engine, 0), 1);
+  CHECK_CODE(resay_stop(engine), 0);
+  CHECK_CODE(resay_run(engine, -1), 0);
+  CHECK_CODE(resay_join(engine, -1), 0);
+  CHECK_CODE(resay_client_open(url, PATIENCE_MS, &client, NULL), RESAY_E_SYS);
+  CHECK_CODE(resay_engine_free(engine), 0);
+}
+
 int main(void)
 {
   setvbuf(stdout, NULL, _IOLBF, 0);
@@ -482,5 +539,8 @@ int main(void)
   PART(engines_do_not_wait_for_each_other(0));
   PART(engines_do_not_wait_for_each_other(1));
   PART(nothing_is_sent_behind_the_end());
+  PART(nobody_waits_for_an_engine_that_never_ran(0));
+  PART(nobody_waits_for_an_engine_that_never_ran(1));
+  PART(joining_ends_workers_without_a_thread());
   return 0;
 }

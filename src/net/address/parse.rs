@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::escape::{Decoded, Pair, Parsed, Part, decode};
-use super::{Address, Endpoint, Host, Listen, UnixKind, UnixName, Zone};
+use super::{Address, Endpoint, Host, Listen, UnixKind, UnixName, Written, Zone};
 use crate::error::SpecError;
 use crate::options::{Key, Options, ValueFault, nearest};
 use crate::transform::spec::{OptionSpec, StageSpec};
@@ -52,7 +52,7 @@ impl Listen {
                 options.filter = Some(filter.unwrap_or_else(StageSpec::tls).to_string());
             }
         }
-        Ok(Listen { address, options })
+        Ok(Listen { address, options, written: Written { url: url.to_owned(), pairs } })
     }
 }
 

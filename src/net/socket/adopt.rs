@@ -5,7 +5,7 @@
 //! be put back, and what cannot, with [`Bound::complete`], last: after a failure the socket is as it was.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use socket2::{SockAddr, SockRef};
 
@@ -13,25 +13,28 @@ use super::bound::{Bound, Handed, is_loopback};
 use super::ip::{canonical, refuse_group};
 use super::options::{asked_for, destinations, neutral, on_accept};
 use crate::error::{Error, Result};
-use crate::net::address::{Address, UnixKind, UnixName};
+use crate::net::address::{Address, Listen, UnixKind, UnixName};
 use crate::options::Options;
 use crate::peer::SocketKind;
 use crate::sys::{self, Handover};
 
-/// Takes over a socket that was opened by somebody else, whatever kind it is.
-pub(crate) fn adopt(socket: OwnedFd, options: &Options) -> Result<Bound> {
-    adopt_handed(Handover::new(socket, false), options)
+/// Takes over a socket that was opened by somebody else, whatever kind it is. Errors call it `number`: its own, or that of what it
+/// is a copy of.
+pub(crate) fn adopt(socket: OwnedFd, number: RawFd, options: &Options) -> Result<Bound> {
+    adopt_handed(Handover::new(socket, false), number, options)
 }
 
 /// The same by number. After a failure the number is its owner's, and open.
-pub(super) fn adopt_number(fd: i32, options: &Options) -> Result<Bound> {
-    let socket = sys::adopt(fd).map_err(Error::system(format!("adopt fd:{fd}")))?;
-    adopt_handed(Handover::new(socket, true), options)
+pub(super) fn adopt_number(number: RawFd, listen: &Listen) -> Result<Bound> {
+    let socket = sys::adopt(number).map_err(Error::system(format!("adopt fd:{number}")))?;
+    let bound = adopt_handed(Handover::new(socket, true), number, &listen.options)?;
+    listen.check_kind(bound.kind)?;
+    Ok(bound)
 }
 
-fn adopt_handed(mut handover: Handover, options: &Options) -> Result<Bound> {
+fn adopt_handed(mut handover: Handover, number: RawFd, options: &Options) -> Result<Bound> {
     let theirs = handover.fd().map_err(Error::system("adopt"))?;
-    let name = format!("fd:{}", theirs.as_raw_fd());
+    let name = format!("fd:{number}");
     let failed = |what: &'static str| Error::system(format!("{what} {name}"));
     let found = Found::look(&SockRef::from(&theirs)).map_err(failed("adopt"))?;
     let Found { kind, local, is_v6, listens } = &found;

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV6};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use socket2::SockRef;
@@ -58,9 +58,11 @@ impl Handed {
         let options = &listen.options;
         let mut sockets = self.sockets.into_iter();
         let first = sockets.next().ok_or(Error::State("no socket was handed over for an address"))?;
-        let mut bound = adopt(first, options)?;
+        let number = first.as_raw_fd();
+        let mut bound = adopt(first, number, options)?;
         for socket in sockets {
-            let mut more = adopt(socket, options)?;
+            let number = socket.as_raw_fd();
+            let mut more = adopt(socket, number, options)?;
             more.complete()?;
             bound.more.push(more.socket);
         }

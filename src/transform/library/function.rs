@@ -298,9 +298,10 @@ impl HostFunction {
             Verdict::Later if ticket.is_some() => {
                 return Called { status: Status::Later, is_replaced: false, delay_us, ticket };
             }
-            Verdict::Later => {
-                (Status::Failed(Fault::Broken("it answers later, and has not asked whether it may")), false)
-            }
+            Verdict::Later => (
+                Status::Failed(Fault::Broken("it returned RESAY_LATER without a token from resay_later")),
+                false,
+            ),
         };
         Called { status, is_replaced, delay_us, ticket: None }
     }

@@ -55,7 +55,7 @@ impl Instance {
         services: &Services,
     ) -> Result<Instance> {
         let (id, name) = (callee.id(), callee.name());
-        let fault = |reason: String| Error::Transform { id: id.to_owned(), reason };
+        let fault = |reason: String| Error::Transform { id: id.to_owned(), reason, place: None };
         let declared = callee.options();
         let mut keys = Vec::with_capacity(options.len());
         for (key, _) in options {

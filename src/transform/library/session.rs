@@ -57,6 +57,7 @@ impl Stages {
             let too_large = |_| Error::Transform {
                 id: instance.id().to_owned(),
                 reason: "the sessions of this chain are too large".to_owned(),
+                place: None,
             };
             let part = match &instance.callee {
                 Callee::Table(table) => {
