@@ -159,7 +159,7 @@ fn serve(
     // The place is free before anybody is told of the end.
     belongings.give_up();
     waiters.iter().for_each(|(order, waiter)| match order {
-        Order::HandedOver => waiter.answer_with_figures(&engine.stats()),
+        Order::HandedOver => waiter.answer_with_figures(&engine),
         order => waiter.answer(end.answer_to(order)),
     });
     if end == End::Overdue {

@@ -25,6 +25,8 @@ pub(super) type Opened = Vec<(Bound, Own)>;
 pub(super) struct Own {
     chain: Option<Arc<Chain>>,
     filter: Option<Arc<FilterInstance>>,
+    /// The URL that it had in the process that has handed its sockets over.
+    url_before: Option<String>,
 }
 
 /// A listener as it is.
@@ -125,7 +127,8 @@ impl Engine {
         let settings = Arc::clone(&lock(&self.control).thread_settings);
         let (mut opened, mut counts) = (Vec::with_capacity(listens.len()), Vec::with_capacity(listens.len()));
         let dealt = Handed::deal(handed, listens);
-        for ((listen, own), dealt) in listens.iter().zip(owns).zip(dealt) {
+        for ((listen, mut own), dealt) in listens.iter().zip(owns).zip(dealt) {
+            own.url_before = dealt.as_ref().map(|handed| handed.url.clone());
             let before = opened.len();
             let bound = match dealt {
                 Some(handed) => vec![handed.adopt(listen)?],
@@ -163,9 +166,12 @@ impl Engine {
         // What somebody else has opened goes back as it was after any failure: this comes when nothing else can fail.
         opened.iter_mut().try_for_each(|(bound, _)| bound.complete())?;
         let ids = listeners.iter().map(|listener| ListenerId(listener.id)).collect();
-        let sockets = opened.into_iter().map(|(bound, _)| bound.socket);
+        let sockets = opened.into_iter().map(|(bound, own)| (bound.socket, own.url_before));
         let ready = listeners.into_iter().zip(sockets);
-        for (listener, socket) in ready {
+        for (listener, (socket, url_before)) in ready {
+            if let Some(url) = url_before {
+                control.carried_over.inherit(url, listener.id);
+            }
             match self.core.get() {
                 Some(core) => core.serve(&listener, socket)?,
                 None => control.waiting.push(Waiting { listener: Arc::clone(&listener), socket }),
@@ -176,7 +182,7 @@ impl Engine {
     }
 
     fn own(&self, options: &Options) -> Result<Own> {
-        Ok(Own { chain: self.own_chain(options)?, filter: self.own_filter(options)? })
+        Ok(Own { chain: self.own_chain(options)?, filter: self.own_filter(options)?, url_before: None })
     }
 
     /// Creates the filter that a listener with these options would have, and drops it: whether there is one of that name, and

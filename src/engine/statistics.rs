@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::listeners::ListenerId;
+use super::listeners::{ListenerId, find_listener};
 use super::state::Engine;
 use crate::channel::channel;
 use crate::error::Result;
@@ -32,23 +32,28 @@ impl Engine {
     /// What all listeners have done, closed ones too, and what was [carried over](Engine::carry_over): the figures never run backwards, `open` aside.
     pub fn stats(&self) -> Stats {
         let mut control = lock(&self.control);
-        let mut sum = control.closed.stats();
-        sum.add(&control.carried_over);
+        let mut sum = control.gone_stats();
         for listener in &control.listeners {
-            sum.add(&listener.stats());
+            sum.add(&control.stats_of(listener));
         }
         sum
     }
 
-    /// What one listener has done.
+    /// What one listener has done, with what was [carried over](Engine::carry_over) of the one before whose sockets it has.
     pub fn listener_stats(&self, id: ListenerId) -> Result<Stats> {
-        self.find(id).map(|listener| listener.stats())
+        let control = lock(&self.control);
+        find_listener(&control, id).map(|listener| control.stats_of(&listener))
     }
 
     /// What listeners have done that are closed by now: with the [`listener_stats`](Engine::listener_stats) of those that are
     /// left, it adds up to [`stats`](Engine::stats).
     pub fn closed_stats(&self) -> Stats {
-        lock(&self.control).closed.stats()
+        lock(&self.control).gone_stats()
+    }
+
+    /// Whether the figures go on from those of another process: see [`carry_over`](Engine::carry_over).
+    pub fn has_carried_over(&self) -> bool {
+        lock(&self.control).carried_over.is_known()
     }
 
     /// The connections that are open now, in the order in which they came. Workers that have no answer within

@@ -21,6 +21,9 @@ pub(crate) struct Stats {
     /// `serving`, `lame_duck`, `draining` and so on. Servers of earlier versions do not say.
     #[serde(default)]
     pub(crate) state: String,
+    /// The counters go on from those of a server before it, whose sockets it has taken over.
+    #[serde(default)]
+    pub(crate) carried_over: bool,
     /// Of all listeners together, closed ones too.
     pub(crate) totals: Counts,
     pub(crate) listeners: Vec<ListenerCounts>,
@@ -190,6 +193,7 @@ impl Stats {
             pid: std::process::id(),
             uptime_ms: milliseconds(uptime),
             state: health.name().to_owned(),
+            carried_over: engine.has_carried_over(),
             listeners: listeners.collect(),
             totals: Counts::of(&engine.stats()),
             transforms: engine.transform_counters().into_iter().collect(),
@@ -258,6 +262,14 @@ impl Counts {
 }
 
 impl Counts {
+    /// The same without the reasons that never came up, for readers that know them all.
+    pub(crate) fn short(mut self) -> Counts {
+        for counts in [&mut self.closed_by, &mut self.dropped_by, &mut self.rejected_by] {
+            counts.retain(|_, count| *count > 0);
+        }
+        self
+    }
+
     /// As the engine has them. Reasons that this version does not know are in the sums alone.
     pub(crate) fn stats(&self) -> resay::Stats {
         let mut stats = resay::Stats::default();

@@ -88,6 +88,7 @@ pub(super) fn sample(start: Instant, seconds: u64) -> Sample {
         pid: 4711,
         uptime_ms: seconds * 1000,
         state: "serving".to_owned(),
+        carried_over: false,
         totals: counts(193_410 * seconds + 1_250, 85, 50, 3 * seconds + 8, 37 * seconds),
         listeners,
         transforms: BTreeMap::new(),
