@@ -87,7 +87,7 @@ pub use transform::library::{
     running_transform,
 };
 pub use transform::registry::{TransformOrigin, overwritten_plugins};
-pub use worker::ConnectionInfo;
+pub use worker::{ConnectionInfo, TurnTimes};
 
 /// What stands before and around streams: see [`Builder::around`]. Not a promise yet.
 #[doc(hidden)]

@@ -14,7 +14,7 @@ use crate::stats::Stats;
 use crate::sys;
 use crate::timer::Moment;
 use crate::transform::library::TransformTime;
-use crate::worker::{Command, ConnectionInfo, Pulse};
+use crate::worker::{Command, ConnectionInfo, Pulse, TurnTimes};
 
 /// The turns of a worker, as they are at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct WorkerInfo {
     pub busy: Option<Duration>,
     /// The transform whose code runs there now, if one does.
     pub transform: Option<&'static CStr>,
+    /// How long its turns have taken so far.
+    pub turn_times: TurnTimes,
 }
 
 impl Engine {
@@ -89,6 +91,7 @@ impl Engine {
             last_turn: pulse.last_turn().until(now),
             busy: pulse.busy_since().map(|since| since.until(now)),
             transform: pulse.transform(),
+            turn_times: pulse.turn_times(),
         };
         pulses.map(info).collect()
     }

@@ -168,7 +168,10 @@ fn time_is_told_by_transform_and_by_worker() {
         }
         let found = scrape(&place);
         let busy = sum(&found, "resay_worker_busy_seconds_total", "");
-        (sum(&found, "resay_transform_duration_seconds_count", "") >= 4.0 && busy > 0.0).then_some(found)
+        // The turn in which calls are timed is counted when it is over.
+        let turns = sum(&found, "resay_worker_turn_seconds_count", "");
+        let calls = sum(&found, "resay_transform_duration_seconds_count", "");
+        (calls >= 4.0 && turns >= 2.0 && busy > 0.0).then_some(found)
     });
     for transform in ["uppercase", "identity"] {
         let label = format!("transform=\"{transform}\"");
@@ -178,6 +181,11 @@ fn time_is_told_by_transform_and_by_worker() {
         assert_eq!(count, all);
         assert!(count > 0.0 && found[&format!("resay_transform_duration_seconds_sum{{{label}}}")] > 0.0);
     }
+    let turns = sum(&found, "resay_worker_turn_seconds_count", "");
+    assert_eq!(turns, sum(&found, "resay_worker_turn_seconds_bucket", "le=\"+Inf\""));
+    assert!(sum(&found, "resay_worker_turn_seconds_sum", "") > 0.0);
+    let buckets = found.keys().filter(|name| name.starts_with("resay_worker_turn_seconds_bucket{")).count();
+    assert_eq!(buckets, 2 * (resay::TurnTimes::BOUNDS_US.len() + 1), "{found:?}");
     for family in ["resay_worker_busy_seconds_total", "resay_worker_waiting_seconds_total"] {
         let workers = found.keys().filter(|name| name.starts_with(family)).count();
         assert_eq!(workers, 2, "{found:?}");
@@ -214,7 +222,19 @@ fn the_two_formats_have_the_same_samples() {
     assert!(open.ends_with("\n# EOF\n"), "{open}");
     let (_, text) = get(&place, "/metrics", "Accept: */*\r\n");
     assert!(!text.contains("# EOF"), "{text}");
-    let names = |body: &str| samples(body).into_keys().collect::<BTreeSet<_>>();
+    // Labels have no order, and a bound is a number however it is written.
+    let label = |label: &str| match label.strip_prefix("le=\"").and_then(|bound| bound.strip_suffix('"')) {
+        Some(bound) => format!("le={}", bound.parse::<f64>().unwrap()),
+        None => label.to_owned(),
+    };
+    let name = |name: String| match name.split_once('{') {
+        Some((family, labels)) => {
+            let labels = labels.trim_end_matches('}').split(',').map(label).collect::<BTreeSet<_>>();
+            format!("{family}{labels:?}")
+        }
+        None => name,
+    };
+    let names = |body: &str| samples(body).into_keys().map(name).collect::<BTreeSet<_>>();
     assert_eq!(names(&open), names(&text));
     server.end();
 }
@@ -542,7 +562,7 @@ fn counters_of_listeners_go_on_after_a_takeover() {
             })
         })
     };
-    let found = adds_up(5.0);
+    let found = adds_up(6.0);
     assert_eq!(of(&found, "resay_messages_received_total", "a"), 4.0);
     // Once more, and of one that is killed no more is known than it had told when it left.
     let third = start(&["a", "c"], &place, &["--takeover", &control]);
