@@ -213,6 +213,27 @@ fn a_difference_is_told_in_lines_and_in_the_exit_status() {
     configured.server.end();
 }
 
+/// What it says is refused is, and names the same; what it does not say so of is not.
+#[test]
+fn a_difference_says_what_a_reload_refuses() {
+    let first = "[[listener]]\nname = \"a\"\nlisten = [\"tcp://127.0.0.1:0\", \"udp://127.0.0.1:0\"]\nallow = [\"127.0.0.0/8\"]\n";
+    let configured = Configured::start(first, 2);
+    let threads = format!("threads = 2\n{first}");
+    let wanted = "~ threads: 1 -> 2 (a reload refuses this: it cannot change while the server runs)\n";
+    assert_eq!(configured.diff(&threads), (Some(1), wanted.to_owned()));
+    assert!(configured.reload(&threads).stderr.contains("threads cannot change while the server runs"));
+    // Of UDP it follows when the socket is bound, of TCP it does not.
+    let prefixes = first.replace("127.0.0.0/8", "10.0.0.0/8");
+    let wanted = "~ listener a tcp://127.0.0.1:0: allow 127.0.0.0/8 -> 10.0.0.0/8\n\
+                  ~ listener a udp://127.0.0.1:0: allow 127.0.0.0/8 -> 10.0.0.0/8 (a reload refuses this: it is settled \
+                  when the socket is bound)\n";
+    assert_eq!(configured.diff(&prefixes), (Some(1), wanted.to_owned()));
+    assert!(configured.reload(&prefixes).stderr.contains("allow is settled when the socket is bound"));
+    let tcp = prefixes.replace(", \"udp://127.0.0.1:0\"", "");
+    assert_eq!(configured.reload(&tcp).code, Some(0));
+    configured.server.end();
+}
+
 #[test]
 fn what_was_changed_since_the_file_was_read_is_a_difference_that_a_reload_ends() {
     let text = "chain = \"hex|rot13\"\n\
