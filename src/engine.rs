@@ -32,5 +32,5 @@ pub use listeners::{ListenerId, ListenerInfo};
 pub use observing::TapOptions;
 pub use reconfigure::Reconfiguration;
 pub use state::Engine;
-pub use statistics::WorkerInfo;
+pub use statistics::{ConnectionList, WorkerInfo};
 pub use transforms::{TransformInfo, transforms};

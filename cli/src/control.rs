@@ -65,7 +65,7 @@ use crate::log::{Log, escape_into};
 use crate::reload::Reloader;
 use crate::takeover;
 use crate::{output, sandbox};
-use report::{Connection, Ended, HealthReport, Listener, Stats};
+use report::{Connection, Connections, Ended, HealthReport, Listener, Stats};
 use request::Request;
 use stream::Streams;
 use wire::write_all;
@@ -382,12 +382,14 @@ impl Desk {
     }
 
     fn connections(&self, most: Option<usize>) -> Result<String, Failure> {
-        let mut connections = self.engine.connections(LIST_PATIENCE);
+        let list = self.engine.list_connections(LIST_PATIENCE);
+        let (mut connections, missing_workers) = (list.connections, list.missing_workers);
         if let Some(most) = most {
             connections.sort_by_key(|connection| Reverse((connection.waiting_bytes, connection.idle)));
             connections.truncate(most);
         }
-        output::json(&connections.into_iter().map(Connection::from).collect::<Vec<_>>())
+        let connections = connections.into_iter().map(Connection::from).collect();
+        output::json(&Connections { connections, missing_workers })
     }
 
     fn listeners(&self) -> Result<String, Failure> {

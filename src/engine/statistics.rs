@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::listeners::{ListenerId, find_listener};
 use super::state::Engine;
-use crate::channel::channel;
+use crate::channel::{Nothing, channel};
 use crate::error::Result;
 use crate::lock::lock;
 use crate::stats::Stats;
 use crate::sys;
 use crate::timer::Moment;
 use crate::transform::library::TransformTime;
-use crate::worker::{Command, ConnectionInfo, Pulse, TurnTimes};
+use crate::worker::{Command, ConnectionInfo, Mailbox, Pulse, TurnTimes};
 
 /// The turns of a worker, as they are at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,16 @@ pub struct WorkerInfo {
     pub transform: Option<&'static CStr>,
     /// How long its turns have taken so far.
     pub turn_times: TurnTimes,
+}
+
+/// Connections that are open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionList {
+    /// In the order in which they came.
+    pub connections: Vec<ConnectionInfo>,
+    /// The numbers of workers that had no answer in time: their connections are not in the list, or not all.
+    pub missing_workers: Vec<usize>,
 }
 
 impl Engine {
@@ -59,23 +69,39 @@ impl Engine {
     }
 
     /// The connections that are open now, in the order in which they came. Workers that have no answer within
-    /// `patience` are left out: one on a lent thread answers when it next has a turn.
+    /// `patience` are left out: [`list_connections`](Engine::list_connections) says which.
     pub fn connections(&self, patience: Duration) -> Vec<ConnectionInfo> {
-        let (to, found) = channel();
-        for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
+        self.list_connections(patience).connections
+    }
+
+    /// The same, with the workers that had no answer within `patience`: one on a lent thread answers when it next has a turn.
+    pub fn list_connections(&self, patience: Duration) -> ConnectionList {
+        let mailboxes = self.core.get().map(|core| &core.shared.mailboxes);
+        let ask = |mailbox: &Mailbox<_>| {
+            let (to, found) = channel();
             // A worker that has ended has no connections.
-            let _ = mailbox.push(Command::List { to: to.clone() });
-        }
-        drop(to);
+            let _ = mailbox.push(Command::List { to });
+            found
+        };
+        let asked: Vec<_> = mailboxes.into_iter().flatten().map(ask).collect();
         // Further away than a clock reaches is for ever.
         let until = Instant::now().checked_add(patience);
         let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        let mut connections = Vec::new();
-        while let Ok(info) = found.receive(left()) {
-            connections.push(info);
+        let mut list = ConnectionList::default();
+        for (worker, found) in asked.into_iter().enumerate() {
+            loop {
+                match found.receive(left()) {
+                    Ok(info) => list.connections.push(info),
+                    Err(Nothing::Ever) => break,
+                    Err(Nothing::Yet) => {
+                        list.missing_workers.push(worker);
+                        break;
+                    }
+                }
+            }
         }
-        connections.sort_unstable_by_key(|info| info.id);
-        connections
+        list.connections.sort_unstable_by_key(|info| info.id);
+        list
     }
 
     /// The counters that transforms keep, as `transform.counter`.

@@ -112,6 +112,27 @@ pub(crate) struct Listener {
     pub(crate) effective: BTreeMap<String, String>,
 }
 
+/// The answer to `connections`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Connections {
+    pub(crate) connections: Vec<Connection>,
+    /// Workers that had no answer in time, since a transform does not return for example: their connections are missing.
+    pub(crate) missing_workers: Vec<usize>,
+}
+
+impl Connections {
+    /// What there is to say of those that are missing.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let numbers: Vec<_> = self.missing_workers.iter().map(ToString::to_string).collect();
+        let whose = match numbers.as_slice() {
+            [] => return None,
+            [one] => format!("worker {one} does not answer: its"),
+            all => format!("workers {} do not answer: their", all.join(", ")),
+        };
+        Some(format!("{whose} connections are not in the list"))
+    }
+}
+
 /// An element of the answer to `connections`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Connection {
