@@ -142,6 +142,9 @@ pub(crate) struct Connection {
     /// The proxy that has named the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) via: Option<String>,
+    /// What the proxy and TLS tell. Servers of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) facts: BTreeMap<String, String>,
     pub(crate) worker: usize,
     pub(crate) idle_ms: u64,
     pub(crate) waiting_bytes: usize,
@@ -334,6 +337,7 @@ impl From<ConnectionInfo> for Connection {
             listener: info.listener,
             peer: info.peer.to_string(),
             via: info.via.map(|via| via.to_string()),
+            facts: info.facts.into_iter().collect(),
             worker: info.worker,
             idle_ms: milliseconds(info.idle),
             waiting_bytes: info.waiting_bytes,

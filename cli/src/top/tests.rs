@@ -61,6 +61,7 @@ pub(super) fn sample(start: Instant, seconds: u64) -> Sample {
         listener: "tcp://127.0.0.1:8888".to_owned(),
         peer: peer.to_owned(),
         via: None,
+        facts: BTreeMap::new(),
         worker: (id % 2) as usize,
         idle_ms,
         waiting_bytes,

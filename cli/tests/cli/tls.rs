@@ -296,3 +296,34 @@ fn stunnel(directory: &Path, ca: &str, address: &str) {
     // Without `accept`, it serves its standard input and output.
     ask_with("stunnel4", &[configuration.to_str().unwrap()], "hello\n", "HELLO\n", "");
 }
+
+/// `ctl connections` has it as a column, where there is something to tell, and in JSON.
+#[test]
+fn what_tls_knows_of_a_connection_is_listed() {
+    let authority = Authority::new();
+    let url = format!("tls://127.0.0.1:0?{}&alpn=echo", authority.query());
+    let controlled = crate::ctl::Controlled::start(&[&url, "tcp://127.0.0.1:0"], &[]);
+    let plain =
+        std::net::TcpStream::connect(controlled.server.urls[1].strip_prefix("tcp://").unwrap()).unwrap();
+    wait_until("the plain one is there", || {
+        let found = controlled.json(&["connections"]);
+        (found["connections"].as_array().unwrap().len() == 1).then_some(())
+    });
+    assert!(!controlled.ask(&["connections"]).contains("FACTS"));
+    let mut command = resay(["repl", &controlled.server.urls[0], "--ca", &authority.path("ca.pem")]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = Process(command.spawn().unwrap());
+    let found = wait_until("the handshake is complete", || {
+        let found = controlled.json(&["connections"]);
+        let list = found["connections"].as_array().unwrap();
+        list.iter().find(|one| one["facts"]["tls.version"].is_string()).cloned()
+    });
+    assert_eq!(found["facts"]["tls.version"], "TLSv1.3", "{found}");
+    assert_eq!(found["facts"]["tls.client_cert"], "no", "{found}");
+    let text = controlled.ask(&["connections"]);
+    assert!(text.contains("FACTS") && text.contains("tls.version=TLSv1.3\n"), "{text}");
+    drop(client.0.stdin.take());
+    client.wait();
+    drop(plain);
+    controlled.server.end();
+}

@@ -11,6 +11,7 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::files::Source;
@@ -135,6 +136,17 @@ fn protocols(options: &Options<'_>) -> Result<Vec<Vec<u8>>, Error> {
     Ok(protocols)
 }
 
+thread_local! {
+    /// The name that the client asks for whose first message this thread has just read. A connection without buffers of its own does
+    /// not tell it in rustls; whoever chooses a certificate is told on the thread that gave the message to the connection.
+    static ASKED_NAME: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// The name that a client has asked for in what was just read on this thread, once.
+pub(crate) fn take_asked_name() -> Option<String> {
+    ASKED_NAME.take()
+}
+
 /// Chooses by the name that a client asks for, and by the kinds of signature that it knows.
 #[derive(Debug)]
 struct Certificates {
@@ -143,6 +155,7 @@ struct Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        ASKED_NAME.set(hello.server_name().map(str::to_owned));
         let can_sign = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let usable = || self.all.iter().filter(can_sign);
         let first = usable().next()?;
