@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::files::Source;
+use crate::words::error_text;
 
 /// A protocol's name has one byte for its length (RFC 7301).
 const PROTOCOL_BYTES_MAX: usize = 255;
@@ -24,7 +25,7 @@ pub(crate) fn server(options: &Options<'_>) -> Result<ServerConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let certificates = Certificates { all: certificates(options, &provider)? };
     let tickets: usize = options.integer("tickets")?;
-    let wrong = |error: rustls::Error| Error::config(error.to_string());
+    let wrong = |error: rustls::Error| Error::config(error_text(&error));
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions(options)?)
         .map_err(wrong)?
@@ -76,7 +77,7 @@ fn certificates(options: &Options<'_>, provider: &CryptoProvider) -> Result<Vec<
             None => source.private_key()?,
         };
         let certified = CertifiedKey::from_der(chain, key, provider)
-            .map_err(|error| source.wrong(&format!("does not go with its key: {error}")))?;
+            .map_err(|error| source.wrong(&format!("does not go with its key: {}", error_text(&error))))?;
         all.push(Arc::new(certified));
     }
     Ok(all)
@@ -107,7 +108,7 @@ fn clients(
     let source = Source::read("client_ca", authorities, false)?;
     let mut roots = RootCertStore::empty();
     for certificate in source.certificates()? {
-        roots.add(certificate).map_err(|error| source.wrong(&error.to_string()))?;
+        roots.add(certificate).map_err(|error| source.wrong(&error_text(&error)))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = if ask == Ask::Politely { builder.allow_unauthenticated() } else { builder };

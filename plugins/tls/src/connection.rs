@@ -2,6 +2,7 @@
 
 use crate::config::take_asked_name;
 use crate::subject::subject;
+use crate::words::error_text;
 use resay_plugin::{Error, Facts, Out, Received};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
@@ -244,5 +245,5 @@ fn encode(
 }
 
 fn failed(error: rustls::Error) -> Error {
-    Error::unsupported(error.to_string())
+    Error::unsupported(error_text(&error))
 }

@@ -7,12 +7,14 @@
 //! - `config`: the options, and what they make of rustls.
 //! - `connection`: one connection.
 //! - `subject`: whose a certificate is.
+//! - `words`: errors in words.
 #![forbid(unsafe_code)]
 
 mod config;
 mod connection;
 mod files;
 mod subject;
+mod words;
 
 use resay_plugin::{
     Error, Facts, Filter, FilterTable, Host, Level, Link, OptionSpec, Out, Peer, Received, Setup,
@@ -21,6 +23,7 @@ use rustls::ServerConfig;
 use std::sync::Arc;
 
 use connection::Connection;
+pub use words::error_text;
 
 /// The filter `tls`.
 pub static TABLE: FilterTable = FilterTable::of::<Tls>(c"tls")
