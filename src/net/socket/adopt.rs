@@ -29,6 +29,12 @@ pub(super) fn adopt_number(fd: i32, options: &Options) -> Result<Bound> {
     adopt_handed(Handover::new(socket, true), options)
 }
 
+/// The same of one that a service manager has passed.
+pub(super) fn adopt_passed(fd: i32, options: &Options) -> Result<Bound> {
+    let socket = sys::adopt_passed(fd).map_err(Error::system(format!("adopt fd:{fd}")))?;
+    adopt_handed(Handover::new(socket, true), options)
+}
+
 fn adopt_handed(mut handover: Handover, options: &Options) -> Result<Bound> {
     let theirs = handover.fd().map_err(Error::system("adopt"))?;
     let name = format!("fd:{}", theirs.as_raw_fd());
