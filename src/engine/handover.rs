@@ -13,7 +13,7 @@
 
 use super::carried_over::{HandoverStats, LeftListener};
 use super::listeners::ListenerId;
-use super::state::{Control, Engine};
+use super::state::{Control, Core, Engine};
 use crate::error::{Error, Result};
 use crate::listener::Listener;
 use crate::lock::lock;
@@ -63,19 +63,18 @@ impl Engine {
         let listeners = lock(&self.control).listeners.clone();
         let mut all = Vec::with_capacity(listeners.len());
         for listener in listeners {
-            let mut sockets = Vec::new();
-            for answer in core.ask_all(Question::CopySocket { id: listener.id })? {
-                match answer {
-                    Answer::Socket(socket) => sockets.push(socket),
-                    Answer::Failed(error) => return Err(Error::system("copy a listening socket")(error)),
-                    Answer::Connection(_) | Answer::Count(_) => {}
-                }
-            }
-            if !sockets.is_empty() {
-                all.push((ListenerId(listener.id), Handed { url: listener.url.clone(), sockets }));
-            }
+            let handed = copies(core, &listener)?;
+            all.extend(handed.map(|handed| (ListenerId(listener.id), handed)));
         }
         Ok(all)
+    }
+
+    /// Copies of the sockets of some listeners, for others of this engine. Where one cannot be copied there is none: then its
+    /// address is in use, which is an error of its own.
+    pub(super) fn copies_of(&self, ids: &[ListenerId]) -> Vec<Handed> {
+        let Some(core) = self.core.get() else { return Vec::new() };
+        let listeners = ids.iter().filter_map(|id| self.find(*id).ok());
+        listeners.filter_map(|listener| copies(core, &listener).ok().flatten()).collect()
     }
 
     /// The process that has handed sockets over is about to [leave](Engine::leave) them: the files of unix sockets are this
@@ -116,4 +115,17 @@ impl Engine {
         let with_url = |url: &str| listeners.iter().find(|listener| listener.url == url);
         carried_over.replace(stats, |url| with_url(url).map(|listener| listener.id));
     }
+}
+
+/// Copies of a listener's sockets; `None`: it has none for now.
+fn copies(core: &Core, listener: &Listener) -> Result<Option<Handed>> {
+    let mut sockets = Vec::new();
+    for answer in core.ask_all(Question::CopySocket { id: listener.id })? {
+        match answer {
+            Answer::Socket(socket) => sockets.push(socket),
+            Answer::Failed(error) => return Err(Error::system("copy a listening socket")(error)),
+            Answer::Connection(_) | Answer::Count(_) => {}
+        }
+    }
+    Ok(if sockets.is_empty() { None } else { Some(Handed { url: listener.url.clone(), sockets }) })
 }

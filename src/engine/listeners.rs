@@ -97,23 +97,25 @@ impl Engine {
         listens: &[Listen],
         handed: &mut Vec<Handed>,
     ) -> Result<Vec<Vec<ListenerId>>> {
-        let (opened, counts) = self.bind_all(listens, handed)?;
+        let (opened, counts) = self.bind_all(listens, handed, true)?;
         let mut control = lock(&self.control);
         let mut ids = self.serve(&mut control, opened)?.into_iter();
         Ok(counts.into_iter().map(|count| ids.by_ref().take(count).collect()).collect())
     }
 
     pub(super) fn open(&self, listens: &[Listen]) -> Result<Vec<ListenerId>> {
-        let (opened, _) = self.bind_all(listens, &mut Vec::new())?;
+        let (opened, _) = self.bind_all(listens, &mut Vec::new(), true)?;
         let mut control = lock(&self.control);
         self.serve(&mut control, opened)
     }
 
-    /// Creates the chains of listeners and binds their sockets; how many there are of each, too.
+    /// Creates the chains of listeners and binds their sockets; how many there are of each, too. `takes_any_port`: one with port 0
+    /// takes any port of those that were handed over.
     pub(super) fn bind_all(
         &self,
         listens: &[Listen],
         handed: &mut Vec<Handed>,
+        takes_any_port: bool,
     ) -> Result<(Opened, Vec<usize>)> {
         // Everything that can be wrong without a socket is found before one is bound.
         if self.is_ending() {
@@ -126,7 +128,7 @@ impl Engine {
         }
         let settings = Arc::clone(&lock(&self.control).thread_settings);
         let (mut opened, mut counts) = (Vec::with_capacity(listens.len()), Vec::with_capacity(listens.len()));
-        let dealt = Handed::deal(handed, listens);
+        let dealt = Handed::deal(handed, listens, takes_any_port);
         for ((listen, mut own), dealt) in listens.iter().zip(owns).zip(dealt) {
             own.url_before = dealt.as_ref().map(|handed| handed.url.clone());
             let before = opened.len();

@@ -327,3 +327,28 @@ fn what_tls_knows_of_a_connection_is_listed() {
     drop(plain);
     controlled.server.end();
 }
+
+/// A listener gets TLS by a reload, and loses it by the next one, on the same socket.
+#[test]
+fn a_reload_puts_tls_around_a_socket_that_is_there() {
+    let authority = Authority::new();
+    let (file, control) = (authority.path("resay.toml"), authority.path("ctl"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let urls = [format!("tcp://127.0.0.1:{port}"), format!("tls://127.0.0.1:{port}?{}", authority.query())];
+    let write = |url: &str| {
+        let text = format!("control = {control:?}\n[[listener]]\nname = \"a\"\nlisten = {url:?}\n");
+        fs::write(&file, text).unwrap();
+    };
+    write(&urls[0]);
+    let server = Server::of(resay(["serve", "--config", &file]), 1, None);
+    for number in [1, 0, 1] {
+        write(&urls[number]);
+        let output = run(["ctl", &control, "reload"], b"");
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let url = urls[number].split('?').next().unwrap();
+        let more: &[&str] = if number == 1 { &["--insecure"] } else { &[] };
+        let output = run(["send", url, "hello"].iter().chain(more), b"");
+        assert_eq!(output.text(), "hello", "{number} {output:?} {}", server.stderr.text());
+    }
+    server.end();
+}
