@@ -443,8 +443,9 @@ typedef struct resay_peer {
    */
   const char *via;
   /**
-   * What else a proxy says: texts "key=value", each ended by NUL, and a further NUL behind the last; NULL: there is no proxy.
-   * Bytes that are not printable ASCII are escaped (\xNN), and so are \, ' and ".
+   * What else a proxy says, and what the listener's filter tells: texts "key=value", each ended by NUL, and a further NUL
+   * behind the last; NULL: there is neither. Bytes that are not printable ASCII are escaped (\xNN), and so are \, ' and ".
+   * Keys of a filter begin with its id and a dot, such as "tls.version"; those of a proxy have no dot.
    */
   const char *facts;
 } resay_peer;
@@ -590,6 +591,13 @@ typedef struct resay_filter {
    * called. May be NULL.
    */
   resay_status (*end)(void *instance, void *conn, struct resay_filter_out *wire);
+  /**
+   * [W] Once, when the handshake is complete and before the first transform hears of the connection: appends to facts what is
+   * known of it, as texts "key=value", each ended by NUL. Keys are [a-z0-9_]+; bytes of values that are not printable ASCII
+   * are to be escaped (\xNN), and so are \, ' and ". The host leaves out what is none of that, and what is behind the first
+   * 2048 bytes. Returns RESAY_OK, or an error: then there are none. May be NULL.
+   */
+  resay_status (*facts)(void *instance, void *conn, struct resay_filter_out *facts);
 } resay_filter;
 
 /**

@@ -72,8 +72,8 @@ pub use client::{Client, Received};
 pub use connection::ConnectionState;
 pub use dry_run::{DryRun, DryRunOutput};
 pub use engine::{
-    Backend, Builder, Engine, ListenerId, ListenerInfo, Reconfiguration, TapOptions, TransformInfo,
-    WorkerInfo, transforms,
+    Backend, Builder, ConnectionList, Engine, HandoverStats, ListenerId, ListenerInfo, Reconfiguration,
+    TapOptions, TransformInfo, WorkerInfo, transforms,
 };
 pub use error::{Error, Result, SpecError};
 pub use event::{EVENT_TEXT_BYTES_MAX, Event, EventCause, EventKind, EventQueue, EventRecord, LogLevel};
@@ -87,7 +87,7 @@ pub use transform::library::{
     running_transform,
 };
 pub use transform::registry::{TransformOrigin, overwritten_plugins};
-pub use worker::ConnectionInfo;
+pub use worker::{ConnectionInfo, TurnTimes};
 
 /// What stands before and around streams: see [`Builder::around`]. Not a promise yet.
 #[doc(hidden)]

@@ -37,6 +37,8 @@ pub(crate) const UNIX_QUEUES_MAX: usize = 4096;
 /// What a filter may make of one read, or of one answer, beyond twice its bytes: a record that it has kept, a flight of a
 /// handshake.
 pub(crate) const FILTER_OUT_BYTES: usize = 128 * 1024;
+/// What a filter tells of a connection; more is left out. Some names of a certificate, and the rest of what TLS knows.
+pub(crate) const FILTER_FACTS_BYTES_MAX: usize = 2048;
 /// Delayed answers of one datagram socket, and their bytes.
 pub(crate) const DELAYED_DATAGRAMS_MAX: usize = 64 * 1024;
 pub(crate) const DELAYED_DATAGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;

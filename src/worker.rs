@@ -28,12 +28,14 @@ mod seen;
 mod spin;
 mod streams;
 mod swap;
+mod turns;
 
 pub(crate) use ask::{Answer, Ask, Question};
 pub use connection_info::ConnectionInfo;
 pub(crate) use directory::Directory;
 pub(crate) use mailbox::{Command, Mailbox};
 pub(crate) use pulse::{About, Pulse};
+pub use turns::TurnTimes;
 
 use datagram_socket::DatagramSocket;
 use offloaded::Offloaded;
@@ -62,6 +64,7 @@ use crate::offload::Offload;
 use crate::peer::Peer;
 use crate::slab::Slab;
 use crate::stats::{Block, CloseReason, DropReason};
+use crate::sys;
 use crate::tap::{Recorder, Taps};
 use crate::timer::{Moment, Timers, TurnNumber};
 
@@ -125,8 +128,10 @@ pub(crate) struct Worker<D: Driver> {
     /// Connections that have more to do than their last turn allowed; each at most once.
     unfinished: VecDeque<Token>,
     turn: TurnNumber,
-    /// Turns until transforms are timed.
+    /// Turns until transforms are timed, and the turn itself.
     untimed_turns: u32,
+    /// When the last turn began that is timed.
+    timed_turn_ns: u64,
     /// Places of the listeners that have submitted sends in this turn.
     submitted: Vec<u32>,
     timers: Timers,
@@ -224,6 +229,7 @@ impl<D: Driver> Worker<D> {
             unfinished: VecDeque::new(),
             turn: TurnNumber::FIRST,
             untimed_turns: UNTIMED_TURNS,
+            timed_turn_ns: 0,
             submitted: Vec::new(),
             timers: Timers::default(),
             late_turns: 0,
@@ -289,6 +295,7 @@ impl<D: Driver> Worker<D> {
         self.untimed_turns -= 1;
         if self.untimed_turns == 0 {
             self.untimed_turns = UNTIMED_TURNS;
+            self.timed_turn_ns = sys::monotonic_nanos();
             self.listeners.iter().flatten().for_each(|state| state.generation.time_next_calls());
         }
         let mut has_found = false;
@@ -309,6 +316,10 @@ impl<D: Driver> Worker<D> {
         }
         self.end_if_drained();
         self.recorder.wake();
+        // It was set back in this turn.
+        if self.untimed_turns == UNTIMED_TURNS {
+            self.pulse.note_turn(self.timed_turn_ns);
+        }
         #[cfg(any(test, fuzzing))]
         self.check();
         Ok(self.state != State::Ended)

@@ -65,7 +65,7 @@ use crate::log::{Log, escape_into};
 use crate::reload::Reloader;
 use crate::takeover;
 use crate::{output, sandbox};
-use report::{Connection, Counts, Ended, HealthReport, Listener, Stats};
+use report::{Connection, Connections, Ended, HealthReport, Listener, Stats};
 use request::Request;
 use stream::Streams;
 use wire::write_all;
@@ -232,12 +232,12 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Answers, and leaves the connection open: its end is the process's.
     /// The last figures, for the server that goes on.
-    pub(crate) fn answer_with_figures(&self, stats: &resay::Stats) {
-        let _ = write_answer(&self.client, "", output::json(&Counts::of(stats)));
+    pub(crate) fn answer_with_figures(&self, engine: &Engine) {
+        let _ = write_answer(&self.client, "", takeover::last_figures(engine));
     }
 
+    /// Answers, and leaves the connection open: its end is the process's.
     pub(crate) fn answer(&self, ended: Result<&str, Failure>) {
         let answer = ended.and_then(|ended| output::json(&Ended { ended: ended.to_owned() }));
         // The client may be gone; a few bytes do not wait for it.
@@ -345,7 +345,7 @@ impl Desk {
             return Err(failure);
         }
         drop(belongings.take());
-        takeover::release(client);
+        takeover::release(client, &self.engine);
         Ok(())
     }
 
@@ -382,12 +382,14 @@ impl Desk {
     }
 
     fn connections(&self, most: Option<usize>) -> Result<String, Failure> {
-        let mut connections = self.engine.connections(LIST_PATIENCE);
+        let list = self.engine.list_connections(LIST_PATIENCE);
+        let (mut connections, missing_workers) = (list.connections, list.missing_workers);
         if let Some(most) = most {
             connections.sort_by_key(|connection| Reverse((connection.waiting_bytes, connection.idle)));
             connections.truncate(most);
         }
-        output::json(&connections.into_iter().map(Connection::from).collect::<Vec<_>>())
+        let connections = connections.into_iter().map(Connection::from).collect();
+        output::json(&Connections { connections, missing_workers })
     }
 
     fn listeners(&self) -> Result<String, Failure> {

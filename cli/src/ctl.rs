@@ -12,9 +12,9 @@ use resay::options::parse_duration;
 use serde::Serialize;
 
 use crate::control::report::{
-    Closing, Connection, Ended, HealthReport, Listener, OptionReport, Reloaded, Stats,
+    Closing, Connections, Ended, HealthReport, Listener, OptionReport, Reloaded, Stats,
 };
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, complain};
 use crate::{help, output};
 use client::{Server, absolute, broken, one_line};
 use text::{chain_text, connections_text, ended_text, listeners_text, printable, stats_text};
@@ -44,7 +44,7 @@ enum Command {
     /// List the open connections
     ///
     /// IDLE is the time since the last input, WAITING the size of answers that the peer has not read. The list lacks
-    /// connections whose message is on the thread pool, and those of a worker that does not answer in time.
+    /// those of a worker that does not answer in time; a line on standard error says so, and `missing_workers` in JSON.
     Connections,
     /// List the listeners with their numbers and chains
     Listeners,
@@ -200,7 +200,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         }
         Command::Stats => shown(&server.ask::<Stats>("stats")?, *json, stats_text),
         Command::Connections => {
-            shown(&server.ask::<Vec<Connection>>("connections")?, *json, |all| connections_text(all))
+            let list: Connections = server.ask("connections")?;
+            if let Some(warning) = list.warning() {
+                complain(warning);
+            }
+            shown(&list, *json, |list| connections_text(&list.connections))
         }
         Command::Listeners => {
             shown(&server.ask::<Vec<Listener>>("listeners")?, *json, |all| listeners_text(all))

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resay::options::KEYS;
+use resay::net::address::Address;
+use resay::options::{AddressKind, KEYS};
 use resay::transform::spec::ChainSpec;
 use resay::{Builder, Engine, Error, Handed, ListenerId, LogLevel, Options, Reconfiguration};
 
@@ -221,14 +222,13 @@ impl Reloader {
         let old = held.live(engine);
         let old_ids: Vec<_> = held.places.into_iter().map(|place| place.ids).collect();
         let found = changes(&old, &new);
-        for change in &found {
-            if let Change::Setting { key, .. } = change
-                && !LIVE.contains(&key.as_str())
-            {
-                let text =
-                    format!("{key} cannot change while the server runs ({})", line(change, &old, &new));
-                return Err(Failure::new(Exit::Usage, text));
-            }
+        // Options of sockets are the engine's to refuse.
+        let setting = found
+            .iter()
+            .find(|change| matches!(change, Change::Setting { .. }) && refused(change, &new).is_some());
+        if let Some(change @ Change::Setting { key, .. }) = setting {
+            let text = format!("{key} cannot change while the server runs ({})", line(change, &old, &new));
+            return Err(Failure::new(Exit::Usage, text));
         }
         let pairs = matched(&old, &new);
         let mut wanted = Reconfiguration { chain: config.chain.clone(), ..Reconfiguration::default() };
@@ -312,6 +312,22 @@ fn with_place(config: &Config, error: Error) -> Failure {
     placed.unwrap_or_else(|| error.into())
 }
 
+/// Why a reload would refuse a change, and all others with it.
+fn refused(change: &Change, new: &Snapshot) -> Option<&'static str> {
+    match change {
+        Change::Setting { key, .. } => {
+            (!LIVE.contains(&key.as_str())).then_some("it cannot change while the server runs")
+        }
+        Change::Option { new: place, key, .. } => {
+            let (address, _) = Address::parse(&new.listeners.get(*place)?.url).ok()?;
+            let kind = AddressKind::from(address.socket_kind()?);
+            let is_settled = KEYS.iter().any(|known| known.name == key && known.is_settled(kind));
+            is_settled.then_some("it is settled when the socket is bound")
+        }
+        Change::Added { .. } | Change::Removed { .. } | Change::Renamed { .. } | Change::File { .. } => None,
+    }
+}
+
 /// Prints what a reload would change in the server that listens on the file's control socket.
 pub(crate) fn diff(config: &Config) -> Result<Exit, Failure> {
     let new = config.snapshot();
@@ -325,7 +341,11 @@ pub(crate) fn diff(config: &Config) -> Result<Exit, Failure> {
     config.check()?;
     let old: Snapshot = Server { socket, timeout: ASK_LIMIT }.ask("config")?;
     let found = changes(&old, &new);
-    let text: String = found.iter().map(|change| line(change, &old, &new) + "\n").collect();
+    let told = |change: &Change| match refused(change, &new) {
+        Some(why) => format!("{} (a reload refuses this: {why})\n", line(change, &old, &new)),
+        None => line(change, &old, &new) + "\n",
+    };
+    let text: String = found.iter().map(told).collect();
     output::print(text)?;
     Ok(if found.is_empty() { Exit::Done } else { Exit::Unexpected })
 }

@@ -34,7 +34,7 @@ use crate::notify::Notifier;
 use crate::reload::{self, EndTimes, Reloader};
 use crate::sandbox::{self, Places};
 use crate::takeover::Takeover;
-use crate::{output, signals};
+use crate::{output, signals, start};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -140,7 +140,7 @@ fn serve(
     if let Some(takeover) = takeover {
         takeover.follow(&engine, log).map_err(no_thread)?;
     }
-    announce(&engine, log);
+    let announced = announce(&engine, log);
     if let Some(url) = metrics_url {
         log.emit(LogLevel::Info, "", format_args!("metrics {url}"));
     }
@@ -159,7 +159,7 @@ fn serve(
     // The place is free before anybody is told of the end.
     belongings.give_up();
     waiters.iter().for_each(|(order, waiter)| match order {
-        Order::HandedOver => waiter.answer_with_figures(&engine.stats()),
+        Order::HandedOver => waiter.answer_with_figures(&engine),
         order => waiter.answer(end.answer_to(order)),
     });
     if end == End::Overdue {
@@ -169,8 +169,8 @@ fn serve(
     if arguments.log_level() >= LogLevel::Debug {
         emit_totals(&engine.stats(), &engine.transform_counters(), log);
     }
-    // What was cut off is said already.
-    Ok(if matches!(end, End::CutOff { .. }) { Exit::Timeout } else { Exit::Done })
+    // What was cut off, or lost, is said already.
+    Ok(if matches!(end, End::CutOff { .. }) { Exit::Timeout } else { announced })
 }
 
 /// Something that is open, or that another server still has.
@@ -238,12 +238,14 @@ fn places(arguments: &Arguments, config: &Config, file: Option<&Path>, engine: &
     places
 }
 
-/// The lines on standard output that others wait for.
-fn announce(engine: &Engine, log: &Log) {
+/// The lines on standard output that others wait for: how a server ends that has nothing else to say. Lines that are lost are no
+/// success, but no reason to leave those who are served; without a standard output, or a reader, nobody has missed any.
+fn announce(engine: &Engine, log: &Log) -> Exit {
     let lines: String = engine.urls().iter().map(|url| format!("listening {url}\n")).collect();
-    if let Err(failure) = output::print(lines) {
-        log.emit(LogLevel::Warn, "", format_args!("{}; serving all the same", failure.text()));
-    }
+    let Err(failure) = output::print(lines) else { return Exit::Done };
+    log.emit(LogLevel::Warn, "", format_args!("{}; serving all the same", failure.text()));
+    let is_lost = start::has_stdout() && failure.exit != Exit::Unread;
+    if is_lost { failure.exit } else { Exit::Done }
 }
 
 fn describe(engine: &Engine, config: &Config, is_verbose: bool, log: &Log) {

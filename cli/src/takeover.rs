@@ -4,14 +4,17 @@
 //! new: handover 1 ──────────────────────> old's control socket
 //!      <── ok, JSON (module's `Offer`), then the descriptors in the order of the offer (SCM_RIGHTS)
 //! new: opens the rest, starts, and serves
-//!      serving ["tcp://…", …] ──────────> old: leaves these sockets, closes the others, gives up the control socket
-//!      <── released                            its connections go on for a second, then it drains
+//!      serving ["tcp://…", …] ──────────> old: leaves these sockets, closes the others, gives up control socket and metrics
+//!      <── released JSON: figures               its connections go on for a second, then it drains
 //! new: its own control socket
 //!      <── ok, JSON: the last figures          the end
 //! ```
 //!
 //! What the new server cannot have is found out before `serving`: of an address that is in use, the offer tells whether the old one
 //! gives it up. Until `serving` nothing has changed in the old server: if the new one fails, its end of the connection closes, and that is all.
+//!
+//! The figures of each listener go on where those of the old server end, so that rates have no gap: whoever has asked the old one has
+//! seen no more than it tells with `released`, since after that nobody can ask it any more.
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -24,7 +27,7 @@ use std::thread;
 use std::time::Duration;
 
 use resay::net::address::{Address, UnixKind, UnixName};
-use resay::{Engine, Handed, ListenerId, LogLevel};
+use resay::{Engine, Handed, HandoverStats, ListenerId, LogLevel, Stats};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -42,7 +45,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 /// Descriptors in one message; the kernel allows 253.
 const BATCH: usize = 64;
-const LINE_BYTES_MAX: usize = 1 << 20;
+/// A listener takes less than 1 KiB of it.
+const LINE_BYTES_MAX: usize = 1 << 24;
 const SOCKETS_MAX: usize = 1 << 16;
 const SERVING: &str = "serving ";
 const RELEASED: &str = "released";
@@ -52,7 +56,7 @@ const RELEASED: &str = "released";
 struct Offer {
     listeners: Vec<Offered>,
     /// What it has done so far.
-    totals: Counts,
+    totals: LastFigures,
     /// Where else it is, with control sockets and metrics: it gives that up when the new one serves. `None`: it does not say.
     others: Option<Vec<String>>,
 }
@@ -61,6 +65,46 @@ struct Offer {
 struct Offered {
     url: String,
     sockets: usize,
+}
+
+/// What the old server has done, all in all and by listener.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct LastFigures {
+    #[serde(flatten)]
+    all: Counts,
+    /// Of those that are or were there until the handover. Servers of earlier versions do not say.
+    #[serde(default)]
+    listeners: Vec<ListenerFigures>,
+    /// Of all others. Servers of earlier versions do not say.
+    #[serde(default)]
+    others: Option<Counts>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ListenerFigures {
+    url: String,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+impl LastFigures {
+    fn of(engine: &Engine) -> LastFigures {
+        let HandoverStats { listeners, others } = engine.handover_stats();
+        let of = |(url, stats): (String, Stats)| ListenerFigures { url, counts: Counts::of(&stats).short() };
+        LastFigures {
+            all: Counts::of(&engine.stats()),
+            listeners: listeners.into_iter().map(of).collect(),
+            others: Some(Counts::of(&others)),
+        }
+    }
+
+    fn stats(&self) -> HandoverStats {
+        let listeners = self.listeners.iter().map(|figures| (figures.url.clone(), figures.counts.stats()));
+        HandoverStats {
+            listeners: listeners.collect(),
+            others: self.others.as_ref().unwrap_or(&self.all).stats(),
+        }
+    }
 }
 
 /// The old server's side: offers all listeners, and leaves them once the other one serves. An error: nothing has changed.
@@ -79,10 +123,16 @@ pub(crate) fn hand_over(client: &UnixStream, engine: &Engine, others: Vec<String
     Ok(())
 }
 
-/// Tells the other server that its time has come: the control socket is free.
-pub(crate) fn release(mut client: &UnixStream) {
+/// Tells the other server that its time has come: the control socket is free, and nobody has seen later figures than these.
+pub(crate) fn release(mut client: &UnixStream, engine: &Engine) {
+    let figures = output::json(&LastFigures::of(engine)).unwrap_or_default();
     // If it is gone, so be it: the sockets went with it.
-    let _ = client.write_all(format!("{RELEASED}\n").as_bytes());
+    let _ = client.write_all(format!("{RELEASED} {figures}\n").as_bytes());
+}
+
+/// The last figures, for the server that goes on.
+pub(crate) fn last_figures(engine: &Engine) -> Result<String, Failure> {
+    output::json(&LastFigures::of(engine))
 }
 
 fn offer(
@@ -94,7 +144,7 @@ fn offer(
     let listeners =
         all.iter().map(|(_, handed)| Offered { url: handed.url.clone(), sockets: handed.sockets.len() });
     let offer =
-        Offer { listeners: listeners.collect(), totals: Counts::of(&engine.stats()), others: Some(others) };
+        Offer { listeners: listeners.collect(), totals: LastFigures::of(engine), others: Some(others) };
     let text = output::json(&offer).map_err(|failure| io::Error::other(failure.text().to_owned()))?;
     client.set_write_timeout(Some(LIMIT))?;
     client.set_read_timeout(Some(LIMIT))?;
@@ -167,7 +217,11 @@ impl Takeover {
 
     /// All that was wanted is served: the old server leaves it, and its control socket is free when this returns.
     pub(crate) fn release(&mut self, engine: &Engine) -> Result<(), Failure> {
-        let is_left = |url: &str| self.handed.iter().any(|handed| handed.url == url);
+        // What a service manager has passed to both is served on here as well.
+        let own = engine.urls();
+        let is_left = |url: &str| {
+            self.handed.iter().any(|handed| handed.url == url) && !own.iter().any(|own| own == url)
+        };
         let taken: Vec<_> =
             self.offer.listeners.iter().map(|listener| &listener.url).filter(|url| !is_left(url)).collect();
         let text = output::json(&taken)?;
@@ -177,10 +231,16 @@ impl Takeover {
         // Nothing is to fail any more; and if the old server is gone by now, nobody else removes them.
         engine.complete_handover();
         self.connection.write_all(format!("{SERVING}{text}\n").as_bytes()).map_err(broken)?;
-        match read_line(&self.connection).map_err(broken)?.as_str() {
-            RELEASED => Ok(()),
-            _ => Err(broken(io::Error::other("the old server has ended"))),
+        let line = read_line(&self.connection).map_err(broken)?;
+        let figures = line.strip_prefix(RELEASED).map(str::trim_start);
+        let figures = figures.ok_or_else(|| broken(io::Error::other("the old server has ended")))?;
+        // One of an earlier version does not say.
+        if !figures.is_empty() {
+            self.offer.totals =
+                serde_json::from_str(figures).map_err(|error| broken(io::Error::other(error)))?;
+            engine.carry_over(&self.offer.totals.stats());
         }
+        Ok(())
     }
 
     /// Waits for the end of the old server, elsewhere, and for its last figures.
@@ -193,7 +253,7 @@ impl Takeover {
                     return Err(io::Error::other("it has ended without its last figures"));
                 }
                 let text = read_line(&self.connection)?;
-                serde_json::from_str::<Counts>(&text).map_err(io::Error::other)
+                serde_json::from_str::<LastFigures>(&text).map_err(io::Error::other)
             });
             match last {
                 Ok(last) => {
@@ -203,7 +263,8 @@ impl Takeover {
                 Err(error) => {
                     let mut known = self.offer.totals.stats();
                     // Nobody has them any more.
-                    known.open = 0;
+                    let listeners = known.listeners.iter_mut().map(|(_, stats)| stats);
+                    listeners.chain([&mut known.others]).for_each(|stats| stats.open = 0);
                     engine.carry_over(&known);
                     log.emit(LogLevel::Warn, "", format_args!("takeover: the old server: {error}"));
                 }

@@ -5,12 +5,13 @@
 //!                                                            └─ app ── draw ──> live: the screen
 //! ```
 //!
-//! `figures`, `app`, `rows`, `draw` and `dialog` are functions of what they are given; `live` has the threads, `screen` the terminal.
+//! `figures`, `filter`, `app`, `rows`, `draw` and `dialog` are functions of what they are given; `live` has the threads, `screen` the terminal.
 
 mod app;
 mod dialog;
 mod draw;
 mod figures;
+mod filter;
 mod live;
 mod once;
 mod order;
@@ -75,6 +76,11 @@ Keys:
       Go to the other list.
   Left Right 1-9
       Go to another server.
+  /
+      Show only rows with a text: listeners with it in their name or URL, or in
+      a reason for drops or closes that has come up, their connections, and
+      those of peers with it. It holds while it is typed, in whatever case.
+      Enter keeps it; Esc clears it, also later.
   c
       Swap the chain of the selected listener. With `all` selected, that of all
       listeners without a chain of their own.

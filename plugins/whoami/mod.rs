@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Behind a proxy (option `proxy` of the listener) it has `"via"`, the address of the proxy, and `"proxy"`, what that has said of the
-//! connection beside the address of the peer.
+//! connection beside the address of the peer. Over TLS it has `"tls"`: version, cipher suite, the name that the client asked for, the
+//! protocol, and whose certificate the client has shown.
 //!
 //! It is one line. On a raw stream each read is answered, and a line end follows each answer; elsewhere messages have
 //! limits of their own.
@@ -83,12 +84,21 @@ impl Transform for Whoami {
         if !peer.via().is_empty() {
             who.text("via", Some(peer.via()));
         }
-        let mut proxy = Object::new();
+        // What the listener's filter tells has its name and a dot in front; the rest is the proxy's.
+        let (mut proxy, mut filter, mut filter_name) = (Object::new(), Object::new(), "");
         for (key, value) in peer.facts() {
-            proxy.text(key, Some(value));
+            match key.split_once('.') {
+                Some((name, key)) => {
+                    filter_name = name;
+                    filter.text(key, Some(value));
+                }
+                None => proxy.text(key, Some(value)),
+            }
         }
-        if !proxy.is_empty() {
-            who.object("proxy", proxy);
+        for (name, object) in [("proxy", proxy), (filter_name, filter)] {
+            if !object.is_empty() {
+                who.object(name, object);
+            }
         }
         who.fields(&self.of_process);
         call.session.answer = who.into_text().into();

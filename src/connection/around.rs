@@ -66,6 +66,11 @@ pub trait Layer: fmt::Debug + Send {
     fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), &'static str>;
     /// Appends to `wire` what says that our side ends.
     fn close(&mut self, wire: &mut Vec<u8>);
+    /// What is known of the connection once both sides have agreed, asked once: texts `NAME.key=value` of printable ASCII, each
+    /// ended by NUL.
+    fn facts(&mut self) -> String {
+        String::new()
+    }
     /// Whether the peer has said that its side ends.
     fn has_peer_ended(&self) -> bool {
         false
@@ -135,6 +140,10 @@ impl Layer for FilterConn {
 
     fn close(&mut self, wire: &mut Vec<u8>) {
         self.end(wire);
+    }
+
+    fn facts(&mut self) -> String {
+        FilterConn::facts(self)
     }
 
     fn has_peer_ended(&self) -> bool {

@@ -14,6 +14,7 @@ use crate::context::{ConnLimits, Context};
 use crate::driver::Close;
 use crate::limits::{LATE_ANSWERS_MAX, LINGER, LINGER_DRAINING};
 use crate::net::guard::PeerPermit;
+use crate::proxy::Proxied;
 use crate::stats::{CloseReason, DropReason};
 use crate::timer::Moment;
 
@@ -91,7 +92,7 @@ impl Connection {
             PrefaceProgress::NeedMore => self.refuse_preface("a preface of more than 4096 bytes"),
             PrefaceProgress::Refuse(why) => self.refuse_preface(why),
             PrefaceProgress::Done { used, peer } => {
-                self.proxied = preface.proxied(&unread.bytes, &self.peer);
+                self.proxied = preface.proxied(&unread.bytes, &self.peer).map(Arc::from);
                 unread.bytes.drain(..used.min(unread.bytes.len()));
                 self.peer = peer.unwrap_or_else(|| self.peer.clone());
                 if let Some(around) = &mut self.around {
@@ -149,6 +150,11 @@ impl Connection {
             self.unread = None;
             cx.pool.put(plain);
             return self.advance(step, cx);
+        }
+        let facts =
+            self.around.as_deref_mut().and_then(|around| around.layer.as_mut()).map(|layer| layer.facts());
+        if let Some(facts) = facts.filter(|facts| !facts.is_empty()) {
+            self.proxied = Some(Arc::new(Proxied::with_layer(self.proxied.as_deref(), facts)));
         }
         let unread = self.unread.get_or_insert_default();
         cx.stats.bytes_in.add(plain.len() as u64);

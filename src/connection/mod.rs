@@ -88,7 +88,8 @@ pub(crate) struct Connection {
     /// Its part of `max_per_peer`.
     permit: Option<Box<PeerPermit>>,
     /// What a proxy has told of it.
-    proxied: Option<Box<Proxied>>,
+    /// What is told of it beside its address. Shared with what stands in its place while it is offloaded.
+    proxied: Option<Arc<Proxied>>,
     around: Option<Box<Around>>,
 }
 
@@ -182,9 +183,9 @@ impl Connection {
         &self.peer
     }
 
-    /// What a proxy has told of it.
-    pub(crate) fn proxied(&self) -> Option<&Proxied> {
-        self.proxied.as_deref()
+    /// What a proxy, or its layer, has told of it.
+    pub(crate) fn proxied(&self) -> Option<&Arc<Proxied>> {
+        self.proxied.as_ref()
     }
 
     pub(crate) fn listener(&self) -> u32 {

@@ -810,12 +810,17 @@ impl Epoll {
         }
         let Some(slot) = self.slots.take(token.index()) else { return };
         self.io.descriptors.remove(slot.socket.as_raw_fd());
+        if matches!(slot.role, Role::Listener | Role::Datagram) {
+            // Another descriptor of the socket may be open, which would keep this one in the epoll set: a later copy under the same
+            // number would find the place taken (epoll(7), questions and answers 6).
+            let _ = self.io.epoll.unwatch(slot.socket.as_fd());
+        }
         if how == Close::Reset {
             // Fails on sockets that know no linger; then it is a plain close.
             let _ = SockRef::from(&slot.socket).set_linger(Some(Duration::ZERO));
-            // Dropping the descriptor closes it and takes it out of the epoll set (epoll(7)). Its place in the
-            // queue, if it has one, finds nobody.
         }
+        // Dropping the descriptor closes it and takes it out of the epoll set (epoll(7)). Its place in the queue, if it has one,
+        // finds nobody.
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::listeners::ListenerId;
-use super::state::{Core, Engine};
+use super::state::{Control, Core, Engine};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, LogLevel};
 use crate::listener::Listener;
@@ -27,6 +27,12 @@ impl Engine {
     /// Fails with [`Error::Timeout`] where a worker had no turn within ten seconds, or no descriptors to accept those that
     /// wait: it is closed when that is over.
     pub fn close_listener(&self, id: ListenerId) -> Result<()> {
+        let listener = self.find(id)?;
+        self.close_and_count(id, |control| control.closed.add(&listener.blocks()))
+    }
+
+    /// `count`: keeps the counters.
+    pub(super) fn close_and_count(&self, id: ListenerId, count: impl FnOnce(&mut Control)) -> Result<()> {
         let _one = lock(&self.accepting);
         let mut control = lock(&self.control);
         let place = control
@@ -35,7 +41,7 @@ impl Engine {
             .position(|listener| listener.id == id.0)
             .ok_or(Error::Handle("listener"))?;
         let listener = control.listeners.remove(place);
-        control.closed.add(&listener.blocks());
+        count(&mut control);
         control.waiting.retain(|waiting| waiting.listener.id != id.0);
         drop(control);
         let Some(core) = self.core.get() else { return Ok(()) };

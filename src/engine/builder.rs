@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::backend::Backend;
+use super::carried_over::CarriedOver;
 use super::settings::{
     check_spin, check_thread_name, check_thread_stack, check_threads, check_watchdog, parse_cpus,
 };
@@ -18,7 +19,7 @@ use crate::error::Result;
 use crate::event::{Event, Events, LogLevel};
 use crate::net::address::Listen;
 use crate::options::Options;
-use crate::stats::{ClosedListeners, Stats};
+use crate::stats::ClosedListeners;
 use crate::sys::{ThreadHooks, ThreadSettings};
 use crate::transform::library::{Counters, Filter, Services, Transform};
 use crate::transform::registry::Registry;
@@ -215,7 +216,8 @@ impl Builder {
             engine_chain: Vec::new(),
             listeners: Vec::new(),
             closed: ClosedListeners::default(),
-            carried_over: Stats::default(),
+            carried_over: CarriedOver::default(),
+            left: Vec::new(),
             waiting: Vec::new(),
             listeners_made: 0,
             workers: self.threads,

@@ -25,6 +25,8 @@ pub(super) type Opened = Vec<(Bound, Own)>;
 pub(super) struct Own {
     chain: Option<Arc<Chain>>,
     filter: Option<Arc<FilterInstance>>,
+    /// The URL that it had in the process that has handed its sockets over.
+    url_before: Option<String>,
 }
 
 /// A listener as it is.
@@ -103,23 +105,25 @@ impl Engine {
         listens: &[Listen],
         handed: &mut Vec<Handed>,
     ) -> Result<Vec<Vec<ListenerId>>> {
-        let (opened, counts) = self.bind_all(listens, handed)?;
+        let (opened, counts) = self.bind_all(listens, handed, true)?;
         let mut control = lock(&self.control);
         let mut ids = self.serve(&mut control, opened)?.into_iter();
         Ok(counts.into_iter().map(|count| ids.by_ref().take(count).collect()).collect())
     }
 
     pub(super) fn open(&self, listens: &[Listen]) -> Result<Vec<ListenerId>> {
-        let (opened, _) = self.bind_all(listens, &mut Vec::new())?;
+        let (opened, _) = self.bind_all(listens, &mut Vec::new(), true)?;
         let mut control = lock(&self.control);
         self.serve(&mut control, opened)
     }
 
-    /// Creates the chains of listeners and binds their sockets; how many there are of each, too.
+    /// Creates the chains of listeners and binds their sockets; how many there are of each, too. `takes_any_port`: one with port 0
+    /// takes any port of those that were handed over.
     pub(super) fn bind_all(
         &self,
         listens: &[Listen],
         handed: &mut Vec<Handed>,
+        takes_any_port: bool,
     ) -> Result<(Opened, Vec<usize>)> {
         // Everything that can be wrong without a socket is found before one is bound.
         if self.is_ending() {
@@ -132,8 +136,9 @@ impl Engine {
         }
         let settings = Arc::clone(&lock(&self.control).thread_settings);
         let (mut opened, mut counts) = (Vec::with_capacity(listens.len()), Vec::with_capacity(listens.len()));
-        let dealt = Handed::deal(handed, listens);
-        for ((listen, own), dealt) in listens.iter().zip(owns).zip(dealt) {
+        let dealt = Handed::deal(handed, listens, takes_any_port);
+        for ((listen, mut own), dealt) in listens.iter().zip(owns).zip(dealt) {
+            own.url_before = dealt.as_ref().map(|handed| handed.url.clone());
             let before = opened.len();
             let bound = match dealt {
                 Some(handed) => vec![handed.adopt(listen)?],
@@ -171,9 +176,12 @@ impl Engine {
         // What somebody else has opened goes back as it was after any failure: this comes when nothing else can fail.
         opened.iter_mut().try_for_each(|(bound, _)| bound.complete())?;
         let ids = listeners.iter().map(|listener| ListenerId(listener.id)).collect();
-        let sockets = opened.into_iter().map(|(bound, _)| bound.socket);
+        let sockets = opened.into_iter().map(|(bound, own)| (bound.socket, own.url_before));
         let ready = listeners.into_iter().zip(sockets);
-        for (listener, socket) in ready {
+        for (listener, (socket, url_before)) in ready {
+            if let Some(url) = url_before {
+                control.carried_over.inherit(url, listener.id);
+            }
             match self.core.get() {
                 Some(core) => core.serve(&listener, socket)?,
                 None => control.waiting.push(Waiting { listener: Arc::clone(&listener), socket }),
@@ -185,7 +193,7 @@ impl Engine {
 
     fn own(&self, listen: &Listen) -> Result<Own> {
         let chain = self.own_chain(&listen.options).map_err(|error| listen.written.place(error))?;
-        Ok(Own { chain, filter: self.own_filter(&listen.options)? })
+        Ok(Own { chain, filter: self.own_filter(&listen.options)?, url_before: None })
     }
 
     /// Creates the filter that a listener with these options would have, and drops it: whether there is one of that name, and

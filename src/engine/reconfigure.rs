@@ -54,7 +54,8 @@ impl Engine {
     /// Opens, changes and closes listeners while the engine serves: all that can fail comes first, chains and sockets too, and
     /// after a failure nothing has changed. Answers the names of what was opened, for each of `open`.
     ///
-    /// What is as it is to be stays untouched. A changed chain is swapped as by [`set_chain_of`](Engine::set_chain_of), for
+    /// A listener that is to be opened at an address of one that is to be closed, written otherwise or under TLS, takes over its
+    /// socket; one with port 0 gets a port of its own. What is as it is to be stays untouched. A changed chain is swapped as by [`set_chain_of`](Engine::set_chain_of), for
     /// the connections that are there too; other options hold for connections that come from then on, and of datagrams at
     /// once. Connections that began under another `frame` or `max_message` keep their chain as well. Options that are
     /// settled when a socket is bound ([`Key::is_settled`](crate::options::Key::is_settled)) cannot change: then it fails.
@@ -77,7 +78,14 @@ impl Engine {
         // Filters read their files again: certificates may have been renewed.
         let filters: Vec<_> =
             wanted.keep.iter().map(|(_, options)| self.own_filter(options)).collect::<Result<_>>()?;
-        let (opened, counts) = self.bind_all(&wanted.open, &mut Vec::new())?;
+        // One that is to be closed may be bound to an address of one that is to be opened, written otherwise: it is the same socket,
+        // and whoever waits there stays.
+        let mut copies = if wanted.open.is_empty() { Vec::new() } else { self.copies_of(&wanted.close) };
+        let mut kept: Vec<_> = copies.iter().map(|handed| handed.url.clone()).collect();
+        let (opened, counts) = self.bind_all(&wanted.open, &mut copies, false)?;
+        kept.retain(|url| !copies.iter().any(|left| left.url == *url));
+        // The others are to be closed for good.
+        drop(copies);
 
         let mut control = lock(&self.control);
         let engine_chain = match of_engine {
@@ -146,8 +154,17 @@ impl Engine {
         drop(control);
         drop((old, old_chain, old_generations));
         for id in &wanted.close {
+            if let Ok(listener) = self.find(*id)
+                && kept.contains(&listener.url)
+            {
+                listener.leave();
+            }
             // One that cannot be closed within the time is closed later; the rest is done.
             let _ = self.close_listener(*id);
+        }
+        if !kept.is_empty() {
+            // The files of unix sockets are with those now that have the sockets.
+            self.complete_handover();
         }
         let mut ids = ids.into_iter();
         Ok(counts.into_iter().map(|count| ids.by_ref().take(count).collect()).collect())

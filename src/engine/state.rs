@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::backend::{Backend, Chosen};
+use super::carried_over::{CarriedOver, LeftListener};
 use super::inherited_fds::InheritedFds;
 use super::taken::Runner;
 use super::threads::{Ended, Gate};
@@ -22,7 +23,7 @@ use crate::lock::lock;
 use crate::net::socket;
 use crate::offload::Offload;
 use crate::options::Options;
-use crate::stats::{ClosedListeners, Stats};
+use crate::stats::ClosedListeners;
 use crate::sys::{Thread, ThreadSettings};
 use crate::tap::Taps;
 use crate::transform::library::Services;
@@ -148,7 +149,9 @@ pub(super) struct Control {
     pub(super) listeners: Vec<Arc<Listener>>,
     pub(super) closed: ClosedListeners,
     /// What a process before this one has done, whose sockets the engine goes on with.
-    pub(super) carried_over: Stats,
+    pub(super) carried_over: CarriedOver,
+    /// What was left to a process that goes on with its sockets.
+    pub(super) left: Vec<LeftListener>,
     /// Listeners whose sockets wait for there to be workers.
     pub(super) waiting: Vec<Waiting>,
     pub(super) listeners_made: usize,

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::listeners::ListenerId;
+use super::listeners::{ListenerId, find_listener};
 use super::state::Engine;
-use crate::channel::channel;
+use crate::channel::{Nothing, channel};
 use crate::error::Result;
 use crate::lock::lock;
 use crate::stats::Stats;
 use crate::sys;
 use crate::timer::Moment;
 use crate::transform::library::TransformTime;
-use crate::worker::{Command, ConnectionInfo, Pulse};
+use crate::worker::{Command, ConnectionInfo, Mailbox, Pulse, TurnTimes};
 
 /// The turns of a worker, as they are at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,49 +26,82 @@ pub struct WorkerInfo {
     pub busy: Option<Duration>,
     /// The transform whose code runs there now, if one does.
     pub transform: Option<&'static CStr>,
+    /// How long its turns have taken so far.
+    pub turn_times: TurnTimes,
+}
+
+/// Connections that are open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionList {
+    /// In the order in which they came.
+    pub connections: Vec<ConnectionInfo>,
+    /// The numbers of workers that had no answer in time: their connections are not in the list, or not all.
+    pub missing_workers: Vec<usize>,
 }
 
 impl Engine {
     /// What all listeners have done, closed ones too, and what was [carried over](Engine::carry_over): the figures never run backwards, `open` aside.
     pub fn stats(&self) -> Stats {
         let mut control = lock(&self.control);
-        let mut sum = control.closed.stats();
-        sum.add(&control.carried_over);
+        let mut sum = control.gone_stats();
         for listener in &control.listeners {
-            sum.add(&listener.stats());
+            sum.add(&control.stats_of(listener));
         }
         sum
     }
 
-    /// What one listener has done.
+    /// What one listener has done, with what was [carried over](Engine::carry_over) of the one before whose sockets it has.
     pub fn listener_stats(&self, id: ListenerId) -> Result<Stats> {
-        self.find(id).map(|listener| listener.stats())
+        let control = lock(&self.control);
+        find_listener(&control, id).map(|listener| control.stats_of(&listener))
     }
 
     /// What listeners have done that are closed by now: with the [`listener_stats`](Engine::listener_stats) of those that are
     /// left, it adds up to [`stats`](Engine::stats).
     pub fn closed_stats(&self) -> Stats {
-        lock(&self.control).closed.stats()
+        lock(&self.control).gone_stats()
+    }
+
+    /// Whether the figures go on from those of another process: see [`carry_over`](Engine::carry_over).
+    pub fn has_carried_over(&self) -> bool {
+        lock(&self.control).carried_over.is_known()
     }
 
     /// The connections that are open now, in the order in which they came. Workers that have no answer within
-    /// `patience` are left out: one on a lent thread answers when it next has a turn.
+    /// `patience` are left out: [`list_connections`](Engine::list_connections) says which.
     pub fn connections(&self, patience: Duration) -> Vec<ConnectionInfo> {
-        let (to, found) = channel();
-        for mailbox in self.core.get().map(|core| &core.shared.mailboxes).into_iter().flatten() {
+        self.list_connections(patience).connections
+    }
+
+    /// The same, with the workers that had no answer within `patience`: one on a lent thread answers when it next has a turn.
+    pub fn list_connections(&self, patience: Duration) -> ConnectionList {
+        let mailboxes = self.core.get().map(|core| &core.shared.mailboxes);
+        let ask = |mailbox: &Mailbox<_>| {
+            let (to, found) = channel();
             // A worker that has ended has no connections.
-            let _ = mailbox.push(Command::List { to: to.clone() });
-        }
-        drop(to);
+            let _ = mailbox.push(Command::List { to });
+            found
+        };
+        let asked: Vec<_> = mailboxes.into_iter().flatten().map(ask).collect();
         // Further away than a clock reaches is for ever.
         let until = Instant::now().checked_add(patience);
         let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        let mut connections = Vec::new();
-        while let Ok(info) = found.receive(left()) {
-            connections.push(info);
+        let mut list = ConnectionList::default();
+        for (worker, found) in asked.into_iter().enumerate() {
+            loop {
+                match found.receive(left()) {
+                    Ok(info) => list.connections.push(info),
+                    Err(Nothing::Ever) => break,
+                    Err(Nothing::Yet) => {
+                        list.missing_workers.push(worker);
+                        break;
+                    }
+                }
+            }
         }
-        connections.sort_unstable_by_key(|info| info.id);
-        connections
+        list.connections.sort_unstable_by_key(|info| info.id);
+        list
     }
 
     /// The counters that transforms keep, as `transform.counter`.
@@ -84,6 +117,7 @@ impl Engine {
             last_turn: pulse.last_turn().until(now),
             busy: pulse.busy_since().map(|since| since.until(now)),
             transform: pulse.transform(),
+            turn_times: pulse.turn_times(),
         };
         pulses.map(info).collect()
     }

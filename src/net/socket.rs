@@ -10,7 +10,7 @@ mod unix;
 
 pub(crate) use crate::sys::OnAccept;
 pub(crate) use adopt::adopt;
-use adopt::adopt_number;
+use adopt::{adopt_number, adopt_passed};
 pub(crate) use bound::Bound;
 pub use handed::Handed;
 pub(crate) use ip::{resolve, siblings};
@@ -39,7 +39,7 @@ pub(crate) fn bind(listen: &Listen) -> Result<Vec<Bound>> {
         Address::Tls(_) => Err(Error::State("the address of a stream is one of tcp or unix")),
         Address::Fd(fd) => adopt_number(*fd, listen).map(|bound| vec![bound]),
         Address::Systemd(name) => {
-            passed_by_systemd(name.as_deref())?.into_iter().map(|fd| adopt_number(fd, listen)).collect()
+            passed_by_systemd(name.as_deref())?.into_iter().map(|fd| adopt_passed(fd, listen)).collect()
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) use rights::{
     SO_PASSRIGHTS, keep_queued, refuse_descriptors, refuses_descriptors, without_descriptors,
 };
 pub(crate) use settings::{Handover, OnAccept, Setting};
-pub(crate) use sockets::{accept, adopt, close_on_exec, disconnect, is_group, type_of};
+pub(crate) use sockets::{accept, adopt, adopt_passed, claim_passed, disconnect, is_group, type_of};
 pub(crate) use threads::{CPU_MAX, Thread, ThreadHooks, ThreadSettings, lose, start_helper, with_loss};
 pub(crate) use timer::Timer;
 pub(crate) use transfers::{Record, recv, recv_datagram, recv_record, recv_unix, send};

@@ -67,11 +67,7 @@ static ADOPTED: Mutex<Vec<(RawFd, u64)>> = Mutex::new(Vec::new());
 /// A descriptor that this process was handed as a number, for example by its parent. It must be open, and a
 /// socket can be handed over once: a second owner would close what belongs to the first.
 pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
-    let mut status = MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: `status` has room for one stat; where the descriptor is not open the call fails with EBADF.
-    syscall!(unsafe { libc::fstat(fd, status.as_mut_ptr()) })?;
-    // SAFETY: plain data, zeroed and then filled.
-    let socket = unsafe { status.assume_init() }.st_ino;
+    let socket = inode(fd)?;
     let mut adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
     if adopted.contains(&(fd, socket)) {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "it was handed over already"));
@@ -80,6 +76,36 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     adopted.push((fd, socket));
     // SAFETY: the descriptor is open, and the caller hands it over; that it does so once was just seen.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// One that a service manager has passed, which does so once: where the one that had this number was closed since, the number may
+/// mean anything.
+pub(crate) fn adopt_passed(fd: RawFd) -> io::Result<OwnedFd> {
+    let now = inode(fd).ok();
+    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if adopted.iter().any(|(known, socket)| *known == fd && Some(*socket) != now) {
+        let why = "the listener that had this socket of the service manager was closed, and the socket with it: only a restart \
+                   of the service brings it back";
+        return Err(io::Error::new(io::ErrorKind::NotFound, why));
+    }
+    drop(adopted);
+    adopt(fd)
+}
+
+/// Lets exec(3) close a descriptor that a service manager has passed, unless it was [adopted](adopt_passed) before. Fails where
+/// the number is not open.
+pub(crate) fn claim_passed(fd: RawFd) -> io::Result<()> {
+    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if adopted.iter().any(|(known, _)| *known == fd) { Ok(()) } else { close_on_exec(fd) }
+}
+
+/// The number of the socket that a descriptor means.
+fn inode(fd: RawFd) -> io::Result<u64> {
+    let mut status = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `status` has room for one stat; where the descriptor is not open the call fails with EBADF.
+    syscall!(unsafe { libc::fstat(fd, status.as_mut_ptr()) })?;
+    // SAFETY: plain data, zeroed and then filled.
+    Ok(unsafe { status.assume_init() }.st_ino)
 }
 
 /// Hands a number back to whoever handed it over: it stays open, and may be handed over again.

@@ -22,6 +22,9 @@ pub struct ConnectionInfo {
     pub peer: Peer,
     /// The address of that proxy.
     pub via: Option<Peer>,
+    /// What else a proxy says, and what the listener's filter tells: see
+    /// [`Conversation::facts`](crate::Conversation::facts).
+    pub facts: Vec<(String, String)>,
     /// Our side's address.
     pub local: Option<Peer>,
     /// Whose process the peer is, where it is a unix socket.

@@ -11,7 +11,6 @@ use crate::channel::Sender;
 use crate::connection::{ConnectionState, Request};
 use crate::driver::{Close, Driver, Token};
 use crate::listener::ListenerId;
-use crate::proxy::Proxied;
 use crate::stats::CloseReason;
 use crate::timer::Moment;
 
@@ -95,11 +94,11 @@ impl<D: Driver> Worker<D> {
     pub(super) fn describe(&self, token: Token) -> Option<ConnectionInfo> {
         let now = self.driver.now();
         let is_running = self.state == State::Running;
-        let (place, peer, via, id, seen, waiting_bytes) = match self.sockets.get(token)? {
+        let (place, peer, proxied, id, seen, waiting_bytes) = match self.sockets.get(token)? {
             Socket::Connection(Served { connection, .. }) => (
                 connection.listener(),
                 connection.peer(),
-                connection.proxied().and_then(Proxied::via),
+                connection.proxied(),
                 connection.id(),
                 Seen::of(connection),
                 connection.waiting_bytes(),
@@ -109,7 +108,7 @@ impl<D: Driver> Worker<D> {
                 (
                     offloaded.listener,
                     &offloaded.peer,
-                    offloaded.via.as_ref(),
+                    offloaded.proxied.as_ref(),
                     offloaded.id,
                     offloaded.seen,
                     waiting,
@@ -126,7 +125,8 @@ impl<D: Driver> Worker<D> {
             listener_id: ListenerId(listener.id),
             kind: listener.kind,
             peer: peer.clone(),
-            via: via.cloned(),
+            via: proxied.and_then(|proxied| proxied.via()).cloned(),
+            facts: proxied.map_or(Vec::new(), |proxied| proxied.pairs()),
             local: facts.local,
             credentials: facts.credentials,
             worker: self.index,

@@ -18,7 +18,6 @@ use crate::limits::{ACCEPT_FAILURES_MAX, ACCEPT_RETRY};
 use crate::listener::{Listener, next_number};
 use crate::net::guard::{DatagramGuard, PeerKey, PeerPermit};
 use crate::peer::Peer;
-use crate::proxy::Proxied;
 use crate::stats::{CloseReason, DropReason, RejectReason};
 use crate::timer::Moment;
 use crate::transform::library::Session;
@@ -248,7 +247,7 @@ impl<D: Driver> Worker<D> {
         };
         match permit {
             Ok(permit) => {
-                let via = connection.proxied().and_then(Proxied::via);
+                let via = connection.proxied().and_then(|proxied| proxied.via());
                 self.shared.events.emit(&Event {
                     level: LogLevel::Debug,
                     kind: EventKind::Identified,

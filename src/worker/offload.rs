@@ -64,7 +64,7 @@ impl<D: Driver> Worker<D> {
         let offloaded = Offloaded {
             id: connection.id(),
             peer: connection.peer().clone(),
-            via: connection.proxied().and_then(Proxied::via).cloned(),
+            proxied: connection.proxied().cloned(),
             listener: connection.listener(),
             owed: connection.owed(),
             unread_bytes: connection.unread_bytes(),

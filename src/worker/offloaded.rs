@@ -11,6 +11,7 @@ use crate::driver::Token;
 use crate::net::guard::PeerPermit;
 use crate::offload::JobId;
 use crate::peer::Peer;
+use crate::proxy::Proxied;
 use crate::stats::Block;
 use crate::tap::Collected;
 use crate::timer::Moment;
@@ -20,8 +21,8 @@ use crate::timer::Moment;
 pub(crate) struct Offloaded {
     pub(super) id: u64,
     pub(super) peer: Peer,
-    /// The proxy that has named it.
-    pub(super) via: Option<Peer>,
+    /// What is told of it beside its address.
+    pub(super) proxied: Option<Arc<Proxied>>,
     pub(super) listener: u32,
     pub(super) owed: Owed,
     /// Input that it has in hand: what it was counted with, and what came with the work.

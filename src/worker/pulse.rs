@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::turns::{TurnTimes, Turns};
 use crate::chain::ShareId;
 use crate::event::{LogLevel, More, PeerLine, Subject};
 use crate::listener::Listener;
@@ -28,6 +29,7 @@ pub(crate) struct Pulse {
     listeners: Mutex<Vec<Option<Arc<Listener>>>>,
     /// What runs on the thread that the worker has.
     thread: RunningThread,
+    turns: Turns,
 }
 
 /// A listener, for an event about one of its transforms.
@@ -56,6 +58,16 @@ impl Pulse {
     #[inline(always)]
     pub(super) fn works(&self, now: Moment) {
         self.turn.store(now.as_micros() << 1, Ordering::Relaxed);
+    }
+
+    /// A turn is over that began then, by the system's clock.
+    pub(super) fn note_turn(&self, began_ns: u64) {
+        self.turns.add_since(began_ns);
+    }
+
+    /// How long its turns have taken that were timed.
+    pub(crate) fn turn_times(&self) -> TurnTimes {
+        self.turns.read()
     }
 
     /// A listener has come to a place, or has left it.

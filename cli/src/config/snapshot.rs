@@ -180,7 +180,11 @@ pub(crate) fn line(change: &Change, old: &Snapshot, new: &Snapshot) -> String {
     match change {
         Change::Setting { key, old, new } => format!("~ {key}: {} -> {}", Shown(old), Shown(new)),
         Change::Added { new: place } => format!("+ {}", whom(new, *place)),
-        Change::Removed { old: place } => format!("- {}", whom(old, *place)),
+        Change::Removed { old: place } => {
+            let is_passed = old.listeners.get(*place).is_some_and(|gone| gone.url.starts_with("systemd:"));
+            let hint = if is_passed { " (only a restart of the service brings its socket back)" } else { "" };
+            format!("- {}{hint}", whom(old, *place))
+        }
         Change::Renamed { old: before, new: after } => {
             let name = new.listeners.get(*after).map(|found| found.name.as_str()).unwrap_or_default();
             format!("~ {}: name {name}", whom(old, *before))

@@ -21,6 +21,9 @@ pub(crate) struct Stats {
     /// `serving`, `lame_duck`, `draining` and so on. Servers of earlier versions do not say.
     #[serde(default)]
     pub(crate) state: String,
+    /// The counters go on from those of a server before it, whose sockets it has taken over.
+    #[serde(default)]
+    pub(crate) carried_over: bool,
     /// Of all listeners together, closed ones too.
     pub(crate) totals: Counts,
     pub(crate) listeners: Vec<ListenerCounts>,
@@ -109,6 +112,27 @@ pub(crate) struct Listener {
     pub(crate) effective: BTreeMap<String, String>,
 }
 
+/// The answer to `connections`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Connections {
+    pub(crate) connections: Vec<Connection>,
+    /// Workers that had no answer in time, since a transform does not return for example: their connections are missing.
+    pub(crate) missing_workers: Vec<usize>,
+}
+
+impl Connections {
+    /// What there is to say of those that are missing.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let numbers: Vec<_> = self.missing_workers.iter().map(ToString::to_string).collect();
+        let whose = match numbers.as_slice() {
+            [] => return None,
+            [one] => format!("worker {one} does not answer: its"),
+            all => format!("workers {} do not answer: their", all.join(", ")),
+        };
+        Some(format!("{whose} connections are not in the list"))
+    }
+}
+
 /// An element of the answer to `connections`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Connection {
@@ -118,6 +142,9 @@ pub(crate) struct Connection {
     /// The proxy that has named the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) via: Option<String>,
+    /// What the proxy and TLS tell. Servers of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) facts: BTreeMap<String, String>,
     pub(crate) worker: usize,
     pub(crate) idle_ms: u64,
     pub(crate) waiting_bytes: usize,
@@ -190,6 +217,7 @@ impl Stats {
             pid: std::process::id(),
             uptime_ms: milliseconds(uptime),
             state: health.name().to_owned(),
+            carried_over: engine.has_carried_over(),
             listeners: listeners.collect(),
             totals: Counts::of(&engine.stats()),
             transforms: engine.transform_counters().into_iter().collect(),
@@ -258,6 +286,14 @@ impl Counts {
 }
 
 impl Counts {
+    /// The same without the reasons that never came up, for readers that know them all.
+    pub(crate) fn short(mut self) -> Counts {
+        for counts in [&mut self.closed_by, &mut self.dropped_by, &mut self.rejected_by] {
+            counts.retain(|_, count| *count > 0);
+        }
+        self
+    }
+
     /// As the engine has them. Reasons that this version does not know are in the sums alone.
     pub(crate) fn stats(&self) -> resay::Stats {
         let mut stats = resay::Stats::default();
@@ -301,6 +337,7 @@ impl From<ConnectionInfo> for Connection {
             listener: info.listener,
             peer: info.peer.to_string(),
             via: info.via.map(|via| via.to_string()),
+            facts: info.facts.into_iter().collect(),
             worker: info.worker,
             idle_ms: milliseconds(info.idle),
             waiting_bytes: info.waiting_bytes,

@@ -57,8 +57,17 @@ pub(crate) fn connections_text(connections: &[Connection]) -> String {
             state.to_owned(),
         ]
     };
-    let head = ["ID", "LISTENER", "PEER", "WORKER", "IDLE", "WAITING", "STATE"];
-    table(head, connections.iter().map(row))
+    if connections.iter().all(|connection| connection.facts.is_empty()) {
+        let head = ["ID", "LISTENER", "PEER", "WORKER", "IDLE", "WAITING", "STATE"];
+        return table(head, connections.iter().map(row));
+    }
+    let with_facts = |connection: &Connection| {
+        let [id, listener, peer, worker, idle, waiting, state] = row(connection);
+        let facts = connection.facts.iter().map(|(key, value)| format!("{key}={}", printable(value)));
+        [id, listener, peer, worker, idle, waiting, state, facts.collect::<Vec<_>>().join(" ")]
+    };
+    let head = ["ID", "LISTENER", "PEER", "WORKER", "IDLE", "WAITING", "STATE", "FACTS"];
+    table(head, connections.iter().map(with_facts))
 }
 
 /// Columns as wide as their widest cell.

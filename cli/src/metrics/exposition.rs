@@ -20,7 +20,9 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use resay::transform::spec::{ChainSpec, Target};
-use resay::{CloseReason, DropReason, ListenerInfo, Peer, RejectReason, SocketKind, Stats, TransformTime};
+use resay::{
+    CloseReason, DropReason, ListenerInfo, Peer, RejectReason, SocketKind, Stats, TransformTime, TurnTimes,
+};
 
 use super::process::{Figures, KernelDrops, WorkerTime};
 use super::source::Source;
@@ -190,7 +192,18 @@ impl Collector for Service {
         let times = source.engine.transform_times();
         let help = "Time in a transform, in seconds, of one call in 64 turns of a worker";
         families.one("transform_duration_seconds", help, MetricType::Histogram, |metric| {
-            times.iter().try_for_each(|time| histogram(metric, time))
+            times.iter().try_for_each(|time| {
+                let bounds = TransformTime::BOUNDS_NS.map(Duration::from_nanos);
+                histogram(metric, &[("transform", time.id)], &bounds, &time.calls, time.sum)
+            })
+        })?;
+        let help = "Time of a worker's turn, from the end of its wait to the next one, in seconds, of one turn in 64";
+        families.one("worker_turn_seconds", help, MetricType::Histogram, |metric| {
+            source.engine.workers().iter().enumerate().try_for_each(|(worker, info)| {
+                let bounds = TurnTimes::BOUNDS_US.map(Duration::from_micros);
+                let TurnTimes { turns, sum, .. } = &info.turn_times;
+                histogram(metric, &[("worker", worker.to_string())], &bounds, turns, *sum)
+            })
         })?;
         let threads = self.0.worker_times();
         let help = "Processor time of a worker, in seconds, busy polling (spin) included";
@@ -350,14 +363,19 @@ fn reasons<T: Copy>(
     Ok(())
 }
 
-fn histogram(metric: &mut MetricEncoder<'_>, time: &TransformTime) -> fmt::Result {
-    let bounds = TransformTime::BOUNDS_NS.map(|bound| Duration::from_nanos(bound).as_secs_f64());
-    let bounds = bounds.into_iter().chain([f64::INFINITY]);
-    let buckets: Vec<_> = bounds.zip(time.calls).collect();
-    let count = time.calls.iter().sum();
-    let labels = [("transform", time.id)];
-    let mut metric = metric.encode_family(&labels)?;
-    metric.encode_histogram::<NoLabelSet>(time.sum.as_secs_f64(), count, &buckets, None)
+/// `counts` has one more than there are `bounds`: of what is above all of them.
+fn histogram(
+    metric: &mut MetricEncoder<'_>,
+    labels: &impl EncodeLabelSet,
+    bounds: &[Duration],
+    counts: &[u64],
+    sum: Duration,
+) -> fmt::Result {
+    let bounds = bounds.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
+    let count = counts.iter().sum();
+    let mut metric = metric.encode_family(labels)?;
+    metric.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), count, &buckets, None)
 }
 
 fn counter(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use resay::{Client, Error};
 use resay_load::{Socket, TlsRecords, TlsState};
+use resay_tls::error_text;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -45,7 +46,9 @@ impl Tls {
                 };
                 let chain = certificates("cert", cert)?;
                 let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| failed("key", key, &error))?;
-                builder.with_client_auth_cert(chain, secret).map_err(|error| failed("cert", cert, &error))?
+                builder
+                    .with_client_auth_cert(chain, secret)
+                    .map_err(|error| failed("cert", cert, &error_text(&error)))?
             }
         };
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
@@ -68,7 +71,7 @@ fn verifier(
         Some(path) => {
             for certificate in certificates("ca", path)? {
                 roots.add(certificate).map_err(|error| {
-                    Failure::new(Exit::Usage, format!("--ca {}: {error}", path.display()))
+                    Failure::new(Exit::Usage, format!("--ca {}: {}", path.display(), error_text(&error)))
                 })?;
             }
         }
@@ -261,5 +264,5 @@ fn system(url: &str, what: &str, source: io::Error) -> Error {
 
 /// What went wrong with TLS itself: the server cannot be reached in a way that can be trusted.
 fn failed(url: &str, error: &rustls::Error) -> Error {
-    system(url, "TLS with", io::Error::other(error.to_string()))
+    system(url, "TLS with", io::Error::other(error_text(error)))
 }

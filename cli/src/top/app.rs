@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::figures::{Figures, ListenerFigures};
+use super::filter::Filter;
 use super::order::Order;
-use super::prompt::{Prompt, Purpose};
+use super::prompt::{Prompt, Purpose, Typed};
 use super::sample::Sample;
 use crate::control::report::{Connection, Times};
 use crate::ctl::text::printable;
@@ -24,6 +25,8 @@ pub(super) struct App {
     pub(super) current: usize,
     pub(super) focus: Focus,
     pub(super) dialog: Option<Dialog>,
+    /// Of all servers.
+    pub(super) filter: Filter,
     /// What has become of the last order.
     pub(super) notice: Option<Notice>,
     pub(super) interval: Duration,
@@ -39,7 +42,13 @@ pub(super) enum Focus {
 pub(super) enum Dialog {
     Help,
     Prompt(Prompt),
-    Close { connection: u64, peer: String, is_reset: bool },
+    /// A text that is looked for; it holds while it is typed.
+    Filter(Typed),
+    Close {
+        connection: u64,
+        peer: String,
+        is_reset: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +73,9 @@ pub(super) struct View {
     pub(super) name: String,
     sample: Option<Sample>,
     times: VecDeque<(Instant, Vec<Times>)>,
-    /// `None`: it has not answered yet.
+    /// All that is known; `None`: it has not answered yet.
+    all: Option<Figures>,
+    /// What of it is shown.
     pub(super) figures: Option<Figures>,
     /// There were two samples of it.
     pub(super) has_rates: bool,
@@ -82,6 +93,7 @@ impl App {
             current: 0,
             focus: Focus::Listeners,
             dialog: None,
+            filter: Filter::default(),
             notice: None,
             interval,
         }
@@ -93,7 +105,7 @@ impl App {
 
     pub(super) fn sampled(&mut self, server: usize, result: Result<Sample, Failure>) {
         if let Some(view) = self.servers.get_mut(server) {
-            view.sampled(result);
+            view.sampled(result, &self.filter);
         }
     }
 
@@ -128,6 +140,8 @@ impl App {
         match code {
             KeyCode::Char('q') => return Action::Quit,
             KeyCode::Char('?' | 'h') | KeyCode::F(1) => self.dialog = Some(Dialog::Help),
+            KeyCode::Char('/') => self.dialog = Some(Dialog::Filter(Typed::new(self.filter.text()))),
+            KeyCode::Esc => self.look_for(""),
             KeyCode::Tab => {
                 self.focus = match self.focus {
                     Focus::Listeners => Focus::Connections,
@@ -169,6 +183,14 @@ impl App {
     /// A key while there is a dialog, which stays if it is put back.
     fn answer(&mut self, dialog: Dialog, key: KeyEvent) -> Action {
         match (dialog, key.code) {
+            (Dialog::Filter(_), KeyCode::Enter) => {}
+            (Dialog::Filter(_), KeyCode::Esc) => self.look_for(""),
+            (Dialog::Filter(mut line), _) => {
+                if line.edit(key) {
+                    self.look_for(&line.text);
+                }
+                self.dialog = Some(Dialog::Filter(line));
+            }
             (Dialog::Help, _) | (_, KeyCode::Esc) => {}
             (Dialog::Close { connection, is_reset, .. }, KeyCode::Char('y') | KeyCode::Enter) => {
                 return Action::Give(self.current, Order::Close { connection, is_reset });
@@ -187,6 +209,11 @@ impl App {
             }
         }
         Action::None
+    }
+
+    fn look_for(&mut self, text: &str) {
+        self.filter = Filter::new(text);
+        self.servers.iter_mut().for_each(|view| view.show(&self.filter));
     }
 
     fn select(&mut self, to: impl Fn(usize) -> usize) {
@@ -214,6 +241,7 @@ impl View {
             name,
             sample: None,
             times: VecDeque::new(),
+            all: None,
             figures: None,
             has_rates: false,
             gone: None,
@@ -222,7 +250,7 @@ impl View {
         }
     }
 
-    fn sampled(&mut self, result: Result<Sample, Failure>) {
+    fn sampled(&mut self, result: Result<Sample, Failure>, filter: &Filter) {
         let sample = match result {
             Ok(sample) => sample,
             Err(failure) => {
@@ -240,14 +268,19 @@ impl View {
             self.times.pop_front();
         }
         let times = self.times.front().map_or(&[][..], |(_, times)| times);
-        let place = self.connection_place().unwrap_or(0);
-        self.figures = Some(Figures::of(old, &sample, times));
+        self.all = Some(Figures::of(old, &sample, times));
         self.has_rates = self.sample.is_some();
         self.times.push_back((sample.at, sample.stats.transform_times.clone()));
         self.sample = Some(sample);
+        self.show(filter);
+    }
+
+    /// Shows what the filter leaves. A connection that is selected and not shown any more gives way to the one in its place.
+    fn show(&mut self, filter: &Filter) {
+        let place = self.connection_place().unwrap_or(0);
+        self.figures = self.all.as_ref().map(|all| filter.apply(all));
         if self.connection_place().is_none() {
             let connections = self.figures.as_ref().map_or(&[][..], |figures| &figures.connections);
-            // The one that is in its place now.
             let next = connections.get(place).or(connections.last());
             self.connection = next.map(|connection| connection.id);
         }
@@ -276,8 +309,17 @@ impl View {
         self.figures.as_ref()?.connections.get(self.connection_place()?)
     }
 
+    /// How many listeners and connections the filter has left out.
+    pub(super) fn left_out(&self) -> (usize, usize) {
+        let count = |figures: &Figures| (figures.listeners.len(), figures.connections.len());
+        let (all, shown) = (self.all.as_ref().map(count), self.figures.as_ref().map(count));
+        let ((listeners, connections), shown) = (all.unwrap_or_default(), shown.unwrap_or_default());
+        (listeners - shown.0, connections - shown.1)
+    }
+
     fn chain_prompt(&self) -> Option<Prompt> {
-        let figures = self.figures.as_ref()?;
+        // Those that are not shown have chains too.
+        let figures = self.all.as_ref()?;
         let (listener, label, chain) = match self.listener() {
             Some(listener) => (listener.id, printable(&listener.url), listener.chain.as_str()),
             None => {

@@ -15,6 +15,9 @@ const HELP: &str = "\
 ↑ ↓ PgUp PgDn   select a listener, or a connection
 Tab             to the other list
 ← → 1-9         to another server
+/               show only rows with a text: of listeners their name, URL
+                and reasons, of connections also the peer. Enter keeps
+                it, Esc clears it
 c               swap the chain of the selected listener; of `all`: the
                 chain of listeners without one of their own
 d               drain the server: answer what has arrived, then end
@@ -43,7 +46,8 @@ pub(super) fn draw(dialog: Option<&Dialog>, frame: &mut Frame<'_>) {
             message(frame, "Close", lines);
         }
         Some(Dialog::Prompt(prompt)) => ask(frame, prompt),
-        None => {}
+        // It has the last line, so that all rows are in sight.
+        Some(Dialog::Filter(_)) | None => {}
     }
 }
 
@@ -76,10 +80,10 @@ fn ask(frame: &mut Frame<'_>, prompt: &Prompt) {
         }
     };
     let room = usize::from(room(frame.area()));
-    let shown = window(&prompt.text, prompt.cursor, room);
+    let shown = window(&prompt.line.text, prompt.line.cursor, room);
     let mut lines = vec![Line::from(shown.text)];
     if let Some(fault) = &prompt.fault {
-        if fault.at == Some(prompt.cursor) {
+        if fault.at == Some(prompt.line.cursor) {
             lines.push(Line::from(format!("{:>width$}", '^', width = shown.column + 1)).red());
         }
         lines.extend(wrapped(&fault.text, room).into_iter().map(|line| Line::from(line).red()));

@@ -10,13 +10,14 @@
 //! ```
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Table, TableState, Wrap};
 
-use super::app::{App, Focus, Notice, View};
+use super::app::{App, Dialog, Focus, Notice, View};
 use super::figures::Figures;
+use super::prompt::Typed;
 use super::{dialog, rows};
 use crate::ctl::text::{duration_text, printable};
 
@@ -25,7 +26,8 @@ pub(super) const HEIGHT_MIN: u16 = 16;
 /// With these there is room for chains of listeners, and for listeners of connections.
 const WIDE: u16 = 100;
 
-const KEYS: &str = "q quit  ? help  ↑↓ select  Tab list  c chain  d drain  x close  ←→ server";
+const KEYS: &str = "q quit  ? help  ↑↓ Tab select  / filter  c chain  d drain  x close  ←→ server";
+
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>) {
     let area = frame.area();
     if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
@@ -49,7 +51,10 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>) {
     if let Some(figures) = &view.figures {
         body_of(app, view, figures, frame, body);
     }
-    frame.render_widget(foot_line(app.notice.as_ref()), foot);
+    match &app.dialog {
+        Some(Dialog::Filter(line)) => draw_filter(line, frame, foot),
+        _ => frame.render_widget(foot_line(app), foot),
+    }
     dialog::draw(app.dialog.as_ref(), frame);
 }
 
@@ -81,12 +86,27 @@ fn state_line(view: &View) -> Line<'static> {
     Line::from(vec![Span::from(text), Span::from(state).fg(color)])
 }
 
-fn foot_line(notice: Option<&Notice>) -> Line<'static> {
-    match notice {
+fn foot_line(app: &App) -> Line<'static> {
+    match &app.notice {
         Some(Notice { text, is_bad: false }) => Line::from(text.clone()).green(),
         Some(Notice { text, is_bad: true }) => Line::from(text.clone()).red(),
-        None => Line::from(KEYS).dim(),
+        None if app.filter.text().is_empty() => Line::from(KEYS).dim(),
+        None => {
+            let filter = format!("only with {}, Esc shows all  ", app.filter.text());
+            Line::from(vec![Span::from(filter).yellow(), Span::from(KEYS).dim()])
+        }
     }
+}
+
+/// The text that is looked for, while it is typed.
+fn draw_filter(line: &Typed, frame: &mut Frame<'_>, area: Rect) {
+    const HINT: &str = "  Enter keeps it, Esc clears it";
+    let hint = Span::from(HINT).dim();
+    let room = usize::from(area.width).saturating_sub(hint.width() + 1);
+    let shown = dialog::window(&line.text, line.cursor, room);
+    let column = u16::try_from(shown.column + 1).unwrap_or(0);
+    frame.render_widget(Line::from(vec!["/".yellow(), shown.text.into(), hint]), area);
+    frame.set_cursor_position(Position::new(area.x + column, area.y));
 }
 
 fn body_of(app: &App, view: &View, figures: &Figures, frame: &mut Frame<'_>, area: Rect) {
@@ -94,7 +114,8 @@ fn body_of(app: &App, view: &View, figures: &Figures, frame: &mut Frame<'_>, are
     let listeners = rows::listeners(figures, view.has_rates);
     let stages = rows::stages(listener.map_or(&figures.transforms, |listener| &listener.stages));
     let counted = listener.map_or(&figures.totals, |listener| &listener.counted);
-    let reasons = rows::reasons(counted, view.has_rates);
+    let reasons = app.filter.reasons(rows::reasons(counted, view.has_rates));
+    let (listeners_left_out, connections_left_out) = view.left_out();
     let workers = rows::workers(&figures.workers);
     let middle = [stages.len(), reasons.len(), workers.len()].into_iter().max().unwrap_or(0);
     let [top, middle, bottom] = heights(area.height, listeners.len(), middle);
@@ -113,7 +134,8 @@ fn body_of(app: &App, view: &View, figures: &Figures, frame: &mut Frame<'_>, are
         Constraint::Length(7),
         Constraint::Length(8),
     ];
-    let part = Part { title: "Listeners", is_focused: app.focus == Focus::Listeners, is_gone };
+    let title = part_title("Listeners", listeners_left_out);
+    let part = Part { title: &title, is_focused: app.focus == Focus::Listeners, is_gone };
     part.draw(frame, top, rows::LISTENERS, &widths, listeners, Some(view.listener_place()));
 
     let [left, center, right] =
@@ -147,8 +169,14 @@ fn body_of(app: &App, view: &View, figures: &Figures, frame: &mut Frame<'_>, are
         Constraint::Length(9),
         Constraint::Length(6),
     ];
-    let part = Part { title: "Slow connections", is_focused: app.focus == Focus::Connections, is_gone };
+    let title = part_title("Slow connections", connections_left_out);
+    let part = Part { title: &title, is_focused: app.focus == Focus::Connections, is_gone };
     part.draw(frame, bottom, rows::CONNECTIONS, &widths, connections, view.connection_place());
+}
+
+/// A list that lacks some rows says so: nobody is to take it for all that there is.
+fn part_title(title: &str, left_out: usize) -> String {
+    if left_out == 0 { title.to_owned() } else { format!("{title}, {left_out} left out") }
 }
 
 /// Of the three parts, with their titles and heads, for so many rows of the first two. Each has at least one row.
@@ -160,13 +188,13 @@ pub(super) fn heights(height: u16, listeners: usize, middle: usize) -> [u16; 3] 
 }
 
 /// One of the parts of the screen.
-struct Part {
-    title: &'static str,
+struct Part<'a> {
+    title: &'a str,
     is_focused: bool,
     is_gone: bool,
 }
 
-impl Part {
+impl Part<'_> {
     fn draw<const N: usize>(
         &self,
         frame: &mut Frame<'_>,

@@ -1,9 +1,9 @@
 //! What is shown of a server, out of two samples: how much each counter has grown in a second, what of their time workers
 //! were busy, how long transforms took.
 //!
-//! A counter that is lower than before has begun anew: all of it is new. The counters of a listener begin anew with each
-//! process. After a takeover the totals of the old process come to those of the new one at some later moment, so the rates
-//! of all listeners are the sums of each one's.
+//! A counter that is lower than before has begun anew: all of it is new. So have all counters of another process, unless it
+//! has taken over what the one before has counted. The totals are of listeners too that are closed, which nobody looks for any
+//! more: the rates of all listeners are the sums of each one's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -92,8 +92,9 @@ impl Figures {
         let elapsed = new.at.saturating_duration_since(old.at);
         let is_same = old.is_continued_by(new);
         let mut sum = Rates::default();
+        let goes_on = is_same || (new.stats.carried_over && old.stats.pid != new.stats.pid);
         let listener = |listener: &ListenerCounts| {
-            let before = old.stats.listeners.iter().find(|before| before.url == listener.url && is_same);
+            let before = old.stats.listeners.iter().find(|before| before.url == listener.url && goes_on);
             let rates = Rates::of(before.map(|before| &before.counts), &listener.counts, elapsed);
             sum.add(&rates);
             ListenerFigures {
@@ -280,7 +281,8 @@ mod tests {
             pid,
             uptime_ms,
             state: "serving".to_owned(),
-            // What a takeover has brought is in them.
+            carried_over: false,
+            // Those of closed listeners are in them.
             totals: Counts { messages_in: 1_000_000, ..Counts::default() },
             listeners: vec![listener(1, "tcp://a:1"), listener(2, "tcp://a:2")],
             transforms: BTreeMap::new(),
@@ -319,6 +321,11 @@ mod tests {
             assert_eq!(rates(&old, &new), (messages as f64, (messages / 10) as f64, 2.0 * messages as f64));
             assert_eq!(Figures::of(&old, &new, &[]).workers[0].busy_share, None);
         }
+        // One that has taken over what the old one had counted.
+        let mut new = sample(8, 400, 150, later);
+        new.stats.carried_over = true;
+        assert_eq!(rates(&old, &new), (50.0, 5.0, 100.0));
+        assert_eq!(Figures::of(&old, &new, &[]).workers[0].busy_share, None);
         // In a container, under the same number.
         assert_eq!(rates(&old, &sample(7, 400, 150, later)).0, 150.0);
         // A counter that was set back.

@@ -1,4 +1,4 @@
-//! A line that is typed: a chain, or a time.
+//! A line that is typed: a chain, a time, or what is looked for.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use resay::options::parse_duration;
@@ -12,12 +12,19 @@ use crate::exit::Failure;
 /// A longer line would be refused by the server.
 const BYTES_MAX: usize = 32 * 1024;
 
+/// What has been typed so far.
 #[derive(Debug, Clone)]
-pub(super) struct Prompt {
-    pub(super) purpose: Purpose,
+pub(super) struct Typed {
     pub(super) text: String,
     /// A place between two characters, in bytes.
     pub(super) cursor: usize,
+}
+
+/// A line that is an order once it is complete.
+#[derive(Debug, Clone)]
+pub(super) struct Prompt {
+    pub(super) purpose: Purpose,
+    pub(super) line: Typed,
     pub(super) fault: Option<Fault>,
     /// The server has it.
     pub(super) is_asking: bool,
@@ -41,13 +48,14 @@ pub(super) struct Fault {
     pub(super) at: Option<usize>,
 }
 
-impl Prompt {
-    pub(super) fn new(purpose: Purpose, text: &str) -> Prompt {
-        Prompt { purpose, text: text.to_owned(), cursor: text.len(), fault: None, is_asking: false }
+impl Typed {
+    /// The cursor is behind the text.
+    pub(super) fn new(text: &str) -> Typed {
+        Typed { text: text.to_owned(), cursor: text.len() }
     }
 
-    /// Edits the line.
-    pub(super) fn edit(&mut self, key: KeyEvent) {
+    /// Edits the line; whether its text may have changed.
+    pub(super) fn edit(&mut self, key: KeyEvent) -> bool {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         let is_chord = is_control || key.modifiers.contains(KeyModifiers::ALT);
         let (before, after) = self.text.split_at(self.cursor);
@@ -63,26 +71,41 @@ impl Prompt {
             KeyCode::Char('u') if is_control => {
                 self.text.clear();
                 self.cursor = 0;
-                self.fault = None;
+                return true;
             }
             KeyCode::Backspace => {
                 self.cursor -= previous;
                 self.text.drain(self.cursor..self.cursor + previous);
-                self.fault = None;
+                return true;
             }
             KeyCode::Delete => {
                 self.text.drain(self.cursor..self.cursor + next);
-                self.fault = None;
+                return true;
             }
-            KeyCode::Char(letter) if !is_chord && !letter.is_control() => self.insert(letter),
+            KeyCode::Char(letter) if !is_chord && !letter.is_control() => return self.insert(letter),
             _ => {}
         }
+        false
     }
 
-    fn insert(&mut self, letter: char) {
-        if self.text.len() < BYTES_MAX {
+    fn insert(&mut self, letter: char) -> bool {
+        let has_room = self.text.len() < BYTES_MAX;
+        if has_room {
             self.text.insert(self.cursor, letter);
             self.cursor += letter.len_utf8();
+        }
+        has_room
+    }
+}
+
+impl Prompt {
+    pub(super) fn new(purpose: Purpose, text: &str) -> Prompt {
+        Prompt { purpose, line: Typed::new(text), fault: None, is_asking: false }
+    }
+
+    /// Edits the line.
+    pub(super) fn edit(&mut self, key: KeyEvent) {
+        if self.line.edit(key) {
             self.fault = None;
         }
     }
@@ -90,13 +113,13 @@ impl Prompt {
     /// What the line asks for; `None`: it is wrong, and says where.
     pub(super) fn order(&mut self) -> Option<Order> {
         let order = match &self.purpose {
-            Purpose::Chain { listener, .. } => match ChainSpec::parse(&self.text) {
-                Ok(_) => {
-                    sendable(&self.text).map(|spec| Order::Chain { listener: *listener, spec }).map_err(fault)
-                }
+            Purpose::Chain { listener, .. } => match ChainSpec::parse(&self.line.text) {
+                Ok(_) => sendable(&self.line.text)
+                    .map(|spec| Order::Chain { listener: *listener, spec })
+                    .map_err(fault),
                 Err(error) => Err(Fault { text: printable(&error.message), at: Some(error.at) }),
             },
-            Purpose::Drain => match parse_duration(self.text.trim()) {
+            Purpose::Drain => match parse_duration(self.line.text.trim()) {
                 Ok(within) => Ok(Order::Drain { within }),
                 Err(error) => Err(Fault { text: printable(&error.to_string()), at: None }),
             },
@@ -122,7 +145,7 @@ impl Prompt {
         self.is_asking = false;
         // There it is to be mended.
         if let Some(at) = fault.at {
-            self.cursor = at.min(self.text.len());
+            self.line.cursor = at.min(self.line.text.len());
         }
         self.fault = Some(fault);
     }
@@ -165,14 +188,14 @@ mod tests {
         ];
         for (code, text, cursor) in keys {
             prompt.edit(KeyEvent::from(code));
-            assert_eq!((prompt.text.as_str(), prompt.cursor), (text, cursor), "{code:?}");
+            assert_eq!((prompt.line.text.as_str(), prompt.line.cursor), (text, cursor), "{code:?}");
         }
         prompt.edit(KeyEvent::new(KeyCode::Char('e'), KeyModifiers::CONTROL));
         prompt.edit(KeyEvent::new(KeyCode::Char('x'), KeyModifiers::CONTROL));
         prompt.edit(KeyEvent::new(KeyCode::Char('x'), KeyModifiers::ALT));
         prompt.edit(KeyEvent::from(KeyCode::Home));
         prompt.edit(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL));
-        assert_eq!((prompt.text.as_str(), prompt.cursor), ("", 0));
+        assert_eq!((prompt.line.text.as_str(), prompt.line.cursor), ("", 0));
     }
 
     #[test]
@@ -180,7 +203,7 @@ mod tests {
         let mut prompt = chain("uppercase | Upper");
         assert_eq!(prompt.order(), None);
         let fault = prompt.fault.clone().unwrap();
-        assert_eq!((fault.at, prompt.cursor), (Some(12), 12), "{fault:?}");
+        assert_eq!((fault.at, prompt.line.cursor), (Some(12), 12), "{fault:?}");
         // Whatever is typed next ends the complaint.
         prompt.edit(KeyEvent::from(KeyCode::Delete));
         prompt.edit(KeyEvent::from(KeyCode::Char('u')));

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::control::report::{Connection, Stats};
+use crate::control::report::{Connection, Connections, Stats};
 use crate::ctl::client::Server;
 use crate::exit::Failure;
 
@@ -25,8 +25,8 @@ impl Sample {
         let server = Server { socket, timeout: TIMEOUT };
         let stats = server.ask("stats")?;
         let at = Instant::now();
-        let connections = server.ask(&format!("connections {CONNECTIONS_MAX}"))?;
-        Ok(Sample { at, stats, connections })
+        let list: Connections = server.ask(&format!("connections {CONNECTIONS_MAX}"))?;
+        Ok(Sample { at, stats, connections: list.connections })
     }
 
     /// Whether `later` is of the same process: its counters have gone on.

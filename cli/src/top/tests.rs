@@ -61,6 +61,7 @@ pub(super) fn sample(start: Instant, seconds: u64) -> Sample {
         listener: "tcp://127.0.0.1:8888".to_owned(),
         peer: peer.to_owned(),
         via: None,
+        facts: BTreeMap::new(),
         worker: (id % 2) as usize,
         idle_ms,
         waiting_bytes,
@@ -88,6 +89,7 @@ pub(super) fn sample(start: Instant, seconds: u64) -> Sample {
         pid: 4711,
         uptime_ms: seconds * 1000,
         state: "serving".to_owned(),
+        carried_over: false,
         totals: counts(193_410 * seconds + 1_250, 85, 50, 3 * seconds + 8, 37 * seconds),
         listeners,
         transforms: BTreeMap::new(),
@@ -335,4 +337,88 @@ fn texts_are_broken_between_words() {
     assert_eq!(wrapped("abcdefgh", 3), ["abc", "def", "gh"]);
     assert_eq!(wrapped("漢字", 1), ["漢", "字", ""]);
     assert_eq!(wrapped("  x y", 4), ["  x", "y"]);
+}
+
+#[test]
+fn a_filter_leaves_the_rows_with_its_text() {
+    let mut app = app();
+    press(&mut app, KeyCode::Char('/'));
+    type_in(&mut app, "UDP");
+    // It holds while it is typed, and keys that are orders elsewhere are letters here.
+    let typing = text(&app, 80, 24);
+    assert!(typing.contains("/UDP  Enter keeps it, Esc clears it"), "{typing}");
+    assert!(typing.contains("udp://127.0.0.1:8888") && typing.contains("Listeners, 2 left out"), "{typing}");
+    assert!(!typing.contains("tcp://127.0.0.1:8888 "), "{typing}");
+    // No connection is of this listener, no reason has the text.
+    assert!(typing.contains("Slow connections, 4 left out") && !typing.contains("51234"), "{typing}");
+    assert!(typing.contains("dropped rate") && typing.contains("closed peer_closed"), "{typing}");
+    press(&mut app, KeyCode::Enter);
+    assert!(app.dialog.is_none());
+    let kept = text(&app, 80, 24);
+    assert!(kept.contains("only with UDP, Esc shows all  q quit"), "{kept}");
+    // The totals are the server's.
+    assert!(kept.contains("all                            193k"), "{kept}");
+    assert!(text(&app, 60, 16).contains("only with UDP"));
+    // What is selected is among what is shown, and samples that come leave it so.
+    press(&mut app, KeyCode::Down);
+    assert_eq!(app.view().unwrap().listener().unwrap().id, 2);
+    press(&mut app, KeyCode::Down);
+    assert_eq!(app.view().unwrap().listener_place(), 1);
+    app.sampled(0, Ok(sample(Instant::now(), 3_700)));
+    assert_eq!(app.view().unwrap().listener().unwrap().id, 2);
+    press(&mut app, KeyCode::Char('x'));
+    assert!(app.dialog.is_none(), "no connection is shown");
+    press(&mut app, KeyCode::Esc);
+    let all = text(&app, 80, 24);
+    assert!(
+        all.contains("tcp://127.0.0.1:8888 ") && all.contains("51234") && !all.contains("left out"),
+        "{all}"
+    );
+    assert_eq!(app.view().unwrap().listener().unwrap().id, 2);
+}
+
+#[test]
+fn a_filter_finds_names_reasons_and_peers() {
+    let mut app = app();
+    let shown = |app: &App| {
+        let figures = app.view().unwrap().figures.clone().unwrap();
+        let listeners: Vec<_> = figures.listeners.iter().map(|listener| listener.id).collect();
+        let connections: Vec<_> = figures.connections.iter().map(|connection| connection.id).collect();
+        (listeners, connections)
+    };
+    let table: [(&str, &[u64], &[u64]); 6] = [
+        ("Local", &[3], &[]),
+        // A reason that has come up there; another one that has not.
+        ("rate", &[2], &[]),
+        ("drained", &[], &[]),
+        ("tcp:", &[1], &[4103, 4140, 17, 9]),
+        (":40012", &[], &[17]),
+        ("", &[1, 2, 3], &[4103, 4140, 17, 9]),
+    ];
+    for (filter, listeners, connections) in table {
+        press(&mut app, KeyCode::Char('/'));
+        app.key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL));
+        type_in(&mut app, filter);
+        press(&mut app, KeyCode::Enter);
+        assert_eq!(shown(&app), (listeners.to_vec(), connections.to_vec()), "{filter}");
+    }
+    // Of the reasons, only those with it.
+    press(&mut app, KeyCode::Char('/'));
+    type_in(&mut app, "rat");
+    let reasons = text(&app, 80, 24);
+    assert!(reasons.contains("dropped rate") && !reasons.contains("peer_closed"), "{reasons}");
+    // It is edited as any line; Esc clears it.
+    press(&mut app, KeyCode::Backspace);
+    assert!(text(&app, 80, 24).contains("/ra  Enter"));
+    press(&mut app, KeyCode::Esc);
+    assert!(app.dialog.is_none() && app.filter.text().is_empty());
+    // The chain that all listeners have is not that of the only one shown.
+    press(&mut app, KeyCode::Char('/'));
+    type_in(&mut app, "udp");
+    press(&mut app, KeyCode::Enter);
+    press(&mut app, KeyCode::Home);
+    press(&mut app, KeyCode::Char('c'));
+    type_in(&mut app, "hex");
+    let all = Order::Chain { listener: 0, spec: "hex".to_owned() };
+    assert_eq!(press(&mut app, KeyCode::Enter), Action::Give(0, all));
 }

@@ -2,6 +2,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -210,6 +211,27 @@ fn a_difference_is_told_in_lines_and_in_the_exit_status() {
                   ~ listener a tcp://127.0.0.1:0: idle_timeout off -> 1m\n\
                   + listener new unix:@resay-config-diff\n";
     assert_eq!(configured.diff(second), (Some(1), wanted.to_owned()));
+    configured.server.end();
+}
+
+/// What it says is refused is, and names the same; what it does not say so of is not.
+#[test]
+fn a_difference_says_what_a_reload_refuses() {
+    let first = "[[listener]]\nname = \"a\"\nlisten = [\"tcp://127.0.0.1:0\", \"udp://127.0.0.1:0\"]\nallow = [\"127.0.0.0/8\"]\n";
+    let configured = Configured::start(first, 2);
+    let threads = format!("threads = 2\n{first}");
+    let wanted = "~ threads: 1 -> 2 (a reload refuses this: it cannot change while the server runs)\n";
+    assert_eq!(configured.diff(&threads), (Some(1), wanted.to_owned()));
+    assert!(configured.reload(&threads).stderr.contains("threads cannot change while the server runs"));
+    // Of UDP it follows when the socket is bound, of TCP it does not.
+    let prefixes = first.replace("127.0.0.0/8", "10.0.0.0/8");
+    let wanted = "~ listener a tcp://127.0.0.1:0: allow 127.0.0.0/8 -> 10.0.0.0/8\n\
+                  ~ listener a udp://127.0.0.1:0: allow 127.0.0.0/8 -> 10.0.0.0/8 (a reload refuses this: it is settled \
+                  when the socket is bound)\n";
+    assert_eq!(configured.diff(&prefixes), (Some(1), wanted.to_owned()));
+    assert!(configured.reload(&prefixes).stderr.contains("allow is settled when the socket is bound"));
+    let tcp = prefixes.replace(", \"udp://127.0.0.1:0\"", "");
+    assert_eq!(configured.reload(&tcp).code, Some(0));
     configured.server.end();
 }
 
@@ -557,5 +579,65 @@ fn any_number_of_signals_is_followed_by_a_reload_of_the_last_file() {
         let listing = configured.ask(&["listeners"]);
         listing.contains("text=50").then_some(())
     });
+    configured.server.end();
+}
+
+/// The same socket under another spelling of its address: whoever comes meanwhile is served, and so is who is there.
+#[test]
+fn a_reload_finds_a_socket_by_another_spelling_of_its_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::os::unix::fs::symlink(directory.path(), path("link")).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let udp_port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listeners = |host: &str, file: &str| {
+        let urls = [
+            format!("tcp://{host}:{port}"),
+            format!("udp://{host}:{udp_port}?guard=off"),
+            format!("unix:{file}"),
+        ];
+        let urls = urls.map(|url| format!("{url:?}")).join(", ");
+        format!("chain = \"uppercase\"\n[[listener]]\nname = \"a\"\nlisten = [{urls}]\n")
+    };
+    let spellings = [listeners("localhost", &path("s")), listeners("127.0.0.1", &path("link/s"))];
+    let configured = Configured::start(&spellings[0], 3);
+    let address = format!("tcp://127.0.0.1:{port}");
+    let mut kept = connect(&address);
+    assert_eq!(ask(&mut kept, b"one"), b"ONE");
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp.connect(("127.0.0.1", udp_port)).unwrap();
+    udp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let storm = thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || {
+            let mut count = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                assert_eq!(ask(&mut connect(&address), b"more"), b"MORE");
+                udp.send(b"datagram").unwrap();
+                let mut answer = [0; 16];
+                let len = udp.recv(&mut answer).expect("each datagram is answered");
+                assert_eq!(&answer[..len], b"DATAGRAM");
+                count += 1;
+            }
+            count
+        }
+    });
+    for number in 1..=10 {
+        let output = configured.reload(&spellings[number % 2]);
+        assert_eq!((output.code, output.text().lines().count()), (Some(0), 6), "{number}: {output:?}");
+        assert_eq!(ask(&mut kept, b"still"), b"STILL", "{number}");
+        let unix = format!("unix:{}", path("s"));
+        assert_eq!(run(["send", &unix, "x"], b"").text(), "X", "{number}");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    assert!(storm.join().expect("nobody is turned away") > 0);
+    // Its file goes with it.
+    assert_eq!(
+        configured.reload("[[listener]]\nname = \"b\"\nlisten = \"tcp://127.0.0.1:0\"\n").code,
+        Some(0)
+    );
+    assert!(!directory.path().join("s").exists());
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     configured.server.end();
 }

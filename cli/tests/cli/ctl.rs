@@ -202,7 +202,7 @@ fn connections_are_listed_whatever_their_peers_are_called() {
     let unix = format!("unix:{}", directory.path().join("e.sock").display());
     let controlled = Controlled::start(&["tcp://127.0.0.1:0", &unix], &["--set", "high_water=64k"]);
     assert_eq!(controlled.ask(&["connections"]).lines().count(), 1);
-    assert_eq!(controlled.json(&["connections"]), Value::Array(Vec::new()));
+    assert_eq!(controlled.json(&["connections"]).to_string(), r#"{"connections":[],"missing_workers":[]}"#);
     let mut tcp = controlled.connect();
     assert_eq!(ask(&mut tcp, b"hello"), b"hello");
 
@@ -215,7 +215,7 @@ fn connections_are_listed_whatever_their_peers_are_called() {
     let mut local = UnixStream::from(socket);
     assert_eq!(ask(&mut local, b"hello"), b"hello");
 
-    let list = controlled.json(&["connections"]);
+    let list = &controlled.json(&["connections"])["connections"];
     let [first, second] = list.as_array().unwrap().as_slice() else { panic!("{list}") };
     let [first_id, second_id] = [first, second].map(|listed| listed["id"].as_u64().unwrap());
     assert!(0 < first_id && first_id < second_id, "{list}");
@@ -235,7 +235,7 @@ fn connections_are_listed_whatever_their_peers_are_called() {
     tcp.set_nonblocking(true).unwrap();
     wait_until("answers wait", || {
         while tcp.write(&[b'x'; 65536]).is_ok() {}
-        let waiting = controlled.json(&["connections"])[0]["waiting_bytes"].as_u64().unwrap();
+        let waiting = controlled.json(&["connections"])["connections"][0]["waiting_bytes"].as_u64().unwrap();
         (waiting > 0).then_some(())
     });
     drop(local);
@@ -533,7 +533,7 @@ fn stubborn(controlled: &Controlled) -> TcpStream {
     wait_until("the server takes no more", || {
         let is_taken = stream.write(&[b'x'; 65536]).is_ok();
         // It has looked since then, for it has answered.
-        let waiting = controlled.json(&["connections"])[0]["waiting_bytes"].as_u64();
+        let waiting = controlled.json(&["connections"])["connections"][0]["waiting_bytes"].as_u64();
         let is_full = !is_taken && waiting > Some(0) && waiting == before;
         before = waiting.filter(|_| !is_taken);
         is_full.then_some(())
@@ -572,7 +572,7 @@ fn while_it_drains_it_is_asked_and_stopped() {
     controlled.server.stderr.wait_for("draining, at most 600s");
     // Those who wait for the end keep nobody out.
     assert_eq!(controlled.json(&["stats"])["totals"]["open"], 1);
-    assert!(controlled.json(&["connections"])[0]["waiting_bytes"].as_u64() > Some(0));
+    assert!(controlled.json(&["connections"])["connections"][0]["waiting_bytes"].as_u64() > Some(0));
     // Each is waiting by now, or comes too late and finds nobody.
     let since = Instant::now();
     assert_eq!(controlled.ask(&["stop"]), "stopped\n");
@@ -639,4 +639,30 @@ fn a_chain_with_an_overwritten_plugin_warns() {
         output.stderr
     );
     assert!(output.stderr.contains("written to in place"), "{}", output.stderr);
+}
+
+/// A list that lacks the connections of a worker is not taken for all that there are.
+#[test]
+fn a_worker_that_hangs_is_missing_from_the_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some((plugin, go)) = crate::notify::holds(directory.path()) else { return };
+    let controlled = Controlled::start(&["tcp://127.0.0.1:0"], &["-t", &plugin]);
+    let mut client = controlled.connect();
+    client.write_all(b"!").unwrap();
+    wait_until("the transform holds the worker", || {
+        (controlled.json(&["stats"])["workers"][0]["transform"] == "holds").then_some(())
+    });
+    let listed = controlled.ctl(&["connections"]);
+    assert_eq!((listed.code, listed.text().lines().count()), (Some(0), 1), "{listed:?}");
+    assert_eq!(listed.stderr, "resay: worker 0 does not answer: its connections are not in the list\n");
+    let listed = controlled.ctl(&["connections", "--json"]);
+    assert_eq!(listed.text(), "{\"connections\":[],\"missing_workers\":[0]}\n", "{listed:?}");
+    fs::write(go, "").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    let list = controlled.json(&["connections"]);
+    assert_eq!(
+        (list["connections"].as_array().unwrap().len(), list["missing_workers"][0].is_null()),
+        (1, true)
+    );
+    controlled.server.end();
 }

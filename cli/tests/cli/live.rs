@@ -266,7 +266,7 @@ fn a_connection_is_ended_by_its_number() {
     for client in [&mut first, &mut second] {
         assert_eq!(ask(client, b"hello"), b"hello");
     }
-    let list = controlled.json(&["connections"]);
+    let list = &controlled.json(&["connections"])["connections"];
     let id = |client: &TcpStream| {
         let peer = client.local_addr().unwrap().to_string();
         let listed = list.as_array().unwrap().iter().find(|listed| listed["peer"] == peer.as_str()).unwrap();

@@ -168,7 +168,10 @@ fn time_is_told_by_transform_and_by_worker() {
         }
         let found = scrape(&place);
         let busy = sum(&found, "resay_worker_busy_seconds_total", "");
-        (sum(&found, "resay_transform_duration_seconds_count", "") >= 4.0 && busy > 0.0).then_some(found)
+        // The turn in which calls are timed is counted when it is over.
+        let turns = sum(&found, "resay_worker_turn_seconds_count", "");
+        let calls = sum(&found, "resay_transform_duration_seconds_count", "");
+        (calls >= 4.0 && turns >= 2.0 && busy > 0.0).then_some(found)
     });
     for transform in ["uppercase", "identity"] {
         let label = format!("transform=\"{transform}\"");
@@ -178,6 +181,11 @@ fn time_is_told_by_transform_and_by_worker() {
         assert_eq!(count, all);
         assert!(count > 0.0 && found[&format!("resay_transform_duration_seconds_sum{{{label}}}")] > 0.0);
     }
+    let turns = sum(&found, "resay_worker_turn_seconds_count", "");
+    assert_eq!(turns, sum(&found, "resay_worker_turn_seconds_bucket", "le=\"+Inf\""));
+    assert!(sum(&found, "resay_worker_turn_seconds_sum", "") > 0.0);
+    let buckets = found.keys().filter(|name| name.starts_with("resay_worker_turn_seconds_bucket{")).count();
+    assert_eq!(buckets, 2 * (resay::TurnTimes::BOUNDS_US.len() + 1), "{found:?}");
     for family in ["resay_worker_busy_seconds_total", "resay_worker_waiting_seconds_total"] {
         let workers = found.keys().filter(|name| name.starts_with(family)).count();
         assert_eq!(workers, 2, "{found:?}");
@@ -214,7 +222,19 @@ fn the_two_formats_have_the_same_samples() {
     assert!(open.ends_with("\n# EOF\n"), "{open}");
     let (_, text) = get(&place, "/metrics", "Accept: */*\r\n");
     assert!(!text.contains("# EOF"), "{text}");
-    let names = |body: &str| samples(body).into_keys().collect::<BTreeSet<_>>();
+    // Labels have no order, and a bound is a number however it is written.
+    let label = |label: &str| match label.strip_prefix("le=\"").and_then(|bound| bound.strip_suffix('"')) {
+        Some(bound) => format!("le={}", bound.parse::<f64>().unwrap()),
+        None => label.to_owned(),
+    };
+    let name = |name: String| match name.split_once('{') {
+        Some((family, labels)) => {
+            let labels = labels.trim_end_matches('}').split(',').map(label).collect::<BTreeSet<_>>();
+            format!("{family}{labels:?}")
+        }
+        None => name,
+    };
+    let names = |body: &str| samples(body).into_keys().map(name).collect::<BTreeSet<_>>();
     assert_eq!(names(&open), names(&text));
     server.end();
 }
@@ -473,4 +493,89 @@ fn a_real_prometheus_scrapes_it_and_evaluates_the_rules() {
     assert!(kinds.contains("\"type\":\"counter\""), "{kinds}");
     drop(client);
     server.end();
+}
+
+/// A scraper sees no counter of a listener go back while one server follows another, and in the end all adds up.
+#[test]
+fn counters_of_listeners_go_on_after_a_takeover() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (file, control) = (path("resay.toml"), path("ctl"));
+    let start = |names: &[&str], metrics: &str, others: &[&str]| {
+        let listener =
+            |name: &&str| format!("[[listener]]\nname = {name:?}\nlisten = \"unix:{}\"\n", path(name));
+        let listeners: String = names.iter().map(listener).collect();
+        let head = format!("control = {control:?}\nmetrics = {metrics:?}\nchain = \"uppercase\"\n");
+        fs::write(&file, head + &listeners).unwrap();
+        let mut command = crate::process::resay(["serve", "--config", &file]);
+        command.args(others);
+        Server::of(command, names.len(), None)
+    };
+    let send = |name: &str| {
+        let output = crate::process::run(["send", &format!("unix:{}", path(name)), "x"], b"");
+        assert_eq!(output.text(), "X", "{output:?}");
+    };
+    let of = |samples: &BTreeMap<String, f64>, family: &str, listener: &str| {
+        sum(samples, family, &format!("listener=\"{listener}\""))
+    };
+    let first = start(&["a", "b"], "127.0.0.1:0", &[]);
+    let place = place(&first);
+    ["a", "a", "b"].into_iter().for_each(&send);
+    let mut kept = UnixStream::connect(path("a")).unwrap();
+    kept.set_read_timeout(Some(PATIENCE)).unwrap();
+    kept.write_all(b"x").unwrap();
+    kept.read_exact(&mut [0]).unwrap();
+    let before = wait_until("the others have gone", || {
+        let found = scrape(&place);
+        (sum(&found, "resay_connections_closed_total", "") == 3.0).then_some(found)
+    });
+    let second = start(&["a", "c"], &place, &["--takeover", &control]);
+    let after = scrape(&place);
+    for (name, value) in before.iter().filter(|(name, _)| name.contains("listener=\"a\"")) {
+        assert!(after[name] >= *value, "{name}: {value}, and then {}", after[name]);
+    }
+    assert_eq!(of(&after, "resay_messages_received_total", "a"), 3.0);
+    assert_eq!(of(&after, "resay_connections_accepted_total", "a"), 3.0);
+    assert_eq!(of(&after, "resay_messages_received_total", "(closed)"), 1.0, "that is b");
+    assert_eq!(of(&after, "resay_messages_received_total", "c"), 0.0);
+    send("a");
+    send("c");
+    // What the old server does until its end is added then: it has closed a connection.
+    second.stderr.wait_for("takeover: the old server has ended");
+    assert_eq!(kept.read(&mut [0]).unwrap(), 0);
+    let adds_up = |received: f64| {
+        wait_until("all is counted", || {
+            let found = scrape(&place);
+            (sum(&found, "resay_connections_open", "") == 0.0).then(|| {
+                for listener in ["a", "c", "(closed)"] {
+                    let accepted = of(&found, "resay_connections_accepted_total", listener);
+                    assert_eq!(
+                        accepted,
+                        of(&found, "resay_connections_closed_total", listener),
+                        "{listener}"
+                    );
+                    let received = of(&found, "resay_messages_received_total", listener);
+                    assert_eq!(received, of(&found, "resay_messages_sent_total", listener), "{listener}");
+                }
+                assert_eq!(sum(&found, "resay_messages_received_total", ""), received);
+                found
+            })
+        })
+    };
+    let found = adds_up(6.0);
+    assert_eq!(of(&found, "resay_messages_received_total", "a"), 4.0);
+    // Once more, and of one that is killed no more is known than it had told when it left.
+    let third = start(&["a", "c"], &place, &["--takeover", &control]);
+    second.process.signal(Signal::KILL);
+    third.stderr.wait_for("takeover: the old server");
+    send("a");
+    let found = adds_up(7.0);
+    assert_eq!(of(&found, "resay_messages_received_total", "a"), 5.0);
+    assert_eq!(of(&found, "resay_messages_received_total", "c"), 1.0);
+    // Whoever reads them is told that they are not of this process alone.
+    let stats = crate::process::run(["ctl", &control, "stats", "--json"], b"");
+    let stats: Value = serde_json::from_str(&stats.text()).unwrap();
+    assert_eq!(stats["carried_over"], true);
+    drop(second);
+    third.end();
 }

@@ -156,7 +156,8 @@ static const resay_transform holds = {.struct_size = sizeof holds, .id = "holds"
 RESAY_PLUGIN(&holds);
 "#;
 
-fn holds(directory: &Path) -> Option<(String, String)> {
+/// The plugin, and the file that lets it go on; `None`: there is no compiler.
+pub(crate) fn holds(directory: &Path) -> Option<(String, String)> {
     let go = directory.join("go").to_str().unwrap().to_owned();
     let plugin = compiled(directory, "holds", &HOLDS.replace("GO", &go))?;
     Some((plugin.to_str().unwrap().to_owned(), go))

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 
 use crate::crash::compiled;
-use crate::process::{Output, PATIENCE, Server, resay};
+use crate::process::{Output, PATIENCE, Server, resay, run};
 
 /// A server that finds `socket` under the numbers 3 and 4, with these variables; `$$` is its own number.
 fn passed(variables: &str, socket: OwnedFd, arguments: &[&str]) -> Command {
@@ -118,4 +118,42 @@ fn an_end_that_does_not_come_exits_4() {
     server.process.signal(Signal::TERM);
     assert_eq!(server.process.wait().code(), Some(4), "{}", server.stderr.text());
     assert!(server.stderr.to_end().contains("not all has ended in time"));
+}
+
+/// What a reload closes is gone, and the manager passes it once: the next one says so, and what else was passed is to be had.
+#[test]
+fn a_passed_socket_that_a_reload_has_closed_comes_back_with_a_restart_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (file, control) = (path("resay.toml"), path("ctl"));
+    let write = |listeners: &[(&str, &str)]| {
+        let listener =
+            |(name, url): &(&str, &str)| format!("[[listener]]\nname = {name:?}\nlisten = {url:?}\n");
+        let text: String = listeners.iter().map(listener).collect();
+        std::fs::write(&file, format!("control = {control:?}\n{text}")).unwrap();
+    };
+    let reload = || run(["ctl", &control, "reload"], b"");
+    let (kept, passed_url) = (format!("unix:{}", path("s")), "systemd:echo");
+    write(&[("kept", &kept), ("passed", passed_url)]);
+    let (socket, url) = listener();
+    let variables = "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=echo:other";
+    let server = Server::launch(passed(variables, socket, &["--config", &file]), 2, None);
+    assert!(server.urls.contains(&url), "{:?}", server.urls);
+    write(&[("kept", &kept)]);
+    let told = "- listener passed systemd:echo (only a restart of the service brings its socket back)\n";
+    assert_eq!(reload().text(), told);
+    // Another descriptor may have its number by now.
+    for _ in 0..2 {
+        write(&[("kept", &kept), ("passed", passed_url)]);
+        let output = reload();
+        assert_eq!(output.code, Some(3), "{output:?}");
+        let why = "adopt fd:3: the listener that had this socket of the service manager was closed, and the socket with it: only a \
+                   restart of the service brings it back";
+        assert!(output.stderr.contains(why), "{output:?}");
+        assert_eq!(run(["send", &kept, "x"], b"").text(), "x");
+    }
+    write(&[("kept", &kept), ("passed", "systemd:other")]);
+    assert_eq!(reload().code, Some(0));
+    assert_eq!(run(["send", &url, "x"], b"").text(), "x", "it is the same socket under another number");
+    server.end();
 }

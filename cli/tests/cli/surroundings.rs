@@ -230,6 +230,25 @@ fn a_full_disk_for_the_log_stalls_nobody() {
     }
 }
 
+/// Whoever waits for its lines on a full disk does not get them: it serves, and says at its end that this was no success.
+#[test]
+fn a_server_whose_lines_are_lost_serves_and_fails_in_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("e.sock");
+    let mut command = resay(["serve", &format!("unix:{}", path.display())]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+    let mut process = Process(command.spawn().unwrap());
+    let stderr = Written::follow(process.0.stderr.take().unwrap());
+    stderr.wait_for("standard output: No space left on device (os error 28); serving all the same");
+    let client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(ask(&client, b"hello"), b"hello");
+    drop(client);
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(5), "{}", stderr.text());
+}
+
 /// Without standard streams, their numbers are nobody's: a socket among them would get what the log says, or what a peer sends
 /// would be read as input.
 #[test]

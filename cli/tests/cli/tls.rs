@@ -103,7 +103,7 @@ fn clients_show_their_certificates() {
     assert_eq!((output.code, output.text().as_str()), (Some(0), "hello"), "{}", output.stderr);
     let output = run(["send", url, "hello", "--ca", &ca], b"");
     assert_eq!(output.code, Some(3), "{}", output.stderr);
-    assert!(output.stderr.contains("CertificateRequired"), "{}", output.stderr);
+    assert!(output.stderr.contains("received fatal alert: certificate required"), "{}", output.stderr);
     server.end();
 }
 
@@ -295,4 +295,60 @@ fn stunnel(directory: &Path, ca: &str, address: &str) {
     fs::write(&configuration, text).unwrap();
     // Without `accept`, it serves its standard input and output.
     ask_with("stunnel4", &[configuration.to_str().unwrap()], "hello\n", "HELLO\n", "");
+}
+
+/// `ctl connections` has it as a column, where there is something to tell, and in JSON.
+#[test]
+fn what_tls_knows_of_a_connection_is_listed() {
+    let authority = Authority::new();
+    let url = format!("tls://127.0.0.1:0?{}&alpn=echo", authority.query());
+    let controlled = crate::ctl::Controlled::start(&[&url, "tcp://127.0.0.1:0"], &[]);
+    let plain =
+        std::net::TcpStream::connect(controlled.server.urls[1].strip_prefix("tcp://").unwrap()).unwrap();
+    wait_until("the plain one is there", || {
+        let found = controlled.json(&["connections"]);
+        (found["connections"].as_array().unwrap().len() == 1).then_some(())
+    });
+    assert!(!controlled.ask(&["connections"]).contains("FACTS"));
+    let mut command = resay(["repl", &controlled.server.urls[0], "--ca", &authority.path("ca.pem")]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = Process(command.spawn().unwrap());
+    let found = wait_until("the handshake is complete", || {
+        let found = controlled.json(&["connections"]);
+        let list = found["connections"].as_array().unwrap();
+        list.iter().find(|one| one["facts"]["tls.version"].is_string()).cloned()
+    });
+    assert_eq!(found["facts"]["tls.version"], "TLSv1.3", "{found}");
+    assert_eq!(found["facts"]["tls.client_cert"], "no", "{found}");
+    let text = controlled.ask(&["connections"]);
+    assert!(text.contains("FACTS") && text.contains("tls.version=TLSv1.3\n"), "{text}");
+    drop(client.0.stdin.take());
+    client.wait();
+    drop(plain);
+    controlled.server.end();
+}
+
+/// A listener gets TLS by a reload, and loses it by the next one, on the same socket.
+#[test]
+fn a_reload_puts_tls_around_a_socket_that_is_there() {
+    let authority = Authority::new();
+    let (file, control) = (authority.path("resay.toml"), authority.path("ctl"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let urls = [format!("tcp://127.0.0.1:{port}"), format!("tls://127.0.0.1:{port}?{}", authority.query())];
+    let write = |url: &str| {
+        let text = format!("control = {control:?}\n[[listener]]\nname = \"a\"\nlisten = {url:?}\n");
+        fs::write(&file, text).unwrap();
+    };
+    write(&urls[0]);
+    let server = Server::of(resay(["serve", "--config", &file]), 1, None);
+    for number in [1, 0, 1] {
+        write(&urls[number]);
+        let output = run(["ctl", &control, "reload"], b"");
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let url = urls[number].split('?').next().unwrap();
+        let more: &[&str] = if number == 1 { &["--insecure"] } else { &[] };
+        let output = run(["send", url, "hello"].iter().chain(more), b"");
+        assert_eq!(output.text(), "hello", "{number} {output:?} {}", server.stderr.text());
+    }
+    server.end();
 }

@@ -262,8 +262,9 @@ pub struct resay_peer {
     pub listener: *const c_char,
     /// The address of the proxy that has named the peer, as a URL; NULL: no proxy has.
     pub via: *const c_char,
-    /// What else a proxy says: texts "key=value", each ended by NUL, and a further NUL behind the last; NULL: there is no proxy.
-    /// Bytes that are not printable ASCII are escaped (\xNN), and so are \, ' and ".
+    /// What else a proxy says, and what the listener's filter tells: texts "key=value", each ended by NUL, and a further NUL
+    /// behind the last; NULL: there is neither. Bytes that are not printable ASCII are escaped (\xNN), and so are \, ' and ".
+    /// Keys of a filter begin with its id and a dot, such as "tls.version"; those of a proxy have no dot.
     pub facts: *const c_char,
 }
 
@@ -556,6 +557,17 @@ pub struct resay_filter {
             instance: *mut c_void,
             conn: *mut c_void,
             wire: *mut resay_filter_out,
+        ) -> resay_status,
+    >,
+    /// [W] Once, when the handshake is complete and before the first transform hears of the connection: appends to facts what is
+    /// known of it, as texts "key=value", each ended by NUL. Keys are [a-z0-9_]+; bytes of values that are not printable ASCII
+    /// are to be escaped (\xNN), and so are \, ' and ". The host leaves out what is none of that, and what is behind the first
+    /// 2048 bytes. Returns RESAY_OK, or an error: then there are none. May be NULL.
+    pub facts: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            conn: *mut c_void,
+            facts: *mut resay_filter_out,
         ) -> resay_status,
     >,
 }

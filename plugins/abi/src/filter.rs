@@ -48,6 +48,13 @@ pub trait Filter: Sized + Send + Sync + 'static {
         let _ = (link, wire);
         Ok(())
     }
+
+    /// When the handshake is complete: tells what is known of the connection, for transforms and for people who operate the
+    /// server.
+    fn facts(&self, link: Link<'_, Self::Conn>, facts: &mut Facts<'_, '_>) -> Result<(), Error> {
+        let _ = (link, facts);
+        Ok(())
+    }
 }
 
 /// The context of a filter's call.
@@ -138,6 +145,29 @@ impl fmt::Debug for Out<'_> {
     }
 }
 
+/// What a filter tells of a connection.
+#[derive(Debug)]
+pub struct Facts<'a, 'b>(&'a mut Out<'b>);
+
+impl Facts<'_, '_> {
+    /// Tells one. `key` is of small letters, digits and `_`; the host puts the filter's id and a dot in front of it. Of the
+    /// value, what is not printable ASCII is escaped, as are `\\`, `'` and `"`.
+    pub fn put(&mut self, key: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.0.extend(key.as_bytes())?;
+        self.0.extend(b"=")?;
+        let mut whole = [0; 4];
+        for byte in value.as_ref() {
+            let mut len = 0;
+            for (place, escaped) in whole.iter_mut().zip(byte.escape_ascii()) {
+                *place = escaped;
+                len += 1;
+            }
+            self.0.extend(&whole[..len])?;
+        }
+        self.0.extend(b"\0")
+    }
+}
+
 /// A filter as the host sees it. It must be a `static`, because the host keeps its address.
 #[repr(transparent)]
 pub struct FilterTable(abi::resay_filter);
@@ -165,6 +195,7 @@ impl FilterTable {
             receive: Some(Shim::<F>::receive),
             send: Some(Shim::<F>::send),
             end: Some(Shim::<F>::end),
+            facts: Some(Shim::<F>::facts),
         })
     }
 
@@ -321,6 +352,19 @@ impl<F: Filter> Shim<F> {
         // SAFETY: the call's own.
         let ended = unsafe { Self::call(instance, conn, |filter, link| filter.end(link, &mut wire)) };
         ended.map_or_else(|status| status, |()| abi::RESAY_OK)
+    }
+
+    unsafe extern "C" fn facts(
+        instance: *mut c_void,
+        conn: *mut c_void,
+        facts: *mut abi::resay_filter_out,
+    ) -> abi::resay_status {
+        // SAFETY: facts()'s own argument, for the call.
+        let mut out = unsafe { Out::new(&mut *facts) };
+        let mut facts = Facts(&mut out);
+        // SAFETY: the call's own.
+        let told = unsafe { Self::call(instance, conn, |filter, link| filter.facts(link, &mut facts)) };
+        told.map_or_else(|status| status, |()| abi::RESAY_OK)
     }
 
     /// # Safety

@@ -36,7 +36,7 @@ const COUNT_MAX: u32 = 4096;
 /// What every library and every table has; later fields may be missing.
 const LIBRARY_BYTES_MIN: usize = offset_of!(resay_library, init);
 const TRANSFORM_BYTES_MIN: usize = offset_of!(resay_transform, option_size);
-const FILTER_BYTES_MIN: usize = size_of::<resay_filter>();
+const FILTER_BYTES_MIN: usize = offset_of!(resay_filter, facts);
 /// The size of an option of minor version 0, which a table means that says none.
 const OPTION_BYTES_MIN: usize = size_of::<resay_option>();
 

@@ -67,7 +67,7 @@ mod transform;
 mod vectors;
 
 pub use error::Error;
-pub use filter::{Filter, FilterTable, Link, Out, Received};
+pub use filter::{Facts, Filter, FilterTable, Link, Out, Received};
 pub use host::{Counter, Host, Level, Peer, PeerKind, Setup, Thread};
 pub use io::Io;
 pub use limits::{Limits, Tally};

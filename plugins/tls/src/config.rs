@@ -11,9 +11,11 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::files::Source;
+use crate::words::error_text;
 
 /// A protocol's name has one byte for its length (RFC 7301).
 const PROTOCOL_BYTES_MAX: usize = 255;
@@ -23,7 +25,7 @@ pub(crate) fn server(options: &Options<'_>) -> Result<ServerConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let certificates = Certificates { all: certificates(options, &provider)? };
     let tickets: usize = options.integer("tickets")?;
-    let wrong = |error: rustls::Error| Error::config(error.to_string());
+    let wrong = |error: rustls::Error| Error::config(error_text(&error));
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions(options)?)
         .map_err(wrong)?
@@ -75,7 +77,7 @@ fn certificates(options: &Options<'_>, provider: &CryptoProvider) -> Result<Vec<
             None => source.private_key()?,
         };
         let certified = CertifiedKey::from_der(chain, key, provider)
-            .map_err(|error| source.wrong(&format!("does not go with its key: {error}")))?;
+            .map_err(|error| source.wrong(&format!("does not go with its key: {}", error_text(&error))))?;
         all.push(Arc::new(certified));
     }
     Ok(all)
@@ -106,7 +108,7 @@ fn clients(
     let source = Source::read("client_ca", authorities, false)?;
     let mut roots = RootCertStore::empty();
     for certificate in source.certificates()? {
-        roots.add(certificate).map_err(|error| source.wrong(&error.to_string()))?;
+        roots.add(certificate).map_err(|error| source.wrong(&error_text(&error)))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = if ask == Ask::Politely { builder.allow_unauthenticated() } else { builder };
@@ -135,6 +137,17 @@ fn protocols(options: &Options<'_>) -> Result<Vec<Vec<u8>>, Error> {
     Ok(protocols)
 }
 
+thread_local! {
+    /// The name that the client asks for whose first message this thread has just read. A connection without buffers of its own does
+    /// not tell it in rustls; whoever chooses a certificate is told on the thread that gave the message to the connection.
+    static ASKED_NAME: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// The name that a client has asked for in what was just read on this thread, once.
+pub(crate) fn take_asked_name() -> Option<String> {
+    ASKED_NAME.take()
+}
+
 /// Chooses by the name that a client asks for, and by the kinds of signature that it knows.
 #[derive(Debug)]
 struct Certificates {
@@ -143,6 +156,7 @@ struct Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        ASKED_NAME.set(hello.server_name().map(str::to_owned));
         let can_sign = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let usable = || self.all.iter().filter(can_sign);
         let first = usable().next()?;

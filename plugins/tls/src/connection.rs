@@ -1,9 +1,12 @@
 //! One connection: bytes in, bytes out. rustls works in the memory that it is given, so an idle connection holds no buffer.
 
-use resay_plugin::{Error, Out, Received};
-use rustls::ServerConfig;
+use crate::config::take_asked_name;
+use crate::subject::subject;
+use crate::words::error_text;
+use resay_plugin::{Error, Facts, Out, Received};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
+use rustls::{ProtocolVersion, ServerConfig};
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +24,8 @@ pub struct Connection {
     id: u64,
     /// A record, or a message of the handshake, of which a part is still to come.
     rest: Vec<u8>,
+    /// The name that the client has asked for (SNI), until it is told.
+    asked_name: Option<Box<str>>,
     /// The peer has sent close_notify.
     has_ended: bool,
 }
@@ -38,7 +43,7 @@ impl fmt::Debug for Connection {
 impl Connection {
     pub(crate) fn new(config: Arc<ServerConfig>, id: u64) -> Result<Connection, Error> {
         let tls = UnbufferedServerConnection::new(config).map_err(failed)?;
-        Ok(Connection { tls, id, rest: Vec::new(), has_ended: false })
+        Ok(Connection { tls, id, rest: Vec::new(), asked_name: None, has_ended: false })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -82,7 +87,11 @@ impl Connection {
         let mut idle = 0;
         loop {
             let rest = bytes.get_mut(used..).unwrap_or_default();
+            let is_handshaking = self.tls.is_handshaking();
             let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(rest);
+            if is_handshaking && let Some(name) = take_asked_name() {
+                self.asked_name = Some(name.into());
+            }
             idle = if discard == 0 { idle + 1 } else { 0 };
             let received = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -154,6 +163,32 @@ impl Connection {
         self.write(bytes, wire, |traffic, room| traffic.encrypt(plain, room))
     }
 
+    /// Tells what both sides have agreed on, and whose certificate the client has shown.
+    pub(crate) fn facts(&mut self, facts: &mut Facts<'_, '_>) -> Result<(), Error> {
+        match self.tls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => facts.put("version", "TLSv1.2")?,
+            Some(ProtocolVersion::TLSv1_3) => facts.put("version", "TLSv1.3")?,
+            _ => {}
+        }
+        if let Some(name) = self.tls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()) {
+            // The registry's names have no version in them (RFC 8446, B.4).
+            facts.put("cipher", name.replacen("TLS13_", "TLS_", 1))?;
+        }
+        // It is told once.
+        if let Some(name) = self.asked_name.take() {
+            facts.put("sni", &*name)?;
+        }
+        if let Some(protocol) = self.tls.alpn_protocol() {
+            facts.put("alpn", protocol)?;
+        }
+        let certificate = self.tls.peer_certificates().and_then(<[_]>::first);
+        facts.put("client_cert", if certificate.is_some() { "yes" } else { "no" })?;
+        if let Some(subject) = certificate.and_then(|der| subject(der)) {
+            facts.put("client_subject", subject)?;
+        }
+        Ok(())
+    }
+
     /// Says that our side ends.
     pub(crate) fn end(&mut self, wire: &mut Out<'_>) -> Result<(), Error> {
         self.write(2 * RECORD_BYTES_MORE, wire, |traffic, room| traffic.queue_close_notify(room))
@@ -210,5 +245,5 @@ fn encode(
 }
 
 fn failed(error: rustls::Error) -> Error {
-    Error::unsupported(error.to_string())
+    Error::unsupported(error_text(&error))
 }

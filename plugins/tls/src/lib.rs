@@ -6,17 +6,24 @@
 //! - `files`: certificates and keys, from files or from the option itself.
 //! - `config`: the options, and what they make of rustls.
 //! - `connection`: one connection.
+//! - `subject`: whose a certificate is.
+//! - `words`: errors in words.
 #![forbid(unsafe_code)]
 
 mod config;
 mod connection;
 mod files;
+mod subject;
+mod words;
 
-use resay_plugin::{Error, Filter, FilterTable, Host, Level, Link, OptionSpec, Out, Peer, Received, Setup};
+use resay_plugin::{
+    Error, Facts, Filter, FilterTable, Host, Level, Link, OptionSpec, Out, Peer, Received, Setup,
+};
 use rustls::ServerConfig;
 use std::sync::Arc;
 
 use connection::Connection;
+pub use words::error_text;
 
 /// The filter `tls`.
 pub static TABLE: FilterTable = FilterTable::of::<Tls>(c"tls")
@@ -74,5 +81,9 @@ impl Filter for Tls {
 
     fn end(&self, link: Link<'_, Connection>, wire: &mut Out<'_>) -> Result<(), Error> {
         link.conn.end(wire)
+    }
+
+    fn facts(&self, link: Link<'_, Connection>, facts: &mut Facts<'_, '_>) -> Result<(), Error> {
+        link.conn.facts(facts)
     }
 }

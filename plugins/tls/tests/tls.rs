@@ -494,3 +494,54 @@ fn the_plugin_file_is_found_by_its_name() {
     server.expect_closed(CloseReason::LayerTruncated, 1);
     server.finish();
 }
+
+/// What is known of a connection is told to its transforms, and to whoever asks for the connections.
+#[test]
+fn what_both_sides_have_agreed_on_is_told() {
+    let authority = Authority::new();
+    authority.issue("server", &["localhost"]);
+    let own = authority.issue("client", &["client.example"]);
+    let more = format!("&client_ca={}&client=ask&alpn=echo,other", authority.path("ca.pem").display());
+    on_each(&authority.url("server", &more), "whoami", |server| {
+        for (versions, version, alpn, own) in [
+            (TLS13, "TLSv1.3", &["other"][..], Some(own.clone())),
+            (TLS12, "TLSv1.2", &["other"], Some(own.clone())),
+            (TLS13, "TLSv1.3", &[], None),
+        ] {
+            let wants = Wants { versions: Some(versions), alpn, own: own.clone() };
+            let config = client_config(&authority, &wants);
+            // The second one goes on with a ticket of the first one.
+            for _ in 0..2 {
+                let mut client = connect(server, &config, "localhost").unwrap();
+                client.write_all(b"who?").unwrap();
+                let mut answer = Vec::new();
+                while answer.last() != Some(&b'\n') {
+                    let mut byte = [0];
+                    client.read_exact(&mut byte).unwrap();
+                    answer.push(byte[0]);
+                }
+                let answer = String::from_utf8(answer).unwrap();
+                let suite = client.conn.negotiated_cipher_suite().unwrap().suite();
+                let suite = suite.as_str().unwrap().replace("TLS13_", "TLS_");
+                let mut wanted = vec![("version", version), ("cipher", &suite), ("sni", "localhost")];
+                if !alpn.is_empty() {
+                    wanted.push(("alpn", "other"));
+                }
+                wanted.push(("client_cert", if own.is_some() { "yes" } else { "no" }));
+                if own.is_some() {
+                    wanted.push(("client_subject", "CN=client"));
+                }
+                let fields = wanted.iter().map(|(key, value)| format!("\"{key}\":\"{value}\""));
+                let fields = fields.collect::<Vec<_>>().join(",");
+                assert!(answer.contains(&format!(",\"tls\":{{{fields}}},\"host\":")), "{fields}: {answer}");
+                let known = server.engine.connections(PATIENCE).pop().unwrap();
+                let wanted = wanted.iter().map(|(key, value)| (format!("tls.{key}"), (*value).to_owned()));
+                assert_eq!(known.facts, wanted.collect::<Vec<_>>());
+                assert_eq!(known.via, None);
+                half_close(&mut client);
+                client.read_to_end(&mut Vec::new()).unwrap();
+            }
+        }
+        server.expect_closed(CloseReason::PeerClosed, 6);
+    });
+}

@@ -27,6 +27,16 @@ pub(crate) fn adopt(socket: OwnedFd, number: RawFd, options: &Options) -> Result
 /// The same by number. After a failure the number is its owner's, and open.
 pub(super) fn adopt_number(number: RawFd, listen: &Listen) -> Result<Bound> {
     let socket = sys::adopt(number).map_err(Error::system(format!("adopt fd:{number}")))?;
+    adopt_as_asked(socket, number, listen)
+}
+
+/// The same of one that a service manager has passed.
+pub(super) fn adopt_passed(number: RawFd, listen: &Listen) -> Result<Bound> {
+    let socket = sys::adopt_passed(number).map_err(Error::system(format!("adopt fd:{number}")))?;
+    adopt_as_asked(socket, number, listen)
+}
+
+fn adopt_as_asked(socket: OwnedFd, number: RawFd, listen: &Listen) -> Result<Bound> {
     let bound = adopt_handed(Handover::new(socket, true), number, &listen.options)?;
     listen.check_kind(bound.kind)?;
     Ok(bound)

@@ -29,7 +29,12 @@ pub struct Handed {
 
 impl Handed {
     /// Deals out what was handed over: to each listener what is bound to its address. The rest stays in `handed`.
-    pub(crate) fn deal(handed: &mut Vec<Handed>, listens: &[Listen]) -> Vec<Option<Handed>> {
+    /// `takes_any_port`: a listener with port 0 takes any port.
+    pub(crate) fn deal(
+        handed: &mut Vec<Handed>,
+        listens: &[Listen],
+        takes_any_port: bool,
+    ) -> Vec<Option<Handed>> {
         let mut dealt: Vec<_> = listens.iter().map(|_| None).collect();
         let mut offered: Vec<_> = handed.drain(..).map(|handed| (Place::of(&handed), handed)).collect();
         // Who wants a certain address comes before those who would take it as one of several.
@@ -44,6 +49,7 @@ impl Handed {
             let found = Place::wanted(listen).into_iter().find_map(|wanted| {
                 offered.iter().position(|(place, handed)| {
                     place.as_ref().is_some_and(|place| place.is_at(&wanted))
+                        && (!wanted.is_any_port() || takes_any_port)
                         && (!wanted.is_any_port() || is_tls(&handed.url) == is_tls_address(&listen.address))
                 })
             });
@@ -268,7 +274,7 @@ mod tests {
             let offered = handed(bound);
             let wanted = listen(&wanted.replace("PORT", port_of(&offered)));
             let mut all = vec![offered];
-            let dealt = Handed::deal(&mut all, std::slice::from_ref(&wanted)).remove(0);
+            let dealt = Handed::deal(&mut all, std::slice::from_ref(&wanted), true).remove(0);
             assert_eq!((dealt.is_some(), all.is_empty()), (is_it, is_it), "{bound} {wanted:?}");
         }
     }
@@ -293,7 +299,7 @@ mod tests {
             let offered = handed(url);
             let before = offered.url.clone();
             let wanted = listen(url);
-            let dealt = Handed::deal(&mut vec![offered], std::slice::from_ref(&wanted)).remove(0);
+            let dealt = Handed::deal(&mut vec![offered], std::slice::from_ref(&wanted), true).remove(0);
             assert_eq!(dealt.unwrap().adopt(&wanted).unwrap().url, before, "{url}");
         }
     }
@@ -309,7 +315,7 @@ mod tests {
             &format!("tcp://localhost:{}", port_of(&all[0])),
             "tcp://127.0.0.1:0",
         ];
-        let dealt = Handed::deal(&mut all, &wanted.map(listen));
+        let dealt = Handed::deal(&mut all, &wanted.map(listen), true);
         let dealt: Vec<_> = dealt.into_iter().map(|dealt| dealt.map(|handed| handed.url)).collect();
         assert_eq!(dealt, [Some(urls[1].clone()), Some(urls[2].clone()), Some(urls[0].clone()), None]);
         assert!(all.is_empty());

@@ -43,7 +43,7 @@ pub fn read_passed_sockets() -> [&'static str; 3] {
 
 /// The descriptors that were passed under this name, or all of them. Programs that are started inherit none of them.
 pub(super) fn passed_by_systemd(name: Option<&str>) -> Result<Vec<RawFd>> {
-    let found = passed(Environment::read().texts(), std::process::id(), sys::close_on_exec);
+    let found = passed(Environment::read().texts(), std::process::id(), sys::claim_passed);
     let found = found.map_err(Error::system("read the sockets passed by the service manager"))?;
     let wanted = found.iter().filter(|(_, passed)| name.is_none_or(|name| name == *passed));
     let wanted: Vec<RawFd> = wanted.map(|(fd, _)| *fd).collect();

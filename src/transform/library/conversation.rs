@@ -56,12 +56,11 @@ impl<'a> Conversation<'a> {
         self.proxied?.via()
     }
 
-    /// What else a proxy has said, for example `unique_id` and `authority`; nothing where there is none. Bytes that are not
-    /// printable ASCII are escaped (`\xNN`), and so are `\`, `'` and `"`.
+    /// What else a proxy has said, for example `unique_id` and `authority`, and what the listener's filter tells, whose keys begin
+    /// with its name, for example `tls.version`; nothing where there is neither. Bytes that are not printable ASCII are escaped
+    /// (`\xNN`), and so are `\`, `'` and `"`.
     pub fn facts(&self) -> Vec<(String, String)> {
-        let facts = self.facts_text().unwrap_or_default();
-        let pairs = facts.split('\0').filter_map(|fact| fact.split_once('='));
-        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+        self.proxied.map_or(Vec::new(), Proxied::pairs)
     }
 
     /// The same as texts `key=value`, each ended by NUL, and a further NUL.

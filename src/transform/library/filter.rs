@@ -21,7 +21,7 @@ use super::status::Fault;
 use super::table::OptionHelp;
 use super::text::ErrorText;
 use crate::error::{Error, Result};
-use crate::limits::FILTER_OUT_BYTES;
+use crate::limits::{FILTER_FACTS_BYTES_MAX, FILTER_OUT_BYTES};
 
 /// A filter, as its owner offers it. Clones are cheap.
 #[derive(Clone)]
@@ -284,6 +284,33 @@ impl FilterConn {
         if !sink.take() || status != abi::RESAY_OK {
             self.state = State::Failed;
         }
+    }
+
+    /// What the filter tells of the connection once both sides have agreed: texts `ID.key=value`, each ended by NUL.
+    pub(crate) fn facts(&mut self) -> String {
+        let mut text = String::new();
+        let fields = self.instance.table.fields();
+        let Some(facts) = fields.facts.filter(|_| self.is_established()) else { return text };
+        let mut told = Vec::new();
+        let mut sink = Sink::new(&mut told, 0);
+        // SAFETY: this connection's own memory, and a pointer that lives during the call.
+        let status = self.call(|own, conn| unsafe { facts(own, conn, sink.as_abi()) });
+        if !sink.take() || status != abi::RESAY_OK {
+            return text;
+        }
+        let id = self.instance.table.id();
+        for fact in told.split(|byte| *byte == 0).filter_map(|fact| std::str::from_utf8(fact).ok()) {
+            let Some((key, value)) = fact.split_once('=') else { continue };
+            let is_of_key = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            let is_of_value = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+            let is_right = !key.is_empty() && key.bytes().all(is_of_key) && value.bytes().all(is_of_value);
+            let parts = [id, ".", fact, "\0"];
+            let bytes: usize = parts.iter().map(|part| part.len()).sum();
+            if is_right && text.len() + bytes <= FILTER_FACTS_BYTES_MAX {
+                text.extend(parts);
+            }
+        }
+        text
     }
 
     /// Whether both sides have agreed.
