@@ -105,7 +105,7 @@ impl Generation {
             } else if input.is_empty() && !instance.has_session() {
                 Status::Ok
             } else {
-                let mut called = cx.session.call(stage, (input, cx.flags), output, cx.out_max, &cx.call);
+                let mut called = cx.session.call(stage, input, cx.flags, output, cx.out_max, &cx.call);
                 delay_us = delay_us.saturating_add(called.delay_us);
                 if called.is_replaced {
                     at = Some(usize::from(at == Some(0)));
@@ -194,6 +194,10 @@ impl Generation {
                 }
                 if called.delay_us > 0 {
                     delays.add(cx.delays, called.delay_us);
+                }
+                // Nearly all. What was just written into a status is not read back as a whole, for which the processor would wait.
+                if matches!(called.status, Status::Ok) && called.ticket.is_none() && cx.waiting_stages == 0 {
+                    continue;
                 }
                 let closes = outcome == ChainOutcome::Close || called.status == Status::Close;
                 match self.deferral(stage, &mut called, || place(message, at, base, cx), cx) {
@@ -364,7 +368,7 @@ fn call(stage: usize, message: &[u8], source: Place, base: usize, cx: &mut Chain
         Place::Scratch(_) => (second, first),
         Place::Out => (bug::part(cx.out, base..), first),
     };
-    cx.session.call(stage, (input, cx.flags), output, cx.out_max, &cx.call)
+    cx.session.call(stage, input, cx.flags, output, cx.out_max, &cx.call)
 }
 
 impl ChainContext<'_> {

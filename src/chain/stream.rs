@@ -288,8 +288,8 @@ impl Generation {
         let earlier_us = current.delay_us;
         current.has_ended = current.is_ending;
         let mut made = std::mem::take(&mut cx.scratch.buffers[0]);
-        let message = (bug::part(&given, start..), flags);
-        let called = cx.session.call(stage, message, &mut made, cx.unread_max, &cx.call);
+        let bytes = bug::part(&given, start..);
+        let called = cx.session.call(stage, bytes, flags, &mut made, cx.unread_max, &cx.call);
         let delay_us = earlier_us.saturating_add(called.delay_us);
         let outcome = ChainOutcome::of(stage, called.status);
         if outcome == Some(ChainOutcome::Close) {
@@ -364,7 +364,7 @@ impl Generation {
                     Some(0) => (first, second),
                     Some(_) => (second, first),
                 };
-                let called = cx.session.call(stage, (source, 0), target, cx.unread_max, &cx.call);
+                let called = cx.session.call(stage, source, 0, target, cx.unread_max, &cx.call);
                 if called.is_replaced {
                     passed.buffer = Some(if passed.buffer == Some(0) { 1 } else { 0 });
                 }

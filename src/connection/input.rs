@@ -83,12 +83,15 @@ impl Connection {
                 batch.has_more = !rest.is_empty() || at_end;
                 break;
             }
-            let found = match cx.limits.framer.find(rest, scanned) {
+            // By reference: what was just written is not copied as a whole, for which the processor would wait.
+            let found = cx.limits.framer.find(rest, scanned);
+            let mut last = None;
+            let found = match &found {
                 Ok(Some(found)) => found,
                 Ok(None) if !at_end => break,
                 // Of a stream that was cut off nobody knows what the rest was to be.
                 Ok(None) => match cx.limits.framer.find_last(rest).filter(|_| !self.flags.is_truncated) {
-                    Some(found) => found,
+                    Some(found) => last.insert(found),
                     None => {
                         if !rest.is_empty() {
                             cx.stats.messages_in.add(1);
@@ -115,7 +118,7 @@ impl Connection {
             scanned = 0;
             messages += 1;
             cx.stats.messages_in.add(1);
-            goes_on = self.answer_message(window, &found, flags, &mut batch, cx);
+            goes_on = self.answer_message(window, found, flags, &mut batch, cx);
         }
         if !batch.has_more && batch.end.is_some() {
             // What is behind the message that ended the connection gets no answer.

@@ -152,12 +152,15 @@ impl HostFunction {
         message: &Message<'_>,
         out: &mut Output<'_>,
     ) -> Verdict {
-        let conversation = &message.conversation;
+        let conversation = message.conversation;
+        // SAFETY: what a reference leads to may be read. Volatile: address and length were written a moment ago as two words, and
+        // where they are read as one the processor waits until both have left its store buffer, an eighth of the price of a call.
+        let data = unsafe { ptr::read_volatile(&raw const message.data) };
         let given = resay_message {
             struct_size: size_of::<resay_message>() as u32,
             flags: message.flags,
-            data: message.data.as_ptr(),
-            len: message.data.len(),
+            data: data.as_ptr(),
+            len: data.len(),
             listener: conversation.listener(),
             connection: conversation.connection(),
             kind: conversation.kind().number(),

@@ -27,7 +27,7 @@ pub struct Message<'a> {
     /// The flags of `resay_io`.
     pub flags: u32,
     /// Whose message it is.
-    pub conversation: Conversation<'a>,
+    pub conversation: &'a Conversation<'a>,
 }
 
 impl Deref for Message<'_> {
@@ -274,12 +274,13 @@ impl HostFunction {
     pub(super) unsafe fn call(
         &self,
         memory: *mut c_void,
-        (data, flags): (&[u8], u32),
+        data: &[u8],
+        flags: u32,
         out: &mut Vec<u8>,
         out_max: usize,
         context: &CallContext<'_>,
     ) -> Called {
-        let message = Message { data, flags, conversation: context.conversation };
+        let message = Message { data, flags, conversation: &context.conversation };
         let mut output = Output::new(out, out_max, context.desk);
         // SAFETY: the caller's.
         let call = || unsafe { self.erased.call(memory, &message, &mut output) };
@@ -351,7 +352,7 @@ mod tests {
         let called = with_conversation(|conversation| {
             let context = CallContext { conversation, desk: None };
             // SAFETY: it has no session.
-            unsafe { function.call(std::ptr::null_mut(), (b"message", 0), &mut out, 16, &context) }
+            unsafe { function.call(std::ptr::null_mut(), b"message", 0, &mut out, 16, &context) }
         });
         (called.status, called.is_replaced, out)
     }

@@ -130,7 +130,8 @@ impl Session {
     pub(crate) fn call(
         &mut self,
         stage: usize,
-        message: (&[u8], u32),
+        data: &[u8],
+        flags: u32,
         out: &mut Vec<u8>,
         out_max: usize,
         context: &CallContext<'_>,
@@ -151,7 +152,7 @@ impl Session {
         }
         let memory = self.part(stage);
         // SAFETY: its session stands there if it has sessions, and this call is the only one with `&mut self`.
-        let called = instance.enter(|| unsafe { function.call(memory, message, out, out_max, context) });
+        let called = instance.enter(|| unsafe { function.call(memory, data, flags, out, out_max, context) });
         if let Status::Failed(fault) = &called.status {
             instance.note(fault);
         }
