@@ -1,3 +1,7 @@
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use crate::process::run;
 
 #[test]
@@ -120,4 +124,48 @@ fn wrong_usage_exits_2() {
         assert_eq!((output.code, output.text().as_str()), (Some(2), ""), "{arguments:?}");
         assert_ne!(output.stderr, "", "{arguments:?}");
     }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// What stands between this fence and the next, of the first block with these words in it.
+fn block(page: &str, fence: &str, words: &str) -> String {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let opening = format!("\n```{fence}\n");
+    let blocks = text.split(&opening).skip(1);
+    let mut found = blocks.map(|rest| rest.split("\n```").next().unwrap().to_owned() + "\n");
+    found
+        .find(|block| block.contains(words))
+        .unwrap_or_else(|| panic!("{page} has no {fence} with {words:?}"))
+}
+
+/// Runs a command as it stands on a page, from this directory.
+fn paste(line: &str, directory: &Path) -> String {
+    let resay = Path::new(env!("CARGO_BIN_EXE_resay")).parent().unwrap();
+    let path = format!("{}:{}", resay.display(), std::env::var("PATH").unwrap());
+    let output =
+        Command::new("bash").args(["-c", line]).env("PATH", path).current_dir(directory).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}\n{}{errors}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_guide_s_check_of_its_table_can_be_pasted() {
+    assert_eq!(paste(&block("docs/serving.md", "sh", "the table is true"), root()), "the table is true\n");
+}
+
+#[test]
+fn the_guide_s_first_plugin_can_be_pasted() {
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root().join("include"), directory.path().join("include")).unwrap();
+    fs::write(directory.path().join("shout.c"), block("docs/plugins.md", "c", "\"shout\"")).unwrap();
+    let commands = block("docs/plugins.md", "console", "shout.c");
+    let mut lines = commands.lines().filter_map(|line| line.strip_prefix("$ "));
+    let (compile, check) = (lines.next().unwrap(), lines.next().unwrap());
+    paste(compile, directory.path());
+    assert!(compile.starts_with("cc ") && check.starts_with("resay plugin check "), "{commands}");
+    assert!(paste("resay plugin info ./libshout.so", directory.path()).contains("shout"));
 }
