@@ -169,3 +169,59 @@ fn the_guide_s_first_plugin_can_be_pasted() {
     assert!(compile.starts_with("cc ") && check.starts_with("resay plugin check "), "{commands}");
     assert!(paste("resay plugin info ./libshout.so", directory.path()).contains("shout"));
 }
+
+#[test]
+fn options_of_listeners_are_told_from_flags() {
+    let url = "tcp://127.0.0.1:1";
+    let table: [(&[&str], &str); 13] = [
+        (&["serve", url, "--frame", "lines"], "'URL?frame=lines', or of all: --set frame=lines"),
+        (&["serve", url, "--idle-timeout=30s"], "--set idle_timeout=30s"),
+        (&["serve", url, "--backlog", "1"], "--set backlog=COUNT"),
+        (&["serve", url, "--max-connections", "1"], "--set max_connections=COUNT"),
+        (&["serve", url, "--mode", "600"], "--set mode=OCTAL"),
+        (&["serve", url, "--nodelay", "0"], "'nodelay' is an option of listeners"),
+        (&["serve", url, "--chain", "hex"], "--transform CHAIN"),
+        (&["serve", url, "--cert", "x"], "'tls://HOST:PORT?cert="),
+        (&["serve", url, "--client-ca", "x"], "client_ca"),
+        (&["send", url, "--frame", "lines"], "resay serve 'URL?frame=lines'"),
+        (&["repl", url, "--frame", "lines"], "--newline"),
+        (&["bench", url, "--nodelay"], "an option of the server's listeners"),
+        (&["ctl", "x", "stats", "--idle-timeout", "1s"], "set LISTENER idle_timeout 30s"),
+    ];
+    for (arguments, part) in table {
+        let output = run(arguments, b"");
+        assert_eq!(output.code, Some(2), "{arguments:?}");
+        assert!(output.stderr.contains(part), "{arguments:?} {}", output.stderr);
+        for wrong in ["-- --", "similar argument"] {
+            assert!(!output.stderr.contains(wrong), "{arguments:?} {}", output.stderr);
+        }
+    }
+    // A slip of the keys is still one.
+    assert!(run(["serve", url, "--drain-timeot", "1s"], b"").stderr.contains("'--drain-timeout'"));
+}
+
+#[test]
+fn a_command_that_is_almost_there_is_suggested_by_help_too() {
+    for (words, meant) in [(&["help", "srve"][..], "serve"), (&["plugin", "help", "chek"], "check")] {
+        let output = run(words, b"");
+        assert_eq!(output.code, Some(2));
+        assert!(output.stderr.contains(&format!("'{meant}'")), "{words:?} {}", output.stderr);
+    }
+}
+
+#[test]
+fn what_is_no_number_is_told_in_words() {
+    let table: [(&[&str], &str); 5] = [
+        (&["ctl", "/tmp/none", "close", "abc"], "'abc' for '<ID>': a whole number is expected"),
+        (&["ctl", "/tmp/none", "tap", "all", "x"], "'x' for '[COUNT]': a whole number is expected"),
+        (&["ctl", "/tmp/none", "close", "99999999999999999999"], "too large"),
+        (&["serve", "tcp://127.0.0.1:0", "--threads", ""], "a whole number is expected"),
+        (&["bench", "tcp://127.0.0.1:1", "--server-pid", "me"], "a whole number is expected"),
+    ];
+    for (arguments, part) in table {
+        let output = run(arguments, b"");
+        assert_eq!(output.code, Some(2));
+        assert!(output.stderr.contains(part), "{arguments:?} {}", output.stderr);
+        assert!(!output.stderr.contains("digit found"), "{}", output.stderr);
+    }
+}
