@@ -225,3 +225,21 @@ fn what_is_no_number_is_told_in_words() {
         assert!(!output.stderr.contains("digit found"), "{}", output.stderr);
     }
 }
+
+#[test]
+fn system_errors_have_no_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    let none = directory.path().join("none").display().to_string();
+    let table: [&[&str]; 5] = [
+        &["serve", "tcp://127.0.0.1:0", "--plugin-dir", &none],
+        &["serve", "--config", &none],
+        &["send", &format!("unix:{none}"), "x"],
+        &["ctl", &none, "stats"],
+        &["bench", "tcp://127.0.0.1:1", "--json", &format!("{none}/x")],
+    ];
+    for arguments in table {
+        let output = run(arguments, b"");
+        assert!(output.stderr.contains("No such file or directory"), "{arguments:?} {}", output.stderr);
+        assert!(!output.stderr.contains("os error"), "{arguments:?} {}", output.stderr);
+    }
+}
