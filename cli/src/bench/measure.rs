@@ -206,7 +206,7 @@ fn connect(plan: &Plan, script: &Script) -> Result<Connected, Failure> {
     for number in 0..plan.load.connections {
         if let Some(interrupt) = interrupt::seen() {
             let text =
-                format!("{} came before all connections were made", interrupt.name());
+                format!("{} came before all connections were made: nothing was measured", interrupt.name());
             return Err(Failure::new(interrupt.exit(), text));
         }
         let connected = deadline.left().and_then(|left| {
