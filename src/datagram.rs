@@ -1,6 +1,9 @@
 //! Admission and answer of one datagram. Sans-IO.
 //!
 //! A datagram is a conversation of its own: its session is fresh, and what a peer leaves is never seen by another.
+//!
+//! An empty datagram is a message of 0 bytes, as RFC 768 has it: it passes through the chain as any other, and its answer,
+//! which may be empty too, is sent. [`refuse`] and [`answer`] do not ask for its length.
 
 #[cfg(test)]
 mod tests;

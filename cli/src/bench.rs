@@ -61,7 +61,7 @@ use report::{About, Outcome, Run};
 /// the time when a message was due. A pause then counts in every message that was due during it, as users see it.
 ///
 /// Ctrl-C or SIGTERM ends the measurement early and prints the results up to then; of a comparison, those of the
-/// complete rounds. A second signal ends the command at once. A file of results is replaced only when the new one is
+/// complete rounds. During the warm-up there are none, and no file is written. A second signal ends the command at once. A file of results is replaced only when the new one is
 /// complete.
 ///
 /// The expected answers are computed in advance from the chain in --expect. A wrong answer ends the command with
@@ -79,7 +79,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'c', long, value_name = "N", value_parser = at_least_one)]
     connections: Option<usize>,
     /// Size of a message without its frame, for example 64k or 1m
-    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = parse_size)]
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = message_size)]
     size: u64,
     /// Messages in flight on each connection [default: 1; with --rate all that are due]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
@@ -152,6 +152,14 @@ Exit status:
 /// The longest message.
 const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 
+fn message_size(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text).map_err(|fault| fault.to_string())?;
+    if bytes > MESSAGE_BYTES_MAX {
+        return Err(format!("a message has at most {}m", MESSAGE_BYTES_MAX >> 20));
+    }
+    Ok(bytes)
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let plan = plan_of(arguments)?;
@@ -166,9 +174,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let server_cpu_ns = server_cpu_ns.as_ref().map(|clock| clock as _);
     let (measured, failure) = match measure(&plan, &script, &Progress::new(""), server_cpu_ns) {
         Ok(measured) => (measured, None),
-        Err(failure) if failure.exit == Exit::Usage => return Err(failure),
+        Err(failure) if has_no_document(&failure) => return Err(failure),
         Err(failure) => (Measured::nothing(&plan, &failure)?, Some(failure)),
     };
+    if let (Some(interrupt), false) = (measured.interrupt, measured.has_begun) {
+        let text = format!("{} came during the warm-up: nothing was measured", interrupt.name());
+        return Err(Failure::new(interrupt.exit(), text));
+    }
     let mut result = Outcome::of(&plan, &measured, &script)?;
     result.warnings.extend(about.machine.warning());
     let exit = result.exit(&measured);
@@ -187,6 +199,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// Nothing is written of what was refused or interrupted before there was a figure: an older file stays.
+fn has_no_document(failure: &Failure) -> bool {
+    matches!(failure.exit, Exit::Usage | Exit::Interrupted | Exit::Terminated)
+}
+
 /// Reads the processor time that a server has used so far.
 fn server_clock(pid: u32) -> Result<impl Fn() -> Option<u64> + Sync, Failure> {
     let unusable = |error| Failure::new(Exit::Usage, format!("--server-pid {pid}: {error}"));
@@ -199,7 +216,7 @@ fn compare(arguments: &Arguments, plan: &Plan, outputs: output::Open) -> Result<
     let compared = compare::run(plan, &arguments.comparing, &arguments.plugin_directories, about.clone());
     let (comparison, exit) = match compared {
         Ok(compared) => compared,
-        Err(failure) if failure.exit == Exit::Usage => return Err(failure),
+        Err(failure) if has_no_document(&failure) => return Err(failure),
         Err(failure) => {
             let nothing = Comparison::nothing(about, &failure);
             outputs.write(&nothing, String::new, || nothing.csv(), || nothing.html())?;
@@ -250,9 +267,6 @@ fn plan_of(arguments: &Arguments) -> Result<Plan, Failure> {
             arguments.frame, arguments.size
         ));
     }
-    if arguments.size > MESSAGE_BYTES_MAX {
-        return usage(format!("--size {}: at most {} bytes", arguments.size, MESSAGE_BYTES_MAX));
-    }
     if duration.is_zero() {
         return usage("--duration 0s: nothing would be measured".to_owned());
     }
@@ -283,6 +297,10 @@ impl From<ScriptError> for Failure {
     fn from(error: ScriptError) -> Failure {
         match error {
             ScriptError::Chain(error) => error.into(),
+            ScriptError::Empty { .. } => Failure::new(
+                Exit::Usage,
+                format!("--size 0: {error}; choose another --size, or --frame lines"),
+            ),
             ScriptError::Silent { .. } => {
                 Failure::new(Exit::Usage, format!("{error}; choose another --size, or a --frame"))
             }

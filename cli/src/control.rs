@@ -407,11 +407,17 @@ impl Desk {
         self.reloader.as_ref().map(|reloader| reloader.names()).unwrap_or_default()
     }
 
+    /// The URL of a listener; an error names its number.
+    fn url_of(&self, id: ListenerId) -> Result<String, Failure> {
+        let unknown = |_| Failure::new(Exit::Usage, format!("unknown or closed listener: {}", id.number()));
+        self.engine.listener(id).map(|info| info.url).map_err(unknown)
+    }
+
     fn set_chain(&self, listener: u64, spec: &str) -> Result<String, Failure> {
         let id = ListenerId::from_number(listener);
         let (url, result) = match listener {
             0 => (String::new(), self.engine.set_chain(spec)),
-            _ => (self.engine.listener(id)?.url, self.engine.set_chain_of(id, spec)),
+            _ => (self.url_of(id)?, self.engine.set_chain_of(id, spec)),
         };
         match result {
             Ok(()) => {
@@ -429,7 +435,7 @@ impl Desk {
 
 /// Reads the request; `None`: the client ended without one.
 fn read_line(mut client: &UnixStream) -> Result<Option<String>, Failure> {
-    let deadline = Deadline::after(REQUEST_LIMIT);
+    let deadline = Deadline::after(REQUEST_LIMIT, "control request");
     let failed = |error: &io::Error| match error.kind() {
         io::ErrorKind::WouldBlock => Failure::new(Exit::Timeout, "control request: none in time"),
         _ => Failure::new(Exit::Broken, format!("control request: {error}")),

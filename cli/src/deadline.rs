@@ -1,5 +1,6 @@
 //! One limit for several waits.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use resay::Error;
@@ -8,16 +9,22 @@ use crate::exit::{Exit, Failure};
 use crate::help;
 
 /// One limit for all that is waited for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Deadline {
+    /// Whom it waits for: a URL, a path. The library does not name it when the time is over.
+    whom: Arc<str>,
     limit: Duration,
     at: Option<Instant>,
 }
 
 impl Deadline {
-    /// So long from now; 0 is no limit.
-    pub(crate) fn after(limit: Duration) -> Deadline {
-        Deadline { limit, at: help::limit(limit).and_then(|limit| Instant::now().checked_add(limit)) }
+    /// So long from now, for an answer of `whom`; 0 is no limit.
+    pub(crate) fn after(limit: Duration, whom: &str) -> Deadline {
+        Deadline {
+            whom: whom.into(),
+            limit,
+            at: help::limit(limit).and_then(|limit| Instant::now().checked_add(limit)),
+        }
     }
 
     /// What is left; `None` is no limit.
@@ -35,6 +42,6 @@ impl Deadline {
     }
 
     fn passed(&self, what: &str) -> Failure {
-        Failure::new(Exit::Timeout, format!("{what}: not done within {:?}", self.limit))
+        Failure::new(Exit::Timeout, format!("{}: {what}: not done within {:?}", self.whom, self.limit))
     }
 }

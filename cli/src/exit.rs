@@ -73,7 +73,7 @@ pub(crate) struct Unopened {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Failure {
-        Failure { exit, text: text.into() }
+        Failure { exit, text: without_numbers(text.into()) }
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -137,8 +137,28 @@ fn exit_of_system(error: &io::Error) -> Exit {
     }
 }
 
+/// The text without the numbers of system errors: the words before `(os error 13)` say the same. All errors of the command
+/// and all texts of its log pass here; those of the library have none.
+pub(crate) fn without_numbers(mut text: String) -> String {
+    const OPENING: &str = " (os error ";
+    let mut from = 0;
+    while let Some(at) = text.get(from..).and_then(|rest| rest.find(OPENING)).map(|at| from + at) {
+        let behind = at + OPENING.len();
+        let rest = text.get(behind..).unwrap_or_default();
+        let digits = rest.len() - rest.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
+        if digits > 0 && rest.get(digits..).is_some_and(|rest| rest.starts_with(')')) {
+            text.replace_range(at..behind + digits + 1, "");
+            from = at;
+        } else {
+            from = behind;
+        }
+    }
+    text
+}
+
 /// Says on standard error what is wrong. Nobody may be listening there, and that is no reason to fail.
 pub(crate) fn complain(text: impl Display) {
+    let text = without_numbers(text.to_string());
     let _ = io::stderr().write_all(format!("resay: {text}\n").as_bytes());
 }
 
@@ -162,6 +182,13 @@ mod tests {
             let error = Error::System { what: "try".into(), source: kind.into() };
             assert_eq!(exit_of(&error), exit, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn system_errors_are_told_in_words() {
+        let refused = io::Error::from_raw_os_error(libc::EACCES);
+        let failure = Failure::new(Exit::Usage, format!("a: {refused}; b: {refused} (os error x)"));
+        assert_eq!(failure.text, "a: Permission denied; b: Permission denied (os error x)");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use clap::ValueEnum;
 use resay::{Event, EventCause, EventKind, LogLevel};
 use serde::Serialize;
 
+use crate::exit::without_numbers;
+
 /// What may wait to be written.
 const QUEUE_BYTES_MAX: usize = 512 * 1024;
 /// A longer text of one event is cut.
@@ -95,7 +97,7 @@ impl Log {
     /// Says something of the command's own.
     pub(crate) fn emit(&self, level: LogLevel, listener: &str, text: impl fmt::Display) {
         if !self.quiet || level == LogLevel::Error {
-            self.event(&own(level, listener, &text));
+            self.event(&own(level, listener, &without_numbers(text.to_string())));
         }
     }
 

@@ -21,6 +21,7 @@ mod help;
 mod log;
 mod man;
 mod metrics;
+mod mistake;
 mod notify;
 mod output;
 mod plugin;
@@ -88,7 +89,11 @@ fn main() -> ExitCode {
 fn run() -> Result<Exit, Failure> {
     let command = match CommandLine::try_parse() {
         Ok(line) => line.command,
-        Err(error) if error.use_stderr() => error.exit(),
+        Err(error) if error.use_stderr() => {
+            let words: Vec<_> =
+                env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+            mistake::explain(error, &CommandLine::command(), &words).exit()
+        }
         Err(help) => return output::print_help(&help).map(|()| Exit::Done),
     };
     match command {

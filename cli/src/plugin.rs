@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use resay::options::nearest;
 use resay::{Error, TransformInfo, TransformOrigin};
 use resay_check::{CheckOptions, Lang};
 
@@ -142,7 +143,7 @@ fn find(arguments: &TargetArguments) -> Result<Target, Failure> {
     let file = Target::File { path: path.clone(), id: None };
     let Some(name) = path.to_str().filter(|name| !name.contains('/')) else { return Ok(file) };
     let (transforms, errors) = resay::transforms(&arguments.plugin_directories);
-    if let Some(found) = transforms.into_iter().find(|transform| transform.id == name) {
+    if let Some(found) = transforms.iter().find(|transform| transform.id == name).cloned() {
         return Ok(match found.origin {
             TransformOrigin::File(path) => Target::File { path, id: Some(found.id) },
             TransformOrigin::Bundled | TransformOrigin::Registered => Target::Bundled(found),
@@ -152,10 +153,12 @@ fn find(arguments: &TargetArguments) -> Result<Target, Failure> {
         return Ok(file);
     }
     errors.iter().for_each(complain);
-    let text = format!(
-        "there is no transform {name:?} and no such file; 'resay plugin list' lists all transforms, and a file is \
-         named with a slash: ./libmine.so"
-    );
+    let hint = match nearest(name, transforms.iter().map(|transform| transform.id.as_str())) {
+        Some(meant) => format!(", did you mean {meant:?}?"),
+        None => "; 'resay plugin list' lists all transforms, and a file is named with a slash: ./libmine.so"
+            .to_owned(),
+    };
+    let text = format!("there is no transform {name:?} and no such file{hint}");
     Err(Failure::new(Exit::Plugin, text))
 }
 

@@ -118,7 +118,7 @@ fn directory_of(path: &Path) -> PathBuf {
 /// The same failure, with a hint where the sandbox may be behind it.
 pub(crate) fn explain(failure: Failure) -> Failure {
     let is_likely = matches!(failure.exit, Exit::Plugin | Exit::Unreachable | Exit::Usage)
-        && ["Permission denied", "Operation not permitted", "os error 13", "os error 1)", "no transform"]
+        && ["Permission denied", "Operation not permitted", "no transform"]
             .iter()
             .any(|part| failure.text().contains(part));
     match is_likely && IS_ENTERED.load(Ordering::Relaxed) {

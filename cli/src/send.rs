@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Peer::open(&url, tls.as_ref(), deadline.left()?).map_err(|e| deadline.failure(e))
     };
     // A URL that is wrong is told before standard input is read.
-    let deadline = Deadline::after(timeout);
+    let deadline = Deadline::after(timeout, &url);
     let client = connect(&deadline)?;
     match client.kind() {
         SocketKind::Tcp | SocketKind::UnixStream => stream(client, input, &deadline, &mut answer)?,
@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
             let mut message = Vec::new();
             { input }.read_to_end(&mut message).map_err(|error| input_failure(&error))?;
             // Until here the time was the user's.
-            let deadline = Deadline::after(timeout);
+            let deadline = Deadline::after(timeout, &url);
             record(&client, &message, &deadline, &mut answer)?;
         }
     }
@@ -137,7 +137,7 @@ fn stream(
 ) -> Result<(), Failure> {
     let client = Arc::new(client);
     let (report, sender) = mpsc::channel();
-    let (theirs, their_deadline) = (Arc::clone(&client), *deadline);
+    let (theirs, their_deadline) = (Arc::clone(&client), deadline.clone());
     // Not joined: it may be waiting for standard input when the server is already gone.
     let spawned = thread::Builder::new().name("send".to_owned()).spawn(move || {
         let sent = pump(input, &theirs, &their_deadline);

@@ -409,6 +409,8 @@ impl Connection {
         }
     }
 
+    /// Pauses reading at high water, and resumes it at half of that. `read_below_bytes` is the option `high_water` less the
+    /// answers to one more read; the memory of the send queue is compared with it. Answers that come later pause by their number.
     fn decide_reading(&mut self, step: &mut Step, cx: &Context<'_>) {
         let read_below = cx.limits.read_below_bytes();
         let has_more = self.unread.as_ref().is_some_and(|unread| unread.has_more);

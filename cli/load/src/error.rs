@@ -21,7 +21,7 @@ pub enum ScriptError {
         frame: Frame,
     },
     /// Messages of no bytes, where bytes are all that is seen of them.
-    #[error("messages of 0 bytes: a {kind} has none without a frame")]
+    #[error("messages of 0 bytes: a {kind} stream has none, as nothing would be sent")]
     Empty {
         /// The kind of the sockets, as in URLs.
         kind: &'static str,

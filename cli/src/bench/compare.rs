@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use resay::SpecError;
 use resay::options::Frame;
 use resay::transform::spec::ChainSpec;
 use resay_load::Script;
@@ -97,7 +98,10 @@ pub(crate) fn run(
                 let (name, of) = (interrupt.name(), comparing.rounds);
                 exit = interrupt.exit();
                 if round == 0 {
-                    return Err(Failure::new(exit, format!("{name} came before the first round was over")));
+                    return Err(Failure::new(
+                        exit,
+                        format!("{name} came before the first round was over: nothing was measured"),
+                    ));
                 }
                 warnings.push(format!("interrupted by {name} after {round} of {of} rounds"));
                 break 'rounds;
@@ -250,7 +254,13 @@ fn listen_url(plan: &Plan, script: &Script, number: usize) -> String {
 fn chains_of(lists: &[String]) -> Result<Vec<String>, Failure> {
     let mut chains = Vec::new();
     for list in lists {
+        let mut at = 0;
         for chain in split(list) {
+            if chain.trim().is_empty() {
+                let why = "a chain is missing; the plain echo is called identity";
+                return Err(SpecError::new("--compare", list, at, why).into());
+            }
+            at += chain.len() + 1;
             // Its text, canonical: two that are written differently may be the same.
             let chain = ChainSpec::parse(chain)?.to_string();
             chains.push(if chain.is_empty() { "identity".to_owned() } else { chain });
@@ -301,9 +311,12 @@ mod tests {
         for (list, chains) in table {
             assert_eq!(split(list), chains, "{list}");
         }
-        let chains = chains_of(&[",delay:time=1ms,jitter=2ms".into(), "hex".into()]).unwrap();
+        let chains = chains_of(&["identity,delay:time=1ms,jitter=2ms".into(), "hex".into()]).unwrap();
         assert_eq!(chains, ["identity", "delay:time=1ms,jitter=2ms", "hex"]);
-        assert!(chains_of(&["hex,,:".into()]).is_err());
+        for (list, place) in [("", 1), ("identity,", 10), (",hex", 1), ("hex, ,hex", 5), ("hex,,:", 5)] {
+            let failure = chains_of(&[list.into()]).unwrap_err();
+            assert!(failure.text().contains(&format!("character {place})")), "{list} {}", failure.text());
+        }
     }
 
     #[test]

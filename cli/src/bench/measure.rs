@@ -198,14 +198,15 @@ struct Connected {
 fn connect(plan: &Plan, script: &Script) -> Result<Connected, Failure> {
     // Where descriptors run out, some are left to wait for events with.
     let spare: Vec<_> = (0..OTHER_DESCRIPTORS).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
-    let deadline = Deadline::after(plan.load.timeout);
+    let deadline = Deadline::after(plan.load.timeout, &plan.url);
     let url = answering(plan, script).unwrap_or_else(|| plan.url.clone());
     let mut sockets = Sockets::with_capacity(plan.load.connections);
     let mut first_failure = None;
     let mut failed = 0;
     for number in 0..plan.load.connections {
         if let Some(interrupt) = interrupt::seen() {
-            let text = format!("{} came before all connections were made", interrupt.name());
+            let text =
+                format!("{} came before all connections were made: nothing was measured", interrupt.name());
             return Err(Failure::new(interrupt.exit(), text));
         }
         let connected = deadline.left().and_then(|left| {

@@ -425,14 +425,9 @@ impl Outcome {
             warnings.push(format!("{} {what}", numbers::count(messages.unasked)));
         }
         if let Some(interrupt) = measured.interrupt {
-            let when = if measured.has_begun {
-                let seconds = |seconds: f64| numbers::time(seconds * 1e6);
-                let (after, of) = (seconds(self.throughput.seconds), seconds(plan.duration.as_secs_f64()));
-                format!("after {after} of {of}")
-            } else {
-                "before the measured time began".to_owned()
-            };
-            warnings.push(format!("interrupted by {} {when}", interrupt.name()));
+            let seconds = |seconds: f64| numbers::time(seconds * 1e6);
+            let (after, of) = (seconds(self.throughput.seconds), seconds(plan.duration.as_secs_f64()));
+            warnings.push(format!("interrupted by {} after {after} of {of}", interrupt.name()));
         } else if self.has_no_answer() && connections.not_made < connections.asked {
             warnings.push(format!(
                 "nothing was measured: no message was answered within {}",

@@ -8,6 +8,7 @@ use resay::net::address::Address;
 use resay::options::KEYS;
 use resay::{EventKind, TransformInfo};
 
+use crate::mistake::TLS_OPTIONS;
 use crate::unquoted::Unquoted;
 
 /// A word, and what it means.
@@ -40,6 +41,9 @@ const FRAMES: [(&str, &str); 10] = [
     ("varint", "a length of 7 bits a byte"),
     ("fixed:", "so many bytes each"),
 ];
+/// As [`Lang`](resay_check::Lang) reads them.
+const LANGUAGES: [(&str, &str); 3] =
+    [("c", "a file and a Makefile"), ("c++", "likewise, in C++11"), ("rust", "a package with the SDK")];
 const BACKENDS: [(&str, &str); 3] =
     [("auto", "what has measured best on this kernel"), ("epoll", "readiness"), ("uring", "io_uring")];
 
@@ -173,6 +177,8 @@ fn values(place: &Place<'_>, argument: &Arg, word: &str) -> Vec<Candidate> {
         ("serve", "transform") | ("bench", "expect") | ("chain", "spec") => {
             chain(word, &['|'], &place.transforms())
         }
+        ("info" | "check", "target") => names(word, &place.transforms()),
+        ("new", "lang") => among(&LANGUAGES, word),
         ("bench", "compare") => chain(word, &['|', ','], &place.transforms()),
         ("serve", "set") => listener_option(word, |_| true),
         ("serve" | "bench", "backend") => among(&BACKENDS, word),
@@ -180,6 +186,12 @@ fn values(place: &Place<'_>, argument: &Arg, word: &str) -> Vec<Candidate> {
         ("man", "path") => commands(place, word),
         _ => Vec::new(),
     }
+}
+
+/// The names of transforms; a file is the shell's to complete.
+fn names(word: &str, transforms: &[TransformInfo]) -> Vec<Candidate> {
+    let named = transforms.iter().filter(|transform| transform.id.starts_with(word));
+    named.map(|info| Candidate { text: info.id.clone(), help: info.summary.clone() }).collect()
 }
 
 /// The kind behind the last comma.
@@ -227,8 +239,34 @@ fn url(word: &str, listens: bool) -> Vec<Candidate> {
     let is_new =
         |name: &str| !done.split('&').any(|pair| pair.split_once('=').is_some_and(|(key, _)| key == name));
     let mut found = listener_option(option, |key| is_new(key.name) && key.applies_to(kind));
+    if address.starts_with("tls:") || address.starts_with("unix+tls:") {
+        found.extend(tls_option(option, is_new));
+    }
     for candidate in &mut found {
         candidate.text.insert_str(0, &format!("{address}?{done}"));
+    }
+    found
+}
+
+/// `key=` or `key=value` of TLS. A certificate may be there several times, each with its key.
+fn tls_option(word: &str, is_new: impl Fn(&str) -> bool) -> Vec<Candidate> {
+    let Some((name, value)) = word.split_once('=') else {
+        let meant = TLS_OPTIONS
+            .iter()
+            .filter(|(key, _)| key.starts_with(word) && (is_new(key) || matches!(*key, "cert" | "key")));
+        return meant
+            .map(|(key, help)| Candidate { text: format!("{key}="), help: (*help).to_owned() })
+            .collect();
+    };
+    let values = match name {
+        "client" => "none|ask|require",
+        "min" => "1.2|1.3",
+        // A file is the shell's to complete.
+        _ => return Vec::new(),
+    };
+    let mut found = choices(values, value);
+    for candidate in &mut found {
+        candidate.text.insert_str(0, &format!("{name}="));
     }
     found
 }
@@ -277,10 +315,7 @@ fn chain(word: &str, separators: &[char], transforms: &[TransformInfo]) -> Vec<C
     let mut found = match stage.split_once(':') {
         // A file is the shell's to complete.
         _ if stage.contains('/') => Vec::new(),
-        None => {
-            let named = transforms.iter().filter(|transform| transform.id.starts_with(stage));
-            named.map(|info| Candidate { text: info.id.clone(), help: info.summary.clone() }).collect()
-        }
+        None => names(stage, transforms),
         Some((name, options)) => {
             let transform = transforms.iter().find(|transform| transform.id == name);
             transform.map(|transform| transform_option(transform, options)).unwrap_or_default()

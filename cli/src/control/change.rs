@@ -26,7 +26,7 @@ impl Desk {
 
     pub(super) fn set(&self, listener: u64, key: &str, value: &str) -> Result<String, Failure> {
         let id = ListenerId::from_number(listener);
-        let url = self.engine.listener(id)?.url;
+        let url = self.url_of(id)?;
         match self.set_option(id, &url, key, value) {
             Ok(report) => {
                 self.tell(&url, format_args!("{}={}", report.key, report.value));

@@ -12,7 +12,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Writes all of it, or fails.
 pub(super) fn write_all(mut client: &UnixStream, mut rest: &[u8]) -> Result<(), Failure> {
-    let deadline = Deadline::after(ANSWER_LIMIT);
+    let deadline = Deadline::after(ANSWER_LIMIT, "control client");
     let failed = |error: io::Error| Failure::new(Exit::Broken, error.to_string());
     while !rest.is_empty() {
         client.set_write_timeout(deadline.left()?).map_err(failed)?;

@@ -17,6 +17,7 @@ use crate::{help, output};
 
 /// A line of what is told as it happens is not longer than this.
 const LINE_BYTES_MAX: usize = 4 << 20;
+const NO_CONTROL_SOCKET: &str = "this is no control socket of resay";
 
 /// The other side of the control socket.
 pub(crate) struct Server<'a> {
@@ -34,8 +35,13 @@ impl Server<'_> {
         self.ask_within(&format!("drain {}", options::duration_text(within)), limit, complain)
     }
 
-    /// The number of a listener that is named in some way.
+    /// The number of one listener that is named in some way.
     pub(super) fn number(&self, name: &str) -> Result<u64, Failure> {
+        if name == "all" {
+            let text =
+                "an option is of one listener, not of all: name a URL, a name or a number of `listeners`";
+            return Err(Failure::new(Exit::Usage, text));
+        }
         match name.parse() {
             Ok(number) => Ok(number),
             Err(_) => number_of(name, &self.ask::<Vec<Listener>>("listeners")?),
@@ -71,7 +77,7 @@ impl Server<'_> {
 
     /// Prints lines as they come, until the server ends. How many there were, but for those that tell of lost ones.
     pub(super) fn stream(&self, request: &str) -> Result<u64, Failure> {
-        let deadline = Deadline::after(self.timeout);
+        let deadline = Deadline::after(self.timeout, &self.socket.display().to_string());
         let client = self.connect(&deadline)?;
         let sent = client.send(format!("{request}\n").as_bytes(), deadline.left()?);
         let (mut buffer, mut unread, mut is_accepted, mut count) = (vec![0; 64 << 10], Vec::new(), false, 0);
@@ -94,8 +100,8 @@ impl Server<'_> {
                 let text = String::from_utf8_lossy(&lines);
                 count += text.lines().filter(|line| !line.starts_with("{\"lost\":")).count() as u64;
                 output::print(text.lines().map(|line| printable(line) + "\n").collect::<String>())?;
-            } else if unread.len() > LINE_BYTES_MAX {
-                return Err(broken("this is no control socket of resay"));
+            } else if unread.len() > LINE_BYTES_MAX || (!is_accepted && !may_be_answer(&unread)) {
+                return Err(self.broken(NO_CONTROL_SOCKET));
             }
         }
         if is_accepted {
@@ -105,7 +111,19 @@ impl Server<'_> {
             sent.map_err(|error| deadline.failure(error))?;
         }
         // It can only be an error.
-        read_answer::<Ended>(&unread, complain).map(|_| 0)
+        read_answer::<Ended>(&unread, complain).map(|_| 0).map_err(|failure| self.named(failure))
+    }
+
+    /// What is broken is between here and there: where that is.
+    fn named(&self, failure: Failure) -> Failure {
+        match failure.exit {
+            Exit::Broken => self.broken(failure.text()),
+            _ => failure,
+        }
+    }
+
+    fn broken(&self, what: &str) -> Failure {
+        broken(&format!("{}: {what}", self.socket.display()))
     }
 
     /// `warn` is told what the server warns of, which goes before its answer.
@@ -115,7 +133,7 @@ impl Server<'_> {
         limit: Duration,
         warn: impl FnMut(String),
     ) -> Result<T, Failure> {
-        let deadline = Deadline::after(limit);
+        let deadline = Deadline::after(limit, &self.socket.display().to_string());
         let failed = |error| deadline.failure(error);
         let client = self.connect(&deadline)?;
         // A server that refuses says why, also if it has not read all.
@@ -125,7 +143,12 @@ impl Server<'_> {
         loop {
             match client.recv(&mut buffer, deadline.left()?) {
                 Ok(0) => break,
-                Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                Ok(count) => {
+                    answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                    if !may_be_answer(&answer) {
+                        return Err(self.broken(NO_CONTROL_SOCKET));
+                    }
+                }
                 // It did not read all that was sent, and has said what it had to say.
                 Err(error) if error.os_error() == Some(libc::ECONNRESET) && !answer.is_empty() => break,
                 Err(error) => return Err(deadline.failure(error)),
@@ -134,8 +157,13 @@ impl Server<'_> {
         if answer.is_empty() {
             sent.map_err(failed)?;
         }
-        read_answer(&answer, warn)
+        read_answer(&answer, warn).map_err(|failure| self.named(failure))
     }
+}
+
+/// Whether an answer may begin like this: somebody else need not end what he says.
+fn may_be_answer(begun: &[u8]) -> bool {
+    [&b"ok\n"[..], b"error ", b"warning "].iter().any(|word| begun.iter().zip(*word).all(|(a, b)| a == b))
 }
 
 fn read_answer<T: DeserializeOwned>(answer: &[u8], mut warn: impl FnMut(String)) -> Result<T, Failure> {
@@ -153,7 +181,7 @@ fn read_answer<T: DeserializeOwned>(answer: &[u8], mut warn: impl FnMut(String))
         return serde_json::from_str(body).map_err(|error| broken(&format!("the answer: {error}")));
     }
     let error = first.strip_prefix("error ").and_then(|rest| rest.split_once(' '));
-    let (code, message) = error.ok_or_else(|| broken("this is no control socket of resay"))?;
+    let (code, message) = error.ok_or_else(|| broken(NO_CONTROL_SOCKET))?;
     let exit = Exit::from_number(code).unwrap_or(Exit::Broken);
     let lines: Vec<_> = [message].into_iter().chain(body.lines()).map(printable).collect();
     Err(Failure::new(exit, lines.join("\n")))
@@ -181,7 +209,7 @@ fn number_of(word: &str, listeners: &[Listener]) -> Result<u64, Failure> {
         [listener] => return Ok(listener.id),
         [] => {
             let known: Vec<_> = listeners.iter().map(|listener| listener.url.as_str()).collect();
-            format!("unknown or closed listener: {word}; there are {}, and all", known.join(", "))
+            format!("unknown or closed listener: {word}; there are {}", known.join(", "))
         }
         several => {
             let known: Vec<_> = several.iter().map(|listener| listener.url.as_str()).collect();

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// An answer as a terminal may see it: of control characters only newlines and tabs, and no newline at the
-/// end, which the terminal gets anyway.
+/// end, which the terminal gets anyway. All other bytes stand as they can be typed: `\xNN`.
 pub(crate) fn visible(answer: &[u8]) -> String {
     let answer = answer.strip_suffix(b"\n").unwrap_or(answer);
     let mut text = String::with_capacity(answer.len());
@@ -11,7 +11,12 @@ pub(crate) fn visible(answer: &[u8]) -> String {
         for letter in chunk.valid().chars() {
             match letter {
                 '\n' | '\t' => text.push(letter),
-                _ if letter.is_control() => text.extend(letter.escape_unicode()),
+                _ if letter.is_control() => {
+                    for byte in letter.encode_utf8(&mut [0; 4]).bytes() {
+                        // Writing to a String does not fail.
+                        let _ = write!(text, "\\x{byte:02x}");
+                    }
+                }
                 _ => text.push(letter),
             }
         }
@@ -49,7 +54,8 @@ mod tests {
     #[test]
     fn an_answer_cannot_command_the_terminal() {
         assert_eq!(visible(b"a\tb\nc\n"), "a\tb\nc");
-        assert_eq!(visible(b"\x1b[2J\r\xff\xc3\xa9"), "\\u{1b}[2J\\u{d}\\xffé");
+        assert_eq!(visible(b"\x1b[2J\r\xff\xc3\xa9"), "\\x1b[2J\\x0d\\xffé");
+        assert_eq!(visible(b"a\0b\xc2\x9bc"), "a\\x00b\\xc2\\x9bc");
         assert_eq!(visible(b""), "");
     }
 

@@ -114,7 +114,7 @@ pub(super) fn app() -> App {
     for seconds in 3_600..=3_605 {
         app.sampled(0, Ok(sample(start, seconds)));
     }
-    let gone = "connect unix:/run/resay/b.ctl: Connection refused (os error 111)";
+    let gone = "connect unix:/run/resay/b.ctl: Connection refused";
     app.sampled(1, Err(Failure::new(Exit::Unreachable, gone)));
     app
 }

@@ -48,6 +48,14 @@ fn values_are_known() {
         ("resay send tcp://:1 upp", &[]),
         ("resay send --expect upp", &[]),
         ("resay ctl /tmp/e.ctl chain all upp", &["uppercase"]),
+        ("resay plugin info upp", &["uppercase"]),
+        ("resay plugin check --plugin-dir . upp", &["uppercase"]),
+        ("resay plugin info ./lib", &[]),
+        ("resay plugin new x --lang ", &["c", "c++", "rust"]),
+        ("resay serve 'tls://:8443?cl", &["tls://:8443?client_ca=", "tls://:8443?client="]),
+        ("resay serve 'unix+tls:/e?cert=a&cer", &["unix+tls:/e?cert=a&cert="]),
+        ("resay serve 'tls://:8443?client=re", &["tls://:8443?client=require"]),
+        ("resay serve 'tcp://:8443?cert", &[]),
         ("resay man pl", &["plugin"]),
         ("resay man plugin ch", &["check"]),
         ("resay serve -", &[]),
@@ -113,7 +121,7 @@ fn prepared(shell: &Path, name: &str) -> (tempfile::TempDir, Command) {
 }
 
 /// What is typed before a tab, and what is then there.
-const TYPED: [(&str, &str); 10] = [
+const TYPED: [(&str, &str); 13] = [
     ("resay ser", "resay serve "),
     ("resay serve --transf", "resay serve --transform"),
     ("resay serve -t uppe", "resay serve -t uppercase "),
@@ -122,6 +130,9 @@ const TYPED: [(&str, &str); 10] = [
     ("resay serve -t hex:mo", "resay serve -t hex:mode="),
     ("resay serve -t hex:mode=dec", "resay serve -t hex:mode=decode "),
     ("resay serve -t 'uppercase | rever", "resay serve -t 'uppercase | reverse'"),
+    ("resay plugin info uppe", "resay plugin info uppercase "),
+    ("resay plugin new x --lang ru", "resay plugin new x --lang rust "),
+    ("resay serve 'tls://:8443?client_", "resay serve 'tls://:8443?client_ca="),
     ("resay send unix-d", "resay send unix-dgram:"),
     ("resay serve 'tcp://:8888?backl", "resay serve 'tcp://:8888?backlog="),
 ];

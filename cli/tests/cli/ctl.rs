@@ -252,7 +252,7 @@ fn what_is_said_wrong_is_answered_and_forgotten() {
         (b"nonsense\n", "error 2 control request \"nonsense\": there are "),
         (b"\n", "error 2 control request \"\": there are "),
         (b"chain 1\n", "error 2 control request \"chain 1\": chain NUMBER SPEC is expected\n"),
-        (b"chain 9 identity\n", "error 2 unknown or closed listener\n"),
+        (b"chain 9 identity\n", "error 2 unknown or closed listener: 9\n"),
         (b"chain 1 a ||\n", "error 2 a stage is missing before this bar (chain \"a ||\", character 4)\n"),
         (b"\xff\xfe\n", "error 2 control request: it is not UTF-8\n"),
         (&long, "error 2 control request: it is over 65536 bytes\n"),
@@ -327,6 +327,7 @@ fn what_stands_between_has_its_exit_status() {
     let listener = UnixListener::bind(&path).unwrap();
     let output = ctl(&path, &["stats", "--timeout", "200ms"]);
     assert_eq!(output.code, Some(4), "{}", output.stderr);
+    assert!(output.stderr.contains(path.to_str().unwrap()), "{}", output.stderr);
     drop(listener);
     for answer in ["", "ok\n", "ok\n{\"version\"", "+PONG\r\n", "error\n"] {
         let path = directory.path().join(format!("peer{}", answer.len()));
@@ -339,6 +340,7 @@ fn what_stands_between_has_its_exit_status() {
         let output = ctl(&path, &["stats"]);
         peer.join().unwrap();
         assert_eq!(output.code, Some(5), "{answer:?}: {}", output.stderr);
+        assert!(output.stderr.contains(path.to_str().unwrap()), "{}", output.stderr);
     }
 }
 
@@ -665,4 +667,40 @@ fn a_worker_that_hangs_is_missing_from_the_connections() {
         (1, true)
     );
     controlled.server.end();
+}
+
+#[test]
+fn a_listener_that_is_not_there_is_named() {
+    let controlled = Controlled::start(&["tcp://127.0.0.1:0"], &[]);
+    let table: [(&[&str], &str); 5] = [
+        (&["chain", "99", "hex"], "unknown or closed listener: 99"),
+        (&["chain", "99"], "unknown or closed listener: 99"),
+        (&["chain", "nobody"], "unknown or closed listener: nobody; there are tcp://"),
+        (&["set", "99", "nodelay", "0"], "unknown or closed listener: 99"),
+        (&["set", "all", "nodelay", "0"], "an option is of one listener, not of all"),
+    ];
+    for (arguments, part) in table {
+        let output = controlled.ctl(arguments);
+        assert_eq!(output.code, Some(2), "{arguments:?} {}", output.stderr);
+        assert!(output.stderr.contains(part), "{arguments:?} {}", output.stderr);
+    }
+    for name in ["nobody", "all"] {
+        let output = controlled.ctl(&["set", name, "nodelay", "0"]);
+        assert!(!output.stderr.contains("and all"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_socket_that_echoes_is_told_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("echo");
+    let url = format!("unix:{}", path.display());
+    let server = crate::process::Server::start(&[&url], &[]);
+    for command in ["stats", "watch"] {
+        let output = ctl(&path, &[command, "--timeout", "0"]);
+        assert_eq!(output.code, Some(5), "{}", output.stderr);
+        let text = format!("resay: {}: this is no control socket of resay\n", path.display());
+        assert_eq!(output.stderr, text);
+    }
+    server.end();
 }

@@ -36,6 +36,16 @@ fn a_broken_file_is_told_and_matters_where_its_directory_was_named() {
 }
 
 #[test]
+fn a_name_that_is_almost_there_is_suggested() {
+    for command in ["info", "check"] {
+        let output = run(["plugin", command, "upercase"], b"");
+        assert_eq!(output.code, Some(6));
+        assert!(output.stderr.contains("did you mean \"uppercase\"?"), "{}", output.stderr);
+        assert!(run(["plugin", command, "nonsense"], b"").stderr.contains("plugin list"));
+    }
+}
+
+#[test]
 fn a_directory_that_is_not_there_exits_2() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("none");

@@ -138,7 +138,7 @@ fn no_answer_in_time_exits_4() {
     for url in urls {
         let output = run(["send", &url, "x", "--timeout", "200ms"], b"");
         assert_eq!(output.code, Some(4), "{url} {}", output.stderr);
-        assert!(output.stderr.contains("200ms"), "{}", output.stderr);
+        assert!(output.stderr.contains("200ms") && output.stderr.contains(&url), "{}", output.stderr);
     }
     // A server that answers and answers: the limit is for all of it.
     let url = peer(|mut stream| while stream.write_all(b"more").is_ok() {});

@@ -97,7 +97,7 @@ pub(crate) fn section(title: &str, line: &str, content: &str) -> String {
 }
 
 fn charts(result: &Outcome, is_open: bool) -> String {
-    if result.latency_us.count == 0 {
+    if result.latency_us.count == 0 || result.messages.answered == 0 {
         return String::new();
     }
     let from = if is_open { "from when a message was due" } else { "from sending to the whole answer" };

@@ -43,7 +43,8 @@ pub(crate) fn run(run: &Run) -> String {
     }
     line("messages", parts.join(", "));
     let latency = &result.latency_us;
-    if latency.count > 0 {
+    // Lost messages alone have no latency: each has the time after which it was given up.
+    if latency.count > 0 && messages.answered > 0 {
         let shown = [
             ("p50", latency.p50),
             ("p90", latency.p90),

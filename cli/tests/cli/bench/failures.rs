@@ -112,6 +112,32 @@ fn an_end_before_its_time_exits_5() {
 }
 
 #[test]
+fn lost_messages_alone_have_no_latency() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("udp://{}", silent.local_addr().unwrap());
+    let output = run(["bench", &url, "-d", "200ms", "--warmup", "0s", "--lost-after", "10ms"], b"");
+    assert_eq!(output.code, Some(4), "{}", output.stderr);
+    assert!(output.stderr.contains("nothing was measured"), "{}", output.stderr);
+    assert!(!output.text().contains("p99"), "{}", output.text());
+}
+
+#[test]
+fn sizes_and_chains_that_cannot_be_are_told_as_they_were_typed() {
+    let url = "tcp://127.0.0.1:1";
+    let table: [(&[&str], &str); 4] = [
+        (&[url, "--size", "0"], "--size 0: messages of 0 bytes: a tcp stream has none"),
+        (&[url, "--size", "99g"], "invalid value '99g' for '--size <SIZE>': a message has at most 64m"),
+        (&["--compare", ""], "a chain is missing"),
+        (&["--compare", "identity,"], "(--compare \"identity,\", character 10)"),
+    ];
+    for (arguments, part) in table {
+        let output = run(["bench"].iter().chain(arguments), b"");
+        assert_eq!((output.code, output.text().as_str()), (Some(2), ""), "{arguments:?} {}", output.stderr);
+        assert!(output.stderr.contains(part), "{arguments:?} {}", output.stderr);
+    }
+}
+
+#[test]
 fn wrong_usage_exits_2_before_anything_is_connected() {
     let table: [(&[&str], &str); 18] = [
         (&[], "URL"),
