@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::buffer::Pool;
 use crate::chain::{Generation, Scratch};
 use crate::frame::Framer;
-use crate::later::Desk;
+use crate::later::TicketIssuer;
 use crate::net::guard::Amplification;
 use crate::options::MinRate;
 use crate::peer::Peer;
@@ -82,7 +82,7 @@ pub(crate) struct Context<'a> {
     /// This thread may be blocked by a transform.
     pub(crate) may_block: bool,
     /// Where functions get tickets for answers that come later; `None`: none may.
-    pub(crate) desk: Option<Desk<'a>>,
+    pub(crate) issuer: Option<TicketIssuer<'a>>,
     /// Nobody should have to wait for long for a peer that does not end.
     pub(crate) is_draining: bool,
 }

@@ -22,7 +22,7 @@ use crate::chain::{
 };
 use crate::context::{Context, Reply};
 use crate::driver::{Datagram, RecvBuf};
-use crate::later::{Desk, LateAnswer, LateVerdict, Ticket};
+use crate::later::{LateAnswer, LateVerdict, Ticket, TicketIssuer};
 use crate::limits::{DATAGRAM_COPIES_MAX, DELAYED_DATAGRAM_BYTES_MAX, DELAYED_DATAGRAMS_MAX};
 use crate::peer::Peer;
 use crate::stats::{Block, DropReason};
@@ -302,7 +302,7 @@ impl DatagramSession {
         let mut delays = Vec::new();
         let mut chain = ChainContext {
             session,
-            call: CallContext { conversation, desk: cx.desk.as_ref() },
+            call: CallContext { conversation, issuer: cx.issuer.as_ref() },
             out: &mut out,
             out_max: cx.limits.local.answer_bytes_max,
             flags: DATAGRAM,
@@ -382,10 +382,10 @@ pub(crate) fn resume(
     };
     let mut out = cx.pool.take(bytes.len());
     let mut delays = Vec::new();
-    let desk = cx.desk.map(|desk| Desk { order: Some(ticket.order()), ..desk });
+    let issuer = cx.issuer.map(|issuer| TicketIssuer { order: Some(ticket.order()), ..issuer });
     let mut chain = ChainContext {
         session: &mut session,
-        call: CallContext { conversation, desk: desk.as_ref() },
+        call: CallContext { conversation, issuer: issuer.as_ref() },
         out: &mut out,
         out_max: cx.limits.local.answer_bytes_max,
         flags: DATAGRAM,

@@ -199,7 +199,7 @@ impl DryRun {
             proxied: None,
             id: u64::from(!self.is_datagram()),
         };
-        let call = CallContext { conversation, desk: None };
+        let call = CallContext { conversation, issuer: None };
         let outcome = if is_raw {
             let mut cx = StreamContext {
                 session: &mut session,

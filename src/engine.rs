@@ -1,6 +1,5 @@
 //! The engine: configure, start, swap, drain, stop. It owns the workers and whatever threads run them.
 
-mod accepting;
 mod after_fork;
 mod answers;
 mod asking;
@@ -8,6 +7,7 @@ mod backend;
 mod builder;
 mod carried_over;
 mod chains;
+mod closing;
 mod connections;
 mod handover;
 mod inherited_fds;

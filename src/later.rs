@@ -108,7 +108,7 @@ impl Tickets {
 
 /// Where a connection or datagram gets its tickets.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Desk<'a> {
+pub(crate) struct TicketIssuer<'a> {
     pub(crate) tickets: &'a Arc<Tickets>,
     pub(crate) owner: Owner,
     /// Bytes of answers that may wait for earlier ones.
@@ -117,7 +117,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) order: Option<u64>,
 }
 
-impl Desk<'_> {
+impl TicketIssuer<'_> {
     /// Issues a ticket, for an answer of at most so many bytes.
     pub(crate) fn issue(&self, answer_bytes_max: usize) -> Ticket {
         static LAST: AtomicU64 = AtomicU64::new(0);
@@ -185,20 +185,20 @@ mod tests {
         Owner { worker: 0, socket: Token::new(socket, 0) }
     }
 
-    fn desk(tickets: &Arc<Tickets>, socket: u32) -> Desk<'_> {
-        Desk { tickets, owner: owner(socket), waiting_bytes_max: 10, order: None }
+    fn issuer(tickets: &Arc<Tickets>, socket: u32) -> TicketIssuer<'_> {
+        TicketIssuer { tickets, owner: owner(socket), waiting_bytes_max: 10, order: None }
     }
 
     #[test]
     fn a_ticket_is_answered_once_and_not_after_its_end() {
         let (tickets, others) = (Arc::new(Tickets::default()), Arc::new(Tickets::default()));
-        let ticket = desk(&tickets, 7).issue(100);
+        let ticket = issuer(&tickets, 7).issue(100);
         assert_eq!(others.claim(ticket.number(), 1), Err(Unclaimed::Unknown), "another engine's");
         assert_eq!(tickets.claim(ticket.number(), 101), Err(Unclaimed::TooLong));
         assert_eq!(tickets.claim(ticket.number(), 1), Ok(owner(7)));
         assert_eq!(tickets.claim(ticket.number(), 1), Err(Unclaimed::Unknown), "twice");
         drop(ticket);
-        let ticket = desk(&tickets, 7).issue(100);
+        let ticket = issuer(&tickets, 7).issue(100);
         let number = ticket.number();
         drop(ticket);
         assert_eq!(tickets.claim(number, 1), Err(Unclaimed::Unknown), "given up");
@@ -208,14 +208,14 @@ mod tests {
     #[test]
     fn answers_that_wait_for_earlier_ones_are_bounded_and_the_oldest_never_is() {
         let tickets = Arc::new(Tickets::default());
-        let [first, second, third] = [(); 3].map(|()| desk(&tickets, 1).issue(100));
-        let elsewhere = desk(&tickets, 2).issue(100);
+        let [first, second, third] = [(); 3].map(|()| issuer(&tickets, 1).issue(100));
+        let elsewhere = issuer(&tickets, 2).issue(100);
         assert_eq!(tickets.claim(second.number(), 8), Ok(owner(1)));
         assert_eq!(tickets.claim(third.number(), 3), Err(Unclaimed::Full));
         assert_eq!(tickets.claim(elsewhere.number(), 3), Ok(owner(2)), "each has its own");
         assert_eq!(tickets.claim(first.number(), 100), Ok(owner(1)));
         drop((first, second));
-        let again = Desk { order: Some(0), ..desk(&tickets, 1) }.issue(100);
+        let again = TicketIssuer { order: Some(0), ..issuer(&tickets, 1) }.issue(100);
         assert_eq!(
             tickets.claim(third.number(), 100),
             Err(Unclaimed::Full),

@@ -488,7 +488,7 @@ impl ListenerState {
             now,
             sends_left: TURN_SENDS,
             may_block: false,
-            desk: None,
+            issuer: None,
             is_draining: false,
         }
     }

@@ -49,7 +49,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
 use crate::deadline::Deadline;
 use crate::exit::{Exit, Failure, Unopened};
 use crate::health::{Health, Readiness};
+use crate::lock::lock;
 use crate::log::{Log, escape_into};
 use crate::reload::Reloader;
 use crate::takeover;
@@ -118,25 +119,21 @@ pub(crate) struct Control {
 /// What a server has beside its listeners, and another may want: files and addresses, given up when they are dropped, with the
 /// address of each. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct Belongings(Arc<Mutex<Held>>);
+pub(crate) struct Belongings(Arc<Mutex<Owned>>);
 
 /// `None`: they have been given up.
-type Held = Option<Vec<(Address, Box<dyn Send>)>>;
+type Owned = Option<Vec<(Address, Box<dyn Send>)>>;
 
 impl Belongings {
     pub(crate) fn add(&self, address: Address, one: impl Send + 'static) {
         // Whoever comes when all was given up has come too late.
-        if let Some(all) = self.lock().as_mut() {
+        if let Some(all) = lock(&self.0).as_mut() {
             all.push((address, Box::new(one)));
         }
     }
 
     pub(crate) fn give_up(&self) {
-        drop(self.lock().take());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        drop(lock(&self.0).take());
     }
 }
 
@@ -194,7 +191,7 @@ impl Control {
         let name = if self.rights == Rights::All { "control" } else { "control-read" };
         for number in 0..THREADS {
             let (listener, order) = (Arc::clone(&self.listener), order.clone());
-            let desk = Desk {
+            let acceptor = Acceptor {
                 engine: Arc::clone(engine),
                 reloader: reloader.cloned(),
                 readiness: readiness.clone(),
@@ -206,7 +203,7 @@ impl Control {
             };
             thread::Builder::new()
                 .name(format!("{name}-{number}"))
-                .spawn(move || desk.accept_for_ever(&listener, order))?;
+                .spawn(move || acceptor.accept_for_ever(&listener, order))?;
         }
         Ok(())
     }
@@ -247,7 +244,7 @@ impl Waiter {
 
 /// Where one client at a time is served.
 #[derive(Debug)]
-struct Desk {
+struct Acceptor {
     engine: Arc<Engine>,
     /// Where there is a configuration file.
     reloader: Option<Arc<Reloader>>,
@@ -260,7 +257,7 @@ struct Desk {
     streams: Streams,
 }
 
-impl Desk {
+impl Acceptor {
     fn accept_for_ever(&self, listener: &UnixListener, order: impl Fn(Order, Waiter)) {
         let mut failing = false;
         loop {
@@ -330,7 +327,7 @@ impl Desk {
 
     fn hand_over(&self, client: &UnixStream) -> Result<(), Failure> {
         // One at a time, and only once.
-        let mut belongings = self.belongings.lock();
+        let mut belongings = lock(&self.belongings.0);
         if belongings.is_none() || self.readiness.get() != Health::Serving {
             return Err(Failure::new(
                 Exit::Unreachable,

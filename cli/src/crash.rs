@@ -23,7 +23,7 @@ fn install_one(signal: i32) -> Option<libc::sigaction> {
     // and does only what a signal handler may (signal-safety(7)).
     unsafe {
         let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        let handler: extern "C" fn(i32) = say;
+        let handler: extern "C" fn(i32) = write_line;
         action.sa_sigaction = handler as usize;
         action.sa_flags = libc::SA_ONSTACK;
         let mut before: libc::sigaction = MaybeUninit::zeroed().assume_init();
@@ -32,7 +32,7 @@ fn install_one(signal: i32) -> Option<libc::sigaction> {
 }
 
 /// Writes one line, puts back what was there before, and lets the signal happen again.
-extern "C" fn say(signal: i32) {
+extern "C" fn write_line(signal: i32) {
     if let Some(id) = resay::running_transform() {
         let name = match signal {
             libc::SIGSEGV => "SIGSEGV",

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +18,7 @@ use resay::{Event, EventCause, EventKind, LogLevel};
 use serde::Serialize;
 
 use crate::exit::without_numbers;
+use crate::lock::lock;
 
 /// What may wait to be written.
 const QUEUE_BYTES_MAX: usize = 512 * 1024;
@@ -83,7 +84,7 @@ impl Log {
     /// Takes an event in. Never waits for the reader.
     pub(crate) fn event(&self, event: &Event<'_>) {
         let line = render(self.format, SystemTime::now(), event);
-        let mut queue = self.lock();
+        let mut queue = lock(&self.shared.queue);
         if queue.bytes + line.len() > QUEUE_BYTES_MAX {
             queue.lost += 1;
             return;
@@ -105,18 +106,18 @@ impl Log {
     pub(crate) fn flush(&self, within: Duration) {
         let unwritten = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
         // If the time has passed, what is left is lost: nobody reads.
-        drop(self.shared.changed.wait_timeout_while(self.lock(), within, unwritten));
+        drop(self.shared.changed.wait_timeout_while(lock(&self.shared.queue), within, unwritten));
     }
 
     /// Lines that found no room, or that could not be written, so far.
     pub(crate) fn lost(&self) -> u64 {
-        let queue = self.lock();
+        let queue = lock(&self.shared.queue);
         queue.lost + queue.lost_before
     }
 
     fn write_for_ever(&self) {
         let mut batch = String::new();
-        let mut queue = self.lock();
+        let mut queue = lock(&self.shared.queue);
         loop {
             queue.writing = false;
             self.shared.changed.notify_all();
@@ -137,16 +138,12 @@ impl Log {
                 batch += &render(self.format, SystemTime::now(), &own(LogLevel::Warn, "", &text));
             }
             let written = write(batch.as_bytes());
-            queue = self.lock();
+            queue = lock(&self.shared.queue);
             if written.is_err() {
                 queue.lost_before -= lost;
                 queue.lost += lost + lines.len() as u64;
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

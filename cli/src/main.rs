@@ -18,6 +18,7 @@ mod exit;
 mod fuzzing;
 mod health;
 mod help;
+mod lock;
 mod log;
 mod man;
 mod metrics;

@@ -11,7 +11,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use resay::{Engine, LogLevel};
@@ -19,6 +19,7 @@ use resay_plugin::environment;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::health::{Health, Readiness};
+use crate::lock::lock;
 use crate::log::Log;
 
 /// What speaks of the manager. Programs that are started do not find them.
@@ -119,7 +120,7 @@ impl Notifier {
         let Some(manager) = &self.manager else { return };
         // At once, whatever the thread is doing.
         manager.send(&format!("STOPPING=1\n{}", extension(within + EXTEND_BY)));
-        let mut work = manager.lock();
+        let mut work = lock(&manager.work);
         work.ends = Instant::now().checked_add(within);
         work.is_due = true;
         drop(work);
@@ -152,7 +153,7 @@ impl Manager {
 
     fn send(&self, text: &str) {
         let sent = self.socket.send_to_addr(text.as_bytes(), &self.address);
-        let mut work = self.lock();
+        let mut work = lock(&self.work);
         let had_failed = std::mem::replace(&mut work.has_failed, sent.is_err());
         drop(work);
         if let (Err(error), false) = (sent, had_failed) {
@@ -165,7 +166,7 @@ impl Manager {
         let mut watched = self.watchdog.map(|period| Watched::new(period / 2));
         let mut status_at = Instant::now() + STATUS_EVERY;
         loop {
-            let ends = self.lock().ends;
+            let ends = lock(&self.work).ends;
             let now = Instant::now();
             let mut message = String::new();
             if let Some(watched) = &mut watched
@@ -189,17 +190,13 @@ impl Manager {
             }
             let next = watched.as_ref().map_or(status_at, |watched| watched.next.min(status_at));
             let rest = next.saturating_duration_since(Instant::now());
-            let work = self.lock();
+            let work = lock(&self.work);
             let waited = self.changed.wait_timeout_while(work, rest, |work| !work.is_due);
             let (mut work, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if std::mem::take(&mut work.is_due) {
                 status_at = Instant::now();
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use crate::config::snapshot::{Change, Snapshot, changes, line, matched, shown};
 use crate::control::report::Reloaded;
 use crate::ctl::client::Server;
 use crate::exit::{Exit, Failure};
+use crate::lock::lock;
 use crate::log::Log;
 use crate::notify::Notifier;
 use crate::{output, sandbox};
@@ -46,7 +47,7 @@ pub(crate) struct Reloader {
     /// A thread that a signal has begun has not read the file yet: it will find what later signals are about.
     is_requested: AtomicBool,
     /// Only looked at and replaced under its lock: nobody waits for a reload who asks for a name.
-    held: Mutex<Held>,
+    applied: Mutex<Applied>,
     reloaded: AtomicU64,
     failed: AtomicU64,
     notifier: Notifier,
@@ -61,16 +62,16 @@ pub(crate) struct EndTimes {
 }
 
 #[derive(Debug, Clone)]
-struct Held {
+struct Applied {
     /// As the file said.
     snapshot: Snapshot,
     times: EndTimes,
     /// One for each address of the snapshot.
-    places: Vec<HeldPlace>,
+    places: Vec<AppliedPlace>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct HeldPlace {
+struct AppliedPlace {
     ids: Vec<ListenerId>,
     /// As the file said.
     options: Options,
@@ -78,16 +79,16 @@ struct HeldPlace {
     files: Files,
 }
 
-impl Held {
+impl Applied {
     /// `files` are those of before the engine read them: what changes meanwhile is found later.
-    fn new(config: &Config, ids: Vec<Vec<ListenerId>>, files: Vec<Files>) -> Held {
+    fn new(config: &Config, ids: Vec<Vec<ListenerId>>, files: Vec<Files>) -> Applied {
         let places = config.listeners.iter().zip(ids).zip(files);
-        let places = places.map(|((entry, ids), files)| HeldPlace {
+        let places = places.map(|((entry, ids), files)| AppliedPlace {
             ids,
             options: entry.listen.options.clone(),
             files,
         });
-        Held { snapshot: config.snapshot(), times: times_of(config), places: places.collect() }
+        Applied { snapshot: config.snapshot(), times: times_of(config), places: places.collect() }
     }
 
     /// What the engine has by now in place of what the file said.
@@ -145,12 +146,12 @@ impl Reloader {
         let listens: Vec<_> = config.listeners.iter().map(|entry| entry.listen.clone()).collect();
         let files = files_of(config);
         let ids = engine.listen_all_with(&listens, handed).map_err(|error| with_place(config, error))?;
-        let held = Held::new(config, ids, files);
+        let applied = Applied::new(config, ids, files);
         let reloader = Reloader {
             file: file.to_owned(),
             turn: Mutex::new(()),
             is_requested: AtomicBool::new(false),
-            held: Mutex::new(held),
+            applied: Mutex::new(applied),
             reloaded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             notifier: notifier.clone(),
@@ -179,7 +180,7 @@ impl Reloader {
     }
 
     fn take_turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.turn)
     }
 
     /// Reads the file again, and makes the server as it says: all of it, or nothing. What has changed, or why nothing has,
@@ -218,9 +219,9 @@ impl Reloader {
     fn reload_now(&self, engine: &Engine) -> Result<Vec<String>, Failure> {
         let config = read::read(&self.file)?;
         let new = config.snapshot();
-        let held = self.held().clone();
-        let old = held.live(engine);
-        let old_ids: Vec<_> = held.places.into_iter().map(|place| place.ids).collect();
+        let applied = self.applied().clone();
+        let old = applied.live(engine);
+        let old_ids: Vec<_> = applied.places.into_iter().map(|place| place.ids).collect();
         let found = changes(&old, &new);
         // Options of sockets are the engine's to refuse.
         let setting = found
@@ -253,7 +254,7 @@ impl Reloader {
         });
         let ids = ids.collect();
         let lines = found.iter().map(|change| line(change, &old, &new)).collect();
-        *self.held() = Held::new(&config, ids, files);
+        *self.applied() = Applied::new(&config, ids, files);
         Ok(lines)
     }
 
@@ -263,13 +264,13 @@ impl Reloader {
     }
 
     pub(crate) fn times(&self) -> EndTimes {
-        self.held().times
+        self.applied().times
     }
 
     /// The names of the listeners, by their numbers.
     pub(crate) fn names(&self) -> BTreeMap<u64, String> {
-        let held = self.held();
-        let named = held.places.iter().zip(&held.snapshot.listeners);
+        let applied = self.applied();
+        let named = applied.places.iter().zip(&applied.snapshot.listeners);
         named
             .flat_map(|(place, listener)| place.ids.iter().map(|id| (id.number(), listener.name.clone())))
             .collect()
@@ -277,8 +278,8 @@ impl Reloader {
 
     /// The name of one listener.
     pub(crate) fn name(&self, id: u64) -> Option<String> {
-        let held = self.held();
-        let mut named = held.places.iter().zip(&held.snapshot.listeners);
+        let applied = self.applied();
+        let mut named = applied.places.iter().zip(&applied.snapshot.listeners);
         let found = named.find(|(place, _)| place.ids.iter().any(|known| known.number() == id));
         found.map(|(_, listener)| listener.name.clone())
     }
@@ -286,12 +287,12 @@ impl Reloader {
     /// The configuration that holds, with what has been changed since the file was read.
     pub(crate) fn snapshot(&self, engine: &Engine) -> Snapshot {
         // Files are read for it: nobody who asks for a name waits for them.
-        let held = self.held().clone();
-        held.live(engine)
+        let applied = self.applied().clone();
+        applied.live(engine)
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn applied(&self) -> MutexGuard<'_, Applied> {
+        lock(&self.applied)
     }
 }
 

@@ -248,7 +248,7 @@ impl Talk {
     }
 
     /// Tells what became of a line.
-    fn tell(&self, trouble: &Trouble) {
+    fn report(&self, trouble: &Trouble) {
         match trouble {
             Trouble::Unreachable(error) => complain(format_args!("{error}; the line was not sent")),
             Trouble::Failed(error) => complain(format_args!("{error}; the line has no answer")),
@@ -295,7 +295,7 @@ fn piped(mut talk: Talk, hex: bool) -> Result<Exit, Failure> {
         });
         written?;
         if let Err(trouble) = result {
-            talk.tell(&trouble);
+            talk.report(&trouble);
             if exit == Exit::Done {
                 exit = trouble.exit();
             }
@@ -358,7 +358,7 @@ fn edited(mut talk: Talk, arguments: &Arguments) -> Result<Exit, Failure> {
         });
         written?;
         if let Err(trouble) = result {
-            talk.tell(&trouble);
+            talk.report(&trouble);
         }
     }
 }

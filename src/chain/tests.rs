@@ -8,7 +8,7 @@ use kit::{DIGITS, HELD_US, generation, generations, take_asked};
 use resay_plugin::abi;
 
 use super::*;
-use crate::later::{Desk, Owner, Tickets};
+use crate::later::{Owner, TicketIssuer, Tickets};
 use crate::limits::SCRATCH_BYTES_MAX;
 use crate::peer::{Peer, SocketKind};
 use crate::slab::Token;
@@ -79,7 +79,7 @@ impl Bench {
         out: &[u8],
         run: impl FnOnce(&Generation, &mut ChainContext<'_>) -> ChainOutcome,
     ) -> Came {
-        let desk = Desk {
+        let issuer = TicketIssuer {
             tickets: &self.tickets,
             owner: Owner { worker: 0, socket: Token::new(0, 0) },
             waiting_bytes_max: 1000,
@@ -89,7 +89,7 @@ impl Bench {
         let (mut answer, mut delays) = (out.to_vec(), Vec::new());
         let mut cx = ChainContext {
             session: &mut self.session,
-            call: CallContext { conversation, desk: Some(&desk) },
+            call: CallContext { conversation, issuer: Some(&issuer) },
             out: &mut answer,
             out_max: self.answer_bytes_max,
             flags,
@@ -134,7 +134,7 @@ impl Bench {
             &mut self.kept,
             &mut StreamContext {
                 session: &mut self.session,
-                call: CallContext { conversation, desk: None },
+                call: CallContext { conversation, issuer: None },
                 out: &mut answer,
                 out_len_max: out.len() + room,
                 unread_max: self.answer_bytes_max,

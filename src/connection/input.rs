@@ -136,7 +136,7 @@ impl Connection {
         let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
             session: &mut self.session,
-            call: CallContext { conversation, desk: cx.desk.as_ref() },
+            call: CallContext { conversation, issuer: cx.issuer.as_ref() },
             out,
             out_max: cx.limits.local.answer_bytes_max,
             flags: abi::RESAY_IO_EOF,
@@ -213,7 +213,7 @@ impl Connection {
             &mut kept,
             &mut StreamContext {
                 session: &mut self.session,
-                call: CallContext { conversation, desk: None },
+                call: CallContext { conversation, issuer: None },
                 out,
                 out_len_max,
                 unread_max: cx.limits.local.answer_bytes_max,
@@ -309,7 +309,7 @@ impl Connection {
         let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
             session: &mut self.session,
-            call: CallContext { conversation, desk: cx.desk.as_ref() },
+            call: CallContext { conversation, issuer: cx.issuer.as_ref() },
             out,
             out_max: cx.limits.local.answer_bytes_max,
             flags,
@@ -483,7 +483,7 @@ impl Connection {
         let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
             session: &mut self.session,
-            call: CallContext { conversation, desk: None },
+            call: CallContext { conversation, issuer: None },
             out,
             out_max: cx.limits.local.answer_bytes_max,
             // Those behind the greeter see a message like any other.

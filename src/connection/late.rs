@@ -14,7 +14,7 @@ use crate::bug;
 use crate::chain::{ChainContext, ChainOutcome};
 use crate::context::Context;
 use crate::frame::Found;
-use crate::later::{Desk, LateAnswer, LateVerdict};
+use crate::later::{LateAnswer, LateVerdict, TicketIssuer};
 use crate::stats::{Block, CloseReason, DropReason};
 use crate::transform::library::{CallContext, Fault};
 
@@ -123,11 +123,11 @@ impl Connection {
         let mark = framer.open(answer);
         let mut body = 0..0;
         let mut delays = Vec::new();
-        let desk = cx.desk.map(|desk| Desk { order: message.order, ..desk });
+        let issuer = cx.issuer.map(|issuer| TicketIssuer { order: message.order, ..issuer });
         let conversation = cx.limits.conversation(self.id, &self.peer, self.proxied.as_deref());
         let mut chain = ChainContext {
             session: &mut self.session,
-            call: CallContext { conversation, desk: desk.as_ref() },
+            call: CallContext { conversation, issuer: issuer.as_ref() },
             out: answer,
             out_max: cx.limits.local.answer_bytes_max,
             flags: message.flags,

@@ -18,7 +18,7 @@ use crate::buffer::Pool;
 use crate::chain::Scratch;
 use crate::chain::tests::kit::generation;
 use crate::frame::Framer;
-use crate::later::{Desk, Owner, Tickets};
+use crate::later::{Owner, TicketIssuer, Tickets};
 use crate::limits::{LINGER, READ_BYTES_MAX, TURN_MESSAGES, TURN_SENDS};
 use crate::net::guard::Amplification;
 use crate::options::{MinRate, Options};
@@ -138,7 +138,7 @@ impl Bench {
         if self.closed.is_some() {
             return;
         }
-        let desk = Desk {
+        let issuer = TicketIssuer {
             tickets: &self.tickets,
             owner: Owner { worker: 0, socket: Token::new(0, 0) },
             waiting_bytes_max: self.limits.high_water_bytes,
@@ -154,7 +154,7 @@ impl Bench {
             now: self.now,
             sends_left: TURN_SENDS,
             may_block: false,
-            desk: Some(desk),
+            issuer: Some(issuer),
             is_draining: false,
         };
         let connection = &mut self.connection;
@@ -422,7 +422,7 @@ fn a_turn_answers_a_bounded_number_of_messages() {
         now: bench.now,
         sends_left: TURN_SENDS,
         may_block: false,
-        desk: None,
+        issuer: None,
         is_draining: false,
     };
     let step = bench.connection.received(RecvBuf { buffer: &mut buffer, start: 0 }, &mut cx);

@@ -108,7 +108,7 @@ fn with_context<R>(
     run: impl FnOnce(&mut Context<'_>, Conversation<'_>) -> R,
 ) -> R {
     let (limits, generation, tickets) = (limits(), generation(chain), Arc::<Tickets>::default());
-    let desk = Desk {
+    let issuer = TicketIssuer {
         tickets: &tickets,
         owner: Owner { worker: 0, socket: Token::new(0, 0) },
         waiting_bytes_max: 1000,
@@ -125,7 +125,7 @@ fn with_context<R>(
         now: Moment::from_micros(1),
         sends_left: 1,
         may_block: false,
-        desk: Some(desk),
+        issuer: Some(issuer),
         is_draining: false,
     };
     let conversation = limits.conversation(0, &Peer::Unnamed, None);

@@ -31,7 +31,7 @@
 //! - **Closing** cancels what is in flight. The token's index is free at once; descriptor and memory are kept until the last
 //!   completion of the requests has come. The version in a request's name tells the tenants of an index apart.
 
-mod accepting;
+mod accept;
 mod buffers;
 mod datagrams;
 mod in_flight;

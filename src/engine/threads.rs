@@ -67,13 +67,13 @@ impl Ended {
         self.count_and(|| {});
     }
 
-    fn count_and(&self, tell: impl FnOnce()) {
+    fn count_and(&self, emit: impl FnOnce()) {
         let mut ended = lock(&self.workers);
         *ended += 1;
         let is_last = *ended == self.all.load(Ordering::Relaxed);
         drop(ended);
         if is_last {
-            tell();
+            emit();
             self.end();
         }
         self.changed.notify_all();

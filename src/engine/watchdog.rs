@@ -141,13 +141,13 @@ impl<'a> Watch<'a> {
                 found.retain(|other| other.place != case.place);
                 self.told.push(case);
             } else {
-                self.tell(EventKind::TransformReturned, &case, now);
+                self.emit(EventKind::TransformReturned, &case, now);
             }
         }
         for mut case in found {
             self.shared.stuck.fetch_add(1, Ordering::Relaxed);
             case.about = self.about(&case, now);
-            self.tell(EventKind::TransformStuck, &case, now);
+            self.emit(EventKind::TransformStuck, &case, now);
             self.told.push(case);
         }
     }
@@ -183,7 +183,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn tell(&self, kind: EventKind, case: &Case, now: Moment) {
+    fn emit(&self, kind: EventKind, case: &Case, now: Moment) {
         let text = Line { kind, case, ago: case.began.ago(now) };
         // A worker that is busy without any transform is nobody's but the engine's, or the sink's.
         let kind = if case.transform.is_some() { kind } else { EventKind::Engine };

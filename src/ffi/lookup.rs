@@ -130,7 +130,7 @@ pub unsafe extern "C" fn resay_transforms(
     user: *mut c_void,
     err: *mut resay_error,
 ) -> c_int {
-    let tell = |(transforms, errors): (Vec<TransformInfo>, Vec<Error>)| {
+    let call_each = |(transforms, errors): (Vec<TransformInfo>, Vec<Error>)| {
         let each = each.ok_or_else(|| Failure::null("each"))?;
         let described = transforms.iter().map(Described::of);
         for described in described.chain(errors.iter().map(Described::fault)) {
@@ -140,9 +140,9 @@ pub unsafe extern "C" fn resay_transforms(
         Ok(count(transforms.len()))
     };
     if engine_or_null.is_null() {
-        return call(err, || tell(crate::transforms(&[])));
+        return call(err, || call_each(crate::transforms(&[])));
     }
-    with_engine(engine_or_null, Waits::No, err, |engine| tell(engine.engine.transforms()))
+    with_engine(engine_or_null, Waits::No, err, |engine| call_each(engine.engine.transforms()))
 }
 
 /// [*] Calls each for every option that resay_set knows: first those of engines, then those of listeners, which URLs take too.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::datagram_socket::LateDatagram;
-use super::late::desk;
+use super::late::issuer;
 use super::{ListenerState, Socket, Worker, log_transform_error};
 use crate::bug;
 use crate::chain::DATAGRAM;
@@ -173,7 +173,7 @@ impl<D: Driver> Worker<D> {
         let RecvBuf { buffer, start } = driver.recv_buf();
         let recv_buf = RecvBuf { buffer, start: start + header_bytes };
         let mut cx = state.context(pool, scratch, recorder, now);
-        cx.desk = desk(&shared.tickets, (*index, token), socket.late.len());
+        cx.issuer = issuer(&shared.tickets, (*index, token), socket.late.len());
         let conversation = cx.limits.conversation(0, from, proxied.as_deref());
         let mut outcome = socket.session.answer(recv_buf, conversation, &mut cx);
         let has_room = outcome.delay.is_zero() || socket.delayed.has_room(outcome.reply_bytes());

@@ -10,7 +10,7 @@ use crate::connection::TransformFault;
 use crate::context::Reply;
 use crate::datagram::{self, AnswerTo, Outcome};
 use crate::driver::{Driver, Token};
-use crate::later::{Desk, LateAnswer, Owner, Tickets};
+use crate::later::{LateAnswer, Owner, TicketIssuer, Tickets};
 use crate::limits::{DELAYED_DATAGRAM_BYTES_MAX, LATE_ANSWERS_MAX};
 use crate::peer::Peer;
 use crate::stats::DropReason;
@@ -37,7 +37,7 @@ impl<D: Driver> Worker<D> {
         let LateDatagram { to, from, proxied, message, kept } = late;
         let generation = Arc::clone(message.generation());
         let mut cx = state.context(pool, scratch, recorder, driver.read_clock());
-        cx.desk = desk(&shared.tickets, (*index, token), socket.late.len());
+        cx.issuer = issuer(&shared.tickets, (*index, token), socket.late.len());
         let came = cx.now;
         let conversation = cx.limits.conversation(0, &from, proxied.as_deref());
         let mut outcome = datagram::resume(message, answer, conversation, &mut cx);
@@ -134,12 +134,12 @@ pub(super) fn record_given_up(
 }
 
 /// Where the datagrams of a socket get their tickets, while not too many of them wait.
-pub(super) fn desk<'a>(
+pub(super) fn issuer<'a>(
     tickets: &'a Arc<Tickets>,
     (worker, socket): (usize, Token),
     waiting: usize,
-) -> Option<Desk<'a>> {
+) -> Option<TicketIssuer<'a>> {
     let owner = Owner { worker, socket };
     let waiting_bytes_max = DELAYED_DATAGRAM_BYTES_MAX;
-    (waiting < LATE_ANSWERS_MAX).then_some(Desk { tickets, owner, waiting_bytes_max, order: None })
+    (waiting < LATE_ANSWERS_MAX).then_some(TicketIssuer { tickets, owner, waiting_bytes_max, order: None })
 }

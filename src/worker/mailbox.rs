@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::ask::{Answer, Ask};
@@ -13,6 +13,7 @@ use crate::connection::Request;
 use crate::driver::Token;
 use crate::later::LateAnswer;
 use crate::listener::Listener;
+use crate::lock::lock;
 use crate::net::guard::PeerPermit;
 use crate::peer::Peer;
 
@@ -80,7 +81,7 @@ impl<S> Mailbox<S> {
 
     /// Leaves a command; it is handed back where the worker has ended.
     pub(crate) fn push(&self, command: Command<S>) -> Result<(), Command<S>> {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         if queue.closed {
             return Err(command);
         }
@@ -101,7 +102,7 @@ impl<S> Mailbox<S> {
 
     /// Whether the worker has ended.
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
+        lock(&self.queue).closed
     }
 
     /// The sockets that wait to be served; none where somebody was changing the mailbox when this process was made.
@@ -125,20 +126,16 @@ impl<S> Mailbox<S> {
         if !self.is_filled() {
             return None;
         }
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         self.is_filled.store(false, Ordering::Relaxed);
         Some(std::mem::take(&mut queue.commands))
     }
 
     /// Ends the mailbox, unless something is in it.
     pub(super) fn close(&self) -> bool {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         queue.closed |= queue.commands.is_empty();
         queue.closed
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue<S>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -47,7 +47,7 @@ fn with_context<R>(
         now,
         sends_left: TURN_SENDS,
         may_block: true,
-        desk: None,
+        issuer: None,
         is_draining: false,
     });
     (result, stats, bug::take())

@@ -10,7 +10,7 @@ use crate::connection::{Closing, Connection, Rare, Reading, Send, Step, Work, br
 use crate::context::Context;
 use crate::driver::{Close, Driver, Progress, Token};
 use crate::event::{Event, EventCause, EventKind, LogLevel, PeerLine};
-use crate::later::{Desk, Owner};
+use crate::later::{Owner, TicketIssuer};
 use crate::limits::TURN_CONTINUED;
 use crate::timer::Moment;
 
@@ -54,7 +54,7 @@ impl<D: Driver> Worker<D> {
         let connection = &mut served.connection;
         // Only functions ask for tickets.
         if !(connection.generation().is_fast() && cx.current.is_fast()) {
-            cx.desk = Some(Desk {
+            cx.issuer = Some(TicketIssuer {
                 tickets: &shared.tickets,
                 owner: Owner { worker: *index, socket: token },
                 waiting_bytes_max: cx.limits.high_water_bytes,

@@ -13,7 +13,7 @@ pub(crate) const POISON_BYTES: usize = 64;
 
 /// Which revision of a host it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum HostVersion {
     /// Of this revision.
     Now,
     /// Of this revision, with nothing that may be NULL.
@@ -22,12 +22,12 @@ pub(crate) enum Shape {
     Newer,
 }
 
-impl fmt::Display for Shape {
+impl fmt::Display for HostVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Shape::Now => "a host of this ABI minor",
-            Shape::Bare => "a host without optional functions",
-            Shape::Newer => "a host of a later ABI minor",
+            HostVersion::Now => "a host of this ABI minor",
+            HostVersion::Bare => "a host without optional functions",
+            HostVersion::Newer => "a host of a later ABI minor",
         })
     }
 }
@@ -38,7 +38,7 @@ pub(crate) struct Host {
     memory: GuardedMemory,
     raw: *const abi::resay_host,
     context: Box<Context>,
-    shape: Shape,
+    shape: HostVersion,
 }
 
 #[derive(Debug, Default)]
@@ -50,13 +50,13 @@ struct Context {
 }
 
 impl Host {
-    pub(crate) fn new(shape: Shape) -> Host {
+    pub(crate) fn new(shape: HostVersion) -> Host {
         let context = Box::new(Context { level: AtomicU8::new(5), ..Context::default() });
         let memory = GuardedMemory::new(Region::Struct, 1);
-        let bare = shape == Shape::Bare;
+        let bare = shape == HostVersion::Bare;
         let table = abi::resay_host {
             struct_size: (size_of::<abi::resay_host>() + extra(shape)) as u32,
-            abi_minor: if shape == Shape::Newer { u32::MAX } else { abi::RESAY_PLUGIN_ABI_MINOR },
+            abi_minor: if shape == HostVersion::Newer { u32::MAX } else { abi::RESAY_PLUGIN_ABI_MINOR },
             ctx: std::ptr::from_ref(&*context).cast_mut().cast(),
             log_level: if bare { std::ptr::null() } else { context.level.as_ptr() },
             log: (!bare).then_some(log),
@@ -80,8 +80,8 @@ impl Host {
 }
 
 /// The bytes behind minor 0 of a host's struct.
-pub(crate) fn extra(shape: Shape) -> usize {
-    if shape == Shape::Newer { POISON_BYTES } else { 0 }
+pub(crate) fn extra(shape: HostVersion) -> usize {
+    if shape == HostVersion::Newer { POISON_BYTES } else { 0 }
 }
 
 /// Puts a struct at the end of a guarded memory, before `extra` bytes of poison.

@@ -114,14 +114,14 @@ impl Watch {
                 scope.spawn(|| two.run(second));
                 if two.wait_until_stuck() == AT_TARGET {
                     // The second has written: now the first does.
-                    one.let_go(1);
+                    one.release(1);
                     met = one.wait_until_not(AT_TARGET, HAPPENS_WITHIN) == WROTE;
                 }
             }
             STATE.mode.store(OFF, SeqCst);
             protect(false);
-            one.let_go(u32::MAX);
-            two.let_go(u32::MAX);
+            one.release(u32::MAX);
+            two.release(u32::MAX);
             met
         });
         met.then(|| Collision { first: one.write.get(), second: two.write.get() })
@@ -258,7 +258,7 @@ impl Thread {
     }
 
     /// Ends the stops up to this one.
-    fn let_go(&self, stops: u32) {
+    fn release(&self, stops: u32) {
         self.may_go.store(stops, SeqCst);
         wake(&self.may_go);
     }

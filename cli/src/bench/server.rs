@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::cores;
 use crate::exit::{Exit, Failure};
+use crate::lock::lock;
 
 /// How it is started.
 #[derive(Debug, Clone)]
@@ -134,7 +135,7 @@ impl Drop for Server {
 }
 
 fn running<R>(work: impl FnOnce(&mut Vec<u32>) -> R) -> R {
-    work(&mut RUNNING.lock().unwrap_or_else(PoisonError::into_inner))
+    work(&mut lock(&RUNNING))
 }
 
 /// Ends the servers that run, for this process ends now.

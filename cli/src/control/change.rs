@@ -4,12 +4,12 @@
 use resay::net::address::Address;
 use resay::{Error, ListenerId, LogLevel, SpecError};
 
-use super::Desk;
+use super::Acceptor;
 use super::report::{Closing, Listener, OptionReport};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
-impl Desk {
+impl Acceptor {
     pub(super) fn listen(&self, url: &str) -> Result<String, Failure> {
         let done = listenable(url).and_then(|()| {
             let id = self.engine.listen(url)?;
@@ -17,7 +17,7 @@ impl Desk {
         });
         match done {
             Ok(info) => {
-                self.tell(&info.url, format_args!("listening, chain {:?}", info.chain));
+                self.log_change(&info.url, format_args!("listening, chain {:?}", info.chain));
                 output::json(&Listener::from(info))
             }
             Err(failure) => self.refuse("", format_args!("listen {url:?}"), failure),
@@ -29,7 +29,7 @@ impl Desk {
         let url = self.url_of(id)?;
         match self.set_option(id, &url, key, value) {
             Ok(report) => {
-                self.tell(&url, format_args!("{}={}", report.key, report.value));
+                self.log_change(&url, format_args!("{}={}", report.key, report.value));
                 output::json(&report)
             }
             Err(failure) => self.refuse(&url, format_args!("{key}={value}"), failure),
@@ -59,7 +59,7 @@ impl Desk {
         match done {
             Ok(()) => {
                 let how = if is_reset { " at once" } else { "" };
-                self.tell("", format_args!("connection {connection} is to end{how}"));
+                self.log_change("", format_args!("connection {connection} is to end{how}"));
                 output::json(&Closing { closing: connection })
             }
             Err(Error::Handle(_)) => {
@@ -69,7 +69,7 @@ impl Desk {
         }
     }
 
-    fn tell(&self, listener: &str, what: std::fmt::Arguments<'_>) {
+    fn log_change(&self, listener: &str, what: std::fmt::Arguments<'_>) {
         self.log.emit(LogLevel::Info, listener, format_args!("control socket: {what}"));
     }
 

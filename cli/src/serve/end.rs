@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 use crate::control::{Order, Waiter};
 use crate::exit::{Exit, Failure};
 use crate::health::Health;
+use crate::lock::lock;
 use crate::log::Log;
 use crate::notify::Notifier;
 use crate::reload::{EndTimes, Reloader};
@@ -230,7 +231,7 @@ impl Service {
         self.notifier.ending(Health::Draining, within.saturating_add(DRAIN_GRACE));
         let (engine, before) = (Arc::clone(&self.engine), Arc::clone(&self.lost_before));
         spawn("drain", move || {
-            *before.lock().unwrap_or_else(PoisonError::into_inner) = lost(&engine.stats());
+            *lock(&before) = lost(&engine.stats());
             // Its end is heard of as the end of the workers, and if that does not come, the time is kept here too.
             let _ = engine.drain(within);
         })?;
@@ -255,7 +256,7 @@ impl Service {
         }
         let stats = self.engine.stats();
         let (bytes, connections) = lost(&stats);
-        let before = *self.lost_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *lock(&self.lost_before);
         let (bytes, connections) = (bytes.saturating_sub(before.0), connections.saturating_sub(before.1));
         if bytes + connections == 0 {
             self.emit("drained");

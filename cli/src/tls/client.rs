@@ -17,6 +17,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStor
 
 use super::arguments::TlsArguments;
 use crate::exit::{Exit, Failure};
+use crate::lock::lock;
 
 /// What one receive of the socket may bring.
 const WIRE_BYTES: usize = 64 << 10;
@@ -186,7 +187,7 @@ impl TlsClient {
     }
 
     pub(super) fn send(&self, data: &[u8], timeout: Option<Duration>) -> Result<(), Error> {
-        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let _sending = lock(&self.sending);
         let sealed = {
             let mut state = self.tls();
             state.tls.writer().write_all(data).map_err(|error| system(&self.url, "send to", error))?;
@@ -228,11 +229,11 @@ impl TlsClient {
     }
 
     fn tls(&self) -> MutexGuard<'_, TlsState> {
-        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tls)
     }
 
     fn flush(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let _sending = lock(&self.sending);
         let sealed = self.outgoing(&mut self.tls())?;
         if sealed.is_empty() { Ok(()) } else { self.socket.send(&sealed, timeout) }
     }

@@ -84,7 +84,7 @@ impl Write for Clipped<'_> {
 ///
 /// # Safety
 /// `err` is NULL, or what the ABI promises of a `resay_text`: `cap` bytes at `buf`, ours for the call.
-pub(crate) unsafe fn tell(err: *mut abi::resay_text, text: &str) {
+pub(crate) unsafe fn write_text(err: *mut abi::resay_text, text: &str) {
     // SAFETY: by the contract; NULL becomes None.
     let Some(err) = (unsafe { err.as_ref() }) else { return };
     if err.buf.is_null() || err.cap == 0 {
@@ -120,7 +120,7 @@ mod tests {
         let mut memory = vec![0x7f as c_char; cap + 1];
         let mut err = abi::resay_text { buf: memory.as_mut_ptr(), cap };
         // SAFETY: cap bytes at buf, and one more that must stay.
-        unsafe { tell(&mut err, text) };
+        unsafe { write_text(&mut err, text) };
         assert_eq!(memory[cap], 0x7f, "wrote behind the end");
         assert!(memory[..cap].contains(&0), "no NUL");
         text_of(&memory[..cap])
@@ -150,8 +150,8 @@ mod tests {
     fn nowhere_to_tell() {
         // SAFETY: NULL and empty are allowed.
         unsafe {
-            tell(core::ptr::null_mut(), "x");
-            tell(&mut abi::resay_text { buf: core::ptr::null_mut(), cap: 0 }, "x");
+            write_text(core::ptr::null_mut(), "x");
+            write_text(&mut abi::resay_text { buf: core::ptr::null_mut(), cap: 0 }, "x");
         }
     }
 }

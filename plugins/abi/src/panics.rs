@@ -14,7 +14,7 @@
 //! ```
 
 use crate::abi;
-use crate::error::{Clipped, Error, tell};
+use crate::error::{Clipped, Error, write_text};
 use crate::host::{Host, HostTable, Level, Thread};
 use core::any::Any;
 use core::cell::{Cell, RefCell};
@@ -107,12 +107,12 @@ pub(crate) unsafe fn report(
         Ok(Ok(())) => abi::RESAY_OK,
         Ok(Err(error)) => {
             // SAFETY: by the contract.
-            unsafe { tell(err, error.text()) };
+            unsafe { write_text(err, error.text()) };
             error.status()
         }
         Err(panic) => {
             // SAFETY: by the contract.
-            unsafe { tell(err, &text_of(&*panic)) };
+            unsafe { write_text(err, &text_of(&*panic)) };
             bury(panic)
         }
     }

@@ -153,7 +153,7 @@ fn is_x(message: &[u8]) -> bool {
 }
 
 fn later(out: &mut Output<'_>) -> Verdict {
-    let ticket = out.later().expect("a test that gives no desk");
+    let ticket = out.later().expect("a test that gives no issuer");
     ASKED.with_borrow_mut(|asked| asked.push(ticket));
     Verdict::Later
 }

@@ -281,7 +281,7 @@ impl HostFunction {
         context: &CallContext<'_>,
     ) -> Called {
         let message = Message { data, flags, conversation: &context.conversation };
-        let mut output = Output::new(out, out_max, context.desk);
+        let mut output = Output::new(out, out_max, context.issuer);
         // SAFETY: the caller's.
         let call = || unsafe { self.erased.call(memory, &message, &mut output) };
         let verdict = catch_unwind(AssertUnwindSafe(call)).unwrap_or(Verdict::Fail(abi::RESAY_E_PANIC));
@@ -350,7 +350,7 @@ mod tests {
         let mut out = b"from before".to_vec();
         let function = HostFunction::stateless("x", call);
         let called = with_conversation(|conversation| {
-            let context = CallContext { conversation, desk: None };
+            let context = CallContext { conversation, issuer: None };
             // SAFETY: it has no session.
             unsafe { function.call(std::ptr::null_mut(), b"message", 0, &mut out, 16, &context) }
         });

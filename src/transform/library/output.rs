@@ -4,7 +4,7 @@ use resay_plugin::abi;
 
 use super::conversation::Conversation;
 use super::status::Fault;
-use crate::later::{Desk, Ticket};
+use crate::later::{Ticket, TicketIssuer};
 
 /// What a function did with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum Verdict {
 pub(crate) struct CallContext<'a> {
     pub(crate) conversation: Conversation<'a>,
     /// `None`: no answer may come later here.
-    pub(crate) desk: Option<&'a Desk<'a>>,
+    pub(crate) issuer: Option<&'a TicketIssuer<'a>>,
 }
 
 /// What a function answers with: memory of the engine's, which grows as it is written to.
@@ -44,7 +44,7 @@ pub struct Output<'a> {
     len_max: usize,
     fault: Option<Fault>,
     delay_us: u64,
-    desk: Option<&'a Desk<'a>>,
+    issuer: Option<&'a TicketIssuer<'a>>,
     ticket: Option<Ticket>,
 }
 
@@ -56,9 +56,13 @@ pub(super) struct Written {
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(bytes: &'a mut Vec<u8>, len_max: usize, desk: Option<&'a Desk<'a>>) -> Output<'a> {
+    pub(super) fn new(
+        bytes: &'a mut Vec<u8>,
+        len_max: usize,
+        issuer: Option<&'a TicketIssuer<'a>>,
+    ) -> Output<'a> {
         bytes.clear();
-        Output { bytes, len: 0, len_max, fault: None, delay_us: 0, desk, ticket: None }
+        Output { bytes, len: 0, len_max, fault: None, delay_us: 0, issuer, ticket: None }
     }
 
     /// Leaves what was written in the buffer, and nothing else.
@@ -117,7 +121,7 @@ impl<'a> Output<'a> {
     /// datagrams wait. The same number again where it was asked for before.
     pub fn later(&mut self) -> Option<u64> {
         if self.ticket.is_none() {
-            self.ticket = Some(self.desk?.issue(self.len_max));
+            self.ticket = Some(self.issuer?.issue(self.len_max));
         }
         self.ticket.as_ref().map(Ticket::number)
     }

@@ -1,4 +1,4 @@
-//! What stands before and around the streams of a seed, and the clients' side of it: an address and a line feed before
+//! What stands before and around the streams of a seed, and the clients' side of it: an address and a line answer_next before
 //! the stream, and a layer that begins with a hello from both sides and turns every bit around from then on.
 
 use std::net::SocketAddr;
@@ -144,7 +144,7 @@ pub(super) struct Seen {
     pub(super) is_draining: bool,
 }
 
-/// An address and a line feed.
+/// An address and a line answer_next.
 #[derive(Debug)]
 struct Address;
 

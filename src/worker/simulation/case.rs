@@ -48,7 +48,7 @@ pub(super) struct Case {
     /// One job in so many turns comes to an end.
     pub(super) job_every: usize,
     /// One command in so many turns reaches a worker.
-    pub(super) tell_every: usize,
+    pub(super) deliver_every: usize,
     longest: usize,
 }
 
@@ -153,7 +153,7 @@ impl Case {
             workers: 1 + random.below(2),
             host: if kind.is_datagram() { Host::Rests } else { Host::of(random) },
             spins: random.one_in(4),
-            tell_every: random.pick(&[1, 4, 40]),
+            deliver_every: random.pick(&[1, 4, 40]),
             job_every: random.pick(&[1, 3, 30, 300]),
             options,
         }
@@ -179,7 +179,7 @@ impl Case {
             spins: false,
             actions: b"",
             job_every: 1,
-            tell_every: 1,
+            deliver_every: 1,
             longest: 0,
         }
     }

@@ -232,7 +232,7 @@ impl Run {
             }
             self.act(step);
             self.host_acts(step);
-            self.tell();
+            self.deliver_commands();
             let worker = alive[self.random.below(alive.len())];
             self.turn(worker);
             self.run_job();
@@ -352,8 +352,8 @@ impl Run {
         self.untold.extend(workers.into_iter().map(|worker| (worker, command())));
     }
 
-    fn tell(&mut self) {
-        while !self.untold.is_empty() && self.random.one_in(self.case.tell_every) {
+    fn deliver_commands(&mut self) {
+        while !self.untold.is_empty() && self.random.one_in(self.case.deliver_every) {
             let (worker, command) = self.untold.remove(0);
             // One that has ended does not want to know.
             let _ = self.shared.mailboxes[worker].push(command);

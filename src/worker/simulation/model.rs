@@ -386,7 +386,7 @@ fn run(
     let mut output = Output { parts: vec![(message.to_vec(), 0)], verdict: Verdict::Answer, closes: false };
     for (stage, memory) in chain.iter().zip(memories).skip(from) {
         let (parts, verdict) = if is_raw {
-            let (bytes, verdict) = stages::feed(stage, memory, &output.bytes(), is_end);
+            let (bytes, verdict) = stages::answer_next(stage, memory, &output.bytes(), is_end);
             // Where it depends on the calls, it may be none.
             let is_late = stage.kind == stages::Kind::Late && stage.key.is_multiple_of(2);
             let delay_ms = if is_late { stage.param } else { 0 };

@@ -222,7 +222,12 @@ pub(super) struct Memory {
 }
 
 /// The answer of a stage to the next bytes of a raw stream.
-pub(super) fn feed(stage: &Stage, memory: &mut Memory, input: &[u8], is_end: bool) -> (Vec<u8>, Verdict) {
+pub(super) fn answer_next(
+    stage: &Stage,
+    memory: &mut Memory,
+    input: &[u8],
+    is_end: bool,
+) -> (Vec<u8>, Verdict) {
     let key = u64::from(stage.key);
     let before = memory.seen;
     if stage.kind.remembers() {

@@ -17,11 +17,11 @@ const CAPACITY_BYTES: usize = 1 << 20;
 /// An open tap, and what it has said so far.
 pub(super) struct Tapped {
     tap: Tap,
-    records: Vec<Kept>,
+    records: Vec<ModelRecord>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct ModelRecord {
     peer: Peer,
     outcome: TapOutcome,
     data: Vec<u8>,
@@ -47,7 +47,7 @@ impl Tapped {
             let is_answered = matches!(record.outcome, TapOutcome::Answered | TapOutcome::Closed(_));
             assert!(record.answer.is_empty() || is_answered, "{record:?}");
             let (peer, outcome, data) = (record.peer(), record.outcome, record.data.to_vec());
-            records.push(Kept { peer, outcome, data });
+            records.push(ModelRecord { peer, outcome, data });
             true
         };
         while tap.read(Some(Duration::ZERO), &mut take).is_ok_and(|taken| taken > 0) {}
@@ -68,7 +68,7 @@ impl Run {
         let world = self.world.borrow();
         let mut explained = 0;
         for (number, client) in clients.iter().enumerate() {
-            let is_its = |record: &&Kept| world.clients[number].is_called(&record.peer);
+            let is_its = |record: &&ModelRecord| world.clients[number].is_called(&record.peer);
             let its: Vec<_> = records.iter().filter(is_its).collect();
             explained += its.len();
             match client {
@@ -83,11 +83,11 @@ impl Run {
         Ok(())
     }
 
-    fn check_record_counts(&self, stats: &Stats, records: &[Kept]) -> Checked {
+    fn check_record_counts(&self, stats: &Stats, records: &[ModelRecord]) -> Checked {
         let count = records.len() as u64;
         ensure!(stats.messages_in == count, "{count} records, {stats:?}");
         let with = |wanted: DropReason| {
-            let is_it = |record: &&Kept| match record.outcome {
+            let is_it = |record: &&ModelRecord| match record.outcome {
                 TapOutcome::Dropped(reason) | TapOutcome::Failed(reason) | TapOutcome::Unsendable(reason) => {
                     reason == wanted
                 }
@@ -120,7 +120,7 @@ impl Run {
     }
 
     /// The records of one client, in order, are the messages that it has sent.
-    fn check_recorded(&self, client: &Client, records: &[&Kept]) -> Checked {
+    fn check_recorded(&self, client: &Client, records: &[&ModelRecord]) -> Checked {
         let input = &client.input()[..client.taken];
         if self.case.has_records() {
             for (place, record) in records.iter().enumerate() {
@@ -156,7 +156,7 @@ impl Run {
     }
 
     /// Each record is of a datagram of its own.
-    fn check_recorded_datagrams(&self, records: &[Kept]) -> Checked {
+    fn check_recorded_datagrams(&self, records: &[ModelRecord]) -> Checked {
         let world = self.world.borrow();
         let is_received = |datagram: &&crate::driver::simulator::Datagram| datagram.received.is_some();
         let mut open: Vec<_> = world.mail.sent.iter().filter(is_received).collect();

@@ -287,7 +287,7 @@ fn status(verdict: Verdict) -> Status {
 
 fn map(stage: &Stage, memory: &mut Memory, data: &mut [u8]) -> Status {
     if RAW_KINDS.contains(&stage.kind) {
-        let (bytes, verdict) = stages::feed(stage, memory, data, false);
+        let (bytes, verdict) = stages::answer_next(stage, memory, data, false);
         data.copy_from_slice(&bytes);
         return status(verdict);
     }
@@ -317,7 +317,7 @@ fn process_raw(stage: &Stage, memory: &mut Memory, io: &mut Io<'_>) -> Status {
     if stage.kind == Kind::Trailer && is_end && io.room() < count + 3 {
         return ask_for(io, count + 3);
     }
-    let (bytes, verdict) = stages::feed(stage, memory, &input[..count], is_end);
+    let (bytes, verdict) = stages::answer_next(stage, memory, &input[..count], is_end);
     io.consume(count);
     io.write_all(&bytes);
     if stage.kind == Kind::Late {

@@ -3,7 +3,7 @@
 use super::buffers::ErrorText;
 use super::call::expect_error;
 use crate::child::step;
-use crate::host::{Host, Shape, calling};
+use crate::host::{Host, HostVersion, calling};
 use crate::promise::Promise;
 use crate::table::{Pairs, Table};
 use crate::verdict::{Check, Violation};
@@ -26,7 +26,7 @@ pub(crate) struct Instance<'a> {
     host: Host,
     /// For RESAY_SERIAL.
     serial: Mutex<()>,
-    pub(super) shape: Shape,
+    pub(super) shape: HostVersion,
 }
 
 // SAFETY: the instance is the plugin's, which declares from where it may be called; `Threads` keeps to that.
@@ -39,7 +39,7 @@ impl<'a> Instance<'a> {
     pub(crate) fn create(
         table: &'a Table,
         pairs: &Pairs,
-        shape: Shape,
+        shape: HostVersion,
         room: Option<usize>,
     ) -> Check<Result<Instance<'a>, Refusal>> {
         let err = room.map_or("err NULL".to_owned(), |room| format!("err->cap {room}"));

@@ -140,23 +140,23 @@ impl<'i, 'a> Session<'i, 'a> {
     /// One whole message, which is a datagram where the peer is.
     pub(crate) fn message(&mut self, arena: &mut Arena, how: &How, message: &[u8]) -> Check<Reply> {
         let datagram = if self.kind == abi::RESAY_DATAGRAM { abi::RESAY_IO_DATAGRAM } else { 0 };
-        self.feed(arena, how, message, abi::RESAY_IO_BEGIN | abi::RESAY_IO_END | datagram)
+        self.process_next(arena, how, message, abi::RESAY_IO_BEGIN | abi::RESAY_IO_END | datagram)
     }
 
     /// The bytes of one read of a raw stream.
     pub(crate) fn read(&mut self, arena: &mut Arena, how: &How, bytes: &[u8]) -> Check<Reply> {
         let mut input = std::mem::take(&mut self.tail);
         input.extend_from_slice(bytes);
-        self.feed(arena, how, &input, 0)
+        self.process_next(arena, how, &input, 0)
     }
 
     /// The end of a raw stream.
     pub(crate) fn end(&mut self, arena: &mut Arena, how: &How) -> Check<Reply> {
         let input = std::mem::take(&mut self.tail);
-        self.feed(arena, how, &input, abi::RESAY_IO_EOF)
+        self.process_next(arena, how, &input, abi::RESAY_IO_EOF)
     }
 
-    fn feed(&mut self, arena: &mut Arena, how: &How, input: &[u8], flags: u32) -> Check<Reply> {
+    fn process_next(&mut self, arena: &mut Arena, how: &How, input: &[u8], flags: u32) -> Check<Reply> {
         self.ask(arena, how, input, flags, false)
     }
 

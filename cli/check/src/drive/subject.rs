@@ -2,7 +2,7 @@
 
 use super::buffers::{Arena, ERROR_BYTES};
 use super::instance::{Instance, Refusal};
-use crate::host::Shape;
+use crate::host::HostVersion;
 use crate::mode::Mode;
 use crate::promise::Promise;
 use crate::request::Request;
@@ -57,10 +57,10 @@ impl Subject {
     }
 
     pub(crate) fn create(&self) -> Check<Instance<'_>> {
-        self.create_in(Shape::Now)
+        self.create_in(HostVersion::Now)
     }
 
-    pub(crate) fn create_in(&self, shape: Shape) -> Check<Instance<'_>> {
+    pub(crate) fn create_in(&self, shape: HostVersion) -> Check<Instance<'_>> {
         match Instance::create(&self.table, &self.pairs, shape, Some(ERROR_BYTES))? {
             Ok(instance) => Ok(instance),
             Err(Refusal { status, text }) => {

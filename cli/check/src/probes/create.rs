@@ -2,7 +2,7 @@
 
 use crate::drive::{How, Instance, Refusal};
 use crate::fixture::Fixture;
-use crate::host::Shape;
+use crate::host::HostVersion;
 use crate::plan::Plan;
 use crate::promise::Promise;
 use crate::request::Request;
@@ -136,7 +136,7 @@ pub(crate) fn attempt(
     loaded.begin()?;
     let pairs = Pairs::new(options.iter().map(|(key, value)| (key.as_str(), value.as_slice())));
     let table = loaded.table(&request.transform)?.select(&pairs.raw())?;
-    Ok(Instance::create(&table, &pairs, Shape::Now, room)?.map(drop))
+    Ok(Instance::create(&table, &pairs, HostVersion::Now, room)?.map(drop))
 }
 
 /// Values that no option should take, and some that it may.

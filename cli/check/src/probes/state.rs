@@ -87,7 +87,7 @@ impl Carry {
         let mut session = old.session(arena, abi::RESAY_STREAM)?;
         let mut trace = Trace::new(plan.mode);
         session.greeting.take().into_iter().for_each(|greeting| trace.add(greeting));
-        feed(&mut session, arena, plan, 0..split, &mut trace)?;
+        process_parts(&mut session, arena, plan, 0..split, &mut trace)?;
         if session.over {
             return Ok(None);
         }
@@ -110,7 +110,7 @@ impl Carry {
         }
         for (session, name) in [(&mut loaded, "loaded"), (&mut session, "saved")] {
             let mut trace = trace.clone();
-            feed(session, arena, plan, split..plan.parts.len(), &mut trace)?;
+            process_parts(session, arena, plan, split..plan.parts.len(), &mut trace)?;
             if plan.mode == Mode::Stream {
                 trace.add(session.end(arena, &How::default())?);
             }
@@ -142,7 +142,7 @@ impl Carry {
     }
 }
 
-fn feed(
+fn process_parts(
     session: &mut Session<'_, '_>,
     arena: &mut Arena,
     plan: &Plan,

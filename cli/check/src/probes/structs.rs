@@ -3,7 +3,7 @@
 
 use crate::drive::How;
 use crate::fixture::Fixture;
-use crate::host::Shape;
+use crate::host::HostVersion;
 use crate::plan::Plan;
 use crate::request::Request;
 use crate::verdict::{Check, Verdict};
@@ -12,7 +12,7 @@ use resay_plugin::abi;
 pub(crate) fn structs(request: &Request) -> Check<Verdict> {
     let mut fixture = Fixture::new(request)?;
     let mut rng = fixture.rng();
-    for shape in [Shape::Now, Shape::Newer, Shape::Bare] {
+    for shape in [HostVersion::Now, HostVersion::Newer, HostVersion::Bare] {
         let instance = fixture.subject.create_in(shape)?;
         for mode in &fixture.subject.modes {
             for _ in 0..4 {
