@@ -90,7 +90,8 @@ struct CheckArguments {
 #[derive(Debug, Args)]
 struct TargetArguments {
     /// A plugin file, ./libmine.so, or one transform of it, './libmine.so#id'; or a transform's name, as in a chain
-    #[arg(value_name = "FILE|NAME")]
+    // Shells would complete files alone.
+    #[arg(value_name = "FILE|NAME", value_hint = clap::ValueHint::Unknown)]
     target: PathBuf,
     /// Look for the name here, before RESAY_PLUGIN_PATH; may be given several times
     #[arg(long = "plugin-dir", value_name = "DIR")]

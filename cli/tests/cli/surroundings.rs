@@ -240,7 +240,7 @@ fn a_server_whose_lines_are_lost_serves_and_fails_in_the_end() {
     command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
     let mut process = Process(command.spawn().unwrap());
     let stderr = Written::follow(process.0.stderr.take().unwrap());
-    stderr.wait_for("standard output: No space left on device (os error 28); serving all the same");
+    stderr.wait_for("standard output: No space left on device; serving all the same");
     let client = UnixStream::connect(&path).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(ask(&client, b"hello"), b"hello");
