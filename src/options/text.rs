@@ -7,7 +7,7 @@ use crate::limits::MESSAGE_BYTES_CEILING;
 use crate::proxy::ProxyVersions;
 use crate::transform::spec::StageSpec;
 use crate::values::{
-    DURATION_MAX, ValueFault, count_within, duration_text, duration_within, list_text, parse_bool,
+    DURATION_MAX, ValueFault, count_within, duration_text, duration_within, list_text, order_few, parse_bool,
     parse_duration, parse_list, size_text, size_within,
 };
 
@@ -84,7 +84,7 @@ pub(super) fn parse_allow_uid(text: &str) -> Result<Option<Vec<u32>>, ValueFault
             ValueFault::new(fault.at, format!("a user's number is expected: {}", fault.message))
         })
     })?;
-    users.sort_unstable();
+    order_few(&mut users, |one, other| one < other);
     users.dedup();
     Ok(Some(users))
 }

@@ -12,7 +12,7 @@ use resay_plugin::environment;
 use super::library::{self, Callee, Change, Contents, FilterTable, Loaded, Table};
 use super::spec::{ChainSpec, StageSpec, Target};
 use crate::error::{Error, Place, Result, plain};
-use crate::values::nearest;
+use crate::values::{nearest, order_few};
 
 /// Where a transform comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -338,7 +338,7 @@ impl Registry {
                 .filter_map(|entry| Some(entry.ok()?.path()))
                 .filter(|path| path.extension().is_some_and(|extension| extension == "so"))
                 .collect();
-            files.sort();
+            order_few(&mut files, |one, other| one < other);
             for file in files {
                 match self.load(&file) {
                     Ok(contents) => found.extend(

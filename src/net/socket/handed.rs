@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::net::address::{Address, Host, Listen, UnixName};
 use crate::net::unix_file::SocketFile;
 use crate::peer::SocketKind;
+use crate::values::order_few;
 
 /// The sockets of a listener, for another process, or from one.
 #[derive(Debug)]
@@ -39,7 +40,8 @@ impl Handed {
         let mut offered: Vec<_> = handed.drain(..).map(|handed| (Place::of(&handed), handed)).collect();
         // Who wants a certain address comes before those who would take it as one of several.
         let mut order: Vec<_> = (0..listens.len()).collect();
-        order.sort_by_key(|&place| listens.get(place).map(|listen| choice(&listen.address)));
+        let choice_of = |place: usize| listens.get(place).map(|listen| choice(&listen.address));
+        order_few(&mut order, |&one, &other| choice_of(one) < choice_of(other));
         for place in order {
             let (Some(listen), Some(dealt)) = (listens.get(place), dealt.get_mut(place)) else { continue };
             // Where nothing is left, no name is looked up in vain.
