@@ -705,7 +705,7 @@ typedef struct resay_connection {
    */
   uint64_t idle_ms;
   /**
-   * The other side; of a connection over a proxy, whom the proxy has named.
+   * The peer; of a connection over a proxy, the peer that the proxy has named.
    */
   struct resay_address peer;
   /**
@@ -1269,8 +1269,8 @@ int resay_listen(struct resay_engine *engine,
 
 /**
  * [*] Adds a listener on a socket that the program opened: TCP, UDP or AF_UNIX, bound, listening or not. own_or_dup is
- * RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL; what is wrong with
- * them is told as in the URL fd:NUMBER?OPTIONS. The engine
+ * RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL; errors
+ * show them as the URL fd:NUMBER?OPTIONS. The engine
  * makes the socket non-blocking and resets options that would change its answers, which affects its duplicates too, also
  * after the engine's end. The program created the file of a unix socket, so the engine does not remove that file. If out is
  * not NULL, *out becomes the listener's id, or 0 after a failure.
@@ -1421,7 +1421,7 @@ int resay_listener_reset(struct resay_engine *engine,
                          resay_id listener);
 
 /**
- * [*] on 0: refuses new peers and keeps the address: who connects gets ECONNREFUSED, who sends a UDP datagram gets ICMP "port
+ * [*] on 0: refuses new peers and keeps the address: connects fail with ECONNREFUSED, UDP datagrams are answered with ICMP "port
  * unreachable". Connections that wait to be accepted, and datagrams that have arrived, are still served; open connections
  * stay. on 1: takes peers again. It is in effect when this returns. The file of a unix socket stays; when it takes peers
  * again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then; answers that
@@ -1860,8 +1860,8 @@ const char *resay_drop_reason_name(int reason);
 
 /**
  * [*] Opens a tap: from now on there is a record of each message that the engine receives and of what became of it,
- * messages included that no transform sees. The record is written before the answer is handed to the kernel: who has
- * read an answer finds the record of its message. A record that finds no room is counted and lost; nothing ever waits for
+ * messages included that no transform sees. The record is written before the answer is handed to the kernel, so a
+ * client that has read an answer finds the record of its message. A record that finds no room is counted and lost; nothing ever waits for
  * room. Several taps may be open, and be opened and closed while messages flow. Prefaces, greetings of transforms, and
  * what a layer says for its own sake are no messages. options NULL: the defaults. The caller owns *out and closes it with
  * resay_tap_close.
@@ -1926,7 +1926,7 @@ const char *resay_kind_name(uint32_t kind);
 
 /**
  * [*] Connects to a URL, at most timeout_ms milliseconds; -1: without a limit. Datagram sockets are connected too,
- * so answers of others are not received. *out is the caller's, who frees it with resay_client_free.
+ * so answers of others are not received. The caller owns *out and frees it with resay_client_free.
  * 0; RESAY_E_SPEC: the URL, RESAY_E_SYS: there is no server (os_errno ECONNREFUSED, ENOENT, ETIMEDOUT...), RESAY_E_INTR,
  * RESAY_E_STATE: inside a callback, RESAY_E_ARG; and *out is NULL.
  */

@@ -430,8 +430,8 @@ typedef struct resay_peer {
    */
   const char *local;
   /**
-   * The peer's address as a URL; NULL if it has none (an unbound unix socket). Of a session over a proxy, whom the proxy has
-   * named.
+   * The peer's address as a URL; NULL if it has none (an unbound unix socket). Of a session over a proxy, the address that
+   * the proxy has named.
    */
   const char *peer;
   /**

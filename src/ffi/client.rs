@@ -31,7 +31,7 @@ fn with_client(
 }
 
 /// [*] Connects to a URL, at most timeout_ms milliseconds; -1: without a limit. Datagram sockets are connected too,
-/// so answers of others are not received. *out is the caller's, who frees it with resay_client_free.
+/// so answers of others are not received. The caller owns *out and frees it with resay_client_free.
 /// 0; RESAY_E_SPEC: the URL, RESAY_E_SYS: there is no server (os_errno ECONNREFUSED, ENOENT, ETIMEDOUT...), RESAY_E_INTR,
 /// RESAY_E_STATE: inside a callback, RESAY_E_ARG; and *out is NULL.
 #[unsafe(no_mangle)]

@@ -49,7 +49,7 @@ pub struct resay_connection {
     pub waiting_bytes: u64,
     /// Milliseconds since it last received something, or was accepted.
     pub idle_ms: u64,
-    /// The other side; of a connection over a proxy, whom the proxy has named.
+    /// The peer; of a connection over a proxy, the peer that the proxy has named.
     pub peer: resay_address,
     /// Our side.
     pub local: resay_address,
@@ -265,7 +265,7 @@ pub unsafe extern "C" fn resay_listener_reset(engine: *mut resay_engine, listene
     })
 }
 
-/// [*] on 0: refuses new peers and keeps the address: who connects gets ECONNREFUSED, who sends a UDP datagram gets ICMP "port
+/// [*] on 0: refuses new peers and keeps the address: connects fail with ECONNREFUSED, UDP datagrams are answered with ICMP "port
 /// unreachable". Connections that wait to be accepted, and datagrams that have arrived, are still served; open connections
 /// stay. on 1: takes peers again. It is in effect when this returns. The file of a unix socket stays; when it takes peers
 /// again a new file takes its place, so for a moment there is none. A unix datagram socket is closed until then; answers that

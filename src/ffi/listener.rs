@@ -40,8 +40,8 @@ pub unsafe extern "C" fn resay_listen(
 }
 
 /// [*] Adds a listener on a socket that the program opened: TCP, UDP or AF_UNIX, bound, listening or not. own_or_dup is
-/// RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL; what is wrong with
-/// them is told as in the URL fd:NUMBER?OPTIONS. The engine
+/// RESAY_FD_OWN or RESAY_FD_DUP. options are "key=value" pairs separated by '&', as in a URL's query, or NULL; errors
+/// show them as the URL fd:NUMBER?OPTIONS. The engine
 /// makes the socket non-blocking and resets options that would change its answers, which affects its duplicates too, also
 /// after the engine's end. The program created the file of a unix socket, so the engine does not remove that file. If out is
 /// not NULL, *out becomes the listener's id, or 0 after a failure.

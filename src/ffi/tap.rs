@@ -107,8 +107,8 @@ pub struct resay_tap_record {
 }
 
 /// [*] Opens a tap: from now on there is a record of each message that the engine receives and of what became of it,
-/// messages included that no transform sees. The record is written before the answer is handed to the kernel: who has
-/// read an answer finds the record of its message. A record that finds no room is counted and lost; nothing ever waits for
+/// messages included that no transform sees. The record is written before the answer is handed to the kernel, so a
+/// client that has read an answer finds the record of its message. A record that finds no room is counted and lost; nothing ever waits for
 /// room. Several taps may be open, and be opened and closed while messages flow. Prefaces, greetings of transforms, and
 /// what a layer says for its own sake are no messages. options NULL: the defaults. The caller owns *out and closes it with
 /// resay_tap_close.

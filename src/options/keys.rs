@@ -505,8 +505,8 @@ pub const KEYS: &[Key] = &[
         value: "NETWORK,...|auto",
         kind: ValueType::within("list", "", "", ""),
         fallback: "auto",
-        help: "networks of the proxies, whose headers are believed; others are rejected or dropped; auto: whoever \
-               reaches a loopback address, elsewhere it has to be set",
+        help: "networks of the proxies, whose headers are believed; others are rejected or dropped; auto: any peer of \
+               a loopback address, elsewhere it has to be set",
         applies: NETWORK,
         set: |options, text| put(&mut options.proxy_from, parse_networks(text, "auto")),
         get: |options| Some(networks_text(options.proxy_from.as_deref(), "auto")),

@@ -255,8 +255,8 @@ pub struct resay_peer {
     pub id: u64,
     /// The local address as a URL, such as "tcp://127.0.0.1:8888"; NULL if it is unknown.
     pub local: *const c_char,
-    /// The peer's address as a URL; NULL if it has none (an unbound unix socket). Of a session over a proxy, whom the proxy has
-    /// named.
+    /// The peer's address as a URL; NULL if it has none (an unbound unix socket). Of a session over a proxy, the address that
+    /// the proxy has named.
     pub peer: *const c_char,
     /// The URL that the listener was opened with; NULL if it is unknown.
     pub listener: *const c_char,
