@@ -1,13 +1,21 @@
 //! CRC-32/ISO-HDLC: polynomial 0x04c11db7, reflected, all ones at the beginning and inverted at the end. Eight bytes
 //! a step, by eight tables: the table `n` has what a byte makes of the sum when `n` bytes follow it.
 
+use std::sync::OnceLock;
+
 /// The polynomial, its bits reversed.
 const POLYNOMIAL: u32 = 0xedb8_8320;
 const STEP_BYTES: usize = 8;
 
-static TABLES: [[u32; 256]; STEP_BYTES] = tables();
+type Tables = [[u32; 256]; STEP_BYTES];
 
-const fn tables() -> [[u32; 256]; STEP_BYTES] {
+/// Made when they are first used: 8 KiB that no file has to carry.
+fn tables() -> &'static Tables {
+    static TABLES: OnceLock<Box<Tables>> = OnceLock::new();
+    TABLES.get_or_init(|| Box::new(made()))
+}
+
+fn made() -> Tables {
     let mut tables = [[0; 256]; STEP_BYTES];
     let mut byte = 0;
     while byte < 256 {
@@ -35,13 +43,13 @@ const fn tables() -> [[u32; 256]; STEP_BYTES] {
 
 /// The CRC of what `sum` is the CRC of, followed by `data`. That of nothing is 0.
 pub(crate) fn extended(sum: u32, data: &[u8]) -> u32 {
-    let mut sum = !sum;
+    let (mut sum, tables) = (!sum, tables());
     let steps = data.chunks_exact(STEP_BYTES);
     let rest = steps.remainder();
     for step in steps {
         let low = sum ^ u32::from_le_bytes([step[0], step[1], step[2], step[3]]);
         let high = u32::from_le_bytes([step[4], step[5], step[6], step[7]]);
-        let of = |table: usize, word: u32, shift: u32| TABLES[table][(word >> shift & 0xff) as usize];
+        let of = |table: usize, word: u32, shift: u32| tables[table][(word >> shift & 0xff) as usize];
         sum = of(7, low, 0)
             ^ of(6, low, 8)
             ^ of(5, low, 16)
@@ -52,7 +60,7 @@ pub(crate) fn extended(sum: u32, data: &[u8]) -> u32 {
             ^ of(0, high, 24);
     }
     for byte in rest {
-        sum = sum >> 8 ^ TABLES[0][(sum as u8 ^ byte) as usize];
+        sum = sum >> 8 ^ tables[0][(sum as u8 ^ byte) as usize];
     }
     !sum
 }

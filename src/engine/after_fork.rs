@@ -35,8 +35,10 @@ impl Engine {
             inherited.extend(control.waiting.iter().map(|waiting| waiting.socket.as_raw_fd()));
             inherited.extend(control.listeners.iter().filter_map(|listener| listener.file_descriptor()));
         }
+        // As what is sorted elsewhere too: each type that is sorted takes code of its own.
+        let mut inherited: Vec<u64> = inherited.into_iter().map(|fd| fd as u64).collect();
         inherited.sort_unstable();
         inherited.dedup();
-        inherited.into_iter().for_each(sys::close_copy);
+        inherited.into_iter().for_each(|fd| sys::close_copy(fd as RawFd));
     }
 }

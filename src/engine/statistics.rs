@@ -100,7 +100,7 @@ impl Engine {
                 }
             }
         }
-        list.connections.sort_unstable_by_key(|info| info.id);
+        list.connections = in_order(list.connections);
         list
     }
 
@@ -144,4 +144,18 @@ impl Engine {
     pub fn is_poisoned(&self) -> bool {
         self.ended.is_poisoned.load(Ordering::Relaxed)
     }
+}
+
+/// In the order of their numbers. Only these are sorted, as elsewhere: to sort what they belong to takes code of its own.
+fn in_order(connections: Vec<ConnectionInfo>) -> Vec<ConnectionInfo> {
+    let mut ids: Vec<u64> = connections.iter().map(|info| info.id).collect();
+    ids.sort_unstable();
+    let mut places: Vec<Option<ConnectionInfo>> = ids.iter().map(|_| None).collect();
+    for info in connections {
+        // No two have the same.
+        if let Some(place) = places.get_mut(ids.partition_point(|id| *id < info.id)) {
+            *place = Some(info);
+        }
+    }
+    places.into_iter().flatten().collect()
 }

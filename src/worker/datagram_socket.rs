@@ -76,9 +76,10 @@ impl DatagramSocket {
 
     /// What taps are to hear of that nobody will answer.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = (&Peer, &KeptMessage)> {
-        let mut late: Vec<_> = self.late.iter().collect();
-        late.sort_unstable_by_key(|(ticket, _)| **ticket);
-        let late = late.into_iter().filter_map(|(_, late)| Some((&late.from, late.kept.as_ref()?)));
+        let mut tickets: Vec<u64> = self.late.keys().copied().collect();
+        tickets.sort_unstable();
+        let late = tickets.into_iter().filter_map(|ticket| self.late.get(&ticket));
+        let late = late.filter_map(|late| Some((&late.from, late.kept.as_ref()?)));
         late.chain(self.recorded.iter().map(|(_, from, kept)| (from, kept)))
     }
 

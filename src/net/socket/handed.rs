@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 use crate::net::address::{Address, Host, Listen, UnixName};
 use crate::net::unix_file::SocketFile;
 use crate::peer::SocketKind;
-use crate::values::order_few;
 
 /// The sockets of a listener, for another process, or from one.
 #[derive(Debug)]
@@ -39,10 +38,12 @@ impl Handed {
         let mut dealt: Vec<_> = listens.iter().map(|_| None).collect();
         let mut offered: Vec<_> = handed.drain(..).map(|handed| (Place::of(&handed), handed)).collect();
         // Who wants a certain address comes before those who would take it as one of several.
-        let mut order: Vec<_> = (0..listens.len()).collect();
-        let choice_of = |place: usize| listens.get(place).map(|listen| choice(&listen.address));
-        order_few(&mut order, |&one, &other| choice_of(one) < choice_of(other));
-        for place in order {
+        let of_choice = |wanted: u8| {
+            let is_wanted =
+                move |(place, listen): (usize, &Listen)| (choice(&listen.address) == wanted).then_some(place);
+            listens.iter().enumerate().filter_map(is_wanted)
+        };
+        for place in (0..=CHOICES_MAX).flat_map(of_choice) {
             let (Some(listen), Some(dealt)) = (listens.get(place), dealt.get_mut(place)) else { continue };
             // Where nothing is left, no name is looked up in vain.
             if offered.is_empty() {
@@ -169,12 +170,15 @@ impl Place {
     }
 }
 
+/// The last [`choice`].
+const CHOICES_MAX: u8 = 2;
+
 /// What else a listener with this address could have: nothing, an address of a name's, or any port.
 fn choice(address: &Address) -> u8 {
     match address.stream() {
         Address::Tcp(asked) | Address::Udp(asked) => match (&asked.host, asked.port) {
             // In their order, in which the process before has opened its own.
-            (_, 0) => 2,
+            (_, 0) => CHOICES_MAX,
             (Host::Name(_), _) => 1,
             _ => 0,
         },
