@@ -85,7 +85,9 @@ def _cargo(rust):
     profile = os.environ.get("RESAY_CARGO_PROFILE", "dist")
     # The command without TLS, which would take as much room as all the rest, and without `resay top`.
     features = ["--no-default-features", "--features", "resay/default"]
-    _run_cargo(rust, "build", "--profile", profile, "--package", "resay-cli", *features)
+    # And its engine as small as it gets: it serves and loads tests. What programs use is the library.
+    small = ["--config", 'profile.dist.package.resay.opt-level="s"'] if profile == "dist" else []
+    _run_cargo(rust, "build", "--profile", profile, "--package", "resay-cli", *small, *features)
     # Alone and in a directory of its own, as `cargo xtask install` builds it: beside a library for Rust, cargo would not optimize
     # it together with what it links.
     libraries = _target(rust) / "libraries"
