@@ -293,7 +293,11 @@ fn a_server_is_watched_and_driven_in_a_terminal() {
     tmux.ask(&["resize-window", "-x", "40", "-y", "10"]);
     tmux.wait_for("too small");
     tmux.ask(&["resize-window", "-x", "100", "-y", "30"]);
-    tmux.press(&["1", "d"]);
+    // Keys that come before the size are about a screen on which nothing is seen.
+    tmux.wait_for("Slow connections");
+    tmux.press(&["1"]);
+    tmux.wait_for("serving");
+    tmux.press(&["d"]);
     tmux.wait_for("Drain the server");
     tmux.press(&["Enter"]);
     tmux.wait_for("gone: ");
