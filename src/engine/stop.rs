@@ -69,7 +69,7 @@ impl Engine {
         let until = Instant::now().checked_add(within);
         match self.core.get() {
             Some(core) if self.stop.load(Ordering::Acquire) && !core.has_own_threads => {
-                self.end_untaken(core)?
+                self.end_unused(core)?
             }
             // Nobody else would say so to those who wait for events and records.
             None if self.is_ending() => self.ended.end(),
@@ -96,9 +96,10 @@ impl Engine {
         }
     }
 
-    /// Ends the workers that no thread of the host's was lent for, once the engine has been stopped.
-    fn end_untaken(&self, core: &Core) -> Result<()> {
-        while let Ok(Some(taken)) = Taken::one_of(&core.workers, &core.runners) {
+    /// Ends the workers that no thread of the host's was lent for, once the engine has been stopped. One that has had a thread, or
+    /// is in a loop of the host's, ends there, for so do its callbacks.
+    fn end_unused(&self, core: &Core) -> Result<()> {
+        while let Some(taken) = Taken::one_that_never_ran(&core.workers, &core.runners) {
             let is_alive = taken.lock().turn(Some(Duration::ZERO)).map_err(Error::system("end a worker"))?;
             if is_alive {
                 break;

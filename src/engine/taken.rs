@@ -50,6 +50,20 @@ impl<'a> Taken<'a> {
         if has_any_ended { Ok(None) } else { Err(Error::State("every worker already has a thread")) }
     }
 
+    /// One that no thread has ever run.
+    pub(super) fn one_that_never_ran(
+        workers: &'a [SharedWorker],
+        runners: &'a [Runner],
+    ) -> Option<Taken<'a>> {
+        let is_free = |runner: &Runner| {
+            runner.thread() == 0
+                && !runner.has_ended.load(Ordering::Acquire)
+                && !runner.is_taken.swap(true, Ordering::Acquire)
+        };
+        let found = workers.iter().zip(runners).find(|(_, runner)| is_free(runner));
+        found.map(|(worker, runner)| Taken { worker, runner })
+    }
+
     /// Waits for whoever asks it something.
     pub(super) fn lock(&self) -> MutexGuard<'a, Worker<Hybrid>> {
         lock(self.worker)

@@ -521,6 +521,21 @@ static void joining_ends_workers_without_a_thread(void)
   CHECK_CODE(resay_engine_free(engine), 0);
 }
 
+/* A worker that has had a thread ends where that is: its callbacks run there too. */
+static void joining_leaves_a_worker_to_its_loop(void)
+{
+  resay_engine *engine = new_engine();
+  char url[128];
+  add(engine, "tcp://127.0.0.1:0", url);
+  CHECK(resay_poll_fd(engine) >= 0);
+  CHECK_CODE(resay_run(engine, 0), 1);
+  CHECK_CODE(resay_stop(engine), 0);
+  CHECK_CODE(resay_join(engine, 1), RESAY_E_TIMEOUT);
+  CHECK_CODE(resay_run(engine, 0), 0);
+  CHECK_CODE(resay_join(engine, -1), 0);
+  CHECK_CODE(resay_engine_free(engine), 0);
+}
+
 int main(void)
 {
   setvbuf(stdout, NULL, _IOLBF, 0);
@@ -542,5 +557,6 @@ int main(void)
   PART(nobody_waits_for_an_engine_that_never_ran(0));
   PART(nobody_waits_for_an_engine_that_never_ran(1));
   PART(joining_ends_workers_without_a_thread());
+  PART(joining_leaves_a_worker_to_its_loop());
   return 0;
 }
