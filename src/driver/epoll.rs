@@ -15,15 +15,13 @@
 //! is only registered while a send waits for it, since unix sockets report it with every byte that the
 //! peer reads.
 //!
-//! In a foreign loop every turn follows a wait of that loop's, and to ask epoll which socket it was is one more system call a
-//! message. Where the same stream has been alone twice in a row, [`guess`](Epoll::guess) reads it without asking, a bounded number
-//! of times. What epoll has noted of it meanwhile is not told later: whoever polls an epoll instance, or waits for it, makes it
-//! look at each noted socket again, also at those that are registered for edges.
+//! In a foreign loop a stream that is alone is read without asking epoll first: see `guess.rs`.
 //!
 //! A slot is 24 bytes; what only a slow peer needs is allocated for it alone. An event bears the socket's whole token, so one
 //! that was waiting for a closed socket is never taken for its successor's.
 
 mod datagrams;
+mod guess;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -37,6 +35,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use self::guess::Guess;
 use self::slot::{
     AWAITS_WRITE, BROKEN, COALESCED, DRAINING, ENDED, PAUSED, QUEUED, READ_TO_END, READABLE, REPORTS, Role,
     Slot, WRITABLE, retry,
@@ -57,8 +56,6 @@ use crate::timer::Moment;
 const READING: u32 = IN | PRI | RDHUP;
 /// Records of one seqpacket connection that are read in a turn before the others have theirs.
 const RECORD_BURST: u8 = 16;
-/// Turns in a row that are served by a guess. Other sockets wait for so many messages of one.
-const GUESSES_MAX: u8 = 8;
 
 /// The readiness driver.
 #[derive(Debug)]
@@ -77,7 +74,7 @@ struct Io {
     waker: RawFd,
     /// Since a foreign loop watches the instance: what makes it readable when something is due, and for when it is set.
     timer: Option<(Timer, Moment)>,
-    lone: Lone,
+    guess: Guess,
     /// How many events the last wait brought, and how many of them were looked at.
     events: usize,
     events_seen: usize,
@@ -98,19 +95,6 @@ struct Io {
     /// Memory of answers that have left.
     spent: Vec<Vec<u8>>,
     descriptors: Arc<Descriptors>,
-}
-
-/// Who may be guessed to be ready next.
-#[derive(Debug, Default)]
-struct Lone {
-    /// The stream that was ready when nobody else was.
-    token: Option<Token>,
-    /// Whether that was so twice in a row.
-    is_likely: bool,
-    /// Guesses since epoll was last asked.
-    guesses: u8,
-    /// This turn is one.
-    is_guess: bool,
 }
 
 /// What is in the receive buffer.
@@ -136,7 +120,7 @@ impl Epoll {
             epoll,
             waker: waker.as_raw_fd(),
             timer: None,
-            lone: Lone::default(),
+            guess: Guess::default(),
             events: 0,
             events_seen: 0,
             // A worker may be told to drain within some time before it has waited once.
@@ -300,26 +284,6 @@ impl Epoll {
         self.io.wait_to_write(slot, token, outgoing)
     }
 
-    /// In a foreign loop, has the stream read that is probably what the loop has found ready; whether there is one.
-    #[inline(never)]
-    fn guess(&mut self) -> bool {
-        let io = &mut self.io;
-        let Some(token) = io.lone.token.filter(|_| io.lone.is_likely && io.lone.guesses < GUESSES_MAX) else {
-            return false;
-        };
-        let slot = self.slots.get_mut(token.index()).filter(|slot| slot.version == token.version());
-        let Some(slot) =
-            slot.filter(|slot| slot.outgoing.is_none() && !slot.flags.has_any(PAUSED | ENDED | DRAINING))
-        else {
-            return false;
-        };
-        slot.flags.set(READABLE);
-        io.enqueue(slot, token, true);
-        io.lone.guesses += 1;
-        io.lone.is_guess = true;
-        true
-    }
-
     /// Waits for events.
     #[inline(always)]
     fn ask(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -334,18 +298,31 @@ impl Epoll {
         Ok(())
     }
 
+    /// In a foreign loop, has the stream read that is probably what the loop has found ready; whether there is one.
+    #[inline(never)]
+    fn guess(&mut self) -> bool {
+        let io = &mut self.io;
+        let Some(token) = io.guess.likely() else { return false };
+        let slot = self.slots.get_mut(token.index()).filter(|slot| slot.version == token.version());
+        let is_open =
+            |slot: &&mut Slot| slot.outgoing.is_none() && !slot.flags.has_any(PAUSED | ENDED | DRAINING);
+        let Some(slot) = slot.filter(is_open) else { return false };
+        slot.flags.set(READABLE);
+        io.enqueue(slot, token, true);
+        io.guess.make();
+        true
+    }
+
     /// Notes who was ready alone.
     #[inline(never)]
     fn note_lone(&mut self) {
-        let lone = match self.io.epoll.event(0) {
-            Some((name, IN)) if self.io.events == 1 => Some(token_of(name)),
-            _ => None,
-        };
         let is_stream =
             |token| self.slot(token).is_some_and(|slot| matches!(slot.role, Role::Stream | Role::UnixStream));
-        let token = lone.filter(|token| is_stream(*token));
-        let is_likely = token.is_some() && token == self.io.lone.token;
-        self.io.lone = Lone { token, is_likely, ..Lone::default() };
+        let lone = match self.io.epoll.event(0) {
+            Some((name, IN)) if self.io.events == 1 => Some(token_of(name)).filter(|token| is_stream(*token)),
+            _ => None,
+        };
+        self.io.guess.note(lone);
     }
 
     /// Ends a batch of datagrams, or tells how its answers went.
@@ -567,7 +544,7 @@ impl Epoll {
     /// See [`Driver::wait_again`](super::Driver::wait_again).
     pub(crate) fn wait_again(&mut self) -> bool {
         // An error comes again with the next wait.
-        self.io.lone.is_guess && self.ask(Some(Duration::ZERO)).is_ok() && self.io.events > 0
+        self.io.guess.is_this_turn() && self.ask(Some(Duration::ZERO)).is_ok() && self.io.events > 0
     }
 
     pub(crate) fn has_found(&self) -> bool {
